@@ -1,0 +1,1 @@
+"""The collectors and feeds that come with Decahertz, and their host."""

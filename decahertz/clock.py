@@ -1,0 +1,131 @@
+"""Wall and monotonic time, and the grid.
+
+Everything that needs the time gets a :class:`Clock`; nothing reads the system's clock on its own.
+Times are integer nanoseconds since the Unix epoch, UTC. Datetimes are made here and only here,
+for libraries that want them; they are aware, in UTC, and hold whole microseconds (rounded down).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+NS_PER_SECOND = 1_000_000_000
+TICK_NS = 100_000_000
+"""One decahertz: the spacing of the grid."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def time_ns(self) -> int:
+        """Wall time, nanoseconds since the Unix epoch, UTC. It can step."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since some unknown start. It never steps."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def time_ns(self) -> int:
+        """Wall time, nanoseconds since the Unix epoch, UTC."""
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        """Monotonic time in nanoseconds."""
+        return time.monotonic_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The instants at which samples are taken: multiples of ``interval_ns`` since the epoch."""
+
+    interval_ns: int = TICK_NS
+
+    def __post_init__(self) -> None:
+        """Refuse a grid whose instants would not repeat every second."""
+        if self.interval_ns <= 0 or NS_PER_SECOND % self.interval_ns:
+            raise ValueError(f"a grid of {self.interval_ns} ns does not divide a second")
+
+    def floor(self, time_ns: int) -> int:
+        """The last instant at or before ``time_ns``."""
+        return time_ns - time_ns % self.interval_ns
+
+    def after(self, time_ns: int) -> int:
+        """The first instant later than ``time_ns``."""
+        return self.floor(time_ns) + self.interval_ns
+
+    def index(self, time_ns: int) -> int:
+        """The number of the instant since the epoch; for cadences of several ticks."""
+        return time_ns // self.interval_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One instant of the grid, as it was met."""
+
+    instant_ns: int
+    """The grid instant (wall time): what samples are stamped with."""
+    lateness_ns: int
+    """How long after the instant the beat was delivered, by the monotonic clock; never negative."""
+    missed: int = 0
+    """Instants between the previous beat and this one that could not be met any more."""
+    stepped_ns: int = 0
+    """How far the wall clock stepped against the monotonic one since the previous beat; 0: not at all."""
+
+
+class Ticker(Protocol):
+    """Delivers the beats of a grid, in order, without an overlap."""
+
+    async def next(self) -> Beat:
+        """Wait for the next instant. Instants in the past are skipped and counted in the beat."""
+        ...
+
+
+class TimeFormatError(ValueError):
+    """A text is neither integer nanoseconds nor an RFC 3339 time."""
+
+
+def to_datetime(time_ns: int) -> datetime:
+    """An aware datetime in UTC, rounded down to the microsecond."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+
+
+def from_datetime(moment: datetime) -> int:
+    """Nanoseconds of an aware datetime; exact. Raises ``ValueError`` for a naive one."""
+    if moment.tzinfo is None:
+        raise ValueError("a datetime without a time zone does not say which moment it is")
+    return (moment - _EPOCH) // _ONE_MICROSECOND * 1000
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds from integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``).
+
+    Fractions keep all their nine digits. Raises :class:`TimeFormatError`.
+    """
+    text = text.strip()
+    if text.lstrip("-").isdecimal():
+        return int(text)
+    head, dot, tail = text.partition(".")
+    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))] if dot else ""
+    try:
+        moment = datetime.fromisoformat(head + tail[len(digits) :] if dot else text)
+    except ValueError as error:
+        raise TimeFormatError(f"{text!r} is neither nanoseconds nor an RFC 3339 time") from error
+    if moment.tzinfo is None or (dot and not 1 <= len(digits) <= 9):  # noqa: PLR2004 - nanoseconds
+        raise TimeFormatError(f"{text!r} has no time zone or a fraction finer than nanoseconds")
+    return from_datetime(moment) + int(digits.ljust(9, "0") or "0")
+
+
+def format_time(time_ns: int) -> str:
+    """RFC 3339 in UTC with nine digits of fraction."""
+    seconds, fraction = divmod(time_ns, NS_PER_SECOND)
+    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"

@@ -1,0 +1,165 @@
+"""Where events enter, from the API and from feeds alike.
+
+A batch is checked whole, then published on the bus, then handed to storage. What was seen before (the
+same source, epoch and sequence) is neither published nor stored again, so an emitter that got no answer
+simply sends once more. The live path never waits for the database: publishing comes first, and a batch
+that could not be made durable is refused *after* it was shown, and not shown again when it is resent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from msgspec import Struct
+
+from decahertz.bus import EVENTS, Bus
+from decahertz.clock import Clock
+from decahertz.event import AnyEvent, Arrival, EventBatch
+from decahertz.sequences import SequenceSet
+
+MAX_RANGES = 4096
+"""Holes that one emitter may leave in an epoch before its batches are refused."""
+_PROBLEMS_LISTED = 20
+
+
+class Receipt(Struct, frozen=True, kw_only=True):
+    """The answer to a batch. The same batch sent again gets ``duplicates`` instead of ``accepted``."""
+
+    source: str
+    epoch: int
+    durable_sequence: int
+    """The highest sequence of this source and epoch that is durable."""
+    accepted: int
+    """Events of this batch that were stored now."""
+    duplicates: int
+    """Events of this batch that had been stored before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one event of a batch is refused."""
+
+    index: int
+    """Position in the batch, from 0."""
+    field: str
+    reason: str
+
+
+class BatchRefusedError(ValueError):
+    """The batch is refused whole: nothing of it was published or stored."""
+
+    def __init__(self, reason: str, refusals: Sequence[Refusal] = ()) -> None:
+        """Keep the reason and, where single events are at fault, which."""
+        super().__init__(reason)
+        self.refusals = tuple(refusals)
+
+
+class NotDurableError(RuntimeError):
+    """The batch could not be made durable in time; sending it again is safe and expected."""
+
+
+class EventSink(Protocol):
+    """What storage offers to :class:`Ingest`."""
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        """Store the events not stored yet; return when they are durable.
+
+        Raises :class:`NotDurableError` when that takes longer than ``timeout_seconds``.
+        """
+        ...
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        """Queue the events for storage; waits only while the queue is full."""
+        ...
+
+
+EmitterId = tuple[str, int]
+
+
+class Ingest:
+    """Checks, publishes and stores arriving events."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        sink: EventSink,
+        clock: Clock,
+        *,
+        max_future_ns: int,
+        timeout_seconds: float,
+        known: Mapping[EmitterId, SequenceSet] | None = None,
+    ) -> None:
+        """``known`` is what storage holds already, so that a resend after a restart is recognised."""
+        self._bus = bus
+        self._sink = sink
+        self._clock = clock
+        self._max_future_ns = max_future_ns
+        self._timeout_seconds = timeout_seconds
+        self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
+        self.events = 0
+        """Events published, without duplicates."""
+        self.duplicates = 0
+        self.refused = 0
+        """Events of refused batches."""
+
+    async def submit(self, batch: EventBatch) -> Receipt:
+        """Take a batch from outside; returns when it is durable.
+
+        Raises :class:`BatchRefusedError` (bad content) or :class:`NotDurableError` (send again).
+        """
+        now_ns = self._clock.time_ns()
+        self._check(batch, now_ns)
+        arrival = Arrival(batch=batch, received_ns=now_ns)
+        self._publish(arrival)
+        return await self._sink.append(arrival, self._timeout_seconds)
+
+    async def take(self, batch: EventBatch, received_ns: int) -> None:
+        """Take a batch from a feed of this process; waits only while the storage queue is full."""
+        self._check(batch, self._clock.time_ns())
+        arrival = Arrival(batch=batch, received_ns=received_ns)
+        self._publish(arrival)
+        await self._sink.enqueue(arrival)
+
+    def _check(self, batch: EventBatch, now_ns: int) -> None:
+        latest = now_ns + self._max_future_ns
+        late = [i for i, event in enumerate(batch.events) if event.time_ns > latest]
+        if late:
+            self.refused += len(batch.events)
+            ahead = self._max_future_ns / 1e9
+            raise BatchRefusedError(
+                f"{len(late)} events lie more than {ahead:g} s in the future",
+                [Refusal(i, "time_ns", f"more than {ahead:g} s ahead") for i in late[:_PROBLEMS_LISTED]],
+            )
+        seen = self._seen.get((batch.source, batch.epoch))
+        if seen is not None and seen.range_count >= MAX_RANGES:
+            self.refused += len(batch.events)
+            raise BatchRefusedError(f"this emitter left more than {MAX_RANGES} holes in its sequence")
+
+    def _publish(self, arrival: Arrival) -> None:
+        batch = arrival.batch
+        if not batch.events:
+            return
+        seen = self._seen.setdefault((batch.source, batch.epoch), SequenceSet())
+        new = 0
+        for low, high in seen.missing(batch.first_sequence, batch.last_sequence):
+            new += high - low + 1
+            part = batch if high - low + 1 == len(batch.events) else part_of(batch, low, high)
+            self._bus.publish(EVENTS, Arrival(batch=part, received_ns=arrival.received_ns))
+        seen.add(batch.first_sequence, batch.last_sequence)
+        self.events += new
+        self.duplicates += len(batch.events) - new
+
+
+def part_of(batch: EventBatch, low: int, high: int) -> EventBatch:
+    """The events of a batch with sequences from ``low`` to ``high``."""
+    start = low - batch.first_sequence
+    events: tuple[AnyEvent, ...] = batch.events[start : start + high - low + 1]
+    return EventBatch(
+        source=batch.source,
+        epoch=batch.epoch,
+        first_sequence=low,
+        events=events,
+        dropped=batch.dropped,
+    )

@@ -1,0 +1,150 @@
+"""A sample: the state of one thing (an instrument, a strategy, a host) at one instant of the grid.
+
+    class MarketSample(Sample, frozen=True, kw_only=True):
+        collector: ClassVar[str] = "market"
+        key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+        venue: str
+        instrument: str
+        spread_bps: Annotated[float | None, Metric("Bid-ask spread over mid.", unit=Unit.BASIS_POINTS)]
+        gaps: Annotated[int, Metric("Sequence gaps seen.", kind=Kind.COUNTER)]
+
+Key fields are strings. Metric fields are ``int``, ``float``, ``bool`` or a ``StrEnum`` (for
+``Kind.STATE``), each with ``| None`` where a value can be absent. A sample carries no time of its
+own: all samples that a collector returns for one instant travel in one :class:`SampleBatch`.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Union, get_args, get_origin
+
+import msgspec
+
+from decahertz.metric import Kind, Metric
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST_NAME = 48  # with prefix, unit and suffix it still fits PostgreSQL's 63 bytes
+_RESERVED = frozenset({"time", "time_ns"})
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all samples. Subclasses declare ``collector``, ``key`` and their fields.
+
+    Values must be finite: a value that does not exist is ``None``, never NaN or a sentinel.
+    """
+
+    collector: ClassVar[str] = ""
+    key: ClassVar[tuple[str, ...]] = ()
+
+
+class SampleDeclarationError(TypeError):
+    """A sample type is declared in a way that nothing can be derived from."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricField:
+    """One metric of a sample type.
+
+    ``type`` is ``int``, ``float``, ``bool`` or a ``StrEnum`` subclass; ``states`` lists that enum's
+    values in order and is empty otherwise.
+    """
+
+    name: str
+    metric: Metric
+    type: type
+    optional: bool
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The values a state can take, in declaration order; empty for numbers."""
+        if issubclass(self.type, enum.StrEnum):
+            return tuple(member.value for member in self.type)
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSchema:
+    """All that is derived from a sample type starts here."""
+
+    collector: str
+    key: tuple[str, ...]
+    metrics: tuple[MetricField, ...]
+    type: type[Sample]
+
+    def key_of(self, sample: Sample) -> tuple[str, ...]:
+        """The key of one sample, in the order of ``key``."""
+        return tuple(getattr(sample, name) for name in self.key)
+
+    def topic_of(self, sample: Sample) -> str:
+        """The WebSocket topic of one sample: ``metrics:{collector}:{key…}``."""
+        return ":".join(("metrics", self.collector, *self.key_of(sample)))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBatch:
+    """What one collector returned for one instant of the grid."""
+
+    schema: SampleSchema
+    time_ns: int
+    """The grid instant, nanoseconds since the Unix epoch, UTC; a multiple of the tick."""
+    samples: tuple[Sample, ...]
+
+
+def schema_of(sample_type: type[Sample]) -> SampleSchema:
+    """Read a sample type's declaration.
+
+    Raises :class:`SampleDeclarationError` naming the field and what is wrong with it.
+    """
+    where = sample_type.__name__
+    if not (isinstance(sample_type, type) and issubclass(sample_type, Sample)):
+        raise SampleDeclarationError(f"{where} is not a subclass of Sample")
+    _check_name(where, "collector", sample_type.collector)
+    hints = typing.get_type_hints(sample_type, include_extras=True)
+    fields = {name: hints[name] for name in sample_type.__struct_fields__}
+    for name in sample_type.key:
+        if fields.get(name) is not str:
+            raise SampleDeclarationError(f"{where}.{name}: a key field must be declared as str")
+    metrics = tuple(
+        _metric_field(where, name, hint) for name, hint in fields.items() if name not in sample_type.key
+    )
+    if not metrics:
+        raise SampleDeclarationError(f"{where} declares no metric")
+    return SampleSchema(sample_type.collector, sample_type.key, metrics, sample_type)
+
+
+def _check_name(where: str, what: str, name: str) -> None:
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in _RESERVED:
+        raise SampleDeclarationError(
+            f"{where}: {what} {name!r} must be snake_case, at most {_LONGEST_NAME} letters"
+            f" and none of {sorted(_RESERVED)}",
+        )
+
+
+def _metric_field(where: str, name: str, hint: object) -> MetricField:
+    _check_name(where, "field", name)
+    metric = None
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+        metric = next((extra for extra in extras if isinstance(extra, Metric)), None)
+    if metric is None:
+        raise SampleDeclarationError(f"{where}.{name} is neither a key nor annotated with a Metric")
+    optional = False
+    if get_origin(hint) in (Union, types.UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        optional = len(options) < len(get_args(hint))
+        hint = options[0] if len(options) == 1 else None
+    is_state = isinstance(hint, type) and issubclass(hint, enum.StrEnum)
+    if not is_state and hint not in (int, float, bool):
+        raise SampleDeclarationError(
+            f"{where}.{name}: a metric is an int, float, bool or StrEnum, or one of them | None",
+        )
+    if is_state != (metric.kind is Kind.STATE):
+        raise SampleDeclarationError(f"{where}.{name}: a StrEnum goes with Kind.STATE and only so")
+    if metric.kind is Kind.COUNTER and (optional or hint is bool):
+        raise SampleDeclarationError(f"{where}.{name}: a counter is an int or float and never None")
+    assert isinstance(hint, type)  # noqa: S101 - narrowed above, for the type checker
+    return MetricField(name, metric, hint, optional)
