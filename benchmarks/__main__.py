@@ -33,9 +33,9 @@ def _table(measures: list[Measure]) -> Table:
         table.add_row(
             m.name,
             f"{m.ours:,.4g}",
-            "–" if m.reference is None else f"{m.reference:,.4g}",
+            "-" if m.reference is None else f"{m.reference:,.4g}",
             m.unit,
-            "–" if m.ratio is None else f"{m.ratio:,.3g}",
+            "-" if m.ratio is None else f"{m.ratio:,.3g}",
             m.goal,
         )
     return table
