@@ -1,0 +1,36 @@
+# Sourced: puts the servers that the tests drive on PATH.
+# Debian's packages are unpacked below .venv rather than installed: no service starts, nothing of the
+# system changes, and any user may do it where apt knows the packages.
+
+SERVERS=$VENV/servers
+
+unpack_package() { # unpack_package PACKAGE
+    pool=$(mktemp -d) || return 1
+    if [ "$(id -u)" = 0 ]; then chmod 755 "$pool"; fi
+    (cd "$pool" && apt-get download -qq -o APT::Sandbox::User=root "$1" >/dev/null 2>&1 &&
+        dpkg-deb -x ./*.deb "$SERVERS")
+    status=$?
+    rm -rf "$pool"
+    return $status
+}
+
+servers() { # servers PROGRAM=PACKAGE…
+    PATH=$PATH:$SERVERS/usr/bin:$SERVERS/usr/sbin
+    export PATH
+    updated=
+    for pair in "$@"; do
+        program=${pair%%=*} package=${pair#*=}
+        command -v "$program" >/dev/null 2>&1 && continue
+        if command -v apt-get >/dev/null 2>&1; then
+            mkdir -p "$SERVERS"
+            if [ -z "$updated" ] && [ "$(id -u)" = 0 ]; then
+                say "fetching the servers that the tests drive"
+                apt-get update -qq >/dev/null 2>&1
+                updated=1
+            fi
+            unpack_package "$package"
+        fi
+        command -v "$program" >/dev/null 2>&1 ||
+            say "$program is missing (Debian's package $package): the tests that need it are skipped"
+    done
+}
