@@ -174,7 +174,7 @@ async def test_a_slewed_clock_is_followed_and_not_called_a_step(ppm: int) -> Non
 
 async def test_a_process_stopped_between_two_readings_sees_no_step() -> None:
     class StoppedOnce(Machine):
-        countdown = 5
+        countdown = 6  # the reading with which the third beat is due
 
         def time_ns(self) -> int:
             now = self.wall_ns
