@@ -1,0 +1,179 @@
+"""The state of one instrument, folded from its messages."""
+
+from __future__ import annotations
+
+import math
+
+from collectors.market.connection import Line
+from collectors.values import is_usable
+from collectors.windows import CountWindow, TradeWindow
+from decahertz.event import Quote, Tick
+
+
+class Venue:
+    """What all instruments of a venue share."""
+
+    __slots__ = ("line", "received_ns")
+
+    def __init__(self) -> None:
+        """Nothing heard yet."""
+        self.line = Line()
+        self.received_ns = 0
+        """When anything at all was last received from it: a message or a heartbeat."""
+
+
+class Instrument:
+    """One instrument at one venue.
+
+    A quote or print whose venue time (with the same time: whose number) is older than the newest of its
+    kind changes no price. It is counted as late; a late print was a trade all the same, so its quantity
+    counts.
+    """
+
+    __slots__ = (
+        "_quote_sequence",
+        "_quote_time_ns",
+        "_tick_sequence",
+        "_tick_time_ns",
+        "ask",
+        "ask_size",
+        "bid",
+        "bid_size",
+        "gap_ns",
+        "gaps",
+        "instrument",
+        "last",
+        "late",
+        "latency_ns",
+        "line",
+        "mid",
+        "new_quantity",
+        "new_value",
+        "quote_window",
+        "quotes",
+        "quotes_pushed",
+        "received_ns",
+        "spread",
+        "spread_bps",
+        "tick_window",
+        "ticks",
+        "ticks_pushed",
+        "trade_window",
+        "traded",
+        "venue",
+        "venue_state",
+    )
+
+    def __init__(
+        self, venue: str, instrument: str, venue_state: Venue, *, index: int, rate_size: int, trade_size: int
+    ) -> None:
+        """Start empty at the instant of the grid with the number ``index``.
+
+        ``rate_size`` and ``trade_size`` are the lengths of the windows in instants.
+        """
+        self.venue = venue
+        self.instrument = instrument
+        self.venue_state = venue_state
+        self.line: Line | None = None
+        self.received_ns = 0
+        """When the newest message was received; 0: none yet."""
+        self.latency_ns: int | None = None
+        self.gaps = 0
+        self.gap_ns = 0
+        """When a message was received before which others were missed; 0: never."""
+        self.late = 0
+        self.bid: float | None = None
+        self.ask: float | None = None
+        self.bid_size: float | None = None
+        self.ask_size: float | None = None
+        self.mid: float | None = None
+        self.spread: float | None = None
+        self.spread_bps: float | None = None
+        self.quotes = 0
+        self._quote_time_ns = 0
+        self._quote_sequence: int | None = None
+        self.last: float | None = None
+        self.ticks = 0
+        self.traded = 0.0
+        self._tick_time_ns = 0
+        self._tick_sequence: int | None = None
+        self.quote_window = CountWindow(rate_size, index)
+        self.quotes_pushed = 0
+        self.tick_window = CountWindow(rate_size, index)
+        self.ticks_pushed = 0
+        self.trade_window = TradeWindow(trade_size, index)
+        self.new_quantity = 0.0
+        """Traded since the windows were last pushed."""
+        self.new_value = 0.0
+
+    def take_quote(self, quote: Quote, received_ns: int) -> None:
+        """Best bid and ask changed."""
+        self.quotes += 1
+        time_ns = quote.time_ns
+        if time_ns <= self._quote_time_ns and _is_late(
+            time_ns, quote.sequence, self._quote_time_ns, self._quote_sequence
+        ):
+            self._receive(quote, received_ns, is_late=True)
+            return
+        self._receive(quote, received_ns, is_late=False)
+        self._quote_time_ns = time_ns
+        self._quote_sequence = quote.sequence
+        self.bid_size = quote.bid_size
+        self.ask_size = quote.ask_size
+        bid, ask = quote.bid, quote.ask
+        if bid == self.bid and ask == self.ask:
+            return
+        self.bid = bid
+        self.ask = ask
+        if bid is None or ask is None:
+            self.mid = self.spread = self.spread_bps = None
+            return
+        self.mid = mid = (bid + ask) / 2
+        self.spread = spread = ask - bid
+        bps = spread / mid * 10_000 if mid > 0 else math.inf
+        self.spread_bps = bps if -math.inf < bps < math.inf else None
+
+    def take_tick(self, tick: Tick, received_ns: int) -> None:
+        """A trade was printed."""
+        self.ticks += 1
+        price, size = tick.price, tick.size
+        if is_usable(price) and is_usable(size):
+            self.traded += size
+            self.new_quantity += size
+            self.new_value += price * size
+        time_ns = tick.time_ns
+        if time_ns <= self._tick_time_ns and _is_late(
+            time_ns, tick.sequence, self._tick_time_ns, self._tick_sequence
+        ):
+            self._receive(tick, received_ns, is_late=True)
+            return
+        self._receive(tick, received_ns, is_late=False)
+        self._tick_time_ns = time_ns
+        self._tick_sequence = tick.sequence
+        self.last = price
+
+    def push(self, index: int) -> None:
+        """Step the windows to the instant of the grid with the number ``index``."""
+        quotes, ticks = self.quotes, self.ticks
+        self.quote_window.push(index, quotes - self.quotes_pushed)
+        self.quotes_pushed = quotes
+        self.tick_window.push(index, ticks - self.ticks_pushed)
+        self.ticks_pushed = ticks
+        self.trade_window.push(index, self.new_quantity, self.new_value)
+        self.new_quantity = self.new_value = 0.0
+
+    def _receive(self, message: Quote | Tick, received_ns: int, *, is_late: bool) -> None:
+        self.received_ns = self.venue_state.received_ns = received_ns
+        if message.missed:
+            self.gaps += message.missed
+            self.gap_ns = received_ns
+        if is_late:
+            self.late += 1
+        else:
+            self.latency_ns = received_ns - message.time_ns
+
+
+def _is_late(time_ns: int, sequence: int | None, newest_ns: int, newest_sequence: int | None) -> bool:
+    if time_ns != newest_ns:
+        return time_ns < newest_ns
+    return sequence is not None and newest_sequence is not None and sequence < newest_sequence
