@@ -1,0 +1,278 @@
+"""Finding, checking and making plugins: collectors and feeds.
+
+A plugin is a class behind an entry point of the group ``decahertz.collectors`` or ``decahertz.feeds``;
+those that come with Decahertz are registered the same way. The settings name the ones to run, and no
+other is imported. Wrong settings stop the start with a
+:class:`~decahertz.settings.SettingsError`; a plugin that cannot be imported or whose declaration is
+unsound is reported as a failure and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+
+from decahertz import collector as collector_module
+from decahertz import feed as feed_module
+from decahertz.clock import Clock
+from decahertz.collector import Collector, NoOptions
+from decahertz.event import EVENT_TYPES
+from decahertz.feed import Feed
+from decahertz.sample import SampleDeclarationError, SampleSchema, schema_of
+from decahertz.settings import Settings, SettingsError
+
+BUILTIN_DISTRIBUTION = "decahertz"
+GROUPS = {
+    "collectors": collector_module.ENTRY_POINT_GROUP,
+    "feeds": feed_module.ENTRY_POINT_GROUP,
+}
+"""Settings table → entry-point group."""
+
+PluginT = TypeVar("PluginT")
+
+
+class PluginError(Exception):
+    """A plugin cannot be used; the text says why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """A plugin that is installed; it has not been imported."""
+
+    name: str
+    distribution: str
+    """The distribution that provides it; ``decahertz`` for those that come with Decahertz."""
+    value: str
+    """``module:Class``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCollector:
+    """A collector that is ready to be started."""
+
+    name: str
+    distribution: str
+    collector: Collector
+    schema: SampleSchema
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFeed:
+    """A feed that is ready to run."""
+
+    name: str
+    distribution: str
+    feed: Feed
+
+
+@dataclass(frozen=True, slots=True)
+class PluginFailure:
+    """A plugin that was asked for and cannot be used."""
+
+    name: str
+    distribution: str
+    reason: str
+    """One line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[PluginT]):
+    """What became of the plugins that the settings name, in their order."""
+
+    plugins: tuple[PluginT, ...]
+    failures: tuple[PluginFailure, ...]
+
+
+def available(group: str, points: Iterable[EntryPoint] | None = None) -> list[Available]:
+    """The plugins installed in an entry-point group, by name; nothing is imported."""
+    found = [Available(p.name, _distribution(p), p.value) for p in _points(group, points)]
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
+
+
+def builtin_classes(table: str, points: Iterable[EntryPoint] | None = None) -> dict[str, type[Any]]:
+    """The classes of the plugins that come with Decahertz, by name.
+
+    ``table`` is ``collectors`` or ``feeds``. They are imported here; what that raises is a fault of ours.
+    """
+    return {
+        point.name: point.load()
+        for point in _points(GROUPS[table], points)
+        if _distribution(point) == BUILTIN_DISTRIBUTION
+    }
+
+
+def load_collectors(
+    settings: Settings,
+    clock: Clock,
+    points: Iterable[EntryPoint] | None = None,
+) -> Loaded[LoadedCollector]:
+    """Import, check and make the collectors of ``collectors.enabled``.
+
+    ``points`` are the entry points to choose from; by default those of the installed distributions.
+    Raises :class:`~decahertz.settings.SettingsError` for a name or an option that does not exist, a bad
+    value, and a name that two distributions provide.
+    """
+
+    def make(point: EntryPoint) -> LoadedCollector:
+        class_ = _load(point)
+        schema = _check_collector(point.name, class_)
+        collector: Collector = _construct(class_, settings, "collectors", point.name, clock)
+        return LoadedCollector(point.name, _distribution(point), collector, schema)
+
+    return _load_all(settings, "collectors", settings.collectors.enabled, points, make)
+
+
+def load_feeds(
+    settings: Settings,
+    clock: Clock,
+    points: Iterable[EntryPoint] | None = None,
+) -> Loaded[LoadedFeed]:
+    """Import, check and make the feeds of ``feeds.enabled``; as :func:`load_collectors`."""
+
+    def make(point: EntryPoint) -> LoadedFeed:
+        class_ = _load(point)
+        _check_feed(point.name, class_)
+        feed: Feed = _construct(class_, settings, "feeds", point.name, clock)
+        return LoadedFeed(point.name, _distribution(point), feed)
+
+    return _load_all(settings, "feeds", settings.feeds.enabled, points, make)
+
+
+def _load_all(
+    settings: Settings,
+    table: str,
+    enabled: Sequence[str],
+    points: Iterable[EntryPoint] | None,
+    make: Callable[[EntryPoint], PluginT],
+) -> Loaded[PluginT]:
+    log = structlog.get_logger(part="plugins")
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in _points(GROUPS[table], points):
+        by_name.setdefault(point.name, []).append(point)
+    _refuse_stray_tables(settings, table, by_name)
+    chosen = [_choose(table, name, by_name) for name in dict.fromkeys(enabled)]
+    plugins: list[PluginT] = []
+    failures: list[PluginFailure] = []
+    for point in chosen:
+        try:
+            plugins.append(make(point))
+        except PluginError as error:
+            failures.append(PluginFailure(point.name, _distribution(point), str(error)))
+            log.exception("plugin_failed", table=table, name=point.name)
+    return Loaded(tuple(plugins), tuple(failures))
+
+
+def _choose(table: str, name: str, by_name: dict[str, list[EntryPoint]]) -> EntryPoint:
+    found = by_name.get(name)
+    if found is None:
+        raise SettingsError(f"{table}.enabled", _no_such(name, by_name))
+    if len(found) > 1:
+        names = " and ".join(sorted(f"{_distribution(p)} ({p.value})" for p in found))
+        raise SettingsError(f"{table}.enabled", f"{name!r} is provided by both {names}; uninstall one")
+    return found[0]
+
+
+def _refuse_stray_tables(settings: Settings, table: str, by_name: dict[str, list[EntryPoint]]) -> None:
+    for source in settings.sources:
+        for key in () if source.is_environment else source.values:
+            head, _, rest = key.partition(".")
+            name = rest.partition(".")[0]
+            if head == table and "." in rest and name not in by_name:
+                raise SettingsError(f"{table}.{name}", _no_such(name, by_name), source.origin)
+
+
+def _no_such(name: str, by_name: dict[str, list[EntryPoint]]) -> str:
+    close = difflib.get_close_matches(name, by_name, n=3)
+    if close:
+        return f"no plugin is named {name!r}; did you mean {' or '.join(close)}?"
+    return f"no plugin is named {name!r}; installed are: {', '.join(sorted(by_name)) or 'none'}"
+
+
+def _points(group: str, points: Iterable[EntryPoint] | None) -> list[EntryPoint]:
+    found = entry_points(group=group) if points is None else [p for p in points if p.group == group]
+    # One distribution can be seen twice, for example beside its own build folder.
+    return list({(_distribution(p), p.name, p.value): p for p in found}.values())
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "?"
+
+
+def _load(point: EntryPoint) -> type[Any]:
+    try:
+        class_ = point.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{point.value} cannot be imported: {_text(error)}") from error
+    if not isinstance(class_, type):
+        raise PluginError(f"{point.value} is not a class")
+    return class_
+
+
+def _construct(class_: type[Any], settings: Settings, table: str, name: str, clock: Clock) -> Any:  # noqa: ANN401 - of the class
+    options_type = getattr(class_, "options_type", NoOptions)
+    if not (isinstance(options_type, type) and issubclass(options_type, msgspec.Struct)):
+        raise PluginError(f"{class_.__name__}.options_type is not a msgspec.Struct")
+    try:
+        return class_(clock, settings.plugin_options(table, name, options_type))
+    except SettingsError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{class_.__name__}(clock, options) raised {_text(error)}") from error
+
+
+def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
+    where = class_.__name__
+    sample_type = getattr(class_, "sample_type", None)
+    if not isinstance(sample_type, type):
+        raise PluginError(f"{where}.sample_type is missing")
+    try:
+        schema = schema_of(sample_type)
+    except SampleDeclarationError as error:
+        raise PluginError(str(error)) from error
+    except Exception as error:  # An annotation that cannot be evaluated raises what it likes.
+        raise PluginError(f"{sample_type.__name__} cannot be read: {_text(error)}") from error
+    if schema.collector != name:
+        raise PluginError(
+            f"the entry point is named {name!r} but {sample_type.__name__}.collector is {schema.collector!r}",
+        )
+    every = getattr(class_, "every", None)
+    if type(every) is not int or every < 1:
+        raise PluginError(f"{where}.every is {every!r}; it is a number of ticks, at least 1")
+    events = getattr(class_, "events", None)
+    if not isinstance(events, frozenset):
+        raise PluginError(f"{where}.events is not a frozenset of event types")
+    unknown = sorted(getattr(type_, "__name__", repr(type_)) for type_ in events - set(EVENT_TYPES))
+    if unknown:
+        raise PluginError(f"{where}.events names what is not an event type: {', '.join(unknown)}")
+    _check_methods(class_, synchronous=("on_event", "sample"), asynchronous=("start", "stop"))
+    return schema
+
+
+def _check_feed(name: str, class_: type[Any]) -> None:
+    own = getattr(class_, "name", None)
+    if own != name:
+        raise PluginError(f"the entry point is named {name!r} but {class_.__name__}.name is {own!r}")
+    _check_methods(class_, synchronous=(), asynchronous=("run",))
+
+
+def _check_methods(class_: type[Any], *, synchronous: Sequence[str], asynchronous: Sequence[str]) -> None:
+    for method in (*synchronous, *asynchronous):
+        found = getattr(class_, method, None)
+        if not callable(found):
+            raise PluginError(f"{class_.__name__}.{method} is missing")
+        is_async = inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)
+        if is_async != (method in asynchronous):
+            kind = "async" if method in asynchronous else "synchronous"
+            raise PluginError(f"{class_.__name__}.{method} must be {kind}")
+
+
+def _text(error: BaseException) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
