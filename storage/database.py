@@ -2,6 +2,70 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    from decahertz.settings import StorageSettings
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]
+
+OLDEST_MAJOR = 15
+"""The oldest PostgreSQL that is taken."""
+
+_POOL_SIZE = 8
+_GRACE_SECONDS = 5.0
+"""How much longer than the server we wait before we take the connection for dead."""
+_CLOSE_SECONDS = 3.0
+_ENCODING = "UTF8"
+_SCHEMES = ("postgresql", "postgres")
+# What libpq reads from a URL and asyncpg would send to the server, which refuses it.
+_LIBPQ_ONLY = frozenset(
+    {
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "fallback_application_name",
+        "gssdelegation",
+        "gssencmode",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "load_balance_hosts",
+        "require_auth",
+        "sslcompression",
+        "sslsni",
+        "tcp_user_timeout",
+    }
+)
+# The server, or the way to it, is at fault and not what was asked: trying again can help.
+_PASSING_ERRORS = (
+    OSError,  # TimeoutError is one
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+
 
 class DatabaseError(RuntimeError):
     """Something is wrong with the database. ``str()`` of it is one line without a password."""
@@ -11,5 +75,170 @@ class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached, or the connection to it was lost. Trying again makes sense."""
 
 
-class DatabaseTooOldError(DatabaseError):
-    """The server is older than the oldest PostgreSQL that is taken."""
+class DatabaseTimeoutError(DatabaseUnavailableError):
+    """The answer took longer than the limit for one statement, or no connection became free."""
+
+
+class DatabaseUnsuitableError(DatabaseError):
+    """The server or the database lacks something that is needed."""
+
+
+class DatabaseTooOldError(DatabaseUnsuitableError):
+    """The server is older than :data:`OLDEST_MAJOR`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What :meth:`Database.check` found."""
+
+    version: str
+    """As the server says it: ``18.1``."""
+    database: str
+    user: str
+    timescaledb: str | None
+    """Version of the extension TimescaleDB that is installed or could be; ``None``: not available."""
+
+
+def redact(url: str) -> str:
+    """The URL of a database without its password: fit for logs and messages."""
+    url = re.sub(r"(?<=://)([^:/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"(?i)((?:ssl)?password=)[^&\s]*", r"\1***", url)
+
+
+class Database:
+    """One database of one server: a pool for questions, and connections of their own for writers.
+
+    Connections are made when they are needed and made again after they were lost.
+    """
+
+    def __init__(self, url: str, settings: StorageSettings) -> None:
+        """Raises :class:`DatabaseError` for what is no PostgreSQL URL. Nothing is opened yet."""
+        self.url = url
+        self.name = redact(url)
+        """The URL without the password."""
+        self.settings = settings
+        self._dsn = _for_asyncpg(url)
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> ServerInfo:
+        """Connect once and see that the server will do; makes the pool.
+
+        Raises :class:`DatabaseUnavailableError`, :class:`DatabaseTooOldError` or
+        :class:`DatabaseUnsuitableError`.
+        """
+        info = await self.check()
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=_POOL_SIZE,
+                max_inactive_connection_lifetime=60.0,
+                timeout=self.settings.connect_timeout_seconds,
+                command_timeout=self.settings.statement_timeout_seconds + _GRACE_SECONDS,
+                server_settings=self._server_settings("queries"),
+            )
+        return info
+
+    async def close(self) -> None:
+        """Close the pool; safe without :meth:`open`, and twice."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await pool.close()
+        except _PASSING_ERRORS:
+            pool.terminate()
+
+    async def check(self) -> ServerInfo:
+        """Connect, look at the server, disconnect. Raises as :meth:`open` does."""
+        connection = await self.connect("check")
+        try:
+            with self.errors():
+                major = connection.get_server_version().major
+                if major < OLDEST_MAJOR:
+                    raise DatabaseTooOldError(
+                        f"{self.name} is PostgreSQL {major}; the oldest that is taken is {OLDEST_MAJOR}"
+                    )
+                row = await connection.fetchrow(
+                    "SELECT current_setting('server_version') AS version, current_database() AS database,"
+                    " current_user AS username, current_setting('server_encoding') AS encoding,"
+                    " (SELECT coalesce(installed_version, default_version) FROM pg_available_extensions"
+                    " WHERE name = 'timescaledb') AS timescaledb"
+                )
+        finally:
+            await self.disconnect(connection)
+        assert row is not None  # noqa: S101 - the question always has one row
+        if row["encoding"] != _ENCODING:
+            raise DatabaseUnsuitableError(
+                f"{self.name} has the encoding {row['encoding']}; it has to be made with {_ENCODING}"
+            )
+        return ServerInfo(row["version"].split()[0], row["database"], row["username"], row["timescaledb"])
+
+    async def connect(self, purpose: str) -> Connection:
+        """A connection outside the pool; give it back with :meth:`disconnect`.
+
+        ``purpose`` is shown in ``pg_stat_activity``. Raises :class:`DatabaseUnavailableError`.
+        """
+        with self.errors():
+            return await asyncpg.connect(
+                self._dsn,
+                timeout=self.settings.connect_timeout_seconds,
+                command_timeout=self.settings.statement_timeout_seconds + _GRACE_SECONDS,
+                server_settings=self._server_settings(purpose),
+            )
+
+    async def disconnect(self, connection: Connection) -> None:
+        """Close a connection, whatever state it is in."""
+        try:
+            await connection.close(timeout=_CLOSE_SECONDS)
+        except Exception:  # noqa: BLE001 - it is gone either way
+            connection.terminate()
+
+    @asynccontextmanager
+    async def query(self) -> AsyncIterator[AnyConnection]:
+        """A connection of the pool, for one question; errors come as those of this module.
+
+        Raises :class:`DatabaseTimeoutError` when none becomes free in time.
+        """
+        if self._pool is None:
+            raise DatabaseUnavailableError(f"{self.name} is not open")
+        with self.errors():
+            async with self._pool.acquire(timeout=self.settings.connect_timeout_seconds) as connection:
+                yield connection
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of connection and server into those of this module; others pass through."""
+        try:
+            yield
+        except (TimeoutError, asyncpg.QueryCanceledError) as error:
+            raise DatabaseTimeoutError(f"{self.name} took too long: {_first_line(error)}") from error
+        except _PASSING_ERRORS as error:
+            raise DatabaseUnavailableError(f"cannot use {self.name}: {_first_line(error)}") from error
+
+    def _server_settings(self, purpose: str) -> dict[str, str]:
+        return {
+            "application_name": f"decahertz {purpose}",
+            "timezone": "UTC",
+            "statement_timeout": str(round(self.settings.statement_timeout_seconds * 1000)),
+            "jit": "off",  # it costs more than our short questions take
+        }
+
+
+def _for_asyncpg(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise DatabaseUnsuitableError(
+            f"{redact(url)!r} is no URL of a PostgreSQL: it begins with postgresql://"
+        )
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    if not _LIBPQ_ONLY.intersection(name for name, _ in pairs):
+        return url
+    kept = urlencode([(name, value) for name, value in pairs if name not in _LIBPQ_ONLY])
+    return urlunsplit(parts._replace(query=kept))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return redact(text) or type(error).__name__
