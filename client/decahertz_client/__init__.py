@@ -844,7 +844,7 @@ class _Sender:
     def _trouble(self, cause: str, text: str, at_least: float = 0.0) -> float:
         """Note a failed attempt and when to make the next; logged once per cause until all is well."""
         self._failures += 1
-        growing = min(_SHORTEST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
+        growing = min(_SHORTEST_PAUSE * 2.0 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
         spread = random.uniform(0.5, 1.0)  # noqa: S311 - keeps clients apart, guards nothing
         pause = at_least + growing * spread
         self._not_before = time.monotonic() + pause

@@ -1,0 +1,169 @@
+"""What an emitted event costs the trading thread, beside putting the same event into a queue.
+
+The client's own thread is at work meanwhile: it packs the events and sends them to an ingest in another
+process, which decodes and answers them. Every call is timed for itself, so the figures hold the cost of
+two readings of the clock as well, and the tail shows what the other thread does to this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from benchmarks.harness import ROUNDS, Measure
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.event import Arrival, EventBatch
+from decahertz.ingest import Ingest, Receipt
+from decahertz.wire import Codec, Decoder, decoder
+from decahertz_client import Client
+
+_EVENTS = 30_000  # per round: less than the ring holds
+
+
+class _Durable:
+    """Says that all is durable."""
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:  # noqa: ARG002 - the protocol
+        batch = arrival.batch
+        return Receipt(
+            source=batch.source,
+            epoch=batch.epoch,
+            durable_sequence=batch.last_sequence,
+            accepted=len(batch.events),
+            duplicates=0,
+        )
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        """Nothing to queue for."""
+
+
+async def _serve() -> None:
+    batches: Decoder[EventBatch] = decoder(Codec.MSGPACK, EventBatch)
+    ingest = Ingest(LocalBus(), _Durable(), SystemClock(), max_future_ns=60 * 10**9, timeout_seconds=10)
+
+    async def post(request: web.Request) -> web.Response:
+        receipt = await ingest.submit(batches.decode(await request.read()))
+        return web.Response(body=msgspec.json.encode(receipt), content_type="application/json")
+
+    app = web.Application(client_max_size=8 << 20)
+    app.router.add_post("/api/v1/events", post)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def _sink() -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.bench_client_emit"]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.kill()
+
+
+def _time(call: Callable[[int], object]) -> list[int]:
+    """Nanoseconds of each call."""
+    clock = time.perf_counter_ns
+    durations = []
+    for number in range(_EVENTS):
+        start = clock()
+        call(number)
+        durations.append(clock() - start)
+    return durations
+
+
+def _fill(client: Client, number: int) -> bool:
+    return client.fill(
+        strategy="momentum",
+        venue="kraken",
+        instrument="BTC/USD",
+        order_id="order-17",
+        fill_id="fill-17",
+        side="buy",
+        price=67_321.5 + number,
+        quantity=0.25,
+        fee=1.25,
+    )
+
+
+def _emit(client: Client, number: int) -> bool:
+    return client.emit(
+        "fill",
+        strategy="momentum",
+        venue="kraken",
+        instrument="BTC/USD",
+        order_id="order-17",
+        fill_id="fill-17",
+        side="buy",
+        price=67_321.5 + number,
+        quantity=0.25,
+        fee=1.25,
+    )
+
+
+def _put(fills: queue.SimpleQueue[dict[str, object]], number: int) -> None:
+    fills.put(
+        {
+            "type": "fill",
+            "time_ns": time.time_ns(),
+            "strategy": "momentum",
+            "venue": "kraken",
+            "instrument": "BTC/USD",
+            "order_id": "order-17",
+            "fill_id": "fill-17",
+            "side": "buy",
+            "price": 67_321.5 + number,
+            "quantity": 0.25,
+            "fee": 1.25,
+        },
+    )
+
+
+def run() -> list[Measure]:
+    """Median and 99.9th percentile of one call, microseconds."""
+    rounds: dict[str, list[list[int]]] = {"fill": [], "emit": [], "put": []}
+    with _sink() as url, Client(url, source="benchmark") as client:
+        for _ in range(ROUNDS + 1):
+            for name, call in (("fill", _fill), ("emit", _emit)):
+                rounds[name].append(_time(lambda number, call=call: call(client, number)))  # type: ignore[misc]
+                if not client.flush(30):
+                    raise RuntimeError(f"the sink does not keep up: {client.stats()}")
+            fills: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
+            rounds["put"].append(_time(lambda number, fills=fills: _put(fills, number)))  # type: ignore[misc]
+        stats = client.stats()
+    if stats.dropped or stats.acknowledged != stats.emitted:
+        raise RuntimeError(f"not all events arrived: {stats}")
+
+    def figure(name: str, share: float) -> float:
+        each = (sorted(durations)[int(len(durations) * share)] for durations in rounds[name][1:])
+        return statistics.median(each) / 1000
+
+    def row(title: str, name: str, share: float, goal: str) -> Measure:
+        ours, reference = figure(name, share), figure("put", share)
+        return Measure(
+            name=title, ours=ours, reference=reference, unit="µs", ratio=ours / reference, goal=goal
+        )
+
+    return [
+        row("client-emit", "fill", 0.5, "ours <= 1.5"),
+        row("client-emit by name", "emit", 0.5, "ours <= 1.5"),
+        row("client-emit p99.9", "fill", 0.999, "reported"),
+    ]
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
