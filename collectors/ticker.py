@@ -49,8 +49,8 @@ class GridTicker:
         self,
         clock: Clock,
         grid: Grid | None = None,
-        *,
         step_threshold_ns: int = STEP_THRESHOLD_NS,
+        *,
         longest_wait_ns: int = LONGEST_WAIT_NS,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
