@@ -1,0 +1,203 @@
+"""All orders of one strategy at one venue."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+
+from collectors.execution.order import Leg, Milestone, OrderRecord
+from collectors.execution.signals import SignalRecord
+from collectors.values import UnusableEventError, is_usable
+from collectors.windows import Quantiles, RecentSet, WeightedMean
+from decahertz.clock import NS_PER_SECOND
+from decahertz.event import FINAL_ORDER_STATES, Fill, Liquidity, Order, OrderState
+
+_FILLS_REMEMBERED = 10_000
+_TAKEN = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How much is kept."""
+
+    window_ns: int
+    """Trailing window of percentiles and slippage."""
+    window_size: int
+    """Most observations in it."""
+    finished_ns: int
+    """How long a finished order is remembered, to recognise what comes late or twice."""
+    max_orders: int
+
+
+class Desk:
+    """The orders of one strategy at one venue.
+
+    An order is known by its first event and counted once in each state, in whatever order events come and
+    however often. The first final state sticks.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_fills_seen",
+        "_maker_value",
+        "_memory",
+        "_open",
+        "_taker_value",
+        "accepted",
+        "commissions",
+        "conflicts",
+        "duplicate_fills",
+        "fills",
+        "finals",
+        "forgotten",
+        "legs",
+        "negative_latencies",
+        "received_ns",
+        "slippage_arrival",
+        "slippage_decision",
+        "strategy",
+        "submitted",
+        "venue",
+    )
+
+    def __init__(self, strategy: str, venue: str, memory: Memory) -> None:
+        """No order yet."""
+        self.strategy = strategy
+        self.venue = venue
+        self.received_ns = 0
+        self.submitted = self.accepted = self.forgotten = self.conflicts = 0
+        self.finals: Counter[OrderState] = Counter()
+        self.fills = self.duplicate_fills = 0
+        self.commissions = 0.0
+        self.negative_latencies = 0
+        self.legs = {leg: Quantiles(memory.window_size, memory.window_ns) for leg in Leg}
+        self.slippage_decision = WeightedMean(memory.window_size, memory.window_ns)
+        self.slippage_arrival = WeightedMean(memory.window_size, memory.window_ns)
+        self._memory = memory
+        self._open: OrderedDict[str, OrderRecord] = OrderedDict()
+        self._closed: OrderedDict[str, OrderRecord] = OrderedDict()
+        self._fills_seen = RecentSet(_FILLS_REMEMBERED)
+        self._maker_value = self._taker_value = 0.0
+
+    @property
+    def open_orders(self) -> int:
+        """Orders without a final state."""
+        return len(self._open)
+
+    def ratio(self, state: OrderState) -> float | None:
+        """Share of the finished orders that ended in ``state``; ``None`` without any."""
+        finished = self.finals.total()
+        return self.finals[state] / finished if finished else None
+
+    @property
+    def maker_ratio(self) -> float | None:
+        """Value filled as maker, of that whose liquidity is known; ``None`` without any."""
+        known = self._maker_value + self._taker_value
+        return self._maker_value / known if known else None
+
+    def take_order(
+        self, order: Order, received_ns: int, signal: SignalRecord | None, mid: float | None
+    ) -> None:
+        """Take a change of an order; ``signal`` is the one it refers to, ``mid`` that of the market now."""
+        record = self._record(order, received_ns)
+        if not record.is_submitted:
+            self._submit(record, order.order_id)
+        state = order.state
+        if not record.is_accepted and state in _TAKEN:
+            record.is_accepted = True
+            self.accepted += 1
+        record.arrival.set(order.arrival_price)
+        if state is OrderState.SUBMITTED:
+            record.reach(Milestone.SUBMIT, order.time_ns)
+            record.arrival.set(mid)
+        elif state is OrderState.ACCEPTED:
+            record.reach(Milestone.ACK, order.time_ns)
+        if signal is not None:
+            _refer(record, signal)
+        if state in FINAL_ORDER_STATES:
+            self._finish(record, order.order_id, state)
+        self._measure(record, received_ns)
+
+    def take_fill(self, fill: Fill, received_ns: int) -> None:
+        """Take an execution, once. Raises :class:`UnusableEventError`."""
+        value = abs(fill.price * fill.quantity)
+        if not (
+            is_usable(value) and is_usable(fill.price) and is_usable(fill.quantity) and is_usable(fill.fee)
+        ):
+            raise UnusableEventError(f"fill {fill.fill_id!r} of {fill.strategy!r} is too large to add up")
+        if not self._fills_seen.add((fill.instrument, fill.order_id, fill.fill_id)):
+            self.duplicate_fills += 1
+            return
+        self.fills += 1
+        self.commissions += fill.fee
+        if fill.liquidity is Liquidity.MAKER:
+            self._maker_value += value
+        elif fill.liquidity is Liquidity.TAKER:
+            self._taker_value += value
+        record = self._record(fill, received_ns)
+        record.reach(Milestone.FILL, fill.time_ns)
+        record.decision.fill(fill.quantity, fill.price)
+        record.arrival.fill(fill.quantity, fill.price)
+        self._measure(record, received_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Move the windows on to ``now_ns``."""
+        for leg in self.legs.values():
+            leg.expire(now_ns)
+        self.slippage_decision.expire(now_ns)
+        self.slippage_arrival.expire(now_ns)
+
+    def forget(self, now_ns: int) -> None:
+        """Forget finished orders, and fills of unknown ones, that nothing was heard of for a while."""
+        before_ns = now_ns - self._memory.finished_ns
+        while self._closed and next(iter(self._closed.values())).touched_ns < before_ns:
+            self._closed.popitem(last=False)
+
+    def _record(self, event: Order | Fill, received_ns: int) -> OrderRecord:
+        """The record of an order, the newest of its kind from now on. A new one is closed until submitted."""
+        order_id = event.order_id
+        records = self._open if order_id in self._open else self._closed
+        record = records.get(order_id)
+        if record is None:
+            record = records[order_id] = OrderRecord(event.side)
+            if len(records) > self._memory.max_orders:
+                records.popitem(last=False)
+        else:
+            records.move_to_end(order_id)
+        record.touched_ns = received_ns
+        return record
+
+    def _submit(self, record: OrderRecord, order_id: str) -> None:
+        record.is_submitted = True
+        self.submitted += 1
+        self._open[order_id] = self._closed.pop(order_id)
+        if len(self._open) > self._memory.max_orders:
+            self._open.popitem(last=False)
+            self.forgotten += 1
+
+    def _finish(self, record: OrderRecord, order_id: str, state: OrderState) -> None:
+        if record.final is None:
+            record.final = state
+            self.finals[state] += 1
+            self._closed[order_id] = self._open.pop(order_id)
+        elif record.final is not state:
+            self.conflicts += 1
+
+    def _measure(self, record: OrderRecord, received_ns: int) -> None:
+        for leg, duration_ns in record.timed():
+            self.legs[leg].add(received_ns, duration_ns / NS_PER_SECOND)
+            self.negative_latencies += duration_ns < 0
+        for benchmark, slippage in (
+            (record.decision, self.slippage_decision),
+            (record.arrival, self.slippage_arrival),
+        ):
+            observation = benchmark.take(record.side)
+            if observation is not None:
+                slippage.add(received_ns, *observation)
+
+
+def _refer(record: OrderRecord, signal: SignalRecord) -> None:
+    record.decision.set(signal.price)
+    if not signal.is_taken:
+        signal.is_taken = True
+        record.reach(Milestone.SIGNAL, signal.time_ns)

@@ -1,0 +1,54 @@
+"""The newest signals, for the orders that refer to them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from decahertz.event import Signal
+
+
+class SignalRecord:
+    """A signal that an order may refer to."""
+
+    __slots__ = ("is_taken", "price", "received_ns", "time_ns")
+
+    def __init__(self, signal: Signal, received_ns: int) -> None:
+        """Keep what orders need of it."""
+        self.time_ns = signal.time_ns
+        self.price = signal.price
+        self.received_ns = received_ns
+        self.is_taken = False
+        """Whether an order was timed against it: only the first is, later slices are late on purpose."""
+
+
+class Signals:
+    """The newest ``limit`` signals by strategy and id; the oldest go first."""
+
+    __slots__ = ("_limit", "_records")
+
+    def __init__(self, limit: int) -> None:
+        """No signal yet."""
+        self._limit = limit
+        self._records: OrderedDict[tuple[str, str], SignalRecord] = OrderedDict()
+
+    def add(self, signal: Signal, received_ns: int) -> None:
+        """Remember a signal; a repeated id changes nothing."""
+        key = (signal.strategy, signal.signal_id)
+        if key in self._records:
+            return
+        self._records[key] = SignalRecord(signal, received_ns)
+        if len(self._records) > self._limit:
+            self._records.popitem(last=False)
+
+    def get(self, strategy: str, signal_id: str) -> SignalRecord | None:
+        """The signal with that id, if it is remembered."""
+        return self._records.get((strategy, signal_id))
+
+    def retire(self, before_ns: int) -> None:
+        """Forget those received before ``before_ns``."""
+        while self._records and next(iter(self._records.values())).received_ns < before_ns:
+            self._records.popitem(last=False)
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._records)

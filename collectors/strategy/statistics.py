@@ -1,0 +1,133 @@
+"""Statistics of closed trades and of daily results. A value that does not exist is ``None``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from collectors.values import finite
+from decahertz.trade import Trade
+
+Z_95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution: two-sided 95 %."""
+DAYS_PER_YEAR = 365.0
+"""The grid has every calendar day. Days without trading add changes of zero, which makes the annualised ratio
+the same as that of trading days only, annualised with their number per year."""
+
+
+def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
+    """Lower bound of a win rate; ``None`` without trades.
+
+    The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
+    Inference", Journal of the American Statistical Association 22 (1927).
+    """
+    if not trades:
+        return None
+    rate = wins / trades
+    spread = z * math.sqrt(rate * (1 - rate) / trades + z * z / (4 * trades * trades))
+    lower = (rate + z * z / (2 * trades) - spread) / (1 + z * z / trades)
+    return min(max(lower, 0.0), rate)
+
+
+def sharpe_ratio(changes: Sequence[float]) -> float | None:
+    """Mean over sample standard deviation of daily changes, times the root of the days of a year.
+
+    W. F. Sharpe, "The Sharpe Ratio", Journal of Portfolio Management 21 (1994), against zero. The changes
+    may be in money: over a constant capital it cancels. ``None`` for less than two changes, or when all are
+    equal.
+    """
+    n = len(changes)
+    if n < 2:  # noqa: PLR2004 - a standard deviation needs two
+        return None
+    mean = math.fsum(changes) / n
+    deviation = math.hypot(*(change - mean for change in changes)) / math.sqrt(n - 1)
+    return _annual(mean, deviation)
+
+
+def sortino_ratio(changes: Sequence[float]) -> float | None:
+    """Mean over downside deviation (target zero) of daily changes, times the root of the days of a year.
+
+    F. A. Sortino and L. N. Price, "Performance Measurement in a Downside Risk Framework", Journal of
+    Investing 3 (1994). ``None`` for less than two changes, or when none is negative.
+    """
+    n = len(changes)
+    if n < 2:  # noqa: PLR2004 - one day is no distribution
+        return None
+    downside = math.hypot(*(min(change, 0.0) for change in changes)) / math.sqrt(n)
+    return _annual(math.fsum(changes) / n, downside)
+
+
+def _annual(mean: float, deviation: float) -> float | None:
+    # Equal changes differ from their mean by rounding: no deviation, not a tiny one.
+    if deviation <= abs(mean) * 1e-12:
+        return None
+    return finite(mean / deviation * math.sqrt(DAYS_PER_YEAR))
+
+
+class TradeStatistics:
+    """Statistics of the closed trades of one strategy. A trade without P&L is neither won nor lost."""
+
+    __slots__ = (
+        "_gains",
+        "_loss_r",
+        "_loss_r_trades",
+        "_losses",
+        "_win_r",
+        "_win_r_trades",
+        "_wins",
+        "average_loss_r",
+        "average_win_r",
+        "expectancy",
+        "expectancy_r",
+        "profit_factor",
+        "r_trades",
+        "streak",
+        "trades",
+        "win_rate",
+        "win_rate_lower",
+    )
+
+    def __init__(self) -> None:
+        """No trade yet."""
+        self.trades = self.r_trades = self.streak = 0
+        self.win_rate: float | None = None
+        self.win_rate_lower: float | None = None
+        self.profit_factor: float | None = None
+        self.expectancy: float | None = None
+        self.expectancy_r: float | None = None
+        self.average_win_r: float | None = None
+        self.average_loss_r: float | None = None
+        self._wins = self._win_r_trades = self._loss_r_trades = 0
+        self._gains = self._losses = self._win_r = self._loss_r = 0.0
+
+    def add(self, trade: Trade) -> None:
+        """Take a closed trade."""
+        pnl = trade.pnl
+        self.trades += 1
+        if pnl > 0:
+            self._wins += 1
+            self._gains += pnl
+            self.streak = max(self.streak, 0) + 1
+        elif pnl < 0:
+            self._losses -= pnl
+            self.streak = min(self.streak, 0) - 1
+        else:
+            self.streak = 0
+        self.win_rate = self._wins / self.trades
+        self.win_rate_lower = wilson_lower(self._wins, self.trades)
+        self.profit_factor = finite(self._gains / self._losses) if self._losses else None
+        self.expectancy = (self._gains - self._losses) / self.trades
+        if trade.r_multiple is not None:
+            self._add_r(trade.r_multiple)
+
+    def _add_r(self, r_multiple: float) -> None:
+        self.r_trades += 1
+        if r_multiple > 0:
+            self._win_r += r_multiple
+            self._win_r_trades += 1
+            self.average_win_r = finite(self._win_r / self._win_r_trades)
+        elif r_multiple < 0:
+            self._loss_r += r_multiple
+            self._loss_r_trades += 1
+            self.average_loss_r = finite(self._loss_r / self._loss_r_trades)
+        self.expectancy_r = finite((self._win_r + self._loss_r) / self.r_trades)
