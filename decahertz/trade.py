@@ -2,12 +2,14 @@
 
 P&L is what the sales brought minus what the purchases cost minus fees, in money (quantity times price;
 contracts with a multiplier come later). A fill that turns a long position into a short one closes one
-trade and opens the next; its fee is split in proportion to quantity.
+trade and opens the next; its fee is split in proportion to quantity. What is open is carried at average
+cost: an exit realises the difference to the average price of what was held just before it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -42,7 +44,7 @@ class Trade(Struct, frozen=True, kw_only=True):
     risk: float | None = None
     """Money at risk at the opening, where the fills said so."""
     r_multiple: float | None = None
-    """``pnl / risk``; ``None`` where the risk is unknown or zero."""
+    """``pnl / risk``; ``None`` where the risk is unknown, or too small to divide by."""
     fills: int
     """How many fills made it."""
 
@@ -61,6 +63,8 @@ class RoundTrip:
     entry_value: float = 0.0
     exit_quantity: float = 0.0
     exit_value: float = 0.0
+    open_value: float = 0.0
+    """What is still open, at average cost: quantity held, without its sign, times price."""
     fees: float = 0.0
     risk: float | None = None
     fills: int = 0
@@ -84,21 +88,18 @@ class RoundTrip:
         return trade
 
     def average_price(self) -> float | None:
-        """Mean entry price of what is open; ``None`` when flat."""
-        return self.entry_value / self.entry_quantity if self.position else None
+        """Average cost of what is open; ``None`` when flat."""
+        return self.open_value / abs(self.position) if self.position else None
 
     def realised(self) -> float:
         """P&L realised inside the open round trip so far, fees included, money."""
-        if not self.entry_quantity:
-            return 0.0
-        entry = self.entry_value / self.entry_quantity
-        gain = self.exit_value - entry * self.exit_quantity
+        gain = self.exit_value - (self.entry_value - self.open_value)
         return (gain if self.position >= 0 else -gain) - self.fees
 
     def unrealised(self, mark: float) -> float:
         """P&L of the open position at the price ``mark``, money."""
-        entry = self.average_price()
-        return 0.0 if entry is None else (mark - entry) * self.position
+        gain = mark * abs(self.position) - self.open_value
+        return gain if self.position >= 0 else -gain
 
     def _enter(self, fill: Fill, quantity: float, fee: float) -> None:
         if self.opening is None:
@@ -107,12 +108,14 @@ class RoundTrip:
         self.peak = max(self.peak, abs(self.position))
         self.entry_quantity += quantity
         self.entry_value += quantity * fill.price
+        self.open_value += quantity * fill.price
         self.fees += fee
         self.fills += 1
         if fill.risk is not None:
             self.risk = (self.risk or 0.0) + fill.risk
 
     def _exit(self, fill: Fill, quantity: float, fee: float) -> None:
+        self.open_value -= self.open_value * (quantity / abs(self.position))
         self.position += quantity if fill.side is Side.BUY else -quantity
         self.exit_quantity += quantity
         self.exit_value += quantity * fill.price
@@ -138,11 +141,16 @@ class RoundTrip:
             fees=self.fees,
             pnl=pnl,
             risk=self.risk,
-            r_multiple=pnl / self.risk if self.risk else None,
+            r_multiple=_multiple(pnl, self.risk),
             fills=self.fills,
         )
         self.__init__()  # type: ignore[misc]
         return trade
+
+
+def _multiple(pnl: float, risk: float | None) -> float | None:
+    multiple = pnl / risk if risk else math.inf
+    return multiple if math.isfinite(multiple) else None
 
 
 def trade_id(opening: Fill) -> str:
