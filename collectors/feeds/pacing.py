@@ -1,0 +1,72 @@
+"""When a recorded event is due again, and what its time is then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from decahertz.clock import Clock
+from decahertz.event import AnyEvent, MarketEvent
+
+_Stream: TypeAlias = tuple[type[MarketEvent], str, str]
+
+
+class Shifter:
+    """Moves recorded events to now: the age on receipt stays that of the recording.
+
+    Played faster than recorded, events of different age come closer together than their ages allow, and
+    would swap places in time. An event that was not older than the one before it in its stream (quotes or
+    prints of one instrument) is therefore never made older: it is then younger than recorded by what is
+    missing. At the original pace that is no more than the replay's own lateness. A negative age (a clock that
+    was behind the venue's) stays negative.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has been moved yet."""
+        self._newest: dict[_Stream, tuple[int, int]] = {}
+
+    def shift(self, events: Iterable[AnyEvent], recorded_ns: int, now_ns: int) -> list[AnyEvent]:
+        """Events received at ``recorded_ns`` in the recording as if they were received at ``now_ns``."""
+        return [
+            replace(event, time_ns=self._time_ns(event, now_ns - (recorded_ns - event.time_ns)))
+            for event in events
+        ]
+
+    def _time_ns(self, event: AnyEvent, moved_ns: int) -> int:
+        if not isinstance(event, MarketEvent):
+            return moved_ns
+        stream = (type(event), event.venue, event.instrument)
+        newest = self._newest.get(stream)
+        if newest is not None:
+            if event.time_ns < newest[0]:
+                return moved_ns  # late in the recording too
+            moved_ns = max(moved_ns, newest[1])
+        self._newest[stream] = (event.time_ns, moved_ns)
+        return moved_ns
+
+
+class Pacer:
+    """Tells how long to wait for a recorded moment.
+
+    Every moment is measured from the first one by the monotonic clock, so neither late wake-ups nor a
+    slow reader add up: what is overdue is due at once.
+    """
+
+    def __init__(self, clock: Clock, speed: float) -> None:
+        """``speed`` 2 is twice as fast as recorded; infinity never waits."""
+        if not speed > 0:
+            raise ValueError(f"a speed of {speed} never arrives")
+        self._clock = clock
+        self._speed = speed
+        self._first_ns: int | None = None
+        self._start_ns = 0
+
+    def wait_ns(self, recorded_ns: int) -> int:
+        """Nanoseconds until it is due; 0 when it is overdue. The first one asked for is due at once."""
+        now_ns = self._clock.monotonic_ns()
+        if self._first_ns is None:
+            self._first_ns, self._start_ns = recorded_ns, now_ns
+        due_ns = self._start_ns + int((recorded_ns - self._first_ns) / self._speed)
+        return max(0, due_ns - now_ns)

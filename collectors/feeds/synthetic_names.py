@@ -1,0 +1,114 @@
+"""The instruments of the synthetic market: names, prices and tick sizes like real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import chain, count, islice, zip_longest
+
+from msgspec import Struct
+
+# Rough prices in US dollars: a random walk starts from them and needs no better.
+_COINS = {
+    "BTC": 64_000.0,
+    "ETH": 3_200.0,
+    "SOL": 150.0,
+    "XRP": 0.55,
+    "ADA": 0.45,
+    "DOGE": 0.12,
+    "AVAX": 35.0,
+    "DOT": 7.0,
+    "LINK": 15.0,
+    "LTC": 80.0,
+    "UNI": 8.0,
+    "ATOM": 8.5,
+    "XLM": 0.11,
+    "NEAR": 6.5,
+    "APT": 9.0,
+    "ARB": 1.1,
+    "OP": 2.4,
+    "FIL": 5.8,
+    "AAVE": 95.0,
+    "ALGO": 0.18,
+}
+_CURRENCIES = {
+    "USD": 1.0,
+    "EUR": 1.085,
+    "GBP": 1.265,
+    "JPY": 0.0067,
+    "CHF": 1.13,
+    "AUD": 0.655,
+    "CAD": 0.735,
+    "NZD": 0.605,
+    "SEK": 0.095,
+    "NOK": 0.093,
+}
+_MAJORS = (
+    "EUR/USD",
+    "GBP/USD",
+    "USD/JPY",
+    "USD/CHF",
+    "AUD/USD",
+    "USD/CAD",
+    "NZD/USD",
+    "EUR/GBP",
+    "EUR/JPY",
+    "GBP/JPY",
+    "EUR/CHF",
+    "EUR/SEK",
+    "EUR/NOK",
+    "USD/SEK",
+)
+_UNLISTED_USD = 10.0
+_FIGURES = 5
+"""Digits of a coin's price behind the first one."""
+
+
+class Listing(Struct, frozen=True):
+    """An instrument as its venue lists it."""
+
+    venue: str
+    instrument: str
+    price: float
+    """Where its random walk begins."""
+    decimals: int
+    """Prices are multiples of ``10 ** -decimals``."""
+    volatility: float
+    """Standard deviation of the log price over one year."""
+    size: float
+    """Median size at the best price, in units of the instrument."""
+
+
+def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
+    """The first so many instruments: coins and currency pairs by turns; the venues take turns too."""
+    return [
+        _listing(name, venues[index % len(venues)]) for index, name in enumerate(islice(_names(), how_many))
+    ]
+
+
+def _names() -> Iterator[str]:
+    dollar = (f"{coin}-USD" for coin in _COINS)
+    by_turns = chain.from_iterable(zip_longest(dollar, _MAJORS))
+    yield from (name for name in by_turns if name is not None)
+    for quote in (*_CURRENCIES, "BTC", "ETH"):
+        yield from (f"{coin}-{quote}" for coin in _COINS if quote not in ("USD", coin))
+    yield from (f"C{number:04d}-USD" for number in count(1))
+
+
+def _listing(name: str, venue: str) -> Listing:
+    is_pair = "/" in name
+    base, _, quote = name.partition("/" if is_pair else "-")
+    worth = {**_CURRENCIES, **_COINS}
+    base_usd = worth.get(base, _UNLISTED_USD)
+    price = base_usd / worth[quote]
+    pair_decimals = 3 if quote == "JPY" else 5
+    coin_decimals = max(0, _FIGURES - math.floor(math.log10(price)))
+    decimals = pair_decimals if is_pair else coin_decimals
+    return Listing(
+        venue=venue,
+        instrument=name,
+        price=round(price, decimals),
+        decimals=decimals,
+        volatility=0.08 if is_pair else 0.7,
+        size=1_000_000.0 if is_pair else 20_000.0 / base_usd,
+    )
