@@ -14,9 +14,9 @@ from typing import Any
 
 import structlog
 
-from decahertz.checks import Reason, SampleCheck
 from collectors.incident import Incident
 from collectors.plugins import LoadedCollector
+from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import CollectorStatus, RunState
 from decahertz.sample import SampleBatch
