@@ -1,0 +1,174 @@
+"""The system collector: this machine, this process, its event loop."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+from msgspec import Meta, Struct
+
+from collectors.system.loop import LoopMonitor, Watchdog
+from collectors.system.poll import Poll, Reading
+from collectors.system.readings import (
+    CpuReader,
+    DiskSpace,
+    DiskTraffic,
+    DiskTrafficReader,
+    Memory,
+    NetworkTraffic,
+    NetworkTrafficReader,
+    OwnCpuReader,
+    OwnProcess,
+    count_processes,
+    process_cpu_seconds,
+    read_disk,
+    read_memory,
+    read_own_process,
+    read_swap,
+)
+from collectors.system.sample import SystemSample
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.collector import BaseCollector
+from decahertz.sample import Sample
+from decahertz.settings import Seconds, default_data_dir
+
+
+class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table ``[collectors.system]``."""
+
+    host: Annotated[
+        str,
+        Meta(
+            max_length=128,
+            pattern=r"^[^:*\x00-\x1f]*$",
+            description="Name of this machine in keys and labels; empty: its host name.",
+        ),
+    ] = ""
+    disk_path: Annotated[
+        str, Meta(description="A path on the disk to watch; empty: the usual data folder.")
+    ] = ""
+    fast_seconds: Annotated[Seconds, Meta(description="Time between readings of processor and memory.")] = 0.1
+    slow_seconds: Annotated[
+        Seconds, Meta(description="Time between readings of disks, network, swap and processes.")
+    ] = 1.0
+    disk_seconds: Annotated[Seconds, Meta(description="Time between readings of free disk space.")] = 10.0
+    late_seconds: Annotated[
+        Seconds, Meta(description="Event-loop lag from which on it is counted as late.")
+    ] = 0.05
+    block_seconds: Annotated[
+        Seconds, Meta(description="Event-loop lag from which on it is a block, and its stack is logged.")
+    ] = 0.1
+
+
+class SystemCollector(BaseCollector[SystemOptions]):
+    """Reads the machine in threads, and measures the event loop that it is started in.
+
+    ``sample`` only puts together what was last read: it makes two system calls and opens no file.
+    """
+
+    sample_type = SystemSample
+    options_type = SystemOptions
+
+    def __init__(self, clock: Clock, options: SystemOptions) -> None:
+        """Keep the clock and the options."""
+        super().__init__(clock, options)
+        self._running: _Parts | None = None
+
+    async def start(self) -> None:
+        """Start the threads and the beat."""
+        running = self._running = _Parts(self.clock, self.options)
+        running.monitor.start()
+        running.watchdog.start()
+        for poll in running.polls:
+            poll.start()
+
+    async def stop(self) -> None:
+        """End the threads and the beat. Safe without ``start``, and twice."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        await running.watchdog.stop()
+        running.monitor.stop()
+        for poll in running.polls:
+            await poll.stop()
+
+    def sample(self, now_ns: int) -> Iterable[Sample]:  # noqa: ARG002 - the readings are as they are
+        """One sample while it runs, none otherwise."""
+        return () if self._running is None else (self._running.sample(),)
+
+
+class _Parts:
+    """What exists between start and stop."""
+
+    def __init__(self, clock: Clock, options: SystemOptions) -> None:
+        path = Path(options.disk_path) if options.disk_path else default_data_dir(os.environ)
+        process = psutil.Process()
+        fast, slow, disk = options.fast_seconds, options.slow_seconds, options.disk_seconds
+        self._clock = clock
+        self._host = options.host or socket.gethostname()
+        self._started_ns = clock.monotonic_ns()
+        self.monitor = LoopMonitor(
+            clock, late_seconds=options.late_seconds, block_seconds=options.block_seconds
+        )
+        self.watchdog = Watchdog(clock, self.monitor, block_seconds=options.block_seconds)
+        self._cpu = Reading("cpu", CpuReader(clock), fast, clock)
+        self._own_cpu = Reading("process cpu", OwnCpuReader(clock), fast, clock)
+        self._memory = Reading("memory", read_memory, fast, clock)
+        self._resident = Reading("process memory", lambda: process.memory_info().rss, fast, clock)
+        self._swap = Reading("swap", read_swap, slow, clock)
+        self._disks = Reading("disk traffic", DiskTrafficReader(), slow, clock)
+        self._network = Reading("network traffic", NetworkTrafficReader(), slow, clock)
+        self._processes = Reading("processes", count_processes, slow, clock)
+        self._own = Reading("process", lambda: read_own_process(process), slow, clock)
+        self._space = Reading("disk space", lambda: read_disk(path), disk, clock)
+        self.polls = (
+            Poll("fast", (self._cpu, self._own_cpu, self._memory, self._resident), fast),
+            Poll("slow", (self._swap, self._disks, self._network, self._processes, self._own), slow),
+            Poll("disk", (self._space,), disk),
+        )
+
+    def sample(self) -> SystemSample:
+        memory = self._memory.fresh or Memory()
+        space = self._space.fresh or DiskSpace()
+        own = self._own.fresh or OwnProcess()
+        # Counters keep their value while they cannot be read.
+        disks = self._disks.last or DiskTraffic()
+        network = self._network.last or NetworkTraffic()
+        lag = self.monitor.look()
+        load = os.getloadavg()
+        return SystemSample(
+            host=self._host,
+            cpu_ratio=self._cpu.fresh,
+            load_1m=load[0],
+            load_5m=load[1],
+            load_15m=load[2],
+            memory_used_bytes=memory.used_bytes,
+            memory_available_bytes=memory.available_bytes,
+            memory_used_ratio=memory.used_ratio,
+            swap_used_bytes=self._swap.fresh,
+            disk_free_bytes=space.free_bytes,
+            disk_used_ratio=space.used_ratio,
+            disk_read_bytes=disks.read_bytes,
+            disk_written_bytes=disks.written_bytes,
+            network_received_bytes=network.received_bytes,
+            network_sent_bytes=network.sent_bytes,
+            network_faults=network.faults,
+            processes=self._processes.fresh,
+            process_cpu_ratio=self._own_cpu.fresh,
+            process_cpu_seconds=process_cpu_seconds(),
+            process_resident_bytes=self._resident.fresh,
+            process_open_files=own.open_files,
+            process_threads=own.threads,
+            process_gc_runs=sum(generation["collections"] for generation in gc.get_stats()),
+            uptime_seconds=(self._clock.monotonic_ns() - self._started_ns) / NS_PER_SECOND,
+            loop_lag_seconds=lag.lag_ns / NS_PER_SECOND,
+            loop_lag_max_seconds=lag.max_ns / NS_PER_SECOND,
+            loop_late=lag.late,
+            loop_blocks=lag.blocks,
+            poll_errors=sum(poll.errors for poll in self.polls),
+        )
