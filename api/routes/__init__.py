@@ -1,1 +1,1 @@
-"""The REST routes, one module for each group."""
+"""The routes, one module per subject. :data:`api.routes.table.ROUTES` has them all."""

@@ -1,0 +1,157 @@
+"""The OpenAPI 3.1 document, built from the routes and from msgspec's schemas of their types."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from api.errors import KINDS, MEDIA_TYPE, Problem
+from api.query import is_list, is_time
+from api.route import Route
+from api.routes.table import ROUTES
+from decahertz import __version__
+from decahertz.wire import Codec
+
+Json: TypeAlias = dict[str, Any]
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_ALWAYS: Final = ("host", "origin", "not-acceptable", "internal")
+_WITH_BODY: Final = ("malformed", "timeout", "too-large", "media-type", "validation")
+_DESCRIPTION: Final = """\
+The flight recorder of a trading system. Times are integer nanoseconds since the Unix epoch, UTC; parameters \
+take those or RFC 3339. Answers and bodies are JSON or MessagePack, by `Accept` and `Content-Type`; problems \
+are always JSON (RFC 9457). What is live is pushed over WebSocket at `/ws`, which docs/websocket.md describes.
+"""
+
+
+def openapi_document(
+    routes: Iterable[Route[Any, Any, Any]] = ROUTES, *, version: str = __version__
+) -> dict[str, Any]:
+    """The document as it is served and committed; plain JSON values, in a stable order."""
+    routes = tuple(routes)
+    types = [Problem, *(route.response for route in routes)]
+    types += [route.body.type for route in routes if route.body is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    references = dict(zip(map(_key, types), schemas, strict=True))
+    paths: dict[str, Json] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Decahertz",
+            "version": version,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": {name: _plain(schema) for name, schema in sorted(components.items())}},
+    }
+
+
+def _key(type_: Any) -> str:  # noqa: ANN401 - generic aliases are no types
+    return repr(type_)
+
+
+def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> Json:
+    operation: Json = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "description": inspect.getdoc(route.handler) or "",
+        "tags": [route.path.split("/")[3]],
+        "x-scope": route.scope.value,
+    }
+    parameters = [*_parameters(route.query), *_extra_parameters(route)]
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        schema = references[_key(route.body.type)]
+        operation["requestBody"] = {"required": True, "content": _content(schema)}
+    answer = _content(references[_key(route.response)])
+    responses: dict[str, Json] = {
+        str(status): {"description": description, "content": answer}
+        for status, description in route.statuses.items()
+    }
+    for status, description in _problems(route).items():
+        content = {MEDIA_TYPE: {"schema": references[_key(Problem)]}}
+        if str(status) in responses:  # a status that carries a body of its own carries problems as well
+            content = {**responses[str(status)]["content"], **content}
+            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901
+        responses[str(status)] = {"description": description, "content": content}
+    operation["responses"] = dict(sorted(responses.items()))
+    return operation
+
+
+def _problems(route: Route[Any, Any, Any]) -> dict[int, str]:
+    kinds = [*_ALWAYS, "query", *(_WITH_BODY if route.body is not None else ()), *route.problems]
+    texts: dict[int, list[str]] = {}
+    for name in kinds:
+        texts.setdefault(KINDS[name].status, []).append(
+            f"{KINDS[name].title} (`urn:decahertz:problem:{name}`)."
+        )
+    return {status: " ".join(parts) for status, parts in texts.items()}
+
+
+def _content(schema: Json) -> Json:
+    return {codec.media_type: {"schema": schema} for codec in Codec}
+
+
+def _parameters(query: type[Struct]) -> list[Json]:
+    hints = typing.get_type_hints(query, include_extras=True)
+    _, components = msgspec.json.schema_components([query], ref_template=_REFERENCE)
+    described = components[query.__name__]["properties"] if hints else {}
+    parameters = []
+    for field in msgspec.structs.fields(query):
+        schema = _without_null(described[field.encode_name])
+        parameter: Json = {"name": field.encode_name, "in": "query", "required": field.required}
+        description = schema.pop("description", "")
+        if is_time(hints[field.name]):
+            bounds = {name: schema[name] for name in ("minimum", "maximum")}
+            schema = {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "format": "date-time"}]}
+        if is_list(hints[field.name]):
+            schema.pop("default", None)
+            parameter |= {"style": "form", "explode": False}
+        parameters.append(
+            parameter | ({"description": description} if description else {}) | {"schema": schema}
+        )
+    return parameters
+
+
+def _extra_parameters(route: Route[Any, Any, Any]) -> list[Json]:
+    if not route.extra_query:
+        return []
+    return [
+        {
+            "name": "key",
+            "in": "query",
+            "required": False,
+            "description": route.extra_query,
+            "style": "form",
+            "explode": True,
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+
+
+def _without_null(schema: Json) -> Json:
+    """An absent parameter is left out, not null."""
+    schema = dict(schema)
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        del schema["anyOf"]
+        schema.update(options[0])
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    plain: Json = _plain(schema)
+    return plain
+
+
+def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
+    """Tuples and such become what JSON has."""
+    return msgspec.json.decode(msgspec.json.encode(schema))

@@ -1,0 +1,130 @@
+"""Events in: ``POST /api/v1/events``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from api.body import NOT_DECODABLE, BodyReader, malformed
+from api.errors import FieldProblem, ProblemError, field_problem
+from api.query import NoQuery
+from api.route import Call, Route, Scope
+from decahertz.event import AnyEvent, EventBatch, Identifier, Name
+from decahertz.ingest import Receipt
+from decahertz.wire import Codec, Decoder, decoder
+
+_AT_ONCE_BYTES = 128 * 1024
+"""About a millisecond of decoding; larger bodies are decoded in parts, so that the 10 Hz grid holds."""
+_EVENTS_PER_PART = 500
+_PROBLEMS_LISTED = 20
+
+
+class _AnyObject(Struct, frozen=True, gc=False):
+    """Enough of an event to see that it is one at all, before many small objects are made of the body."""
+
+    type: str
+    time_ns: int
+
+
+class _Outline(Struct, frozen=True):
+    events: Annotated[list[_AnyObject], Meta(max_length=100_000)]
+
+
+class _Parts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An :class:`~decahertz.event.EventBatch` whose events are not decoded yet."""
+
+    source: Name
+    epoch: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    first_sequence: Annotated[int, Meta(ge=1, le=2**62)]
+    events: Annotated[list[Raw], Meta(max_length=100_000)]
+    dropped: Annotated[dict[Identifier, Annotated[int, Meta(ge=0)]], Meta(max_length=16)] = {}
+
+
+class EventBatchReader(BodyReader[EventBatch]):
+    """Decodes batches of events; what it refuses it names by event and field, up to twenty of them."""
+
+    def __init__(self) -> None:
+        """Make the decoders."""
+        super().__init__(EventBatch)
+        self._outlines: dict[Codec, Decoder[_Outline]] = {c: decoder(c, _Outline) for c in Codec}
+        self._parts: dict[Codec, Decoder[_Parts]] = {c: decoder(c, _Parts) for c in Codec}
+        self._events: dict[Codec, Decoder[AnyEvent]] = {c: decoder(c, AnyEvent) for c in Codec}
+
+    async def read(self, data: bytes, codec: Codec) -> EventBatch:
+        """Raises :class:`ProblemError`: ``malformed``, ``validation`` or ``batch-refused``."""
+        if len(data) <= _AT_ONCE_BYTES:
+            try:
+                return self.decode(data, codec)
+            except ProblemError as problem:
+                if not any(error.index is not None for error in problem.errors):
+                    raise
+        return await self._in_parts(data, codec)
+
+    async def _in_parts(self, data: bytes, codec: Codec) -> EventBatch:
+        try:
+            if len(data) > _AT_ONCE_BYTES:
+                self._outlines[codec].decode(data)
+            parts = self._parts[codec].decode(data)
+        except msgspec.ValidationError as error:
+            raise _refused([field_problem(error)]) from error
+        except NOT_DECODABLE as error:
+            raise malformed(codec, error) from error
+        events: list[AnyEvent] = []
+        problems: list[FieldProblem] = []
+        decode = self._events[codec].decode
+        for index, raw in enumerate(parts.events):
+            try:
+                events.append(decode(bytes(raw)))
+            except msgspec.ValidationError as error:
+                problems.append(field_problem(error, index))
+                if len(problems) == _PROBLEMS_LISTED:
+                    break
+            except NOT_DECODABLE as error:
+                raise malformed(codec, error) from error
+            if index % _EVENTS_PER_PART == _EVENTS_PER_PART - 1:
+                await asyncio.sleep(0)
+        if problems:
+            raise _refused(problems)
+        return EventBatch(
+            source=parts.source,
+            epoch=parts.epoch,
+            first_sequence=parts.first_sequence,
+            events=tuple(events),
+            dropped=parts.dropped,
+        )
+
+
+def _refused(problems: list[FieldProblem]) -> ProblemError:
+    first = problems[0]
+    place = "" if first.index is None else f"event {first.index}: "
+    named = f"{first.field}: " if first.field else ""
+    kind = "validation" if first.index is None else "batch-refused"
+    return ProblemError(kind, f"nothing of the batch was stored: {place}{named}{first.reason}", problems)
+
+
+async def submit_events(call: Call[NoQuery, EventBatch]) -> Receipt:
+    """Take a batch of events; answers when they are durable.
+
+    A batch is taken whole or refused whole. Sending it again is safe: what was stored before is recognised by
+    `(source, epoch, sequence)`, counted in `duplicates` and not stored twice. The answer says the highest
+    sequence of this source and epoch that is durable.
+    """
+    return await call.parts.ingest.submit(call.body)
+
+
+ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+    Route(
+        method="POST",
+        path="/api/v1/events",
+        summary="Events in",
+        handler=submit_events,
+        body=EventBatchReader(),
+        response=Receipt,
+        statuses={200: "All events of the batch are durable."},
+        scope=Scope.INGEST,
+        problems=("batch-refused", "not-durable", "database"),
+    ),
+)

@@ -1,0 +1,16 @@
+"""All routes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from api.route import Route
+from api.routes import collectors, events, health, metrics, records
+
+ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+    *health.ROUTES,
+    *metrics.ROUTES,
+    *records.ROUTES,
+    *collectors.ROUTES,
+    *events.ROUTES,
+)
