@@ -123,7 +123,8 @@ async def ensure_tables(database: Database, schemas: Iterable[SampleSchema]) -> 
             for statement in statements:
                 await connection.execute(statement)
     if statements:
-        structlog.get_logger(part="schema").info("tables_changed", statements=statements)
+        tables = [table_of(schema) for schema in schemas]
+        structlog.get_logger(part="schema").info("tables_changed", tables=tables, statements=len(statements))
     return statements
 
 

@@ -323,7 +323,7 @@ CREATE TABLE round_trips (
     venue text COLLATE "C" NOT NULL,
     instrument text COLLATE "C" NOT NULL,
     position double precision NOT NULL DEFAULT 0,
-    state jsonb NOT NULL DEFAULT '{}',
+    state json NOT NULL DEFAULT '{}',
     last_ns bigint NOT NULL DEFAULT 0,
     last_source text COLLATE "C" NOT NULL DEFAULT '',
     last_epoch bigint NOT NULL DEFAULT 0,

@@ -1,0 +1,42 @@
+"""What the writer says of itself to Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_FLUSH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class WriterMetrics:
+    """The families ``decahertz_storage_…``."""
+
+    def __init__(self, registry: CollectorRegistry, rows_waiting: Callable[[], int]) -> None:
+        """Register the families; ``rows_waiting`` is asked at each scrape."""
+        self.rows = Counter("decahertz_storage_rows", "Rows stored, by table.", ["table"], registry=registry)
+        self.dropped = Counter(
+            "decahertz_storage_dropped",
+            "Rows that were given up, by stream and reason.",
+            ["stream", "reason"],
+            registry=registry,
+        )
+        self.not_finite = Counter(
+            "decahertz_storage_not_finite",
+            "Numbers of samples that were NaN or infinite and stored as null, by table.",
+            ["table"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "decahertz_storage_retries", "Attempts to store that failed and were repeated.", registry=registry
+        )
+        self.flush_seconds = Histogram(
+            "decahertz_storage_flush_seconds",
+            "Duration of one transaction of the writer, failed ones included.",
+            buckets=_FLUSH_BUCKETS,
+            registry=registry,
+        )
+        waiting = Gauge(
+            "decahertz_storage_queue_rows", "Rows that wait in memory to be stored.", registry=registry
+        )
+        waiting.set_function(rows_waiting)

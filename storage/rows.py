@@ -1,0 +1,223 @@
+"""Rows of samples and events, encoded for binary COPY."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec.inspect import (
+    BoolType,
+    EnumType,
+    FloatType,
+    IntType,
+    NoneType,
+    StrType,
+    Type,
+    UnionType,
+    VarTupleType,
+)
+
+from decahertz.event import (
+    AnyEvent,
+    Equity,
+    Event,
+    Fill,
+    Heartbeat,
+    Log,
+    News,
+    Order,
+    Position,
+    Quote,
+    Regime,
+    Risk,
+    Signal,
+    Tick,
+)
+from decahertz.sample import Sample, SampleSchema
+from storage.encoding import (
+    ENCODING_ERRORS,
+    NotFiniteError,
+    NumberPacker,
+    PieceCache,
+    bigint,
+    boolean,
+    double,
+    field_count,
+    microseconds,
+    reader,
+    text,
+    text_array,
+    timestamp,
+    tuple_reader,
+)
+from storage.schema import TIME, table_of
+
+EVENT_TABLES: dict[type[Event], str] = {
+    Quote: "quotes",
+    Tick: "ticks",
+    Signal: "signals",
+    Order: "order_events",
+    Fill: "fills",
+    Position: "positions",
+    Equity: "equity",
+    Regime: "regimes",
+    Risk: "risks",
+    News: "news",
+    Log: "logs",
+    Heartbeat: "heartbeats",
+}
+"""The table of each event type; the migrations make them."""
+
+_RENAMED = {"sequence": "venue_sequence", "limit": "limit_value"}
+_SELDOM_REPEATED = frozenset(
+    {"order_id", "fill_id", "signal_id", "trade_id", "reason", "headline", "message", "instruments"}
+)
+
+
+@dataclass(slots=True)
+class Encoded:
+    """Rows ready for COPY."""
+
+    data: list[bytes]
+    """Pieces, to be joined."""
+    rows: int = 0
+    refused: int = 0
+    """Rows that no table can hold; they are not in ``data``."""
+    not_finite: int = 0
+    """Numbers that were NaN or infinite and became null."""
+    reason: str = ""
+    """Why the last refused row was refused."""
+
+
+class SampleRows:
+    """Encodes the samples of one type."""
+
+    def __init__(self, schema: SampleSchema) -> None:
+        """Work out the order of the columns."""
+        self.table = table_of(schema)
+        numbers = [field for field in schema.metrics if field.type in (int, float)]
+        others = [field for field in schema.metrics if field.type not in (int, float)]
+        self.columns = (*schema.key, TIME, *(f.name for f in numbers), *(f.name for f in others))
+        self._key = reader(schema.key)
+        self._keys = PieceCache([text] * len(schema.key), field_count(len(self.columns)))
+        self._numbers = tuple_reader([field.name for field in numbers])
+        self._pack = NumberPacker("".join("q" if field.type is int else "d" for field in numbers))
+        self._state = reader([field.name for field in others])
+        self._states = PieceCache([text if issubclass(f.type, enum.StrEnum) else boolean for f in others])
+
+    def encode(self, samples: Sequence[Sample], time_ns: int) -> Encoded:
+        """The rows of these samples at this instant."""
+        moment = timestamp(time_ns)
+        data: list[bytes] = []
+        key, keys, numbers = self._key, self._keys, self._numbers
+        pack, state, states = self._pack, self._state, self._states
+        try:
+            for row in samples:
+                data += (keys[key(row)], moment, pack(numbers(row)), states[state(row)])
+        except ENCODING_ERRORS:
+            return self._encode_each(samples, moment)
+        return Encoded(data, len(samples))
+
+    def _encode_each(self, samples: Sequence[Sample], moment: bytes) -> Encoded:
+        """As :meth:`encode`, for a batch in which something is wrong: the good rows are kept."""
+        encoded = Encoded([])
+        for row in samples:
+            try:
+                values = self._numbers(row)
+                try:
+                    packed = self._pack(values)
+                except NotFiniteError:
+                    finite = tuple(_finite_or_none(value) for value in values)
+                    encoded.not_finite += sum(new is not old for new, old in zip(finite, values, strict=True))
+                    packed = self._pack(finite)
+                encoded.data += (self._keys[self._key(row)], moment, packed, self._states[self._state(row)])
+                encoded.rows += 1
+            except ENCODING_ERRORS as error:
+                encoded.refused += 1
+                encoded.reason = f"{type(error).__name__}: {error}"
+        return encoded
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and float("-inf") < value < float("inf") else None
+
+
+class EventRows:
+    """Encodes the events of one type."""
+
+    def __init__(self, event_type: type[Event]) -> None:
+        """Work out the order of the columns."""
+        self.table = EVENT_TABLES[event_type]
+        fields = event_fields(event_type)
+        numbers = [field for field in fields if field.code]
+        cached = [field for field in fields if not field.code and field.repeats]
+        direct = [field for field in fields if not field.code and not field.repeats]
+        self.columns = (
+            *("source", "epoch", "received_ns", "time", "time_ns", "sequence"),
+            *(field.column for field in (*numbers, *cached, *direct)),
+        )
+        self._count = field_count(len(self.columns))
+        self._numbers = tuple_reader([field.name for field in numbers])
+        self._pack = NumberPacker("qqq" + "".join(field.code for field in numbers))
+        self._cached = reader([field.name for field in cached])
+        self._pieces = PieceCache([field.encode for field in cached])
+        self._direct = tuple((reader([field.name]), field.encode) for field in direct)
+
+    def origin(self, source: str, epoch: int, received_ns: int) -> bytes:
+        """What the rows of one batch begin with."""
+        return self._count + text(source) + bigint(epoch) + bigint(received_ns)
+
+    def encode(self, event: AnyEvent, sequence: int, origin: bytes) -> tuple[bytes, ...]:
+        """One row, in pieces. Raises one of ``ENCODING_ERRORS``."""
+        time_ns = event.time_ns
+        return (
+            origin,
+            self._pack((microseconds(time_ns), time_ns, sequence, *self._numbers(event))),
+            self._pieces[self._cached(event)],
+            *[encode(read(event)) for read, encode in self._direct],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EventField:
+    """A field of an event and its column."""
+
+    name: str
+    column: str
+    code: str
+    """``q`` or ``d`` for numbers (see :class:`~storage.encoding.NumberPacker`), empty for others."""
+    encode: Callable[[Any], bytes]
+    repeats: bool
+    """Whether the same few values come again and again."""
+
+
+def event_fields(event_type: type[Event]) -> list[EventField]:
+    """The fields of an event type, without its time, in order of declaration."""
+    info = msgspec.inspect.type_info(event_type)
+    assert isinstance(info, msgspec.inspect.StructType)  # noqa: S101 - an event is a struct
+    return [_event_field(field.name, field.type) for field in info.fields if field.name != "time_ns"]
+
+
+def _event_field(name: str, type_: Type) -> EventField:
+    bare = type_
+    if isinstance(type_, UnionType):
+        (bare,) = (option for option in type_.types if not isinstance(option, NoneType))
+    code, encode = _codes(bare)
+    return EventField(name, _RENAMED.get(name, name), code, encode, name not in _SELDOM_REPEATED)
+
+
+def _codes(type_: Type) -> tuple[str, Callable[[Any], bytes]]:
+    if isinstance(type_, IntType):
+        return "q", bigint
+    if isinstance(type_, FloatType):
+        return "d", double
+    if isinstance(type_, BoolType):
+        return "", boolean
+    if isinstance(type_, (StrType, EnumType)):
+        return "", text
+    if isinstance(type_, VarTupleType):
+        return "", text_array
+    raise TypeError(f"no column can be made of {type_}")

@@ -1,0 +1,57 @@
+"""What tests of several packages share: a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from storage.embedded import EmbeddedPostgres, find_installation
+
+_FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """The server that all tests share; each test has a database of its own on it."""
+
+    url: str
+    """Of a database that stays empty."""
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database of the server."""
+        head, _, tail = self.url.partition("?")
+        return f"{head.rpartition('/')[0]}/{database}?{tail}"
+
+    async def execute(self, statement: str) -> None:
+        """Run a statement outside every test's database."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
+    """The bundled PostgreSQL, or the one below the folder that DECAHERTZ_TEST_POSTGRES names."""
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    installation = find_installation(Path(prefix) if prefix else None)
+    data_dir = tmp_path_factory.mktemp("postgres") / "data"
+    async with EmbeddedPostgres(data_dir, installation=installation, settings=_FAST) as server:
+        yield PostgresServer(server.url)
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """An empty database for one test."""
+    name = f"test_{uuid.uuid4().hex}"
+    await postgres_server.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.url_of(name)
+    await postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
