@@ -155,7 +155,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _venue(self, name: str) -> Venue:
         venue = self._venues.get(name)
         if venue is None:
-            venue = self._venues[name] = Venue()
+            venue = self._venues[name] = Venue(self._limits.stale_ns)
         return venue
 
     def _hear(self, heartbeat: Heartbeat, received_ns: int) -> None:
@@ -168,7 +168,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
             return
         state = self._instrument(heartbeat.venue, heartbeat.instrument, received_ns)
         if state.line is None:
-            state.line = Line()
+            state.line = Line(self._limits.stale_ns)
         state.line.hear(heartbeat, received_ns)
 
     def _retire(self, idle: list[Instrument], before_ns: int) -> None:

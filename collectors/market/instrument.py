@@ -15,9 +15,9 @@ class Venue:
 
     __slots__ = ("line", "received_ns")
 
-    def __init__(self) -> None:
+    def __init__(self, stale_ns: int) -> None:
         """Nothing heard yet."""
-        self.line = Line()
+        self.line = Line(stale_ns)
         self.received_ns = 0
         """When anything at all was last received from it: a message or a heartbeat."""
 

@@ -5,8 +5,8 @@ machine's clock; "message" means a quote or a print of the instrument, late ones
 
 ``closed``
     The newest heartbeats about the instrument, or about its venue, say ``closed``: of every component that
-    speaks for it. A heartbeat that opens the instrument itself outweighs an earlier one that closed the
-    venue. Messages do not reopen what was closed; only a heartbeat does.
+    spoke for it in the ``stale_seconds`` before. A heartbeat that opens the instrument itself outweighs an
+    earlier one that closed the venue. Messages do not reopen what was closed; only a heartbeat does.
 ``mute``
     Heartbeats say that the connection is open, since ``mute_seconds`` or longer, and no message came since it
     was opened (or opened again).

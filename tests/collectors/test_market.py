@@ -1,0 +1,595 @@
+"""The market collector: prices, windows, order of arrival, and the verdict on a feed."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.feeds.recordings import recorded_events
+from collectors.market.collector import MarketCollector, MarketOptions
+from collectors.market.sample import MarketSample, Verdict
+from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock, parse_time
+from decahertz.event import Connection, Event, Heartbeat, Quote, Tick
+from decahertz.sample import schema_of
+
+T0 = 1_767_225_600 * NS_PER_SECOND
+MS = 1_000_000
+RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+class Market:
+    """A market collector, and a time in seconds after the start."""
+
+    def __init__(self, **options: float) -> None:
+        self.collector = MarketCollector(SystemClock(), MarketOptions(**options))
+
+    def take(self, event: Event, at: float) -> None:
+        self.collector.on_event(event, ns(at))
+
+    def quote(
+        self,
+        bid: float | None,
+        ask: float | None,
+        at: float,
+        **more: Any,  # noqa: ANN401 - any field
+    ) -> None:
+        more.setdefault("time_ns", ns(at))
+        more.setdefault("instrument", "EUR/USD")
+        self.take(Quote(venue="fx", bid=bid, ask=ask, **more), at)
+
+    def tick(self, price: float, size: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+        more.setdefault("time_ns", ns(at))
+        more.setdefault("instrument", "EUR/USD")
+        self.take(Tick(venue="fx", price=price, size=size, **more), at)
+
+    def beat(self, connection: Connection, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+        more.setdefault("component", "feed")
+        more.setdefault("time_ns", ns(at))
+        self.take(Heartbeat(venue="fx", connection=connection, **more), at)
+
+    def samples(self, at: float) -> dict[str, MarketSample]:
+        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, MarketSample)]
+        return {sample.instrument: sample for sample in samples}
+
+    def sample(self, at: float, instrument: str = "EUR/USD") -> MarketSample:
+        return self.samples(at)[instrument]
+
+    def verdict(self, at: float, instrument: str = "EUR/USD") -> Verdict:
+        return self.sample(at, instrument).verdict
+
+
+def ns(at: float) -> int:
+    return T0 + round(at * NS_PER_SECOND)
+
+
+OPEN, CLOSED = Connection.OPEN, Connection.CLOSED
+
+
+def test_before_anything_was_seen_there_is_no_sample() -> None:
+    assert MarketCollector(SystemClock(), MarketOptions()).sample(T0) == []
+
+
+def test_a_quote_gives_prices_sizes_mid_and_spread() -> None:
+    market = Market()
+    market.quote(99.0, 101.0, at=1, bid_size=5.0, ask_size=7.0)
+    sample = market.sample(at=1.1)
+    assert (sample.bid, sample.ask, sample.bid_size, sample.ask_size) == (99.0, 101.0, 5.0, 7.0)
+    assert (sample.mid, sample.spread, sample.spread_bps) == (100.0, 2.0, 200.0)
+    assert (sample.crossed, sample.locked, sample.quotes, sample.ticks) == (False, False, 1, 0)
+    assert sample.last is sample.vwap is None
+
+
+def test_an_empty_side_leaves_mid_and_spread_unknown() -> None:
+    market = Market()
+    market.quote(99.0, 101.0, at=1)
+    market.quote(99.0, None, at=2)
+    sample = market.sample(at=2.1)
+    assert (sample.bid, sample.ask) == (99.0, None)
+    assert sample.mid is sample.spread is sample.spread_bps is None
+    assert not sample.crossed
+    assert not sample.locked
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "crossed", "locked"), [(2.0, 1.0, True, False), (2.0, 2.0, False, True)]
+)
+def test_crossed_and_locked_books_are_told(bid: float, ask: float, crossed: bool, locked: bool) -> None:  # noqa: FBT001 - a table
+    market = Market()
+    market.quote(bid, ask, at=1)
+    sample = market.sample(at=1.1)
+    assert (sample.crossed, sample.locked, sample.spread) == (crossed, locked, ask - bid)
+
+
+def test_a_spread_over_a_mid_that_is_not_positive_has_no_basis_points() -> None:
+    market = Market()
+    market.quote(-38.0, -37.0, at=1)
+    sample = market.sample(at=1.1)
+    assert (sample.mid, sample.spread, sample.spread_bps) == (-37.5, 1.0, None)
+
+
+def test_prints_give_last_price_volume_and_vwap() -> None:
+    market = Market()
+    market.tick(100.0, 1.0, at=1)
+    market.tick(103.0, 2.0, at=1.05)
+    sample = market.sample(at=1.1)
+    assert (sample.last, sample.volume, sample.vwap, sample.traded, sample.ticks) == (103, 3, 102, 3, 2)
+
+
+def test_a_print_without_size_sets_the_price_and_no_vwap() -> None:
+    market = Market()
+    market.tick(100.0, 0.0, at=1)
+    sample = market.sample(at=1.1)
+    assert (sample.last, sample.volume, sample.vwap, sample.ticks) == (100.0, 0.0, None, 1)
+
+
+def test_volume_leaves_with_the_window_and_the_total_stays() -> None:
+    market = Market(window_seconds=2.0)
+    market.tick(100.0, 4.0, at=0.95)
+    volumes = [market.sample(at=1 + n / 10).volume for n in range(25)]
+    assert volumes == [4.0] * 20 + [0.0] * 5
+    assert market.sample(at=3.6).traded == 4.0
+
+
+def test_instants_that_were_not_sampled_count_as_passed() -> None:
+    market = Market(window_seconds=2.0, rate_seconds=1.0)
+    market.tick(100.0, 4.0, at=0.95)
+    assert market.sample(at=1).volume == 4.0
+    assert market.sample(at=2.9).volume == 4.0
+    sample = market.sample(at=3)
+    assert (sample.volume, sample.vwap, sample.tick_rate) == (0.0, None, 0.0)
+
+
+def test_rates_are_messages_per_second_over_their_window() -> None:
+    market = Market(rate_seconds=2.0)
+    for n in range(6):
+        market.quote(1.0, 2.0, at=1 + n / 100)
+    market.tick(1.5, 1.0, at=1.06)
+    sample = market.sample(at=1.1)
+    assert (sample.quote_rate, sample.tick_rate) == (3.0, 0.5)
+    assert market.sample(at=3.0).quote_rate == 3.0
+    assert market.sample(at=3.1).quote_rate == 0.0
+
+
+def test_latency_keeps_its_sign() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1, time_ns=ns(1) + 3 * MS)
+    assert market.sample(at=1.1).latency_seconds == -0.003
+    market.tick(1.0, 2.0, at=2, time_ns=ns(2) - 5 * MS)
+    assert market.sample(at=2.1).latency_seconds == 0.005
+
+
+def test_age_counts_from_the_newest_receipt() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1, time_ns=ns(0.2))
+    assert market.sample(at=3.5).age_seconds == 2.5
+
+
+def test_what_was_received_just_after_the_instant_is_not_older_than_nothing() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1.002)
+    assert market.sample(at=1).age_seconds == 0.0
+
+
+def test_a_late_quote_moves_nothing_back() -> None:
+    market = Market()
+    market.quote(10.0, 11.0, at=1, time_ns=ns(0.9))
+    market.quote(8.0, 9.0, at=1.01, time_ns=ns(0.8))
+    sample = market.sample(at=1.1)
+    assert (sample.bid, sample.ask, sample.quotes, sample.late) == (10.0, 11.0, 2, 1)
+    assert sample.latency_seconds == 0.1
+    assert sample.age_seconds == 0.09
+
+
+def test_at_the_same_time_the_venue_number_tells_what_is_late() -> None:
+    market = Market()
+    market.quote(10.0, 11.0, at=1, time_ns=ns(1), sequence=8)
+    market.quote(8.0, 9.0, at=1, time_ns=ns(1), sequence=7)
+    assert (market.sample(at=1.1).bid, market.sample(at=1.1).late) == (10.0, 1)
+    market.quote(12.0, 13.0, at=1, time_ns=ns(1), sequence=9)
+    assert (market.sample(at=1.2).bid, market.sample(at=1.2).late) == (12.0, 1)
+
+
+def test_without_numbers_the_later_arrival_of_the_same_time_counts() -> None:
+    market = Market()
+    market.tick(10.0, 1.0, at=1, time_ns=ns(1), sequence=8)
+    market.tick(11.0, 1.0, at=1, time_ns=ns(1))
+    assert (market.sample(at=1.1).last, market.sample(at=1.1).late) == (11.0, 0)
+
+
+def test_a_late_print_is_a_trade_all_the_same() -> None:
+    market = Market()
+    market.tick(10.0, 1.0, at=1, time_ns=ns(0.9))
+    market.tick(20.0, 3.0, at=1.01, time_ns=ns(0.5))
+    sample = market.sample(at=1.1)
+    assert (sample.last, sample.volume, sample.vwap, sample.late) == (10.0, 4.0, 17.5, 1)
+
+
+def test_an_old_quote_does_not_make_a_print_late() -> None:
+    market = Market()
+    market.quote(10.0, 11.0, at=1, time_ns=ns(1))
+    market.tick(10.5, 3.0, at=1.01, time_ns=ns(0.5))
+    assert (market.sample(at=1.1).last, market.sample(at=1.1).late) == (10.5, 0)
+
+
+def test_missed_messages_are_counted() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1, missed=3)
+    market.tick(1.0, 2.0, at=1, missed=2)
+    assert market.sample(at=1.1).gaps == 5
+
+
+def test_numbers_of_no_market_are_shown_and_not_summed() -> None:
+    market = Market()
+    market.tick(1e299, 1e299, at=1)
+    market.quote(-1e299, 1e299, at=1)
+    market.tick(5.0, 1.0, at=1)
+    sample = market.sample(at=1.1)
+    assert (sample.volume, sample.vwap, sample.traded, sample.ticks) == (1.0, 5.0, 1.0, 2)
+    assert (sample.bid, sample.mid, sample.spread, sample.spread_bps) == (-1e299, 0.0, 2e299, None)
+
+
+# The verdict. Limits in these tests are the defaults: quiet 5 s, stale 15, mute 15, gap 10.
+
+
+def test_a_feed_with_fresh_messages_is_live() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    assert market.verdict(at=5.9) is Verdict.LIVE
+
+
+def test_a_silent_instrument_of_a_living_venue_is_quiet() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    verdicts = []
+    for at in range(2, 61):
+        market.quote(1.0, 2.0, at=at, instrument="USD/JPY")
+        assert market.verdict(at=at, instrument="USD/JPY") is Verdict.LIVE
+        verdicts.append(market.verdict(at=at))
+    assert verdicts == [Verdict.LIVE] * 4 + [Verdict.QUIET] * 55
+
+
+def test_heartbeats_alone_keep_a_venue_from_being_stale() -> None:
+    market = Market()
+    market.beat(OPEN, at=0.5)
+    market.quote(1.0, 2.0, at=1)
+    market.beat(OPEN, at=30)
+    assert market.verdict(at=44.9) is Verdict.QUIET
+    assert market.verdict(at=45) is Verdict.STALE
+
+
+def test_a_venue_without_any_sign_of_life_is_stale() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    assert market.verdict(at=15.9) is Verdict.QUIET
+    assert market.verdict(at=16) is Verdict.STALE
+    market.quote(1.0, 2.0, at=17)
+    assert market.verdict(at=17) is Verdict.LIVE
+
+
+def test_signs_of_life_of_another_venue_do_not_help() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    market.take(Quote(time_ns=ns(16), venue="other", instrument="EUR/USD"), at=16)
+    verdicts = {s.venue: s.verdict for s in market.collector.sample(ns(16)) if isinstance(s, MarketSample)}
+    assert verdicts == {"fx": Verdict.STALE, "other": Verdict.LIVE}
+
+
+def test_a_connection_without_a_single_message_is_mute() -> None:
+    market = Market()
+    for at in range(1, 20):
+        market.beat(OPEN, at=at, instrument="EUR/USD")
+    assert market.verdict(at=15.9) is Verdict.QUIET
+    assert market.verdict(at=16) is Verdict.MUTE
+    sample = market.sample(at=16)
+    assert sample.age_seconds is sample.latency_seconds is sample.bid is sample.last is None
+    market.quote(1.0, 2.0, at=17)
+    assert market.verdict(at=17) is Verdict.LIVE
+
+
+def test_an_instrument_that_did_not_come_back_with_the_connection_is_mute() -> None:
+    market = Market()
+    market.beat(OPEN, at=0)
+    market.quote(1.0, 2.0, at=1)
+    market.beat(CLOSED, at=20)
+    for at in range(30, 60):
+        market.beat(OPEN, at=at)
+        market.quote(1.0, 2.0, at=at, instrument="USD/JPY")
+    assert market.verdict(at=44.9) is Verdict.QUIET
+    assert market.verdict(at=45) is Verdict.MUTE
+    assert market.verdict(at=45, instrument="USD/JPY") is Verdict.LIVE
+
+
+def test_repeated_open_heartbeats_are_no_new_connection() -> None:
+    market = Market()
+    market.beat(OPEN, at=0)
+    market.quote(1.0, 2.0, at=1)
+    for at in range(2, 100):
+        market.beat(OPEN, at=at)
+    assert market.verdict(at=100) is Verdict.QUIET
+
+
+def test_missed_messages_show_for_a_while() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1, missed=1)
+    for at in range(2, 20):
+        market.quote(1.0, 2.0, at=at)
+    assert market.verdict(at=10.9) is Verdict.GAP
+    assert market.verdict(at=11) is Verdict.LIVE
+
+
+def test_closed_is_what_the_feed_said_until_it_says_open() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    market.beat(CLOSED, at=2)
+    assert market.verdict(at=2.1) is Verdict.CLOSED
+    market.quote(1.0, 2.0, at=3)
+    assert market.verdict(at=3.1) is Verdict.CLOSED
+    market.beat(OPEN, at=4)
+    market.quote(1.0, 2.0, at=4)
+    assert market.verdict(at=4.1) is Verdict.LIVE
+
+
+def test_one_instrument_can_close_alone_and_the_venue_does_not_reopen_it() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    market.quote(1.0, 2.0, at=1, instrument="USD/JPY")
+    market.beat(CLOSED, at=2, instrument="EUR/USD")
+    market.beat(OPEN, at=3)
+    assert market.verdict(at=3.1) is Verdict.CLOSED
+    assert market.verdict(at=3.1, instrument="USD/JPY") is Verdict.LIVE
+
+
+def test_opening_an_instrument_outweighs_an_earlier_closing_of_the_venue_only() -> None:
+    market = Market()
+    market.beat(CLOSED, at=1)
+    market.beat(OPEN, at=2, instrument="EUR/USD")
+    market.quote(1.0, 2.0, at=2)
+    market.quote(1.0, 2.0, at=2, instrument="USD/JPY")
+    assert market.verdict(at=2.1) is Verdict.LIVE
+    assert market.verdict(at=2.1, instrument="USD/JPY") is Verdict.CLOSED
+    market.beat(OPEN, at=3)
+    market.beat(CLOSED, at=4)
+    assert market.verdict(at=4.1) is Verdict.CLOSED
+
+
+def test_a_second_feed_keeps_the_venue_open_while_it_speaks() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    market.beat(OPEN, at=1, component="a")
+    market.beat(OPEN, at=2, component="b")
+    market.beat(CLOSED, at=3, component="a")
+    assert market.verdict(at=3.1) is Verdict.LIVE
+    market.beat(CLOSED, at=17, component="a")
+    assert market.verdict(at=17.1) is Verdict.CLOSED
+
+
+def test_a_heartbeat_that_comes_late_does_not_change_the_word_of_its_component() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=1)
+    market.beat(CLOSED, at=3)
+    market.beat(OPEN, at=3.05, time_ns=ns(2))
+    assert market.verdict(at=3.1) is Verdict.CLOSED
+
+
+def test_a_heartbeat_of_no_venue_is_of_no_concern() -> None:
+    market = Market()
+    market.take(Heartbeat(time_ns=ns(1), component="bot", connection=CLOSED), at=1)
+    market.quote(1.0, 2.0, at=1)
+    assert market.verdict(at=1.1) is Verdict.LIVE
+
+
+def test_closed_comes_before_mute() -> None:
+    market = Market()
+    market.beat(OPEN, at=0, instrument="EUR/USD")
+    assert market.verdict(at=20) is Verdict.MUTE
+    market.beat(CLOSED, at=20)
+    assert market.verdict(at=20) is Verdict.CLOSED
+
+
+def test_mute_comes_before_stale() -> None:
+    market = Market()
+    market.beat(OPEN, at=0, instrument="EUR/USD")
+    market.quote(1.0, 2.0, at=0, instrument="USD/JPY")
+    assert market.verdict(at=20, instrument="USD/JPY") is Verdict.STALE
+    assert market.verdict(at=20) is Verdict.MUTE
+
+
+def test_stale_comes_before_gap_and_gap_before_quiet() -> None:
+    market = Market(stale_seconds=8.0)
+    market.quote(1.0, 2.0, at=1, missed=1)
+    assert market.verdict(at=7) is Verdict.GAP
+    assert market.verdict(at=9) is Verdict.STALE
+
+
+def test_a_clock_that_stepped_back_does_not_keep_a_dead_feed_alive() -> None:
+    market = Market()
+    market.quote(1.0, 2.0, at=3600)
+    assert market.verdict(at=10) is Verdict.LIVE
+    assert market.verdict(at=27) is Verdict.STALE
+    assert market.sample(at=27).age_seconds == 16.0
+
+
+# Keys come and go.
+
+
+def test_an_idle_instrument_is_retired_and_starts_anew_when_it_comes_back() -> None:
+    market = Market(idle_seconds=10.0)
+    market.tick(1.0, 2.0, at=1)
+    assert "EUR/USD" in market.samples(at=11)
+    assert market.samples(at=11.1) == {}
+    market.tick(1.0, 2.0, at=20)
+    assert market.sample(at=20).ticks == 1
+
+
+def test_heartbeats_of_its_own_keep_an_instrument_and_those_of_the_venue_do_not() -> None:
+    market = Market(idle_seconds=10.0)
+    market.quote(1.0, 2.0, at=1)
+    market.quote(1.0, 2.0, at=1, instrument="USD/JPY")
+    market.beat(OPEN, at=11)
+    market.beat(OPEN, at=11, instrument="EUR/USD")
+    assert set(market.samples(at=12)) == {"EUR/USD"}
+
+
+def test_nothing_of_a_retired_market_stays_in_memory() -> None:
+    market = Market(idle_seconds=10.0)
+    for n in range(50):
+        market.take(Tick(time_ns=ns(1), venue=f"v{n}", instrument="i", price=1.0, size=1.0), at=1)
+    assert len(market.collector.sample(ns(1))) == 50
+    assert market.collector.sample(ns(12)) == []
+    assert not market.collector._venues
+    assert not market.collector._instruments
+
+
+# Whatever comes.
+
+NUMBER = st.one_of(
+    st.floats(min_value=0.01, max_value=1e6),
+    st.floats(min_value=-1e299, max_value=1e299, allow_nan=False),
+)
+SIZE = st.one_of(st.floats(min_value=0, max_value=1e6), st.floats(min_value=0, max_value=1e299))
+STEP = st.fixed_dictionaries(
+    {
+        "what": st.sampled_from(["quote", "tick", "open", "closed", "sample"]),
+        "instrument": st.sampled_from(["a", "b"]),
+        "wait_ms": st.integers(0, 3000),
+        "delay_ms": st.integers(-50, 500),
+        "bid": st.one_of(st.none(), NUMBER),
+        "ask": st.one_of(st.none(), NUMBER),
+        "price": NUMBER,
+        "size": SIZE,
+        "missed": st.integers(0, 2),
+    }
+)
+
+
+def event_of(step: dict[str, Any], time_ns: int) -> Event:
+    instrument, missed = step["instrument"], step["missed"]
+    if step["what"] == "quote":
+        return Quote(
+            time_ns=time_ns,
+            venue="fx",
+            instrument=instrument,
+            bid=step["bid"],
+            ask=step["ask"],
+            missed=missed,
+        )
+    if step["what"] == "tick":
+        return Tick(
+            time_ns=time_ns,
+            venue="fx",
+            instrument=instrument,
+            price=step["price"],
+            size=step["size"],
+            missed=missed,
+        )
+    return Heartbeat(time_ns=time_ns, component="f", venue="fx", connection=Connection(step["what"]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=60))
+def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list[dict[str, Any]]) -> None:
+    market = Market(idle_seconds=20.0, window_seconds=1.0)
+    now = 0
+    history: dict[str, list[MarketSample]] = {}
+    for step in steps:
+        now += step["wait_ms"]
+        if step["what"] != "sample":
+            market.collector.on_event(event_of(step, T0 + (now - step["delay_ms"]) * MS), T0 + now * MS)
+            continue
+        instant = (T0 + now * MS) // TICK_NS * TICK_NS
+        for sample in market.collector.sample(instant):
+            assert isinstance(sample, MarketSample)
+            history.setdefault(sample.instrument, []).append(sample)
+            check_sample(sample)
+    for samples in history.values():
+        for before, after in pairwise(samples):
+            if after.quotes + after.ticks >= before.quotes + before.ticks:
+                assert after.gaps >= before.gaps
+                assert after.traded >= before.traded
+
+
+def check_sample(sample: MarketSample) -> None:
+    for field in schema_of(MarketSample).metrics:
+        value = getattr(sample, field.name)
+        assert value is not None or field.optional
+        assert not isinstance(value, float) or math.isfinite(value), field.name
+    if sample.bid is not None and sample.ask is not None:
+        assert sample.crossed == (sample.bid > sample.ask)
+        assert sample.locked == (sample.bid == sample.ask)
+        assert sample.mid is not None
+        low, high = sorted((sample.bid, sample.ask))
+        assert low <= sample.mid <= high
+    else:
+        assert sample.mid is sample.spread is sample.spread_bps is None
+    assert sample.volume >= 0
+    assert (sample.vwap is None) == (sample.volume == 0)
+    assert sample.age_seconds is None or sample.age_seconds >= 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0.01, 1e5), st.floats(0, 1e6)), max_size=3), min_size=1, max_size=80
+    ),
+    st.integers(1, 12),
+)
+def test_volume_and_vwap_are_those_of_the_prints_in_the_window(
+    instants: list[list[tuple[float, float]]], size: int
+) -> None:
+    market = Market(window_seconds=size / 10)
+    market.quote(1.0, 2.0, at=0)
+    for n, prints in enumerate(instants):
+        for price, quantity in prints:
+            market.tick(price, quantity, at=(n + 0.5) / 10)
+        window = [p for batch in instants[max(n + 1 - size, 0) : n + 1] for p in batch]
+        sample = market.sample(at=(n + 1) / 10)
+        quantity = math.fsum(q for _, q in window)
+        assert sample.volume == pytest.approx(quantity, rel=1e-9, abs=0)
+        if quantity:
+            mean = math.fsum(p * q for p, q in window) / quantity
+            assert sample.vwap == pytest.approx(mean, rel=1e-6)
+
+
+# Real markets.
+
+
+@pytest.mark.recordings
+@pytest.mark.skipif(not (RECORDINGS / "coinbase.ws").exists(), reason="no recordings beside the checkout")
+def test_last_prices_and_volumes_of_a_coinbase_recording_equal_those_in_the_file() -> None:
+    collector = MarketCollector(SystemClock(), MarketOptions(window_seconds=3600.0))
+    received = 0
+    for received, events in recorded_events(RECORDINGS / "coinbase.ws"):
+        for event in events:
+            if type(event) in MarketCollector.events:
+                collector.on_event(event, received)
+    samples = [s for s in collector.sample(received // TICK_NS * TICK_NS) if isinstance(s, MarketSample)]
+    prints: dict[str, list[dict[str, Any]]] = {}
+    for line in (RECORDINGS / "coinbase.ws").read_text().splitlines():
+        if '"last_match"' in line or '"match"' in line:
+            message = json.loads(line.partition(": ")[2])
+            prints.setdefault(message["product_id"], []).append(message)
+    newest = {
+        product: float(max(messages, key=lambda m: (parse_time(m["time"]), m["sequence"]))["price"])
+        for product, messages in prints.items()
+    }
+    volumes = {p: math.fsum(float(m["size"]) for m in messages) for p, messages in prints.items()}
+    counts = {p: len(messages) for p, messages in prints.items()}
+    assert len(newest) == 10
+    assert sum(counts.values()) == 107
+    assert {s.instrument: s.last for s in samples} == newest
+    assert {s.instrument: s.ticks for s in samples} == counts
+    assert {s.instrument: s.volume for s in samples} == pytest.approx(volumes)
+    for sample in samples:
+        assert sample.bid is not None
+        assert sample.ask is not None
+        assert sample.bid < sample.ask
+        assert sample.gaps == 0
+    assert msgspec.json.decode(msgspec.json.encode(samples))
