@@ -23,7 +23,7 @@ TimeNs: TypeAlias = Annotated[
 Number: TypeAlias = Annotated[float, Meta(gt=-1e300, lt=1e300)]
 Size: TypeAlias = Annotated[float, Meta(ge=0, lt=1e300)]
 # The last group refuses a line break at the end, which ``$`` alone lets through in Python.
-_NAME = r"^[^\s:*](?:[^:*\x00-\x1f]*[^\s:*])?$(?!\n)"
+_NAME = r"^[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]*[^\s:*\x00-\x1f])?$(?!\n)"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
 """A segment of a topic: no colon, no asterisk, no control character, no blank at either end."""
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
