@@ -26,8 +26,9 @@ from decahertz.sample import MetricField, Sample, SampleSchema
 _Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _TYPES: dict[type, Any] = {float: _Finite, int: _Integer, bool: bool}
-# As the names of events: a segment of a topic. The last group refuses a final line break.
-_KEY = re.compile(r"[^\s:*](?:[^:*\x00-\x1f\ud800-\udfff]*[^\s:*])?(?!\n)")
+# As the names of events: a segment of a topic.
+_INNER = r":*\x00-\x1f\ud800-\udfff"
+_KEY = re.compile(rf"[^\s{_INNER}](?:[^{_INNER}]*[^\s{_INNER}])?")
 _LONGEST_KEY = 256
 _LONGEST_PROBLEM = 500
 

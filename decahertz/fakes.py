@@ -1,0 +1,141 @@
+"""A clock and a grid to step by hand, a bus that remembers, and events to try things with.
+
+Plugin authors take these from :mod:`decahertz.testing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from decahertz.bus import Bus, Message
+from decahertz.clock import NS_PER_SECOND, Beat, Grid
+from decahertz.event import AnyEvent, Arrival
+from decahertz.sample import SampleBatch
+
+START_NS = 1_767_225_600 * NS_PER_SECOND
+"""2026-01-01T00:00:00Z: where the clocks of tests start."""
+LIMIT_SECONDS = 10.0
+"""What must not take longer, by the real clock."""
+
+# A market, and a strategy that buys, sells and is flat again: every type of event, as it looks on the wire.
+# Times are milliseconds after the start of the story.
+_STORY = b"""[
+{"type":"heartbeat","time_ns":1,"component":"feed","connection":"open","venue":"SIM"},
+{"type":"quote","time_ns":2,"venue":"SIM","instrument":"EUR/USD","bid":1.0999,"ask":1.1001,"bid_size":5,"ask_size":3,"sequence":1},
+{"type":"tick","time_ns":3,"venue":"SIM","instrument":"EUR/USD","price":1.1,"size":0.5,"side":"buy","trade_id":"t1","sequence":2},
+{"type":"regime","time_ns":4,"regime":"trend","strategy":"momentum","confidence":0.7},
+{"type":"signal","time_ns":5,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","signal_id":"s1","direction":"buy","price":1.1,"risk":0.5},
+{"type":"order","time_ns":6,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","state":"submitted","side":"buy","quantity":2,"arrival_price":1.1,"signal_id":"s1"},
+{"type":"order","time_ns":7,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","state":"accepted","side":"buy","quantity":2},
+{"type":"fill","time_ns":8,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","fill_id":"f1","side":"buy","price":1.1001,"quantity":2,"fee":0.01,"liquidity":"taker","risk":0.5},
+{"type":"order","time_ns":9,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","state":"filled","side":"buy","quantity":2,"filled_quantity":2},
+{"type":"position","time_ns":10,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","quantity":2,"average_price":1.1001,"mark_price":1.1},
+{"type":"equity","time_ns":11,"strategy":"momentum","equity":10000,"cash":9997.8},
+{"type":"quote","time_ns":12,"venue":"SIM","instrument":"EUR/USD","bid":1.1009,"ask":1.1011,"bid_size":1,"ask_size":9,"sequence":5,"missed":2},
+{"type":"order","time_ns":13,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"submitted","side":"sell","quantity":2,"arrival_price":1.101},
+{"type":"fill","time_ns":14,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","fill_id":"f2","side":"sell","price":1.1009,"quantity":2,"fee":0.01},
+{"type":"order","time_ns":15,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"filled","side":"sell","quantity":2,"filled_quantity":2},
+{"type":"order","time_ns":16,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o3","state":"rejected","side":"buy","quantity":1,"reason":"limit"},
+{"type":"risk","time_ns":17,"name":"exposure","value":2.2,"limit":10,"strategy":"momentum"},
+{"type":"news","time_ns":18,"headline":"Rates unchanged","instruments":["EUR/USD"],"sentiment":0.1},
+{"type":"log","time_ns":19,"component":"momentum","level":"warning","message":"slow"},
+{"type":"quote","time_ns":20,"venue":"SIM","instrument":"EUR/USD","ask":1.1012,"ask_size":1,"sequence":6},
+{"type":"heartbeat","time_ns":21,"component":"feed","connection":"closed","venue":"SIM"}
+]"""
+
+
+class ManualClock:
+    """A :class:`~decahertz.clock.Clock` that stands still until it is moved."""
+
+    def __init__(self, time_ns: int = START_NS, monotonic_ns: int = NS_PER_SECOND) -> None:
+        """Start at a wall and a monotonic time."""
+        self._time_ns = time_ns
+        self._monotonic_ns = monotonic_ns
+
+    def time_ns(self) -> int:
+        """Wall time, nanoseconds UTC."""
+        return self._time_ns
+
+    def monotonic_ns(self) -> int:
+        """Monotonic time in nanoseconds."""
+        return self._monotonic_ns
+
+    def advance(self, duration_ns: int) -> None:
+        """Let time pass on both clocks."""
+        if duration_ns < 0:
+            raise ValueError("time does not run backward; step() sets the wall clock")
+        self._time_ns += duration_ns
+        self._monotonic_ns += duration_ns
+
+    def step(self, by_ns: int) -> None:
+        """Set the wall clock forward or backward, as NTP or a person would."""
+        self._time_ns += by_ns
+
+
+class ManualTicker:
+    """A :class:`~decahertz.clock.Ticker` whose beats are given by hand."""
+
+    def __init__(self, clock: ManualClock, grid: Grid | None = None) -> None:
+        """Beats move ``clock`` to their instants."""
+        self._clock = clock
+        self._grid = grid or Grid()
+        self._beats: asyncio.Queue[Beat] = asyncio.Queue()
+        self._asked = asyncio.Event()
+
+    async def next(self) -> Beat:
+        """Wait for a beat."""
+        self._asked.set()
+        return await self._beats.get()
+
+    async def beat(
+        self, count: int = 1, *, lateness_ns: int = 0, missed: int = 0, stepped_ns: int = 0
+    ) -> int:
+        """Give ``count`` beats and return the last instant, when the host has dealt with it.
+
+        ``missed`` instants are left out before each. Raises ``TimeoutError`` where nobody asks for a beat.
+        """
+        instant_ns = 0
+        for _ in range(count):
+            await self._host_waits()
+            self._asked.clear()
+            if stepped_ns:
+                self._clock.step(stepped_ns)
+            instant_ns = self._grid.after(self._clock.time_ns()) + missed * self._grid.interval_ns
+            self._clock.advance(instant_ns + lateness_ns - self._clock.time_ns())
+            self._beats.put_nowait(Beat(instant_ns, lateness_ns, missed, stepped_ns))
+            await self._host_waits()
+        return instant_ns
+
+    async def _host_waits(self) -> None:
+        await asyncio.wait_for(self._asked.wait(), LIMIT_SECONDS)
+
+
+class Recorder:
+    """Keeps what is published on a bus."""
+
+    def __init__(self, bus: Bus, pattern: str = "**") -> None:
+        """Listen to the topics that ``pattern`` chooses; by default to all."""
+        self.messages: list[Message] = []
+        self._subscription = bus.subscribe(pattern, self.messages.append)
+
+    def batches(self, collector: str) -> list[SampleBatch]:
+        """The batches of one collector, in order."""
+        return [m for m in self.messages if isinstance(m, SampleBatch) and m.schema.collector == collector]
+
+    def events(self) -> list[AnyEvent]:
+        """All events, in order."""
+        return [event for m in self.messages if isinstance(m, Arrival) for event in m.batch.events]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._subscription.cancel()
+
+
+def example_events(time_ns: int = START_NS) -> tuple[AnyEvent, ...]:
+    """A short story with every type of event in it, from ``time_ns`` on, a millisecond apart."""
+    story = msgspec.json.decode(_STORY, type=tuple[AnyEvent, ...])
+    return tuple(
+        msgspec.structs.replace(event, time_ns=time_ns + event.time_ns * 1_000_000) for event in story
+    )

@@ -1,0 +1,229 @@
+"""For those who write plugins: a clock and a grid to step by hand, and the conformance suite.
+
+The suite is one call, from a test of yours:
+
+    async def test_conformance():
+        await check_collector(lambda clock: ImbalanceCollector(clock, NoOptions()))
+
+What it finds is raised as an ``AssertionError`` whose text says which promise of
+:mod:`decahertz.collector` is broken. :data:`CHECKS` has the checks one by one, by name, for suites that
+want a test of each. Nothing here needs a test framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+
+from decahertz.checks import SampleCheck
+from decahertz.clock import TICK_NS, Clock
+from decahertz.collector import BaseCollector, Collector
+from decahertz.event import EVENT_TYPES, AnyEvent
+from decahertz.fakes import (
+    LIMIT_SECONDS,
+    START_NS,
+    ManualClock,
+    ManualTicker,
+    Recorder,
+    example_events,
+)
+from decahertz.metric import Kind
+from decahertz.sample import Sample, SampleSchema, schema_of
+
+__all__ = [
+    "CHECKS",
+    "START_NS",
+    "ManualClock",
+    "ManualTicker",
+    "Recorder",
+    "check_collector",
+    "example_events",
+]
+
+CollectorFactory = Callable[[Clock], Collector | BaseCollector[Any]]
+Check = Callable[[CollectorFactory, Sequence[AnyEvent]], Awaitable[None]]
+
+
+async def check_collector(factory: CollectorFactory, events: Iterable[AnyEvent] = ()) -> None:
+    """Run every check on fresh collectors made by ``factory``. Raises ``AssertionError``.
+
+    ``events`` are given to the collector in that order; by default :func:`example_events`.
+    """
+    for check in CHECKS.values():
+        await check(factory, tuple(events) or example_events())
+
+
+async def check_declaration(factory: CollectorFactory, _events: Sequence[AnyEvent]) -> None:
+    """The declaration can be derived from, and the methods are of the right kind."""
+    collector = factory(ManualClock())
+    schema = schema_of(collector.sample_type)
+    _must(
+        type(collector.every) is int and collector.every >= 1, f"every is {collector.every!r}, not 1 or more"
+    )
+    unknown = [str(event_type) for event_type in collector.events if event_type not in EVENT_TYPES]
+    _must(not unknown, f"events names what is no event type: {', '.join(unknown)}")
+    for name in ("on_event", "sample"):
+        kind = getattr(collector, name)
+        is_async = inspect.iscoroutinefunction(kind) or inspect.isasyncgenfunction(kind)
+        _must(not is_async, f"{name} is asynchronous")
+    for metric in schema.metrics:
+        text = metric.metric.help
+        _must(text.endswith("."), f"the help of {metric.name} is no sentence with a full stop: {text!r}")
+
+
+async def check_stop_without_start(factory: CollectorFactory, _events: Sequence[AnyEvent]) -> None:
+    """``stop`` is safe without ``start``, and twice."""
+    collector = factory(ManualClock())
+    await _soon("stop without start", collector.stop())
+    await _soon("stop a second time", collector.stop())
+
+
+async def check_nothing_is_left_after_stop(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """``stop`` is safe twice after ``start``, and ends the tasks and threads that ``start`` began."""
+    before = asyncio.all_tasks()
+    threads = set(threading.enumerate())
+    async with _Run(factory) as run:
+        run.feed(events)
+        run.sample()
+    await _soon("stop a second time", run.collector.stop())
+    await asyncio.sleep(0)
+    left = {task.get_name() for task in asyncio.all_tasks() - before if not task.done()}
+    _must(not left, f"after stop, tasks are still running: {', '.join(sorted(left))}")
+    alive = {thread.name for thread in set(threading.enumerate()) - threads if not thread.daemon}
+    _must(not alive, f"after stop, threads are still running: {', '.join(sorted(alive))}")
+
+
+async def check_sample_before_any_event(factory: CollectorFactory, _events: Sequence[AnyEvent]) -> None:
+    """``sample`` works before the first event."""
+    async with _Run(factory) as run:
+        run.sample()
+
+
+async def check_every_declared_event_is_taken(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """``on_event`` takes every declared type, also out of order and again."""
+    async with _Run(factory) as run:
+        missing = run.collector.events - {type(event) for event in events}
+        names = ", ".join(sorted(event_type.__name__ for event_type in missing))
+        _must(not missing, f"the events given have none of the declared type: {names}")
+        run.feed(events)
+        run.feed(tuple(reversed(events)))
+        run.sample()
+
+
+async def check_samples_are_sound(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """Samples are of the declared type, with unique keys and values that can be stored."""
+    async with _Run(factory) as run:
+        for event in events:
+            run.feed([event])
+            run.sample()
+
+
+async def check_same_state_same_samples(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """``sample`` of the same state and instant returns the same: it reads, and changes nothing."""
+    async with _Run(factory) as run:
+        run.feed(events)
+        first, second = run.sample(advance=True), run.sample(advance=False)
+        _must(first == second, f"sampled twice at one instant, it returned {first} and then {second}")
+
+
+async def check_counters_never_decrease(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """Counters of a key only grow."""
+    async with _Run(factory) as run:
+        counters = [m.name for m in run.schema.metrics if m.metric.kind is Kind.COUNTER]
+        before: dict[tuple[str, ...], Sample] = {}
+        for event in (*events, *events):
+            run.feed([event])
+            now = run.sample()
+            for key in before.keys() & now.keys():
+                for name in counters:
+                    old, new = getattr(before[key], name), getattr(now[key], name)
+                    _must(new >= old, f"the counter {name} of {key} fell from {old} to {new}")
+            before = now
+
+
+async def check_round_trip(factory: CollectorFactory, events: Sequence[AnyEvent]) -> None:
+    """Samples survive JSON and MessagePack unchanged."""
+    async with _Run(factory) as run:
+        run.feed(events)
+        for sample in run.sample().values():
+            for codec in (msgspec.json, msgspec.msgpack):
+                again = codec.decode(codec.encode(sample), type=type(sample))
+                _must(again == sample, f"{codec.__name__} turned {sample} into {again}")
+
+
+CHECKS: Mapping[str, Check] = {
+    check.__name__.removeprefix("check_"): check
+    for check in (
+        check_declaration,
+        check_stop_without_start,
+        check_nothing_is_left_after_stop,
+        check_sample_before_any_event,
+        check_every_declared_event_is_taken,
+        check_samples_are_sound,
+        check_same_state_same_samples,
+        check_counters_never_decrease,
+        check_round_trip,
+    )
+}
+"""Every check by name; each takes a factory and the events."""
+
+
+class _Run:
+    """A collector that was started, with its clock."""
+
+    def __init__(self, factory: CollectorFactory) -> None:
+        self.clock = ManualClock()
+        self.collector = factory(self.clock)
+        self.schema: SampleSchema = schema_of(self.collector.sample_type)
+        self._check = SampleCheck(self.schema)
+
+    async def __aenter__(self) -> Self:
+        await _soon("start", self.collector.start())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await _soon("stop", self.collector.stop())
+
+    def feed(self, events: Iterable[AnyEvent]) -> None:
+        """Deliver those that the collector declared, each received now."""
+        for event in events:
+            if type(event) in self.collector.events:
+                self.clock.advance(1_000_000)
+                try:
+                    self.collector.on_event(event, self.clock.time_ns())
+                except Exception as error:
+                    raise AssertionError(f"on_event raised {error!r} for {event}") from error
+
+    def sample(self, *, advance: bool = True) -> dict[tuple[str, ...], Sample]:
+        """The samples of the next instant (or once more of this one), by key."""
+        if advance:
+            self.clock.advance(TICK_NS - self.clock.time_ns() % TICK_NS)
+        try:
+            returned = self.collector.sample(self.clock.time_ns())
+            _must(not inspect.isawaitable(returned), "sample returned something to be awaited")
+            checked = self._check(returned)
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError(f"sample raised {error!r}") from error
+        _must(not checked.problem, f"sample returned what cannot be stored: {checked.problem}")
+        return {self.schema.key_of(sample): sample for sample in checked.samples}
+
+
+def _must(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - as assert
+    if not condition:
+        raise AssertionError(otherwise)
+
+
+async def _soon(what: str, work: Awaitable[None]) -> None:
+    try:
+        await asyncio.wait_for(work, LIMIT_SECONDS)
+    except TimeoutError as error:
+        raise AssertionError(f"{what} took longer than {LIMIT_SECONDS:g} s") from error
+    except Exception as error:
+        raise AssertionError(f"{what} raised {error!r}") from error

@@ -1,0 +1,237 @@
+"""The conformance suite: a sound collector passes, and each broken promise is named."""
+# ruff: noqa: ARG002 - collectors take what the protocol gives them
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
+
+import pytest
+
+from decahertz.bus import EVENTS, LocalBus, samples_topic
+from decahertz.clock import TICK_NS, Clock
+from decahertz.collector import BaseCollector, NoOptions
+from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Quote, Tick, type_name
+from decahertz.metric import Kind, Metric
+from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.testing import (
+    CHECKS,
+    START_NS,
+    ManualClock,
+    ManualTicker,
+    Recorder,
+    check_collector,
+    example_events,
+)
+
+
+class CountSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "count"
+    key: ClassVar[tuple[str, ...]] = ("instrument",)
+    instrument: str
+    last: Annotated[float | None, Metric("Last price.")]
+    quotes: Annotated[int, Metric("Quotes seen.", kind=Kind.COUNTER)]
+
+
+class Sound(BaseCollector[NoOptions]):
+    """Counts quotes, and keeps a task while it runs."""
+
+    sample_type: ClassVar[type[Sample]] = CountSample
+    events = frozenset({Quote, Tick})
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, NoOptions())
+        self.seen: dict[str, tuple[float | None, int]] = {}
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.task = asyncio.create_task(asyncio.sleep(3600))
+
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def on_event(self, event: Event, received_ns: int) -> None:
+        if isinstance(event, Quote):
+            self.seen[event.instrument] = (event.bid, self.seen.get(event.instrument, (None, 0))[1] + 1)
+
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        for instrument, (last, quotes) in self.seen.items():
+            yield CountSample(instrument=instrument, last=last, quotes=quotes)
+
+
+async def test_a_sound_collector_passes() -> None:
+    await check_collector(Sound)
+
+
+class StopsOnlyOnce(Sound):
+    async def stop(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+
+
+class LeavesItsTask(Sound):
+    async def stop(self) -> None:
+        pass
+
+
+class LeavesAThread(Sound):
+    async def start(self) -> None:
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.ended.wait, args=(2,), name="poller")
+        self.thread.start()
+
+    async def stop(self) -> None:
+        pass
+
+
+class NeedsAnEvent(Sound):
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        return [CountSample(instrument=min(self.seen), last=None, quotes=1)]
+
+
+class TakesNoTicks(Sound):
+    def on_event(self, event: Event, received_ns: int) -> None:
+        ["quote"].index(type_name(type(event)))
+
+
+class ReturnsNotANumber(Sound):
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        return [CountSample(instrument=name, last=float("nan"), quotes=1) for name in self.seen]
+
+
+class ReturnsAKeyTwice(Sound):
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        return [*super().sample(now_ns), *super().sample(now_ns)]
+
+
+class CountsItsSamples(Sound):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.numbers = itertools.count()
+
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        return [CountSample(instrument=name, last=None, quotes=next(self.numbers)) for name in self.seen]
+
+
+class ForgetsItsCount(Sound):
+    def on_event(self, event: Event, received_ns: int) -> None:
+        super().on_event(event, received_ns)
+        if isinstance(event, Tick):
+            self.seen = {name: (last, 0) for name, (last, _) in self.seen.items()}
+
+
+class NeverUnderway(Sound):
+    every = 0
+
+
+class HelpWithoutFullStop(Sound):
+    class Unfinished(Sample, frozen=True, kw_only=True):
+        collector: ClassVar[str] = "unfinished"
+        count: Annotated[int, Metric("Count")]
+
+    sample_type = Unfinished
+
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        return [self.Unfinished(count=1)]
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (StopsOnlyOnce, "stop without start raised AssertionError"),
+        (LeavesItsTask, "after stop, tasks are still running"),
+        (LeavesAThread, "after stop, threads are still running: poller"),
+        (NeedsAnEvent, "sample raised ValueError"),
+        (TakesNoTicks, "on_event raised ValueError.*Tick"),
+        (ReturnsNotANumber, "cannot be stored: .*last"),
+        (ReturnsAKeyTwice, "cannot be stored: two samples have the key 'EUR/USD'"),
+        (CountsItsSamples, "sampled twice at one instant, it returned"),
+        (ForgetsItsCount, "the counter quotes of .*EUR/USD.* fell from 1 to 0"),
+        (NeverUnderway, "every is 0"),
+        (HelpWithoutFullStop, "the help of count is no sentence"),
+    ],
+)
+async def test_a_broken_promise_is_named(broken: type[Sound], sentence: str) -> None:
+    try:
+        with pytest.raises(AssertionError, match=sentence):
+            await check_collector(broken)
+    finally:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+
+async def test_events_that_leave_out_a_declared_type_are_no_proof() -> None:
+    quotes = [event for event in example_events() if isinstance(event, Quote)]
+    with pytest.raises(AssertionError, match="none of the declared type: Tick"):
+        await check_collector(Sound, quotes)
+
+
+async def test_each_check_can_be_run_alone() -> None:
+    for check in CHECKS.values():
+        await check(Sound, example_events())
+
+
+def test_the_example_events_have_every_type() -> None:
+    assert {type(event) for event in example_events()} == set(EVENT_TYPES)
+
+
+def test_the_example_events_happen_one_after_the_other_from_the_given_time_on() -> None:
+    times = [event.time_ns for event in example_events(START_NS)]
+    assert times == sorted(set(times))
+    assert START_NS < times[0] < times[-1] < START_NS + TICK_NS
+
+
+async def test_a_manual_ticker_waits_until_the_host_has_dealt_with_the_beat() -> None:
+    clock = ManualClock(START_NS + 1)
+    ticker = ManualTicker(clock)
+    seen = []
+
+    async def host() -> None:
+        while True:
+            seen.append(await ticker.next())
+
+    task = asyncio.create_task(host())
+    last = await ticker.beat(3)
+    assert [beat.instant_ns for beat in seen] == [START_NS + n * TICK_NS for n in (1, 2, 3)]
+    assert last == clock.time_ns() == START_NS + 3 * TICK_NS
+    await ticker.beat(lateness_ns=5, missed=2)
+    assert (seen[-1].instant_ns, seen[-1].missed) == (START_NS + 6 * TICK_NS, 2)
+    assert clock.time_ns() == START_NS + 6 * TICK_NS + 5
+    task.cancel()
+
+
+async def test_a_manual_ticker_steps_the_wall_clock_alone() -> None:
+    clock = ManualClock()
+    ticker = ManualTicker(clock)
+    task = asyncio.create_task(ticker.next())
+    before = clock.monotonic_ns()
+    giving = asyncio.create_task(ticker.beat(stepped_ns=3 * TICK_NS))
+    beat = await task
+    giving.cancel()
+    assert (beat.instant_ns, beat.stepped_ns) == (START_NS + 4 * TICK_NS, 3 * TICK_NS)
+    assert clock.monotonic_ns() == before + TICK_NS
+
+
+def test_a_manual_clock_refuses_to_run_backward() -> None:
+    with pytest.raises(ValueError, match="step"):
+        ManualClock().advance(-1)
+
+
+def test_a_recorder_tells_samples_from_events() -> None:
+    bus = LocalBus()
+    recorder = Recorder(bus)
+    batch = SampleBatch(schema_of(CountSample), START_NS, ())
+    bus.publish(samples_topic("count"), batch)
+    events = example_events()
+    bus.publish(
+        EVENTS, Arrival(batch=EventBatch(source="x", epoch=1, first_sequence=1, events=events), received_ns=1)
+    )
+    recorder.close()
+    bus.publish(samples_topic("count"), batch)
+    assert recorder.batches("count") == [batch]
+    assert recorder.batches("other") == []
+    assert recorder.events() == list(events)
