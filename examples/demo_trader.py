@@ -1,0 +1,713 @@
+"""A trading process to look at: three small strategies on live quotes, recorded by Decahertz.
+
+It reads quotes from the WebSocket, trades against them at a simulated broker, and sends what it does
+through ``decahertz_client``, as a trading process of your own would. Nothing here is canned: signals come
+from the quotes, orders take their time, are filled in parts, rejected or cancelled, and cost fees. It needs
+``aiohttp`` and ``decahertz_client`` and nothing else.
+
+    python examples/demo_trader.py --url http://127.0.0.1:8000 --instruments 6 --seed 1
+
+Strategies keep their names from run to run. What an earlier run left open, however it ended, is read back
+from the API at the start and traded on from there.
+"""  # noqa: INP001 - a script, no package
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+import os
+import random
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import aiohttp
+
+from decahertz_client import Client
+
+SOURCE = "demo-trader"
+PROTOCOL = "decahertz.v1.json"
+ALL_QUOTES = "quotes:*"
+FAST, SLOW = 8, 40  # quotes in the two moving averages
+WARM = 20  # quotes before a strategy looks at an instrument
+NOTIONAL = 10_000.0  # money per trade
+START_EQUITY = 100_000.0
+TAKER_FEE, MAKER_FEE = 0.2e-4, -0.05e-4  # of the notional
+STOP = 2.5  # standard deviations of the price around its slow mean: the R of a trade
+LONGEST_HOLD = 8.0  # seconds until a position is given up
+PATIENCE = 1.5  # seconds until a limit order is cancelled
+REST = 0.5  # seconds between two trades of one strategy in one instrument
+WINDOW_NS = 120 * 10**9  # no position is held longer, so what is open was opened in here
+CLOSE_SECONDS = 1.2
+
+Key = tuple[str, str]
+"""Venue and instrument."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Best bid and ask, both there."""
+
+    bid: float
+    ask: float
+    bid_size: float
+    ask_size: float
+
+    @property
+    def mid(self) -> float:
+        """Halfway between the two."""
+        return (self.bid + self.ask) / 2
+
+
+class View:
+    """What strategies see of one instrument: the quote, and where the price is against its past."""
+
+    def __init__(self, quote: Quote) -> None:
+        self.quote = quote
+        self.count = 0
+        self._fast = self._slow = quote.mid
+        self._variance = 0.0
+
+    def take(self, quote: Quote) -> None:
+        """Go on to the next quote."""
+        change = quote.mid - self.quote.mid
+        self._variance += (change * change - self._variance) / min(self.count + 1, SLOW)
+        self._fast += (quote.mid - self._fast) / FAST
+        self._slow += (quote.mid - self._slow) / SLOW
+        self.quote = quote
+        self.count += 1
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of a random walk around its moving average of ``SLOW`` steps; a price."""
+        return max(math.sqrt(self._variance * SLOW / 2), (self.quote.ask - self.quote.bid) / 2, 1e-12)
+
+    @property
+    def score(self) -> float:
+        """How many standard deviations the price lies above its slow mean."""
+        return (self.quote.mid - self._slow) / self.deviation
+
+    @property
+    def trend(self) -> float:
+        """How many standard deviations the fast mean lies above the slow one."""
+        return (self._fast - self._slow) / self.deviation
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a strategy wants to do now."""
+
+    side: str
+    reason: str
+    strength: float = 1.0
+    is_passive: bool = False
+
+
+class Strategy(ABC):
+    """When to enter, and when to leave before the stop or the clock says so."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def enter(self, view: View) -> Wish | None:
+        """Whether to open a position now."""
+
+    @abstractmethod
+    def leave(self, view: View, side: str, age: float) -> Wish | None:
+        """Whether to close one that was opened on ``side``, ``age`` seconds ago."""
+
+
+class MeanReversion(Strategy):
+    """Buys what fell far below its mean and sells what rose far above it."""
+
+    name = "mean-reversion"
+
+    def enter(self, view: View) -> Wish | None:
+        """See the class."""
+        score = view.score
+        if abs(score) < 1.2:  # noqa: PLR2004 - the parameter of the strategy
+            return None
+        return Wish("sell" if score > 0 else "buy", f"{score:+.1f} deviations from the mean", abs(score))
+
+    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+        """See the class."""
+        is_back = view.score > -0.2 if side == "buy" else view.score < 0.2  # noqa: PLR2004 - a parameter
+        return Wish(_other(side), "back at the mean") if is_back else None
+
+
+class Momentum(Strategy):
+    """Follows the fast mean away from the slow one."""
+
+    name = "momentum"
+
+    def enter(self, view: View) -> Wish | None:
+        """See the class."""
+        trend = view.trend
+        if abs(trend) < 0.7:  # noqa: PLR2004 - the parameter of the strategy
+            return None
+        return Wish("buy" if trend > 0 else "sell", f"trend of {trend:+.1f} deviations", abs(trend))
+
+    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+        """See the class."""
+        is_over = view.trend < 0.2 if side == "buy" else view.trend > -0.2  # noqa: PLR2004 - a parameter
+        return Wish(_other(side), "the trend is over") if is_over else None
+
+
+class MarketMaker(Strategy):
+    """Rests at the touch on the heavier side, and then at the other one; crosses when it takes too long."""
+
+    name = "market-maker"
+
+    def enter(self, view: View) -> Wish | None:
+        """See the class."""
+        quote = view.quote
+        share = quote.bid_size / max(quote.bid_size + quote.ask_size, 1e-12)
+        side = "buy" if share > 0.5 else "sell"  # noqa: PLR2004 - an even book
+        return Wish(side, f"{share:.0%} of the size at the bid", abs(2 * share - 1), is_passive=True)
+
+    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+        """See the class."""
+        is_passive = age < LONGEST_HOLD / 2
+        reason = "earn the spread" if is_passive else "waited too long at the touch"
+        return Wish(_other(side), reason, is_passive=is_passive)
+
+
+@dataclass(eq=False)
+class Order:
+    """An order, as its desk and the broker share it."""
+
+    desk: Desk
+    order_id: str
+    signal_id: str
+    side: str
+    quantity: float
+    limit: float | None
+    arrival_price: float
+    placed: float = field(default_factory=time.monotonic)
+    filled: float = 0.0
+    fills: int = 0
+    state: str = "new"
+    is_cancelling: bool = False
+
+    @property
+    def left(self) -> float:
+        """What is not filled yet."""
+        return self.quantity - self.filled
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing will happen to it any more."""
+        return self.state in ("filled", "cancelled", "rejected")
+
+
+class Desk:
+    """One strategy in one instrument: at most one order at a time, which never turns a position round."""
+
+    def __init__(self, account: Account, key: Key, broker: Broker) -> None:
+        self.account = account
+        self.key = key
+        self.broker = broker
+        self.position = 0.0
+        self.average = 0.0
+        self.stop = 0.0
+        """How far the price may go against the position."""
+        self.order: Order | None = None
+        self._since = time.monotonic()
+        self._at: dict[str, Any] = {"strategy": account.strategy.name, "venue": key[0], "instrument": key[1]}
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """What all events of this desk have in common."""
+        return dict(self._at)
+
+    def carry_over(self, position: float, average: float) -> None:
+        """Begin with what an earlier run left open; it is given up when its time is over."""
+        self.position, self.average, self.stop = position, average, math.inf
+
+    def look(self, view: View) -> None:
+        """Decide, now that there is a new quote or that time has passed."""
+        now = time.monotonic()
+        order = self.order
+        if order is not None:
+            if order.limit is not None and now - order.placed > PATIENCE:
+                self.broker.cancel(order)
+        elif self.position:
+            self._maybe_leave(view, now - self._since)
+        elif view.count >= WARM and now - self._since > REST:
+            wish = self.account.strategy.enter(view)
+            if wish is not None:
+                self.stop = STOP * view.deviation
+                self._act(view, wish, float(f"{NOTIONAL / view.quote.mid:.4g}"), wish.side)
+
+    def _maybe_leave(self, view: View, age: float) -> None:
+        side = "buy" if self.position > 0 else "sell"
+        loss = (self.average - view.quote.mid) * (1 if side == "buy" else -1)
+        if loss >= self.stop:
+            wish: Wish | None = Wish(_other(side), "stop")
+        elif age > LONGEST_HOLD:
+            wish = Wish(_other(side), "held too long")
+        else:
+            wish = self.account.strategy.leave(view, side, age)
+        if wish is not None:
+            self._act(view, wish, abs(self.position), "flat")
+
+    def _act(self, view: View, wish: Wish, quantity: float, direction: str) -> None:
+        quote = view.quote
+        number = self.account.next_number()
+        price = (quote.bid if wish.side == "buy" else quote.ask) if wish.is_passive else None
+        self.account.recorder.signal(
+            **self._at,
+            signal_id=f"{number}-signal",
+            direction=direction,
+            strength=wish.strength,
+            price=quote.mid,
+            risk=None if direction == "flat" else self.stop * quantity,
+            reason=wish.reason,
+        )
+        self.order = Order(self, number, f"{number}-signal", wish.side, quantity, price, quote.mid)
+        self.broker.submit(self.order)
+
+    def on_fill(self, order: Order, price: float, quantity: float, fee: float) -> None:
+        """Book an execution."""
+        signed = quantity if order.side == "buy" else -quantity
+        if self.position * signed >= 0:
+            held = abs(self.position)
+            self.average = (self.average * held + price * quantity) / (held + quantity)
+            if not self.position:
+                self._since = time.monotonic()
+        self.position += signed
+        if abs(self.position) < 1e-9 * order.quantity:  # what is left is rounding
+            self.position = 0.0
+        self.account.cash -= signed * price + fee
+        self.report(price)
+
+    def on_done(self) -> None:
+        """The order came to its end."""
+        self.order = None
+        if not self.position:
+            self._since = time.monotonic()
+
+    def report(self, mark: float) -> None:
+        """Say what is held."""
+        self.account.recorder.position(
+            **self._at,
+            quantity=self.position,
+            average_price=self.average if self.position else None,
+            mark_price=mark,
+        )
+
+
+class Account:
+    """The money and the desks of one strategy."""
+
+    def __init__(self, strategy: Strategy, recorder: Client) -> None:
+        self.strategy = strategy
+        self.recorder = recorder
+        self.cash = START_EQUITY
+        self.desks: dict[Key, Desk] = {}
+        started = f"{time.time_ns() // 10**6:x}"
+        self._numbers = (f"{strategy.name}-{started}-{n}" for n in itertools.count(1))
+
+    def next_number(self) -> str:
+        """An id that no other order of any run has."""
+        return next(self._numbers)
+
+    def report(self, views: dict[Key, View]) -> None:
+        """Equity, open positions, exposure, and a sign of life."""
+        name = self.strategy.name
+        worth, gross = self.cash, 0.0
+        for key, desk in self.desks.items():
+            if desk.position:
+                mark = views[key].quote.mid if key in views else desk.average
+                worth += desk.position * mark
+                gross += abs(desk.position) * mark
+                desk.report(mark)
+        limit = NOTIONAL * max(len(self.desks), 1)
+        self.recorder.equity(strategy=name, equity=worth, cash=self.cash)
+        self.recorder.risk(
+            name="gross-exposure", value=gross, limit=limit, strategy=name, breached=gross > limit
+        )
+        self.recorder.heartbeat(component=name)
+
+
+class Broker:
+    """A simulated venue: answers after a while, fills against the quotes that it sees."""
+
+    def __init__(self, recorder: Client, views: dict[Key, View], chance: random.Random) -> None:
+        self.orders = 0
+        self.fills = 0
+        self._recorder = recorder
+        self._views = views
+        self._chance = chance
+        self._working: dict[Order, None] = {}
+
+    def submit(self, order: Order) -> None:
+        """Send an order to the venue."""
+        self.orders += 1
+        self._working[order] = None
+        self._say(order, "submitted")
+        self._later(order, self._accept)
+
+    def cancel(self, order: Order) -> None:
+        """Ask the venue to cancel; until it does, the order may still be filled."""
+        if not order.is_cancelling:
+            order.is_cancelling = True
+            self._later(order, lambda o: self._end(o, "cancelled", "not filled in time"))
+
+    def on_quote(self, key: Key, quote: Quote) -> None:
+        """Fill the limit orders that the market came to."""
+        for order in [o for o in self._working if o.desk.key == key and o.limit is not None]:
+            assert order.limit is not None  # noqa: S101 - chosen so
+            if order.state not in ("accepted", "partially_filled"):
+                continue
+            ours, theirs, size = (
+                (quote.bid, quote.ask, quote.bid_size)
+                if order.side == "buy"
+                else (quote.ask, quote.bid, quote.ask_size)
+            )
+            sign = 1 if order.side == "buy" else -1
+            # The market traded through the limit, or it is our turn in the queue at the touch.
+            is_through = (order.limit - theirs) * sign >= 0
+            is_our_turn = order.limit == ours and self._chance.random() < 0.15  # noqa: PLR2004 - a chance
+            if is_through or is_our_turn:
+                self._fill(order, order.limit, self._part(order, size), "maker")
+
+    def stop(self) -> None:
+        """Cancel what works; what is held stays open."""
+        for order in list(self._working):
+            self._end(order, "cancelled", "the trading process stops")
+
+    def _accept(self, order: Order) -> None:
+        if self._chance.random() < 0.015:  # noqa: PLR2004 - a chance
+            self._end(order, "rejected", "refused by the simulated venue")
+            return
+        self._say(order, "accepted")
+        if order.limit is None:
+            self._take(order)
+
+    def _take(self, order: Order) -> None:
+        """A market order takes what is shown, and comes back for the rest."""
+        quote = self._views[order.desk.key].quote
+        price, size = (quote.ask, quote.ask_size) if order.side == "buy" else (quote.bid, quote.bid_size)
+        self._fill(order, price, self._part(order, size), "taker")
+        if not order.is_done:
+            self._later(order, self._take)
+
+    def _part(self, order: Order, size: float) -> float:
+        share = 1.0 if self._chance.random() < 0.8 else self._chance.uniform(0.3, 0.8)  # noqa: PLR2004 - a chance
+        part = min(order.left * share, size)
+        # After a few parts, or where nearly nothing would stay, all of it.
+        return order.left if order.fills >= 4 or part > 0.98 * order.left or not part else part  # noqa: PLR2004
+
+    def _fill(self, order: Order, price: float, quantity: float, liquidity: str) -> None:
+        self.fills += 1
+        order.fills += 1
+        desk = order.desk
+        is_opening = desk.position * (1 if order.side == "buy" else -1) >= 0
+        fee = price * quantity * (MAKER_FEE if liquidity == "maker" else TAKER_FEE)
+        is_last = quantity >= order.left
+        order.filled = order.quantity if is_last else order.filled + quantity
+        self._recorder.fill(
+            **desk.at,
+            order_id=order.order_id,
+            fill_id=f"{order.order_id}-{order.fills}",
+            side=order.side,
+            price=price,
+            quantity=quantity,
+            fee=fee,
+            liquidity=liquidity,
+            risk=desk.stop * quantity if is_opening and math.isfinite(desk.stop) else None,
+        )
+        desk.on_fill(order, price, quantity, fee)
+        if is_last:
+            self._end(order, "filled", None)
+        else:
+            self._say(order, "partially_filled")
+
+    def _end(self, order: Order, state: str, reason: str | None) -> None:
+        if not order.is_done:
+            self._say(order, state, reason)
+            del self._working[order]
+            order.desk.on_done()
+
+    def _say(self, order: Order, state: str, reason: str | None = None) -> None:
+        order.state = state
+        self._recorder.order(
+            **order.desk.at,
+            order_id=order.order_id,
+            signal_id=order.signal_id,
+            state=state,
+            side=order.side,
+            quantity=order.quantity,
+            filled_quantity=order.filled,
+            price=order.limit,
+            arrival_price=order.arrival_price,
+            order_type="market" if order.limit is None else "limit",
+            reason=reason,
+        )
+
+    def _later(self, order: Order, act: Any) -> None:  # noqa: ANN401 - a function of the order
+        """After the venue's latency: log-normal around 25 ms."""
+        latency = 0.025 * self._chance.lognormvariate(0.0, 0.6)
+        asyncio.get_running_loop().call_later(latency, lambda: None if order.is_done else act(order))
+
+
+class Trader:
+    """Quotes in, decisions out."""
+
+    def __init__(self, recorder: Client, *, instruments: int, seed: int) -> None:
+        self.recorder = recorder
+        self.views: dict[Key, View] = {}
+        self.broker = Broker(recorder, self.views, random.Random(seed))  # noqa: S311 - a market, no secret
+        strategies = (MeanReversion(), Momentum(), MarketMaker())
+        self.accounts = [Account(strategy, recorder) for strategy in strategies]
+        self._most = instruments
+        self._carried: set[Key] = set()
+
+    @property
+    def is_complete(self) -> bool:
+        """There are as many instruments as it was to trade."""
+        return len(self.views) >= self._most
+
+    @property
+    def topics(self) -> list[str]:
+        """Of the quotes of all that is traded or was carried over."""
+        return sorted({f"quotes:{instrument}" for _, instrument in {*self.views, *self._carried}})
+
+    def take(self, data: dict[str, Any]) -> None:
+        """A quote event from the WebSocket; one-sided ones are no market to trade in."""
+        if data.get("bid") is None or data.get("ask") is None:
+            return
+        key = data["venue"], data["instrument"]
+        quote = Quote(data["bid"], data["ask"], data.get("bid_size") or 0.0, data.get("ask_size") or 0.0)
+        view = self.views.get(key)
+        if view is None:
+            if self.is_complete and key not in self._carried:
+                return
+            view = self.views[key] = View(quote)
+        view.take(quote)
+        self.broker.on_quote(key, quote)
+        for account in self.accounts:
+            self._desk(account, key).look(view)
+
+    def carry_over(self, account: Account, positions: dict[Key, tuple[float, float]], equity: float) -> None:
+        """Go on from what an earlier run left: position and average price by instrument."""
+        account.cash = equity
+        for key, (position, average) in positions.items():
+            self._carried.add(key)
+            self._desk(account, key).carry_over(position, average)
+            account.cash -= position * average
+
+    def report(self) -> None:
+        """Once a second: where each strategy stands."""
+        for account in self.accounts:
+            account.report(self.views)
+            for key, desk in account.desks.items():
+                if key in self.views:  # time passes although no quote comes
+                    desk.look(self.views[key])
+
+    def _desk(self, account: Account, key: Key) -> Desk:
+        desk = account.desks.get(key)
+        if desk is None:
+            desk = account.desks[key] = Desk(account, key, self.broker)
+        return desk
+
+
+class Past:
+    """What earlier runs did, as the API tells it."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def read(self, strategy: str) -> tuple[dict[Key, tuple[float, float]], float]:
+        """Open positions (signed quantity, average price) and the last equity of a strategy."""
+        newest = await self._page("fills", strategy=strategy, limit=1)
+        if not newest["items"]:
+            return {}, START_EQUITY
+        end = newest["items"][0]["time_ns"]
+        start = end - WINDOW_NS
+        fills = await self._all("fills", strategy=strategy, start=start)
+        flat_since: dict[Key, int] = {}
+        for trade in await self._all("trades", strategy=strategy, start=start):
+            key = trade["venue"], trade["instrument"]
+            flat_since[key] = max(flat_since.get(key, 0), trade["closed_ns"])
+        positions = dict(_open_positions(fills, flat_since))
+        return positions, await self._equity(strategy, start, end)
+
+    async def _equity(self, strategy: str, start: int, end: int) -> float:
+        history = await self._page(
+            "metrics/history",
+            collector="strategy",
+            fields="equity",
+            strategy=strategy,
+            start=start,
+            end=end + 10**9,
+        )
+        known = [
+            value for series in history["series"] for value in series["fields"]["equity"] if value is not None
+        ]
+        return float(known[-1]) if known else START_EQUITY
+
+    async def _all(self, name: str, **query: str | int) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            more = {"cursor": cursor} if cursor else {}
+            page = await self._page(name, **query, **more, limit=1000)
+            items += page["items"]
+            cursor = page["next_cursor"]
+        return items
+
+    async def _page(self, name: str, **query: str | int) -> dict[str, Any]:
+        for pause in _pauses():
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with self._session.get(f"{self._url}/api/v1/{name}", params=query) as answer:
+                    answer.raise_for_status()
+                    page: dict[str, Any] = await answer.json()
+                    return page
+            await asyncio.sleep(pause)
+        raise AssertionError  # pauses never end
+
+
+def _open_positions(
+    fills: list[dict[str, Any]],
+    flat_since: dict[Key, int],
+) -> Iterator[tuple[Key, tuple[float, float]]]:
+    """What fills after the last flat moment add up to, and its average price."""
+    open_fills: dict[Key, list[dict[str, Any]]] = {}
+    for fill in fills:
+        key = fill["venue"], fill["instrument"]
+        if fill["time_ns"] > flat_since.get(key, 0):
+            open_fills.setdefault(key, []).append(fill)
+    for key, mine in open_fills.items():
+        opening = mine[-1]["side"]  # newest first; a desk never turns a position round
+        entries = [fill for fill in mine if fill["side"] == opening]
+        bought = sum(fill["quantity"] for fill in entries)
+        left = bought - sum(fill["quantity"] for fill in mine if fill["side"] != opening)
+        if left > 1e-9 * bought:
+            average = sum(fill["quantity"] * fill["price"] for fill in entries) / bought
+            yield key, (left if opening == "buy" else -left, average)
+
+
+def _pauses() -> Iterator[float]:
+    for attempt in itertools.count():
+        yield min(0.2 * 1.5**attempt, 2.0) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads attempts
+
+
+def _other(side: str) -> str:
+    return "sell" if side == "buy" else "buy"
+
+
+async def _follow(session: aiohttp.ClientSession, url: str, trader: Trader) -> None:
+    """Read quotes for ever; connect again whenever the API was away."""
+    pauses = _pauses()
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with session.ws_connect(f"{url}/ws", protocols=(PROTOCOL,), heartbeat=15.0) as socket:
+                await _read(socket, trader)
+                pauses = _pauses()
+        await asyncio.sleep(next(pauses))
+
+
+async def _read(socket: aiohttp.ClientWebSocketResponse, trader: Trader) -> None:
+    """Subscribe to all quotes until there are enough instruments, then to those alone."""
+    is_narrow = False
+    await socket.send_json({"type": "subscribe", "topics": [ALL_QUOTES]})
+    async for frame in socket:
+        if frame.type is not aiohttp.WSMsgType.TEXT:
+            continue
+        message = frame.json()
+        if message["type"] != "event":
+            continue
+        trader.take(message["data"])
+        if trader.is_complete and not is_narrow:
+            is_narrow = True
+            await socket.send_json({"type": "subscribe", "topics": trader.topics})
+            await socket.send_json({"type": "unsubscribe", "topics": [ALL_QUOTES]})
+
+
+async def _trade(session: aiohttp.ClientSession, url: str, trader: Trader) -> None:
+    past = Past(session, url)
+    for account in trader.accounts:
+        trader.carry_over(account, *await past.read(account.strategy.name))
+    follower = asyncio.create_task(_follow(session, url, trader))
+    try:
+        while not follower.done():
+            trader.report()
+            await asyncio.wait([follower], timeout=1.0)
+        follower.result()
+    finally:
+        follower.cancel()
+
+
+async def _until_stopped(*, with_parent: bool) -> None:
+    """Wait for SIGINT or SIGTERM, or for the end of the process that started this one."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    parent = os.getppid()
+    while not stop.is_set() and not (with_parent and os.getppid() != parent):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
+
+
+async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> int:
+    """Trade until stopped; the exit code."""
+    recorder = Client(url, source=SOURCE)
+    trader = Trader(recorder, instruments=instruments, seed=seed)
+    _say(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
+    timeout = aiohttp.ClientTimeout(total=10.0)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        work = asyncio.create_task(_trade(session, url, trader))
+        stopped = asyncio.create_task(_until_stopped(with_parent=with_parent))
+        await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, stopped):
+            task.cancel()
+        trader.broker.stop()
+        trader.report()
+        results = await asyncio.gather(work, stopped, return_exceptions=True)
+    await recorder.aclose(CLOSE_SECONDS)
+    stats = recorder.stats()
+    lost = sum(stats.dropped.values()) + stats.pending
+    did = f"{trader.broker.orders} orders, {trader.broker.fills} fills"
+    _say(f"{did}, {stats.acknowledged} of {stats.emitted} events recorded" + (f": {stats}" if lost else ""))
+    errors = [r for r in results if isinstance(r, Exception)]
+    if errors:
+        raise errors[0]
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"demo trader: {text}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Parse the arguments and run."""
+    parser = argparse.ArgumentParser(description="A demo trading process that Decahertz records.")
+    url = os.environ.get("DECAHERTZ_URL")
+    parser.add_argument("--url", default=url or "http://127.0.0.1:8000", help="where the API listens")
+    parser.add_argument("--instruments", type=int, default=6, help="how many instruments to trade at most")
+    parser.add_argument("--seed", type=int, default=1, help="of latencies, rejections and partial fills")
+    arguments = parser.parse_args()
+    # It says what it has to say in its last line.
+    logging.getLogger("decahertz_client").addHandler(logging.NullHandler())
+    # Started by `decahertz up`, it ends with it, however that ends.
+    with_parent = url is not None
+    return asyncio.run(
+        run(arguments.url.rstrip("/"), arguments.instruments, arguments.seed, with_parent=with_parent)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
