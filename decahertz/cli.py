@@ -1,0 +1,173 @@
+"""The command ``decahertz``.
+
+Options are made from the declarations of the settings, so each setting has its option and its help.
+Bad settings, a port in use and a database that cannot be used end with one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import uvloop
+from cyclopts import App, Parameter
+
+from collectors.plugins import builtin_classes
+from decahertz import __version__
+from decahertz.console import run_up
+from decahertz.doctor import run_check
+from decahertz.history import run_import
+from decahertz.logs import configure_logs
+from decahertz.main import StartError, database_url
+from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
+
+_HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
+_CONFIG = Annotated[
+    Path | None,
+    Parameter(name="--config", help="Settings file; without it decahertz.toml in the working folder."),
+]
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Entry point of the command; ends the process."""
+    try:
+        sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
+    except (SettingsError, StartError) as error:
+        sys.stderr.write(f"decahertz: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def all_keys() -> Iterator[Key]:
+    """Every setting of the core and of the plugins that come with Decahertz."""
+    yield from keys_of()
+    for table in PLUGIN_TABLES:
+        for name, plugin in builtin_classes(table).items():
+            yield from keys_of(plugin.options_type, f"{table}.{name}")
+
+
+def build_app() -> App:
+    """The command with its sub-commands."""
+    keys = list(all_keys())
+    app = App(name="decahertz", help=_HELP, version=__version__)
+    app.command(_with_settings(_up, keys), name="up")
+    app.command(_with_settings(_check, keys), name="check")
+    app.command(_with_settings(_import, _only(keys, ("data_dir", "database_url"))), name="import")
+    db = App(name="db", help="About the database.")
+    db.command(_with_settings(_db_url, _only(keys, ("data_dir", "database_url"))), name="url")
+    app.command(db)
+    app.command(_with_settings(_show_settings, keys), name="settings")
+    return app
+
+
+def _only(keys: Sequence[Key], names: Sequence[str]) -> list[Key]:
+    return [key for key in keys if key.key in names]
+
+
+def _with_settings(command: Callable[..., int], keys: Sequence[Key]) -> Callable[..., int]:
+    """Give ``command`` an option for each setting; it is called with the settings they make."""
+    taken = inspect.signature(command, eval_str=True).parameters
+    own = [parameter for name, parameter in taken.items() if name != "settings"]
+    options = {key.key.replace(".", "__"): key for key in keys}
+
+    def run(*arguments: Any, config: Path | None = None, **given: Any) -> int:  # noqa: ANN401 - made below
+        chosen = {options[n].key: v for n, v in given.items() if n in options and v is not None}
+        rest = {n: v for n, v in given.items() if n not in options}
+        settings = load(file=config, arguments=chosen)
+        configure_logs(settings.log)
+        return command(settings, *arguments, **rest)
+
+    made = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(key))
+        for name, key in options.items()
+    ]
+    config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_CONFIG)
+    parameters = [*own, config, *made]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by cyclopts
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    run.__doc__ = command.__doc__
+    return run
+
+
+def _option(key: Key) -> Any:  # noqa: ANN401 - an annotation
+    default = key.default
+    if default is msgspec.NODEFAULT or default in ("", None, (), Path()):
+        shown = ""
+    else:
+        text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        shown = f" [default: {text}]"
+    group = key.key.rpartition(".")[0] or "general"
+    return Annotated[
+        str | None,
+        Parameter(name=key.option, help=key.help + shown, show_default=False, group=f"Settings: {group}"),
+    ]
+
+
+def _up(
+    settings: Settings,
+    *,
+    demo: Annotated[
+        bool,
+        Parameter(negative="", help="Run the synthetic market, and a demo trading process beside it."),
+    ] = False,
+    run: Annotated[
+        tuple[str, ...],
+        Parameter(help="A program to start when Decahertz is ready and to stop with it; repeatable."),
+    ] = (),
+    until_finished: Annotated[
+        bool,
+        Parameter(negative="", help="Stop by itself when every feed has come to its end (recordings do)."),
+    ] = False,
+) -> int:
+    """Sample, store and serve until Ctrl-C."""
+    return _run(run_up(settings, demo=demo, commands=run, until_finished=until_finished))
+
+
+def _check(settings: Settings) -> int:
+    """Validate settings, plugins and database, and name what is wrong."""
+    return _run(run_check(settings))
+
+
+def _import(
+    settings: Settings,
+    file: Annotated[
+        Path,
+        Parameter(help="A recording: captured WebSocket stream, or CSV of quotes or trades."),
+    ],
+) -> int:
+    """Store a recording under its own times: history, not a live feed. Doing it twice stores it once."""
+    return _run(run_import(settings, file))
+
+
+def _db_url(settings: Settings) -> int:
+    """Print the URL of the database in use, for psql or Grafana."""
+    sys.stdout.write(database_url(settings) + "\n")
+    return 0
+
+
+def _show_settings(settings: Settings) -> int:
+    """Print the settings in force, and where each can be set."""
+    for key in keys_of():
+        value: Any = settings
+        for part in key.key.split("."):
+            value = getattr(value, part)
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        hidden = "(set)" if key.key == "database_url" and value else value
+        sys.stdout.write(f"{key.key} = {hidden}    # {key.environment}  {key.option}\n")
+    return 0
+
+
+def _run(work: Any) -> int:  # noqa: ANN401 - a coroutine of int
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return int(runner.run(work))
+
+
+if __name__ == "__main__":
+    main()

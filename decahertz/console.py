@@ -1,0 +1,200 @@
+"""``decahertz up`` as a person sees it: addresses, a live status line, companions, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from decahertz import __version__
+from decahertz.main import Pipeline, StartError
+from decahertz.settings import FeedsSettings
+
+if TYPE_CHECKING:
+    from decahertz.settings import Settings
+
+_DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo_trader.py"
+_PLAIN_STATUS_SECONDS = 10.0
+_LIVE_STATUS_SECONDS = 0.5
+_COMPANION_GRACE_SECONDS = 2.0
+_RESTART_SECONDS = 2.0
+
+
+async def run_up(
+    settings: Settings,
+    *,
+    demo: bool = False,
+    commands: Sequence[str] = (),
+    until_finished: bool = False,
+) -> int:
+    """Run until SIGINT or SIGTERM (or until all feeds ended); the exit code.
+
+    Raises :class:`~decahertz.main.StartError` when a part cannot start.
+    """
+    programs = [shlex.split(command) for command in commands]
+    if demo:
+        if not _DEMO.exists():
+            raise StartError("the demo trading process is not here: run it from a checkout (scripts/up)")
+        programs.append([sys.executable, str(_DEMO)])
+        if not settings.feeds.enabled:
+            settings = msgspec.structs.replace(settings, feeds=FeedsSettings(enabled=("synthetic",)))
+    stop = _stop_on_signals()
+    pipeline = Pipeline(settings)
+    starting = asyncio.ensure_future(pipeline.start())
+    stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # Ctrl-C while starting
+        starting.cancel()
+    try:
+        with suppress(asyncio.CancelledError):
+            await starting
+        if pipeline.started:
+            async with _companions(programs, pipeline), _status(pipeline):
+                await _until(pipeline, stopping, until_finished=until_finished)
+    finally:
+        stopping.cancel()
+        await pipeline.stop()
+    sys.stdout.write("stopped\n")
+    return 0
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_finished: bool) -> None:
+    waiting: set[asyncio.Future[object]] = {stopping}
+    if until_finished:
+        waiting.add(asyncio.ensure_future(pipeline.feeds_finished()))
+    done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for future in rest - {stopping}:
+        future.cancel()
+    for future in done:
+        future.result()
+
+
+def welcome(pipeline: Pipeline) -> str:
+    """What is printed when everything runs."""
+    rows = [
+        ("API", f"{pipeline.api_url}/api/v1/health"),
+        ("WebSocket", f"{pipeline.api_url.replace('http', 'ws', 1)}/ws"),
+        ("Metrics", f"{pipeline.exporter_url}/metrics"),
+        ("Database", pipeline.shown_database_url),
+    ]
+    lines = "\n".join(f"  {name:<10} {value}" for name, value in rows)
+    return f"Decahertz {__version__} is recording\n{lines}\nCtrl-C stops it.\n"
+
+
+def status_text(pipeline: Pipeline) -> str:
+    """The one-line status."""
+    now = pipeline.figures()
+    parts = [
+        f"ticks {now.ticks:,}",
+        f"missed {now.missed:,}",
+        f"late p99 {now.lateness_p99_seconds * 1000:.1f} ms",
+        f"samples stored {now.samples_stored:,}",
+        f"events {now.events:,}",
+    ]
+    if now.dropped:
+        parts.append(f"dropped {now.dropped:,}")
+    parts += [f"{part.name}: {part.detail or part.health.value}" for part in now.troubles]
+    return " · ".join(parts)
+
+
+@asynccontextmanager
+async def _status(pipeline: Pipeline) -> AsyncIterator[None]:
+    sys.stdout.write(welcome(pipeline))
+    sys.stdout.flush()
+    show = _live if sys.stdout.isatty() else _plain
+    task = asyncio.create_task(show(pipeline))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _plain(pipeline: Pipeline) -> None:
+    while True:
+        await asyncio.sleep(_PLAIN_STATUS_SECONDS)
+        sys.stdout.write(status_text(pipeline) + "\n")
+        sys.stdout.flush()
+
+
+async def _live(pipeline: Pipeline) -> None:
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+                    TimeRemainingColumn())  # fmt: skip
+    tasks: dict[str, TaskID] = {}
+    with Live(console=Console(), refresh_per_second=2, transient=False) as live:
+        while True:
+            for name, progress in pipeline.feed_progress().items():
+                if name not in tasks:
+                    tasks[name] = bars.add_task(name)
+                bars.update(tasks[name], completed=progress.done, total=progress.total)
+            line = Text(status_text(pipeline), no_wrap=True, overflow="ellipsis")
+            live.update(Group(bars, line) if tasks else line)
+            await asyncio.sleep(_LIVE_STATUS_SECONDS)
+
+
+@asynccontextmanager
+async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> AsyncIterator[None]:
+    """Run programs beside the pipeline; they learn the API's address from ``DECAHERTZ_URL``."""
+    environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
+    tasks = [asyncio.create_task(_keep_running(program, environment)) for program in programs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> None:
+    log = structlog.get_logger(part="companion", program=" ".join(program))
+    while True:
+        try:
+            # A group of its own: Ctrl-C in the terminal reaches us first, and we stop it in order.
+            process = await asyncio.create_subprocess_exec(*program, env=environment, process_group=0)
+        except OSError as error:
+            log.exception("companion_not_started", reason=str(error))
+            return
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
+        if code == 0:
+            log.info("companion_ended")
+            return
+        log.warning("companion_failed", code=code, again_in_seconds=_RESTART_SECONDS)
+        await asyncio.sleep(_RESTART_SECONDS)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    stops: tuple[Callable[[], None], ...] = (process.terminate, process.kill)
+    for stop in stops:
+        with suppress(ProcessLookupError):
+            stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _COMPANION_GRACE_SECONDS)
+            return

@@ -1,0 +1,92 @@
+"""``decahertz import``: a recording into the database, under its own times."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import Progress
+
+from collectors.feeds.recording_errors import RecordingError
+from collectors.feeds.recordings import Recording, import_source, open_recording
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.event import AnyEvent, Arrival, EventBatch
+from decahertz.ingest import NotDurableError
+from decahertz.main import StartError, open_database
+from storage.writer import Writer
+
+if TYPE_CHECKING:
+    from decahertz.settings import Settings
+
+_BATCH = 2_000
+_GROUP = 500
+_ATTEMPT_SECONDS = 60.0
+
+
+async def run_import(settings: Settings, file: Path) -> int:
+    """Store a recording; the same content a second time is recognised and stores nothing.
+
+    Raises :class:`~decahertz.main.StartError` for a file that cannot be read or a database that cannot
+    be used.
+    """
+    try:
+        source, epoch = import_source(file)
+        recording = open_recording(file)
+    except (OSError, RecordingError) as error:
+        raise StartError(f"{file}: {error}") from error
+    stored = known = 0
+    async with open_database(settings) as database:
+        writer = Writer(database, LocalBus(), SystemClock(), CollectorRegistry(), settings.storage)
+        await writer.start()
+        try:
+            with Progress(console=Console(stderr=True)) as bars:
+                task = bars.add_task(file.name, total=recording.total_bytes)
+                arrivals = _arrivals(recording, source, epoch)
+                while group := list(islice(arrivals, _GROUP)):
+                    # Handed over together, they share transactions.
+                    receipts = await asyncio.gather(
+                        *(writer.append(arrival, _ATTEMPT_SECONDS) for arrival, _ in group),
+                    )
+                    stored += sum(receipt.accepted for receipt in receipts)
+                    known += sum(receipt.duplicates for receipt in receipts)
+                    bars.update(task, completed=group[-1][1])
+                bars.update(task, completed=recording.total_bytes)
+        except NotDurableError as error:
+            raise StartError(f"{error}; run the import again, it goes on where it stopped") from error
+        finally:
+            await writer.stop()
+    sys.stdout.write(f"{file.name}: {stored:,} events stored, {known:,} were there already\n")
+    return 0
+
+
+def _arrivals(recording: Recording, source: str, epoch: int) -> Iterator[tuple[Arrival, int]]:
+    """Batches with how many bytes of the file they take care of.
+
+    A batch holds what was received at one moment or more, under the newest of these moments: its events
+    keep their own times, and so the receipt is exact for a captured stream, where a message is a batch
+    unless many come at once.
+    """
+    sequence = 1
+    events: list[AnyEvent] = []
+    received_ns = offset = 0
+    for record in recording.records():
+        if events and (record.received_ns != received_ns or len(events) >= _BATCH):
+            yield _arrival(source, epoch, sequence, events, received_ns), offset
+            sequence += len(events)
+            events = []
+        events += record.events
+        received_ns, offset = record.received_ns, record.offset
+    if events:
+        yield _arrival(source, epoch, sequence, events, received_ns), offset
+
+
+def _arrival(source: str, epoch: int, first: int, events: list[AnyEvent], received_ns: int) -> Arrival:
+    batch = EventBatch(source=source, epoch=epoch, first_sequence=first, events=tuple(events))
+    return Arrival(batch=batch, received_ns=received_ns)

@@ -1,0 +1,248 @@
+"""The composition root: the only module that knows all parts.
+
+Reading :meth:`Pipeline.start` from top to bottom tells how the process is put together. What is
+started is stopped in reverse: feeds first, so that nothing new comes in, the database last.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from api.app import Api
+from api.parts import ApiParts
+from collectors.feeds.host import FeedHost
+from collectors.plugins import LoadedFeed, PluginFailure, load_collectors, load_feeds
+from collectors.sampler import Sampler
+from collectors.ticker import GridTicker
+from decahertz import __version__
+from decahertz.bus import LocalBus
+from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
+from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
+from decahertz.ingest import Ingest
+from decahertz.latest import LatestSamples
+from exporter.exporter import Exporter, ListenError
+from storage.database import Database, DatabaseError
+from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_pid
+from storage.embedded import database_url as embedded_url
+from storage.keeper import PostgresKeeper
+from storage.migrate import migrate
+from storage.queries import Queries
+from storage.schema import ensure_tables
+from storage.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from decahertz.feed import Progress
+    from decahertz.settings import Settings
+
+_PartT = TypeVar("_PartT", bound="_Part")
+
+
+class _Part(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def status(self) -> ComponentStatus: ...
+
+
+class StartError(Exception):
+    """The process cannot start; the text is one line that says why."""
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """What the status line shows."""
+
+    ticks: int
+    missed: int
+    lateness_p99_seconds: float
+    samples_stored: int
+    events: int
+    dropped: int
+    troubles: list[ComponentStatus]
+    """Parts that are not well."""
+
+
+def embedded_dir(settings: Settings) -> Path:
+    """Where the data of the embedded PostgreSQL lies."""
+    return settings.data_dir / "postgres"
+
+
+def database_url(settings: Settings) -> str:
+    """The URL of the database in use, whether or not it is running."""
+    return settings.database_url or embedded_url(embedded_dir(settings))
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """Turn what keeps a part from starting into :class:`StartError`."""
+    try:
+        yield
+    except (EmbeddedPostgresError, DatabaseError, ListenError, OSError) as error:
+        raise StartError(str(error)) from error
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, ready for work: the embedded one started unless it is running, and migrated.
+
+    Raises :class:`StartError`.
+    """
+    async with AsyncExitStack() as stack:
+        with start_errors():
+            if not settings.database_url and running_pid(embedded_dir(settings)) is None:
+                keeper = PostgresKeeper(lambda: EmbeddedPostgres(embedded_dir(settings)))
+                stack.push_async_callback(keeper.stop)
+                await keeper.start()
+            database = Database(database_url(settings), settings.storage)
+            stack.push_async_callback(database.close)
+            await database.open()
+            await migrate(database)
+        yield database
+
+
+class Pipeline:
+    """All parts of the process, started and stopped together."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        """Nothing happens yet."""
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self._components: list[_Part] = []
+        self._loaded_feeds: tuple[LoadedFeed, ...] = ()
+        self._failed_feeds: tuple[PluginFailure, ...] = ()
+        self.started = False
+
+    async def start(self) -> None:
+        """Start everything, from the database to the feeds.
+
+        Raises :class:`StartError` or :class:`~decahertz.settings.SettingsError`; what was started by
+        then is stopped by :meth:`stop`.
+        """
+        settings, clock = self._settings, self._clock
+        registry, bus = CollectorRegistry(), LocalBus()
+        collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
+        self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
+        schemas = tuple(loaded.schema for loaded in collectors.plugins)
+        latest = LatestSamples(bus)
+        with start_errors():
+            self._database = await self._stack.enter_async_context(open_database(settings))
+            await ensure_tables(self._database, schemas)
+            self._writer = await self._run(
+                Writer(self._database, bus, clock, registry, settings.storage),
+            )
+            self._ingest = Ingest(
+                bus,
+                self._writer,
+                clock,
+                max_future_ns=int(settings.ingest.max_future_seconds * NS_PER_SECOND),
+                timeout_seconds=settings.ingest.timeout_seconds,
+                known=self._writer.known(),
+            )
+            self._sampler = await self._run(
+                Sampler(
+                    bus,
+                    clock,
+                    GridTicker(clock, Grid(), int(settings.sampler.step_seconds * NS_PER_SECOND)),
+                    registry,
+                    settings.sampler,
+                    collectors.plugins,
+                    failures=collectors.failures,
+                ),
+            )
+            exporter = Exporter(latest, schemas, registry, settings.exporter, clock)
+            self._exporter = await self._run(exporter)
+            self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
+            self._api = await self._run(
+                Api(
+                    ApiParts(
+                        clock=clock,
+                        bus=bus,
+                        ingest=self._ingest,
+                        queries=Queries(self._database),
+                        latest=latest,
+                        schemas=schemas,
+                        collectors=self._sampler.collectors,
+                        feeds=self.feeds,
+                        components=self.components,
+                        ready=self.is_ready,
+                        registry=registry,
+                        version=__version__,
+                    ),
+                    settings.api,
+                ),
+            )
+            await self._run(self._feeds)
+        self.started = True
+
+    async def _run(self, part: _PartT) -> _PartT:
+        self._stack.push_async_callback(part.stop)
+        await part.start()
+        self._components.append(part)
+        return part
+
+    async def stop(self) -> None:
+        """Stop what was started, in reverse. Safe without :meth:`start`, and twice."""
+        self.started = False
+        await self._stack.aclose()
+
+    async def feeds_finished(self) -> None:
+        """Wait until every feed has come to its end; for ever where one has none."""
+        await self._feeds.wait_finished()
+
+    def is_ready(self) -> bool:
+        """Whether everything is started and the database takes what it is given."""
+        return self.started and all(part.health is not Health.FAILED for part in self.components())
+
+    def components(self) -> list[ComponentStatus]:
+        """How each part is; a feed that could not be loaded is a part that failed."""
+        failed = [
+            ComponentStatus(name=f"feed {failure.name}", health=Health.DEGRADED, detail=failure.reason)
+            for failure in self._failed_feeds
+        ]
+        return [*(part.status() for part in self._components), *failed]
+
+    def feeds(self) -> list[FeedStatus]:
+        """Every feed that was asked for, those that could not be loaded last."""
+        failed = [
+            FeedStatus(name=failure.name, state=RunState.FAILED, last_error=failure.reason)
+            for failure in self._failed_feeds
+        ]
+        return [*self._feeds.feeds(), *failed]
+
+    def feed_progress(self) -> dict[str, Progress]:
+        """How far the feeds that have an end have come."""
+        found = {loaded.name: loaded.feed.progress for loaded in self._loaded_feeds}
+        return {name: progress for name, progress in found.items() if progress is not None}
+
+    def figures(self) -> Figures:
+        """What the status line shows."""
+        return Figures(
+            ticks=self._sampler.ticks,
+            missed=self._sampler.missed,
+            lateness_p99_seconds=self._sampler.lateness_seconds(0.99) or 0.0,
+            samples_stored=self._writer.samples_stored,
+            events=self._ingest.events,
+            dropped=self._writer.dropped,
+            troubles=[part for part in self.components() if part.health is not Health.OK],
+        )
+
+    @property
+    def api_url(self) -> str:
+        """Where the API listens: ``http://127.0.0.1:8000``."""
+        return self._api.url
+
+    @property
+    def exporter_url(self) -> str:
+        """Where the exposition listens."""
+        return f"http://{self._settings.exporter.host}:{self._exporter.port}"
+
+    @property
+    def shown_database_url(self) -> str:
+        """The URL of the database, without a password."""
+        return self._database.name

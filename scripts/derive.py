@@ -1,0 +1,107 @@
+"""Write the files that are derived from declarations, or check that they are not stale.
+
+python scripts/derive.py            write them
+python scripts/derive.py --check    exit with 1 and name those that are stale
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from api.openapi import openapi_document
+from collectors.plugins import builtin_classes
+from decahertz.cli import all_keys
+from decahertz.metric import Unit, family_name
+from decahertz.sample import SampleSchema, schema_of
+from decahertz.settings import Key
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- metrics -->", "<!-- /metrics -->"
+
+
+def metric_table(schema: SampleSchema) -> str:
+    """The metrics of a collector as a Markdown table."""
+    rows = [
+        "| field | kind | unit | Prometheus family | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for field in schema.metrics:
+        unit = field.metric.unit.value if field.metric.unit is not Unit.NONE else ""
+        kind = field.metric.kind.value
+        if field.states:
+            kind += ": " + ", ".join(field.states)
+        family = family_name(schema.collector, field.name, field.metric.unit)
+        null = " Can be null." if field.optional else ""
+        rows.append(f"| `{field.name}` | {kind} | {unit} | `{family}` | {field.metric.help}{null} |")
+    key = ", ".join(f"`{name}`" for name in schema.key) or "none: a single series"
+    return f"Key: {key}. Table: `{schema.collector}_samples`.\n\n" + "\n".join(rows)
+
+
+def settings_page() -> str:
+    """All settings, those of the built-in plugins included, as a Markdown page."""
+    lines = [
+        "# Settings",
+        "",
+        "One name everywhere: `api.port` in `decahertz.toml` is `DECAHERTZ_API_PORT` in the environment and",
+        "`--api-port` on the command line. Later wins: defaults, file, environment, command line. Lists are",
+        "separated by commas in the environment and on the command line. Written by `scripts/derive.py`.",
+        "",
+        "| key | environment | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [_settings_row(key) for key in all_keys()]
+    return "\n".join(lines) + "\n"
+
+
+def _settings_row(key: Key) -> str:
+    default: Any = key.default
+    if key.key == "data_dir":
+        default = "`~/.local/share/decahertz`; for root `/var/lib/decahertz`"
+    elif default is msgspec.NODEFAULT:
+        default = "none: must be set"
+    elif isinstance(default, tuple):
+        default = f"`{','.join(map(str, default))}`" if default else "none"
+    else:
+        default = f"`{default}`" if default not in ("", None) else "none"
+    return f"| `{key.key}` | `{key.environment}` | {default} | {key.help} |"
+
+
+def derived() -> Iterator[tuple[Path, str]]:
+    """Each derived file with what it has to hold."""
+    for name, plugin in builtin_classes("collectors").items():
+        path = ROOT / "collectors" / name / "README.md"
+        text = path.read_text(encoding="utf-8")
+        head, rest = text.split(BEGIN)
+        tail = rest.split(END)[1]
+        table = metric_table(schema_of(plugin.sample_type))
+        yield path, f"{head}{BEGIN}\n{table}\n{END}{tail}"
+    yield ROOT / "docs" / "settings.md", settings_page()
+    document = msgspec.json.format(msgspec.json.encode(openapi_document(), order="deterministic"))
+    yield ROOT / "docs" / "openapi.json", document.decode() + "\n"
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(prog="scripts/derive.py")
+    parser.add_argument("--check", action="store_true", help="change nothing; name what is stale")
+    check = parser.parse_args().check
+    stale = [
+        (path, text)
+        for path, text in derived()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in stale:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

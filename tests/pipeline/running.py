@@ -1,0 +1,137 @@
+"""Decahertz as a user runs it: the command in a process of its own, talked to from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[2]
+START_LIMIT_SECONDS = 40.0
+STOP_LIMIT_SECONDS = 15.0
+
+
+class RunningDecahertz:
+    """A started ``decahertz up`` whose addresses are known."""
+
+    def __init__(self, process: subprocess.Popen[str], welcome: str) -> None:
+        self.process = process
+        self.welcome = welcome
+        self.api = self._address("API").removesuffix("/api/v1/health")
+        self.websocket = self._address("WebSocket")
+        self.metrics = self._address("Metrics")
+        self.database = self._address("Database")
+
+    def _address(self, name: str) -> str:
+        found = re.search(rf"^ +{name} +(\S+)$", self.welcome, re.MULTILINE)
+        assert found, self.welcome
+        return found[1]
+
+    def get(self, path: str) -> Any:
+        """The decoded JSON answer of the API to ``GET path``."""
+        return msgspec.json.decode(read(self.api + path))
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[float, str]:
+        """Send a signal and wait; how many seconds it took, and the rest of the output."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        output, _ = self.process.communicate(timeout=STOP_LIMIT_SECONDS)
+        return time.monotonic() - began, output
+
+
+def read(url: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """The body of an answer from this machine."""
+    assert url.startswith("http://127.0.0.1:")
+    request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - checked above
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - checked above
+        body: bytes = answer.read()
+        return body
+
+
+def environment(data_dir: Path, **more: str) -> dict[str, str]:
+    """What the command sees: free ports, data in a folder of the test, nothing of the caller's settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DECAHERTZ_")}
+    return {
+        **kept,
+        "DECAHERTZ_DATA_DIR": str(data_dir),
+        "DECAHERTZ_API_PORT": "0",
+        "DECAHERTZ_EXPORTER_PORT": "0",
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of ``decahertz``."""
+    return [sys.executable, "-m", "decahertz.cli", *arguments]
+
+
+def run(*arguments: str, env: Mapping[str, str], timeout: float = 50) -> subprocess.CompletedProcess[str]:
+    """Run a command of ``decahertz`` to its end."""
+    return subprocess.run(
+        command(*arguments),
+        env=dict(env),
+        cwd=env["DECAHERTZ_DATA_DIR"],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@contextmanager
+def running(
+    *arguments: str,
+    env: Mapping[str, str],
+    log: Path,
+    prefix: Sequence[str] = (),
+) -> Iterator[RunningDecahertz]:
+    """``decahertz up ARGUMENTS`` until the block ends; it has to be there still, or to have ended well."""
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [*prefix, *command("up", *arguments)],
+            env=dict(env),
+            cwd=env["DECAHERTZ_DATA_DIR"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield RunningDecahertz(process, _welcome(process, log))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.communicate(timeout=STOP_LIMIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+
+def _welcome(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout is not None
+    text = ""
+    deadline = time.monotonic() + START_LIMIT_SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while "Ctrl-C stops it." not in text:
+            left = deadline - time.monotonic()
+            ready = selector.select(max(left, 0))
+            line = process.stdout.readline() if ready else ""
+            if not line:
+                process.kill()
+                raise AssertionError(f"decahertz up did not come up: {text}\n{log.read_text()[-3000:]}")
+            text += line
+    return text

@@ -1,0 +1,102 @@
+"""The command: what it refuses, in one line, and with which exit code."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.running import run, running
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def refused(output: str, *words: str) -> bool:
+    """One line that says all of the words, and no traceback."""
+    lines = [line for line in output.splitlines() if line.startswith("decahertz: ")]
+    return len(lines) == 1 and all(word in lines[0] for word in words) and "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--api-port", "eighty"], ["api.port", "eighty"]),
+        (["--api-port", "70000"], ["api.port", "65535"]),
+        (["--api-host", "0.0.0.0"], ["api.host", "loopback"]),  # noqa: S104 - it has to be refused
+        (["--collectors-enabled", "market,weather"], ["collectors.enabled", "weather"]),
+        (["--feeds-enabled", "replay"], ["feeds.replay.file"]),
+        (["--feeds-enabled", "replay", "--feeds-replay-file", "/nowhere.ws"], ["/nowhere.ws"]),
+        (["--database-url", "postgresql://nobody@127.0.0.1:1/none"], ["127.0.0.1:1"]),
+        (["--database-url", "mysql://127.0.0.1/none"], ["mysql"]),
+        (["--config", "missing.toml"], ["missing.toml"]),
+    ],
+)
+def test_a_bad_setting_stops_the_start_with_one_line_and_code_2(
+    env: dict[str, str],
+    arguments: list[str],
+    words: list[str],
+) -> None:
+    ended = run("up", *arguments, env=env)
+    assert ended.returncode == 2, ended.stderr
+    assert refused(ended.stderr, *words), ended.stderr
+
+
+def test_a_setting_that_does_not_exist_is_named_with_the_one_that_was_meant(
+    env: dict[str, str],
+    data_dir: Path,
+) -> None:
+    (data_dir / "decahertz.toml").write_text("[api]\nprot = 8000\n")
+    ended = run("up", env=env)
+    assert ended.returncode == 2
+    assert refused(ended.stderr, "api.prot", "did you mean api.port?", "decahertz.toml"), ended.stderr
+
+
+def test_a_password_of_the_database_is_not_repeated(env: dict[str, str]) -> None:
+    url = "postgresql://someone:verysecret@127.0.0.1:1/none"
+    ended = run("up", env={**env, "DECAHERTZ_DATABASE_URL": url})
+    assert ended.returncode == 2
+    assert "verysecret" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("key", ["api", "exporter"])
+def test_a_port_in_use_is_named(env: dict[str, str], key: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        ended = run("up", env={**env, f"DECAHERTZ_{key.upper()}_PORT": str(port)})
+    assert ended.returncode == 2, ended.stderr
+    assert refused(ended.stderr, f"{key}.port", str(port)), ended.stderr
+
+
+def test_check_names_what_is_wrong_and_says_so_in_its_exit_code(env: dict[str, str]) -> None:
+    well = run("check", env=env)
+    assert well.returncode == 0, well.stdout + well.stderr
+    assert "ok     collector market" in well.stdout
+    wrong = run("check", "--database-url", "postgresql://nobody@127.0.0.1:1/none", env=env)
+    assert wrong.returncode == 1
+    assert "wrong  database" in wrong.stdout
+    settings = run("check", "--collectors-enabled", "weather", env=env)
+    assert settings.returncode == 2
+    assert "weather" in settings.stderr
+
+
+async def test_a_second_process_on_the_same_data_is_refused_while_the_first_goes_on(
+    env: dict[str, str],
+    data_dir: Path,
+) -> None:
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        url = run("db", "url", env=env)
+        assert url.stdout.strip() == decahertz.database
+        ended = run("up", env=env)
+        assert ended.returncode == 2, ended.stdout
+        assert refused(ended.stderr, str(decahertz.process.pid)), ended.stderr
+        assert decahertz.get("/api/v1/health")["health"] == "ok"
+
+
+def test_an_import_of_what_is_no_recording_says_so(env: dict[str, str], data_dir: Path) -> None:
+    file = data_dir / "notes.txt"
+    file.write_text("buy low, sell high\n")
+    ended = run("import", str(file), env=env)
+    assert ended.returncode == 2
+    assert refused(ended.stderr, "notes.txt"), ended.stderr

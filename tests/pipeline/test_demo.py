@@ -1,0 +1,171 @@
+"""What ``scripts/up`` runs: the demo market and the demo trading process, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+import websockets
+from prometheus_client.parser import text_string_to_metric_families
+
+from decahertz.clock import TICK_NS
+from decahertz.event import Fill
+from decahertz.trade import RoundTrip, Trade
+from pipeline.running import RunningDecahertz, read, running
+
+pytestmark = pytest.mark.timeout(150)
+
+
+def wait_until(what: str, limit_seconds: float, condition: Any) -> Any:
+    """Poll until ``condition()`` gives something true; that."""
+    deadline = time.monotonic() + limit_seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {limit_seconds} s for {what}"
+        time.sleep(0.1)
+    return found
+
+
+def all_items(decahertz: RunningDecahertz, path: str) -> list[dict[str, Any]]:
+    """A whole list, page by page."""
+    items: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = decahertz.get(f"{path}?limit=500" + (f"&cursor={cursor}" if cursor else ""))
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        cursor = page["next_cursor"]
+
+
+def folded(fills: list[dict[str, Any]]) -> list[Trade]:
+    """Round trips computed from a ``fills`` answer alone."""
+    books: dict[tuple[str, str, str], RoundTrip] = defaultdict(RoundTrip)
+    trades = []
+    for item in sorted(fills, key=lambda f: (f["time_ns"], f["source"], f["epoch"], f["sequence"])):
+        known = {k: v for k, v in item.items() if k in Fill.__struct_fields__}
+        fill = msgspec.convert({"type": "fill", **known}, Fill)
+        trade = books[fill.strategy, fill.venue, fill.instrument].add(fill)
+        if trade is not None:
+            trades.append(trade)
+    return trades
+
+
+def check_trades(decahertz: RunningDecahertz) -> int:
+    """The ``trades`` answer equals the round trips of the ``fills`` answer; how many there are."""
+    trades = all_items(decahertz, "/api/v1/trades")
+    newest = max(trade["closed_ns"] for trade in trades)
+    fills = [f for f in all_items(decahertz, "/api/v1/fills") if f["time_ns"] <= newest]
+    computed = {t.trade_id: msgspec.to_builtins(t) for t in folded(fills) if t.closed_ns <= newest}
+    answered = {t["trade_id"]: t for t in trades}
+    assert answered.keys() == computed.keys()
+    for trade_id, trade in answered.items():
+        assert trade == pytest.approx(computed[trade_id]), trade_id
+    return len(trades)
+
+
+def exposed(decahertz: RunningDecahertz) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """The series of ``/metrics``."""
+    text = read(decahertz.metrics).decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def check_gauges(decahertz: RunningDecahertz) -> set[str]:
+    """Gauges lie between the values that ``metrics/current`` shows before and after the scrape."""
+    catalogue = decahertz.get("/api/v1/metrics/catalogue")["collectors"]
+    before = decahertz.get("/api/v1/metrics/current")["items"]
+    series = exposed(decahertz)
+    after = {(i["collector"], *i["key"].values()): i for i in decahertz.get("/api/v1/metrics/current")["items"]}
+    families = {(c["collector"], m["name"]): m["family"] for c in catalogue for m in c["metrics"]}
+    agreed = set()
+    for item in before:
+        later = after.get((item["collector"], *item["key"].values()))
+        for name, value in item["values"].items():
+            if later is None or later["values"][name] != value or not isinstance(value, float):
+                continue  # it moved while we looked: nothing to compare
+            shown = series[families[item["collector"], name], frozenset(item["key"].items())]
+            assert shown == pytest.approx(value), (item["key"], name)
+            agreed.add(item["collector"])
+    return agreed
+
+
+async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
+    """What ``metrics/current`` shows is in the database under the same instant, value by value."""
+    items = decahertz.get("/api/v1/metrics/current")["items"]
+    agreed = set()
+    connection = await asyncpg.connect(decahertz.database)
+    try:
+        for item in items:
+            keys = " AND ".join(f'"{name}" = ${n}' for n, name in enumerate(item["key"], 2))
+            query = f"SELECT * FROM {item['collector']}_samples WHERE time = to_timestamp($1::bigint / 10.0) AND {keys}"  # noqa: S608,E501 - names of our own
+            arguments = [item["time_ns"] // TICK_NS, *item["key"].values()]
+            async with asyncio.timeout(10):
+                while not (found := await connection.fetch(query, *arguments)):
+                    await asyncio.sleep(0.05)
+            assert len(found) == 1
+            for name, value in item["values"].items():
+                assert found[0][name] == value, (item["key"], name)
+            agreed.add(item["collector"])
+    finally:
+        await connection.close()
+    return agreed
+
+
+async def check_websocket(decahertz: RunningDecahertz, seconds: float) -> None:
+    """``metrics:market:**`` brings every instrument on every tenth of a second."""
+    times: dict[str, list[int]] = defaultdict(list)
+    async with websockets.connect(
+        decahertz.websocket,
+        subprotocols=[websockets.Subprotocol("decahertz.v1.json")],
+        max_size=None,
+    ) as socket:
+        await socket.send('{"type": "subscribe", "topics": ["metrics:market:**"]}')
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            message = msgspec.json.decode(await socket.recv())
+            if message["type"] == "update":
+                assert message["conflated"] == 0
+                times[message["topic"]].append(message["time_ns"])
+    assert len(times) == 20
+    for stamps in times.values():
+        assert stamps == list(range(stamps[0], stamps[-1] + TICK_NS, TICK_NS))
+        assert len(stamps) >= 10 * (seconds - 1)
+
+
+async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
+    env: dict[str, str],
+    data_dir: Path,
+) -> None:
+    with running("--demo", env=env, log=data_dir / "log") as decahertz:
+
+        def strategies_trade() -> bool:
+            trades = decahertz.get("/api/v1/trades?limit=500")["items"]
+            return len({trade["strategy"] for trade in trades}) == 3
+
+        wait_until("a trade of each strategy", 60, strategies_trade)
+        everything = {"market", "strategy", "execution", "system"}
+        assert check_gauges(decahertz) == everything
+        assert await check_newest_rows(decahertz) == everything
+        await check_websocket(decahertz, 3)
+        trades_before = check_trades(decahertz)
+        took, output = decahertz.stop()
+        assert decahertz.process.returncode == 0
+        assert "stopped" in output
+        assert took < 5
+
+    with running("--demo", env=env, log=data_dir / "log") as decahertz:
+        wait_until(
+            "more trades than before",
+            60,
+            lambda: len(all_items(decahertz, "/api/v1/trades")) > trades_before,
+        )
+        check_trades(decahertz)

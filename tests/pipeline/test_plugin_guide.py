@@ -1,0 +1,92 @@
+"""docs/plugins.md, followed to the letter: the plugin it makes is installed as a distribution and runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+import websockets
+
+from pipeline.running import ROOT, RunningDecahertz, read, run, running
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the guide's example is installed from its wheel."""
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    source, target = tmp_path_factory.mktemp("imbalance"), tmp_path_factory.mktemp("installed")
+    for name, language in (("imbalance.py", "python"), ("pyproject.toml", "toml")):
+        block = re.search(rf"^`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        assert block, name
+        (source / name).write_text(block[1])
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([sys.executable, *install, str(target), str(source)], check=True, timeout=60)
+    return target
+
+
+def code_lines(text: str) -> int:
+    return sum(1 for line in text.splitlines() if line.strip())
+
+
+def test_the_guides_collector_has_at_most_forty_lines() -> None:
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    block = re.search(r"^`imbalance.py`:\n\n```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert block
+    assert code_lines(block[1]) <= 40
+
+
+async def test_its_table_its_gauge_and_its_topic_appear(
+    env: dict[str, str],
+    data_dir: Path,
+    installed: Path,
+) -> None:
+    env = {
+        **env,
+        "PYTHONPATH": os.pathsep.join([str(installed), env.get("PYTHONPATH", "")]),
+        "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,execution,system,imbalance",
+    }
+    checked = run("check", env=env)
+    assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked.stdout, checked.stdout
+    with running("--feeds-enabled", "synthetic", env=env, log=data_dir / "log") as decahertz:
+        topic = await first_topic(decahertz)
+        assert topic.startswith("metrics:imbalance:")
+        venue, instrument = topic.split(":")[2:]
+        labels = f'{{venue="{venue}",instrument="{instrument}"}}'
+        exposition = read(decahertz.metrics).decode()
+        assert f"decahertz_imbalance_imbalance_ratio{labels} " in exposition
+        assert f"decahertz_imbalance_quotes_total{labels} " in exposition
+        assert await stored_rows(decahertz, venue, instrument)
+        names = {c["collector"] for c in decahertz.get("/api/v1/metrics/catalogue")["collectors"]}
+        assert "imbalance" in names
+
+
+async def first_topic(decahertz: RunningDecahertz) -> str:
+    async with websockets.connect(decahertz.websocket, max_size=None) as socket:
+        await socket.send('{"type": "subscribe", "topics": ["metrics:imbalance:**"]}')
+        while True:
+            message = msgspec.json.decode(await socket.recv())
+            if message["type"] == "update":
+                return str(message["topic"])
+
+
+async def stored_rows(decahertz: RunningDecahertz, venue: str, instrument: str) -> int:
+    query = "SELECT count(*) FROM imbalance_samples WHERE venue = $1 AND instrument = $2"
+    connection = await asyncpg.connect(decahertz.database)
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            count = int(await connection.fetchval(query, venue, instrument))
+            if count:
+                return count
+    finally:
+        await connection.close()
+    return 0

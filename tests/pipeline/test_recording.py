@@ -1,0 +1,120 @@
+"""The Coinbase recording, replayed at its own pace through the whole product."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from decahertz.clock import TICK_NS
+from pipeline.running import RunningDecahertz, run, running
+
+pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
+
+
+def messages(recording: Path) -> list[dict[str, str]]:
+    """The messages of a capture, read without any code of the product."""
+    found = []
+    for line in recording.read_text().splitlines():
+        stamp, colon, text = line.partition(": ")
+        if colon and stamp.replace(".", "").isdigit():
+            found.append(json.loads(text))
+    return found
+
+
+async def rows(url: str, query: str) -> list[asyncpg.Record]:
+    """Ask the database directly."""
+    connection = await asyncpg.connect(url)
+    try:
+        found: list[asyncpg.Record] = await connection.fetch(query)
+        return found
+    finally:
+        await connection.close()
+
+
+def wait_finished(decahertz: RunningDecahertz, limit_seconds: float) -> None:
+    """Until the replay has come to its end."""
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        states = {feed["name"]: feed["state"] for feed in decahertz.get("/api/v1/collectors")["feeds"]}
+        if states == {"replay": "finished"}:
+            return
+        assert time.monotonic() < deadline, states
+        time.sleep(0.1)
+
+
+async def test_a_recording_replayed_at_its_pace_is_stored_exactly_once_and_sampled_on_every_tenth(
+    env: dict[str, str],
+    data_dir: Path,
+    recordings: Path,
+) -> None:
+    recording = recordings / "coinbase.ws"
+    seen = messages(recording)
+    matches = [m for m in seen if m["type"] == "match"]
+    tickers = [m for m in seen if m["type"] == "ticker"]
+    assert (len(matches), len(tickers)) == (97, 107)
+    arguments = ("--feeds-enabled", "replay", "--feeds-replay-file", str(recording))
+
+    with running(*arguments, env=env, log=data_dir / "log") as decahertz:
+        wait_finished(decahertz, 60)
+        current = decahertz.get("/api/v1/metrics/current?collector=market")["items"]
+        decahertz.stop()
+
+        again = running("--feeds-enabled", "", env=env, log=data_dir / "log")
+        with again as second:
+            ticks = await rows(second.database, "SELECT instrument, trade_id, price, size FROM ticks")
+            sequences = await rows(
+                second.database,
+                "SELECT instrument, venue_sequence AS n FROM quotes WHERE venue_sequence IS NOT NULL",
+            )
+            samples = await rows(
+                second.database,
+                "SELECT instrument, time FROM market_samples ORDER BY instrument, time",
+            )
+
+    stored = Counter((row["instrument"], row["trade_id"]) for row in ticks)
+    wanted = Counter((m["product_id"], str(m["trade_id"])) for m in matches)
+    assert {key: stored[key] for key in wanted} == wanted
+    assert Counter((r["instrument"], r["n"]) for r in sequences) == Counter(
+        (m["product_id"], m["sequence"]) for m in tickers
+    )
+
+    last = {m["product_id"]: float(m["price"]) for m in seen if m["type"] in ("match", "last_match")}
+    assert {item["key"]["instrument"]: item["values"]["last"] for item in current} == last
+
+    by_instrument: dict[str, list[int]] = {}
+    for row in samples:
+        moment = row["time"]
+        time_ns = int(moment.timestamp()) * 10**9 + moment.microsecond * 1000
+        by_instrument.setdefault(row["instrument"], []).append(time_ns)
+    assert len(by_instrument) == 10
+    for times in by_instrument.values():
+        assert all(t % TICK_NS == 0 for t in times)
+        run_times = [t for t in times if t <= times[0] + 29 * 10**9]
+        assert run_times == list(range(times[0], run_times[-1] + TICK_NS, TICK_NS))
+
+
+async def test_an_import_keeps_the_recorded_times_and_stores_the_same_file_once(
+    env: dict[str, str],
+    data_dir: Path,
+    recordings: Path,
+) -> None:
+    recording = recordings / "btcusdt-trades-20210108.csv"
+    first = run("import", str(recording), env=env)
+    second = run("import", str(recording), env=env)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "2,001 events stored, 0 were there already" in first.stdout
+    assert "0 events stored, 2,001 were there already" in second.stdout
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        found = await rows(
+            decahertz.database,
+            "SELECT count(*) AS n, min(time_ns) AS first, max(price) AS high FROM ticks",
+        )
+    assert found[0]["n"] == 2001
+    assert found[0]["first"] == 1_610_064_000_278_000_000  # 2021-01-08T00:00:00.278Z
+    prices = [float(line.split(",")[2]) for line in recording.read_text().splitlines()[1:]]
+    assert found[0]["high"] == max(prices)
