@@ -1,0 +1,255 @@
+"""The folder of an embedded PostgreSQL: what is where, who owns it, who is running on it.
+
+::
+
+    data_dir/
+        owner.lock      held by the process that runs the server; its id is inside
+        server.log      what the server says; server.log.1 is the part before
+        cluster/        the data directory of PostgreSQL itself, its socket included
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from storage.postgres.installation import EmbeddedPostgresError, Installation
+
+DATABASE = "decahertz"
+ROLE = "decahertz"
+SOCKET_NAME = ".s.PGSQL.5432"
+MARK = "decahertz.data_directory"
+"""A setting on each server's command line: by it a process is known as the server of this data."""
+
+_SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without the final zero: 107 under Linux, 103 under macOS
+_SHORT_PATHS = Path("/tmp")  # noqa: S108 - only ever a private folder in it, and the same for every process
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything of one embedded PostgreSQL is."""
+
+    root: Path
+    """Absolute."""
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Layout:
+        """The layout of a data directory, which need not exist."""
+        return cls(data_dir.absolute())
+
+    @property
+    def cluster(self) -> Path:
+        """What PostgreSQL calls its data directory."""
+        return self.root / "cluster"
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.root / "server.log"
+
+    @property
+    def alias(self) -> Path | None:
+        """A short path to the socket's folder, where its own cannot stand in an address."""
+        path = os.fsencode(self.cluster)
+        if len(path) + 1 + len(SOCKET_NAME) <= _SOCKET_PATH_LIMIT and b"," not in path and _is_utf8(path):
+            return None
+        return _SHORT_PATHS / f"decahertz-{os.geteuid()}" / hashlib.sha256(path).hexdigest()[:16]
+
+    @property
+    def host(self) -> str:
+        """The folder with the socket, as clients have to name it."""
+        return str(self.alias or self.cluster)
+
+    def url(self, database: str = DATABASE) -> str:
+        """The database's address, for asyncpg and psycopg alike."""
+        return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(self.host, safe='')}&port=5432"
+
+    def publish_alias(self) -> None:
+        """Make sure that the short path is there, in a folder that nobody else can write."""
+        if self.alias is None:
+            return
+        folder = self.alias.parent
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise EmbeddedPostgresError(
+                f"{folder} is not ours alone; choose a data directory with a shorter path"
+            )
+        if not self.alias.is_symlink() or self.alias.readlink() != self.cluster:
+            fresh = self.alias.with_suffix(f".{os.getpid()}")
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(self.cluster)
+            fresh.replace(self.alias)
+
+    def withdraw_alias(self) -> None:
+        """Remove the short path."""
+        if self.alias is not None:
+            self.alias.unlink(missing_ok=True)
+
+    def holds_data(self, installation: Installation) -> bool:
+        """Whether there is data. Raises :class:`EmbeddedPostgresError` when it is of another version."""
+        if not self.cluster.exists():
+            return False
+        try:
+            found = (self.cluster / "PG_VERSION").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            raise EmbeddedPostgresError(f"{self.cluster} is not a data directory of PostgreSQL") from None
+        if found != str(installation.major):
+            raise EmbeddedPostgresError(
+                f"{self.cluster} was made by PostgreSQL {found}, and {installation.prefix} is "
+                f"{installation.version}: use a PostgreSQL {found}, or dump the data with it and restore "
+                "the dump into a new data directory"
+            )
+        return True
+
+
+def database_url(data_dir: Path, database: str = DATABASE) -> str:
+    """The address of the embedded database of ``data_dir``, whether it runs or not."""
+    return Layout.of(data_dir).url(database)
+
+
+def running_pid(data_dir: Path) -> int | None:
+    """Process id of the server that runs on ``data_dir``; ``None`` when none does. It reads files."""
+    server = find_server(Layout.of(data_dir))
+    return None if server is None else server.process.pid
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A live server on a data directory."""
+
+    process: psutil.Process
+    ours: bool
+    """Started by this module, not by somebody's hand."""
+
+
+def find_server(layout: Layout) -> Server | None:
+    """The server that the data directory's pid file names, if that process still is one."""
+    try:
+        first, *_ = (layout.cluster / "postmaster.pid").read_text(errors="replace").split("\n")
+        process = psutil.Process(int(first))
+        arguments = process.cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    marks = [text.partition("=")[2] for text in arguments if text.startswith(f"{MARK}=")]
+    if marks:
+        return Server(process, ours=True) if any(_same(mark, layout.cluster) for mark in marks) else None
+    # Without a mark it is a server that somebody started by hand, unless the number went to another
+    # program, or to a child of another server ("postgres: checkpointer").
+    by_hand = bool(arguments) and Path(arguments[0]).name in {"postgres", "postmaster"}
+    return Server(process, ours=False) if by_hand else None
+
+
+class OwnerLock:
+    """Held by the one process that may run a server on a data directory. It ends with the process."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._root = layout.root
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take it, or raise :class:`EmbeddedPostgresError` with the process that has it."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = os.open(self._root / "owner.lock", flags, 0o600)
+        try:
+            # Not a POSIX lock: that would not keep out a second server in this very process.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 256, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise EmbeddedPostgresError(f"{self._root} is already in use by process {owner}") from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Give it back. Safe without :meth:`acquire`, and twice."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user whom the server runs as when we are root, which PostgreSQL refuses to be."""
+
+    user: int
+    group: int
+
+
+def server_account(layout: Layout, wanted: str | None) -> Account | None:
+    """Whom to run as: ``None`` for ourselves.
+
+    As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` where the machine
+    has that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` when that is impossible.
+    """
+    owner = layout.cluster.stat() if layout.cluster.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner.st_uid != os.geteuid():
+            raise EmbeddedPostgresError(f"{layout.cluster} belongs to {_name_of(owner.st_uid)}, not to us")
+        return None
+    if owner is not None:
+        if owner.st_uid == 0:
+            raise EmbeddedPostgresError(
+                f"{layout.cluster} belongs to root, whom PostgreSQL refuses to run as"
+            )
+        if wanted is not None and wanted != _name_of(owner.st_uid):
+            raise EmbeddedPostgresError(
+                f"{layout.cluster} belongs to {_name_of(owner.st_uid)}, not to {wanted}"
+            )
+        return Account(owner.st_uid, owner.st_gid)
+    for name in (wanted,) if wanted is not None else ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(entry.pw_uid, entry.pw_gid)
+    raise EmbeddedPostgresError(
+        f"PostgreSQL refuses to run as root, and there is no user {wanted or 'nobody'} to run it as instead"
+    )
+
+
+def own_name() -> str:
+    """Our own user's name. Raises :class:`EmbeddedPostgresError` where it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise EmbeddedPostgresError(
+            f"PostgreSQL does not run for user id {os.geteuid()}, who has no name on this machine"
+        ) from None
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user id {user}"
+
+
+def _same(one: str, other: Path) -> bool:
+    try:
+        return other.samefile(one)
+    except OSError:
+        return False
+
+
+def _is_utf8(path: bytes) -> bool:
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

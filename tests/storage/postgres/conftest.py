@@ -1,0 +1,24 @@
+"""What these tests are given."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.embedded import Installation
+from tests.embedded_server import chosen_installation
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that only we can enter; for root that means: not the server's user."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    return chosen_installation()
