@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from decahertz.clock import Clock
+from decahertz.clock import Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.latest import LatestSamples
 from decahertz.sample import SampleBatch, SampleSchema
@@ -56,13 +56,13 @@ class Exporter:
         schemas: Sequence[SampleSchema],
         registry: CollectorRegistry,
         settings: ExporterSettings,
-        clock: Clock,
+        clock: Clock | None = None,
     ) -> None:
-        """Derive the families; listen only after :meth:`start`."""
+        """Derive the families; listen only after :meth:`start`. ``clock`` is by default the machine's."""
         self._latest = latest
         self._registry = registry
         self._settings = settings
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._exposition = Exposition(schemas)
         self._metrics = ExporterMetrics(registry)
         self._rendering = asyncio.Lock()

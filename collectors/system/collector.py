@@ -45,7 +45,7 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=128,
-            pattern=r"^[^:*\x00-\x1f]*$",
+            pattern=r"^(?:[^\s:*](?:[^:*\x00-\x1f]*[^\s:*])?)?$(?!\n)",
             description="Name of this machine in keys and labels; empty: its host name.",
         ),
     ] = ""
@@ -78,6 +78,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
         """Keep the clock and the options."""
         super().__init__(clock, options)
         self._running: _Parts | None = None
+        self._sampled: tuple[int, tuple[SystemSample, ...]] = (0, ())
 
     async def start(self) -> None:
         """Start the threads and the beat."""
@@ -97,9 +98,13 @@ class SystemCollector(BaseCollector[SystemOptions]):
         for poll in running.polls:
             await poll.stop()
 
-    def sample(self, now_ns: int) -> Iterable[Sample]:  # noqa: ARG002 - the readings are as they are
-        """One sample while it runs, none otherwise."""
-        return () if self._running is None else (self._running.sample(),)
+    def sample(self, now_ns: int) -> Iterable[Sample]:
+        """One sample while it runs, none otherwise; for the same instant the same one."""
+        if self._running is None:
+            return ()
+        if self._sampled[0] != now_ns:
+            self._sampled = (now_ns, (self._running.sample(),))
+        return self._sampled[1]
 
 
 class _Parts:

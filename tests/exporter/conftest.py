@@ -1,0 +1,53 @@
+"""An exporter on a free port, in front of a real bus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client import CollectorRegistry
+
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.latest import LatestSamples
+from decahertz.sample import Sample
+from decahertz.settings import ExporterSettings
+from exporter.exporter import Exporter
+from tests.exporter.samples import BOOK, DESK, HOST, batch_of
+
+
+class Rig:
+    """The exporter and what feeds it."""
+
+    def __init__(self) -> None:
+        self.bus = LocalBus()
+        self.registry = CollectorRegistry()
+        self.exporter = Exporter(
+            LatestSamples(self.bus), (BOOK, HOST, DESK), self.registry, ExporterSettings(port=0)
+        )
+
+    def publish(self, *samples: Sample) -> None:
+        """Let a collector return these samples."""
+        batch = batch_of(*samples)
+        self.bus.publish(samples_topic(batch.schema.collector), batch)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.exporter.port}"
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = Rig()
+    await rig.exporter.start()
+    yield rig
+    await rig.exporter.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    async with ClientSession(
+        auto_decompress=False, skip_auto_headers=("Accept", "Accept-Encoding")
+    ) as session:
+        yield session

@@ -1,0 +1,83 @@
+"""Sample types and expectations that the exporter's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from decahertz.clock import TICK_NS
+from decahertz.metric import Kind, Metric, Unit, family_name
+from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.testing import START_NS
+
+
+class Verdict(StrEnum):
+    LIVE = "live"
+    STALE = "stale"
+    CLOSED = "closed"
+
+
+class BookSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "book"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    mid: Annotated[float | None, Metric('The "mid": a\\b.', unit=Unit.PRICE)] = None
+    spread_bps: Annotated[float | None, Metric("Spread over mid.", unit=Unit.BASIS_POINTS)] = None
+    depth: Annotated[int | None, Metric("Levels of the book.")] = None
+    gaps: Annotated[int, Metric("Sequence gaps seen.", kind=Kind.COUNTER)] = 0
+    waited: Annotated[float, Metric("Time waited.", kind=Kind.COUNTER, unit=Unit.SECONDS)] = 0.0
+    crossed: Annotated[bool | None, Metric("Whether the bid is above the ask.")] = None
+    verdict: Annotated[Verdict | None, Metric("What the feed is.", kind=Kind.STATE)] = None
+
+
+class HostSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "host"
+    key: ClassVar[tuple[str, ...]] = ("host",)
+    host: str
+    used_ratio: Annotated[float, Metric("Used.", unit=Unit.RATIO)] = 0.5
+
+
+class DeskSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "desk"
+    open_orders: Annotated[int, Metric("Open orders.")] = 3
+    mood: Annotated[Verdict, Metric("The mood.", kind=Kind.STATE)] = Verdict.LIVE
+
+
+BOOK, HOST, DESK = schema_of(BookSample), schema_of(HostSample), schema_of(DeskSample)
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+"""Value by name and labels."""
+
+
+def batch_of(*samples: Sample, tick: int = 0) -> SampleBatch:
+    """A batch of samples of one type."""
+    return SampleBatch(schema_of(type(samples[0])), START_NS + tick * TICK_NS, samples)
+
+
+def book(instrument: str, **values: Any) -> BookSample:
+    """A book of one instrument."""
+    return BookSample(venue="SIM", instrument=instrument, **values)
+
+
+def expected(samples: Iterable[Sample]) -> Series:
+    """The series of these samples by the rules of the exposition, one at a time."""
+    series: Series = {}
+    for sample in samples:
+        schema = schema_of(type(sample))
+        key = {name: getattr(sample, name).replace("\x00", "\ufffd") for name in schema.key}
+        for field in schema.metrics:
+            value = getattr(sample, field.name)
+            name = family_name(schema.collector, field.name, field.metric.unit)
+            if value is None:
+                continue
+            if field.metric.kind is Kind.STATE:
+                for state in field.states:
+                    labels = key | {name: state}
+                    series[name, frozenset(labels.items())] = float(state == value)
+                continue
+            if field.metric.kind is Kind.COUNTER:
+                name += "_total"
+            series[name, frozenset(key.items())] = value
+    return series

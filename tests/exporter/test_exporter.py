@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import ClientSession
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
+from structlog.testing import capture_logs
+
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.health import Health
+from decahertz.latest import LatestSamples
+from decahertz.settings import ExporterSettings
+from decahertz.testing import ManualClock
+from exporter.exporter import SLICE_NS, Exporter, ListenError
+from exporter.negotiation import Format
+from tests.exporter.conftest import Rig
+from tests.exporter.parsing import families_in, series_in
+from tests.exporter.samples import BOOK, HostSample, Series, Verdict, batch_of, book, expected
+
+BOOKS = (book("EUR/USD", mid=1.1, gaps=3, verdict=Verdict.LIVE), book('"odd"\\\n', crossed=True))
+
+
+async def scrape(session: ClientSession, rig: Rig, form: Format = Format.TEXT) -> bytes:
+    async with session.get(f"{rig.url}/metrics", headers={"Accept": form.value}) as response:
+        assert response.status == 200
+        return await response.read()
+
+
+def samples_in(body: bytes, form: Format) -> Series:
+    """Without self-metrics."""
+    return {key: value for key, value in series_in(body, form).items() if key[0].startswith("decahertz_book")}
+
+
+@pytest.mark.parametrize("form", tuple(Format))
+async def test_a_scrape_shows_the_newest_samples_in_the_format_asked_for(
+    rig: Rig, session: ClientSession, form: Format
+) -> None:
+    rig.publish(book("GONE", mid=9.0))
+    rig.publish(*BOOKS)
+
+    async with session.get(f"{rig.url}/metrics", headers={"Accept": form.value}) as response:
+        body = await response.read()
+
+    assert response.headers["Content-Type"] == form.value
+    assert samples_in(body, form) == expected(BOOKS)
+    assert body.endswith(b"\n# EOF\n") is (form is Format.OPENMETRICS)
+
+
+async def test_values_follow_from_scrape_to_scrape(rig: Rig, session: ClientSession) -> None:
+    for mid in (1.1, 1.2):
+        rig.publish(book("EUR/USD", mid=mid))
+        assert samples_in(await scrape(session, rig), Format.TEXT) == expected([book("EUR/USD", mid=mid)])
+
+
+async def test_all_collectors_are_shown_in_the_order_of_their_schemas(
+    rig: Rig, session: ClientSession
+) -> None:
+    rig.publish(HostSample(host="a"))
+    rig.publish(*BOOKS)
+
+    names = [family.name for family in families_in(await scrape(session, rig), Format.TEXT)]
+
+    assert names.index("decahertz_book_verdict") < names.index("decahertz_host_used_ratio")
+
+
+@pytest.mark.parametrize("form", tuple(Format))
+async def test_self_metrics_of_the_registry_and_the_process_follow(
+    rig: Rig, session: ClientSession, form: Format
+) -> None:
+    Counter("decahertz_part_things", "Things.", registry=rig.registry).inc(2)
+    waits = Histogram("decahertz_part_wait_seconds", "Waits.", unit="seconds", registry=rig.registry)
+    waits.observe(0.5)
+    rig.publish(*BOOKS)
+
+    series = series_in(await scrape(session, rig, form), form)
+
+    assert series["decahertz_part_things_total", frozenset()] == 2
+    assert series["decahertz_part_wait_seconds_sum", frozenset()] == 0.5
+    assert series["process_resident_memory_bytes", frozenset()] > 1_000_000
+
+
+async def test_a_self_metric_wins_over_a_sample_of_the_same_name(rig: Rig, session: ClientSession) -> None:
+    Gauge("decahertz_book_mid_price", "Mine.", registry=rig.registry).set(5)
+    rig.publish(*BOOKS)
+
+    series = samples_in(await scrape(session, rig), Format.TEXT)
+
+    assert series.pop(("decahertz_book_mid_price", frozenset())) == 5
+    assert series == {k: v for k, v in expected(BOOKS).items() if k[0] != "decahertz_book_mid_price"}
+
+
+async def test_the_body_is_compressed_for_who_accepts_gzip(rig: Rig, session: ClientSession) -> None:
+    rig.publish(*BOOKS)
+
+    async with session.get(f"{rig.url}/metrics", headers={"Accept-Encoding": "gzip"}) as response:
+        body = await response.read()
+
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in response.headers["Vary"]
+    assert samples_in(gzip.decompress(body), Format.TEXT) == expected(BOOKS)
+
+
+async def test_the_body_is_plain_for_others(rig: Rig, session: ClientSession) -> None:
+    async with session.get(f"{rig.url}/metrics", headers={"Accept-Encoding": "identity"}) as response:
+        body = await response.read()
+
+    assert "Content-Encoding" not in response.headers
+    assert body.startswith(b"# HELP")
+
+
+async def test_a_body_of_many_megabytes_arrives_whole(rig: Rig, session: ClientSession) -> None:
+    books = [book(f"I{number}", mid=number / 8, spread_bps=1.0, depth=1) for number in range(20_000)]
+    rig.publish(*books)
+
+    body = await scrape(session, rig)
+
+    assert body.count(b"\ndecahertz_book_mid_price{") == 20_000
+
+
+async def test_the_root_links_to_the_metrics(rig: Rig, session: ClientSession) -> None:
+    async with session.get(rig.url) as response:
+        assert response.content_type == "text/html"
+        assert 'href="/metrics"' in await response.text()
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/other", 404), ("POST", "/metrics", 405)])
+async def test_what_is_not_served_is_refused(
+    rig: Rig, session: ClientSession, method: str, path: str, status: int
+) -> None:
+    async with session.request(method, rig.url + path) as response:
+        assert response.status == status
+
+
+async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), ExporterSettings(port=port))
+        with pytest.raises(ListenError) as failure:
+            await exporter.start()
+
+    assert str(failure.value) == f"exporter.port: {port} is in use on 127.0.0.1"
+    assert exporter.status().health is Health.FAILED
+    await exporter.stop()
+
+
+async def test_an_address_of_another_machine_is_one_line_that_names_the_setting() -> None:
+    settings = ExporterSettings(host="192.0.2.1", port=0)
+    exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), settings)
+
+    with pytest.raises(ListenError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
+        await exporter.start()
+
+
+async def test_it_stops_without_a_start_and_twice_and_then_refuses_connections(
+    session: ClientSession,
+) -> None:
+    rig = Rig()
+    await rig.exporter.stop()
+    await rig.exporter.start()
+    url = rig.url
+    await scrape(session, rig)
+    await rig.exporter.stop()
+    await rig.exporter.stop()
+
+    with pytest.raises(OSError, match="Cannot connect"):
+        await session.get(url)
+
+
+class Broken(Collector):
+    """A part whose self-metrics cannot be read for a while."""
+
+    broken = False
+
+    def collect(self) -> Iterator[Metric]:
+        if self.broken:
+            raise RuntimeError("the part is away")
+        return iter(())
+
+
+async def test_a_part_that_fails_hides_nobody_else_and_is_logged_once_until_it_recovers(
+    rig: Rig, session: ClientSession
+) -> None:
+    part = Broken()
+    rig.registry.register(part)
+    rig.publish(*BOOKS)
+    with capture_logs() as logs:
+        part.broken = True
+        for _ in range(2):
+            assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
+        failed = rig.exporter.status()
+        part.broken = False
+        series = series_in(await scrape(session, rig), Format.TEXT)
+
+    assert [entry["event"] for entry in logs] == ["exposition_failed", "exposition_recovered"]
+    assert (failed.health, failed.detail) == (Health.DEGRADED, "self-metrics: the part is away")
+    assert rig.exporter.status().health is Health.OK
+    assert series["decahertz_exporter_errors_total", frozenset()] == 2
+
+
+async def test_samples_that_do_not_keep_to_their_declaration_hide_nobody_else(
+    rig: Rig, session: ClientSession
+) -> None:
+    wrong = batch_of(HostSample(host="a"))
+    rig.bus.publish(samples_topic("host"), type(wrong)(wrong.schema, wrong.time_ns, (BOOKS[0],)))
+    rig.publish(*BOOKS)
+
+    assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
+    assert rig.exporter.status().health is Health.DEGRADED
+
+
+async def test_scrapes_are_counted_by_format(rig: Rig, session: ClientSession) -> None:
+    for form in (Format.TEXT, Format.OPENMETRICS, Format.TEXT):
+        await scrape(session, rig, form)
+
+    counts = series_in(await scrape(session, rig), Format.TEXT)
+    assert counts["decahertz_exporter_scrapes_total", frozenset({("format", "text")})] == 2
+    assert counts["decahertz_exporter_scrapes_total", frozenset({("format", "openmetrics")})] == 1
+
+
+class SlowMachine(ManualClock):
+    """A clock on which a slice's time is over at every look."""
+
+    def monotonic_ns(self) -> int:
+        self.advance(SLICE_NS)
+        return super().monotonic_ns()
+
+
+async def test_the_event_loop_gets_its_turn_between_the_slices_of_a_scrape(session: ClientSession) -> None:
+    bus = LocalBus()
+    exporter = Exporter(
+        LatestSamples(bus), (BOOK,), CollectorRegistry(), ExporterSettings(port=0), SlowMachine()
+    )
+    books = [book(f"I{number}", mid=1.0, depth=2, verdict=Verdict.LIVE) for number in range(10_000)]
+    bus.publish(samples_topic("book"), batch_of(*books))
+    longest = 0
+    form = Format.TEXT
+    turns = 0
+    chunk_at: list[int] = []
+    render = exporter._exposition.render
+
+    def watched(*arguments: object) -> Iterator[bytes]:
+        for chunk in render(*arguments):  # type: ignore[arg-type] # passed on as they are
+            chunk_at.append(turns)
+            yield chunk
+
+    exporter._exposition.render = watched  # type: ignore[assignment,method-assign] # to look in between
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        await exporter._render(form)
+    finally:
+        ticking.cancel()
+
+    longest = max(chunk_at.count(turn) for turn in set(chunk_at))
+    assert len(chunk_at) > 20
+    assert longest == 1

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decahertz.metric import Kind, Metric
+from decahertz.sample import Sample, schema_of
+from exporter.exposition import CHUNK_SERIES, Exposition, number_texts
+from exporter.negotiation import Format
+from tests.exporter.parsing import families_in, series_in
+from tests.exporter.samples import (
+    BOOK,
+    DESK,
+    HOST,
+    BookSample,
+    DeskSample,
+    HostSample,
+    Verdict,
+    batch_of,
+    book,
+    expected,
+)
+
+FORMS = tuple(Format)
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(min_value=0, allow_infinity=False)
+# Also quotes, backslashes, line breaks of all kinds, braces and commas, more often than by chance.
+names = st.text(st.one_of(st.sampled_from('"\\\n\r,{}= #\x00\x85\u2028é😀'), st.characters(codec="utf-8")))
+
+
+@st.composite
+def books(draw: st.DrawFn) -> list[BookSample]:
+    keys = draw(
+        st.lists(
+            st.tuples(names, names),
+            unique_by=lambda key: tuple(part.replace("\x00", "\ufffd") for part in key),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    return [
+        BookSample(
+            venue=venue,
+            instrument=instrument,
+            mid=draw(st.none() | finite),
+            spread_bps=draw(st.none() | finite),
+            depth=draw(st.none() | st.integers(-(2**63), 2**64)),
+            gaps=draw(st.integers(0, 2**64)),
+            waited=draw(positive),
+            crossed=draw(st.none() | st.booleans()),
+            verdict=draw(st.none() | st.sampled_from(Verdict)),
+        )
+        for venue, instrument in keys
+    ]
+
+
+def rendered(exposition: Exposition, samples: Sequence[Sample], form: Format) -> bytes:
+    body = b"".join(exposition.render(batch_of(*samples), form))
+    return body + b"# EOF\n" if form is Format.OPENMETRICS else body
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(rounds=st.lists(books(), min_size=1, max_size=3))
+def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: list[list[BookSample]]) -> None:
+    exposition = Exposition([BOOK])
+    for samples in rounds:
+        assert series_in(rendered(exposition, samples, form), form) == expected(samples)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sample_without_a_key_has_no_labels(form: Format) -> None:
+    body = rendered(Exposition([DESK]), [DeskSample()], form)
+
+    assert series_in(body, form) == expected([DeskSample()])
+    assert b"\ndecahertz_desk_open_orders 3\n" in body
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_retired_key_vanishes_and_a_new_one_appears(form: Format) -> None:
+    exposition = Exposition([BOOK])
+    first = [book("EUR/USD", mid=1.1, verdict=Verdict.LIVE), book("GBP/USD", mid=1.3)]
+    then = [book("GBP/USD", mid=1.4, verdict=Verdict.STALE), book("USD/JPY", mid=150.0)]
+    rendered(exposition, first, form)
+
+    assert series_in(rendered(exposition, then, form), form) == expected(then)
+
+
+def test_nothing_is_kept_for_retired_keys() -> None:
+    exposition = Exposition([BOOK])
+    for number in range(50):
+        rendered(exposition, [book(f"I{number}", mid=1.0, verdict=Verdict.LIVE)], Format.TEXT)
+
+    layout = exposition._tables["book"]._layout
+    assert list(layout.entries) == [("SIM", "I49")]
+
+
+def test_help_type_and_unit_stand_before_the_series_in_openmetrics() -> None:
+    body = rendered(Exposition([BOOK]), [book("EUR/USD", mid=1.1)], Format.OPENMETRICS).decode()
+
+    assert body.startswith(
+        '# HELP decahertz_book_mid_price The \\"mid\\": a\\\\b.\n'
+        "# TYPE decahertz_book_mid_price gauge\n"
+        "# UNIT decahertz_book_mid_price price\n"
+        'decahertz_book_mid_price{venue="SIM",instrument="EUR/USD"} 1.1\n'
+    )
+
+
+def test_text_leaves_quotes_in_help_alone_and_has_no_unit() -> None:
+    body = rendered(Exposition([BOOK]), [book("EUR/USD", mid=1.1)], Format.TEXT).decode()
+
+    assert body.startswith(
+        '# HELP decahertz_book_mid_price The "mid": a\\\\b.\n'
+        "# TYPE decahertz_book_mid_price gauge\n"
+        'decahertz_book_mid_price{venue="SIM",instrument="EUR/USD"} 1.1\n'
+    )
+
+
+def test_a_counter_carries_total_in_its_series_and_in_text_in_its_headers_too() -> None:
+    samples = [book("EUR/USD", gaps=7, waited=0.5)]
+    text = rendered(Exposition([BOOK]), samples, Format.TEXT).decode()
+    openmetrics = rendered(Exposition([BOOK]), samples, Format.OPENMETRICS).decode()
+
+    assert "# TYPE decahertz_book_gaps_total counter\n" in text
+    assert "# TYPE decahertz_book_gaps counter\n" in openmetrics
+    assert "# UNIT decahertz_book_waited_seconds seconds\n" in openmetrics
+    for body in (text, openmetrics):
+        assert 'decahertz_book_gaps_total{venue="SIM",instrument="EUR/USD"} 7\n' in body
+        assert 'decahertz_book_waited_seconds_total{venue="SIM",instrument="EUR/USD"} 0.5\n' in body
+
+
+def test_a_state_is_a_stateset_in_openmetrics_and_a_gauge_in_text() -> None:
+    samples = [book("EUR/USD", verdict=Verdict.STALE)]
+
+    types = {
+        form: {f.name: f.type for f in families_in(rendered(Exposition([BOOK]), samples, form), form)}
+        for form in FORMS
+    }
+
+    assert types[Format.OPENMETRICS]["decahertz_book_verdict"] == "stateset"
+    assert types[Format.TEXT]["decahertz_book_verdict"] == "gauge"
+
+
+def test_families_come_in_the_order_of_their_declaration() -> None:
+    samples = [book("EUR/USD", mid=1.0, spread_bps=1.0, depth=1, crossed=True, verdict=Verdict.LIVE)]
+    families = families_in(rendered(Exposition([BOOK]), samples, Format.OPENMETRICS), Format.OPENMETRICS)
+
+    assert [family.name for family in families] == [
+        "decahertz_book_mid_price",
+        "decahertz_book_spread_bps",
+        "decahertz_book_depth",
+        "decahertz_book_gaps",
+        "decahertz_book_waited_seconds",
+        "decahertz_book_crossed",
+        "decahertz_book_verdict",
+    ]
+
+
+def test_a_metric_without_a_value_anywhere_is_not_mentioned() -> None:
+    body = rendered(Exposition([BOOK]), [book("EUR/USD", depth=1)], Format.TEXT)
+
+    assert b"decahertz_book_mid_price" not in body
+    assert b"decahertz_book_verdict" not in body
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_more_series_than_fit_a_chunk_are_still_whole(form: Format) -> None:
+    samples = [
+        book(f"I{number}", mid=float(number), verdict=Verdict.LIVE) for number in range(CHUNK_SERIES * 2 + 1)
+    ]
+    chunks = list(Exposition([BOOK]).render(batch_of(*samples), form))
+    end = b"# EOF\n" if form is Format.OPENMETRICS else b""
+
+    assert series_in(b"".join(chunks) + end, form) == expected(samples)
+    assert max(chunk.count(b"\n") for chunk in chunks) <= CHUNK_SERIES + 3  # and the header
+
+
+def test_of_a_key_that_comes_twice_the_last_sample_counts() -> None:
+    samples = [HostSample(host="a", used_ratio=0.1), HostSample(host="a", used_ratio=0.2)]
+
+    assert series_in(rendered(Exposition([HOST]), samples, Format.TEXT), Format.TEXT) == expected(samples[1:])
+
+
+@pytest.mark.parametrize(
+    "value", ["1,2", "null", 'a"b', [1, 2], {"a": 1}, float("nan"), float("inf"), object(), b"x"]
+)
+def test_a_value_that_is_no_number_costs_only_its_own_series(value: Any) -> None:
+    assert number_texts([1.5, value, True, 2]) == [b"1.5", b"null", b"1", b"2"]
+
+
+def test_a_family_whose_name_is_taken_is_left_out() -> None:
+    body = b"".join(
+        Exposition([DESK]).render(batch_of(DeskSample()), Format.TEXT, {"decahertz_desk_open_orders"})
+    )
+
+    assert b"open_orders" not in body
+    assert b"decahertz_desk_mood" in body
+
+
+class GapsSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "book_gaps"
+    total: Annotated[int, Metric("The same name as the counter's series.")] = 1
+    other: Annotated[int, Metric("Another.", kind=Kind.COUNTER)] = 1
+
+
+def test_of_two_metrics_with_one_name_the_first_is_shown_and_the_other_listed() -> None:
+    exposition = Exposition([BOOK, schema_of(GapsSample)])
+
+    assert [family.name for family in exposition.left_out] == ["decahertz_book_gaps_total"]
+    assert series_in(rendered(exposition, [GapsSample()], Format.TEXT), Format.TEXT) == {
+        ("decahertz_book_gaps_other_total", frozenset()): 1
+    }
