@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REASONS = ("queue_full", "refused", "shutdown")
+"""Why rows are given up."""
 
 _FLUSH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -40,3 +43,11 @@ class WriterMetrics:
             "decahertz_storage_queue_rows", "Rows that wait in memory to be stored.", registry=registry
         )
         waiting.set_function(rows_waiting)
+
+    def announce(self, tables: Iterable[str], streams: Iterable[str]) -> None:
+        """Let the counters exist, at nought, before anything is counted: a first increase is then seen."""
+        for table in tables:
+            self.rows.labels(table)
+        for stream in streams:
+            for reason in REASONS:
+                self.dropped.labels(stream, reason)

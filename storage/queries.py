@@ -7,24 +7,42 @@ Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every questio
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+import asyncpg
 from msgspec import Struct
 
 from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
 from decahertz.sample import SampleSchema
 from decahertz.trade import Trade
+from storage.history import HistoryQuestion, Value
+from storage.newest import CursorError, NewestFirst
+from storage.replay import replay_events
+from storage.trades import fill_of
 
 if TYPE_CHECKING:
     from storage.database import Database
 
 ItemT = TypeVar("ItemT")
-Value: TypeAlias = int | float | bool | str | None
-"""The value of a metric: a number, a truth value, a state, or none."""
 
-
-class CursorError(ValueError):
-    """A cursor is not one that :class:`Queries` handed out for this list."""
+__all__ = [
+    "CursorError",
+    "FillFilter",
+    "History",
+    "InstrumentInfo",
+    "Page",
+    "Queries",
+    "Series",
+    "StoredFill",
+    "Trade",
+    "TradeFilter",
+    "UnknownFieldError",
+    "Value",
+]
+_FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
+_TRADES = NewestFirst(
+    "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
+)
 
 
 class UnknownFieldError(ValueError):
@@ -136,24 +154,87 @@ class Queries:
         """Samples of the schema with ``start_ns <= time < end_ns``, grouped by key.
 
         ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field.
-        Raises :class:`UnknownFieldError`.
+        At most ``max_rows`` rows, but never a part of an instant: where a single instant has more, it is
+        answered whole. Raises :class:`UnknownFieldError`.
         """
-        raise NotImplementedError
+        columns = tuple(fields) or tuple(field.name for field in schema.metrics)
+        _check_names(schema, columns, key_filter)
+        question = HistoryQuestion(schema, columns, key_filter)
+        async with self._database.query() as connection:
+            columnar, next_start_ns = await question.ask(connection, start_ns, end_ns, max_rows)
+        series = [
+            Series(
+                key=dict(zip(schema.key, key, strict=True)),
+                time_ns=lists[0],
+                fields=dict(zip(columns, lists[1:], strict=True)),
+            )
+            for key, lists in sorted(columnar.items())
+        ]
+        return History(tier="raw", series=series, next_start_ns=next_start_ns)
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
         """Fills, newest first. Raises :class:`CursorError`."""
-        raise NotImplementedError
+        rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
+        return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
 
     async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[Trade]:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
-        raise NotImplementedError
+        rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
+        return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
 
     async def instruments(self) -> list[InstrumentInfo]:
-        """All instruments seen in market events, sorted by venue and instrument."""
-        raise NotImplementedError
+        """All instruments seen in market events, sorted by venue and instrument.
+
+        ``last_ns`` of an active instrument is up to a few seconds behind.
+        """
+        async with self._database.query() as connection:
+            rows = await connection.fetch(
+                "SELECT venue, instrument, first_ns, last_ns FROM instruments ORDER BY venue, instrument"
+            )
+        return [InstrumentInfo(**row) for row in rows]
 
     def replay(
         self, event_types: Sequence[type[Event]], since_ns: int
     ) -> AsyncIterator[tuple[AnyEvent, int]]:
-        """Events received at or after ``since_ns``, each with its time of receipt, in that order."""
-        raise NotImplementedError
+        """Events received at or after ``since_ns``, each with its time of receipt, in that order.
+
+        They are read in chunks, from a state of the database that does not change meanwhile.
+        """
+        return replay_events(self._database, event_types, since_ns)
+
+    async def _newest(
+        self, of: NewestFirst, which: Struct, limit: int, cursor: str | None
+    ) -> tuple[list[asyncpg.Record], str | None]:
+        statement, values = of.statement(which, limit, cursor)
+        async with self._database.query() as connection:
+            rows = await connection.fetch(statement, *values)
+        if len(rows) <= limit:
+            return rows, None
+        rows = rows[:limit]
+        return rows, of.cursor_after(rows[-1])
+
+
+def _check_names(schema: SampleSchema, fields: Sequence[str], key_filter: Mapping[str, object]) -> None:
+    metrics = {field.name for field in schema.metrics}
+    for name in fields:
+        if name not in metrics:
+            raise UnknownFieldError(f"{schema.collector} has no metric {name!r}")
+    for name in key_filter:
+        if name not in schema.key:
+            raise UnknownFieldError(f"{name!r} is not part of the key of {schema.collector}")
+
+
+def _stored_fill(row: asyncpg.Record) -> StoredFill:
+    fill = fill_of(row)
+    return StoredFill(
+        **{name: getattr(fill, name) for name in Fill.__struct_fields__},
+        source=row["source"],
+        epoch=row["epoch"],
+        sequence=row["sequence"],
+        received_ns=row["received_ns"],
+    )
+
+
+def _trade(row: asyncpg.Record) -> Trade:
+    values = {name: row[name] for name in Trade.__struct_fields__}
+    return Trade(**values | {"side": Side(row["side"])})

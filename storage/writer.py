@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.health import ComponentStatus, Health
 from decahertz.ingest import EmitterId, NotDurableError, Receipt
-from decahertz.sample import SampleBatch
+from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from storage.database import Database, DatabaseUnavailableError
 from storage.emitters import load_emitters
 from storage.metrics import WriterMetrics
 from storage.queue import EventItem, Parcel, WriteQueue
+from storage.rows import EVENT_TABLES
+from storage.schema import table_of
 from storage.store import Outcome, Store
 
 if TYPE_CHECKING:
@@ -56,10 +59,14 @@ class Writer:
         clock: Clock,
         registry: CollectorRegistry,
         settings: StorageSettings,
+        schemas: Sequence[SampleSchema] = (),
         *,
         stop_seconds: float = 3.0,
     ) -> None:
-        """``stop_seconds`` is how long :meth:`stop` waits for what is queued."""
+        """``schemas`` are those of the samples to come, whose counters then exist from the start.
+
+        ``stop_seconds`` is how long :meth:`stop` waits for what is queued.
+        """
         self._database = database
         self._bus = bus
         self._clock = clock
@@ -68,6 +75,10 @@ class Writer:
         self._store = Store(clock)
         self._queue = WriteQueue(settings.queue_rows, FULL_ROWS, self._drop_oldest)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
+        self._metrics.announce(
+            tables=[*map(table_of, schemas), *EVENT_TABLES.values()],
+            streams=[_EVENTS, *map(_stream, schemas)],
+        )
         self._known: dict[EmitterId, SequenceSet] = {}
         self._connection: Connection | None = None
         self._subscription: Subscription | None = None
@@ -261,7 +272,7 @@ class Writer:
         """One batch that the database, or an encoder, does not take."""
         self._note_refusal(f"{type(error).__name__}: {error}".partition("\n")[0])
         for batch in parcel.samples:
-            self._drop(f"samples:{batch.schema.collector}", "refused", len(batch.samples))
+            self._drop(_stream(batch.schema), "refused", len(batch.samples))
         for item in parcel.events:
             if item.done is None:
                 self._drop(_EVENTS, "refused", item.rows)
@@ -277,7 +288,7 @@ class Writer:
         self._refusing = bool(reason)
 
     def _drop_oldest(self, batch: SampleBatch) -> None:
-        self._drop(f"samples:{batch.schema.collector}", "queue_full", len(batch.samples))
+        self._drop(_stream(batch.schema), "queue_full", len(batch.samples))
         if not self._shedding:
             self._shedding = True
             self._log.warning("samples_dropped", reason="the queue is full", rows_waiting=self.rows_waiting)
@@ -295,10 +306,14 @@ class Writer:
         rows = sum(parcel.rows for parcel in parcels)
         for parcel in parcels:
             for batch in parcel.samples:
-                self._drop(f"samples:{batch.schema.collector}", "shutdown", len(batch.samples))
+                self._drop(_stream(batch.schema), "shutdown", len(batch.samples))
             for item in parcel.events:
                 if item.done is None:
                     self._drop(_EVENTS, "shutdown", item.rows)
                 item.fail(NotDurableError("the writer has stopped"))
         if rows:
             self._log.warning("rows_given_up", rows=rows, reason=self._trouble or "no time left")
+
+
+def _stream(schema: SampleSchema) -> str:
+    return f"samples:{schema.collector}"
