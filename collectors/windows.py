@@ -206,15 +206,20 @@ class WeightedMean:
         """The mean; ``None`` without any observation, or where it leaves the range of floats."""
         if not self._is_current:
             self._is_current = True
-            weights = sum(weight for _, _, weight in self._newest)
-            # Weights first: their shares are at most 1, so that large ones cannot overflow.
-            mean = sum(value * (weight / weights) for _, value, weight in self._newest) if weights else None
-            self._mean = mean if mean is not None and math.isfinite(mean) else None
+            self._mean = self._compute()
         return self._mean
 
     def __len__(self) -> int:
         """How many observations there are."""
         return len(self._newest)
+
+    def _compute(self) -> float | None:
+        weights = sum(weight for _, _, weight in self._newest)
+        if not weights or not math.isfinite(weights):
+            return None
+        # Shares of the weight are at most 1, so that the sum overflows only where the values do.
+        mean = sum(value * (weight / weights) for _, value, weight in self._newest)
+        return mean if math.isfinite(mean) else None
 
 
 class RecentSet:

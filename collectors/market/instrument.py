@@ -9,6 +9,9 @@ from collectors.values import is_usable
 from collectors.windows import CountWindow, TradeWindow
 from decahertz.event import Quote, Tick
 
+_MOST_GAPS = 2**62
+"""A feed can claim any number; a sample holds eight bytes."""
+
 
 class Venue:
     """What all instruments of a venue share."""
@@ -165,7 +168,7 @@ class Instrument:
     def _receive(self, message: Quote | Tick, received_ns: int, *, is_late: bool) -> None:
         self.received_ns = self.venue_state.received_ns = received_ns
         if message.missed:
-            self.gaps += message.missed
+            self.gaps = min(self.gaps + message.missed, _MOST_GAPS)
             self.gap_ns = received_ns
         if is_late:
             self.late += 1

@@ -19,6 +19,7 @@ from collectors.market.sample import MarketSample, Verdict
 from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock, parse_time
 from decahertz.event import Connection, Event, Heartbeat, Quote, Tick
 from decahertz.sample import schema_of
+from decahertz.testing import CHECKS, example_events
 
 T0 = 1_767_225_600 * NS_PER_SECOND
 MS = 1_000_000
@@ -71,6 +72,11 @@ def ns(at: float) -> int:
 
 
 OPEN, CLOSED = Connection.OPEN, Connection.CLOSED
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_it_keeps_what_collectors_promise(check: str) -> None:
+    await CHECKS[check](lambda clock: MarketCollector(clock, MarketOptions()), example_events())
 
 
 def test_before_anything_was_seen_there_is_no_sample() -> None:
@@ -224,6 +230,8 @@ def test_missed_messages_are_counted() -> None:
     market.quote(1.0, 2.0, at=1, missed=3)
     market.tick(1.0, 2.0, at=1, missed=2)
     assert market.sample(at=1.1).gaps == 5
+    market.tick(1.0, 2.0, at=2, missed=10**40)
+    assert market.sample(at=2.1).gaps == 2**62
 
 
 def test_numbers_of_no_market_are_shown_and_not_summed() -> None:
