@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import Metric
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as read_text
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.negotiation import Format
 from tests.exporter.samples import Series
 
+_PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
+    Format.TEXT: text_string_to_metric_families,
+    Format.OPENMETRICS: openmetrics.text_string_to_metric_families,
+}
+
 
 def families_in(body: bytes, form: Format) -> list[Metric]:
     """The families, in order. Raises ``ValueError`` for what is not of that format."""
-    text = body.decode()
-    if form is Format.TEXT:
-        return list(read_text(text))
-    families: list[Metric] = list(read_openmetrics(text))
-    return families
+    return list(_PARSERS[form](body.decode()))
 
 
 def series_in(body: bytes, form: Format) -> Series:

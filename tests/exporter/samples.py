@@ -56,7 +56,7 @@ def batch_of(*samples: Sample, tick: int = 0) -> SampleBatch:
     return SampleBatch(schema_of(type(samples[0])), START_NS + tick * TICK_NS, samples)
 
 
-def book(instrument: str, **values: Any) -> BookSample:
+def book(instrument: str, **values: Any) -> BookSample:  # noqa: ANN401 - any of its fields
     """A book of one instrument."""
     return BookSample(venue="SIM", instrument=instrument, **values)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import pytest
 from hypothesis import given
@@ -188,7 +188,7 @@ def test_of_a_key_that_comes_twice_the_last_sample_counts() -> None:
 @pytest.mark.parametrize(
     "value", ["1,2", "null", 'a"b', [1, 2], {"a": 1}, float("nan"), float("inf"), object(), b"x"]
 )
-def test_a_value_that_is_no_number_costs_only_its_own_series(value: Any) -> None:
+def test_a_value_that_is_no_number_costs_only_its_own_series(value: object) -> None:
     assert number_texts([1.5, value, True, 2]) == [b"1.5", b"null", b"1", b"2"]
 
 
