@@ -510,8 +510,12 @@ class Trader:
         """Once a second: where each strategy stands."""
         for account in self.accounts:
             account.report(self.views)
+
+    def pass_time(self) -> None:
+        """Orders and positions grow old although no quote comes."""
+        for account in self.accounts:
             for key, desk in account.desks.items():
-                if key in self.views:  # time passes although no quote comes
+                if key in self.views:
                     desk.look(self.views[key])
 
     def _desk(self, account: Account, key: Key) -> Desk:
@@ -643,6 +647,7 @@ async def _trade(session: aiohttp.ClientSession, url: str, trader: Trader) -> No
     try:
         while not follower.done():
             trader.report()
+            trader.pass_time()
             await asyncio.wait([follower], timeout=1.0)
         follower.result()
     finally:
@@ -673,9 +678,9 @@ async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> in
         await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in (work, stopped):
             task.cancel()
+        results = await asyncio.gather(work, stopped, return_exceptions=True)
         trader.broker.stop()
         trader.report()
-        results = await asyncio.gather(work, stopped, return_exceptions=True)
     await recorder.aclose(CLOSE_SECONDS)
     stats = recorder.stats()
     lost = sum(stats.dropped.values()) + stats.pending
