@@ -516,7 +516,7 @@ async def test_nothing_is_published_and_no_event_delivered_after_stop() -> None:
     rig = rig_of()
     await rig.sampler.start()
     await rig.beat()
-    rig.publish(*[quote()] * (SLICE + 1))
+    rig.publish(*[quote()] * (100 * SLICE))
     await rig.sampler.stop()
     taken, published = len(rig.one.taken), len(rig.recorder.messages)
     rig.publish(quote())
