@@ -5,37 +5,15 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from storage.embedded import EmbeddedPostgres, find_installation
+from tests.postgres_server import PostgresServer
 
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
-
-
-@dataclass(frozen=True)
-class PostgresServer:
-    """The server that all tests share; each test has a database of its own on it."""
-
-    url: str
-    """Of a database that stays empty."""
-
-    def url_of(self, database: str) -> str:
-        """The URL of another database of the server."""
-        head, _, tail = self.url.partition("?")
-        return f"{head.rpartition('/')[0]}/{database}?{tail}"
-
-    async def execute(self, statement: str) -> None:
-        """Run a statement outside every test's database."""
-        connection = await asyncpg.connect(self.url)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

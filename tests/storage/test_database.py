@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import asyncpg
+import pytest
+
+from decahertz.settings import StorageSettings
+from storage import database as module
+from storage.database import (
+    Database,
+    DatabaseError,
+    DatabaseTimeoutError,
+    DatabaseTooOldError,
+    DatabaseUnavailableError,
+    DatabaseUnsuitableError,
+    redact,
+)
+from tests.postgres_server import PostgresServer
+
+SETTINGS = StorageSettings(connect_timeout_seconds=5.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgres://me:p@ss/w:rd@host/db?sslmode=require", "postgres://me:***@host/db?sslmode=require"),
+        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("postgresql:///db?sslpassword=secret", "postgresql:///db?sslpassword=***"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_what_is_no_postgresql_url_is_refused() -> None:
+    with pytest.raises(DatabaseError, match="begins with postgresql://"):
+        Database("mysql://me:secret@host/db", SETTINGS)
+
+
+async def test_a_database_that_does_not_answer_is_one_clear_line(unused_tcp_port: int) -> None:
+    database = Database(f"postgresql://me:secret@127.0.0.1:{unused_tcp_port}/db", SETTINGS)
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        await database.open()
+    assert "127.0.0.1" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_database_that_does_not_exist_is_named(postgres_server: PostgresServer) -> None:
+    with pytest.raises(DatabaseUnavailableError, match="nowhere"):
+        await Database(postgres_server.url_of("nowhere"), SETTINGS).open()
+
+
+async def test_an_old_server_is_refused_with_its_version(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OLDEST_MAJOR", 99)
+    with pytest.raises(DatabaseTooOldError, match=r"is PostgreSQL \d+; the oldest that is taken is 99"):
+        await Database(database_url, SETTINGS).open()
+
+
+async def test_a_database_that_cannot_hold_every_character_is_refused(
+    postgres_server: PostgresServer,
+) -> None:
+    name = f"ascii_{uuid.uuid4().hex}"
+    await postgres_server.execute(f"CREATE DATABASE {name} ENCODING SQL_ASCII LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(DatabaseUnsuitableError, match="SQL_ASCII"):
+            await Database(postgres_server.url_of(name), SETTINGS).open()
+    finally:
+        await postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_parameters_that_only_libpq_knows_do_no_harm(database_url: str) -> None:
+    database = Database(database_url + "&connect_timeout=3&channel_binding=prefer", SETTINGS)
+    assert (await database.check()).database.startswith("test_")
+
+
+async def test_sessions_say_who_they_are_and_think_in_utc(database: Database) -> None:
+    async with database.query() as connection:
+        row = await connection.fetchrow(
+            "SELECT current_setting('application_name'), current_setting('timezone'),"
+            " current_setting('statement_timeout')"
+        )
+    assert row is not None
+    assert tuple(row) == ("decahertz queries", "UTC", "30s")
+
+
+async def test_a_question_that_takes_too_long_is_ended(database_url: str) -> None:
+    database = Database(database_url, StorageSettings(statement_timeout_seconds=0.05))
+    await database.open()
+    try:
+        with pytest.raises(DatabaseTimeoutError):
+            async with database.query() as connection:
+                await connection.execute("SELECT pg_sleep(30)")
+    finally:
+        await database.close()
+
+
+async def test_a_lost_connection_is_said_once_and_made_again(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailableError):
+        async with database.query() as connection:
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    async with database.query() as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_questions_beyond_the_pool_wait_their_turn(database: Database) -> None:
+    async def ask(number: int) -> int:
+        async with database.query() as connection:
+            return int(await connection.fetchval("SELECT $1::int FROM pg_sleep(0.001)", number))
+
+    assert await asyncio.gather(*map(ask, range(50))) == list(range(50))
+
+
+async def test_mistakes_in_a_question_are_not_taken_for_an_outage(database: Database) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with database.query() as connection:
+            await connection.fetch("SELECT * FROM nothing_like_it")
+
+
+async def test_closing_twice_or_unopened_does_no_harm(database_url: str) -> None:
+    database = Database(database_url, SETTINGS)
+    await database.close()
+    await database.open()
+    await database.close()
+    await database.close()
+    with pytest.raises(DatabaseUnavailableError, match="not open"):
+        async with database.query():
+            pass

@@ -1,0 +1,147 @@
+"""Samples, events and a writer for the tests of the storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+import asyncpg
+from prometheus_client import CollectorRegistry
+
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.clock import SystemClock
+from decahertz.event import AnyEvent, Arrival, EventBatch, Fill, Quote, Side
+from decahertz.metric import Kind, Metric, Unit
+from decahertz.sample import Sample, SampleBatch, schema_of
+from storage.database import Database
+from storage.schema import ensure_tables
+from storage.writer import Writer
+
+START_NS = 1_700_000_000_000_000_000
+TICK_NS = 100_000_000
+LIMIT_SECONDS = 20.0
+
+
+class Verdict(StrEnum):
+    LIVE = "live"
+    STALE = "stale"
+
+
+class BookSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "book"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    mid: Annotated[float | None, Metric("Middle of bid and ask.", unit=Unit.PRICE)] = None
+    gaps: Annotated[int, Metric("Sequence gaps seen.", kind=Kind.COUNTER)] = 0
+    verdict: Annotated[Verdict, Metric("The feed's verdict.", kind=Kind.STATE)] = Verdict.LIVE
+    crossed: Annotated[bool | None, Metric("Whether bid is above ask.")] = None
+
+
+class HostSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "machine"
+    load: Annotated[float, Metric("Load of the machine.")]
+
+
+BOOK = schema_of(BookSample)
+MACHINE = schema_of(HostSample)
+
+
+def book(instrument: str = "EUR/USD", venue: str = "sim", **values: Any) -> BookSample:  # noqa: ANN401
+    return BookSample(venue=venue, instrument=instrument, **values)
+
+
+def books(tick: int, *samples: BookSample) -> SampleBatch:
+    """The samples of the tick-th instant."""
+    return SampleBatch(BOOK, START_NS + tick * TICK_NS, samples or (book(gaps=tick),))
+
+
+def quote(number: int, instrument: str = "EUR/USD") -> Quote:
+    return Quote(
+        time_ns=START_NS + number, venue="sim", instrument=instrument, bid=1.0 + number, ask=2.0 + number
+    )
+
+
+def fill(number: int, side: Side, quantity: float, price: float, **changes: Any) -> Fill:  # noqa: ANN401
+    values: dict[str, Any] = {
+        "time_ns": START_NS + number,
+        "strategy": "trend",
+        "venue": "sim",
+        "instrument": "EUR/USD",
+        "order_id": f"o{number}",
+        "fill_id": f"f{number}",
+        "side": side,
+        "quantity": quantity,
+        "price": price,
+    }
+    return Fill(**values | changes)
+
+
+def arrival(
+    first: int,
+    events: Sequence[AnyEvent],
+    source: str = "loop",
+    epoch: int = 7,
+    **more: Any,  # noqa: ANN401
+) -> Arrival:
+    batch = EventBatch(source=source, epoch=epoch, first_sequence=first, events=tuple(events), **more)
+    return Arrival(batch=batch, received_ns=START_NS + first)
+
+
+def quotes(first: int, last: int, source: str = "loop", epoch: int = 7) -> Arrival:
+    return arrival(first, [quote(number) for number in range(first, last + 1)], source, epoch)
+
+
+class Bench:
+    """A writer at work, with its bus and its counters."""
+
+    def __init__(self, database: Database, **more: Any) -> None:  # noqa: ANN401
+        self.database = database
+        self.bus = LocalBus()
+        self.registry = CollectorRegistry()
+        self.writer = Writer(
+            database, self.bus, SystemClock(), self.registry, database.settings, [BOOK, MACHINE], **more
+        )
+
+    def sample(self, batch: SampleBatch) -> None:
+        self.bus.publish(samples_topic(batch.schema.collector), batch)
+
+    def dropped(self, stream: str, reason: str) -> float:
+        labels = {"stream": stream, "reason": reason}
+        return self.registry.get_sample_value("decahertz_storage_dropped_total", labels) or 0.0
+
+    async def drained(self) -> None:
+        await until(lambda: self.writer.rows_waiting == 0)
+
+    async def rows(self, question: str, *values: object) -> list[asyncpg.Record]:
+        async with self.database.query() as connection:
+            return await connection.fetch(question, *values)
+
+    async def value(self, question: str, *values: object) -> Any:  # noqa: ANN401
+        async with self.database.query() as connection:
+            return await connection.fetchval(question, *values)
+
+
+@asynccontextmanager
+async def writing(database: Database, **more: Any) -> AsyncIterator[Bench]:  # noqa: ANN401
+    """A running writer, stopped at the end."""
+    await ensure_tables(database, [BOOK, MACHINE])
+    bench = Bench(database, **more)
+    await bench.writer.start()
+    try:
+        yield bench
+    finally:
+        await bench.writer.stop()
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until it is so."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.01)
