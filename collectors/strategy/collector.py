@@ -34,7 +34,7 @@ class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=2_678_400,
             description="A flat strategy without any event for this long is retired.",
         ),
-    ] = 86_400.0
+    ] = 691_200.0
     break_seconds: Annotated[
         float,
         Meta(

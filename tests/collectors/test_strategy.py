@@ -1,0 +1,624 @@
+"""The strategy collector: P&L, positions, statistics with their n, drawdown, daily results."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.strategy.collector import StrategyCollector, StrategyOptions
+from collectors.strategy.equity import DAY_NS
+from collectors.strategy.sample import StrategySample
+from collectors.strategy.statistics import sharpe_ratio, sortino_ratio, wilson_lower
+from collectors.values import UnusableEventError
+from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.event import (
+    Direction,
+    Equity,
+    Event,
+    Fill,
+    Position,
+    PositionSource,
+    Quote,
+    Regime,
+    Side,
+    Signal,
+)
+from decahertz.sample import schema_of
+from decahertz.testing import CHECKS, example_events
+
+T0 = 1_767_225_600 * NS_PER_SECOND  # Thursday, 2026-01-01
+DAY = 86_400.0
+
+
+class Desk:
+    """A strategy collector, and a time in seconds after the start."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
+        self.collector = StrategyCollector(SystemClock(), StrategyOptions(**options))
+        self.numbers = iter(range(10**9))
+
+    def take(self, event: Event, at: float) -> None:
+        self.collector.on_event(event, ns(at))
+
+    def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401
+        more.setdefault("fill_id", str(next(self.numbers)))
+        more.setdefault("time_ns", ns(at))
+        more.setdefault("instrument", "EUR/USD")
+        self.take(
+            Fill(
+                strategy="trend",
+                venue="fx",
+                order_id="o",
+                side=Side(side),
+                price=price,
+                quantity=quantity,
+                **more,
+            ),
+            at,
+        )
+
+    def trade(self, pnl: float, at: float, risk: float | None = None) -> None:
+        """A round trip that earns ``pnl``."""
+        self.fill("buy", 1, 1000, at, risk=risk)
+        self.fill("sell", 1, 1000 + pnl, at)
+
+    def mark(self, price: float, at: float, instrument: str = "EUR/USD") -> None:
+        self.take(Quote(time_ns=ns(at), venue="fx", instrument=instrument, bid=price - 1, ask=price + 1), at)
+
+    def position(self, quantity: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+        more.setdefault("time_ns", ns(at))
+        self.take(Position(strategy="trend", venue="fx", instrument="EUR/USD", quantity=quantity, **more), at)
+
+    def equity(self, equity: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+        more.setdefault("time_ns", ns(at))
+        self.take(Equity(strategy="trend", equity=equity, **more), at)
+
+    def samples(self, at: float) -> dict[str, StrategySample]:
+        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, StrategySample)]
+        return {sample.strategy: sample for sample in samples}
+
+    def sample(self, at: float) -> StrategySample:
+        return self.samples(at)["trend"]
+
+
+def ns(at: float) -> int:
+    return T0 + round(at * NS_PER_SECOND)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_it_keeps_what_collectors_promise(check: str) -> None:
+    await CHECKS[check](lambda clock: StrategyCollector(clock, StrategyOptions()), example_events())
+
+
+def test_quotes_alone_make_no_strategy() -> None:
+    desk = Desk()
+    desk.mark(100, at=1)
+    assert desk.samples(at=1.1) == {}
+
+
+def test_a_strategy_without_trades_has_no_statistics() -> None:
+    desk = Desk()
+    desk.take(
+        Signal(
+            time_ns=ns(1),
+            strategy="trend",
+            venue="fx",
+            instrument="i",
+            signal_id="1",
+            direction=Direction.BUY,
+        ),
+        at=1,
+    )
+    sample = desk.sample(at=1.1)
+    assert (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.days) == (1, 0, 0, 0, 0)
+    assert (sample.realised_pnl, sample.unrealised_pnl, sample.exposure, sample.drawdown) == (0, 0, 0, 0)
+    for name in ("win_rate", "win_rate_lower", "profit_factor", "expectancy", "expectancy_r", "equity"):
+        assert getattr(sample, name) is None, name
+    for name in ("average_win_r", "average_loss_r", "current_r", "sharpe", "sortino", "mark_age_seconds"):
+        assert getattr(sample, name) is None, name
+
+
+# Positions and their marks.
+
+
+def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
+    desk = Desk()
+    desk.mark(100, at=0.5)
+    desk.fill("buy", 3, 101, at=1, fee=2, risk=30)
+    desk.mark(111, at=2)
+    sample = desk.sample(at=2.5)
+    assert (sample.realised_pnl, sample.unrealised_pnl) == (-2, 30)
+    assert (sample.exposure, sample.net_exposure, sample.open_positions) == (333, 333, 1)
+    assert sample.mark_age_seconds == 0.5
+    assert sample.current_r == pytest.approx(28 / 30)
+
+
+def test_long_and_short_add_up_gross_and_cancel_net() -> None:
+    desk = Desk()
+    desk.fill("buy", 2, 100, at=1)
+    desk.fill("sell", 1, 50, at=1, instrument="USD/JPY")
+    desk.mark(100, at=1)
+    desk.mark(40, at=1, instrument="USD/JPY")
+    sample = desk.sample(at=1.1)
+    assert (sample.exposure, sample.net_exposure, sample.unrealised_pnl) == (240, 160, 10)
+    assert sample.open_positions == 2
+
+
+def test_a_missing_mark_leaves_no_sum_rather_than_one_that_is_too_small() -> None:
+    desk = Desk()
+    desk.fill("buy", 2, 100, at=1)
+    desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
+    desk.mark(100, at=1)
+    sample = desk.sample(at=1.1)
+    assert sample.unrealised_pnl is sample.exposure is sample.net_exposure is None
+    assert sample.drawdown is sample.drawdown_seconds is None
+    assert sample.open_positions == 2
+
+
+def test_an_empty_side_of_the_book_is_no_mark() -> None:
+    desk = Desk()
+    desk.fill("buy", 2, 100, at=1)
+    desk.mark(100, at=1)
+    desk.take(Quote(time_ns=ns(2), venue="fx", instrument="EUR/USD", bid=99.0), at=2)
+    assert desk.sample(at=2.1).unrealised_pnl is None
+
+
+def test_a_late_quote_is_no_mark() -> None:
+    desk = Desk()
+    desk.fill("buy", 1, 100, at=1)
+    desk.mark(110, at=3)
+    desk.mark(90, at=2)
+    assert desk.sample(at=3.1).unrealised_pnl == 10
+
+
+def test_without_quotes_the_reported_mark_serves() -> None:
+    desk = Desk()
+    desk.fill("buy", 2, 100, at=1)
+    desk.position(2, at=1.5, mark_price=104)
+    sample = desk.sample(at=2.5)
+    assert (sample.unrealised_pnl, sample.exposure, sample.mark_age_seconds) == (8, 208, 1.0)
+    desk.mark(107, at=2)
+    assert desk.sample(at=2.5).unrealised_pnl == 14
+
+
+def test_current_r_covers_the_trades_whose_risk_is_known() -> None:
+    desk = Desk()
+    desk.fill("buy", 2, 100, at=1, risk=10)
+    desk.fill("sell", 1, 108, at=1)
+    desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
+    desk.mark(112, at=1)
+    desk.mark(1, at=1, instrument="USD/JPY")
+    assert desk.sample(at=1.1).current_r == 2.0
+
+
+def test_a_reported_position_that_differs_for_a_while_is_a_break() -> None:
+    desk = Desk(break_seconds=1.0)
+    desk.fill("buy", 2, 100, at=1)
+    desk.position(2, at=1.01)
+    assert desk.sample(at=5).position_breaks == 0
+    desk.position(3, at=6)
+    breaks = [desk.sample(at=6 + n / 10).position_breaks for n in range(12)]
+    assert breaks == [0] * 10 + [1, 1]
+    desk.fill("buy", 1, 100, at=7.5, time_ns=ns(6))
+    assert desk.sample(at=7.6).position_breaks == 0
+
+
+def test_a_report_older_than_the_newest_fill_is_not_compared() -> None:
+    desk = Desk(break_seconds=0.0)
+    desk.position(0, at=1)
+    desk.fill("buy", 2, 100, at=2)
+    assert desk.sample(at=9).position_breaks == 0
+    desk.position(0, at=10)
+    assert desk.sample(at=10).position_breaks == 1
+
+
+def test_what_several_holders_report_adds_up() -> None:
+    desk = Desk(break_seconds=0.0)
+    desk.fill("buy", 0.3, 100, at=1)
+    desk.position(0.1, at=2)
+    desk.position(0.2, at=2, held_by=PositionSource.MANUAL)
+    assert desk.sample(at=3).position_breaks == 0
+
+
+def test_an_older_report_does_not_replace_a_newer_one() -> None:
+    desk = Desk(break_seconds=0.0)
+    desk.position(2, at=3, mark_price=110)
+    desk.position(7, at=3.1, time_ns=ns(2), mark_price=70)
+    desk.fill("buy", 2, 100, at=3.2, time_ns=ns(1))
+    sample = desk.sample(at=4)
+    assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
+
+
+# Trades.
+
+
+def test_statistics_of_known_trades() -> None:
+    desk = Desk()
+    for pnl, risk in [(20, 10), (-10, 10), (30, 10), (0, 10), (-5, None)]:
+        desk.trade(pnl, at=1, risk=risk)
+    sample = desk.sample(at=2)
+    assert (sample.trades, sample.fills, sample.r_trades, sample.realised_pnl) == (5, 10, 4, 35)
+    assert (sample.win_rate, sample.expectancy) == (0.4, 7)
+    assert sample.profit_factor == pytest.approx(50 / 15)
+    assert (sample.expectancy_r, sample.average_win_r, sample.average_loss_r) == (1.0, 2.5, -1.0)
+    assert sample.win_rate_lower == pytest.approx(0.117621, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wins", "trades", "lower"), [(81, 263, 0.2553), (15, 148, 0.0624), (0, 20, 0.0), (1, 29, 0.0061)]
+)
+def test_wilson_bounds_are_those_published_by_newcombe_in_1998(wins: int, trades: int, lower: float) -> None:
+    assert wilson_lower(wins, trades) == pytest.approx(lower, abs=5e-5)
+
+
+@given(st.integers(0, 10**9), st.integers(1, 10**9))
+def test_a_wilson_bound_lies_between_zero_and_the_rate(wins: int, trades: int) -> None:
+    wins = min(wins, trades)
+    lower = wilson_lower(wins, trades)
+    assert lower is not None
+    assert 0 <= lower <= wins / trades
+
+
+@pytest.mark.parametrize(
+    ("pnls", "streak"),
+    [([1], 1), ([1, 2, 3], 3), ([1, -1, -1], -2), ([-1, -1, 5], 1), ([1, 1, 0], 0), ([1, 0, -1], -1)],
+)
+def test_streaks(pnls: list[float], streak: int) -> None:
+    desk = Desk()
+    for pnl in pnls:
+        desk.trade(pnl, at=1)
+    assert desk.sample(at=2).streak == streak
+
+
+def test_without_a_losing_trade_there_is_no_profit_factor() -> None:
+    desk = Desk()
+    desk.trade(5, at=1)
+    sample = desk.sample(at=2)
+    assert (sample.profit_factor, sample.win_rate) == (None, 1.0)
+    assert sample.average_loss_r is None
+
+
+def test_a_repeated_fill_counts_once() -> None:
+    desk = Desk()
+    desk.fill("buy", 1, 100, at=1, fill_id="7")
+    desk.fill("buy", 1, 100, at=2, fill_id="7")
+    desk.fill("buy", 1, 100, at=2, fill_id="7", instrument="USD/JPY")
+    sample = desk.sample(at=3)
+    assert (sample.fills, sample.duplicate_fills, sample.open_positions) == (2, 1, 2)
+
+
+def test_the_same_instrument_at_two_venues_is_two_positions() -> None:
+    desk = Desk()
+    desk.fill("buy", 1, 100, at=1)
+    desk.take(
+        Fill(
+            time_ns=ns(1),
+            strategy="trend",
+            venue="other",
+            instrument="EUR/USD",
+            order_id="o",
+            fill_id="f",
+            side=Side.SELL,
+            price=100,
+            quantity=1,
+        ),
+        at=1,
+    )
+    assert desk.sample(at=2).open_positions == 2
+
+
+# Days and weeks. The start is a Thursday, at midnight UTC.
+
+
+def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday() -> None:
+    desk = Desk()
+    desk.trade(5, at=0.5 * DAY)
+    desk.trade(-2, at=1.5 * DAY)
+    sample = desk.sample(at=1.6 * DAY)
+    assert (sample.daily_pnl, sample.weekly_pnl, sample.realised_pnl) == (-2, 3, 3)
+    sample = desk.sample(at=4 * DAY - 1)
+    assert (sample.daily_pnl, sample.weekly_pnl) == (0, 3)
+    sample = desk.sample(at=4 * DAY)
+    assert (sample.daily_pnl, sample.weekly_pnl, sample.realised_pnl) == (0, 0, 3)
+
+
+def test_a_fill_counts_for_the_day_in_which_it_happened() -> None:
+    desk = Desk()
+    desk.trade(5, at=0.5 * DAY)
+    desk.fill("buy", 1, 100, at=DAY + 1, fee=3, time_ns=ns(DAY - 1))
+    sample = desk.sample(at=DAY + 2)
+    assert (sample.daily_pnl, sample.weekly_pnl) == (0, 2)
+
+
+def test_red_days_are_the_newest_losing_days_in_a_row() -> None:
+    desk = Desk()
+    red = []
+    for day, pnl in enumerate([-1, 5, -2, None, -3, -4]):
+        if pnl is not None:
+            desk.trade(pnl, at=day * DAY + 10)
+        red.append(desk.sample(at=day * DAY + 20).red_days)
+    assert red == [1, 0, 1, 1, 2, 3]
+    desk.trade(9, at=5 * DAY + 30)
+    assert desk.sample(at=5 * DAY + 40).red_days == 0
+
+
+# The equity curve.
+
+
+def test_the_drawdown_of_the_profits_starts_from_zero() -> None:
+    desk = Desk()
+    desk.trade(-10, at=1)
+    sample = desk.sample(at=3)
+    assert (sample.drawdown, sample.max_drawdown, sample.drawdown_seconds) == (10, 10, 2)
+    desk.trade(30, at=4)
+    sample = desk.sample(at=5)
+    assert (sample.drawdown, sample.max_drawdown, sample.drawdown_seconds) == (0, 10, 0)
+    desk.trade(-5, at=6)
+    sample = desk.sample(at=6.5)
+    assert (sample.drawdown, sample.max_drawdown) == (5, 10)
+    assert (sample.drawdown_seconds, sample.max_drawdown_seconds) == (1.5, 2)
+
+
+def test_open_profits_are_part_of_the_curve() -> None:
+    desk = Desk()
+    desk.mark(100, at=1)
+    desk.fill("buy", 1, 100, at=1)
+    desk.mark(120, at=2)
+    assert desk.sample(at=2).drawdown == 0
+    desk.mark(105, at=3)
+    assert desk.sample(at=3).drawdown == 15
+
+
+def test_reported_equity_takes_the_place_of_profits() -> None:
+    desk = Desk()
+    desk.trade(-10, at=1)
+    assert desk.sample(at=1.5).drawdown == 10
+    desk.equity(1000, at=2)
+    sample = desk.sample(at=2.5)
+    assert (sample.equity, sample.drawdown, sample.max_drawdown) == (1000, 0, 0)
+    desk.trade(-10, at=3)
+    assert desk.sample(at=3.5).drawdown == 0
+    desk.equity(980, at=4)
+    assert desk.sample(at=4.5).drawdown == 20
+
+
+def test_a_peak_between_two_samples_is_a_peak() -> None:
+    desk = Desk()
+    desk.equity(1000, at=1)
+    desk.equity(1100, at=1.01)
+    desk.equity(1050, at=1.02)
+    assert desk.sample(at=1.1).drawdown == 50
+
+
+def test_an_older_equity_does_not_replace_a_newer_one() -> None:
+    desk = Desk()
+    desk.equity(1000, at=2)
+    desk.equity(500, at=3, time_ns=ns(1))
+    sample = desk.sample(at=3.1)
+    assert (sample.equity, sample.drawdown) == (1000, 0)
+
+
+def test_ratios_come_from_whole_days_and_say_how_many() -> None:
+    desk = Desk(min_days=3)
+    closes = [1000.0, 1010.0, 1005.0, 1025.0, 1015.0]
+    found = []
+    for day, close in enumerate(closes):
+        desk.equity(close + 500, at=day * DAY + 10)
+        desk.equity(close, at=day * DAY + 20)
+        sample = desk.sample(at=day * DAY + 30)
+        found.append((sample.days, sample.sharpe is None))
+    assert found == [(0, True), (0, True), (1, True), (2, True), (3, False)]
+    sample = desk.sample(at=5 * DAY)
+    changes = [b - a for a, b in pairwise(closes)]
+    sharpe = statistics.fmean(changes) / statistics.stdev(changes) * math.sqrt(365)
+    downside = math.sqrt(statistics.fmean(min(c, 0) ** 2 for c in changes))
+    assert sample.days == 4
+    assert sample.sharpe == pytest.approx(sharpe)
+    assert sample.sortino == pytest.approx(statistics.fmean(changes) / downside * math.sqrt(365))
+
+
+def test_a_day_without_a_sample_repeats_the_one_before() -> None:
+    desk = Desk(min_days=2)
+    desk.equity(1000, at=0)
+    desk.sample(at=1)
+    desk.equity(1010, at=4 * DAY + 5)
+    assert desk.sample(at=4 * DAY + 6).days == 3
+    assert desk.sample(at=5 * DAY).days == 4
+    sharpe = sharpe_ratio([0, 0, 0, 10])
+    assert desk.sample(at=5 * DAY).sharpe == sharpe
+
+
+@pytest.mark.parametrize("changes", [[], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0]])
+def test_no_spread_no_sharpe_ratio(changes: list[float]) -> None:
+    assert sharpe_ratio(changes) is None
+
+
+@pytest.mark.parametrize("changes", [[], [-1.0], [2.0, 3.0], [0.0, 0.0]])
+def test_no_loss_no_sortino_ratio(changes: list[float]) -> None:
+    assert sortino_ratio(changes) is None
+
+
+@given(st.lists(st.floats(-1e200, 1e200), max_size=30))
+def test_ratios_are_finite_or_none(changes: list[float]) -> None:
+    for ratio in (sharpe_ratio(changes), sortino_ratio(changes)):
+        assert ratio is None or math.isfinite(ratio)
+
+
+# Regimes, bad numbers, keys that come and go.
+
+
+def test_changes_of_the_regime_are_counted() -> None:
+    desk = Desk()
+    for at, regime in enumerate(["calm", "calm", "wild", "calm"], start=1):
+        desk.take(Regime(time_ns=ns(at), regime=regime, strategy="trend"), at=at)
+    desk.take(Regime(time_ns=ns(2), regime="wild", strategy="trend"), at=9)
+    desk.take(Regime(time_ns=ns(10), regime="wild"), at=10)
+    assert desk.sample(at=11).regime_changes == 2
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "fee", "risk"),
+    [
+        (1e299, 1e299, 0.0, None),
+        (1e101, 1.0, 0.0, None),
+        (1.0, 1e101, 0.0, None),
+        (1.0, 1.0, -1e299, None),
+        (1.0, 1.0, 0.0, 1e299),
+    ],
+)
+def test_a_fill_of_no_market_is_refused_and_changes_nothing(
+    price: float, quantity: float, fee: float, risk: float | None
+) -> None:
+    desk = Desk()
+    desk.trade(5, at=1)
+    before = desk.sample(at=2)
+    with pytest.raises(UnusableEventError, match="too large"):
+        desk.fill("buy", quantity, price, at=2, fee=fee, risk=risk)
+    assert desk.sample(at=2) == before
+
+
+def test_an_equity_of_no_account_is_refused() -> None:
+    desk = Desk()
+    with pytest.raises(UnusableEventError, match="too large"):
+        desk.equity(1e101, at=1)
+
+
+def test_a_flat_strategy_is_retired_when_idle_and_starts_anew() -> None:
+    desk = Desk(idle_seconds=60)
+    desk.trade(5, at=1)
+    assert desk.sample(at=60).trades == 1
+    assert desk.samples(at=75) == {}
+    desk.fill("buy", 1, 1, at=80)
+    assert (desk.sample(at=80).trades, desk.sample(at=80).fills) == (0, 1)
+
+
+def test_an_open_position_keeps_a_strategy() -> None:
+    desk = Desk(idle_seconds=60)
+    desk.fill("buy", 1, 1, at=1)
+    assert desk.sample(at=10_000).open_positions == 1
+
+
+def test_flat_instruments_and_old_marks_leave_the_memory() -> None:
+    desk = Desk(idle_seconds=60)
+    for n in range(100):
+        desk.fill("buy", 1, 1, at=1, instrument=f"i{n}")
+        desk.fill("sell", 1, 1, at=1, instrument=f"i{n}")
+        desk.mark(1, at=1, instrument=f"i{n}")
+    desk.fill("buy", 1, 1, at=100)
+    assert desk.sample(at=100).fills == 201
+    assert len(desk.collector._accounts["trend"].books) == 1
+    assert len(desk.collector._marks) == 0
+
+
+# Whatever comes.
+
+STEP = st.fixed_dictionaries(
+    {
+        "what": st.sampled_from(["fill", "fill", "fill", "quote", "position", "equity"]),
+        "instrument": st.sampled_from(["a", "b"]),
+        "wait": st.sampled_from([0.01, 1.0, 3600.0, 50_000.0]),
+        "side": st.sampled_from(list(Side)),
+        "price": st.one_of(st.floats(0.5, 1000), st.floats(-1e299, 1e299)),
+        "quantity": st.one_of(st.integers(1, 3).map(float), st.floats(1e-3, 1e299)),
+        "fee": st.floats(-2, 2),
+        "risk": st.one_of(st.none(), st.floats(0, 100)),
+        "number": st.integers(0, 30),
+    }
+)
+
+
+def event_of(step: dict[str, Any], time_ns: int) -> Event:
+    names = {"time_ns": time_ns, "venue": "fx", "instrument": step["instrument"]}
+    if step["what"] == "fill":
+        more = {name: step[name] for name in ("side", "price", "quantity", "fee", "risk")}
+        return Fill(**names, **more, strategy="s", order_id="o", fill_id=str(step["number"]))
+    if step["what"] == "quote":
+        return Quote(**names, bid=step["price"] - 0.25, ask=step["price"] + 0.25)
+    if step["what"] == "position":
+        return Position(**names, strategy="s", quantity=step["quantity"], mark_price=step["price"])
+    return Equity(time_ns=time_ns, strategy="s", equity=step["price"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEP, max_size=50))
+def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list[dict[str, Any]]) -> None:
+    collector = StrategyCollector(SystemClock(), StrategyOptions(min_days=2))
+    now = T0
+    for step in steps:
+        now += round(step["wait"] * NS_PER_SECOND)
+        try:
+            collector.on_event(event_of(step, now), now)
+        except UnusableEventError:
+            continue
+        for sample in collector.sample(now):
+            assert isinstance(sample, StrategySample)
+            check_sample(sample)
+
+
+def check_sample(sample: StrategySample) -> None:
+    for field in schema_of(StrategySample).metrics:
+        value = getattr(sample, field.name)
+        assert value is not None or field.optional, field.name
+        assert not isinstance(value, float) or math.isfinite(value), field.name
+    assert sample.r_trades <= sample.trades <= sample.fills
+    assert (sample.win_rate is None) == (sample.trades == 0)
+    if sample.win_rate is not None:
+        assert sample.win_rate_lower is not None
+        assert 0 <= sample.win_rate_lower <= sample.win_rate <= 1
+    assert sample.profit_factor is None or sample.profit_factor >= 0
+    assert sample.drawdown is None or 0 <= sample.drawdown <= sample.max_drawdown
+    assert sample.drawdown_seconds is None or 0 <= sample.drawdown_seconds <= sample.max_drawdown_seconds
+    if sample.exposure is not None:
+        assert sample.net_exposure is not None
+        assert abs(sample.net_exposure) <= sample.exposure * (1 + 1e-12)
+        assert (sample.exposure == 0) or sample.open_positions > 0
+    assert sample.open_positions or sample.unrealised_pnl == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(list(Side)),
+            st.integers(1, 64),
+            st.integers(1, 1000),
+            st.integers(-8, 8),
+            st.sampled_from(["a", "b", "c"]),
+        ),
+        max_size=40,
+    ),
+    st.integers(1, 1000),
+)
+def test_realised_and_unrealised_profits_are_cash_plus_what_the_position_would_fetch(
+    fills: list[tuple[Side, int, int, int, str]], mark: int
+) -> None:
+    desk = Desk()
+    desk.take(Regime(time_ns=ns(1), regime="calm", strategy="trend"), at=1)
+    cash = Fraction(0)
+    held: dict[str, int] = dict.fromkeys("abc", 0)
+    for side, quantity, price, fee, instrument in fills:
+        desk.fill(side, quantity / 8, float(price), at=1, fee=fee / 4, instrument=instrument)
+        sign = 1 if side is Side.BUY else -1
+        held[instrument] += sign * quantity
+        cash -= sign * Fraction(quantity, 8) * price + Fraction(fee, 4)
+    for instrument in held:
+        desk.mark(mark, at=1, instrument=instrument)
+    sample = desk.sample(at=2)
+    assert sample.unrealised_pnl is not None
+    worth = float(cash + Fraction(sum(held.values()), 8) * mark)
+    assert sample.realised_pnl + sample.unrealised_pnl == pytest.approx(worth, abs=1e-6)
+    assert sample.daily_pnl == pytest.approx(sample.realised_pnl, abs=1e-6)
+    assert sample.open_positions == sum(1 for quantity in held.values() if quantity)
+    assert sample.exposure == pytest.approx(sum(map(abs, held.values())) / 8 * mark)
+
+
+def test_a_day_is_a_day() -> None:
+    assert DAY_NS == DAY * NS_PER_SECOND
+    assert T0 % DAY_NS == 0
