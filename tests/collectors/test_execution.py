@@ -1,0 +1,484 @@
+"""The execution collector: the life of orders, latencies leg by leg, slippage, maker share, commissions."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise, permutations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.execution.collector import ExecutionCollector, ExecutionOptions
+from collectors.execution.sample import ExecutionSample
+from collectors.values import UnusableEventError
+from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.event import (
+    FINAL_ORDER_STATES,
+    Direction,
+    Event,
+    Fill,
+    Liquidity,
+    Order,
+    OrderState,
+    Quote,
+    Side,
+    Signal,
+)
+from decahertz.metric import Kind
+from decahertz.sample import schema_of
+from decahertz.testing import CHECKS, example_events
+
+T0 = 1_767_225_600 * NS_PER_SECOND
+SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
+
+
+class Desk:
+    """An execution collector, and a time in seconds after the start."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
+        self.collector = ExecutionCollector(SystemClock(), ExecutionOptions(**options))
+
+    def take(self, event: Event, at: float) -> None:
+        self.collector.on_event(event, ns(at))
+
+    def order(self, order_id: str, state: OrderState, at: float, **more: Any) -> None:  # noqa: ANN401
+        self.take(order(order_id, state, at, **more), at)
+
+    def fill(self, order_id: str, price: float, quantity: float, at: float, **more: Any) -> None:  # noqa: ANN401
+        self.take(fill(order_id, price, quantity, at, **more), at)
+
+    def signal(self, signal_id: str, at: float, price: float | None = None, strategy: str = "trend") -> None:
+        self.take(
+            Signal(
+                time_ns=ns(at),
+                strategy=strategy,
+                venue="fx",
+                instrument="EUR/USD",
+                signal_id=signal_id,
+                direction=Direction.BUY,
+                price=price,
+            ),
+            at,
+        )
+
+    def quote(self, bid: float | None, ask: float | None, at: float) -> None:
+        self.take(Quote(time_ns=ns(at), venue="fx", instrument="EUR/USD", bid=bid, ask=ask), at)
+
+    def samples(self, at: float) -> dict[tuple[str, str], ExecutionSample]:
+        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, ExecutionSample)]
+        return {(sample.strategy, sample.venue): sample for sample in samples}
+
+    def sample(self, at: float) -> ExecutionSample:
+        return self.samples(at)["trend", "fx"]
+
+
+def ns(at: float) -> int:
+    return T0 + round(at * NS_PER_SECOND)
+
+
+def order(order_id: str, state: OrderState, at: float, **more: Any) -> Order:  # noqa: ANN401 - any field
+    more = {"strategy": "trend", "venue": "fx", "side": Side.BUY, "quantity": 1.0, **more}
+    return Order(time_ns=ns(at), instrument="EUR/USD", order_id=order_id, state=state, **more)
+
+
+def fill(order_id: str, price: float, quantity: float, at: float, **more: Any) -> Fill:  # noqa: ANN401
+    more = {"strategy": "trend", "venue": "fx", "side": Side.BUY, "fill_id": f"{order_id}@{at}", **more}
+    return Fill(
+        time_ns=ns(at), instrument="EUR/USD", order_id=order_id, price=price, quantity=quantity, **more
+    )
+
+
+def counts(sample: ExecutionSample) -> dict[str, int]:
+    """The counters of orders that are not zero."""
+    names = ("submitted", "accepted", "filled", "cancelled", "rejected", "expired", "forgotten")
+    found = {name: getattr(sample, f"orders_{name}") for name in names} | {"open": sample.open_orders}
+    return {name: count for name, count in found.items() if count}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_it_keeps_what_collectors_promise(check: str) -> None:
+    await CHECKS[check](lambda clock: ExecutionCollector(clock, ExecutionOptions()), example_events())
+
+
+def test_quotes_and_signals_alone_make_no_sample() -> None:
+    desk = Desk()
+    desk.quote(1.0, 2.0, at=1)
+    desk.signal("g", at=1)
+    assert desk.samples(at=1.1) == {}
+
+
+def test_an_open_order_leaves_everything_else_unknown() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    sample = desk.sample(at=1.1)
+    assert counts(sample) == {"submitted": 1, "open": 1}
+    for field in schema_of(ExecutionSample).metrics:
+        if field.optional:
+            assert getattr(sample, field.name) is None, field.name
+
+
+# The life of orders.
+
+
+def test_a_filled_order_is_counted_in_each_state_once() -> None:
+    desk = Desk()
+    for at, state in enumerate([SUBMITTED, ACCEPTED, PARTIALLY_FILLED, PARTIALLY_FILLED, FILLED], start=1):
+        desk.order("a", state, at=at)
+    assert counts(desk.sample(at=6)) == {"submitted": 1, "accepted": 1, "filled": 1}
+
+
+def test_ratios_are_shares_of_the_finished_orders() -> None:
+    desk = Desk()
+    for name, state in zip("abcdef", [FILLED, FILLED, CANCELLED, REJECTED, EXPIRED, ACCEPTED], strict=True):
+        desk.order(name, SUBMITTED, at=1)
+        desk.order(name, state, at=2)
+    sample = desk.sample(at=3)
+    assert (sample.fill_ratio, sample.cancel_ratio, sample.reject_ratio) == (0.4, 0.2, 0.2)
+    assert counts(sample) == {
+        "submitted": 6,
+        "accepted": 3,
+        "filled": 2,
+        "cancelled": 1,
+        "rejected": 1,
+        "expired": 1,
+        "open": 1,
+    }
+
+
+LIFE = [order("a", s, at) for at, s in enumerate([SUBMITTED, ACCEPTED, FILLED], start=1)]
+
+
+@pytest.mark.parametrize("events", list(permutations([*LIFE, fill("a", 1.0, 1.0, at=2.5)])))
+def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often(
+    events: tuple[Event, ...],
+) -> None:
+    desk = Desk()
+    for event in (*events, *events):
+        desk.take(event, at=5)
+    sample = desk.sample(at=6)
+    assert counts(sample) == {"submitted": 1, "accepted": 1, "filled": 1}
+    assert (sample.fills, sample.duplicate_fills, sample.order_conflicts) == (1, 1, 0)
+    assert (sample.submit_to_ack_p50, sample.submit_to_ack_count) == (1.0, 1)
+    assert (sample.ack_to_fill_p50, sample.submit_to_fill_p50) == (0.5, 1.5)
+    assert sample.ack_to_fill_count == sample.submit_to_fill_count == 1
+
+
+def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("a", CANCELLED, at=2)
+    desk.order("a", CANCELLED, at=2)
+    desk.order("a", FILLED, at=3)
+    sample = desk.sample(at=4)
+    assert (sample.orders_cancelled, sample.orders_filled, sample.order_conflicts) == (1, 0, 1)
+    assert sample.open_orders == 0
+
+
+def test_orders_of_another_strategy_or_venue_are_others() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("a", SUBMITTED, at=1, strategy="carry")
+    desk.order("a", FILLED, at=1, venue="other")
+    found = {key: counts(sample) for key, sample in desk.samples(at=2).items()}
+    assert found == {
+        ("trend", "fx"): {"submitted": 1, "open": 1},
+        ("carry", "fx"): {"submitted": 1, "open": 1},
+        ("trend", "other"): {"submitted": 1, "accepted": 1, "filled": 1},
+    }
+
+
+# Latencies.
+
+
+def test_each_leg_is_timed_from_event_to_event() -> None:
+    desk = Desk()
+    desk.signal("g", at=1)
+    desk.order("a", SUBMITTED, at=1.25, signal_id="g")
+    desk.order("a", ACCEPTED, at=1.75)
+    desk.fill("a", 1.0, 0.5, at=3.75)
+    desk.fill("a", 1.0, 0.5, at=9)
+    sample = desk.sample(at=10)
+    assert (sample.signal_to_submit_p50, sample.signal_to_submit_count) == (0.25, 1)
+    assert (sample.submit_to_ack_p50, sample.submit_to_ack_count) == (0.5, 1)
+    assert (sample.ack_to_fill_p50, sample.ack_to_fill_count) == (2.0, 1)
+    assert (sample.submit_to_fill_p50, sample.submit_to_fill_count) == (2.5, 1)
+    assert sample.negative_latencies == 0
+
+
+def test_only_the_first_order_of_a_signal_is_timed_against_it() -> None:
+    desk = Desk()
+    desk.signal("g", at=1)
+    desk.order("a", SUBMITTED, at=2, signal_id="g")
+    desk.order("b", SUBMITTED, at=60, signal_id="g")
+    sample = desk.sample(at=61)
+    assert (sample.signal_to_submit_p99, sample.signal_to_submit_count) == (1.0, 1)
+
+
+def test_a_signal_of_another_strategy_is_not_meant() -> None:
+    desk = Desk()
+    desk.signal("g", at=1, strategy="carry")
+    desk.order("a", SUBMITTED, at=2, signal_id="g")
+    assert desk.sample(at=3).signal_to_submit_count == 0
+
+
+def test_a_negative_latency_is_kept_and_counted() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=2)
+    desk.order("a", ACCEPTED, at=1.5)
+    sample = desk.sample(at=3)
+    assert (sample.submit_to_ack_p50, sample.negative_latencies) == (-0.5, 1)
+
+
+def test_percentiles_are_observed_values_of_the_window() -> None:
+    desk = Desk(window_seconds=100.0, window_size=1000)
+    for n in range(1, 201):
+        desk.order(str(n), SUBMITTED, at=1)
+        desk.order(str(n), ACCEPTED, at=1 + n / 8)
+    sample = desk.sample(at=30)
+    assert (sample.submit_to_ack_p50, sample.submit_to_ack_p99) == (100 / 8, 198 / 8)
+    assert sample.submit_to_ack_count == 200
+    sample = desk.sample(at=111)
+    assert (sample.submit_to_ack_count, sample.submit_to_ack_p50) == (120, (80 + 60) / 8)
+    sample = desk.sample(at=130)
+    assert (sample.submit_to_ack_count, sample.submit_to_ack_p50) == (0, None)
+
+
+def test_no_more_than_the_newest_observations_count() -> None:
+    desk = Desk(window_size=3)
+    for n, latency in enumerate([9.0, 1.0, 2.0, 3.0]):
+        desk.order(str(n), SUBMITTED, at=1)
+        desk.order(str(n), ACCEPTED, at=1 + latency)
+    sample = desk.sample(at=20)
+    assert (sample.submit_to_ack_count, sample.submit_to_ack_p99) == (3, 3.0)
+
+
+# Slippage: a positive one is a cost.
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "bps"),
+    [(Side.BUY, 101, 100), (Side.BUY, 99, -100), (Side.SELL, 99, 100), (Side.SELL, 101, -100)],
+)
+def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: float) -> None:
+    desk = Desk()
+    desk.signal("g", at=1, price=100)
+    desk.order("a", SUBMITTED, at=2, side=side, signal_id="g", arrival_price=100)
+    desk.fill("a", price, 1, at=3, side=side)
+    sample = desk.sample(at=4)
+    assert (sample.slippage_decision_bps, sample.slippage_arrival_bps) == (bps, bps)
+    assert (sample.slippage_decision_count, sample.slippage_arrival_count) == (1, 1)
+
+
+def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
+    desk = Desk()
+    desk.quote(99, 101, at=1)
+    desk.order("a", SUBMITTED, at=2)
+    desk.quote(109, 111, at=2.5)
+    desk.fill("a", 102, 1, at=3)
+    desk.order("b", SUBMITTED, at=4, arrival_price=51)
+    desk.fill("b", 51, 2, at=5)
+    sample = desk.sample(at=6)
+    assert sample.slippage_arrival_bps == pytest.approx((200 * 100 + 0 * 102) / 202)
+    assert (sample.slippage_decision_bps, sample.slippage_decision_count) == (None, 0)
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(None, 101.0), (99.0, None), (-1.0, 1.0), (-3.0, -2.0)])
+def test_without_a_positive_mid_there_is_no_arrival(bid: float | None, ask: float | None) -> None:
+    desk = Desk()
+    desk.quote(bid, ask, at=1)
+    desk.order("a", SUBMITTED, at=2)
+    desk.fill("a", 102, 1, at=3)
+    assert desk.sample(at=4).slippage_arrival_count == 0
+
+
+def test_fills_are_weighted_by_value() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1, arrival_price=100)
+    desk.fill("a", 101, 1, at=2)
+    desk.fill("a", 105, 3, at=3)
+    sample = desk.sample(at=4)
+    assert sample.slippage_arrival_bps == pytest.approx((100 + 3 * 500) / 4)
+    assert sample.slippage_arrival_count == 2
+
+
+def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
+    desk = Desk()
+    desk.signal("g", at=1, price=100)
+    desk.fill("a", 101, 1, at=2)
+    desk.fill("a", 103, 1, at=2.5)
+    assert counts(desk.sample(at=2.6)) == {}
+    assert desk.sample(at=2.6).fills == 2
+    desk.order("a", FILLED, at=3, signal_id="g", arrival_price=101)
+    sample = desk.sample(at=4)
+    assert (sample.slippage_decision_bps, sample.slippage_decision_count) == (200, 1)
+    assert sample.slippage_arrival_bps == pytest.approx(10_000 / 101)
+
+
+def test_slippage_leaves_with_the_window() -> None:
+    desk = Desk(window_seconds=10.0)
+    desk.order("a", SUBMITTED, at=1, arrival_price=100)
+    desk.fill("a", 101, 1, at=2)
+    assert desk.sample(at=11.9).slippage_arrival_count == 1
+    assert desk.sample(at=12).slippage_arrival_bps is None
+
+
+# Fees and liquidity.
+
+
+def test_commissions_are_fees_less_rebates() -> None:
+    desk = Desk()
+    desk.fill("a", 1, 1, at=1, fee=3.0)
+    desk.fill("a", 1, 1, at=2, fee=-1.0)
+    assert desk.sample(at=3).commissions == 2.0
+
+
+def test_the_maker_share_is_of_the_value_whose_liquidity_is_known() -> None:
+    desk = Desk()
+    desk.fill("a", 10, 3, at=1, liquidity=Liquidity.MAKER)
+    desk.fill("a", 10, 9, at=2, liquidity=Liquidity.TAKER)
+    desk.fill("a", 10, 99, at=3)
+    assert desk.sample(at=4).maker_ratio == 0.25
+
+
+@pytest.mark.parametrize(("price", "quantity", "fee"), [(1e101, 1, 0), (1, 1e101, 0), (1, 1, 1e101)])
+def test_a_fill_of_no_market_is_refused_and_changes_nothing(
+    price: float, quantity: float, fee: float
+) -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    before = desk.sample(at=2)
+    with pytest.raises(UnusableEventError, match="too large"):
+        desk.fill("a", price, quantity, at=2, fee=fee)
+    assert desk.sample(at=2) == before
+
+
+# Memory.
+
+
+def test_a_finished_order_is_recognised_for_a_while() -> None:
+    desk = Desk(finished_seconds=100.0)
+    desk.order("a", FILLED, at=1)
+    desk.sample(at=100)
+    desk.order("a", FILLED, at=100)
+    assert counts(desk.sample(at=111)) == {"submitted": 1, "accepted": 1, "filled": 1}
+    [memory] = desk.collector._desks.values()
+    assert len(memory._closed) == 1
+    desk.sample(at=201)
+    assert len(memory._closed) == 0
+
+
+def test_open_orders_stay_and_those_beyond_the_cap_are_forgotten_oldest_first() -> None:
+    desk = Desk(max_orders=3)
+    for n in range(5):
+        desk.order(str(n), SUBMITTED, at=n)
+    desk.order("2", ACCEPTED, at=6)
+    desk.order("5", SUBMITTED, at=7)
+    for n in (2, 4, 5):
+        desk.order(str(n), FILLED, at=100_000)
+    assert counts(desk.sample(at=100_001)) == {"submitted": 6, "accepted": 3, "filled": 3, "forgotten": 3}
+
+
+def test_finished_orders_and_signals_beyond_the_caps_leave_the_memory() -> None:
+    desk = Desk(max_orders=3)
+    for n in range(10_050):
+        desk.signal(str(n), at=1)
+    for n in range(50):
+        desk.order(str(n), FILLED, at=1)
+        desk.fill(f"unknown {n}", 1, 1, at=1)
+    [memory] = desk.collector._desks.values()
+    assert (len(memory._closed), len(memory._open), len(desk.collector._signals)) == (3, 0, 10_000)
+    desk.sample(at=9999)
+    assert len(desk.collector._signals) == 0
+
+
+def test_what_is_idle_is_retired_unless_an_order_is_open() -> None:
+    desk = Desk(idle_seconds=60)
+    desk.order("a", FILLED, at=1)
+    desk.order("b", SUBMITTED, at=1, venue="other")
+    assert set(desk.samples(at=60)) == {("trend", "fx"), ("trend", "other")}
+    assert set(desk.samples(at=75)) == {("trend", "other")}
+    desk.order("c", FILLED, at=76)
+    assert counts(desk.sample(at=77)) == {"submitted": 1, "accepted": 1, "filled": 1}
+
+
+# Whatever comes.
+
+PRICE = st.one_of(st.floats(0.5, 1000), st.floats(-1e299, 1e299))
+STEP = st.fixed_dictionaries(
+    {
+        "what": st.sampled_from(["order", "order", "order", "fill", "quote", "signal"]),
+        "name": st.sampled_from("abcde"),
+        "state": st.sampled_from(list(OrderState)),
+        "wait": st.sampled_from([0.01, 1.0, 200.0, 3000.0]),
+        "delay": st.floats(-5, 5),
+        "side": st.sampled_from(list(Side)),
+        "price": PRICE,
+        "reference": st.one_of(st.none(), PRICE),
+        "quantity": st.one_of(st.floats(0.1, 100), st.floats(1e-3, 1e299)),
+        "fee": st.floats(-5, 5),
+        "liquidity": st.sampled_from([None, *Liquidity]),
+    }
+)
+
+
+def event_of(step: dict[str, Any], at: float) -> Event:
+    name = step["name"]
+    if step["what"] == "order":
+        return order(
+            name,
+            step["state"],
+            at,
+            side=step["side"],
+            arrival_price=step["reference"],
+            signal_id=name,
+        )
+    if step["what"] == "fill":
+        return fill(name, step["price"], step["quantity"], at, fee=step["fee"], liquidity=step["liquidity"])
+    names: dict[str, Any] = {"time_ns": ns(at), "venue": "fx", "instrument": "EUR/USD"}
+    if step["what"] == "quote":
+        return Quote(**names, bid=step["price"], ask=step["reference"])
+    return Signal(
+        **names, strategy="trend", signal_id=name, direction=Direction.SELL, price=step["reference"]
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEP, max_size=60), st.integers(1, 4))
+def test_whatever_comes_every_order_is_accounted_for(steps: list[dict[str, Any]], cap: int) -> None:
+    desk = Desk(max_orders=cap)
+    now = 10.0
+    samples = []
+    for step in steps:
+        now += step["wait"]
+        try:
+            desk.take(event_of(step, now + step["delay"]), at=now)
+        except UnusableEventError:
+            continue
+        for sample in desk.samples(at=now).values():
+            check_sample(sample)
+            samples.append(sample)
+    counters = [m.name for m in schema_of(ExecutionSample).metrics if m.metric.kind is Kind.COUNTER]
+    for before, after in pairwise(samples):
+        for name in counters:
+            assert getattr(after, name) >= getattr(before, name), name
+
+
+def check_sample(sample: ExecutionSample) -> None:
+    for field in schema_of(ExecutionSample).metrics:
+        value = getattr(sample, field.name)
+        assert value is not None or field.optional, field.name
+        assert not isinstance(value, float) or math.isfinite(value), field.name
+    finished = sum(getattr(sample, f"orders_{state.value}") for state in FINAL_ORDER_STATES)
+    assert sample.orders_submitted == finished + sample.orders_forgotten + sample.open_orders
+    assert sample.orders_filled <= sample.orders_accepted <= sample.orders_submitted
+    ratios = [r for r in (sample.fill_ratio, sample.cancel_ratio, sample.reject_ratio) if r is not None]
+    assert all(0 <= ratio <= 1 for ratio in ratios)
+    assert sum(ratios) <= 1 + 1e-12
+    assert len(ratios) == (3 if finished else 0)
+    assert sample.maker_ratio is None or 0 <= sample.maker_ratio <= 1
+    for leg in ("signal_to_submit", "submit_to_ack", "ack_to_fill", "submit_to_fill"):
+        low, high = getattr(sample, f"{leg}_p50"), getattr(sample, f"{leg}_p99")
+        assert (low is None) == (high is None) == (getattr(sample, f"{leg}_count") == 0)
+        assert low is None or low <= high
