@@ -35,7 +35,8 @@ class BookSide:
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
         """Forget what was known and take a snapshot of ``(price, size)``."""
-        self._sizes = {self._sign * price: size for price, size in levels if size}
+        told = {self._sign * price: size for price, size in levels}  # of a price told twice the last counts
+        self._sizes = {key: size for key, size in told.items() if size}
         self._keys = sorted(self._sizes)
         self._truncate()
 

@@ -18,10 +18,12 @@ from msgspec import Meta, Struct
 
 from collectors.feeds.pacing import Pacer, Shifter
 from collectors.feeds.pulse import Pulse
+from collectors.feeds.recording_errors import RecordingError
 from collectors.feeds.recordings import Record, Recording, open_recording
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent
 from decahertz.feed import BaseFeed, Emit, Progress
+from decahertz.settings import SettingsError
 
 _CHUNK = 256
 """Records read ahead at a time, in another thread."""
@@ -63,8 +65,12 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
     options_type: ClassVar[type[Struct]] = ReplayOptions
 
     def __init__(self, clock: Clock, options: ReplayOptions) -> None:
-        """Nothing is opened before :meth:`run`."""
+        """A file that is not there, or no recording, is a wrong setting: ``SettingsError``."""
         super().__init__(clock, options)
+        try:
+            open_recording(options.file, options.venue or None, options.instrument or None)
+        except (OSError, RecordingError) as error:
+            raise SettingsError("feeds.replay.file", str(error)) from error
         self._recording: Recording | None = None
         self._done_bytes = 0
         self._handed_over = 0

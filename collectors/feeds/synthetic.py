@@ -18,7 +18,8 @@ _BEHIND_NS = NS_PER_SECOND
 """A process that slept longer than this is not flooded with what would have happened meanwhile."""
 
 _Rate = Annotated[float, Meta(ge=0, le=10_000)]
-_Period = Annotated[float, Meta(ge=0, le=86_400)]
+_Length = Annotated[float, Meta(ge=0, le=86_400)]
+_Period = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,14 +33,14 @@ class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: Annotated[int, Meta(description="The same seed gives the same market.")] = 1
     quotes_per_second: Annotated[_Rate, Meta(description="Quotes per instrument.")] = 4.0
     ticks_per_second: Annotated[_Rate, Meta(description="Prints per instrument.")] = 1.0
-    burst_every: Annotated[_Period, Meta(description="Time from burst to burst; 0: none.")] = 0.0
-    burst_length: Annotated[_Period, Meta(description="How long a burst lasts.")] = 1.0
+    burst_every: Annotated[_Period, Meta(description="Whole seconds from burst to burst; 0: none.")] = 0
+    burst_length: Annotated[_Length, Meta(description="How long a burst lasts.")] = 1.0
     burst_factor: Annotated[
         float,
-        Meta(ge=0, le=1000, description="By what a burst multiplies the rates."),
+        Meta(ge=1, le=1000, description="By what a burst multiplies the rates."),
     ] = 10.0
-    pause_every: Annotated[_Period, Meta(description="Time from pause to pause; 0: none.")] = 0.0
-    pause_length: Annotated[_Period, Meta(description="How long a pause lasts.")] = 5.0
+    pause_every: Annotated[_Period, Meta(description="Whole seconds from pause to pause; 0: none.")] = 0
+    pause_length: Annotated[_Length, Meta(description="How long a pause lasts.")] = 5.0
     pause_kind: Annotated[
         Literal["quiet", "silent", "closed"],
         Meta(description="quiet: heartbeats go on; silent: they stop; closed: they say so first."),

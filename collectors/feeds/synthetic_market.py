@@ -39,6 +39,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     """A burst begins at each multiple of it; 0: never."""
     burst_length: float = 0.0
     burst_factor: float = 10.0
+    """At least 1."""
     pause_every: float = 0.0
     """A pause begins at each multiple of it; 0: never. It outweighs a burst."""
     pause_length: float = 0.0
@@ -57,6 +58,8 @@ class Rates(Struct, frozen=True, kw_only=True):
 
     def next_edge(self, at: float) -> float:
         """The first time after ``at`` at which the factor may change; infinity if it never does."""
+        if self.is_pause(at) and self.pause_length >= self.pause_every:
+            return math.inf  # a pause without end, whatever the bursts do
         return min(
             _next_edge(at, self.burst_every, self.burst_length),
             _next_edge(at, self.pause_every, self.pause_length),
@@ -202,12 +205,16 @@ class _Walk:
 
 
 def _is_within(at: float, every: float, length: float) -> bool:
-    return every > 0 and at >= every and at % every < length
+    # The same sum as in _next_edge, so that an edge never lies on both of its sides.
+    return every > 0 and at >= every and at < math.floor(at / every) * every + length
 
 
 def _next_edge(at: float, every: float, length: float) -> float:
     if not (every > 0 and length > 0):
         return math.inf
+    if at < every:
+        return every
+    if length >= every:
+        return math.inf
     begin = math.floor(at / every) * every
-    edges = (begin + length, begin + every, begin + every + length)
-    return min(edge for edge in edges if edge > at)
+    return begin + length if at < begin + length else begin + every

@@ -1,0 +1,128 @@
+"""Real parts for the tests of feeds: an ingest on a bus, with a sink that keeps what it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from collectors.feeds.backoff import Backoff
+from collectors.feeds.host import FeedHost
+from decahertz.bus import EVENTS, LocalBus, Message
+from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
+from decahertz.event import AnyEvent, Arrival, Event
+from decahertz.feed import Feed
+from decahertz.ingest import Ingest, Receipt
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, time_ns: int = 1_700_000_000 * NS_PER_SECOND) -> None:
+        self.now_ns = time_ns
+        self.elapsed_ns = 0
+
+    def time_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic_ns(self) -> int:
+        return self.elapsed_ns
+
+    def advance(self, ns: int) -> None:
+        self.now_ns += ns
+        self.elapsed_ns += ns
+
+
+class KeepingSink:
+    """Storage that keeps arrivals in memory; it can be made to wait, as a full queue does."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        raise NotImplementedError(f"feeds do not wait {timeout_seconds} s for {arrival!r}")
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        await self.has_room.wait()
+        self.arrivals.append(arrival)
+
+
+class Pipeline:
+    """An ingest, what it published and what it stored."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
+        self.registry = CollectorRegistry()
+        self.sink = KeepingSink()
+        self.published: list[Arrival] = []
+        bus = LocalBus()
+        bus.subscribe(EVENTS, self._keep)
+        self.ingest = Ingest(
+            bus,
+            self.sink,
+            self.clock,
+            max_future_ns=60 * NS_PER_SECOND,
+            timeout_seconds=5.0,
+        )
+
+    def _keep(self, message: Message) -> None:
+        assert isinstance(message, Arrival)
+        self.published.append(message)
+
+    def host(self, *feeds: Feed, stable_seconds: float = 30.0) -> FeedHost:
+        """A host of these feeds that does not wait long before a restart."""
+        return FeedHost(
+            self.ingest,
+            self.clock,
+            self.registry,
+            [Named(feed.name, feed) for feed in feeds],
+            backoff=Backoff(first_seconds=0.001, most_seconds=0.01),
+            stable_seconds=stable_seconds,
+        )
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        """Everything published, in order."""
+        return [event for arrival in self.published for event in arrival.batch.events]
+
+    def of(self, type_: type[EventT]) -> list[EventT]:
+        """The published events of one type."""
+        return [event for event in self.events if isinstance(event, type_)]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the plugin loader hands to the host."""
+
+    name: str
+    feed: Feed
+
+
+@dataclass
+class Collected:
+    """An ``emit`` that keeps what it is given."""
+
+    batches: list[tuple[int, list[AnyEvent]]] = field(default_factory=list)
+
+    async def __call__(self, events: object, received_ns: int) -> None:
+        assert isinstance(events, list)
+        self.batches.append((received_ns, list(events)))
+        await asyncio.sleep(0)
+
+    @property
+    def events(self) -> list[AnyEvent]:
+        return [event for _, events in self.batches for event in events]
+
+
+async def until(condition: Callable[[], object], limit_seconds: float = 15.0) -> None:
+    """Wait for the thing itself."""
+    async with asyncio.timeout(limit_seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0.002)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from collectors.feeds.guard import EventGuard
+from decahertz.event import AnyEvent, Heartbeat, MarketEvent, Quote, Side, Tick
+
+TIME_NS = 1_700_000_000_000_000_000
+
+
+def a_tick(**other: object) -> Tick:
+    values = {"time_ns": TIME_NS, "venue": "coinbase", "instrument": "BTC-USD", "price": 1.5, "size": 2.0}
+    return Tick(**{**values, **other})  # type: ignore[arg-type] # bad ones on purpose
+
+
+def test_good_events_pass_as_they_are() -> None:
+    events: list[AnyEvent] = [
+        a_tick(side=Side.BUY, trade_id="7", sequence=3, missed=1),
+        Quote(time_ns=TIME_NS, venue="coinbase", instrument="EUR/USD", bid=1.0),
+        Heartbeat(time_ns=TIME_NS, component="feed-x", venue="coinbase"),
+    ]
+    assert EventGuard().sift(events) == (tuple(events), [])
+    assert EventGuard().sift([]) == ((), [])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"price": math.nan},
+        {"price": math.inf},
+        {"price": None},
+        {"price": "1.5"},
+        {"size": -1.0},
+        {"time_ns": 0},
+        {"time_ns": 2**64},
+        {"venue": ""},
+        {"instrument": "a:b"},
+        {"instrument": "*"},
+        {"instrument": "\ud800"},
+        {"missed": -1},
+        {"trade_id": object()},
+    ],
+)
+def test_a_bad_event_is_sifted_out_and_the_others_pass(bad: dict[str, object]) -> None:
+    before, after = a_tick(sequence=1), a_tick(sequence=2)
+    good, reasons = EventGuard().sift([before, a_tick(**bad), after])
+    assert good == (before, after)
+    assert len(reasons) == 1
+
+
+def test_an_event_of_a_type_that_is_not_in_the_contract_is_refused() -> None:
+    class Auction(MarketEvent, frozen=True, kw_only=True):
+        pass
+
+    auction = Auction(time_ns=TIME_NS, venue="x", instrument="y")
+    good, reasons = EventGuard().sift([auction])  # type: ignore[list-item] # a foreign type on purpose
+    assert good == ()
+    assert len(reasons) == 1
