@@ -60,8 +60,7 @@ def colliding(families: Iterable[Family]) -> list[Family]:
 def label_pairs(names: Sequence[str], values: Sequence[Any]) -> bytes:
     """``name="value"`` pairs joined by commas, escaped as both formats demand.
 
-    A lone surrogate, which UTF-8 cannot carry, becomes a question mark; NUL, at which some parsers
-    stop reading, the replacement character.
+    A lone surrogate, which UTF-8 cannot carry, becomes a question mark.
     """
     pairs = (f'{name}="{_escape(str(value))}"' for name, value in zip(names, values, strict=True))
     return ",".join(pairs).encode("utf-8", "replace")
@@ -70,8 +69,7 @@ def label_pairs(names: Sequence[str], values: Sequence[Any]) -> bytes:
 def _escape(value: str) -> str:
     if value.isalnum():
         return value
-    value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-    return value.replace("\x00", "\ufffd")
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _family(collector: str, field: MetricField) -> Family:

@@ -108,14 +108,20 @@ class Watchdog:
         self._monitor = monitor
         self._block_ns = round(block_seconds * NS_PER_SECOND)
         self._watched = 0
+        self._reported_ns = 0
+        self._looked_ns = clock.monotonic_ns()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="system-watchdog", daemon=True)
         self._log = structlog.get_logger(part="system")
 
     def start(self) -> None:
         """Watch the thread that calls this. Called once."""
-        self._watched = threading.get_ident()
+        self.watch(threading.get_ident())
         self._thread.start()
+
+    def watch(self, thread_id: int) -> None:
+        """Whose stack is to be logged."""
+        self._watched = thread_id
 
     async def stop(self) -> None:
         """End the thread."""
@@ -123,21 +129,23 @@ class Watchdog:
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
 
+    def look(self) -> None:
+        """Look at the beat, and say so where it stopped or came back. The thread does this all the time."""
+        now_ns, due_ns = self._clock.monotonic_ns(), self._monitor.due_ns
+        # Where this thread was held up as well, the whole process stood still (a starved machine, a
+        # stopped process, C code that keeps the interpreter): the stack would accuse the innocent.
+        was_held_up = now_ns - self._looked_ns > self._block_ns + round(WATCH_SECONDS * NS_PER_SECOND)
+        self._looked_ns = now_ns
+        if self._reported_ns and due_ns != self._reported_ns:
+            self._reported_ns = 0
+            self._log.info("loop_unblocked", seconds=round(self._monitor.blocked_ns / NS_PER_SECOND, 3))
+        if now_ns - due_ns > self._block_ns and due_ns != self._reported_ns and not was_held_up:
+            self._reported_ns = due_ns
+            self._report(now_ns - due_ns)
+
     def _run(self) -> None:
-        reported_ns = 0
-        looked_ns = self._clock.monotonic_ns()
         while not self._ended.wait(WATCH_SECONDS):
-            now_ns, due_ns = self._clock.monotonic_ns(), self._monitor.due_ns
-            # Where this thread was held up as well, the whole process stood still (a starved machine, a
-            # stopped process, C code that keeps the interpreter): the stack would accuse the innocent.
-            was_held_up = now_ns - looked_ns > self._block_ns + round(WATCH_SECONDS * NS_PER_SECOND)
-            looked_ns = now_ns
-            if reported_ns and due_ns != reported_ns:
-                reported_ns = 0
-                self._log.info("loop_unblocked", seconds=round(self._monitor.blocked_ns / NS_PER_SECOND, 3))
-            if now_ns - due_ns > self._block_ns and due_ns != reported_ns and not was_held_up:
-                reported_ns = due_ns
-                self._report(now_ns - due_ns)
+            self.look()
 
     def _report(self, late_ns: int) -> None:
         stack = stack_of(self._watched)

@@ -24,7 +24,7 @@ from tests.servers import require
 
 LIMIT_SECONDS = 40
 ROOT = Path(__file__).parents[2]
-ODD = 'say "hi"\\now\n{é😀}'
+ODD = 'say "hi"\\now\n{é😀}\x00\r'
 
 
 async def checked(*command: str, stdin: bytes = b"") -> tuple[int, str]:
