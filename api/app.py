@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -25,8 +24,7 @@ from api.routes.table import ROUTES
 from decahertz.health import ComponentStatus, Health
 from decahertz.settings import ApiSettings, SettingsError
 
-HUB: Final = web.AppKey("hub", Hub)
-PARTS: Final = web.AppKey("parts", ApiParts)
+__all__ = ["Api", "ApiParts"]
 
 _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
@@ -89,7 +87,7 @@ class Api:
 
     async def stop(self) -> None:
         """Close WebSockets with 1001, let requests finish, and stop listening; bounded in time."""
-        await self.hub.stop()
+        await self._live.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             with contextlib.suppress(TimeoutError):
@@ -117,8 +115,6 @@ class Api:
             middlewares=[envelope(guard, self._parts.clock, self._metrics)],
             client_max_size=limit,
         )
-        app[HUB] = self.hub
-        app[PARTS] = self._parts
         for route in ROUTES:
             endpoint = Endpoint(route, self._parts, limit)
             if route.method == "GET":

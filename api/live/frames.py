@@ -3,7 +3,7 @@
 A server does not mask what it sends (RFC 6455, section 5.1), so the bytes of a frame are the same for every
 reader. They go straight to the transports, past the WebSocket class of the HTTP library, whose ``send`` costs
 several times what the write itself costs. This module is the only one that knows of that: a frame is always
-written whole, so it cannot mix with what the library writes (its close frame).
+written whole, so it cannot mix with what the library writes (its answer to a close frame).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 TEXT: Final = 0x81
 """First byte of a whole text message (FIN set, no extension)."""
 BINARY: Final = 0x82
+CLOSE: Final = 0x88
 PING: Final = 0x89
 PONG: Final = 0x8A
 

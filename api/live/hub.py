@@ -65,6 +65,7 @@ class Hub:
         self._arrivals: deque[Arrival] = deque()
         self._waiting_events = 0
         self._scheduled = False
+        self._stopped = False
         self._failing = False
         self._listening: list[Subscription] = []
         self._heart: asyncio.Task[None] | None = None
@@ -78,8 +79,9 @@ class Hub:
         ]
         self._heart = asyncio.get_running_loop().create_task(self._beat())
 
-    async def stop(self) -> None:
-        """Say good-bye to all clients; ends within the closing time-out. Safe twice and without start."""
+    def stop(self) -> None:
+        """Begin to say good-bye to all clients, and take no new ones. Safe twice and without start."""
+        self._stopped = True
         for subscription in self._listening:
             subscription.cancel()
         self._listening.clear()
@@ -94,9 +96,9 @@ class Hub:
         return [client.statistics() for client in self._clients.values()]
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more client is taken."""
-        return len(self._clients) >= self.limits.max_clients
+    def takes_clients(self) -> bool:
+        """Whether there is room for one more."""
+        return not self._stopped and len(self._clients) < self.limits.max_clients
 
     def add(self, client: Client) -> None:
         """A client connected."""

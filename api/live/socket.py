@@ -13,7 +13,7 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from api.errors import ProblemError
 from api.live.client import Client
-from api.live.frames import PONG, frame
+from api.live.frames import CLOSE, PONG, frame, write
 from api.live.messages import (
     PROTOCOLS,
     AnyClientMessage,
@@ -62,7 +62,7 @@ class SocketConnection:
         self._socket = socket_response
         self._writer = writer
         self._limits = limits
-        self._closing: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def drained(self) -> None:
         """Wait until the transport has room."""
@@ -74,28 +74,25 @@ class SocketConnection:
             await self._writer.drain()
 
     def close(self, code: CloseCode) -> None:
-        """Begin the closing handshake."""
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close(code))
+        """Begin the closing handshake: the reader finds the code behind what it has not read yet."""
+        if not self._closing:
+            self._closing = True
+            reason = code.name.lower().replace("_", " ").encode()
+            write(self.transport, frame(CLOSE, code.to_bytes(2, "big") + reason))
+            limits = self._limits
+            self._cut_after(
+                limits.linger_seconds if code is CloseCode.SLOW_CONSUMER else limits.close_seconds
+            )
 
-    async def finished(self) -> None:
-        """Wait for the closing handshake, if one was begun."""
-        if self._closing is not None:
-            try:
-                await self._closing
-            finally:
-                self._closing.cancel()
+    async def finish(self) -> None:
+        """The reader is gone or has answered our good-bye; answer its own, and let go of the connection."""
+        self._cut_after(self._limits.close_seconds)
+        if not self._closing:
+            await self._socket.close(drain=False)
+        self.transport.close()
 
-    async def _close(self, code: CloseCode) -> None:
-        limits = self._limits
-        seconds = limits.linger_seconds if code is CloseCode.SLOW_CONSUMER else limits.close_seconds
-        try:
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(seconds):
-                    reason = code.name.lower().replace("_", " ").encode()
-                    await self._socket.close(code=code, message=reason, drain=False)
-        finally:
-            self.transport.abort()
+    def _cut_after(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self.transport.abort)
 
 
 class LiveEndpoint:
@@ -108,19 +105,36 @@ class LiveEndpoint:
         self._metrics = metrics
         self._version = version
         self._numbers = itertools.count(1)
+        self._open: set[asyncio.Future[None]] = set()
+
+    async def stop(self) -> None:
+        """Say good-bye to all clients and wait for their answers, but not longer than the limit for that."""
+        self._hub.stop()
+        if self._open:
+            await asyncio.wait(self._open, timeout=self._hub.limits.close_seconds)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """One client from handshake to good-bye."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._open.add(done)
+        try:
+            return await self._serve(request)
+        finally:
+            self._open.discard(done)
+            done.set_result(None)
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         limits = self._hub.limits
         name = _agree_on_protocol(request)
-        if self._hub.is_full:
-            raise ProblemError("overloaded", f"{limits.max_clients} WebSocket clients are connected already")
+        if not self._hub.takes_clients:
+            raise ProblemError("overloaded", f"no more than {limits.max_clients} WebSocket clients are taken")
         websocket = web.WebSocketResponse(
             protocols=PROTOCOLS,
             autoping=False,
+            autoclose=False,
             compress=False,
             max_msg_size=limits.max_message_bytes,
-            timeout=limits.linger_seconds,
+            timeout=limits.close_seconds,
         )
         async with asyncio.timeout(limits.prepare_seconds):
             writer = await websocket.prepare(request)
@@ -145,7 +159,7 @@ class LiveEndpoint:
             self._hub.remove(client)
             code = client.closing
             self._metrics.closed.labels(code.name.lower() if code else "client").inc()
-            await connection.finished()
+            await connection.finish()
         return websocket
 
     def _hello(self, client: Client, name: str) -> Connected:
@@ -161,7 +175,7 @@ class LiveEndpoint:
         )
 
     async def _listen(self, websocket: web.WebSocketResponse, client: Client) -> None:
-        while client.closing is None:
+        while True:
             message = await websocket.receive()
             self._hub.heard(client)
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -176,9 +190,11 @@ class LiveEndpoint:
                 return
 
     def _take(self, client: Client, message: WSMessage) -> None:
+        if client.closing is not None:
+            return  # it has not read our good-bye yet
         client.received += 1
         refusal = self._refusal_of(client, message)
-        if refusal is None or client.closing is not None:
+        if refusal is None:
             return
         client.refused += 1
         self._metrics.refused.inc()

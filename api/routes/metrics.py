@@ -131,7 +131,7 @@ async def metrics_history(call: Call[HistoryQuery, None]) -> History:
     start = query.start if query.start is not None else max(0, end - NS_OF_DEFAULT_RANGE)
     if start > end:
         raise parameter_problem("start", "later than end")
-    fields = query.fields or tuple(field.name for field in schema.metrics)
+    fields = tuple(dict.fromkeys(query.fields)) or tuple(field.name for field in schema.metrics)
     rows = min(_MOST_ROWS, _MOST_VALUES // (len(fields) + 1))
     return await call.parts.queries.history(schema, fields, call.extra, start, end, max_rows=rows)
 

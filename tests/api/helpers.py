@@ -1,0 +1,299 @@
+"""A running API with real parts around it, and readers of its WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import websockets
+from prometheus_client import CollectorRegistry
+
+from api.app import Api
+from api.live.limits import HubLimits
+from api.parts import ApiParts
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.clock import TICK_NS, Clock, SystemClock
+from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
+from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
+from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt
+from decahertz.latest import LatestSamples
+from decahertz.metric import Kind, Metric, Unit
+from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.sequences import SequenceSet
+from decahertz.settings import ApiSettings, StorageSettings
+from storage.database import Database
+from storage.queries import Queries
+
+LIMIT_SECONDS = 15.0
+"""What must not take longer."""
+START_NS = 1_767_225_600_000_000_000
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+"""A database that does not answer."""
+
+
+class ProbeSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "probe"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    mid: Annotated[float | None, Metric("Middle of bid and ask.", unit=Unit.PRICE)] = None
+    prints: Annotated[int, Metric("Prints seen.", kind=Kind.COUNTER)] = 0
+
+
+class DeskSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "desk"
+    key: ClassVar[tuple[str, ...]] = ("strategy",)
+    strategy: str
+    pnl: Annotated[float, Metric("Profit and loss.", unit=Unit.MONEY)] = 0.0
+
+
+PROBE = schema_of(ProbeSample)
+DESK = schema_of(DeskSample)
+
+
+class MemorySink:
+    """An event sink for tests that are not about storage: it remembers identities."""
+
+    def __init__(self) -> None:
+        self.stored: dict[EmitterId, SequenceSet] = {}
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        del timeout_seconds
+        batch = arrival.batch
+        ranges = self.stored.setdefault((batch.source, batch.epoch), SequenceSet())
+        holes = ranges.missing(batch.first_sequence, batch.last_sequence)
+        accepted = sum(high - low + 1 for low, high in holes)
+        ranges.add(batch.first_sequence, batch.last_sequence)
+        return Receipt(
+            source=batch.source,
+            epoch=batch.epoch,
+            durable_sequence=ranges.highest,
+            accepted=accepted,
+            duplicates=len(batch.events) - accepted,
+        )
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        await self.append(arrival, 0.0)
+
+
+@dataclass
+class Stack:
+    """The parts of a process, and the API in front of them."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    sink: EventSink = field(default_factory=MemorySink)
+    database: Database = field(default_factory=lambda: Database(NOWHERE, StorageSettings()))
+    settings: ApiSettings = field(default_factory=lambda: ApiSettings(port=0))
+    limits: HubLimits = field(default_factory=HubLimits)
+    known: dict[EmitterId, SequenceSet] = field(default_factory=dict)
+    components: list[ComponentStatus] = field(default_factory=list)
+    is_ready: bool = True
+    bus: LocalBus = field(default_factory=LocalBus)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        self.latest = LatestSamples(self.bus)
+        self.ingest = Ingest(
+            self.bus,
+            self.sink,
+            self.clock,
+            max_future_ns=60_000_000_000,
+            timeout_seconds=5.0,
+            known=self.known,
+        )
+        self.api = Api(self._parts(), self.settings, self.limits)
+        self._sequence = 0
+
+    def _parts(self) -> ApiParts:
+        return ApiParts(
+            clock=self.clock,
+            bus=self.bus,
+            ingest=self.ingest,
+            queries=Queries(self.database),
+            latest=self.latest,
+            schemas=(PROBE, DESK),
+            collectors=lambda: [CollectorStatus(name="probe", state=RunState.RUNNING)],
+            feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
+            components=lambda: [*self.components, self.api.status()],
+            ready=lambda: self.is_ready,
+            registry=self.registry,
+            version="0.0.test",
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Stack]:
+        await self.api.start()
+        try:
+            yield self
+        finally:
+            await self.api.stop()
+
+    def fail(self, name: str, health: Health) -> None:
+        self.components.append(ComponentStatus(name=name, health=health, detail="for a test"))
+
+    def tick(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
+        """Publish a sample per instrument, for the instant ``number``; returns its time."""
+        time_ns = START_NS + number * TICK_NS
+        samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, prints=number) for i in instruments)
+        self.bus.publish(samples_topic("probe"), SampleBatch(PROBE, time_ns, samples))
+        return time_ns
+
+    async def emit(self, *events: AnyEvent) -> None:
+        """Let events arrive, as from a feed."""
+        batch = EventBatch(source="test", epoch=1, first_sequence=self._sequence + 1, events=events)
+        self._sequence += len(events)
+        await self.ingest.take(batch, self.clock.time_ns())
+
+    @property
+    def live_url(self) -> str:
+        return self.api.url.replace("http", "ws", 1) + "/ws"
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def quote(instrument: str = "A", bid: float = 1.0) -> Quote:
+    return Quote(time_ns=START_NS, venue="SIM", instrument=instrument, bid=bid, ask=bid + 1)
+
+
+class Reader:
+    """A WebSocket client of another library."""
+
+    def __init__(self, socket_: websockets.ClientConnection) -> None:
+        self.socket = socket_
+        self.is_binary = socket_.subprotocol == "decahertz.v1.msgpack"
+
+    async def say(self, **message: object) -> None:
+        await self.socket.send(msgspec.msgpack.encode(message) if self.is_binary else json.dumps(message))
+
+    async def hear(self) -> dict[str, Any]:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            data = await self.socket.recv()
+        assert isinstance(data, bytes) is self.is_binary
+        message = msgspec.msgpack.decode(data) if isinstance(data, bytes) else json.loads(data)
+        assert isinstance(message, dict)
+        return message
+
+    async def subscribe(self, *topics: str) -> list[dict[str, Any]]:
+        """Subscribe; the items of the whole snapshot."""
+        await self.say(type="subscribe", topics=topics)
+        items: list[dict[str, Any]] = []
+        while True:
+            message = await self.hear()
+            assert message["type"] == "snapshot", message
+            items += message["items"]
+            if message["complete"]:
+                return items
+
+    async def until_pong(self) -> list[dict[str, Any]]:
+        """Everything that was sent before the answer to a ping."""
+        await self.say(type="ping", id="fence")
+        heard: list[dict[str, Any]] = []
+        while True:
+            message = await self.hear()
+            if message["type"] == "pong" and message.get("id") == "fence":
+                return heard
+            heard.append(message)
+
+    async def close_code(self) -> int | None:
+        """Read on until the server closes; the code."""
+        with contextlib.suppress(websockets.ConnectionClosed):
+            async with asyncio.timeout(LIMIT_SECONDS):
+                while True:
+                    await self.socket.recv()
+        return self.socket.close_code
+
+
+@contextlib.asynccontextmanager
+async def reader(
+    stack: Stack,
+    protocol: str | None = None,
+    **options: Any,  # noqa: ANN401 - the options of websockets.connect
+) -> AsyncIterator[Reader]:
+    """A connected reader that has heard ``connected``."""
+    protocols = None if protocol is None else [websockets.Subprotocol(protocol)]
+    async with websockets.connect(
+        stack.live_url, subprotocols=protocols, proxy=None, compression=None, **options
+    ) as socket_:
+        connected = Reader(socket_)
+        assert (await connected.hear())["type"] == "connected"
+        yield connected
+
+
+class SlowReader:
+    """A reader on a bare socket, which reads only when it is told to."""
+
+    def __init__(self, reader_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader_
+        self._writer = writer
+
+    def say(self, **message: object) -> None:
+        """Send a masked text frame (the mask is zero, which is allowed)."""
+        payload = json.dumps(message).encode()
+        self._writer.write(struct.pack(">BB4x", 0x81, 0x80 | len(payload)) + payload)
+
+    async def hear(self) -> tuple[int, bytes]:
+        """The opcode and the payload of the next frame."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            first, second = await self._reader.readexactly(2)
+            length = second & 0x7F
+            if length == 126:
+                (length,) = struct.unpack(">H", await self._reader.readexactly(2))
+            elif length == 127:
+                (length,) = struct.unpack(">Q", await self._reader.readexactly(8))
+            return first & 0x0F, await self._reader.readexactly(length)
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """Text messages until the server closes; then :attr:`close_code` is set."""
+        while True:
+            opcode, payload = await self.hear()
+            if opcode == 8:
+                self.close_code = int.from_bytes(payload[:2], "big")
+                self._writer.write(b"\x88\x80\0\0\0\0")
+                return
+            if opcode == 1:
+                yield json.loads(payload)
+
+
+@contextlib.asynccontextmanager
+async def slow_reader(stack: Stack, topics: Sequence[str]) -> AsyncIterator[SlowReader]:
+    """A slow reader that has subscribed and heard the snapshot, and reads nothing from then on."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", stack.api.port))
+    incoming, outgoing = await asyncio.open_connection(sock=raw, limit=4096)
+    key = base64.b64encode(os.urandom(16)).decode()
+    outgoing.write(
+        f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{stack.api.port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+    )
+    head = await incoming.readuntil(b"\r\n\r\n")
+    assert b" 101 " in head
+    slow = SlowReader(incoming, outgoing)
+    await slow.hear()
+    slow.say(type="subscribe", topics=list(topics))
+    await slow.hear()
+    try:
+        yield slow
+    finally:
+        outgoing.transport.abort()
+
+
+async def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Let the event loop run until the condition holds; fail naming ``what`` after the limit."""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not condition():  # noqa: ASYNC110 - conditions of all kinds
+                await asyncio.sleep(0.001)
+    except TimeoutError:
+        raise AssertionError(f"did not happen: {what}") from None

@@ -1,0 +1,351 @@
+"""The WebSocket protocol, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import websockets
+from aiohttp import ClientSession, WSServerHandshakeError
+
+from api.live.limits import HubLimits
+from api.live.topics import FAMILIES, event_topic
+from decahertz.bus import samples_topic
+from decahertz.event import EVENT_TYPES
+from decahertz.fakes import example_events
+from decahertz.sample import SampleBatch
+from tests.api.helpers import (
+    DESK,
+    START_NS,
+    DeskSample,
+    Stack,
+    quote,
+    reader,
+    wait_for,
+)
+
+JSON = "decahertz.v1.json"
+MSGPACK = "decahertz.v1.msgpack"
+
+
+async def test_the_first_message_says_who_and_what_and_how_often(stack: Stack) -> None:
+    async with websockets.connect(stack.live_url, proxy=None) as socket:
+        hello = json.loads(await socket.recv())
+    assert hello["type"] == "connected"
+    assert hello["client_id"]
+    assert hello["protocol"] == JSON
+    assert hello["version"] == "0.0.test"
+    assert hello["epoch"] <= hello["time_ns"]
+    assert (hello["heartbeat_seconds"], hello["dead_after_seconds"]) == (15.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("offered", "spoken"), [([MSGPACK, JSON], MSGPACK), ([JSON], JSON), (["x", MSGPACK], MSGPACK)]
+)
+async def test_the_first_known_subprotocol_is_spoken(stack: Stack, offered: list[str], spoken: str) -> None:
+    protocols = [websockets.Subprotocol(name) for name in offered]
+    async with websockets.connect(stack.live_url, subprotocols=protocols, proxy=None) as socket:
+        assert socket.subprotocol == spoken
+        assert isinstance(await socket.recv(), bytes) is (spoken == MSGPACK)
+
+
+@pytest.mark.parametrize("protocol", [None, JSON, MSGPACK])
+async def test_a_subscription_gets_the_present_and_then_what_changes(
+    stack: Stack, protocol: str | None
+) -> None:
+    first_ns = stack.tick(1, ["BTC-USD", "EUR/USD"])
+    async with reader(stack, protocol) as client:
+        items = await client.subscribe("metrics:probe:SIM:EUR/USD")
+        data = {"venue": "SIM", "instrument": "EUR/USD", "mid": 1.5, "prints": 1}
+        assert items == [{"topic": "metrics:probe:SIM:EUR/USD", "time_ns": first_ns, "data": data}]
+        second_ns = stack.tick(2, ["BTC-USD", "EUR/USD"])
+        assert await client.hear() == {
+            "type": "update",
+            "topic": "metrics:probe:SIM:EUR/USD",
+            "time_ns": second_ns,
+            "data": {**data, "prints": 2},
+            "conflated": 0,
+        }
+        assert await client.until_pong() == []
+
+
+async def test_patterns_choose_among_collectors_and_keys(stack: Stack) -> None:
+    stack.tick(1, ["A", "B"])
+    stack.bus.publish(samples_topic("desk"), SampleBatch(DESK, START_NS, (DeskSample(strategy="s"),)))
+    async with reader(stack) as client:
+        topics = [item["topic"] for item in await client.subscribe("metrics:*:s", "metrics:probe:**")]
+        assert sorted(topics) == ["metrics:desk:s", "metrics:probe:SIM:A", "metrics:probe:SIM:B"]
+
+
+async def test_a_second_pattern_brings_only_the_topics_that_are_new(stack: Stack) -> None:
+    stack.tick(1, ["A", "B"])
+    async with reader(stack) as client:
+        assert len(await client.subscribe("metrics:probe:SIM:A")) == 1
+        assert [item["topic"] for item in await client.subscribe("metrics:**")] == ["metrics:probe:SIM:B"]
+        assert await client.subscribe("metrics:**") == []
+        stack.tick(2, ["A", "B"])
+        heard = await client.until_pong()
+        assert sorted(message["topic"] for message in heard) == ["metrics:probe:SIM:A", "metrics:probe:SIM:B"]
+
+
+async def test_a_large_snapshot_comes_in_parts(stack: Stack) -> None:
+    names = [f"I{number}" for number in range(450)]
+    stack.tick(1, names)
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["metrics:**"])
+        parts = [await client.hear() for _ in range(3)]
+        assert [(len(part["items"]), part["complete"]) for part in parts] == [
+            (200, False),
+            (200, False),
+            (50, True),
+        ]
+        assert {item["data"]["instrument"] for part in parts for item in part["items"]} == set(names)
+
+
+async def test_nothing_comes_after_unsubscribing(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.subscribe("metrics:**", "quotes:A")
+        await client.say(type="unsubscribe", topics=["metrics:**", "never:subscribed"])
+        await client.until_pong()
+        stack.tick(1)
+        await stack.emit(quote("A"))
+        assert [message["topic"] for message in await client.until_pong()] == ["quotes:A"]
+
+
+async def test_every_type_of_event_has_its_topic(stack: Stack) -> None:
+    assert set(FAMILIES) == set(EVENT_TYPES)
+    events = example_events()
+    async with reader(stack) as client:
+        await client.subscribe(*sorted({event_topic(event) for event in events}))
+        await stack.emit(*events)
+        heard = await client.until_pong()
+    assert [message["topic"] for message in heard] == [event_topic(event) for event in events]
+    assert [message["time_ns"] for message in heard] == [event.time_ns for event in events]
+    assert [message["data"]["type"] for message in heard] == [
+        type(event).__name__.lower() for event in events
+    ]
+    assert {message["topic"] for message in heard} >= {
+        "quotes:EUR/USD",
+        "ticks:EUR/USD",
+        "orders",
+        "fills",
+        "logs",
+    }
+
+
+@pytest.mark.parametrize("protocol", [JSON, MSGPACK])
+async def test_events_are_numbered_and_none_is_missing(stack: Stack, protocol: str) -> None:
+    async with reader(stack, protocol) as client:
+        await client.subscribe("**")
+        for number in range(30):
+            await stack.emit(*(quote(name, bid=float(number)) for name in "ABC"))
+        heard = await client.until_pong()
+    assert [message["sequence"] for message in heard] == list(range(1, 91))
+    assert [message["data"]["bid"] for message in heard] == [float(n) for n in range(30) for _ in "ABC"]
+
+
+async def test_the_numbers_go_on_while_nobody_listens(stack: Stack) -> None:
+    await stack.emit(quote(), quote())
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["quotes:*"])
+        assert (await client.hear())["sequence"] == 2
+        await stack.emit(quote())
+        assert (await client.hear())["sequence"] == 3
+
+
+async def test_a_burst_larger_than_a_turn_arrives_whole_and_in_order(stack: Stack) -> None:
+    count = 6_000
+    async with reader(stack) as client:
+        await client.subscribe("quotes:A")
+        await stack.emit(*(quote("A" if number % 3 else "B") for number in range(count)))
+        expected = [number + 1 for number in range(count) if number % 3]
+        assert [(await client.hear())["sequence"] for _ in expected] == expected
+
+
+async def test_a_ping_is_answered_with_its_id(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.say(type="ping")
+        assert set(await client.hear()) == {"type", "time_ns"}
+        await client.say(type="ping", id="x1")
+        assert (await client.hear())["id"] == "x1"
+
+
+BAD: list[tuple[str | bytes, str]] = [
+    ("", "malformed"),
+    ("{", "malformed"),
+    ('{"type":"ping","id":NaN}', "malformed"),
+    ("[" * 5000, "invalid"),
+    (b'{"type":"ping"}', "malformed"),
+    ("[]", "invalid"),
+    ("{}", "invalid"),
+    ('{"type":"shout"}', "invalid"),
+    ('{"type":"subscribe"}', "invalid"),
+    ('{"type":"subscribe","topics":[]}', "invalid"),
+    ('{"type":"subscribe","topics":"quotes:*"}', "invalid"),
+    ('{"type":"subscribe","topics":[1]}', "invalid"),
+    ('{"type":"ping","extra":1}', "invalid"),
+    ('{"type":"subscribe","topics":["a::b"]}', "bad_topic"),
+    ('{"type":"subscribe","topics":["quotes:*","**:a"]}', "bad_topic"),
+    ('{"type":"subscribe","topics":["quo*"]}', "bad_topic"),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), BAD)
+async def test_a_bad_message_is_refused_with_a_reason_and_the_connection_stays(
+    stack: Stack, text: str | bytes, code: str
+) -> None:
+    async with reader(stack) as client:
+        await client.socket.send(text)
+        refusal = await client.hear()
+        assert refusal["type"] == "error"
+        assert refusal["code"] == code
+        assert refusal["text"]
+        assert await client.until_pong() == []
+        stack.tick(1)
+        await stack.emit(quote())
+        assert await client.until_pong() == []  # nothing of a refused subscription took effect
+
+
+async def test_text_is_refused_where_messagepack_was_agreed_on(stack: Stack) -> None:
+    async with reader(stack, MSGPACK) as client:
+        await client.socket.send('{"type":"ping"}')
+        assert (await client.hear())["code"] == "malformed"
+        await client.socket.send(b"\xc1")
+        assert (await client.hear())["code"] == "malformed"
+        assert await client.until_pong() == []
+
+
+async def test_who_keeps_sending_nonsense_is_disconnected() -> None:
+    async with Stack(limits=HubLimits(max_bad_messages=3)).running() as stack, reader(stack) as client:
+        for _ in range(3):
+            await client.socket.send("nonsense")
+        assert await client.close_code() == 1008
+        assert stack.counted("decahertz_api_websocket_closed_total", reason="abuse") == 1
+        assert stack.counted("decahertz_api_websocket_refused_total") == 3
+
+
+async def test_a_message_beyond_the_limit_closes_the_connection(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.socket.send(json.dumps({"type": "ping", "id": "x" * 70_000}))
+        assert await client.close_code() == 1009
+
+
+async def test_a_client_has_a_limited_number_of_patterns() -> None:
+    async with Stack(limits=HubLimits(max_subscriptions=2)).running() as stack, reader(stack) as client:
+        await client.subscribe("a", "b")
+        await client.subscribe("a")
+        await client.say(type="subscribe", topics=["c"])
+        assert (await client.hear())["code"] == "too_many_subscriptions"
+        await client.say(type="unsubscribe", topics=["a"])
+        await client.subscribe("c")
+
+
+async def test_there_is_a_limited_number_of_clients() -> None:
+    async with Stack(limits=HubLimits(max_clients=1)).running() as stack:
+        async with reader(stack):
+            with pytest.raises(websockets.InvalidStatus) as refusal:
+                await websockets.connect(stack.live_url, proxy=None)
+            response = refusal.value.response
+            assert response.status_code == 503
+            assert response.headers["Retry-After"]
+            assert json.loads(response.body)["type"] == "urn:decahertz:problem:overloaded"
+        await wait_for(lambda: not stack.api.clients(), "the client is forgotten")
+        async with reader(stack):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "evil.example"}, 421),
+        ({"Sec-WebSocket-Protocol": "soap"}, 400),
+    ],
+)
+async def test_a_handshake_from_elsewhere_or_in_another_protocol_is_refused(
+    stack: Stack, headers: dict[str, str], status: int
+) -> None:
+    async with ClientSession(stack.api.url) as session:
+        with pytest.raises(WSServerHandshakeError) as refusal:
+            await session.ws_connect("/ws", headers=headers)
+        assert refusal.value.status == status
+        assert not stack.api.clients()
+        assert (
+            stack.counted("decahertz_api_requests_total", route="/ws", method="GET", status=str(status)) == 1
+        )
+
+
+async def test_a_page_of_this_server_can_connect(stack: Stack) -> None:
+    async with reader(stack, origin=stack.api.url):
+        pass
+
+
+async def test_a_plain_request_is_told_to_upgrade(stack: Stack) -> None:
+    async with ClientSession(stack.api.url) as session, session.get("/ws") as response:
+        assert response.status == 426
+        assert response.headers["Upgrade"] == "websocket"
+        assert (await response.json(content_type=None))["type"] == "urn:decahertz:problem:upgrade-required"
+
+
+async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> None:
+    limits = HubLimits(heartbeat_seconds=0.1, dead_after_seconds=0.6)
+    async with Stack(limits=limits).running() as stack, reader(stack) as alive:
+        deaf = await asyncio.open_connection("127.0.0.1", stack.api.port)
+        deaf[1].write(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        await wait_for(lambda: len(stack.api.clients()) == 2, "both are connected")
+        await wait_for(lambda: len(stack.api.clients()) == 1, "the silent one is disconnected")
+        await wait_for(
+            lambda: stack.counted("decahertz_api_websocket_closed_total", reason="silent") == 1,
+            "it is counted",
+        )
+        assert await alive.until_pong() == []
+        deaf[1].close()
+
+
+async def test_a_client_can_ping_too(stack: Stack) -> None:
+    async with reader(stack) as client, asyncio.timeout(10):
+        await (await client.socket.ping(b"are you there"))
+
+
+async def test_stopping_says_going_away_to_all() -> None:
+    async with Stack().running() as stack, reader(stack) as one, reader(stack, MSGPACK) as two:
+        closing = asyncio.gather(one.close_code(), two.close_code())
+        async with asyncio.timeout(5):
+            await stack.api.stop()
+        assert list(await closing) == [1001, 1001]
+        assert stack.counted("decahertz_api_websocket_clients") == 0
+
+
+async def test_what_was_sent_is_counted_for_each_client(stack: Stack) -> None:
+    async with reader(stack) as client, reader(stack):
+        await client.subscribe("**")
+        stack.tick(1, ["A", "B"])
+        await stack.emit(quote())
+        await client.until_pong()
+        one, other = stack.api.clients()
+        assert (one.updates, one.events, one.subscriptions, one.received) == (2, 1, 1, 2)
+        assert (other.updates, other.events, other.subscriptions) == (0, 0, 0)
+        assert stack.counted("decahertz_api_websocket_sent_total", lane="state") == 2
+        assert stack.counted("decahertz_api_websocket_sent_total", lane="event") == 1
+        assert stack.counted("decahertz_api_websocket_clients") == 2
+
+
+async def test_a_sample_that_cannot_be_encoded_costs_only_itself(stack: Stack) -> None:
+    class Odd:
+        """Not serialisable."""
+
+    async with reader(stack) as client:
+        await client.subscribe("metrics:**")
+        odd: Any = Odd()
+        stack.bus.publish(
+            samples_topic("desk"), SampleBatch(DESK, START_NS, (DeskSample(strategy="s", pnl=odd),))
+        )
+        stack.tick(1)
+        assert [message["topic"] for message in await client.until_pong()] == ["metrics:probe:SIM:A"]
+        assert stack.counted("decahertz_api_websocket_errors_total") == 1

@@ -1,0 +1,147 @@
+"""A slow reader hurts only itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from api.live.limits import HubLimits
+from decahertz.clock import TICK_NS
+from tests.api.helpers import START_NS, SlowReader, Stack, quote, reader, slow_reader, wait_for
+
+LIMITS = HubLimits(buffer_bytes=64 * 1024, max_queued_events=200)
+NAMES = [f"{number:03}-{'x' * 100}" for number in range(200)]
+
+
+async def fill_up(stack: Stack) -> int:
+    """Tick until the slow reader counts as slow; the number of the last tick."""
+    number = 0
+    while not any(client.slow for client in stack.api.clients()):
+        number += 1
+        stack.tick(number, NAMES)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the hub's turn, and the transport's
+        assert number < 10_000
+    return number
+
+
+async def last_states(slow: SlowReader, last_ns: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Read until every topic has come with the last instant: states and left-out states by topic."""
+    sent: dict[str, int] = {}
+    conflated: dict[str, int] = {}
+    newest: dict[str, int] = {}
+    async for message in slow.messages():
+        topic = message["topic"]
+        assert message["time_ns"] > newest.get(topic, 0)
+        newest[topic] = message["time_ns"]
+        sent[topic] = sent.get(topic, 0) + 1
+        conflated[topic] = conflated.get(topic, 0) + message["conflated"]
+        if len(newest) == len(NAMES) and set(newest.values()) == {last_ns}:
+            break
+    return sent, conflated
+
+
+async def test_a_slow_reader_gets_the_newest_state_and_the_count_of_those_left_out() -> None:
+    async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
+        ticks = await fill_up(stack) + 50
+        for number in range(ticks - 49, ticks + 1):
+            stack.tick(number, NAMES)
+        await wait_for(lambda: stack.api.clients()[0].conflated > 40 * len(NAMES), "states are conflated")
+        before = stack.api.clients()[0]
+        assert before.slow
+        assert before.buffered_bytes < 10 * LIMITS.buffer_bytes
+        sent, conflated = await last_states(slow, START_NS + ticks * TICK_NS)
+        assert {sent[topic] + conflated[topic] for topic in sent} == {ticks}
+        await wait_for(lambda: not stack.api.clients()[0].slow, "the reader has caught up")
+        after = stack.api.clients()[0]
+        assert after.updates == sum(sent.values())
+        assert after.conflated == sum(conflated.values())
+        assert stack.counted("decahertz_api_websocket_conflated_total") == after.conflated
+
+
+async def test_the_others_get_every_state_meanwhile() -> None:
+    async with Stack(limits=LIMITS).running() as stack, reader(stack, max_size=None) as other:
+        await other.subscribe(f"metrics:probe:SIM:{NAMES[7]}")
+        async with slow_reader(stack, ["metrics:**"]):
+            ticks = await fill_up(stack) + 50
+            for number in range(ticks - 49, ticks + 1):
+                stack.tick(number, NAMES)
+            heard = await other.until_pong()
+            assert [message["data"]["prints"] for message in heard] == list(range(1, ticks + 1))
+            assert {message["conflated"] for message in heard} == {0}
+
+
+async def test_a_reader_too_slow_for_events_is_closed_and_had_no_hole_before() -> None:
+    async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["**"]) as slow:
+        number = 0
+        while stack.api.clients():
+            number += 1
+            await stack.emit(*(quote("x" * 100) for _ in range(100)))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert number < 10_000
+        sequences = [message["sequence"] async for message in slow.messages()]
+        assert slow.close_code == 4008
+        assert sequences == list(range(1, len(sequences) + 1))
+        assert len(sequences) < 100 * number
+        await wait_for(
+            lambda: stack.counted("decahertz_api_websocket_closed_total", reason="slow_consumer") == 1,
+            "it is counted",
+        )
+
+
+async def test_events_that_waited_for_a_slow_reader_come_in_order_once_it_reads() -> None:
+    async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["**"]) as slow:
+        await fill_up(stack)
+        await stack.emit(*(quote() for _ in range(150)))
+        await wait_for(lambda: stack.api.clients()[0].queued_events == 150, "the events wait")
+        sequences: list[int] = []
+        async for message in slow.messages():
+            if message["type"] == "event":
+                sequences.append(message["sequence"])
+                if len(sequences) == 150:
+                    break
+        assert sequences == list(range(1, 151))
+        await wait_for(lambda: not stack.api.clients()[0].slow, "the reader has caught up")
+        assert stack.api.clients()[0].events == 150
+
+
+async def test_a_slow_reader_is_not_listened_to() -> None:
+    """Else it could have snapshots written into its buffer without end."""
+    async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
+        ticks = await fill_up(stack)
+        received = stack.api.clients()[0].received
+        for number in range(100):
+            slow.say(type="subscribe", topics=[f"a:{number}"])
+            stack.tick(ticks + 1 + number, NAMES)
+        await wait_for(lambda: stack.api.clients()[0].conflated >= 99 * len(NAMES), "the ticks are conflated")
+        assert stack.api.clients()[0].received == received
+        assert stack.api.clients()[0].buffered_bytes < 10 * LIMITS.buffer_bytes
+        await last_states(slow, START_NS + (ticks + 100) * TICK_NS)
+        snapshots = [message async for message in first(slow, 100)]
+        assert {message["type"] for message in snapshots} == {"snapshot"}
+
+
+async def first(slow: SlowReader, count: int) -> AsyncIterator[dict[str, Any]]:
+    """The next so many messages."""
+    async for message in slow.messages():
+        yield message
+        count -= 1
+        if not count:
+            return
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_stopping_does_not_wait_for_a_reader_that_does_not_read(*, waits: bool) -> None:
+    limits = HubLimits(buffer_bytes=64 * 1024, close_seconds=0.2)
+    stack = Stack(limits=limits)
+    async with stack.running(), slow_reader(stack, ["metrics:**"]):
+        if waits:
+            await fill_up(stack)
+        started_ns = stack.clock.monotonic_ns()
+        await stack.api.stop()
+        assert stack.clock.monotonic_ns() - started_ns < 4_000_000_000
+        await wait_for(lambda: not stack.api.clients(), "nobody is left")
