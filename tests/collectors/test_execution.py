@@ -207,6 +207,14 @@ def test_each_leg_is_timed_from_event_to_event() -> None:
     assert sample.negative_latencies == 0
 
 
+def test_a_repeated_submission_does_not_shorten_the_way_to_the_acceptance() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("a", SUBMITTED, at=1.5)
+    desk.order("a", ACCEPTED, at=2)
+    assert desk.sample(at=3).submit_to_ack_p50 == 1.0
+
+
 def test_only_the_first_order_of_a_signal_is_timed_against_it() -> None:
     desk = Desk()
     desk.signal("g", at=1)

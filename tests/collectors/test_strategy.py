@@ -236,6 +236,25 @@ def test_an_older_report_does_not_replace_a_newer_one() -> None:
     assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
 
 
+def test_the_newest_report_gives_the_mark_whoever_holds() -> None:
+    desk = Desk()
+    desk.fill("buy", 1, 100, at=1)
+    desk.position(1, at=3, mark_price=110)
+    desk.position(0, at=3.1, time_ns=ns(2), mark_price=70, held_by=PositionSource.MANUAL)
+    assert desk.sample(at=4).unrealised_pnl == 10
+
+
+def test_the_oldest_mark_in_use_gives_the_age() -> None:
+    desk = Desk()
+    for at, instrument in [(1, "a"), (3, "b"), (2, "c")]:
+        desk.mark(100, at=at, instrument=instrument)
+    for instrument in "bca":
+        desk.fill("buy", 1, 100, at=4, instrument=instrument)
+    assert desk.sample(at=5).mark_age_seconds == 4
+    desk.fill("sell", 1, 100, at=5, instrument="a")
+    assert desk.sample(at=5).mark_age_seconds == 3
+
+
 # Trades.
 
 
