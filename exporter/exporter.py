@@ -123,10 +123,12 @@ class Exporter:
         }
         started_ns = self._clock.monotonic_ns()
         async with self._rendering:
-            body = b"".join(await self._render(form))
+            chunks = await self._render(form)
         if accepts_gzip(",".join(request.headers.getall("Accept-Encoding", ()))):
             headers["Content-Encoding"] = "gzip"
-            body = await asyncio.to_thread(_gzip, body)
+            body = await asyncio.to_thread(_gzip, chunks)
+        else:
+            body = b"".join(chunks)
         self._metrics.scraped(form, (self._clock.monotonic_ns() - started_ns) / 1e9)
         return web.Response(body=body, headers=headers)
 
@@ -188,9 +190,9 @@ def _all_of(registry: CollectorRegistry, form: Format, taken: set[str]) -> list[
     return list(family_texts(registry, form, taken))
 
 
-def _gzip(body: bytes) -> bytes:
+def _gzip(chunks: Iterable[bytes]) -> bytes:
     packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_BITS)
-    return packer.compress(body) + packer.flush()
+    return b"".join([*map(packer.compress, chunks), packer.flush()])
 
 
 def _why(settings: ExporterSettings, error: OSError) -> str:
