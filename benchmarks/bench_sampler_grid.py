@@ -1,0 +1,298 @@
+"""The whole process at 10 Hz: 1,000 instruments, 50 strategies, the machine; all sinks on.
+
+What runs is the command ``decahertz up`` in a process of its own, with an embedded PostgreSQL and the
+synthetic market, and what is measured is what that process says of itself on ``/metrics`` and what the
+system says of its processor time. This process plays the trading side: fifty strategies that send their
+signals, orders, fills and positions through ``decahertz_client``, and a Prometheus that scrapes every
+fifteen seconds.
+
+The reference is the grid: the ticks that fall into the time measured, and one core. The reference of the
+lateness is that of a bare ticker, in a third process at the same time: what the machine itself adds.
+``SAMPLER_GRID_SECONDS`` in the environment sets the time measured (600 for the ten minutes of the goal).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.harness import Measure
+from decahertz_client import Client
+
+INSTRUMENTS = 1_000
+STRATEGIES = 50
+QUOTES_PER_SECOND = 4.0
+"""Of each instrument; prints come at a quarter of it."""
+TRADES_PER_SECOND = 0.5
+"""Round trips of each strategy: eleven events each."""
+SECONDS = float(os.environ.get("SAMPLER_GRID_SECONDS", "30"))
+WARM_UP_SECONDS = 8.0
+SCRAPE_SECONDS = 15.0
+TICKS_PER_SECOND = 10
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the process says of itself, and what it used, at one moment."""
+
+    wall: float
+    monotonic: float
+    processor: float
+    series: Series
+
+    def total(self, name: str) -> float:
+        """The sum of a family over its labels."""
+        return sum(value for (family, _), value in self.series.items() if family == name)
+
+
+def run() -> list[Measure]:
+    with (
+        _process() as (process, metrics_url, api_url),
+        _bare_ticker() as bare,
+        Client(api_url, source="bench") as client,
+    ):
+        trading = _Trading(client)
+        trading.go_on(WARM_UP_SECONDS)
+        first = _read(process, metrics_url)
+        left = SECONDS
+        while left > 0:
+            trading.go_on(min(left, SCRAPE_SECONDS))
+            last = _read(process, metrics_url)
+            left = SECONDS - (last.monotonic - first.monotonic)
+        bare_lateness = _p99_of(bare, first, last)
+    passed = last.monotonic - first.monotonic
+    _tell(first, last, passed)
+    return [
+        _measure(
+            "missed",
+            _increase(first, last, "decahertz_sampler_missed_ticks_total"),
+            round(passed * TICKS_PER_SECOND),
+            "ticks",
+            "ours = 0",
+        ),
+        _measure(
+            "lateness p99",
+            _quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
+            bare_lateness * 1e3,
+            "ms",
+            "ours <= 5",
+        ),
+        _measure("cpu", (last.processor - first.processor) / passed, 1.0, "cores", "ours <= 0.35"),
+    ]
+
+
+def _measure(what: str, ours: float, reference: float, unit: str, goal: str) -> Measure:
+    return Measure(
+        name=f"sampler-grid {what}",
+        ours=ours,
+        reference=reference,
+        unit=unit,
+        ratio=ours / reference,
+        goal=goal,
+    )
+
+
+@contextlib.contextmanager
+def _process() -> Iterator[tuple[psutil.Process, str, str]]:
+    """``decahertz up`` with everything on; ends with the context."""
+    api, exporter = _free_port(), _free_port()
+    folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))
+    options = {
+        "data-dir": str(folder / "data"),
+        "api-port": str(api),
+        "exporter-port": str(exporter),
+        "feeds-enabled": "synthetic",
+        "feeds-synthetic-instruments": str(INSTRUMENTS),
+        "feeds-synthetic-quotes-per-second": str(QUOTES_PER_SECOND),
+        "feeds-synthetic-ticks-per-second": str(QUOTES_PER_SECOND / 4),
+    }
+    command = [sys.executable, "-m", "decahertz.cli", "up"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    log = (folder / "log").open("w+")
+    child = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
+        yield psutil.Process(child.pid), f"http://127.0.0.1:{exporter}/metrics", f"http://127.0.0.1:{api}"
+    except BaseException:
+        log.seek(0)
+        sys.stderr.write(log.read()[-4000:])
+        raise
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_BARE = """
+import asyncio
+from collectors.ticker import GridTicker
+from decahertz.clock import SystemClock
+
+async def main():
+    ticker = GridTicker(SystemClock())
+    while True:
+        beat = await ticker.next()
+        print(beat.instant_ns, beat.lateness_ns, flush=True)
+
+import uvloop
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
+"""
+
+
+@contextlib.contextmanager
+def _bare_ticker() -> Iterator[Path]:
+    """A process that does nothing but meet the grid; the file it writes its lateness to."""
+    with tempfile.NamedTemporaryFile("w+", prefix="decahertz-bench-") as out:
+        child = subprocess.Popen([sys.executable, "-c", _BARE], stdout=out)
+        try:
+            yield Path(out.name)
+        finally:
+            child.kill()
+            child.wait()
+
+
+def _p99_of(lines: Path, first: Reading, last: Reading) -> float:
+    pairs = [tuple(map(int, line.split())) for line in lines.read_text().splitlines() if " " in line]
+    late = sorted(ns for instant, ns in pairs if first.wall <= instant / 1e9 <= last.wall)
+    return late[int(0.99 * len(late))] / 1e9
+
+
+def _wait_ready(child: subprocess.Popen[bytes], url: str) -> None:
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        if child.poll() is not None:
+            raise RuntimeError(f"decahertz up ended with {child.returncode}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own
+            return
+        time.sleep(0.2)
+    raise TimeoutError("decahertz up is not ready after a minute")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class _Trading:
+    """Fifty strategies, each with its share of the instruments, that buy and sell in turn."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._number = 0
+
+    def go_on(self, seconds: float) -> None:
+        """Trade for so long, evenly."""
+        spacing = 1 / (STRATEGIES * TRADES_PER_SECOND)
+        start = time.monotonic()
+        done = 0
+        while (passed := time.monotonic() - start) < seconds:
+            while done * spacing < passed:
+                self._round_trip()
+                done += 1
+            time.sleep(0.02)
+
+    def _round_trip(self) -> None:
+        self._number += 1
+        strategy = f"strategy-{self._number % STRATEGIES:02d}"
+        where: dict[str, Any] = {
+            "strategy": strategy,
+            "venue": "synthetic",
+            "instrument": f"I{self._number % INSTRUMENTS}",
+        }
+        emit = self._client.emit
+        for leg, side in enumerate(("buy", "sell")):
+            order: dict[str, Any] = {
+                **where,
+                "order_id": f"{self._number}-{leg}",
+                "side": side,
+                "quantity": 2.0,
+            }
+            price = 100.0 + leg * 0.01
+            emit("signal", **where, signal_id=f"{self._number}-{leg}", direction=side, price=price)
+            emit("order", **order, state="submitted", arrival_price=price)
+            emit("order", **order, state="filled", filled_quantity=2.0)
+            fill: dict[str, Any] = {
+                **where,
+                "order_id": order["order_id"],
+                "fill_id": f"{self._number}-{leg}",
+                "side": side,
+            }
+            emit("fill", **fill, price=price, quantity=2.0, fee=0.01, risk=1.0)
+            emit("position", **where, quantity=2.0 * (1 - leg), mark_price=price)
+        emit("equity", strategy=strategy, equity=100_000.0 + self._number % 100)
+
+
+def _read(process: psutil.Process, url: str) -> Reading:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
+        text = answer.read().decode()
+    used = process.cpu_times()
+    own = "\n".join(line for line in text.splitlines() if _is_self_metric(line))
+    series = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(own + "\n")
+        for sample in family.samples
+    }
+    return Reading(time.time(), time.monotonic(), used.user + used.system, series)
+
+
+def _is_self_metric(line: str) -> bool:
+    """Of the parts, not of the thousand instruments, which this process need not parse."""
+    name = line.split(" ", 3)[2] if line.startswith("#") else line
+    return name.startswith(("decahertz_sampler_", "decahertz_storage_", "decahertz_feed_"))
+
+
+def _increase(first: Reading, last: Reading, name: str) -> float:
+    return last.total(name) - first.total(name)
+
+
+def _quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
+    """As Prometheus' ``histogram_quantile`` of the increase: linear within the bucket."""
+    counts = sorted(
+        (float(dict(labels)["le"]), value - first.series.get((name, labels), 0.0))
+        for (name, labels), value in last.series.items()
+        if name == buckets
+    )
+    rank = q * counts[-1][1]
+    below, lower = 0.0, 0.0
+    for bound, count in counts:
+        if count >= rank:
+            return (
+                lower if bound == float("inf") else lower + (bound - lower) * (rank - below) / (count - below)
+            )
+        below, lower = count, bound
+    return lower
+
+
+def _tell(first: Reading, last: Reading, passed: float) -> None:
+    rows = _increase(first, last, "decahertz_storage_rows_total") / passed
+    events = _increase(first, last, "decahertz_sampler_events_total") / passed
+    samples = _increase(first, last, "decahertz_sampler_samples_total") / passed
+    dropped = last.total("decahertz_storage_dropped_total")
+    print(f"sampler-grid: {passed:.0f} s, {samples:,.0f} samples/s, {events:,.0f} deliveries of events/s,")
+    print(
+        f"  {rows:,.0f} rows/s stored, {dropped:.0f} dropped; by collector, seconds of processor per second:"
+    )
+    for (name, labels), value in sorted(last.series.items()):
+        if name in ("decahertz_sampler_duration_seconds_sum", "decahertz_sampler_event_seconds_total"):
+            share = (value - first.series.get((name, labels), 0.0)) / passed
+            print(f"    {dict(labels)['collector']:<10} {name.split('_')[2]:<9} {share:.4f}")
