@@ -46,6 +46,7 @@ class Account:
         "equity",
         "fills",
         "ledger",
+        "open_positions",
         "realised",
         "received_ns",
         "regime_changes",
@@ -66,6 +67,8 @@ class Account:
         self.equity: float | None = None
         self._equity_ns = 0
         self.signals = self.fills = self.duplicate_fills = self.regime_changes = 0
+        self.open_positions = 0
+        """Instruments with an open position."""
         self._fills_seen = RecentSet(_FILLS_REMEMBERED)
         self._regime: str | None = None
         self._regime_ns = 0
@@ -75,12 +78,18 @@ class Account:
         if not self._fills_seen.add((fill.venue, fill.instrument, fill.order_id, fill.fill_id)):
             self.duplicate_fills += 1
             return
-        trade, realised = self._book(fill.venue, fill.instrument).add_fill(fill, received_ns)
+        book = self._book(fill.venue, fill.instrument)
+        was_open = book.is_open
+        trade, realised = book.add_fill(fill, received_ns)
+        self.open_positions += book.is_open - was_open
         self.fills += 1
         self.realised += realised
         self.ledger.add(fill.time_ns, realised)
         if trade is not None:
             self.statistics.add(trade)
+        if self.equity is None and not self.open_positions:
+            # Needs no mark. So the curve is right between two samples too, and while history is restored.
+            self.curve.observe(received_ns, self.realised)
 
     def report_position(self, position: Position, received_ns: int) -> None:
         """Take a reported position."""

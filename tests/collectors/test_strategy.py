@@ -454,6 +454,24 @@ def test_a_day_without_a_sample_repeats_the_one_before() -> None:
     assert desk.sample(at=5 * DAY).sharpe == sharpe
 
 
+def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
+    desk = Desk(min_days=2)
+    for day, pnl in enumerate([5, 10, -30, 20]):
+        desk.trade(pnl, at=day * DAY + 10)
+    sample = desk.sample(at=4 * DAY + 10)
+    changes = [10.0, -30.0, 20.0]
+    assert (sample.days, sample.sharpe) == (3, sharpe_ratio(changes))
+    assert (sample.max_drawdown, sample.drawdown) == (30, 10)
+    assert sample.max_drawdown_seconds == 3 * DAY
+
+
+def test_a_peak_between_two_samples_counts_when_the_strategy_is_flat() -> None:
+    desk = Desk()
+    desk.trade(5, at=1)
+    desk.trade(-2, at=1.01)
+    assert desk.sample(at=1.1).drawdown == 2
+
+
 @pytest.mark.parametrize("changes", [[], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0]])
 def test_no_spread_no_sharpe_ratio(changes: list[float]) -> None:
     assert sharpe_ratio(changes) is None
