@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import socket
@@ -82,7 +83,8 @@ class SystemCollector(BaseCollector[SystemOptions]):
 
     async def start(self) -> None:
         """Start the threads and the beat."""
-        running = self._running = _Parts(self.clock, self.options)
+        running = await asyncio.to_thread(_Parts, self.clock, self.options)  # psutil opens files at once
+        self._running = running
         running.monitor.start()
         running.watchdog.start()
         for poll in running.polls:

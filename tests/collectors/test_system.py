@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -200,6 +201,14 @@ async def test_a_lag_leaves_the_maximum_after_a_second(collector: SystemCollecto
     await eventually(collector, lambda sample: sample.loop_lag_max_seconds >= 0.25)
 
     await eventually(collector, lambda sample: sample.loop_lag_max_seconds < 0.25)
+
+
+async def test_it_opens_no_file_in_the_event_loop() -> None:
+    with blockbuster_ctx():
+        collector = SystemCollector(SystemClock(), QUICK)
+        await collector.start()
+        await eventually(collector, is_complete)
+        await collector.stop()
 
 
 async def test_it_stops_without_a_start_and_twice_and_emits_nothing_then() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientSession
+from blockbuster import blockbuster_ctx
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
@@ -35,6 +36,13 @@ class Rig:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.exporter.port}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks() -> Iterator[None]:
+    """A blocking call of the exporter in the event loop fails the test."""
+    with blockbuster_ctx("exporter"):
+        yield
 
 
 @pytest.fixture

@@ -209,8 +209,10 @@ async def test_samples_that_do_not_keep_to_their_declaration_hide_nobody_else(
     rig.bus.publish(samples_topic("host"), type(wrong)(wrong.schema, wrong.time_ns, (BOOKS[0],)))
     rig.publish(*BOOKS)
 
-    assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
+    with capture_logs() as logs:
+        assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
     assert rig.exporter.status().health is Health.DEGRADED
+    assert [(entry["event"], entry["what"]) for entry in logs] == [("exposition_failed", "host")]
 
 
 async def test_scrapes_are_counted_by_format(rig: Rig, session: ClientSession) -> None:
