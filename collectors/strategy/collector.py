@@ -1,11 +1,13 @@
 """Samples every strategy that an event has named.
 
 Strategies appear when first seen and are retired after ``idle_seconds`` without an event, unless their fills
-leave a position open. One that comes back starts anew, counters included, as after a restart.
+leave a position open. One that comes back starts anew, counters included.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -20,6 +22,7 @@ from decahertz.collector import BaseCollector
 from decahertz.event import Equity, Event, Fill, Position, Quote, Regime, Signal
 from decahertz.sample import Sample
 
+_DAY_SECONDS = 86_400.0
 _SWEEP_NS = 10 * NS_PER_SECOND
 """How often what is idle is looked for."""
 
@@ -54,6 +57,12 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
 
     sample_type: ClassVar[type[Sample]] = StrategySample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Fill, Position, Equity, Signal, Regime})
+    restored: ClassVar[Mapping[type[Event], float]] = {
+        Fill: math.inf,  # every one of them is in the realised P&L
+        Equity: 400 * _DAY_SECONDS,
+        Position: 7 * _DAY_SECONDS,
+        Regime: 7 * _DAY_SECONDS,
+    }
     options_type: ClassVar[type[msgspec.Struct]] = StrategyOptions
 
     def __init__(self, clock: Clock, options: StrategyOptions) -> None:
@@ -106,7 +115,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             exposure=value.gross,
             net_exposure=value.net,
             mark_age_seconds=None if mark_ns is None else max(now_ns - mark_ns, 0) / NS_PER_SECOND,
-            open_positions=sum(1 for _ in account.open_books()),
+            open_positions=account.open_positions,
             position_breaks=sum(book.is_broken(now_ns, self._patience_ns) for book in account.books.values()),
             current_r=value.current_r,
             signals=account.signals,
@@ -137,7 +146,8 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         account = self._accounts.get(strategy)
         if account is None:
             account = self._accounts[strategy] = Account(strategy, received_ns)
-        account.received_ns = received_ns
+        # Restored history comes type by type, so that an older event can follow a newer one.
+        account.received_ns = max(account.received_ns, received_ns)
         return account
 
     def _sweep(self, now_ns: int) -> None:
@@ -146,5 +156,5 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         self._marks.retire(before_ns)
         for name, account in list(self._accounts.items()):
             account.forget_flat_books(before_ns)
-            if account.received_ns < before_ns and not any(account.open_books()):
+            if account.received_ns < before_ns and not account.open_positions:
                 del self._accounts[name]

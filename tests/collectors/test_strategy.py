@@ -536,6 +536,13 @@ def test_a_flat_strategy_is_retired_when_idle_and_starts_anew() -> None:
     assert (desk.sample(at=80).trades, desk.sample(at=80).fills) == (0, 1)
 
 
+def test_an_older_event_after_a_newer_one_does_not_age_a_strategy() -> None:
+    desk = Desk(idle_seconds=60)
+    desk.trade(5, at=100)
+    desk.equity(1000, at=10)
+    assert desk.sample(at=150).trades == 1
+
+
 def test_an_open_position_keeps_a_strategy() -> None:
     desk = Desk(idle_seconds=60)
     desk.fill("buy", 1, 1, at=1)
