@@ -8,7 +8,7 @@ up the budget of, so that however slow it is, on average it takes no more than i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,7 @@ from collectors.incident import Incident
 from collectors.plugins import LoadedCollector
 from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
+from decahertz.event import Event
 from decahertz.health import CollectorStatus, RunState
 from decahertz.sample import SampleBatch
 
@@ -44,6 +45,8 @@ class HostedCollector:
         self.schema = loaded.schema
         self.every = loaded.collector.every
         self.events_taken = loaded.collector.events
+        # A plugin that does not derive from BaseCollector may have been written before this existed.
+        self.events_restored: Mapping[type[Event], float] = getattr(loaded.collector, "restored", {})
         self.on_event = loaded.collector.on_event
         self.state = RunState.DISABLED
         self.samples = 0

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from collectors.dispatch import Dispatcher
 from collectors.hosted import HostedCollector, describe
 from collectors.plugins import LoadedCollector, PluginFailure
+from collectors.restore import History, no_history, restore
 from collectors.sampler_metrics import SamplerMetrics
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
 from decahertz.clock import NS_PER_SECOND, Beat, Clock, Grid, Ticker
@@ -49,7 +50,7 @@ class Sampler:
     ``failures`` are plugins that could not be loaded: they are shown among the collectors.
     """
 
-    def __init__(  # noqa: PLR0913 - the last three have defaults
+    def __init__(  # noqa: PLR0913 - the last four have defaults
         self,
         bus: Bus,
         clock: Clock,
@@ -59,16 +60,21 @@ class Sampler:
         collectors: Sequence[LoadedCollector],
         *,
         failures: Sequence[PluginFailure] = (),
+        history: History = no_history,
         grid: Grid | None = None,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
-        """``limit_seconds`` bounds the start and the stop of each collector."""
+        """``history`` gives collectors their state back.
+
+        ``limit_seconds`` bounds the start and the stop of each collector.
+        """
         budget_ns = int(settings.budget_seconds * NS_PER_SECOND)
         self._hosted = tuple(HostedCollector(c, clock.monotonic_ns, budget_ns) for c in collectors)
         self._failures = tuple(failures)
         self._bus = bus
         self._clock = clock
         self._ticker = ticker
+        self._history = history
         self._grid = grid or Grid()
         self._limit_seconds = limit_seconds
         self._dispatcher = Dispatcher((), clock.monotonic_ns)
@@ -101,6 +107,7 @@ class Sampler:
             await self.stop()
             raise
         running = [hosted for hosted in self._hosted if hosted.state is RunState.RUNNING]
+        await restore(running, self._history, self._clock.time_ns())
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
         self._last_beat_ns = self._clock.monotonic_ns()

@@ -6,6 +6,8 @@ The life of a collector
    already converted to ``options_type``). The constructor stores them and does no work.
 2. ``start`` is awaited once. Here a collector opens what it needs and starts its own tasks. Where it
    raises, the collector is reported as failed and the others go on without it.
+   A collector whose state must outlast the process (positions, open orders) names the event types that make
+   it in ``restored``: what is stored of them is then delivered through ``on_event`` before anything new.
 3. ``on_event`` is called for each event of the declared types as it arrives, ``sample`` on every
    ``every``-th tick of the 10 Hz grid. Both are synchronous, run in the event loop, and must return
    within a fraction of a millisecond: the host measures them. Work that is slower belongs into a
@@ -22,7 +24,8 @@ It never stops other collectors or the grid.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
@@ -46,6 +49,9 @@ class Collector(Protocol):
     """What it returns. Its ``collector`` attribute is the collector's name."""
     events: ClassVar[frozenset[type[Event]]]
     """The event types it takes."""
+    restored: ClassVar[Mapping[type[Event], float]]
+    """Those of them whose stored history it is given between ``start`` and the first tick, and the seconds
+    that this goes back (``math.inf``: all of it). In order of receipt among types that go back as far."""
     every: ClassVar[int]
     """It is sampled on every ``every``-th tick; 1 is 10 Hz, 10 is once a second."""
 
@@ -74,6 +80,7 @@ class BaseCollector(ABC, Generic[OptionsT]):
 
     sample_type: ClassVar[type[Sample]]
     events: ClassVar[frozenset[type[Event]]] = frozenset()
+    restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
     every: ClassVar[int] = 1
     options_type: ClassVar[type[msgspec.Struct]] = NoOptions
     """The struct into which the collector's table of the settings is converted."""

@@ -53,9 +53,9 @@ async def run_up(
             settings = msgspec.structs.replace(settings, feeds=FeedsSettings(enabled=("synthetic",)))
     stop = _stop_on_signals()
     pipeline = Pipeline(settings)
-    starting = asyncio.ensure_future(pipeline.start())
-    stopping: asyncio.Future[object] = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    starting = asyncio.create_task(pipeline.start())
+    stopping: asyncio.Future[object] = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():  # Ctrl-C while starting
         starting.cancel()
     try:
@@ -174,7 +174,7 @@ async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> 
     while True:
         try:
             # A group of its own: Ctrl-C in the terminal reaches us first, and we stop it in order.
-            process = await asyncio.create_subprocess_exec(*program, env=environment, process_group=0)
+            process = await asyncio.create_subprocess_exec(*program, env=environment, start_new_session=True)
         except OSError as error:
             log.exception("companion_not_started", reason=str(error))
             return

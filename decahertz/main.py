@@ -87,14 +87,16 @@ def start_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, ready for work: the embedded one started unless it is running, and migrated.
+async def open_database(settings: Settings, *, share: bool = False) -> AsyncIterator[Database]:
+    """The database, ready for work: the embedded one started, and all migrated.
 
+    With ``share`` an embedded one that another process runs is used; without it that is refused.
     Raises :class:`StartError`.
     """
     async with AsyncExitStack() as stack:
         with start_errors():
-            if not settings.database_url and running_pid(embedded_dir(settings)) is None:
+            runs_already = share and running_pid(embedded_dir(settings)) is not None
+            if not settings.database_url and not runs_already:
                 keeper = PostgresKeeper(lambda: EmbeddedPostgres(embedded_dir(settings)))
                 stack.push_async_callback(keeper.stop)
                 await keeper.start()
@@ -133,6 +135,7 @@ class Pipeline:
         with start_errors():
             self._database = await self._stack.enter_async_context(open_database(settings))
             await ensure_tables(self._database, schemas)
+            queries = Queries(self._database)
             self._writer = await self._run(
                 Writer(self._database, bus, clock, registry, settings.storage),
             )
@@ -153,6 +156,7 @@ class Pipeline:
                     settings.sampler,
                     collectors.plugins,
                     failures=collectors.failures,
+                    history=queries.replay,
                 ),
             )
             exporter = Exporter(latest, schemas, registry, settings.exporter, clock)
@@ -164,7 +168,7 @@ class Pipeline:
                         clock=clock,
                         bus=bus,
                         ingest=self._ingest,
-                        queries=Queries(self._database),
+                        queries=queries,
                         latest=latest,
                         schemas=schemas,
                         collectors=self._sampler.collectors,

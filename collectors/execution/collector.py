@@ -1,11 +1,12 @@
 """Samples the execution of every strategy at every venue that an order or a fill has named.
 
 They appear when first seen and are retired after ``idle_seconds`` without an order event or fill, unless an
-order is open. One that comes back starts anew, counters included, as after a restart.
+order is open. One that comes back starts anew, counters included.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -22,6 +23,7 @@ from decahertz.event import Event, Fill, Order, OrderState, Quote, Signal
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
 
+_DAY_SECONDS = 86_400.0
 _SWEEP_NS = 10 * NS_PER_SECOND
 """How often what is idle is looked for."""
 _SIGNALS_REMEMBERED = 10_000
@@ -57,6 +59,11 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
 
     sample_type: ClassVar[type[Sample]] = ExecutionSample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Signal, Order, Fill})
+    restored: ClassVar[Mapping[type[Event], float]] = {  # the orders of a day, with what belongs to them
+        Signal: _DAY_SECONDS,
+        Order: _DAY_SECONDS,
+        Fill: _DAY_SECONDS,
+    }
     options_type: ClassVar[type[msgspec.Struct]] = ExecutionOptions
 
     def __init__(self, clock: Clock, options: ExecutionOptions) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.running import ROOT, environment
+from tests.pipeline.running import ROOT, environment
 
 
 @pytest.fixture

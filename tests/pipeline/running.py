@@ -38,7 +38,7 @@ class RunningDecahertz:
         assert found, self.welcome
         return found[1]
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
         """The decoded JSON answer of the API to ``GET path``."""
         return msgspec.json.decode(read(self.api + path))
 

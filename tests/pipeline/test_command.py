@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.running import run, running
+from tests.pipeline.running import run, running
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -24,7 +24,7 @@ def refused(output: str, *words: str) -> bool:
     [
         (["--api-port", "eighty"], ["api.port", "eighty"]),
         (["--api-port", "70000"], ["api.port", "65535"]),
-        (["--api-host", "0.0.0.0"], ["api.host", "loopback"]),  # noqa: S104 - it has to be refused
+        (["--api-host", "0.0.0.0"], ["api.host", "0.0.0.0"]),  # noqa: S104 - it has to be refused
         (["--collectors-enabled", "market,weather"], ["collectors.enabled", "weather"]),
         (["--feeds-enabled", "replay"], ["feeds.replay.file"]),
         (["--feeds-enabled", "replay", "--feeds-replay-file", "/nowhere.ws"], ["/nowhere.ws"]),

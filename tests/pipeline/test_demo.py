@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,20 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
-from decahertz.clock import TICK_NS
+from decahertz.clock import TICK_NS, to_datetime
 from decahertz.event import Fill
 from decahertz.trade import RoundTrip, Trade
-from pipeline.running import RunningDecahertz, read, running
+from tests.pipeline.running import RunningDecahertz, read, running
 
 pytestmark = pytest.mark.timeout(150)
 
 
-def wait_until(what: str, limit_seconds: float, condition: Any) -> Any:
-    """Poll until ``condition()`` gives something true; that."""
+def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> None:
+    """Poll until ``condition()`` is true."""
     deadline = time.monotonic() + limit_seconds
-    while not (found := condition()):
+    while not condition():
         assert time.monotonic() < deadline, f"waited {limit_seconds} s for {what}"
         time.sleep(0.1)
-    return found
 
 
 def all_items(decahertz: RunningDecahertz, path: str) -> list[dict[str, Any]]:
@@ -81,11 +81,13 @@ def exposed(decahertz: RunningDecahertz) -> dict[tuple[str, frozenset[tuple[str,
 
 def check_gauges(decahertz: RunningDecahertz) -> set[str]:
     """Gauges lie between the values that ``metrics/current`` shows before and after the scrape."""
-    catalogue = decahertz.get("/api/v1/metrics/catalogue")["collectors"]
+    catalogue = decahertz.get("/api/v1/metrics/catalogue")["items"]
     before = decahertz.get("/api/v1/metrics/current")["items"]
     series = exposed(decahertz)
-    after = {(i["collector"], *i["key"].values()): i for i in decahertz.get("/api/v1/metrics/current")["items"]}
-    families = {(c["collector"], m["name"]): m["family"] for c in catalogue for m in c["metrics"]}
+    after = {
+        (i["collector"], *i["key"].values()): i for i in decahertz.get("/api/v1/metrics/current")["items"]
+    }
+    families = {(c["collector"], m["name"]): m["prometheus"] for c in catalogue for m in c["metrics"]}
     agreed = set()
     for item in before:
         later = after.get((item["collector"], *item["key"].values()))
@@ -106,10 +108,11 @@ async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
     try:
         for item in items:
             keys = " AND ".join(f'"{name}" = ${n}' for n, name in enumerate(item["key"], 2))
-            query = f"SELECT * FROM {item['collector']}_samples WHERE time = to_timestamp($1::bigint / 10.0) AND {keys}"  # noqa: S608,E501 - names of our own
-            arguments = [item["time_ns"] // TICK_NS, *item["key"].values()]
+            table = f"{item['collector']}_samples"
+            query = f"SELECT * FROM {table} WHERE time = $1 AND {keys}"  # noqa: S608 - names of our own
+            arguments = [to_datetime(item["time_ns"]), *item["key"].values()]
             async with asyncio.timeout(10):
-                while not (found := await connection.fetch(query, *arguments)):
+                while not (found := await connection.fetch(query, *arguments)):  # noqa: ASYNC110 - from afar
                     await asyncio.sleep(0.05)
             assert len(found) == 1
             for name, value in item["values"].items():

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import websockets
 
-from pipeline.running import ROOT, RunningDecahertz, read, run, running
+from tests.pipeline.running import ROOT, RunningDecahertz, read, run, running
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,7 +25,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     guide = (ROOT / "docs" / "plugins.md").read_text()
     source, target = tmp_path_factory.mktemp("imbalance"), tmp_path_factory.mktemp("installed")
     for name, language in (("imbalance.py", "python"), ("pyproject.toml", "toml")):
-        block = re.search(rf"^`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        block = re.search(
+            rf"^`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE
+        )
         assert block, name
         (source / name).write_text(block[1])
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
@@ -65,7 +67,7 @@ async def test_its_table_its_gauge_and_its_topic_appear(
         assert f"decahertz_imbalance_imbalance_ratio{labels} " in exposition
         assert f"decahertz_imbalance_quotes_total{labels} " in exposition
         assert await stored_rows(decahertz, venue, instrument)
-        names = {c["collector"] for c in decahertz.get("/api/v1/metrics/catalogue")["collectors"]}
+        names = {c["collector"] for c in decahertz.get("/api/v1/metrics/catalogue")["items"]}
         assert "imbalance" in names
 
 

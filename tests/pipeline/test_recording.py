@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from decahertz.clock import TICK_NS
-from pipeline.running import RunningDecahertz, run, running
+from tests.pipeline.running import RunningDecahertz, run, running
 
 pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
 

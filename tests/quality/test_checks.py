@@ -74,5 +74,7 @@ def test_every_module_can_be_imported_first() -> None:
 def test_the_layers_of_the_import_contract_name_every_module_of_the_contract_package() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     package = importlib.import_module("decahertz")
-    unnamed = [m.name for m in pkgutil.iter_modules(package.__path__, "decahertz.") if f"{m.name}" not in text]
+    unnamed = [
+        m.name for m in pkgutil.iter_modules(package.__path__, "decahertz.") if f"{m.name}" not in text
+    ]
     assert unnamed == []
