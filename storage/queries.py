@@ -6,7 +6,7 @@ Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every questio
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import asyncpg
@@ -195,7 +195,7 @@ class Queries:
 
     def replay(
         self, event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncIterator[tuple[AnyEvent, int]]:
+    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
         """Events received at or after ``since_ns``, each with its time of receipt, in that order.
 
         They are read in chunks, from a state of the database that does not change meanwhile.

@@ -25,7 +25,7 @@ _Row: TypeAlias = tuple[tuple[Any, ...], AnyEvent]
 
 async def replay_events(
     database: Database, event_types: Sequence[type[Event]], since_ns: int
-) -> AsyncIterator[tuple[AnyEvent, int]]:
+) -> AsyncGenerator[tuple[AnyEvent, int], None]:
     """See :meth:`storage.queries.Queries.replay`."""
     async with (
         database.query() as connection,

@@ -1,0 +1,161 @@
+"""Rows into PostgreSQL: samples through our encoder and binary COPY, against asyncpg given ready tuples.
+
+Both write the same rows into tables of the same make on the same server, each round into an emptied table,
+in a transaction of their own. Ours starts from the samples, as the writer does, and gives the event loop its
+turns; the reference starts from tuples that were made before the clock ran. Twice: into the table as it is
+in use, with its indexes, and into one without, where less of the time is the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from benchmarks.harness import ROUNDS, Measure
+from decahertz.clock import SystemClock, to_datetime
+from decahertz.metric import Kind, Metric
+from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.settings import StorageSettings
+from storage.database import Database
+from storage.embedded import EmbeddedPostgres
+from storage.migrate import migrate
+from storage.queue import Parcel
+from storage.schema import columns_of, ensure_tables
+from storage.store import Store
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+INSTRUMENTS = 1000
+INSTANTS = 50
+START_NS = 1_700_000_000_000_000_000
+TICK_NS = 100_000_000
+
+
+class Verdict(StrEnum):
+    """A state with two values."""
+
+    LIVE = "live"
+    QUIET = "quiet"
+
+
+_GAUGE = Annotated[float | None, Metric("A gauge.")]
+_COUNTER = Annotated[int, Metric("A counter.", kind=Kind.COUNTER)]
+
+
+class BenchSample(Sample, frozen=True, kw_only=True):
+    """As a sample of the market: 14 columns with time and key; every third has no last price."""
+
+    collector: ClassVar[str] = "bench"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    bid: _GAUGE
+    ask: _GAUGE
+    mid: _GAUGE
+    spread_bps: _GAUGE
+    last_price: _GAUGE
+    volume: _GAUGE
+    imbalance: _GAUGE
+    volatility: _GAUGE
+    quotes: _COUNTER
+    gaps: _COUNTER
+    verdict: Annotated[Verdict, Metric("A state.", kind=Kind.STATE)]
+
+
+SCHEMA = schema_of(BenchSample)
+COLUMNS = [column.name for column in columns_of(SCHEMA)]
+
+
+def samples(tick: int) -> SampleBatch:
+    return SampleBatch(
+        SCHEMA,
+        START_NS + tick * TICK_NS,
+        tuple(
+            BenchSample(
+                venue="sim",
+                instrument=f"I{number}",
+                bid=100.0 + number,
+                ask=100.5 + number,
+                mid=100.25 + number,
+                spread_bps=4.9,
+                last_price=None if number % 3 == 0 else 100.0,
+                volume=12.5 * tick,
+                imbalance=-0.25,
+                volatility=None if tick % 10 == 0 else 0.125,
+                quotes=tick * 3,
+                gaps=number % 2,
+                verdict=Verdict.LIVE if number % 4 else Verdict.QUIET,
+            )
+            for number in range(INSTRUMENTS)
+        ),
+    )
+
+
+def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
+    moment = to_datetime(batch.time_ns)
+    return [(moment, *(getattr(sample, name) for name in COLUMNS[1:])) for sample in batch.samples]
+
+
+async def measure(connection: Connection, name: str) -> Measure:
+    batches = [samples(tick) for tick in range(INSTANTS)]
+    tuples = [record for batch in batches for record in records(batch)]
+    store = Store(SystemClock())
+
+    async def ours() -> None:
+        await store.write(connection, Parcel(samples=batches))
+
+    async def bare() -> None:
+        async with connection.transaction():
+            await connection.copy_records_to_table("bench_samples", records=tuples, columns=COLUMNS)
+
+    async def rate(work: Callable[[], Awaitable[None]]) -> float:
+        await connection.execute("TRUNCATE bench_samples")
+        await connection.execute("CHECKPOINT")
+        start = time.perf_counter()
+        await work()
+        seconds = time.perf_counter() - start
+        stored = await connection.fetchval("SELECT count(*) FROM bench_samples")
+        if stored != len(tuples):
+            raise RuntimeError(f"{stored} rows were stored instead of {len(tuples)}")
+        return len(tuples) / seconds
+
+    await rate(ours)
+    await rate(bare)
+    pairs = [(await rate(ours), await rate(bare)) for _ in range(ROUNDS)]
+    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
+    return Measure(
+        name=name,
+        ours=mine,
+        reference=reference,
+        unit="rows/s",
+        ratio=mine / reference,
+        goal="ratio >= 0.8 (aim 1.5)",
+    )
+
+
+async def measures() -> list[Measure]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with EmbeddedPostgres(Path(folder) / "postgres") as server:
+            database = Database(server.url, StorageSettings())
+            await database.open()
+            await migrate(database)
+            await ensure_tables(database, [SCHEMA])
+            connection = await database.connect("benchmark")
+            try:
+                indexed = await measure(connection, "copy-writer-indexed")
+                await connection.execute("DROP INDEX bench_samples_key, bench_samples_time")
+                return [await measure(connection, "copy-writer"), indexed]
+            finally:
+                await database.disconnect(connection)
+                await database.close()
+
+
+def run() -> list[Measure]:
+    return asyncio.run(measures())

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import itertools
+from contextlib import aclosing
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
+from storage.database import Database
+from storage.queries import Queries
+from tests.event_examples import events
+from tests.storage_examples import START_NS, arrival, fill, quote, quotes, writing
+
+_epochs = itertools.count(1)
+
+
+async def collected(
+    database: Database, types: tuple[type, ...] = EVENT_TYPES, since_ns: int = 0
+) -> list[tuple[AnyEvent, int]]:
+    return [pair async for pair in Queries(database).replay(types, since_ns)]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_events=st.lists(events, min_size=1, max_size=12))
+async def test_every_event_comes_back_as_it_was_and_in_order(
+    database: Database, given_events: list[AnyEvent]
+) -> None:
+    since_ns = START_NS + next(_epochs) * 1_000_000
+    batch = EventBatch(source="loop", epoch=since_ns, first_sequence=1, events=tuple(given_events))
+    async with writing(database) as bench:
+        receipt = await bench.writer.append(Arrival(batch=batch, received_ns=since_ns), 10)
+    assert receipt.accepted == len(given_events)
+    assert await collected(database, since_ns=since_ns) == [(event, since_ns) for event in given_events]
+
+
+async def test_only_the_types_asked_for_and_from_then_on(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, [quote(1), fill(2, Side.BUY, 1.0, 1.0)]), 10)
+        await bench.writer.append(arrival(3, [quote(3), fill(4, Side.SELL, 1.0, 1.0)]), 10)
+    found = await collected(database, (Fill, Order, Position), START_NS + 2)
+    assert found == [(fill(4, Side.SELL, 1.0, 1.0), START_NS + 3)]
+
+
+async def test_a_long_history_comes_in_the_order_of_receipt(database: Database) -> None:
+    async with writing(database) as bench:
+        for first in (2001, 1, 4001):  # the order of storing is not the order of receipt
+            await bench.writer.append(quotes(first, first + 1999, "loop"), 20)
+    found = await collected(database, (Quote,))
+    assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6001))
+
+
+async def test_whoever_stops_reading_early_leaves_the_connection_usable(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.writer.append(quotes(1, 3000), 20)
+    for _ in range(20):  # more often than the pool has connections
+        replay = Queries(database).replay((Quote,), 0)
+        async with aclosing(replay):
+            async for _event in replay:
+                break

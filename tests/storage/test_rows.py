@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decahertz.event import EVENT_TYPES, Event
+from decahertz.sample import SampleBatch
+from storage.database import Database
+from storage.rows import EVENT_TABLES, EventRows, SampleRows
+from tests.event_examples import names
+from tests.storage_examples import BOOK, MACHINE, START_NS, BookSample, HostSample, Verdict, book, writing
+
+integers = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+samples = st.builds(
+    BookSample,
+    venue=names,
+    instrument=names,
+    mid=st.none() | finite | integers,
+    gaps=integers,
+    verdict=st.sampled_from(Verdict),
+    crossed=st.none() | st.booleans(),
+)
+
+
+async def test_every_event_type_has_a_table_with_a_column_for_each_field(database: Database) -> None:
+    async with database.query() as connection:
+        for event_type in EVENT_TYPES:
+            rows = EventRows(event_type)
+            found = await connection.fetch(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = $1", rows.table
+            )
+            assert {row[0] for row in found} == set(rows.columns), event_type
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_no_field_of_an_event_is_forgotten(event_type: type[Event]) -> None:
+    fields = {field.name for field in msgspec.structs.fields(event_type)}
+    identity = 5  # source, epoch, sequence, received_ns, and time beside time_ns
+    assert len(EventRows(event_type).columns) == len(fields) + identity
+
+
+def test_no_two_event_types_share_a_table() -> None:
+    assert set(EVENT_TABLES) == set(EVENT_TYPES)
+    assert len(set(EVENT_TABLES.values())) == len(EVENT_TYPES)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=st.lists(samples, min_size=1, max_size=20), tick=st.integers(0, 2**31))
+async def test_what_is_sampled_is_what_is_in_the_table(
+    database: Database, batch: list[BookSample], tick: int
+) -> None:
+    time_ns = START_NS + tick * 100_000_000
+    async with writing(database) as bench:
+        bench.sample(SampleBatch(BOOK, time_ns, tuple(batch)))
+        await bench.drained()
+        rows = await bench.rows("SELECT * FROM book_samples ORDER BY ctid")
+        await bench.rows("TRUNCATE book_samples")
+    moment = datetime.fromtimestamp(time_ns // 10**9, UTC).replace(microsecond=time_ns // 1000 % 10**6)
+    assert [tuple(row) for row in rows] == [
+        (moment, s.venue, s.instrument, None if s.mid is None else float(s.mid), s.gaps, s.verdict, s.crossed)
+        for s in batch
+    ]
+
+
+def test_numbers_that_are_not_finite_become_null_and_are_counted() -> None:
+    rows = SampleRows(BOOK)
+    encoded = rows.encode([book(mid=float("nan")), book(mid=float("inf")), book(mid=1.0)], START_NS)
+    expected = rows.encode([book(mid=None), book(mid=None), book(mid=1.0)], START_NS)
+    assert b"".join(encoded.data) == b"".join(expected.data)
+    assert (encoded.rows, encoded.refused, encoded.not_finite) == (3, 0, 2)
+
+
+def test_finite_numbers_whose_sum_is_not_are_kept() -> None:
+    encoded = SampleRows(BOOK).encode([book(mid=1.7e308, gaps=2**62)] * 2, START_NS)
+    assert (encoded.rows, encoded.not_finite) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        book(gaps=2**63),
+        book(gaps=1.5),
+        book(mid="1.5"),
+        book("EUR\0USD"),
+        book("\ud800"),
+        book(verdict=3),
+        book(gaps=None, mid=10**400),
+    ],
+)
+def test_a_row_that_fits_no_table_is_refused_alone(bad: BookSample) -> None:
+    encoded = SampleRows(BOOK).encode([book(gaps=1), bad, book(gaps=2)], START_NS)
+    expected = SampleRows(BOOK).encode([book(gaps=1), book(gaps=2)], START_NS)
+    assert b"".join(encoded.data) == b"".join(expected.data)
+    assert (encoded.rows, encoded.refused) == (2, 1)
+    assert encoded.reason
+
+
+async def test_a_sample_without_a_key_has_one_row_for_each_instant(database: Database) -> None:
+    async with writing(database) as bench:
+        bench.sample(SampleBatch(MACHINE, START_NS, (HostSample(load=0.5),)))
+        await bench.drained()
+        rows = await bench.rows("SELECT load FROM machine_samples")
+    assert [tuple(row) for row in rows] == [(0.5,)]

@@ -1,0 +1,191 @@
+"""Trades are those of the sorted fills, however the fills come in."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decahertz.event import Fill, Side
+from decahertz.trade import RoundTrip, Trade
+from storage.database import Database
+from storage.queries import Queries, TradeFilter
+from tests.storage_examples import Bench, arrival, fill, writing
+
+_epochs = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A fill with its identity."""
+
+    source: str
+    epoch: int
+    sequence: int
+    fill: Fill
+
+    @property
+    def place(self) -> tuple[int, str, int, int]:
+        return (self.fill.time_ns, self.source, self.epoch, self.sequence)
+
+
+def folded(sent: list[Sent]) -> list[Trade]:
+    """The trades of each key, by folding its sorted fills once; the last closed first."""
+    trips: dict[tuple[str, str], RoundTrip] = {}
+    trades = []
+    for one in sorted(sent, key=lambda one: one.place):
+        trip = trips.setdefault((one.fill.strategy, one.fill.instrument), RoundTrip())
+        trade = trip.add(one.fill)
+        if trade is not None:
+            trades.append(trade)
+    return trades[::-1]
+
+
+async def stored(bench: Bench, strategy: str) -> list[Trade]:
+    page = await Queries(bench.database).trades(TradeFilter(strategy=strategy), limit=10_000)
+    return page.items
+
+
+async def test_round_trips_become_trades(database: Database) -> None:
+    async with writing(database) as bench:
+        fills = [
+            fill(1, Side.BUY, 2.0, 10.0, fee=0.1, risk=2.0),
+            fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
+            fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
+        ]
+        await bench.writer.append(arrival(1, fills), 10)
+        (trade,) = await stored(bench, "trend")
+    assert trade.side is Side.BUY
+    assert (trade.quantity, trade.entry_price, trade.exit_price, trade.fills) == (3.0, 11.0, 12.0, 3)
+    assert trade.pnl == 36.0 - 33.0 - trade.fees
+    assert trade.r_multiple == trade.pnl / 2.0
+
+
+async def test_an_open_position_goes_on_after_a_restart(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        assert await stored(bench, "trend") == []
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+
+
+async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: Database) -> None:
+    early = [fill(1, Side.BUY, 1.0, 10.0), fill(2, Side.SELL, 1.0, 11.0)]
+    later = [fill(5, Side.BUY, 1.0, 20.0), fill(6, Side.SELL, 1.0, 21.0)]
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, early + later), 10)
+        before = await stored(bench, "trend")
+        rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
+        await bench.writer.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
+        after = await stored(bench, "trend")
+        assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
+        # Sold first now: bought back by the next fill, and the last one opens anew.
+        assert [(trade.side, trade.pnl) for trade in after] == [(Side.SELL, 10.0), (Side.BUY, 1.0)]
+        # The trade before the late fill was not even touched.
+        assert await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2") == rows
+        assert await bench.value("SELECT position FROM round_trips") == -1.0
+
+
+async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.rows("ALTER TABLE emitters ADD CONSTRAINT few CHECK (upper(sequences) <= 2)")
+        await bench.writer.enqueue(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]))
+        await bench.drained()
+        assert await stored(bench, "trend") == []
+        await bench.rows("ALTER TABLE emitters DROP CONSTRAINT few")
+        await bench.writer.append(arrival(2, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [2.0]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
+    """Fills of two instruments from two sources, permuted and cut into batches."""
+    strategy = f"s{next(_epochs)}"
+    count = draw(st.integers(1, 14))
+    sent = [
+        Sent(
+            draw(st.sampled_from(["a", "b"])),
+            next(_epochs),  # each an emitter of its own, so that every order of arrival is possible
+            1,
+            fill(
+                draw(st.integers(1, 12)),
+                draw(st.sampled_from(Side)),
+                float(draw(st.integers(1, 3))),
+                float(draw(st.integers(1, 9))),
+                strategy=strategy,
+                instrument=draw(st.sampled_from(["x", "y"])),
+                order_id=f"o{number}",
+                risk=draw(st.sampled_from([None, 2.0])),
+            ),
+        )
+        for number in range(count)
+    ]
+    shuffled = draw(st.permutations(sent))
+    cuts = sorted(draw(st.lists(st.integers(0, count), max_size=5)))
+    return [shuffled[a:b] for a, b in itertools.pairwise([0, *cuts, count]) if a < b]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=deliveries(), restart=st.booleans())
+async def test_any_order_of_arrival_ends_in_the_trades_of_the_sorted_fills(
+    database: Database,
+    batches: list[list[Sent]],
+    restart: bool,  # noqa: FBT001 - a drawn value
+) -> None:
+    everything = [one for batch in batches for one in batch]
+    strategy = everything[0].fill.strategy
+    for part in [[batch] for batch in batches] if restart else [batches]:
+        async with writing(database) as bench:
+            for batch in part:
+                for one in batch:
+                    await bench.writer.enqueue(arrival(1, [one.fill], one.source, one.epoch))
+                await bench.drained()
+    expected = folded(everything)
+    found = await stored(bench, strategy)
+    assert sorted(found, key=_order) == sorted(expected, key=_order)
+
+
+def _order(trade: Trade) -> tuple[str, int, str]:
+    return trade.instrument, trade.closed_ns, trade.trade_id
+
+
+async def test_a_long_history_is_folded_anew_in_chunks(database: Database) -> None:
+    generator = random.Random(5)
+    sent = []
+    for number in range(1, 3001):
+        side = generator.choice([Side.BUY, Side.SELL])
+        sent.append(
+            Sent(
+                "loop",
+                7,
+                number,
+                fill(number + 1, side, generator.choice([0.1, 0.2, 0.7]), 10.0 + number % 7),
+            )
+        )
+    late = Sent("late", 1, 1, fill(1, Side.BUY, 0.5, 9.0))
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, [one.fill for one in sent]), 20)
+        assert await stored(bench, "trend") == folded(sent)
+        await bench.writer.append(arrival(1, [late.fill], "late", 1), 20)
+        assert await stored(bench, "trend") == folded([late, *sent])
+
+
+async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
+    sent = [
+        Sent(source, 1, number, fill(2 * number + (source == "b"), side, 1.0, float(number)))
+        for number in range(1, 21)
+        for source, side in (("a", Side.BUY), ("b", Side.SELL))
+    ]
+    async with writing(database) as one, writing(database) as other:
+        for source, bench in (("a", one), ("b", other)):
+            for item in sent:
+                if item.source == source:
+                    await bench.writer.enqueue(arrival(item.sequence, [item.fill], source, 1))
+        await one.drained()
+        await other.drained()
+        assert await stored(one, "trend") == folded(sent)
