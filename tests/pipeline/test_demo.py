@@ -87,7 +87,11 @@ def check_gauges(decahertz: RunningDecahertz) -> set[str]:
     after = {
         (i["collector"], *i["key"].values()): i for i in decahertz.get("/api/v1/metrics/current")["items"]
     }
-    families = {(c["collector"], m["name"]): m["prometheus"] for c in catalogue for m in c["metrics"]}
+    families = {
+        (c["collector"], m["name"]): m["prometheus"] + ("_total" if m["kind"] == "counter" else "")
+        for c in catalogue
+        for m in c["metrics"]
+    }
     agreed = set()
     for item in before:
         later = after.get((item["collector"], *item["key"].values()))
