@@ -11,6 +11,7 @@ from aiohttp import web
 
 from api.envelope import Handler, envelope
 from api.guard import Guard, PortInUseError, check_loopback
+from api.httplog import http_logger
 from api.live.client import ClientStatistics
 from api.live.hub import Hub
 from api.live.limits import HubLimits
@@ -28,6 +29,8 @@ __all__ = ["Api", "ApiParts"]
 
 _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
+_LONGEST_LINE = 64 * 1024
+"""Longer queries than we take are refused by us, with a problem document, and not by aiohttp."""
 
 
 class Api:
@@ -41,6 +44,7 @@ class Api:
         self.hub = Hub(parts.bus, parts.latest, parts.clock, hub_metrics, limits or HubLimits())
         self._live = LiveEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)
+        self._logger = http_logger(parts.registry)
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
 
@@ -68,6 +72,8 @@ class Api:
         runner = web.AppRunner(
             self._application(),
             access_log=None,  # requests are counted; what fails is logged
+            logger=self._logger,
+            max_line_size=_LONGEST_LINE,
             handle_signals=False,
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )

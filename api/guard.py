@@ -29,18 +29,19 @@ class PortInUseError(SettingsError):
 
 async def check_loopback(host: str) -> None:
     """Raise :class:`UnsafeAddressError` unless ``host`` means this machine only."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise SettingsError("api.host", f"{host!r} cannot be resolved: {error.strerror or error}") from error
-    addresses = {str(info[4][0]).partition("%")[0] for info in found}
-    # An empty host means every address, whatever it resolves to.
-    outside = [text for text in addresses if not ipaddress.ip_address(text).is_loopback] if host else ["any"]
-    if outside:
-        raise UnsafeAddressError(
-            "api.host",
-            f"{host!r} can be reached from other machines and there are no API keys yet; use 127.0.0.1",
-        )
+    if host:  # an empty one means every address of this machine
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            reason = f"{host!r} cannot be resolved: {error.strerror or error}"
+            raise SettingsError("api.host", reason) from error
+        addresses = {str(info[4][0]).partition("%")[0] for info in found}
+        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
+            return
+    raise UnsafeAddressError(
+        "api.host",
+        f"{host!r} can be reached from other machines and there are no API keys yet; use 127.0.0.1",
+    )
 
 
 class Guard:

@@ -69,7 +69,8 @@ class QueryParser(Generic[QueryT]):
             return msgspec.convert(values, self._type, strict=False), extra
         except msgspec.ValidationError as error:
             problem = field_problem(error)
-            raise ProblemError("query", f"{problem.field}: {problem.reason}", [problem]) from error
+            name = (problem.field or "").partition("[")[0]
+            raise parameter_problem(name, problem.reason) from error
 
     def _value(self, name: str, texts: list[str]) -> Any:  # noqa: ANN401 - msgspec converts it
         if name in self._lists:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
-from tests.api.helpers import Stack
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.settings import StorageSettings
+from storage.database import Database
+from storage.migrate import migrate
+from storage.schema import ensure_tables
+from storage.writer import Writer
+from tests.api.checked import Caller
+from tests.api.helpers import DESK, PROBE, Stack
 
 
 @pytest_asyncio.fixture
@@ -14,3 +23,36 @@ async def stack() -> AsyncIterator[Stack]:
     """Real parts, without a database."""
     async with Stack().running() as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def stored(database_url: str) -> AsyncIterator[Stack]:
+    """The same with a database, and the writer that fills it."""
+    settings = StorageSettings(flush_seconds=0.01)
+    database = Database(database_url, settings)
+    await database.open()
+    await migrate(database)
+    await ensure_tables(database, (PROBE, DESK))
+    bus, registry = LocalBus(), CollectorRegistry()
+    writer = Writer(database, bus, SystemClock(), registry, settings, (PROBE, DESK))
+    await writer.start()
+    try:
+        async with Stack(bus=bus, registry=registry, sink=writer, database=database).running() as running:
+            yield running
+    finally:
+        await writer.stop()
+        await database.close()
+
+
+@pytest_asyncio.fixture
+async def caller(stack: Stack) -> AsyncIterator[Caller]:
+    """Asks the API without a database; every answer is checked against the OpenAPI document."""
+    async with Caller(stack.api.url) as asking:
+        yield asking
+
+
+@pytest_asyncio.fixture
+async def stored_caller(stored: Stack) -> AsyncIterator[Caller]:
+    """Asks the API with a database; every answer is checked against the OpenAPI document."""
+    async with Caller(stored.api.url) as asking:
+        yield asking

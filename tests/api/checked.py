@@ -1,0 +1,95 @@
+"""An HTTP client that holds every answer against the OpenAPI document."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
+from openapi_schema_validator import OAS31Validator
+
+from api.openapi import openapi_document
+
+DOCUMENT = openapi_document()
+PROBLEM = "application/problem+json"
+MSGPACK = "application/vnd.msgpack"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    raw: bytes
+
+    def problem(self, kind: str) -> dict[str, Any]:
+        """The problem document, which has to be of this kind."""
+        assert isinstance(self.body, dict)
+        assert self.body["type"] == f"urn:decahertz:problem:{kind}", self.body
+        return self.body
+
+
+class Caller:
+    """Asks, and checks what comes back."""
+
+    def __init__(self, url: str) -> None:
+        self._session = ClientSession(url, timeout=ClientTimeout(total=20))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def get(self, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the options of aiohttp
+        return await self.ask("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the options of aiohttp
+        return await self.ask("POST", path, **options)
+
+    async def ask(self, method: str, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the same
+        """``path`` is below ``/api/v1/``."""
+        async with self._session.request(method, f"/api/v1/{path}", **options) as response:
+            raw = await response.read()
+        template = f"/api/v1/{path.partition('?')[0]}"
+        body = check(method, template, response, raw)
+        return Heard(response.status, response.headers, body, raw)
+
+    async def send(self, batch: object, codec: str = "application/json") -> Heard:
+        """Post a batch of events in a codec."""
+        encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
+        return await self.post("events", data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
+
+
+def check(method: str, path: str, response: ClientResponse, raw: bytes) -> object:
+    """Decode an answer after it was found to be one that the document announces."""
+    assert response.headers["X-Request-ID"]
+    assert response.headers["Server-Timing"].startswith("total;dur=")
+    media_type = response.headers["Content-Type"]
+    if method == "HEAD":
+        assert raw == b""
+        return None
+    body = msgspec.msgpack.decode(raw) if media_type == MSGPACK else msgspec.json.decode(raw)
+    operation = DOCUMENT["paths"].get(path, {}).get(method.lower())
+    if operation is None or path.endswith("openapi.json"):
+        if media_type == PROBLEM:
+            validate({"$ref": "#/components/schemas/Problem"}, body)
+        return body
+    announced = operation["responses"].get(str(response.status))
+    assert announced is not None, f"{response.status} is not announced for {method} {path}"
+    assert media_type in announced["content"]
+    validate(announced["content"][media_type]["schema"], body)
+    if media_type == PROBLEM:
+        assert body["status"] == response.status
+        assert body["request_id"] == response.headers["X-Request-ID"]
+    return body
+
+
+def validate(schema: Mapping[str, Any], value: object) -> None:
+    """Against a schema that may refer to the document's components."""
+    OAS31Validator({**schema, "components": DOCUMENT["components"]}).validate(value)

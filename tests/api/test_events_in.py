@@ -1,0 +1,273 @@
+"""``POST /api/v1/events``: what is taken, and what happens to what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from decahertz.event import Quote
+from decahertz.fakes import Recorder
+from decahertz.settings import ApiSettings
+from tests.api.checked import MSGPACK, Caller
+from tests.api.helpers import START_NS, Stack
+
+JSON = "application/json"
+QUOTE: dict[str, Any] = {
+    "type": "quote",
+    "time_ns": START_NS,
+    "venue": "SIM",
+    "instrument": "A",
+    "bid": 1.0,
+    "ask": 2.0,
+}
+
+
+def batch(*events: dict[str, Any], first: int = 1, **more: object) -> dict[str, Any]:
+    return {"source": "bot", "epoch": 7, "first_sequence": first, "events": events, **more}
+
+
+async def stored_sequences(stack: Stack) -> list[int]:
+    connection = await asyncpg.connect(stack.database.url)
+    try:
+        rows = await connection.fetch("SELECT sequence FROM quotes ORDER BY sequence")
+    finally:
+        await connection.close()
+    return [row["sequence"] for row in rows]
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK, "application/msgpack", "Application/JSON; charset=utf-8"])
+async def test_a_batch_is_answered_when_it_is_durable(
+    stored: Stack, stored_caller: Caller, codec: str
+) -> None:
+    body = batch(QUOTE, QUOTE, QUOTE)
+    data = msgspec.msgpack.encode(body) if "msgpack" in codec else msgspec.json.encode(body)
+    answer = await stored_caller.post("events", data=data, headers={"Content-Type": codec})
+    assert answer.status == 200
+    assert answer.body == {"source": "bot", "epoch": 7, "durable_sequence": 3, "accepted": 3, "duplicates": 0}
+    assert await stored_sequences(stored) == [1, 2, 3]
+
+
+async def test_a_batch_sent_again_is_answered_the_same_and_stored_once(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    await stored_caller.send(batch(QUOTE, QUOTE))
+    again = await stored_caller.send(batch(QUOTE, QUOTE), MSGPACK)
+    assert again.status == 200
+    assert again.body == {"source": "bot", "epoch": 7, "durable_sequence": 2, "accepted": 0, "duplicates": 2}
+    overlapping = await stored_caller.send(batch(QUOTE, QUOTE, first=2))
+    assert (overlapping.body["accepted"], overlapping.body["duplicates"]) == (1, 1)
+    assert await stored_sequences(stored) == [1, 2, 3]
+
+
+async def test_batches_out_of_order_are_taken_and_stored_once(stored: Stack, stored_caller: Caller) -> None:
+    for first in (5, 1, 3, 1):
+        answer = await stored_caller.send(batch(QUOTE, QUOTE, first=first))
+        assert answer.status == 200
+        assert answer.body["durable_sequence"] == 6
+    assert await stored_sequences(stored) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_an_empty_batch_is_taken(stored_caller: Caller) -> None:
+    answer = await stored_caller.send(batch())
+    assert (answer.status, answer.body["accepted"], answer.body["duplicates"]) == (200, 0, 0)
+
+
+NAN, INF = float("nan"), float("inf")
+BAD_EVENTS: list[tuple[dict[str, Any], str]] = [
+    ({**QUOTE, "bid_size": -1.0}, "bid_size"),
+    ({**QUOTE, "time_ns": 0}, "time_ns"),
+    ({**QUOTE, "time_ns": -5}, "time_ns"),
+    ({**QUOTE, "time_ns": 1.5}, "time_ns"),
+    ({**QUOTE, "time_ns": "now"}, "time_ns"),
+    ({**QUOTE, "venue": ""}, "venue"),
+    ({**QUOTE, "instrument": "A:B"}, "instrument"),
+    ({**QUOTE, "instrument": "A*"}, "instrument"),
+    ({**QUOTE, "instrument": "A\n"}, "instrument"),
+    ({**QUOTE, "instrument": "x" * 129}, "instrument"),
+    ({**QUOTE, "missed": -1}, "missed"),
+    ({**QUOTE, "extra": 1}, "extra"),
+    ({**QUOTE, "type": "mystery"}, "type"),
+    ({key: value for key, value in QUOTE.items() if key != "type"}, "type"),
+    ({key: value for key, value in QUOTE.items() if key != "venue"}, "venue"),
+    ({"type": "tick", "time_ns": 1, "venue": "v", "instrument": "i", "price": 1.0, "size": -0.1}, "size"),
+    ({"type": "log", "time_ns": 1, "component": "c", "level": "loud", "message": "m"}, "level"),
+    ({"type": "log", "time_ns": 1, "component": "c", "level": "info", "message": "nul \x00"}, "message"),
+]
+NOT_FINITE = [({**QUOTE, field: value}, field) for field in ("bid", "bid_size") for value in (NAN, INF, -INF)]
+
+
+@pytest.mark.parametrize(
+    ("event", "field", "codec"),
+    [(event, field, codec) for event, field in BAD_EVENTS for codec in (JSON, MSGPACK)]
+    + [(event, field, MSGPACK) for event, field in NOT_FINITE],
+)
+async def test_a_bad_event_is_named_by_place_and_field(
+    stack: Stack, caller: Caller, event: dict[str, Any], field: str, codec: str
+) -> None:
+    answer = await caller.send(batch(QUOTE, event, QUOTE), codec)
+    assert answer.status == 422
+    problem = answer.problem("batch-refused")
+    assert [(error["index"], error["field"]) for error in problem["errors"]] == [(1, field)]
+    assert all(error["reason"] for error in problem["errors"])
+    assert (stack.ingest.events, stack.ingest.duplicates) == (0, 0)
+
+
+async def test_of_a_refused_batch_nothing_is_stored_or_shown(stored: Stack, stored_caller: Caller) -> None:
+    refused = await stored_caller.send(batch(QUOTE, {**QUOTE, "bid_size": -1}, QUOTE))
+    assert refused.status == 422
+    assert await stored_sequences(stored) == []
+    assert stored.ingest.events == 0
+    taken = await stored_caller.send(batch(QUOTE, QUOTE, QUOTE))
+    assert taken.body["accepted"] == 3
+
+
+async def test_up_to_twenty_bad_events_are_listed(caller: Caller) -> None:
+    events = [{**QUOTE, "bid_size": -1} if n % 2 else QUOTE for n in range(100)]
+    errors = (await caller.send(batch(*events))).problem("batch-refused")["errors"]
+    assert [error["index"] for error in errors] == list(range(1, 40, 2))
+
+
+async def test_a_time_far_in_the_future_is_refused_and_a_clock_a_little_ahead_is_not(
+    stack: Stack, caller: Caller
+) -> None:
+    now_ns = stack.clock.time_ns()
+    ahead = await caller.send(batch({**QUOTE, "time_ns": now_ns + 5_000_000_000}))
+    assert ahead.status == 200
+    far = await caller.send(batch(QUOTE, {**QUOTE, "time_ns": now_ns + 3_600_000_000_000}, first=2))
+    assert far.status == 422
+    errors = far.problem("batch-refused")["errors"]
+    assert [(error["index"], error["field"]) for error in errors] == [(1, "time_ns")]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"epoch": 1, "first_sequence": 1, "events": []}, "source"),
+        (batch(source=""), "source"),
+        (batch(epoch=-1), "epoch"),
+        (batch(first=0), "first_sequence"),
+        (batch(more=1), "more"),
+        (batch(dropped={"queue": -1}), "dropped"),
+        ({**batch(), "events": {}}, "events"),
+        ({**batch(), "events": None}, "events"),
+        ([], None),
+        (7, None),
+    ],
+)
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+async def test_a_bad_batch_is_named_by_field(
+    caller: Caller, body: object, field: str | None, codec: str
+) -> None:
+    answer = await caller.send(body, codec)
+    assert answer.status == 422
+    (error,) = answer.problem("validation")["errors"]
+    assert (error.get("field") or "").partition("[")[0] == (field or "")
+    assert "index" not in error
+
+
+@pytest.mark.parametrize(
+    ("data", "codec"),
+    [
+        (b"", JSON),
+        (b"", MSGPACK),
+        (b"{", JSON),
+        (b"\xff\xfe", JSON),
+        (b"\xc1", MSGPACK),
+        (b'{"source":"\xff"}', JSON),
+        (b"\x81\xa6source\xa1\xff", MSGPACK),
+        (b'{"source":"bot","epoch":7,"first_sequence":1,"events":[{"type":"quote","bid":NaN}]}', JSON),
+        (b'{"source":"bot","epoch":7,"first_sequence":1,"events":[{"type":"quote","bid":Infinity}]}', JSON),
+        (b'{"source":"bot","events":' + b"[" * 100_000, JSON),
+        (b"\x82\xa6source\xa3bot\xa6events" + b"\x91" * 100_000, MSGPACK),
+    ],
+)
+async def test_what_is_not_of_its_codec_is_malformed(caller: Caller, data: bytes, codec: str) -> None:
+    answer = await caller.post("events", data=data, headers={"Content-Type": codec})
+    assert answer.status in (400, 422)
+    if answer.status == 422:  # the decoder saw a wrong type before it came to the end
+        answer.problem("batch-refused" if "index" in answer.body["errors"][0] else "validation")
+    else:
+        answer.problem("malformed")
+
+
+async def test_a_body_that_says_json_and_is_messagepack_is_malformed(caller: Caller) -> None:
+    data = msgspec.msgpack.encode(batch(QUOTE))
+    answer = await caller.post("events", data=data, headers={"Content-Type": JSON})
+    assert answer.problem("malformed")["status"] == 400
+
+
+@pytest.mark.parametrize(
+    "codec", ["text/plain", "application/xml", "application/octet-stream", "nonsense", ""]
+)
+async def test_another_codec_is_415(caller: Caller, codec: str) -> None:
+    answer = await caller.post(
+        "events", data=b"{}", headers={"Content-Type": codec}, skip_auto_headers=["Content-Type"]
+    )
+    assert answer.problem("media-type")["status"] == 415
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_body_beyond_the_limit_is_413(*, chunked: bool) -> None:
+    async with Stack(settings=ApiSettings(port=0, max_body_bytes=2000)).running() as stack:
+        async with Caller(stack.api.url) as caller:
+            data = msgspec.json.encode(batch(*[QUOTE] * 100))
+            answer = await caller.post(
+                "events", data=data, headers={"Content-Type": JSON}, chunked=chunked or None
+            )
+            assert answer.problem("too-large")["status"] == 413
+            assert (await caller.send(batch(QUOTE))).status == 200
+        assert stack.ingest.events == 1
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+async def test_a_large_batch_is_decoded_in_parts_and_is_the_same(
+    stack: Stack, caller: Caller, codec: str
+) -> None:
+    events = [{**QUOTE, "bid": float(number)} for number in range(20_000)]
+    recorder = Recorder(stack.bus, "events")
+    answer = await caller.send(batch(*events, dropped={"ring_full": 3}), codec)
+    assert answer.body["accepted"] == 20_000
+    assert [event.bid for event in recorder.events() if isinstance(event, Quote)] == [
+        e["bid"] for e in events
+    ]
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+async def test_a_bad_event_in_a_large_batch_is_named(caller: Caller, codec: str) -> None:
+    events = [QUOTE] * 5_000
+    events[4_321] = {**QUOTE, "ask_size": -2}
+    (error,) = (await caller.send(batch(*events), codec)).problem("batch-refused")["errors"]
+    assert (error["index"], error["field"]) == (4_321, "ask_size")
+
+
+async def test_a_large_body_of_small_nonsense_is_refused(caller: Caller) -> None:
+    data = b'{"source":"bot","epoch":7,"first_sequence":1,"events":[' + b"1," * 500_000 + b"1]}"
+    answer = await caller.post("events", data=data, headers={"Content-Type": JSON})
+    assert answer.problem("batch-refused")["errors"][0]["index"] == 0
+
+
+async def test_more_events_than_a_batch_may_have_are_refused(caller: Caller) -> None:
+    event = {"type": "heartbeat", "time_ns": 1, "component": "c"}
+    answer = await caller.send(batch(*[event] * 100_001))
+    assert answer.problem("validation")["errors"][0]["field"] == "events"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_compressed_as_it_says_is_malformed(caller: Caller, encoding: str) -> None:
+    answer = await caller.post(
+        "events", data=b"not compressed", headers={"Content-Type": JSON, "Content-Encoding": encoding}
+    )
+    assert answer.problem("malformed")["status"] == 400
+
+
+async def test_a_batch_that_cannot_become_durable_is_to_be_sent_again(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    await stored.sink.stop()  # type: ignore[attr-defined]  # the writer's
+    answer = await stored_caller.send(batch(QUOTE))
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    answer.problem("not-durable")

@@ -1,0 +1,122 @@
+"""The OpenAPI document, and the API held against it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from openapi_spec_validator import validate
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from api.openapi import openapi_document
+from api.query import NoQuery
+from api.route import Route
+from api.routes.table import ROUTES
+from tests.api.checked import Caller
+from tests.api.helpers import Stack, quote
+
+# Not among them: that every input which fits the schema is accepted. A cursor is a string that we handed out,
+# a key is one of the collector's; a schema cannot say so.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+]
+
+
+def test_the_document_is_valid_openapi() -> None:
+    validate(openapi_document())
+
+
+def test_every_route_is_in_the_document_and_nothing_else() -> None:
+    described = {
+        (method.upper(), path) for path, item in openapi_document()["paths"].items() for method in item
+    }
+    assert described == {(route.method, route.path) for route in ROUTES}
+    assert len({route.name for route in ROUTES}) == len(ROUTES)
+
+
+def test_every_operation_and_parameter_is_explained() -> None:
+    for item in openapi_document()["paths"].values():
+        for operation in item.values():
+            assert operation["summary"]
+            assert operation["description"]
+
+
+def test_the_document_is_the_same_in_every_process() -> None:
+    code = "import json; from api.openapi import openapi_document; print(json.dumps(openapi_document()))"
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            timeout=30,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert texts[0] == texts[1]
+    assert json.loads(texts[0]) == openapi_document()
+
+
+async def test_the_document_is_served(caller: Caller) -> None:
+    answer = await caller.get("openapi.json")
+    assert answer.body == {
+        **openapi_document(),
+        "info": {**openapi_document()["info"], "version": "0.0.test"},
+    }
+
+
+def check_operation(operation: Any, mode: GenerationMode, base_url: str) -> None:  # noqa: ANN401 - theirs
+    """Let schemathesis ask one operation in many ways, by its schema or against it."""
+
+    @settings(
+        max_examples=25,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Case[Any]) -> None:
+        case.call_and_validate(base_url=base_url, checks=CHECKS, timeout=10)
+
+    ask()
+
+
+@pytest.mark.parametrize(
+    ("route", "mode"),
+    [(route, GenerationMode.POSITIVE) for route in ROUTES]
+    + [(r, GenerationMode.NEGATIVE) for r in ROUTES if r.query is not NoQuery or r.body is not None],
+    ids=lambda value: value.value if isinstance(value, GenerationMode) else value.name,
+)
+async def test_schemathesis_finds_no_answer_that_the_document_does_not_announce(
+    stored: Stack,
+    route: Route[Any, Any, Any],
+    mode: GenerationMode,
+) -> None:
+    stored.tick(1)
+    await stored.emit(quote())
+    schema = schemathesis.openapi.from_dict(openapi_document())
+    operation = schema[route.path][route.method]
+    await asyncio.to_thread(check_operation, operation, mode, stored.api.url)

@@ -1,0 +1,192 @@
+"""Lists and histories from the database, as the API answers them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from decahertz.clock import TICK_NS, format_time
+from decahertz.fakes import example_events
+from storage.writer import Writer
+from tests.api.checked import MSGPACK, Caller
+from tests.api.helpers import START_NS, Stack, wait_for
+
+
+def fill(number: int, side: str, *, strategy: str = "momentum", instrument: str = "A") -> dict[str, Any]:
+    return {
+        "type": "fill",
+        "time_ns": START_NS + number * 1_000,
+        "strategy": strategy,
+        "venue": "SIM",
+        "instrument": instrument,
+        "order_id": f"o{number}",
+        "fill_id": f"f{number}",
+        "side": side,
+        "price": 100.0 + number,
+        "quantity": 2.0,
+    }
+
+
+async def send_fills(caller: Caller, *fills: dict[str, Any]) -> None:
+    sent = {"source": "bot", "epoch": 7, "first_sequence": 1, "events": fills}
+    assert (await caller.send(sent)).status == 200
+
+
+async def test_the_story_of_a_strategy_is_told_by_fills_and_trades(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    await stored.emit(*example_events(START_NS))
+    writer = stored.sink
+    assert isinstance(writer, Writer)
+    await wait_for(lambda: writer.rows_waiting == 0, "all is stored")
+    fills = (await stored_caller.get("fills")).body
+    assert [item["fill_id"] for item in fills["items"]] == ["f2", "f1"]
+    assert fills["items"][1]["risk"] == 0.5
+    assert fills["next_cursor"] is None
+    (trade,) = (await stored_caller.get("trades", headers={"Accept": MSGPACK})).body["items"]
+    assert (trade["side"], trade["fills"], trade["strategy"]) == ("buy", 2, "momentum")
+    assert trade["pnl"] == pytest.approx(2 * (1.1009 - 1.1001) - 0.02)
+    instruments = (await stored_caller.get("instruments")).body["items"]
+    assert [(item["venue"], item["instrument"]) for item in instruments] == [("SIM", "EUR/USD")]
+
+
+async def test_a_cursor_leads_through_the_whole_list_once(stored_caller: Caller) -> None:
+    await send_fills(stored_caller, *(fill(n, "buy" if n % 2 else "sell") for n in range(1, 26)))
+    for path, expected in (("fills", [f"f{n}" for n in range(25, 0, -1)]), ("trades", None)):
+        name = "fill_id" if path == "fills" else "trade_id"
+        found: list[str] = []
+        cursor = ""
+        pages = 0
+        while True:
+            page = (await stored_caller.get(f"{path}?limit=4{cursor}")).body
+            found += [item[name] for item in page["items"]]
+            pages += 1
+            if page["next_cursor"] is None:
+                break
+            assert len(page["items"]) == 4
+            cursor = f"&cursor={page['next_cursor']}"
+        assert len(set(found)) == len(found) == (25 if path == "fills" else 12)
+        assert pages == (7 if path == "fills" else 3)
+        assert expected is None or found == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("strategy=mean", ["f3"]),
+        ("instrument=B", ["f4"]),
+        ("venue=SIM", ["f4", "f3", "f2", "f1"]),
+        ("venue=sim", []),
+        ("order_id=o2", ["f2"]),
+        (f"start={START_NS + 2_000}", ["f4", "f3", "f2"]),
+        (f"end={START_NS + 2_000}", ["f1"]),
+        (f"start={format_time(START_NS + 2_000)}&end={format_time(START_NS + 4_000)}", ["f3", "f2"]),
+        ("limit=1", ["f4"]),
+    ],
+)
+async def test_fills_can_be_narrowed(stored_caller: Caller, query: str, found: list[str]) -> None:
+    await send_fills(
+        stored_caller,
+        fill(1, "buy"),
+        fill(2, "sell"),
+        fill(3, "buy", strategy="mean"),
+        fill(4, "buy", instrument="B"),
+    )
+    answer = await stored_caller.get(f"fills?{query}")
+    assert [item["fill_id"] for item in answer.body["items"]] == found
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("fills?limit=0", "limit"),
+        ("fills?limit=1001", "limit"),
+        ("fills?limit=ten", "limit"),
+        ("fills?limit=1&limit=2", "limit"),
+        ("fills?start=yesterday", "start"),
+        ("fills?start=2026-01-01T00:00:00", "start"),
+        ("fills?start=-1", "start"),
+        ("fills?start=99999999999999999999", "start"),
+        ("fills?end=" + "9" * 5000, "end"),
+        ("fills?strategy=", "strategy"),
+        ("fills?strategy=a%00", "strategy"),
+        ("fills?stratgy=a", "stratgy"),
+        ("trades?order_id=1", "order_id"),
+        ("instruments?limit=1", "limit"),
+    ],
+)
+async def test_a_bad_parameter_is_named(stored_caller: Caller, path: str, field: str) -> None:
+    answer = await stored_caller.get(path)
+    assert answer.status == 400
+    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+
+
+@pytest.mark.parametrize("cursor", ["x", "%20", "AAAA", "é", "%F0%9F%92%A9", "a" * 1000])
+@pytest.mark.parametrize("path", ["fills", "trades"])
+async def test_a_made_up_cursor_is_refused(stored_caller: Caller, path: str, cursor: str) -> None:
+    answer = await stored_caller.get(f"{path}?cursor={cursor}")
+    assert answer.problem("cursor")["status"] == 400
+
+
+async def test_a_cursor_of_another_list_is_refused(stored_caller: Caller) -> None:
+    await send_fills(stored_caller, *(fill(n, "buy" if n % 2 else "sell") for n in range(1, 5)))
+    cursor = (await stored_caller.get("fills?limit=1")).body["next_cursor"]
+    (await stored_caller.get(f"trades?cursor={cursor}")).problem("cursor")
+
+
+async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Caller) -> None:
+    for number in range(5):
+        stored.tick(number, ["A", "B"])
+    writer = stored.sink
+    assert isinstance(writer, Writer)
+    await wait_for(lambda: writer.samples_stored == 10, "the samples are stored")
+    span = f"start={START_NS + TICK_NS}&end={START_NS + 4 * TICK_NS}"
+    answer = await stored_caller.get(f"metrics/history?collector=probe&instrument=B&fields=prints,mid&{span}")
+    assert answer.body == {
+        "tier": "raw",
+        "series": [
+            {
+                "key": {"venue": "SIM", "instrument": "B"},
+                "time_ns": [START_NS + number * TICK_NS for number in (1, 2, 3)],
+                "fields": {"prints": [1, 2, 3], "mid": [1.5, 1.5, 1.5]},
+            }
+        ],
+        "next_start_ns": None,
+    }
+    both = await stored_caller.get(f"metrics/history?collector=probe&{span}", headers={"Accept": MSGPACK})
+    assert [series["key"]["instrument"] for series in both.body["series"]] == ["A", "B"]
+    assert all(set(series["fields"]) == {"mid", "prints"} for series in both.body["series"])
+
+
+async def test_a_history_without_times_is_that_of_the_last_five_minutes(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    now = (stored.clock.time_ns() - START_NS) // TICK_NS
+    for number in (now - 3001, now - 2900, now):
+        stored.tick(number)
+    writer = stored.sink
+    assert isinstance(writer, Writer)
+    await wait_for(lambda: writer.samples_stored == 3, "the samples are stored")
+    answer = await stored_caller.get("metrics/history?collector=probe")
+    assert answer.body["series"][0]["fields"]["prints"] == [now - 2900, now]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("", "collector"),
+        ("collector=nothing", "collector"),
+        ("collector=probe&fields=nothing", "fields"),
+        ("collector=probe&strategy=s", "strategy"),
+        ("collector=probe&start=2&end=1", "start"),
+        ("collector=probe&start=never", "start"),
+        ("collector=probe&collector=desk", "collector"),
+    ],
+)
+async def test_a_history_of_what_is_not_there_is_refused(
+    stored_caller: Caller, query: str, field: str
+) -> None:
+    answer = await stored_caller.get(f"metrics/history?{query}")
+    assert answer.status == 400
+    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
