@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ from decahertz.event import (
     Tick,
 )
 from decahertz.sample import Sample, SampleSchema
+from storage.compiled import Number, compile_loop
 from storage.encoding import (
     ENCODING_ERRORS,
     NotFiniteError,
@@ -107,17 +109,22 @@ class SampleRows:
         self._pack = NumberPacker("".join("q" if field.type is int else "d" for field in numbers))
         self._state = reader([field.name for field in others])
         self._states = PieceCache([text if issubclass(f.type, enum.StrEnum) else boolean for f in others])
+        self._loop = compile_loop(
+            schema.key,
+            [Number(f.name, "q" if f.type is int else "d", f.optional) for f in numbers],
+            [field.name for field in others],
+            self._keys,
+            self._states,
+        )
 
     def encode(self, samples: Sequence[Sample], time_ns: int) -> Encoded:
         """The rows of these samples at this instant."""
         moment = timestamp(time_ns)
-        data: list[bytes] = []
-        key, keys, numbers = self._key, self._keys, self._numbers
-        pack, state, states = self._pack, self._state, self._states
         try:
-            for row in samples:
-                data += (keys[key(row)], moment, pack(numbers(row)), states[state(row)])
+            data, total = self._loop(samples, moment)
         except ENCODING_ERRORS:
+            return self._encode_each(samples, moment)
+        if not math.isfinite(total):
             return self._encode_each(samples, moment)
         return Encoded(data, len(samples))
 
