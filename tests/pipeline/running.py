@@ -109,7 +109,7 @@ def running(
             start_new_session=True,
         )
     try:
-        yield RunningDecahertz(process, _welcome(process, log))
+        yield RunningDecahertz(process, await_welcome(process, log))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -120,7 +120,7 @@ def running(
                 process.communicate()
 
 
-def _welcome(process: subprocess.Popen[str], log: Path) -> str:
+def await_welcome(process: subprocess.Popen[str], log: Path) -> str:
     assert process.stdout is not None
     text = ""
     deadline = time.monotonic() + START_LIMIT_SECONDS

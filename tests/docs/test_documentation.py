@@ -1,0 +1,102 @@
+"""The documentation cannot lie: its links lead somewhere, its commands run, its programs work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.commands import PAGES, ROOT, Block, Curl, blocks
+from tests.pipeline.running import RunningDecahertz, environment, run, running
+
+pytestmark = pytest.mark.timeout(120)
+RUN_ELSEWHERE = {
+    "scripts/up": "tests/docs/test_scripts.py",
+    "scripts/test": "this very run",
+    ".venv/bin/python -m pip install ./imbalance": "tests/pipeline/test_plugin_guide.py",
+    "export DECAHERTZ_COLLECTORS_ENABLED=market,strategy,execution,system,imbalance": "the same",
+    "decahertz up": "tests/pipeline",
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]:
+    """The demo, on ports of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    with running("--demo", env=environment(folder), log=folder / "log") as decahertz:
+        yield decahertz
+
+
+def here(text: str, demo: RunningDecahertz) -> str:
+    """The text with the addresses of the running demo in place of the default ones."""
+    host = demo.api.removeprefix("http://")
+    metrics = demo.metrics.removeprefix("http://").removesuffix("/metrics")
+    return text.replace("127.0.0.1:8000", host).replace("127.0.0.1:9464", metrics)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    targets = [t for t in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if not t.startswith("http")]
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_every_command_of_a_page_runs(block: Block, demo: RunningDecahertz, tmp_path: Path) -> None:
+    for command in block.commands():
+        if command in RUN_ELSEWHERE:
+            continue
+        program = shlex.split(command)[0]
+        if program == "curl":
+            status, body = Curl.parse(here(command, demo)).send()
+            assert status == 200, command
+            assert body, command
+        elif program == "decahertz":
+            check_command(command, tmp_path)
+        else:
+            pytest.fail(f"nothing runs this command of {block}: {command}")
+
+
+def check_command(command: str, folder: Path) -> None:
+    """``decahertz up`` has to accept its options; other sub-commands are run to their end."""
+    arguments = shlex.split(command)[1:]
+    if "coinbase.ws" in arguments:
+        recording = ROOT.parent / "shared" / "data" / "coinbase.ws"
+        if not recording.exists():
+            pytest.skip("the recordings of real markets are not beside the checkout")
+        arguments = [str(recording) if a == "coinbase.ws" else a for a in arguments]
+    if arguments[0] == "up":
+        arguments[0] = "check"
+    done = run(*arguments, env=environment(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b for b in blocks("python") if "127.0.0.1:8000" in b.text and "import " in b.text],
+    ids=str,
+)
+def test_every_program_of_a_page_works_against_the_demo(block: Block, demo: RunningDecahertz) -> None:
+    program = here(block.text, demo)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    if "async for" in program:  # it watches until it is stopped
+        line = process.stdout.readline()
+        process.terminate()
+        process.communicate(timeout=10)
+        assert line
+    else:
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 0, errors
