@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from collectors.feeds.book import Book, BookSide, Top
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import AnyEvent, Heartbeat, Name, Number, Quote, Size
+from decahertz.event import AnyEvent, Name, Number, Quote, Size
 
 VENUE = "kraken"
 _SHORTEST = 4
@@ -74,18 +74,14 @@ class KrakenDecoder:
         text = raw.encode() if isinstance(raw, str) else raw
         try:
             if text.lstrip()[:1] == b"{":
-                events = self._status(_STATUS.decode(text), received_ns)
+                _STATUS.decode(text)  # a heartbeat, the exchange's state: no event of a market
+                events = []
             else:
                 events = self._channel(_PARTS.decode(text), received_ns)
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise MalformedMessageError(str(error)) from error
         self.counts["messages"] += 1
         return events
-
-    def _status(self, status: _Status, received_ns: int) -> list[AnyEvent]:
-        if status.event != "heartbeat":
-            return []
-        return [Heartbeat(time_ns=received_ns, component=VENUE, venue=VENUE)]
 
     def _channel(self, parts: list[msgspec.Raw], received_ns: int) -> list[AnyEvent]:
         if len(parts) < _SHORTEST:

@@ -10,7 +10,7 @@ import pytest
 
 from collectors.feeds.kraken_messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError
-from decahertz.event import Heartbeat, Quote
+from decahertz.event import Quote
 
 NOW_NS = 1_618_678_133_700_000_000
 
@@ -73,10 +73,10 @@ def test_books_are_void_after_a_reconnect() -> None:
     assert decoder.counts["without_snapshot"] == 1
 
 
-def test_a_heartbeat_is_a_sign_of_life_of_the_venue() -> None:
-    assert KrakenDecoder().decode(b'{"event":"heartbeat"}', NOW_NS) == [
-        Heartbeat(time_ns=NOW_NS, component="kraken", venue="kraken"),
-    ]
+def test_a_heartbeat_of_the_exchange_is_a_message_and_no_event() -> None:
+    decoder = KrakenDecoder()
+    assert decoder.decode(b'{"event":"heartbeat"}', NOW_NS) == []
+    assert decoder.counts["messages"] == 1
 
 
 def test_other_channels_are_ignored() -> None:

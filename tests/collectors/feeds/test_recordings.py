@@ -193,7 +193,7 @@ def test_a_recording_without_any_event_has_no_identity(tmp_path: Path) -> None:
     ("name", "venue", "events"),
     [
         ("coinbase.ws", "coinbase", 1_999),
-        ("kraken.ws", "kraken", 841),
+        ("kraken.ws", "kraken", 810),
         ("binance.ws", "binance", 86),
         ("eurusd-quotes-20200101.csv", "fx", 9_500),
         ("usdjpy-quotes-20130101.csv", "fx", 1_000),

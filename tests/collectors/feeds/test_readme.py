@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from collectors.feeds import recordings
+from collectors.feeds.coinbase import CoinbaseFeed
+from collectors.feeds.replay import ReplayFeed
+from collectors.feeds.synthetic import SyntheticFeed
+
+README = Path(recordings.__file__).with_name("README.md")
+
+
+@pytest.mark.parametrize("feed", [SyntheticFeed, ReplayFeed, CoinbaseFeed])
+def test_the_readme_lists_every_option_with_its_default(
+    feed: type[SyntheticFeed | ReplayFeed | CoinbaseFeed],
+) -> None:
+    section = README.read_text().partition(f"## `{feed.name}`")[2].partition("\n## ")[0]
+    options = section.partition("| option")[2].partition("\n\n")[0]
+    rows = [line for line in options.splitlines() if line.startswith("| `")]
+    documented = {
+        name for row in rows for name in row.split("|")[1].replace("`", "").replace(" ", "").split(",")
+    }
+    assert documented == {field.name for field in msgspec.structs.fields(feed.options_type)}
+    for field in msgspec.structs.fields(feed.options_type):
+        row = next(row for row in rows if f"`{field.name}`" in row.split("|")[1])
+        for value in field.default if isinstance(field.default, tuple) else (field.default,):
+            if value not in (msgspec.NODEFAULT, ""):
+                shown = f"{value:g}" if isinstance(value, float) else str(value)
+                assert shown in row.split("|")[2], field.name
+
+
+def test_the_readme_names_every_module() -> None:
+    text = README.read_text()
+    for module in README.parent.glob("*.py"):
+        if module.name not in (
+            "__init__.py",
+            "recording_errors.py",
+            "synthetic.py",
+            "replay.py",
+            "coinbase.py",
+        ):
+            assert f"`{module.name}`" in text
