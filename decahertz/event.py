@@ -22,6 +22,7 @@ TimeNs: TypeAlias = Annotated[
 # The bounds refuse NaN and the infinities, which MessagePack can carry and JSON cannot.
 Number: TypeAlias = Annotated[float, Meta(gt=-1e300, lt=1e300)]
 Size: TypeAlias = Annotated[float, Meta(ge=0, lt=1e300)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The last group refuses a line break at the end, which ``$`` alone lets through in Python.
 _NAME = r"^[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]*[^\s:*\x00-\x1f])?$(?!\n)"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
@@ -117,9 +118,9 @@ class MarketEvent(Event, frozen=True, kw_only=True):
 
     venue: Name
     instrument: Name
-    sequence: int | None = None
+    sequence: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     """The venue's own number of this message, where it numbers them."""
-    missed: Annotated[int, Meta(ge=0)] = 0
+    missed: Count = 0
     """How many numbered messages of this instrument were never received just before this one."""
 
 
@@ -296,7 +297,7 @@ class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the emitting process started (nanoseconds UTC): its counter starts anew with it."""
     first_sequence: Annotated[int, Meta(ge=1, le=2**62)]
     events: Annotated[tuple[AnyEvent, ...], Meta(max_length=100_000)]
-    dropped: Annotated[dict[Identifier, Annotated[int, Meta(ge=0)]], Meta(max_length=16)] = {}
+    dropped: Annotated[dict[Identifier, Count], Meta(max_length=16)] = {}
     """Events that this emitter lost so far in this epoch, by reason; they have no sequence number."""
 
     @property
