@@ -1,8 +1,9 @@
 """One collector under the care of its host: guarded, measured, counted.
 
 Nothing that a collector does reaches the grid as an error. A call of ``sample`` that takes longer than
-its budget is counted, and from the second in a row the collector is left out for as many ticks as it used
-up the budget of, so that however slow it is, on average it takes no more than its share.
+its budget is counted. What calls in a row overrun adds up, and where that comes to a few budgets, the
+collector is left out for as many ticks: however slow it is, on average it takes no more than its share. One
+slow call (a garbage collection, a stopped process) or a machine that is busy for a moment costs no sample.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from decahertz.event import Event
 from decahertz.health import CollectorStatus, RunState
 from decahertz.sample import SampleBatch
 
-_TOLERATED = 1
-"""So many calls over budget in a row are a garbage collection or a busy machine, not the collector."""
+_CREDIT = 5
+"""So many budgets may be overrun by calls in a row before the collector is left out."""
+_LONGEST_OVERRUN_NS = NS_PER_SECOND
+"""No single call counts for more: a process that was stopped did not use the time."""
 
 
 class Skip(StrEnum):
@@ -62,6 +65,7 @@ class HostedCollector:
         self._monotonic_ns = monotonic_ns
         self._budget_ns = budget_ns
         self._over_in_a_row = 0
+        self._overrun_ns = 0
         self._leave_out = 0
         self._keys: int | None = None
         self._last_error: str | None = None
@@ -156,17 +160,22 @@ class HostedCollector:
         self._longest_ns = max(duration_ns, self._longest_ns or 0)
         self.observe_duration(duration_ns / NS_PER_SECOND)
         if duration_ns <= self._budget_ns:
-            self._over_in_a_row = 0
+            self._over_in_a_row = self._overrun_ns = 0
             return
         self.over_budget += 1
         self._over_in_a_row += 1
-        if self._over_in_a_row > _TOLERATED:
-            self._leave_out = duration_ns // self._budget_ns
+        self._overrun_ns += min(duration_ns - self._budget_ns, _LONGEST_OVERRUN_NS)
+        if self._over_in_a_row == 1:
+            return
         self._lasting.fail(
             now_ns,
             seconds=duration_ns / NS_PER_SECOND,
             budget_seconds=self._budget_ns / NS_PER_SECOND,
         )
+        budgets = self._overrun_ns // self._budget_ns
+        if budgets >= _CREDIT:
+            self._leave_out = budgets
+            self._overrun_ns = 0
 
     def _vanish(self, instant_ns: int) -> SampleBatch | None:
         if not self._keys:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -251,8 +251,20 @@ def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
     unknown = sorted(getattr(type_, "__name__", repr(type_)) for type_ in events - set(EVENT_TYPES))
     if unknown:
         raise PluginError(f"{where}.events names what is not an event type: {', '.join(unknown)}")
+    _check_restored(where, getattr(class_, "restored", {}), events)
     _check_methods(class_, synchronous=("on_event", "sample"), asynchronous=("start", "stop"))
     return schema
+
+
+def _check_restored(where: str, restored: object, events: frozenset[Any]) -> None:
+    if not isinstance(restored, Mapping):
+        raise PluginError(f"{where}.restored is not a mapping of event types to seconds")
+    for event_type, seconds in restored.items():
+        name = getattr(event_type, "__name__", repr(event_type))
+        if event_type not in events:
+            raise PluginError(f"{where}.restored names {name}, which is not among its events")
+        if not (isinstance(seconds, int | float) and seconds > 0):
+            raise PluginError(f"{where}.restored[{name}] is {seconds!r}; it is a number of seconds above 0")
 
 
 def _check_feed(name: str, class_: type[Any]) -> None:

@@ -57,7 +57,8 @@ async def restore(collectors: Iterable[HostedCollector], history: History, now_n
     except Exception as error:
         log.exception("history_not_restored", events=count, reason=describe(error))
     else:
-        log.info("history_restored", events=count)
+        if count:
+            log.info("history_restored", events=count)
     return count
 
 

@@ -67,6 +67,10 @@ async def check_declaration(factory: CollectorFactory, _events: Sequence[AnyEven
     )
     unknown = [str(event_type) for event_type in collector.events if event_type not in EVENT_TYPES]
     _must(not unknown, f"events names what is no event type: {', '.join(unknown)}")
+    strangers = [
+        event_type.__name__ for event_type in collector.restored if event_type not in collector.events
+    ]
+    _must(not strangers, f"restored names what events does not: {', '.join(strangers)}")
     for name in ("on_event", "sample"):
         kind = getattr(collector, name)
         is_async = inspect.iscoroutinefunction(kind) or inspect.isasyncgenfunction(kind)

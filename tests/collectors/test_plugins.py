@@ -165,6 +165,15 @@ BREAKAGES = {
     "every is 2.5": COLLECTOR.replace("    options_type", "    every = 2.5\n    options_type"),
     "not an event type: int": COLLECTOR.replace("{Quote}", "{Quote, int}"),
     "not a frozenset": COLLECTOR.replace("frozenset({Quote})", "[Quote]"),
+    "restored names Tick, which is not among its events": COLLECTOR.replace(
+        "    options_type", "    restored = {Tick: 60.0}\n    options_type"
+    ).replace("import Quote", "import Quote, Tick"),
+    "restored[Quote] is nan": COLLECTOR.replace(
+        "    options_type", "    restored = {Quote: float('nan')}\n    options_type"
+    ),
+    "restored is not a mapping": COLLECTOR.replace(
+        "    options_type", "    restored = {Quote}\n    options_type"
+    ),
     "sample must be synchronous": COLLECTOR.replace("def sample", "async def sample"),
     "stop must be async": COLLECTOR + "\n    def stop(self): pass",
     "options_type is not a msgspec.Struct": COLLECTOR.replace("= DepthOptions", "= dict"),

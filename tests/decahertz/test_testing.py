@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from decahertz.bus import EVENTS, LocalBus, samples_topic
 from decahertz.clock import TICK_NS, Clock
 from decahertz.collector import BaseCollector, NoOptions
-from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Quote, Tick, type_name
+from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Order, Quote, Tick, type_name
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.testing import (
@@ -128,6 +128,10 @@ class NeverUnderway(Sound):
     every = 0
 
 
+class WantsBackWhatItNeverTook(Sound):
+    restored: ClassVar[Mapping[type[Event], float]] = {Order: 60.0}
+
+
 class HelpWithoutFullStop(Sound):
     class Unfinished(Sample, frozen=True, kw_only=True):
         collector: ClassVar[str] = "unfinished"
@@ -152,6 +156,7 @@ class HelpWithoutFullStop(Sound):
         (CountsItsSamples, "sampled twice at one instant, it returned"),
         (ForgetsItsCount, "the counter quotes of .*EUR/USD.* fell from 1 to 0"),
         (NeverUnderway, "every is 0"),
+        (WantsBackWhatItNeverTook, "restored names what events does not: Order"),
         (HelpWithoutFullStop, "the help of count is no sentence"),
     ],
 )
