@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from decahertz.clock import to_datetime
 from decahertz.sample import SampleSchema
-from storage.schema import TIME, quoted, table_of
+from storage.schema import TIME, quoted, storable, table_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -39,10 +39,11 @@ class HistoryQuestion:
         self._width = len(fields)
         self._values: list[Any] = []
         conditions = [f"{TIME} >= $1", f"{TIME} < $2"]
-        for name, allowed in key_filter.items():
+        for name, wanted in key_filter.items():
+            allowed = [value for value in wanted if storable(value)]
             # One value is compared for equality: with it the index gives the rows in order of time.
             single = len(allowed) == 1
-            self._values.append(allowed[0] if single else list(allowed))
+            self._values.append(allowed[0] if single else allowed)
             number = 3 + len(self._values)
             conditions.append(f"{quoted(name)} = " + (f"${number}" if single else f"ANY(${number}::text[])"))
         keys = [quoted(name) for name in schema.key]

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from storage.schema import quoted
+from storage.schema import quoted, storable
 
 Position: TypeAlias = tuple[int, str, int, int]
 """(time_ns, source, epoch, sequence): unique in a list."""
@@ -48,9 +48,13 @@ class NewestFirst:
         conditions = []
         for name in which.__struct_fields__:
             value = getattr(which, name)
-            if value is not None:
-                values.append(min(value, _LARGEST) if isinstance(value, int) else value)
-                conditions.append(f"{self._compared(name)} ${len(values)}")
+            if value is None:
+                continue
+            if isinstance(value, str) and not storable(value):
+                conditions.append("false")
+                continue
+            values.append(max(0, min(value, _LARGEST)) if isinstance(value, int) else value)
+            conditions.append(f"{self._compared(name)} ${len(values)}")
         if cursor is not None:
             first = len(values) + 1
             values += self._parse(cursor)
@@ -87,6 +91,6 @@ class NewestFirst:
         numbers = (cursor.position[0], cursor.position[2], cursor.position[3])
         if cursor.table != self.table or any(not 0 <= number <= _LARGEST for number in numbers):
             raise CursorError("this cursor belongs to another list")
-        if "\0" in cursor.position[1]:
+        if not storable(cursor.position[1]):
             raise CursorError("this is no cursor of this list")
         return cursor.position

@@ -76,6 +76,11 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "''")
 
 
+def storable(text: str) -> bool:
+    """Whether a ``text`` can hold it. What it cannot hold cannot be found either."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def table_of(schema: SampleSchema) -> str:
     """The table of a collector's samples."""
     return f"{schema.collector}_samples"

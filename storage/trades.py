@@ -4,10 +4,13 @@ Fills are folded in the order (time, source, epoch, sequence), whatever order th
 derivation of each (strategy, venue, instrument) stands is a row of ``round_trips`` that is locked, read and
 written in the transaction that stores the fills: a restart goes on from there, and a second writer waits its
 turn. A fill older than the newest one folded makes everything from the last flat point before it fold anew.
+A trade whose money is beyond what a number can hold is left out.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,15 +31,17 @@ Key: TypeAlias = tuple[str, str, str]
 PlacedFill: TypeAlias = tuple[Place, Fill]
 
 BEFORE_ALL: Place = (0, "", 0, 0)
-_PREFETCH = 1000
+_PREFETCH = 500
+_FOLDED_AT_ONCE = 500
+"""Then the event loop gets a turn."""
 _LOCK = """
 INSERT INTO round_trips (strategy, venue, instrument)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
 ON CONFLICT (strategy, venue, instrument) DO UPDATE SET strategy = excluded.strategy
-RETURNING strategy, venue, instrument, state::text, last_ns, last_source, last_epoch, last_sequence
+RETURNING strategy, venue, instrument, state, last_ns, last_source, last_epoch, last_sequence
 """
 _SAVE = """
-UPDATE round_trips SET position = $4, state = $5::text::json,
+UPDATE round_trips SET position = $4, state = $5,
     last_ns = $6, last_source = $7, last_epoch = $8, last_sequence = $9
 WHERE strategy = $1 AND venue = $2 AND instrument = $3
 """
@@ -99,13 +104,14 @@ async def fold_fills(connection: AnyConnection, fills: Iterable[PlacedFill]) -> 
     for key, fold in states.items():
         new = sorted(by_key[key], key=_place)
         if new[0][0] > fold.last:
-            for place, fill in new:
+            for number, (place, fill) in enumerate(new, start=1):
                 fold.add(place, fill)
+                if number % _FOLDED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         else:
             fold = await _fold_anew(connection, key, new[0][0])  # noqa: PLW2901 - it replaces that state
-        records += map(_record, fold.trades)
-        state = msgspec.json.encode(fold.trip).decode()
-        saved.append((*key, fold.trip.position, state, *fold.last))
+        records += [_record(closed) for closed in fold.trades if _is_finite(closed[0])]
+        saved.append((*key, fold.trip.position, msgspec.msgpack.encode(fold.trip), *fold.last))
     if records:
         await connection.copy_records_to_table("trades", records=records, columns=_COLUMNS)
     await connection.executemany(_SAVE, saved)
@@ -138,7 +144,7 @@ async def _lock(connection: AnyConnection, keys: Sequence[Key]) -> dict[Key, Fol
     rows = await connection.fetch(_LOCK, *(list(column) for column in zip(*keys, strict=True)))
     states = {}
     for row in rows:
-        trip = msgspec.json.decode(row["state"], type=RoundTrip)
+        trip = msgspec.msgpack.decode(row["state"], type=RoundTrip) if row["state"] else RoundTrip()
         last = (row["last_ns"], row["last_source"], row["last_epoch"], row["last_sequence"])
         states[row["strategy"], row["venue"], row["instrument"]] = Fold(trip, last)
     return states
@@ -171,6 +177,12 @@ def _record(closed: tuple[Trade, Place, bool]) -> tuple[Any, ...]:
         sequence,
         flat,
     )
+
+
+def _is_finite(trade: Trade) -> bool:
+    """Whether its numbers are numbers: prices and quantities near the limits multiply to infinity."""
+    numbers = [value for value in _values(trade) if isinstance(value, float)]
+    return all(map(math.isfinite, numbers))
 
 
 def _values(trade: Trade) -> Iterator[Any]:

@@ -323,7 +323,7 @@ CREATE TABLE round_trips (
     venue text COLLATE "C" NOT NULL,
     instrument text COLLATE "C" NOT NULL,
     position double precision NOT NULL DEFAULT 0,
-    state json NOT NULL DEFAULT '{}',
+    state bytea NOT NULL DEFAULT '',
     last_ns bigint NOT NULL DEFAULT 0,
     last_source text COLLATE "C" NOT NULL DEFAULT '',
     last_epoch bigint NOT NULL DEFAULT 0,
@@ -332,6 +332,7 @@ CREATE TABLE round_trips (
 );
 COMMENT ON TABLE round_trips IS
     'Where the derivation of trades stands: what is open, and the newest fill that went into it.';
+COMMENT ON COLUMN round_trips.state IS 'The open round trip as the program keeps it (MessagePack); empty: none.';
 
 CREATE TABLE emitters (
     source text COLLATE "C" NOT NULL,

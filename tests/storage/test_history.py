@@ -75,7 +75,12 @@ async def test_the_end_of_a_range_is_not_in_it(database: Database) -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "found"),
-    [({"instrument": ["b"]}, "b"), ({"instrument": ["a", "c", "nothing"]}, "ac"), ({"instrument": []}, "")],
+    [
+        ({"instrument": ["b"]}, "b"),
+        ({"instrument": ["a", "c", "\0"]}, "ac"),
+        ({"instrument": ["\0"]}, ""),
+        ({"instrument": []}, ""),
+    ],
 )
 async def test_keys_can_be_chosen(database: Database, chosen: dict[str, list[str]], found: str) -> None:
     await fill_table(database, range(2), instruments="abc")

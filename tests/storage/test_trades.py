@@ -102,6 +102,19 @@ async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Da
         assert [trade.pnl for trade in await stored(bench, "trend")] == [2.0]
 
 
+async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(database: Database) -> None:
+    async with writing(database) as bench:
+        for sequence, side, price in [
+            (1, Side.BUY, 1e299),
+            (2, Side.SELL, 1e299),
+            (3, Side.BUY, 10.0),
+            (4, Side.SELL, 11.0),
+        ]:
+            quantity = 1e299 if price > 100 else 1.0
+            await bench.writer.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
     """Fills of two instruments from two sources, permuted and cut into batches."""
