@@ -132,6 +132,7 @@ def await_welcome(process: subprocess.Popen[str], log: Path) -> str:
             line = process.stdout.readline() if ready else ""
             if not line:
                 process.kill()
+                process.communicate()
                 raise AssertionError(f"decahertz up did not come up: {text}\n{log.read_text()[-3000:]}")
             text += line
     return text
