@@ -227,6 +227,32 @@ async def test_a_full_queue_holds_the_feed_back(pipeline: Pipeline) -> None:
     await host.stop()
 
 
+async def test_a_stop_lets_what_is_shown_be_stored(pipeline: Pipeline) -> None:
+    pipeline.sink.has_room.clear()
+    host = pipeline.host(ScriptedFeed(emitting(a_tick(1.0))))
+    await host.start()
+    await until(lambda: pipeline.published)
+    stopping = asyncio.create_task(host.stop())
+    await asyncio.sleep(0)
+    pipeline.sink.has_room.set()
+    await asyncio.wait_for(stopping, 10)
+    assert pipeline.sink.arrivals == pipeline.published
+
+
+async def test_a_stop_does_not_wait_for_ever_and_tells_what_was_not_stored(
+    pipeline: Pipeline,
+    logs: list[EventDict],
+) -> None:
+    pipeline.sink.has_room.clear()
+    host = pipeline.host(ScriptedFeed(emitting(a_tick(1.0), a_tick(2.0))))
+    await host.start()
+    await until(lambda: pipeline.published)
+    await asyncio.wait_for(host.stop(timeout_seconds=0.05), 10)
+    (entry,) = [entry for entry in logs if entry["event"] == "events_not_stored"]
+    assert entry["count"] == 2
+    assert host.feeds()[0].events == 2
+
+
 async def test_nothing_is_emitted_after_the_stop(pipeline: Pipeline) -> None:
     kept: list[Emit] = []
 

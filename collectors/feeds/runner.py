@@ -1,0 +1,174 @@
+"""One feed as the host runs it: its restarts, and its place among the emitters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from collectors.feeds.backoff import Backoff
+from collectors.feeds.guard import EventGuard
+from decahertz.clock import Clock
+from decahertz.event import AnyEvent, EventBatch
+from decahertz.feed import Feed
+from decahertz.health import FeedStatus, RunState
+from decahertz.ingest import BatchRefusedError
+
+_LARGEST_BATCH = 10_000
+
+
+class Intake(Protocol):
+    """What the host needs of :class:`~decahertz.ingest.Ingest`."""
+
+    async def take(self, batch: EventBatch, received_ns: int) -> None:
+        """Publish and store a batch. Raises ``BatchRefusedError``."""
+        ...
+
+
+class RestartPolicy:
+    """How restarts are paced."""
+
+    def __init__(self, backoff: Backoff, stable_seconds: float, random: Callable[[], float]) -> None:
+        """Keep them."""
+        self.backoff = backoff
+        self.stable_seconds = stable_seconds
+        self.random = random
+
+
+class FeedRunner:
+    """One feed, its restarts and its place among the emitters."""
+
+    def __init__(self, name: str, feed: Feed, ingest: Intake, clock: Clock, policy: RestartPolicy) -> None:
+        """Nothing runs before :meth:`run`."""
+        self.name = name
+        self.feed = feed
+        self.state = RunState.RUNNING
+        self.events = 0
+        self.restarts = 0
+        self.refused = 0
+        self.last_error: str | None = None
+        self.last_event_ns: int | None = None
+        self.finished = asyncio.Event()
+        self.stopped = False
+        self._ingest = ingest
+        self._clock = clock
+        self._restarts = policy
+        self._guard = EventGuard()
+        self._order = asyncio.Lock()
+        self._epoch = 0
+        self._next_sequence = 1
+        self._attempt = 0
+        self._refusing = False
+        self._log = structlog.get_logger(part="feeds", feed=name)
+
+    async def run(self) -> None:
+        """Run the feed until it ends or this task is cancelled."""
+        self._epoch = self._clock.time_ns()
+        while True:
+            self.state = RunState.RUNNING
+            stable = asyncio.get_running_loop().call_later(self._restarts.stable_seconds, self._recovered)
+            try:
+                await self.feed.run(self._emit)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if self.stopped or task is None or task.cancelling():
+                    raise
+                self._failed(error)  # the feed's own: something inside it was cancelled
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+                self._failed(error)
+            else:
+                self.state = RunState.FINISHED
+                self._log.info("feed_finished", events=self.events)
+                self.finished.set()
+                return
+            finally:
+                stable.cancel()
+            await asyncio.sleep(self._restarts.backoff.seconds(self._attempt - 1, self._restarts.random))
+            self.restarts += 1
+
+    async def handed_over(self) -> None:
+        """Return when nothing of the feed is on its way to storage."""
+        async with self._order:
+            return
+
+    def status(self) -> FeedStatus:
+        """As the API shows it."""
+        return FeedStatus(
+            name=self.name,
+            state=self.state,
+            events=self.events,
+            restarts=self.restarts,
+            last_error=self.last_error,
+            last_event_ns=self.last_event_ns,
+            counters={**self.counters(), "refused": self.refused},
+        )
+
+    def counters(self) -> dict[str, int]:
+        """What the feed counts; nothing while its own code for that raises."""
+        with suppress(Exception):
+            return dict(self.feed.counters)
+        return {}
+
+    def _failed(self, error: BaseException) -> None:
+        self.state = RunState.FAILED
+        self.last_error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if not self._attempt:
+            self._log.error("feed_failed", error=self.last_error, exc_info=error)
+        self._attempt += 1
+
+    def _recovered(self) -> None:
+        if self._attempt:
+            self._log.info("feed_recovered", restarts=self.restarts)
+        self._attempt = 0
+
+    async def _emit(self, events: Sequence[AnyEvent], received_ns: int) -> None:
+        # One batch at a time: a feed may emit from several tasks, and its numbers must not mix.
+        async with self._order:
+            for start in range(0, len(events), _LARGEST_BATCH):
+                if self.stopped:
+                    return
+                refused = self.refused
+                good, bad = self._guard.sift(events[start : start + _LARGEST_BATCH])
+                if bad:
+                    self._refuse(len(bad), bad[0])
+                await self._take(good, received_ns)
+                if self._refusing and self.refused == refused:
+                    self._refusing = False
+                    self._log.info("events_accepted_again", refused=self.refused)
+
+    async def _take(self, events: tuple[AnyEvent, ...], received_ns: int) -> None:
+        while events:
+            batch = EventBatch(
+                source=f"feed-{self.name}",
+                epoch=self._epoch,
+                first_sequence=self._next_sequence,
+                events=events,
+                dropped={"refused": self.refused} if self.refused else {},
+            )
+            published = True
+            try:
+                await self._ingest.take(batch, received_ns)
+            except BatchRefusedError as error:
+                published = False
+                at_fault = {refusal.index for refusal in error.refusals} or set(range(len(events)))
+                events = tuple(event for index, event in enumerate(events) if index not in at_fault)
+                self._refuse(len(batch.events) - len(events), str(error))
+            except asyncio.CancelledError:
+                self._log.warning("events_not_stored", count=len(events), reason="stopped in a full queue")
+                raise
+            finally:
+                if published:  # also when it was cancelled while it waited for the queue
+                    self._next_sequence += len(batch.events)
+                    self.events += len(batch.events)
+                    self.last_event_ns = received_ns
+            if published:
+                return
+
+    def _refuse(self, count: int, reason: str) -> None:
+        self.refused += count
+        if not self._refusing:
+            self._refusing = True
+            self._log.warning("events_refused", count=count, reason=reason)
