@@ -58,7 +58,7 @@ Item = Union[dict[str, Any], tuple[Any, ...]]
 _PATH = "/api/v1/events"
 _MEDIA_TYPE = "application/vnd.msgpack"
 # What decahertz.event.Name allows: a segment of a topic.
-_NAME = re.compile(r"[^\s:*](?:[^:*\x00-\x1f]{0,126}[^\s:*])?")
+_NAME = re.compile(r"[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]{0,126}[^\s:*\x00-\x1f])?")
 # A double of MessagePack whose exponent is all ones: NaN or an infinity.
 _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _CHUNK = 64  # events packed between two offers of the interpreter lock to the trading thread
@@ -130,7 +130,11 @@ class Client:
         name = _default_source() if source is None else source
         if not _NAME.fullmatch(name):
             raise ValueError(f"source {name!r}: 1 to 128 characters, no colon, asterisk or control character")
-        for what, value in (("capacity", capacity), ("max_batch_events", max_batch_events)):
+        for what, value in (
+            ("capacity", capacity),
+            ("max_batch_events", max_batch_events),
+            ("max_batch_bytes", max_batch_bytes),
+        ):
             if value < 1:
                 raise ValueError(f"{what} is {value}, must be at least 1")
         for what, seconds in (("flush_seconds", flush_seconds), ("timeout_seconds", timeout_seconds)):

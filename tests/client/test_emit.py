@@ -1,0 +1,311 @@
+"""What arrives is what was emitted: every type, every kind of value, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+import logging
+import threading
+import time
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from decahertz.event import (
+    EVENT_TYPES,
+    Connection,
+    Direction,
+    Event,
+    Fill,
+    LogLevel,
+    OrderState,
+    PositionSource,
+    Side,
+    type_name,
+)
+from decahertz_client import Client
+from tests.client_server import Recorder
+
+AT = {"strategy": "arb", "venue": "kraken", "instrument": "BTC/USD"}
+FILL: dict[str, Any] = {
+    **AT,
+    "order_id": "17",
+    "fill_id": "17-1",
+    "side": "buy",
+    "price": 67_321.5,
+    "quantity": 0.25,
+    "fee": 1.25,
+    "liquidity": "taker",
+    "risk": 12.5,
+    "time_ns": 1_700_000_000_000_000_001,
+}
+WHOLE: dict[str, dict[str, Any]] = {
+    "quote": {
+        "venue": "v", "instrument": "i", "bid": 1.0, "ask": 2.0, "bid_size": 3.0, "ask_size": 4.0,
+        "sequence": 5, "missed": 6, "time_ns": 7,
+    },
+    "tick": {
+        "venue": "v", "instrument": "i", "price": 1.0, "size": 2.0, "side": "sell", "trade_id": "t",
+        "sequence": 3, "missed": 4, "time_ns": 5,
+    },
+    "signal": {
+        **AT, "signal_id": "s", "direction": "flat", "strength": 0.5, "price": 1.0, "risk": 2.0,
+        "reason": "because", "time_ns": 3,
+    },
+    "order": {
+        **AT, "order_id": "o", "state": "expired", "side": "buy", "quantity": 1.0, "filled_quantity": 0.5,
+        "price": 2.0, "arrival_price": 3.0, "order_type": "limit", "signal_id": "s", "reason": "late",
+        "time_ns": 4,
+    },
+    "fill": FILL,
+    "position": {
+        **AT, "quantity": -1.0, "average_price": 2.0, "mark_price": 3.0, "held_by": "manual", "time_ns": 4,
+    },
+    "equity": {"strategy": "arb", "equity": 1.0, "cash": 2.0, "time_ns": 3},
+    "regime": {"regime": "calm", "strategy": "arb", "confidence": 0.5, "time_ns": 1},
+    "risk": {
+        "name": "gross", "value": 1.0, "limit": 2.0, "strategy": "arb", "breached": True, "time_ns": 3,
+    },
+    "news": {
+        "headline": "h", "publisher": "p", "instruments": ("a", "b"), "sentiment": -0.5, "time_ns": 1,
+    },
+    "log": {"component": "c", "level": "error", "message": "m", "time_ns": 1},
+    "heartbeat": {
+        "component": "c", "connection": "closed", "venue": "v", "instrument": "i", "time_ns": 1,
+    },
+}  # fmt: skip
+NAN, INFINITY = float("nan"), float("inf")
+_TYPES = {type_name(event_type): event_type for event_type in EVENT_TYPES}
+
+
+def plain(event: Event) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+@pytest.fixture
+def client(server: Recorder) -> Any:  # noqa: ANN401 - a generator
+    with Client(server.url, source="test") as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", sorted(_TYPES))
+def test_a_method_takes_exactly_the_fields_of_its_event(name: str) -> None:
+    parameters = inspect.signature(getattr(Client, name)).parameters.values()
+    named = {p.name for p in parameters} - {"self"}
+    required = {p.name for p in parameters if p.default is p.empty} - {"self"}
+    fields = {f.name: f for f in msgspec.structs.fields(_TYPES[name])}
+    assert named == set(fields)
+    assert required == {f for f, field in fields.items() if field.required} - {"time_ns"}
+
+
+@pytest.mark.parametrize("name", sorted(_TYPES))
+def test_a_whole_event_arrives_field_by_field(client: Client, server: Recorder, name: str) -> None:
+    assert getattr(client, name)(**WHOLE[name])
+    assert client.flush()
+    assert [(type(e), plain(e)) for e in server.events()] == [(_TYPES[name], WHOLE[name])]
+
+
+@pytest.mark.parametrize("name", sorted(_TYPES))
+def test_emit_by_name_is_the_same(client: Client, server: Recorder, name: str) -> None:
+    assert client.emit(name, **WHOLE[name])
+    assert client.flush()
+    assert [(type(e), plain(e)) for e in server.events()] == [(_TYPES[name], WHOLE[name])]
+
+
+@pytest.mark.parametrize("name", sorted(_TYPES))
+def test_what_may_be_left_out_may_be_left_out(client: Client, server: Recorder, name: str) -> None:
+    required = {f.name for f in msgspec.structs.fields(_TYPES[name]) if f.required}
+    before = time.time_ns()
+    assert getattr(client, name)(**{k: v for k, v in WHOLE[name].items() if k in required - {"time_ns"}})
+    assert client.flush()
+    (event,) = server.events()
+    assert before <= event.time_ns <= time.time_ns()
+
+
+class Shade(enum.Enum):
+    BUY = "buy"
+
+
+class TextSide(str, enum.Enum):  # noqa: UP042 - what older programs have
+    BUY = "buy"
+
+
+class Scalar:
+    """Like a scalar of NumPy."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def item(self) -> float:
+        return self._value
+
+    def __float__(self) -> float:
+        return self._value
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "arrives"),
+    [
+        ("side", Side.BUY, Side.BUY),
+        ("side", Shade.BUY, Side.BUY),
+        ("side", TextSide.BUY, Side.BUY),
+        ("price", Decimal("0.1"), 0.1),
+        ("price", Scalar(2.5), 2.5),
+        ("price", 3, 3.0),
+        ("risk", None, None),
+        ("order_id", "ünï\N{SNOWMAN}", "ünï\N{SNOWMAN}"),
+    ],
+)
+def test_values_of_other_types_are_converted(
+    client: Client,
+    server: Recorder,
+    field: str,
+    given: object,
+    arrives: object,
+) -> None:
+    client.fill(**{**FILL, field: given})
+    assert client.flush()
+    assert [getattr(event, field) for event in server.events()] == [arrives]
+
+
+class Trap:
+    """A value whose conversion fails."""
+
+    def item(self) -> float:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        float("nan"),
+        float("inf"),
+        -float("inf"),
+        Decimal("NaN"),
+        Scalar(float("inf")),
+        object(),
+        Trap(),
+        1 << 80,
+        "\ud800",
+    ],
+    ids=repr,
+)
+def test_a_value_that_cannot_be_sent_costs_only_its_own_event(
+    client: Client,
+    server: Recorder,
+    bad: object,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, logger="decahertz_client")
+    for order_id in range(100):
+        price = bad if order_id in (30, 60) else 1.0
+        assert client.fill(**{**FILL, "order_id": str(order_id), "price": price})
+    assert client.flush()
+    arrived = [event.order_id for event in server.events() if isinstance(event, Fill)]
+    assert arrived == [str(n) for n in range(100) if n not in (30, 60)]
+    stats = client.stats()
+    assert (stats.emitted, stats.acknowledged, stats.dropped) == (100, 98, {"unserialisable": 2})
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "fill.price" in warning
+
+
+def test_bytes_that_look_like_an_infinity_are_only_bytes(client: Client, server: Recorder) -> None:
+    text = "\x7f" * 0xCB + "ËðÿË\x7fð"
+    client.log(component="c", level="info", message=text)
+    assert client.flush()
+    assert [e.message for e in server.events() if hasattr(e, "message")] == [text]
+
+
+def test_no_field_needs_an_enumeration_that_plain_text_cannot_spell() -> None:
+    for enumeration in (Side, Direction, OrderState, PositionSource, Connection, LogLevel):
+        assert all(isinstance(member, str) for member in enumeration)
+
+
+def test_order_is_the_order_of_emission_per_thread(client: Client, server: Recorder) -> None:
+    def work(name: str) -> None:
+        for n in range(2_000):
+            client.fill(**{**FILL, "strategy": name, "order_id": str(n)})
+
+    threads = [threading.Thread(target=work, args=(f"s{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.flush()
+    stats = client.stats()
+    assert (stats.emitted, stats.acknowledged, stats.pending, stats.dropped) == (16_000, 16_000, 0, {})
+    by_thread: dict[str, list[int]] = {}
+    for event in server.events():
+        assert isinstance(event, Fill)
+        by_thread.setdefault(event.strategy, []).append(int(event.order_id))
+    assert by_thread == {f"s{n}": list(range(2_000)) for n in range(8)}
+
+
+async def test_asyncio_code_emits_without_await_and_closes_without_blocking(server: Recorder) -> None:
+    async with Client(server.url, source="test") as client:
+        for n in range(100):
+            assert client.fill(**{**FILL, "order_id": str(n)})
+            await asyncio.sleep(0)
+    assert client.stats().acknowledged == 100
+    assert len(server.events()) == 100
+
+
+def test_batches_go_over_one_connection_with_the_key_in_a_header(server: Recorder) -> None:
+    with Client(server.url, source="test", api_key="k-1", max_batch_events=10) as client:
+        for n in range(100):
+            client.fill(**{**FILL, "order_id": str(n)})
+        assert client.flush()
+    assert len(server.batches) == 10
+    assert len(server.peers) == 1
+    assert server.headers["X-API-Key"] == "k-1"
+    assert server.headers["Content-Type"] == "application/vnd.msgpack"
+
+
+def test_a_batch_is_bounded_in_bytes(server: Recorder) -> None:
+    with Client(server.url, source="test", max_batch_bytes=10_000) as client:
+        for _ in range(50):
+            client.log(component="c", level="info", message="x" * 1000)
+        assert client.flush()
+    assert len(server.events()) == 50
+    assert max(count for _, count in server.batches) <= 10
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"url": "127.0.0.1:8000"},
+        {"url": "ftp://127.0.0.1"},
+        {"url": "http://user:secret@127.0.0.1"},
+        {"url": "http://127.0.0.1/?key=secret"},
+        {"url": "http://127.0.0.1:99999"},
+        {"source": ""},
+        {"source": "a:b"},
+        {"source": " a"},
+        {"source": "a*"},
+        {"source": "a\nb"},
+        {"source": "x" * 129},
+        {"capacity": 0},
+        {"max_batch_events": 0},
+        {"max_batch_bytes": 0},
+        {"flush_seconds": 0},
+        {"timeout_seconds": -1},
+        {"timeout_seconds": float("nan")},
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused_and_start_nothing(bad: dict[str, Any]) -> None:
+    before = threading.active_count()
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is looked at below
+        Client(**bad)
+    assert "secret" not in str(caught.value)
+    assert threading.active_count() == before
+
+
+def test_the_default_source_is_a_name_that_the_server_takes(server: Recorder) -> None:
+    with Client(server.url) as client:
+        client.fill(**FILL)
+        assert client.flush()
+    assert len(server.events()) == 1
