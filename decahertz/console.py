@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shlex
 import signal
@@ -62,6 +63,7 @@ async def run_up(
         with suppress(asyncio.CancelledError):
             await starting
         if pipeline.started:
+            _settle()
             async with _companions(programs, pipeline), _status(pipeline):
                 await _until(pipeline, stopping, until_finished=until_finished)
     finally:
@@ -69,6 +71,15 @@ async def run_up(
         await pipeline.stop()
     sys.stdout.write("stopped\n")
     return 0
+
+
+def _settle() -> None:
+    """Take what the start made (some 90,000 objects, mostly modules) out of the garbage collector's sight.
+
+    A full collection that walks them stops the event loop for tens of milliseconds: late ticks.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _stop_on_signals() -> asyncio.Event:
