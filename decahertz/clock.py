@@ -7,6 +7,7 @@ for libraries that want them; they are aware, in UTC, and hold whole microsecond
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,11 @@ TICK_NS = 100_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MICROSECOND = timedelta(microseconds=1)
+_NANOSECONDS = re.compile(r"-?[0-9]{1,19}")
+_RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})"
+    r"(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",
+)
 
 
 class Clock(Protocol):
@@ -109,23 +115,25 @@ def from_datetime(moment: datetime) -> int:
 def parse_time(text: str) -> int:
     """Nanoseconds from integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``).
 
-    Fractions keep all their nine digits. Raises :class:`TimeFormatError`.
+    Fractions keep all their nine digits; the zone's colon, or its minutes, may be missing. Raises
+    :class:`TimeFormatError`, and nothing else whatever the text.
     """
     text = text.strip()
-    if text.lstrip("-").isdecimal():
+    if _NANOSECONDS.fullmatch(text):
         return int(text)
-    head, dot, tail = text.partition(".")
-    digits = tail[: len(tail) - len(tail.lstrip("0123456789"))] if dot else ""
+    parts = _RFC_3339.fullmatch(text)
+    if parts is None:
+        raise TimeFormatError(f"{text[:64]!r} is neither nanoseconds nor an RFC 3339 time with its zone")
+    seconds, fraction, zone = parts.groups(default="")
     try:
-        moment = datetime.fromisoformat(head + tail[len(digits) :] if dot else text)
+        moment = datetime.fromisoformat(seconds + zone.upper())
     except ValueError as error:
-        raise TimeFormatError(f"{text!r} is neither nanoseconds nor an RFC 3339 time") from error
-    if moment.tzinfo is None or (dot and not 1 <= len(digits) <= 9):  # noqa: PLR2004 - nanoseconds
-        raise TimeFormatError(f"{text!r} has no time zone or a fraction finer than nanoseconds")
-    return from_datetime(moment) + int(digits.ljust(9, "0") or "0")
+        raise TimeFormatError(f"{text!r} names a moment that does not exist: {error}") from error
+    return from_datetime(moment) + int(fraction.ljust(9, "0"))
 
 
 def format_time(time_ns: int) -> str:
     """RFC 3339 in UTC with nine digits of fraction."""
     seconds, fraction = divmod(time_ns, NS_PER_SECOND)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
+    moment = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
+    return f"{moment.isoformat()}.{fraction:09d}Z"
