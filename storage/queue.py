@@ -25,8 +25,6 @@ class EventItem:
     arrival: Arrival
     done: asyncio.Future[Receipt] | None = None
     """Where the emitter waits for the receipt; without it nobody does."""
-    abandoned: bool = False
-    """Nobody waits any more; the emitter was told to send again."""
 
     @property
     def rows(self) -> int:
@@ -68,12 +66,21 @@ class Parcel:
         """Samples and events in it."""
         return self.sample_rows + self.event_rows
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it, not even a batch without events."""
+        return not self.samples and not self.events
+
     def parts(self) -> list[Parcel]:
         """Each sample batch and each event batch as a parcel of its own."""
         return [
             *(Parcel(samples=[batch]) for batch in self.samples),
             *(Parcel(events=[i]) for i in self.events),
         ]
+
+    def remove_first(self) -> None:
+        """Take out the first of its :meth:`parts`."""
+        (self.samples or self.events).pop(0)
 
 
 class WriteQueue:
@@ -124,7 +131,6 @@ class WriteQueue:
 
     def remove(self, item: EventItem) -> None:
         """Take events back that nobody waits for any more; nothing happens when they are on their way."""
-        item.abandoned = True
         if item in self._events:
             self._events.remove(item)
             self._count(item, -1)

@@ -183,7 +183,8 @@ class Writer:
         while not (self._stopping.is_set() and self._queue.is_empty):
             await self._queue.wait_due(self._settings.flush_seconds)
             self._parcel = self._queue.take()
-            await self._deliver(self._parcel)
+            if not self._parcel.is_empty:
+                await self._deliver(self._parcel)
             self._parcel = None
             if self._shedding and self._queue.rows < self._settings.queue_rows // 2:
                 self._shedding = False
@@ -195,13 +196,12 @@ class Writer:
     async def _deliver(self, parcel: Parcel) -> None:
         """Store a parcel, however long it takes; returns when it is stored or refused."""
         pause = _FIRST_PAUSE_SECONDS
-        while parcel.samples or parcel.events:
+        while True:
             try:
                 outcome = await self._attempt(parcel)
             except DatabaseUnavailableError as error:
                 await self._wait(error, pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
-                parcel.events = [item for item in parcel.events if not item.abandoned]
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop what comes after
                 parts = parcel.parts()
                 self._store.forget(parcel)
@@ -210,6 +210,7 @@ class Writer:
                     return
                 for part in parts:
                     await self._deliver(part)
+                    parcel.remove_first()
                 return
             else:
                 self._succeed(outcome)

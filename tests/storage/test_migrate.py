@@ -44,7 +44,8 @@ async def test_each_migration_is_applied_once(empty: Database) -> None:
 
 
 async def test_processes_that_start_at_once_do_it_once(empty: Database) -> None:
-    applied = await asyncio.gather(*(migrate(empty, [FIRST, SECOND]) for _ in range(4)))
+    slow = Migration(1, "first", "SELECT pg_sleep(0.2); " + FIRST.sql)
+    applied = await asyncio.gather(*(migrate(empty, [slow, SECOND]) for _ in range(4)))
     assert sorted(map(len, applied)) == [0, 0, 0, 2]
     assert await count(empty, "first") == 1
 

@@ -90,6 +90,22 @@ async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: D
         assert await bench.value("SELECT position FROM round_trips") == -1.0
 
 
+async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database: Database) -> None:
+    in_order = [
+        fill(1, Side.BUY, 1.0, 10.0),
+        fill(2, Side.SELL, 3.0, 11.0),  # closes the long trade and opens a short one
+        fill(6, Side.BUY, 1.0, 8.0),
+    ]
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, in_order), 10)
+        await bench.writer.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
+        trades = await stored(bench, "trend")
+    assert [(trade.side, trade.quantity, trade.pnl) for trade in trades] == [
+        (Side.SELL, 2.0, 5.0),
+        (Side.BUY, 1.0, 1.0),
+    ]
+
+
 async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Database) -> None:
     async with writing(database) as bench:
         await bench.writer.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
@@ -119,19 +135,19 @@ async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(databas
 def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
     """Fills of two instruments from two sources, permuted and cut into batches."""
     strategy = f"s{next(_epochs)}"
-    count = draw(st.integers(1, 14))
+    count = draw(st.integers(1, 12))
     sent = [
         Sent(
             draw(st.sampled_from(["a", "b"])),
             next(_epochs),  # each an emitter of its own, so that every order of arrival is possible
             1,
             fill(
-                draw(st.integers(1, 12)),
+                draw(st.integers(1, 100)),
                 draw(st.sampled_from(Side)),
                 float(draw(st.integers(1, 3))),
                 float(draw(st.integers(1, 9))),
                 strategy=strategy,
-                instrument=draw(st.sampled_from(["x", "y"])),
+                instrument=draw(st.sampled_from("xxxy")),
                 order_id=f"o{number}",
                 risk=draw(st.sampled_from([None, 2.0])),
             ),
@@ -139,7 +155,10 @@ def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
         for number in range(count)
     ]
     shuffled = draw(st.permutations(sent))
-    cuts = sorted(draw(st.lists(st.integers(0, count), max_size=5)))
+    if draw(st.booleans()):
+        cuts = list(range(1, count))  # one by one
+    else:
+        cuts = sorted(draw(st.lists(st.integers(0, count), max_size=5)))
     return [shuffled[a:b] for a, b in itertools.pairwise([0, *cuts, count]) if a < b]
 
 
