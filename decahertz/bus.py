@@ -57,6 +57,8 @@ class LocalBus:
         self._handlers: list[_Subscribed] = []
         self._routes: dict[str, tuple[_Subscribed, ...]] = {}
         self._log = structlog.get_logger(part="bus")
+        self.errors = 0
+        """How often a handler raised."""
 
     def publish(self, topic: str, message: Message) -> None:
         """Hand the message to every handler whose pattern matches the topic, in order."""
@@ -65,9 +67,12 @@ class LocalBus:
             route = tuple(entry for entry in self._handlers if entry.pattern.matches(topic))
             self._routes[topic] = route
         for entry in route:
+            if entry.is_cancelled:  # by a handler that came before it
+                continue
             try:
                 entry.handler(message)
             except Exception as error:  # noqa: BLE001 - one bad handler must not stop the others
+                self.errors += 1
                 entry.fail(topic, error, self._log)
             else:
                 entry.recover(topic, self._log)
@@ -78,11 +83,6 @@ class LocalBus:
         self._handlers.append(entry)
         self._routes.clear()
         return entry
-
-    @property
-    def errors(self) -> int:
-        """How often a handler raised."""
-        return sum(entry.errors for entry in self._handlers)
 
     def _forget(self, entry: _Subscribed) -> None:
         if entry in self._handlers:
@@ -99,20 +99,20 @@ class _Subscribed:
     ) -> None:
         self.pattern = pattern
         self.handler = handler
-        self.errors = 0
+        self.is_cancelled = False
         self._forget = forget
-        self._failing = False
+        self._failing: set[str] = set()  # topics
 
     def cancel(self) -> None:
+        self.is_cancelled = True
         self._forget(self)
 
     def fail(self, topic: str, error: Exception, log: structlog.stdlib.BoundLogger) -> None:
-        self.errors += 1
-        if not self._failing:
-            self._failing = True
+        if topic not in self._failing:
+            self._failing.add(topic)
             log.error("handler_failed", topic=topic, pattern=self.pattern.text, exc_info=error)
 
     def recover(self, topic: str, log: structlog.stdlib.BoundLogger) -> None:
-        if self._failing:
-            self._failing = False
+        if topic in self._failing:
+            self._failing.discard(topic)
             log.info("handler_recovered", topic=topic, pattern=self.pattern.text)

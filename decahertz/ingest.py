@@ -20,7 +20,7 @@ from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.sequences import SequenceSet
 
 MAX_RANGES = 4096
-"""Holes that one emitter may leave in an epoch before its batches are refused."""
+"""Ranges of sequences that are kept of one emitter; what would make another hole is refused."""
 _PROBLEMS_LISTED = 20
 
 
@@ -133,7 +133,9 @@ class Ingest:
                 [Refusal(i, "time_ns", f"more than {ahead:g} s ahead") for i in late[:_PROBLEMS_LISTED]],
             )
         seen = self._seen.get((batch.source, batch.epoch))
-        if seen is not None and seen.range_count >= MAX_RANGES:
+        if seen is None or seen.range_count < MAX_RANGES:
+            return
+        if batch.events and not seen.touches(batch.first_sequence, batch.last_sequence):
             self.refused += len(batch.events)
             raise BatchRefusedError(f"this emitter left more than {MAX_RANGES} holes in its sequence")
 

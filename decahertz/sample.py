@@ -99,7 +99,7 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
 
     Raises :class:`SampleDeclarationError` naming the field and what is wrong with it.
     """
-    where = sample_type.__name__
+    where = getattr(sample_type, "__name__", repr(sample_type))
     if not (isinstance(sample_type, type) and issubclass(sample_type, Sample)):
         raise SampleDeclarationError(f"{where} is not a subclass of Sample")
     _check_name(where, "collector", sample_type.collector)
@@ -108,6 +108,9 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
     for name in sample_type.key:
         if fields.get(name) is not str:
             raise SampleDeclarationError(f"{where}.{name}: a key field must be declared as str")
+        _check_name(where, "key field", name)
+    if len(set(sample_type.key)) < len(sample_type.key):
+        raise SampleDeclarationError(f"{where}: a field stands twice in the key {sample_type.key}")
     metrics = tuple(
         _metric_field(where, name, hint) for name, hint in fields.items() if name not in sample_type.key
     )

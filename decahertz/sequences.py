@@ -48,6 +48,10 @@ class SequenceSet:
             holes.append((low, high))
         return holes
 
+    def touches(self, low: int, high: int) -> bool:
+        """Whether adding ``low`` to ``high`` grows or joins ranges that are there, and makes no new one."""
+        return bisect_left(self._highs, low - 1) < bisect_right(self._lows, high + 1)
+
     @property
     def highest(self) -> int:
         """The highest number; 0 for the empty set."""

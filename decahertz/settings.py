@@ -206,7 +206,7 @@ class Source:
 
 def environment_name(key: str) -> str:
     """``api.port`` → ``DECAHERTZ_API_PORT``."""
-    return ENVIRONMENT_PREFIX + key.replace(".", "_").upper()
+    return ENVIRONMENT_PREFIX + key.replace(".", "_").replace("-", "_").upper()
 
 
 def keys_of(type_: type[Struct] = Settings, prefix: str = "") -> list[Key]:
@@ -279,7 +279,7 @@ def _read_file(file: Path | None) -> Source:
         if file is not None:
             raise SettingsError("config", "no such file", str(path)) from None
         return Source(str(path), {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # not TOML, or not even text
         raise SettingsError("config", str(error), str(path)) from error
     return Source(str(path), dict(_flatten(table, "")))
 
@@ -321,7 +321,10 @@ def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any se
 
 def _decode(type_: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
     if type_ is Path and isinstance(value, str) and value:
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
     raise ValueError(f"expected {type_.__name__}")
 
 
