@@ -115,6 +115,8 @@ def _migrate(database: Database, migrations: Sequence[Migration] | None) -> list
     except psycopg.OperationalError as error:
         reason = redact(str(error).strip().replace("\n", " "))
         raise DatabaseUnavailableError(f"cannot use {database.name}: {reason}") from error
+    except psycopg.Error as error:
+        raise MigrationError(f"cannot set up {database.name}: {_first_line(error)}") from error
 
 
 def _apply(connection: Connection, migrations: Sequence[Migration]) -> list[Migration]:
@@ -168,5 +170,8 @@ def _run(connection: Connection, migration: Migration) -> None:
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        said = str(error).strip().partition("\n")[0]
-        raise MigrationError(f"migration {migration} failed: {said}") from error
+        raise MigrationError(f"migration {migration} failed: {_first_line(error)}") from error
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return redact(str(error).strip().partition("\n")[0])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import asyncpg
 import structlog
 
 from decahertz.metric import Kind, Unit
@@ -112,9 +113,17 @@ async def ensure_tables(database: Database, schemas: Iterable[SampleSchema]) -> 
     """Make the tables of these samples fit their declarations; returns the statements that it took.
 
     Where all is as it should be this is one question and no lock. Raises :class:`SchemaConflictError`
-    for a column whose type has changed and for a key that has.
+    for a column whose type has changed and for a key that has, and
+    :class:`~storage.database.DatabaseError` where PostgreSQL refuses.
     """
     schemas = list(schemas)
+    try:
+        return await _ensure(database, schemas)
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(f"cannot make the tables in {database.name}: {error}") from error
+
+
+async def _ensure(database: Database, schemas: Sequence[SampleSchema]) -> list[str]:
     async with database.query() as connection:
         if not await _missing(connection, schemas):
             return []

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import pytest
 
 from decahertz.settings import StorageSettings
-from storage.database import Database, DatabaseUnavailableError
+from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.migrate import (
     Migration,
     MigrationError,
@@ -15,6 +16,9 @@ from storage.migrate import (
     read_migrations,
     shipped_migrations,
 )
+from storage.schema import ensure_tables
+from tests.postgres_server import PostgresServer
+from tests.storage_examples import BOOK
 
 FIRST = Migration(1, "first", "CREATE TABLE first (n int); INSERT INTO first VALUES (1);")
 SECOND = Migration(2, "second", "ALTER TABLE first ADD COLUMN m int;")
@@ -93,6 +97,24 @@ async def test_an_unreachable_database_is_said_so(unused_tcp_port: int) -> None:
         await migrate(database)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+async def test_a_role_that_may_not_make_tables_is_told_so(
+    empty: Database, postgres_server: PostgresServer
+) -> None:
+    role = f"limited_{uuid.uuid4().hex}"
+    await postgres_server.execute(f"CREATE ROLE {role}")
+    try:
+        limited = Database(f"{empty.url}&options=-crole%3D{role}", StorageSettings())
+        with pytest.raises(MigrationError, match="permission denied for schema public"):
+            await migrate(limited)
+        await migrate(empty)
+        await limited.open()
+        with pytest.raises(DatabaseError, match="permission denied for schema public"):
+            await ensure_tables(limited, [BOOK])
+        await limited.close()
+    finally:
+        await postgres_server.execute(f"DROP ROLE {role}")
 
 
 async def test_the_shipped_migrations_apply_to_an_empty_database(empty: Database) -> None:
