@@ -29,6 +29,8 @@ __all__ = ["Api", "ApiParts"]
 
 _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
+_BACKLOG = 1024
+"""After a restart all readers come back at once."""
 _LONGEST_LINE = 64 * 1024
 """Longer queries than we take are refused by us, with a problem document, and not by aiohttp."""
 
@@ -78,7 +80,7 @@ class Api:
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
         await runner.setup()
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
         try:
             await site.start()
         except OSError as error:

@@ -60,16 +60,19 @@ def envelope(guard: Guard, clock: Clock, metrics: HttpMetrics) -> Middleware:
         try:
             guard.check(request)
             response = await handler(request)
+        except ConnectionError:
+            raise  # the client is gone: nobody to answer, and aiohttp takes no offence
         except Exception as error:  # noqa: BLE001 - every failure becomes an answer
             response = failed(error, request_id)
         elapsed_ns = clock.monotonic_ns() - start_ns
+        route = _route_of(request)
         if not response.prepared:
             headers = response.headers
             headers["Server"] = "decahertz"
             headers["X-Request-ID"] = request_id
             headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
-            metrics.observe(_route_of(request), elapsed_ns / NS_PER_SECOND)
-        metrics.count(_route_of(request), _method_of(request), response.status)
+            metrics.observe(route, elapsed_ns / NS_PER_SECOND)
+        metrics.count(route, _method_of(request), response.status)
         return response
 
     return wrap

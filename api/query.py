@@ -33,6 +33,8 @@ Time: TypeAlias = Annotated[
 _MOST_PARAMETERS = 300
 _MOST_CHARACTERS = 8192
 _LONGEST_ECHO = 80
+_MOST_KEPT = 256
+_LONGEST_KEPT = 256
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,9 +52,22 @@ class QueryParser(Generic[QueryT]):
         self._names = frozenset(type_.__struct_fields__)
         self._lists = frozenset(name for name in self._names if is_list(hints[name]))
         self._times = frozenset(name for name in self._names if is_time(hints[name]))
+        # Who polls asks the same again and again, and parsing is a third of what a small answer costs.
+        self._recent: dict[str, tuple[QueryT, Extra]] = {}
 
     def parse(self, text: str) -> tuple[QueryT, Extra]:
         """``text`` is what follows the question mark. Raises :class:`ProblemError` (kind ``query``)."""
+        known = self._recent.get(text)
+        if known is not None:
+            return known
+        parsed = self._parse(text)
+        if len(text) <= _LONGEST_KEPT:
+            if len(self._recent) >= _MOST_KEPT:
+                self._recent.clear()
+            self._recent[text] = parsed
+        return parsed
+
+    def _parse(self, text: str) -> tuple[QueryT, Extra]:
         given: dict[str, list[str]] = {}
         for name, value in _pairs(text):
             given.setdefault(name, []).append(value)

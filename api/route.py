@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from aiohttp import web
+from msgspec import Struct
 
 from api.body import BodyReader
 from api.errors import ProblemError, too_large
@@ -44,8 +45,7 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[QueryT, BodyT]):
+class Call(Struct, Generic[QueryT, BodyT], frozen=True, gc=False):
     """One request as its handler sees it."""
 
     parts: ApiParts
@@ -54,8 +54,7 @@ class Call(Generic[QueryT, BodyT]):
     body: BodyT
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[ResponseT]):
+class Answer(Struct, Generic[ResponseT], frozen=True):
     """An answer with a status other than 200."""
 
     body: ResponseT

@@ -83,6 +83,34 @@ def encode_frames(codec: Codec, messages: Sequence[ServerMessage]) -> bytes:
 class Client:
     """One reader. Used by the hub, inside the event loop."""
 
+    # There are many of them, and each is touched for every message: smaller is faster.
+    __slots__ = (
+        "_connection",
+        "_draining",
+        "_events",
+        "_limits",
+        "_log",
+        "_mark",
+        "_queued_bytes",
+        "_queued_events",
+        "_states",
+        "_transport",
+        "buffered_bytes",
+        "client_id",
+        "closing",
+        "codec",
+        "conflated",
+        "connected_ns",
+        "events",
+        "heard_ns",
+        "patterns",
+        "received",
+        "refused",
+        "remote",
+        "slow",
+        "updates",
+    )
+
     def __init__(
         self,
         connection: Connection,
@@ -109,8 +137,8 @@ class Client:
         self._connection = connection
         self._transport = connection.transport
         self._limits = limits
+        self._mark = limits.buffer_bytes
         self._log = structlog.get_logger(part="websocket")
-        self._out: list[bytes] = []
         self._states: dict[str, tuple[int, Any, int]] = {}
         self._events: deque[tuple[bytes, int]] = deque()
         self._queued_events = 0
@@ -120,13 +148,12 @@ class Client:
 
     def send(self, *messages: ServerMessage) -> None:
         """Write replies at once. The caller has waited for :meth:`ready`."""
-        self._out.append(encode_frames(self.codec, messages))
-        self.flush()
+        self._write(encode_frames(self.codec, messages))
 
     def put_states(self, frames: bytes, count: int) -> None:
-        """States for the next :meth:`flush`, of a client that is not slow."""
-        self._out.append(frames)
+        """States, for a client that is not slow."""
         self.updates += count
+        self._write(frames)
 
     def conflate(self, states: Sequence[TopicState]) -> int:
         """States for later, of a slow client; returns how many older ones they replaced."""
@@ -143,10 +170,10 @@ class Client:
         return replaced
 
     def put_events(self, frames: bytes, count: int) -> bool:
-        """Events, for the next :meth:`flush` or, of a slow client, for later. False: too many wait."""
+        """Events; those of a slow client wait. False: too many wait already."""
         if not self.slow:
-            self._out.append(frames)
             self.events += count
+            self._write(frames)
             return True
         self._events.append((frames, count))
         self._queued_events += count
@@ -155,16 +182,6 @@ class Client:
             self._queued_events <= self._limits.max_queued_events
             and self._queued_bytes <= self._limits.max_queued_bytes
         )
-
-    def flush(self) -> None:
-        """Write what was put, in one go."""
-        if not self._out or self.closing is not None:
-            return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
-        if write(self._transport, data) > self._limits.buffer_bytes:
-            self.slow = True
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def ready(self) -> None:
         """Wait until the client is not slow, or is being closed."""
@@ -180,7 +197,6 @@ class Client:
 
     def release(self) -> None:
         """Free what the client holds. Safe twice."""
-        self._out.clear()
         self._states.clear()
         self._events.clear()
         self._queued_events = self._queued_bytes = 0
@@ -214,6 +230,14 @@ class Client:
         if not self.slow and self.closing is None:
             write(self._transport, ping)
 
+    def _write(self, frames: bytes) -> None:
+        # Several writes of one turn are one call to the kernel: the event loop gathers them.
+        if self.closing is not None:
+            return  # nothing may follow a close frame
+        if write(self._transport, frames) > self._mark and not self.slow:
+            self.slow = True
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+
     async def _drain(self) -> None:
         try:
             await self._connection.drained()
@@ -231,7 +255,7 @@ class Client:
         if self._transport.is_closing():
             raise ConnectionResetError
         buffered = self._transport.get_write_buffer_size()
-        while buffered <= self._limits.buffer_bytes:
+        while buffered <= self._mark:
             if self._events:
                 frames, count = self._events.popleft()
                 self._queued_events -= count

@@ -2,7 +2,7 @@
 
 What arrives on the bus is only noted; the work is done in the next turn of the event loop, so that a tick of
 the sampler or an answer to an emitter waits for no reader. A message that nobody asked for is not encoded,
-one that somebody asked for is encoded once per codec, and each reader gets one write per turn.
+one that somebody asked for is encoded once per codec, and the same bytes go to all its readers.
 """
 
 from __future__ import annotations
@@ -198,7 +198,6 @@ class Hub:
             self._waiting_events -= len(arrival.batch.events)
             budget -= len(arrival.batch.events)
             self._guarded(self._route_events, arrival)
-        self._flush()
         if self._arrivals:
             self._schedule()
 
@@ -206,8 +205,6 @@ class Hub:
         batches, self._samples = self._samples, []
         for batch in batches:
             self._guarded(self._route_samples, batch)
-        if batches:
-            self._flush()
 
     def _guarded(self, route: Callable[[_MessageT], None], message: _MessageT) -> None:
         """Bad data in one message must not cost the readers the next one."""
@@ -237,18 +234,19 @@ class Hub:
             self._put_states(audience, states)
 
     def _put_states(self, audience: Audience[Client], states: list[TopicState]) -> None:
-        encoded: dict[Codec, bytes] = {}
+        count = len(states)
         sent = conflated = 0
-        for client in audience.clients:
-            if client.slow:
-                conflated += client.conflate(states)
-                continue
-            frames = encoded.get(client.codec)
-            if frames is None:
-                messages = [Update(topic=topic, time_ns=when, data=data) for topic, when, data in states]
-                frames = encoded[client.codec] = encode_frames(client.codec, messages)
-            client.put_states(frames, len(states))
-            sent += len(states)
+        for codec, clients in _by_codec(audience.clients):
+            frames = b""
+            for client in clients:
+                if client.slow:
+                    conflated += client.conflate(states)
+                    continue
+                if not frames:
+                    updates = [Update(topic=topic, time_ns=when, data=data) for topic, when, data in states]
+                    frames = encode_frames(codec, updates)
+                client.put_states(frames, count)
+                sent += count
         self._metrics.sent_states.inc(sent)
         self._metrics.conflated.inc(conflated)
 
@@ -275,21 +273,16 @@ class Hub:
             self._put_events(audience, run)
 
     def _put_events(self, audience: Audience[Client], messages: Sequence[ServerMessage]) -> None:
-        encoded: dict[Codec, bytes] = {}
+        count = len(messages)
         sent = 0
-        for client in audience.clients:
-            frames = encoded.get(client.codec)
-            if frames is None:
-                frames = encoded[client.codec] = encode_frames(client.codec, messages)
-            if client.put_events(frames, len(messages)):
-                sent += len(messages)
-            else:
-                self.disconnect(client, CloseCode.SLOW_CONSUMER)
+        for codec, clients in _by_codec(audience.clients):
+            frames = encode_frames(codec, messages)
+            for client in clients:
+                if client.put_events(frames, count):
+                    sent += count
+                else:
+                    self.disconnect(client, CloseCode.SLOW_CONSUMER)
         self._metrics.sent_events.inc(sent)
-
-    def _flush(self) -> None:
-        for client in self._clients.values():
-            client.flush()
 
     async def _beat(self) -> None:
         limits = self.limits
@@ -309,3 +302,10 @@ class Hub:
                     self.disconnect(client, CloseCode.SILENT)
                 elif due:
                     client.beat(_PING)
+
+
+def _by_codec(clients: Sequence[Client]) -> Iterator[tuple[Codec, list[Client]]]:
+    for codec in Codec:
+        speaking = [client for client in clients if client.codec is codec]
+        if speaking:
+            yield codec, speaking
