@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
@@ -25,7 +26,7 @@ class History(Protocol):
         self,
         event_types: Sequence[type[Event]],
         since_ns: int,
-    ) -> AsyncIterator[tuple[AnyEvent, int]]:
+    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
         """Events of these types received since then, with their times of receipt, in the order of these."""
         ...
 
@@ -33,7 +34,7 @@ class History(Protocol):
 async def no_history(
     event_types: Sequence[type[Event]],  # noqa: ARG001 - a History
     since_ns: int,  # noqa: ARG001 - a History
-) -> AsyncIterator[tuple[AnyEvent, int]]:
+) -> AsyncGenerator[tuple[AnyEvent, int], None]:
     """The history of a process that stores nothing."""
     nothing: tuple[tuple[AnyEvent, int], ...] = ()
     for item in nothing:
@@ -51,9 +52,10 @@ async def restore(collectors: Iterable[HostedCollector], history: History, now_n
     try:
         for seconds, routes in _spans(collectors):
             since_ns = 0 if seconds == math.inf else now_ns - int(seconds * NS_PER_SECOND)
-            async for event, received_ns in history(tuple(routes), since_ns):
-                count += 1
-                _deliver(routes[type(event)], event, received_ns)
+            async with aclosing(history(tuple(routes), since_ns)) as events:
+                async for event, received_ns in events:
+                    count += 1
+                    _deliver(routes[type(event)], event, received_ns)
     except Exception as error:
         log.exception("history_not_restored", events=count, reason=describe(error))
     else:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import msgspec
 import uvloop
 from cyclopts import App, Parameter
+from prometheus_client import disable_created_metrics
 
 from collectors.plugins import builtin_classes
 from decahertz import __version__
@@ -35,6 +36,8 @@ _CONFIG = Annotated[
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Entry point of the command; ends the process."""
+    # Else each counter has a second series that nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call] # of prometheus_client
     try:
         sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
     except (SettingsError, StartError) as error:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -32,7 +32,7 @@ class StoredEvents:
         self,
         event_types: Sequence[type[Event]],
         since_ns: int,
-    ) -> AsyncIterator[tuple[AnyEvent, int]]:
+    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
         self.asked.append((set(event_types), since_ns))
         for event in self.events:
             if type(event) in event_types and event.time_ns >= since_ns:
@@ -122,7 +122,7 @@ async def test_a_history_that_breaks_off_does_not_stop_the_start() -> None:
             self,
             event_types: Sequence[type[Event]],
             since_ns: int,
-        ) -> AsyncIterator[tuple[AnyEvent, int]]:
+        ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
             async for item in super().__call__(event_types, since_ns):
                 yield item
                 raise ConnectionResetError("the database went away")
