@@ -320,7 +320,7 @@ def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any se
 
 
 def _decode(type_: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
-    if type_ is Path and isinstance(value, str) and value:
+    if type_ is Path and isinstance(value, str | Path) and value != "":
         try:
             return Path(value).expanduser()
         except RuntimeError as error:

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from decahertz.bus import EVENTS, LocalBus, Message, samples_topic
+from decahertz.event import Arrival, EventBatch
+from decahertz.topic import TopicError
+
+MESSAGE = Arrival(batch=EventBatch(source="s", epoch=1, first_sequence=1, events=()), received_ns=1)
+
+
+def test_a_message_reaches_every_matching_handler_in_order_of_subscription() -> None:
+    bus, calls = LocalBus(), list[str]()
+    bus.subscribe("samples:*", lambda _: calls.append("first"))
+    bus.subscribe("samples:market", lambda _: calls.append("second"))
+    bus.subscribe("samples:system", lambda _: calls.append("other"))
+    bus.subscribe("**", lambda _: calls.append("third"))
+    bus.publish(samples_topic("market"), MESSAGE)
+    assert calls == ["first", "second", "third"]
+
+
+def test_a_message_is_handed_over_as_it_is() -> None:
+    bus, seen = LocalBus(), list[Message]()
+    bus.subscribe(EVENTS, seen.append)
+    bus.publish(EVENTS, MESSAGE)
+    assert seen[0] is MESSAGE
+
+
+def test_nobody_listening_is_no_error() -> None:
+    LocalBus().publish(EVENTS, MESSAGE)
+
+
+def test_a_subscription_after_the_first_message_gets_the_next() -> None:
+    bus, seen = LocalBus(), list[Message]()
+    bus.publish(EVENTS, MESSAGE)
+    bus.subscribe(EVENTS, seen.append)
+    bus.publish(EVENTS, MESSAGE)
+    assert len(seen) == 1
+
+
+def test_a_bad_pattern_is_refused() -> None:
+    with pytest.raises(TopicError):
+        LocalBus().subscribe("samples:**:x", lambda _: None)
+
+
+def test_a_handler_that_raises_stops_nobody_and_is_counted() -> None:
+    bus, seen = LocalBus(), list[Message]()
+
+    def fail(message: Message) -> None:
+        raise RuntimeError(str(message)[:3])
+
+    bus.subscribe(EVENTS, fail)
+    bus.subscribe(EVENTS, seen.append)
+    with capture_logs():
+        bus.publish(EVENTS, MESSAGE)
+        bus.publish(EVENTS, MESSAGE)
+    assert len(seen) == 2
+    assert bus.errors == 2
+
+
+def test_errors_of_a_handler_that_is_gone_stay_counted() -> None:
+    bus = LocalBus()
+
+    def fail(message: Message) -> None:
+        raise RuntimeError(str(message)[:3])
+
+    subscription = bus.subscribe(EVENTS, fail)
+    with capture_logs():
+        bus.publish(EVENTS, MESSAGE)
+    subscription.cancel()
+    assert bus.errors == 1
+
+
+def test_failure_is_logged_once_and_so_is_recovery_for_each_topic() -> None:
+    bus, failing = LocalBus(), {"samples:a"}
+
+    def fail(message: Message) -> None:
+        if topics[-1] in failing:
+            raise RuntimeError(str(message)[:3])
+
+    topics: list[str] = []
+    bus.subscribe("samples:*", fail)
+    with capture_logs() as logs:
+        for _ in range(5):
+            for topic in ("samples:a", "samples:b"):
+                topics.append(topic)
+                bus.publish(topic, MESSAGE)
+        failing.clear()
+        for topic in ("samples:a", "samples:b"):
+            topics.append(topic)
+            bus.publish(topic, MESSAGE)
+    assert [(line["event"], line["topic"]) for line in logs] == [
+        ("handler_failed", "samples:a"),
+        ("handler_recovered", "samples:a"),
+    ]
+
+
+def test_a_cancelled_subscription_gets_nothing_more_and_can_be_cancelled_again() -> None:
+    bus, seen = LocalBus(), list[Message]()
+    subscription = bus.subscribe(EVENTS, seen.append)
+    bus.publish(EVENTS, MESSAGE)
+    subscription.cancel()
+    subscription.cancel()
+    bus.publish(EVENTS, MESSAGE)
+    assert len(seen) == 1
+
+
+def test_the_same_handler_twice_is_two_subscriptions() -> None:
+    bus, seen = LocalBus(), list[Message]()
+    first = bus.subscribe(EVENTS, seen.append)
+    bus.subscribe(EVENTS, seen.append)
+    bus.publish(EVENTS, MESSAGE)
+    first.cancel()
+    bus.publish(EVENTS, MESSAGE)
+    assert len(seen) == 3
+
+
+def test_a_handler_may_cancel_itself_and_the_next_ones_are_still_called() -> None:
+    bus, calls = LocalBus(), list[str]()
+
+    def once(message: Message) -> None:
+        assert message is MESSAGE
+        calls.append("once")
+        subscription.cancel()
+
+    subscription = bus.subscribe(EVENTS, once)
+    bus.subscribe(EVENTS, lambda _: calls.append("always"))
+    bus.publish(EVENTS, MESSAGE)
+    bus.publish(EVENTS, MESSAGE)
+    assert calls == ["once", "always", "always"]
+
+
+def test_a_handler_may_cancel_a_later_one_which_is_then_not_called_any_more() -> None:
+    bus, seen = LocalBus(), list[Message]()
+    bus.subscribe(EVENTS, lambda _: later.cancel())
+    later = bus.subscribe(EVENTS, seen.append)
+    bus.publish(EVENTS, MESSAGE)
+    assert seen == []
+
+
+def test_a_handler_may_subscribe_another_which_gets_the_next_message() -> None:
+    bus, seen = LocalBus(), list[Message]()
+
+    def add(message: Message) -> None:
+        assert message is MESSAGE
+        subscription.cancel()
+        bus.subscribe(EVENTS, seen.append)
+
+    subscription = bus.subscribe(EVENTS, add)
+    bus.publish(EVENTS, MESSAGE)
+    assert seen == []
+    bus.publish(EVENTS, MESSAGE)
+    assert len(seen) == 1
+
+
+def test_a_handler_may_publish() -> None:
+    bus, calls = LocalBus(), list[str]()
+    bus.subscribe("events", lambda message: bus.publish("samples:a", message))
+    bus.subscribe("events", lambda _: calls.append("events"))
+    bus.subscribe("samples:*", lambda _: calls.append("samples"))
+    bus.publish("events", MESSAGE)
+    assert calls == ["samples", "events"]

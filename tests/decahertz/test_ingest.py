@@ -1,0 +1,253 @@
+"""Events come in: checked whole, shown once, stored once, however often they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decahertz.bus import EVENTS, LocalBus, Message
+from decahertz.event import Arrival, Event, EventBatch, Tick
+from decahertz.ingest import MAX_RANGES, BatchRefusedError, Ingest, NotDurableError, Receipt, part_of
+from decahertz.sequences import SequenceSet
+from decahertz.testing import START_NS, ManualClock
+
+SECOND = 1_000_000_000
+
+
+class Sink:
+    """Storage in memory; out of order on demand."""
+
+    def __init__(self) -> None:
+        self.appended: list[Arrival] = []
+        self.enqueued: list[Arrival] = []
+        self.timeouts: list[float] = []
+        self.is_away = False
+        self._stored: dict[tuple[str, int], SequenceSet] = {}
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        self.timeouts.append(timeout_seconds)
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise NotDurableError("away")
+        self.appended.append(arrival)
+        batch = arrival.batch
+        stored = self._stored.setdefault((batch.source, batch.epoch), SequenceSet())
+        before = len(stored)
+        stored.add(batch.first_sequence, batch.last_sequence)
+        new = len(stored) - before
+        return Receipt(
+            source=batch.source,
+            epoch=batch.epoch,
+            durable_sequence=stored.highest,
+            accepted=new,
+            duplicates=len(batch.events) - new,
+        )
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        self.enqueued.append(arrival)
+
+
+class Desk:
+    """An ingest with everything around it."""
+
+    def __init__(self, known: dict[tuple[str, int], SequenceSet] | None = None) -> None:
+        self.clock = ManualClock(START_NS)
+        self.sink = Sink()
+        self.bus = LocalBus()
+        self.shown: list[tuple[str, int, int]] = []
+        self.arrivals: list[Arrival] = []
+        self.bus.subscribe(EVENTS, self._show)
+        self.ingest = Ingest(
+            self.bus,
+            self.sink,
+            self.clock,
+            max_future_ns=60 * SECOND,
+            timeout_seconds=7.0,
+            known=known,
+        )
+
+    def _show(self, message: Message) -> None:
+        assert isinstance(message, Arrival)
+        self.arrivals.append(message)
+        batch = message.batch
+        for sequence, event in enumerate(batch.events, batch.first_sequence):
+            assert isinstance(event, Tick)
+            assert int(event.price) == sequence, "an event was shown under another number"
+            self.shown.append((batch.source, batch.epoch, sequence))
+
+
+def ticks(
+    first: int, count: int, *, source: str = "s", epoch: int = 1, time_ns: int = START_NS
+) -> EventBatch:
+    """A batch whose prices are its sequence numbers."""
+    events = tuple(
+        Tick(time_ns=time_ns, venue="v", instrument="i", price=float(n), size=1.0)
+        for n in range(first, first + count)
+    )
+    return EventBatch(source=source, epoch=epoch, first_sequence=first, events=events)
+
+
+async def test_a_batch_is_shown_and_stored_and_answered() -> None:
+    desk = Desk()
+    receipt = await desk.ingest.submit(ticks(1, 3))
+    assert desk.shown == [("s", 1, 1), ("s", 1, 2), ("s", 1, 3)]
+    assert desk.arrivals[0].received_ns == desk.clock.time_ns()
+    assert [arrival.batch for arrival in desk.sink.appended] == [ticks(1, 3)]
+    assert desk.sink.timeouts == [7.0]
+    assert receipt == Receipt(source="s", epoch=1, durable_sequence=3, accepted=3, duplicates=0)
+    assert (desk.ingest.events, desk.ingest.duplicates, desk.ingest.refused) == (3, 0, 0)
+
+
+async def test_a_batch_sent_again_is_not_shown_again_and_the_answer_is_the_same_but_for_the_count() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(1, 3))
+    receipt = await desk.ingest.submit(ticks(1, 3))
+    assert len(desk.shown) == 3
+    assert receipt == Receipt(source="s", epoch=1, durable_sequence=3, accepted=0, duplicates=3)
+    assert (desk.ingest.events, desk.ingest.duplicates) == (3, 3)
+
+
+async def test_a_batch_that_could_not_be_made_durable_was_shown_and_is_stored_when_it_comes_again() -> None:
+    desk = Desk()
+    desk.sink.is_away = True
+    with pytest.raises(NotDurableError):
+        await desk.ingest.submit(ticks(1, 3))
+    assert len(desk.shown) == 3
+    desk.sink.is_away = False
+    receipt = await desk.ingest.submit(ticks(1, 3))
+    assert len(desk.shown) == 3
+    assert receipt.accepted == 3
+
+
+async def test_of_an_overlapping_batch_only_what_is_new_is_shown() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(3, 2))
+    await desk.ingest.submit(ticks(1, 7))
+    assert [sequence for _, _, sequence in desk.shown] == [3, 4, 1, 2, 5, 6, 7]
+    assert [len(arrival.batch.events) for arrival in desk.arrivals] == [2, 2, 3]
+
+
+async def test_emitters_and_their_epochs_have_numbers_of_their_own() -> None:
+    desk = Desk()
+    for source, epoch in (("a", 1), ("b", 1), ("a", 2)):
+        await desk.ingest.submit(ticks(1, 1, source=source, epoch=epoch))
+    assert desk.shown == [("a", 1, 1), ("b", 1, 1), ("a", 2, 1)]
+
+
+async def test_what_storage_knew_before_the_start_is_not_shown_again() -> None:
+    known = {("s", 1): SequenceSet([(1, 5)])}
+    desk = Desk(known)
+    await desk.ingest.submit(ticks(4, 4))
+    assert [sequence for _, _, sequence in desk.shown] == [6, 7]
+    assert list(known["s", 1]) == [(1, 5)], "what was handed in is not changed"
+
+
+async def test_an_empty_batch_is_answered_and_nothing_is_shown() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(1, 2))
+    receipt = await desk.ingest.submit(ticks(3, 0))
+    assert (receipt.durable_sequence, receipt.accepted, receipt.duplicates) == (2, 0, 0)
+    assert len(desk.arrivals) == 1
+
+
+async def test_an_event_too_far_ahead_has_the_whole_batch_refused_and_is_named() -> None:
+    desk = Desk()
+    good, late = ticks(1, 4), ticks(1, 4, time_ns=START_NS + 60 * SECOND + 1)
+    mixed: tuple[Event, ...] = (good.events[0], late.events[1], good.events[2], late.events[3])
+    batch = EventBatch(source="s", epoch=1, first_sequence=1, events=mixed)  # type: ignore[arg-type]
+    with pytest.raises(BatchRefusedError) as caught:
+        await desk.ingest.submit(batch)
+    assert [(refusal.index, refusal.field) for refusal in caught.value.refusals] == [
+        (1, "time_ns"),
+        (3, "time_ns"),
+    ]
+    assert (desk.shown, desk.sink.appended, desk.ingest.refused) == ([], [], 4)
+    assert (await desk.ingest.submit(good)).accepted == 4, "the numbers of a refused batch are still free"
+
+
+async def test_an_event_at_the_edge_of_the_future_is_taken() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(1, 1, time_ns=START_NS + 60 * SECOND))
+    assert len(desk.shown) == 1
+
+
+async def test_old_events_are_taken_however_old() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(1, 1, time_ns=1))
+    assert len(desk.shown) == 1
+
+
+async def test_only_so_many_refusals_are_listed() -> None:
+    with pytest.raises(BatchRefusedError, match="1000 events") as caught:
+        await Desk().ingest.submit(ticks(1, 1000, time_ns=START_NS + 61 * SECOND))
+    assert len(caught.value.refusals) == 20
+
+
+async def test_an_emitter_that_leaves_too_many_holes_may_close_them_but_make_no_more() -> None:
+    desk = Desk({("s", 1): SequenceSet((n, n) for n in range(2, 2 * MAX_RANGES + 1, 2))})
+    highest = 2 * MAX_RANGES
+    with pytest.raises(BatchRefusedError, match="holes"):
+        await desk.ingest.submit(ticks(highest + 10, 1))
+    await desk.ingest.submit(ticks(highest + 1, 5))
+    await desk.ingest.submit(ticks(3, 1))
+    await desk.ingest.submit(ticks(highest + 10, 1))
+    assert [sequence for *_, sequence in desk.shown] == [*range(highest + 1, highest + 6), 3, highest + 10]
+    assert desk.ingest.refused == 1
+
+
+async def test_a_feed_is_shown_with_its_own_time_of_arrival_and_queued() -> None:
+    desk = Desk()
+    await desk.ingest.take(ticks(1, 2), received_ns=17)
+    assert [arrival.received_ns for arrival in desk.arrivals] == [17]
+    assert [arrival.received_ns for arrival in desk.sink.enqueued] == [17]
+    assert desk.sink.appended == []
+
+
+async def test_a_feed_that_is_ahead_is_refused_as_well() -> None:
+    desk = Desk()
+    with pytest.raises(BatchRefusedError):
+        await desk.ingest.take(ticks(1, 1, time_ns=START_NS + 61 * SECOND), received_ns=17)
+    assert (desk.shown, desk.sink.enqueued) == ([], [])
+
+
+async def test_batches_that_arrive_at_once_are_each_shown_once() -> None:
+    desk = Desk()
+    await asyncio.gather(*(desk.ingest.submit(ticks(1, 10)) for _ in range(10)))
+    assert len(desk.shown) == 10
+    assert desk.ingest.duplicates == 90
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 12), st.booleans()), max_size=25))
+def test_whatever_is_sent_in_whatever_order_each_event_is_shown_once(
+    sent: list[tuple[int, int, bool]],
+) -> None:
+    desk = Desk()
+
+    async def send() -> None:
+        for first, count, is_away in sent:
+            desk.sink.is_away = is_away
+            try:
+                await desk.ingest.submit(ticks(first, count))
+            except NotDurableError:
+                assert is_away
+
+    asyncio.run(send())
+    shown = [sequence for *_, sequence in desk.shown]
+    assert sorted(shown) == sorted({n for first, count, _ in sent for n in range(first, first + count)})
+    assert desk.ingest.events == len(shown)
+    assert desk.ingest.events + desk.ingest.duplicates == sum(count for _, count, _ in sent)
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.data())
+def test_a_part_of_a_batch_holds_the_same_events_under_the_same_numbers(
+    first: int,
+    count: int,
+    data: st.DataObject,
+) -> None:
+    batch = ticks(first, count)
+    low = data.draw(st.integers(first, first + count - 1))
+    high = data.draw(st.integers(low, first + count - 1))
+    assert part_of(batch, low, high) == ticks(low, high - low + 1)

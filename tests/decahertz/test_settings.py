@@ -1,0 +1,349 @@
+"""One name everywhere, later sources win, and whatever is wrong is named."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Meta, Struct
+
+from decahertz.settings import (
+    FILE_NAME,
+    Key,
+    Settings,
+    SettingsError,
+    default_data_dir,
+    environment_name,
+    keys_of,
+    load,
+)
+
+KEYS = {key.key: key for key in keys_of()}
+_TEXTS = {
+    "log.level": ["debug", "info", "warning", "error"],
+    "log.format": ["auto", "console", "json"],
+}
+
+
+def values_of(key: Key) -> st.SearchStrategy[Any]:
+    """Any value that the declaration of a setting allows."""
+    bare, *extras = get_args(key.type) if get_origin(key.type) is Annotated else (key.type,)
+    meta = [extra for extra in extras if isinstance(extra, Meta)]
+    low = max(
+        [m.ge for m in meta if m.ge is not None] + [m.gt for m in meta if m.gt is not None], default=None
+    )
+    high = min(
+        [m.le for m in meta if m.le is not None] + [m.lt for m in meta if m.lt is not None], default=None
+    )
+    name = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
+    if key.key in _TEXTS:
+        return st.sampled_from(_TEXTS[key.key])
+    if any(m.pattern for m in meta):
+        pytest.fail(f"{key.key} has a pattern: list texts that match it in this test")
+    if bare is bool:
+        return st.booleans()
+    if bare is int:
+        return st.integers(
+            None if low is None else math.ceil(low), None if high is None else math.floor(high)
+        ).filter(lambda n: abs(n) < 2**53)
+    if bare is float:
+        is_open = any(m.gt is not None for m in meta)
+        return st.floats(low, high, exclude_min=is_open, allow_nan=False, allow_infinity=False)
+    if bare is str:
+        return name
+    if bare is Path:
+        return name.map(lambda text: Path("/tmp") / text)  # noqa: S108 - never opened
+    if get_origin(bare) is tuple:
+        return st.lists(name, max_size=3).map(tuple)
+    return pytest.fail(f"{key.key} is a {bare}: say in this test how its values look")
+
+
+def value_at(of: Settings, key: str) -> Any:  # noqa: ANN401 - any setting
+    value: Any = of
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def as_toml(key: str, value: Any) -> str:  # noqa: ANN401 - any setting
+    def written(value: Any) -> str:  # noqa: ANN401 - any setting
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, tuple):
+            return f"[{', '.join(map(written, value))}]"
+        return f"'{value}'" if isinstance(value, str | Path) else repr(value)
+
+    table, _, name = key.rpartition(".")
+    return (f"[{table}]\n" if table else "") + f"{name} = {written(value)}\n"
+
+
+def as_text(value: Any) -> str:  # noqa: ANN401 - any setting
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def of_file(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "some.toml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_setting_works_from_file_environment_and_command_line_alike(
+    name: str,
+    data: st.DataObject,
+    tmp_path: Path,
+) -> None:
+    key = KEYS[name]
+    value = data.draw(values_of(key))
+    no_file = of_file(tmp_path, "")
+    loaded = [
+        load(file=of_file(tmp_path, as_toml(name, value)), environ={}),
+        load(file=no_file, environ={key.environment: as_text(value)}),
+        load(file=no_file, environ={}, arguments={name: as_text(value)}),
+        load(file=no_file, environ={}, arguments={name: value}),
+    ]
+    assert [value_at(each, name) for each in loaded] == [value] * 4
+    defaults = load(file=no_file, environ={})
+    others = [other for other in KEYS if other != name]
+    for each in loaded:
+        assert [value_at(each, o) for o in others] == [value_at(defaults, o) for o in others]
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_every_setting_has_its_declared_default_and_a_line_of_help(name: str, tmp_path: Path) -> None:
+    loaded = load(file=of_file(tmp_path, ""), environ={"XDG_DATA_HOME": "/data"})
+    if name != "data_dir":
+        assert value_at(loaded, name) == KEYS[name].default
+    assert KEYS[name].help.endswith(".")
+    assert "\n" not in KEYS[name].help
+
+
+def test_names_are_what_is_promised_and_no_two_settings_share_one() -> None:
+    assert KEYS["api.port"].environment == "DECAHERTZ_API_PORT"
+    assert KEYS["api.port"].option == "--api-port"
+    assert {"exporter.port", "data_dir", "database_url"} <= set(KEYS)
+    assert len({key.environment for key in KEYS.values()}) == len(KEYS)
+    assert len({key.option for key in KEYS.values()}) == len(KEYS)
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = of_file(tmp_path, "[api]\nport = 1\n[exporter]\nport = 1\n[storage]\nqueue_rows = 1001\n")
+    environ = {"DECAHERTZ_API_PORT": "2", "DECAHERTZ_EXPORTER_PORT": "2"}
+    loaded = load(file=file, environ=environ, arguments={"api.port": "3"})
+    assert (loaded.api.port, loaded.exporter.port, loaded.storage.queue_rows) == (3, 2, 1001)
+
+
+def test_a_value_that_a_later_source_overrides_must_be_good_all_the_same(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"api\.port"):
+        load(file=of_file(tmp_path, "[api]\nport = -1\n"), environ={}, arguments={"api.port": 3})
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "reason"),
+    [
+        ("[api]\nport = 65536\n", "api.port", "65535"),
+        ("[api]\nport = -1\n", "api.port", "0"),
+        ("[api]\nport = 'http'\n", "api.port", "int"),
+        ("[api]\nport = true\n", "api.port", "bool"),
+        ("[api]\nport = 1.5\n", "api.port", "int"),
+        ("[api]\nport = 2026-01-02\n", "api.port", "int"),
+        ("[api]\nport = []\n", "api.port", "int"),
+        ("[api]\nprt = 1\n", "api.prt", "did you mean api.port?"),
+        ("[apii]\nport = 1\n", "apii.port", "did you mean api.port?"),
+        ("api = 1\n", "api", "no such setting"),
+        ("zebra = 1\n", "zebra", "no such setting"),
+        ("[database_url]\nhost = 'x'\n", "database_url.host", "no such setting"),
+        ("[storage]\nflush_seconds = 0\n", "storage.flush_seconds", "0"),
+        ("[storage]\nflush_seconds = nan\n", "storage.flush_seconds", "nan"),
+        ("[storage]\nflush_seconds = inf\n", "storage.flush_seconds", "86400"),
+        ("[log]\nlevel = 'loud'\n", "log.level", "loud"),
+        ("data_dir = ''\n", "data_dir", "Path"),
+        ("data_dir = 1\n", "data_dir", "Path"),
+        ("data_dir = '~nobody-of-this-name/x'\n", "data_dir", "home"),
+        ("[collectors]\nenabled = 1\n", "collectors.enabled", "array"),
+        ("[collectors]\nenabled = [1]\n", "collectors.enabled", "str"),
+        ("[collectors]\nmarket = 1\n", "collectors.market", "no such setting"),
+        ("= 1\n", "config", "line 1"),
+        ("[api\n", "config", "line 1"),
+    ],
+)
+def test_a_bad_file_is_refused_naming_key_reason_and_file(
+    toml: str,
+    key: str,
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    file = of_file(tmp_path, toml)
+    with pytest.raises(SettingsError) as caught:
+        load(file=file, environ={})
+    assert caught.value.key == key
+    assert reason in caught.value.reason
+    assert caught.value.origin == str(file)
+    text = str(caught.value)
+    assert text.startswith(f"{key}: ")
+    assert str(file) in text
+
+
+@pytest.mark.parametrize("name", sorted(KEYS))
+def test_a_bad_value_names_its_setting_whatever_the_source(name: str, tmp_path: Path) -> None:
+    no_file = of_file(tmp_path, "")
+    for bad in (object(), [object()], b"\xff"):
+        with pytest.raises(SettingsError) as caught:
+            load(file=no_file, environ={}, arguments={name: bad})
+        assert (caught.value.key, caught.value.origin) == (name, "the command line")
+    if KEYS[name].type not in (str, Path) and "int" in str(KEYS[name].type):
+        with pytest.raises(SettingsError) as caught:
+            load(file=no_file, environ={KEYS[name].environment: "many"})
+        assert (caught.value.key, caught.value.origin) == (name, "the environment")
+
+
+def test_an_unknown_argument_is_refused_and_an_unknown_variable_is_not_ours(tmp_path: Path) -> None:
+    no_file = of_file(tmp_path, "")
+    with pytest.raises(SettingsError, match=r"api\.prt"):
+        load(file=no_file, environ={}, arguments={"api.prt": 1})
+    load(file=no_file, environ={"DECAHERTZ_URL": "http://127.0.0.1:8000", "PATH": "/bin"})
+
+
+def test_a_database_url_is_not_repeated_in_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(file=of_file(tmp_path, "database_url = ['postgresql://me:secret@db']\n"), environ={})
+    assert caught.value.key == "database_url"
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no such file"):
+        load(file=tmp_path / "none.toml", environ={})
+
+
+@pytest.mark.parametrize("what", ["folder", "bytes"])
+def test_a_file_that_cannot_be_read_is_a_settings_error(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "odd.toml"
+    if what == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError) as caught:
+        load(file=file, environ={})
+    assert caught.value.origin == str(file)
+
+
+def test_the_file_of_the_working_folder_is_taken_when_none_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(environ={}).api.port == 8000
+    Path(FILE_NAME).write_text("[api]\nport = 1\n")
+    assert load(environ={}).api.port == 1
+
+
+def test_the_environment_of_the_process_is_taken_when_none_is_given(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DECAHERTZ_API_PORT", "7")
+    assert load().api.port == 7
+
+
+def test_a_path_may_begin_at_home(tmp_path: Path) -> None:
+    loaded = load(file=of_file(tmp_path, "data_dir = '~/d'\n"), environ={})
+    assert loaded.data_dir == Path.home() / "d"
+
+
+def test_data_lives_with_the_user_and_roots_where_others_can_reach_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/data/decahertz")
+    assert default_data_dir({}) == Path.home() / ".local" / "share" / "decahertz"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_data_dir({"XDG_DATA_HOME": "/data"}) == Path("/var/lib/decahertz")
+
+
+class Limits(Struct, frozen=True):
+    depth: Annotated[int, Meta(ge=1, description="How deep.")] = 5
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a plugin of somebody else's."""
+
+    url: Annotated[str, Meta(min_length=1, description="Where.")]
+    instruments: Annotated[tuple[str, ...], Meta(description="Which.")] = ("a",)
+    idle_seconds: Annotated[float | None, Meta(description="How long.")] = None
+    is_shy: Annotated[bool, Meta(description="Whether.")] = False
+    limits: Limits = Limits()
+
+
+def test_options_of_a_plugin_come_from_the_same_sources_by_the_same_rules(tmp_path: Path) -> None:
+    loaded = load(
+        file=of_file(
+            tmp_path,
+            "[feeds.mine]\nurl = 'file'\ninstruments = ['x', 'y']\nidle_seconds = 1\n[feeds.mine.limits]\ndepth = 6\n",
+        ),
+        environ={"DECAHERTZ_FEEDS_MINE_URL": "environment", "DECAHERTZ_FEEDS_MINE_IS_SHY": "true"},
+        arguments={"feeds.mine.url": "argument"},
+    )
+    assert loaded.plugin_options("feeds", "mine", Options) == Options(
+        url="argument", instruments=("x", "y"), idle_seconds=1.0, is_shy=True, limits=Limits(6)
+    )
+
+
+def test_options_of_other_plugins_and_other_tables_are_none_of_its_business(tmp_path: Path) -> None:
+    text = "[feeds.mine]\nurl = 'u'\n[feeds.mine2]\nbad = 1\n[collectors.mine]\nbad = 1\n"
+    loaded = load(file=of_file(tmp_path, text), environ={})
+    assert loaded.plugin_options("feeds", "mine", Options) == Options(url="u")
+
+
+@pytest.mark.parametrize(
+    ("toml", "key", "reason"),
+    [
+        ("", "feeds.mine.url", "not set"),
+        ("[feeds.mine]\nurl = ''\n", "feeds.mine.url", "length"),
+        ("[feeds.mine]\nurl = 'u'\nur = 1\n", "feeds.mine.ur", "did you mean feeds.mine.url?"),
+        ("[feeds.mine]\nurl = 'u'\nis_shy = 'so'\n", "feeds.mine.is_shy", "so"),
+        ("[feeds.mine]\nurl = 'u'\n[feeds.mine.limits]\ndepth = 0\n", "feeds.mine.limits.depth", "0"),
+        ("[feeds.mine]\nurl = 'u'\n[feeds.mine.limits]\nwidth = 1\n", "feeds.mine.limits.width", "no such"),
+    ],
+)
+def test_bad_options_of_a_plugin_are_refused_by_name(
+    toml: str, key: str, reason: str, tmp_path: Path
+) -> None:
+    loaded = load(file=of_file(tmp_path, toml), environ={})
+    with pytest.raises(SettingsError) as caught:
+        loaded.plugin_options("feeds", "mine", Options)
+    assert caught.value.key == key
+    assert reason in caught.value.reason
+
+
+def test_an_unknown_option_of_a_plugin_on_the_command_line_is_refused(tmp_path: Path) -> None:
+    loaded = load(file=of_file(tmp_path, ""), environ={}, arguments={"feeds.mine.ur": "x"})
+    with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
+        loaded.plugin_options("feeds", "mine", Options)
+
+
+def test_a_name_with_a_dash_has_a_variable_that_a_shell_can_set() -> None:
+    assert environment_name("feeds.my-feed.url") == "DECAHERTZ_FEEDS_MY_FEED_URL"
+
+
+def test_settings_of_a_plugin_are_listed_like_the_others() -> None:
+    keys = keys_of(Options, "feeds.mine")
+    assert [key.key for key in keys] == [
+        "feeds.mine.url", "feeds.mine.instruments", "feeds.mine.idle_seconds", "feeds.mine.is_shy",
+        "feeds.mine.limits.depth",
+    ]  # fmt: skip
+    assert [key.help for key in keys] == ["Where.", "Which.", "How long.", "Whether.", "How deep."]
+
+
+def test_settings_may_be_constructed_directly() -> None:
+    assert Settings().plugin_options("feeds", "mine", Limits) == Limits()
