@@ -134,6 +134,20 @@ async def first(slow: SlowReader, count: int) -> AsyncIterator[dict[str, Any]]:
             return
 
 
+async def test_a_reader_that_reads_slowly_is_not_taken_for_dead() -> None:
+    limits = HubLimits(buffer_bytes=64 * 1024, heartbeat_seconds=0.15, dead_after_seconds=0.3)
+    async with Stack(limits=limits).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
+        number = await fill_up(stack)
+        until_ns = stack.clock.monotonic_ns() + 1_200_000_000
+        while stack.clock.monotonic_ns() < until_ns:
+            number += 1
+            stack.tick(number, NAMES)  # more than it reads: it stays slow, and gets no ping to answer
+            for _ in range(20):
+                await slow.hear()
+            await asyncio.sleep(0.005)
+        assert [client.slow for client in stack.api.clients()] == [True]
+
+
 @pytest.mark.parametrize("waits", [True, False])
 async def test_stopping_does_not_wait_for_a_reader_that_does_not_read(*, waits: bool) -> None:
     limits = HubLimits(buffer_bytes=64 * 1024, close_seconds=0.2)
