@@ -654,12 +654,15 @@ async def _trade(session: aiohttp.ClientSession, url: str, trader: Trader) -> No
         follower.cancel()
 
 
-async def _until_stopped(*, with_parent: bool) -> None:
-    """Wait for SIGINT or SIGTERM, or for the end of the process that started this one."""
+def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
+    """Wait for the signal, or for the end of the process that started this one."""
     parent = os.getppid()
     while not stop.is_set() and not (with_parent and os.getppid() != parent):
         with contextlib.suppress(TimeoutError):
@@ -668,13 +671,14 @@ async def _until_stopped(*, with_parent: bool) -> None:
 
 async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> int:
     """Trade until stopped; the exit code."""
+    stop = _stop_on_signals()
     recorder = Client(url, source=SOURCE)
     trader = Trader(recorder, instruments=instruments, seed=seed)
     _say(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
     timeout = aiohttp.ClientTimeout(total=10.0)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         work = asyncio.create_task(_trade(session, url, trader))
-        stopped = asyncio.create_task(_until_stopped(with_parent=with_parent))
+        stopped = asyncio.create_task(_until_stopped(stop, with_parent=with_parent))
         await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in (work, stopped):
             task.cancel()
