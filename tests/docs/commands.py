@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "client" / "README.md", *ROOT.glob("docs/*.md")])
+PACKAGES = ("collectors", "storage", "exporter", "api", "client", "grafana", "prometheus")
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *(page for name in PACKAGES for page in (ROOT / name).glob("**/README.md")),
+    ],
+)
 
 
 @dataclass(frozen=True)
