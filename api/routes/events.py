@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import NODEFAULT, Raw, Struct
 
 from api.body import NOT_DECODABLE, BodyReader, malformed
 from api.errors import FieldProblem, ProblemError, field_problem
 from api.query import NoQuery
 from api.route import Call, Route, Scope
-from decahertz.event import AnyEvent, EventBatch, Identifier, Name
+from decahertz.event import AnyEvent, EventBatch
 from decahertz.ingest import Receipt
 from decahertz.wire import Codec, Decoder, decoder
 
@@ -29,18 +29,20 @@ class _AnyObject(Struct, frozen=True, gc=False):
     time_ns: int
 
 
-class _Outline(Struct, frozen=True):
-    events: Annotated[list[_AnyObject], Meta(max_length=100_000)]
-
-
-class _Parts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An :class:`~decahertz.event.EventBatch` whose events are not decoded yet."""
-
-    source: Name
-    epoch: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    first_sequence: Annotated[int, Meta(ge=1, le=2**62)]
-    events: Annotated[list[Raw], Meta(max_length=100_000)]
-    dropped: Annotated[dict[Identifier, Annotated[int, Meta(ge=0)]], Meta(max_length=16)] = {}
+def _batch_of(item: type) -> type[Struct]:
+    """:class:`EventBatch` with other items; the other fields and all limits are its own."""
+    hints = get_type_hints(EventBatch, include_extras=True)
+    hints["events"] = Annotated[list[item], *get_args(hints["events"])[1:]]  # type: ignore[valid-type]
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(EventBatch):
+        if field.required:
+            fields.append((field.name, hints[field.name]))
+        elif field.default_factory is NODEFAULT:
+            fields.append((field.name, hints[field.name], field.default))
+        else:
+            default = msgspec.field(default_factory=field.default_factory)
+            fields.append((field.name, hints[field.name], default))
+    return msgspec.defstruct("EventBatch", fields, kw_only=True, forbid_unknown_fields=True)
 
 
 class EventBatchReader(BodyReader[EventBatch]):
@@ -49,8 +51,9 @@ class EventBatchReader(BodyReader[EventBatch]):
     def __init__(self) -> None:
         """Make the decoders."""
         super().__init__(EventBatch)
-        self._outlines: dict[Codec, Decoder[_Outline]] = {c: decoder(c, _Outline) for c in Codec}
-        self._parts: dict[Codec, Decoder[_Parts]] = {c: decoder(c, _Parts) for c in Codec}
+        outline, undecoded = _batch_of(_AnyObject), _batch_of(Raw)
+        self._outlines: dict[Codec, Decoder[Any]] = {c: decoder(c, outline) for c in Codec}
+        self._undecoded: dict[Codec, Decoder[Any]] = {c: decoder(c, undecoded) for c in Codec}
         self._events: dict[Codec, Decoder[AnyEvent]] = {c: decoder(c, AnyEvent) for c in Codec}
 
     async def read(self, data: bytes, codec: Codec) -> EventBatch:
@@ -67,7 +70,7 @@ class EventBatchReader(BodyReader[EventBatch]):
         try:
             if len(data) > _AT_ONCE_BYTES:
                 self._outlines[codec].decode(data)
-            parts = self._parts[codec].decode(data)
+            batch = self._undecoded[codec].decode(data)
         except msgspec.ValidationError as error:
             raise _refused([field_problem(error)]) from error
         except NOT_DECODABLE as error:
@@ -75,7 +78,7 @@ class EventBatchReader(BodyReader[EventBatch]):
         events: list[AnyEvent] = []
         problems: list[FieldProblem] = []
         decode = self._events[codec].decode
-        for index, raw in enumerate(parts.events):
+        for index, raw in enumerate(batch.events):
             try:
                 events.append(decode(bytes(raw)))
             except msgspec.ValidationError as error:
@@ -88,13 +91,8 @@ class EventBatchReader(BodyReader[EventBatch]):
                 await asyncio.sleep(0)
         if problems:
             raise _refused(problems)
-        return EventBatch(
-            source=parts.source,
-            epoch=parts.epoch,
-            first_sequence=parts.first_sequence,
-            events=tuple(events),
-            dropped=parts.dropped,
-        )
+        rest = {name: getattr(batch, name) for name in EventBatch.__struct_fields__ if name != "events"}
+        return EventBatch(**rest, events=tuple(events))
 
 
 def _refused(problems: list[FieldProblem]) -> ProblemError:
