@@ -117,6 +117,30 @@ async def orders_in_limbo(decahertz: RunningDecahertz, since_ns: int) -> int:
     return len(born - ended)
 
 
+async def check_every_reported_position(decahertz: RunningDecahertz) -> int:
+    """Each is the sum of the fills before it, of all runs; how many were reported."""
+    query = """
+        SELECT epoch, sequence, strategy, venue, instrument, quantity, side FROM fills
+        UNION ALL SELECT epoch, sequence, strategy, venue, instrument, quantity, NULL FROM positions
+        ORDER BY epoch, sequence
+    """
+    connection = await asyncpg.connect(decahertz.database)
+    try:
+        rows = await connection.fetch(query)
+    finally:
+        await connection.close()
+    held: dict[Key, float] = defaultdict(float)
+    reported = 0
+    for row in rows:
+        key = row["strategy"], row["venue"], row["instrument"]
+        if row["side"] is None:
+            reported += 1
+            assert row["quantity"] == pytest.approx(held[key], abs=1e-6), key
+        else:
+            held[key] += row["quantity"] if row["side"] == "buy" else -row["quantity"]
+    return reported
+
+
 async def test_a_killed_trader_goes_on_from_its_open_positions_and_a_stopped_one_leaves_no_order_open(
     decahertz: RunningDecahertz,
 ) -> None:
@@ -150,6 +174,7 @@ async def test_a_killed_trader_goes_on_from_its_open_positions_and_a_stopped_one
     assert all(trade["r_multiple"] is not None for trade in trades)
     assert any(trade["fills"] > 2 for trade in trades), "orders are filled in parts"
     assert all(trade["closed_ns"] - trade["opened_ns"] < 15e9 for trade in trades)
+    assert await check_every_reported_position(decahertz) > 30
     wait_for("positions to agree", lambda: reported_positions(decahertz) == computed_positions(decahertz))
 
 
