@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -40,4 +41,4 @@ def test_the_clients_wheel_holds_the_client_alone(tmp_path: Path) -> None:
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert {name.removesuffix(".py") for name in packages} == {"decahertz_client"}
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
-    assert [line.split()[1].split(">")[0] for line in required] == ["msgpack"]
+    assert [re.split(r"[^\w-]", line.split()[1])[0] for line in required] == ["msgpack"]
