@@ -22,7 +22,7 @@ from aiohttp import web
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
-from decahertz.ingest import BatchRefusedError, EmitterId, Ingest, Receipt
+from decahertz.ingest import BatchRefusedError, EmitterId, Ingest, Receipt, part_of
 from decahertz.sequences import SequenceSet
 from decahertz.wire import Codec, Decoder, decoder, encode
 
@@ -108,6 +108,7 @@ class Recorder:
         self.faults: deque[Fault] = deque()
         self.batches: list[tuple[int, int]] = []
         self.peers: set[object] = set()
+        self.requests = 0
         self.port = 0
         self.max_body_bytes = 8 << 20
         self.headers: dict[str, str] = {}
@@ -170,6 +171,7 @@ class Recorder:
         await runner.cleanup()
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
         self.headers = dict(request.headers)
         if request.transport is not None:
             self.peers.add(request.transport.get_extra_info("peername"))
@@ -180,6 +182,12 @@ class Recorder:
         if self.faults:
             return await self.faults.popleft()(request, answer)
         return await answer()
+
+    async def take_only(self, request: web.Request, count: int) -> web.Response:
+        """Store the first few events of the batch and say so."""
+        batch = _DECODER.decode(await request.read())
+        part = part_of(batch, batch.first_sequence, batch.first_sequence + count - 1)
+        return web.json_response(msgspec.to_builtins(await self._ingest.submit(part)))
 
     async def _answer(self, request: web.Request) -> web.Response:
         data = await request.read()

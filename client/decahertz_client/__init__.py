@@ -1031,7 +1031,7 @@ class _Connection:
         else:
             answer = self._http.getresponse()
         data = answer.read(_LONGEST_ANSWER)
-        if answer.will_close or not answer.isclosed():
+        if not answer.isclosed():  # more than anybody needs to say: the rest is not waited for
             self._http.close()
         return _read(answer, data)
 

@@ -317,11 +317,46 @@ def test_another_service_that_refuses_everything_costs_no_event(server: Recorder
     async def stranger(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
         return web.Response(status=400, text="what?")
 
-    server.faults.extend([stranger, stranger])
+    server.faults.extend([stranger] * 6)
     with connected(server) as client:
         emit(client, range(10))
         assert client.flush(10)
         assert client.stats().dropped == {}
+    assert stored(server) == list(range(10))
+
+
+def test_an_answer_that_is_about_another_emitter_acknowledges_nothing(server: Recorder) -> None:
+    async def confused(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
+        return web.json_response({"source": "other", "epoch": 1, "durable_sequence": 10**6})
+
+    server.faults.append(confused)
+    with connected(server) as client:
+        emit(client, range(10))
+        assert client.flush(10)
+    assert stored(server) == list(range(10))
+
+
+def test_what_is_not_durable_yet_of_a_batch_is_sent_again(server: Recorder) -> None:
+    async def partly(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
+        return await server.take_only(request, 3)
+
+    server.faults.append(partly)
+    with connected(server) as client:
+        emit(client, range(10))
+        assert client.flush(10)
+        assert server.batches == [(4, 7)]
+    assert stored(server) == list(range(10))
+
+
+def test_an_endless_answer_is_not_read_to_its_end(server: Recorder) -> None:
+    async def chatty(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
+        return web.Response(status=503, body=b"x" * (4 << 20))
+
+    server.faults.append(chatty)
+    with connected(server) as client:
+        emit(client, range(10))
+        assert client.flush(10)
+        assert client.stats().resends == 1
     assert stored(server) == list(range(10))
 
 
@@ -350,10 +385,10 @@ def test_a_batch_that_is_too_large_is_split_until_it_fits(server: Recorder) -> N
                 client.log(component="c", level="info", message="x" * 5000)
         assert client.flush(10)
         assert client.stats().dropped == {"too_large": 1}
-        before = len(server.batches)
+        before = server.requests, len(server.batches)
         emit(client, range(200, 400))
         assert client.flush(10)
-        assert len(server.batches) - before < 40, "it remembers what fits"
+        assert server.requests - before[0] == len(server.batches) - before[1], "it remembers what fits"
     assert stored(server) == list(range(400))
 
 

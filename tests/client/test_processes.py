@@ -154,6 +154,32 @@ def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_a_child_lets_go_of_the_connection_of_its_parent(server: Recorder) -> None:
+    done = run(
+        server,
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        def sockets():
+            links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            return sum(os.readlink(link).startswith("socket:") for link in links if os.path.lexists(link))
+        emit("1")
+        assert client.flush(10)
+        assert sockets() == 1
+        child = os.fork()
+        if child == 0:
+            os._exit(sockets())
+        assert os.waitpid(child, 0)[1] == 0
+        emit("2")
+        assert client.flush(10)
+        """,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert orders(server) == ["1", "2"]
+    assert len(server.peers) == 1
+
+
 def test_a_closed_client_stays_closed_in_a_child(server: Recorder) -> None:
     done = run(
         server,
