@@ -53,7 +53,8 @@ class Trade(Struct, frozen=True, kw_only=True):
 class RoundTrip:
     """The open round trip of one (strategy, venue, instrument): fold fills in, trades come out.
 
-    Fills must come in order of time. The state is small and independent of how many fills there were.
+    Fills must come in order of time, each execution once: whoever folds leaves repeats out. The state is
+    small and independent of how many fills there were.
     """
 
     position: float = 0.0

@@ -4,6 +4,8 @@ Fills are folded in the order (time, source, epoch, sequence), whatever order th
 derivation of each (strategy, venue, instrument) stands is a row of ``round_trips`` that is locked, read and
 written in the transaction that stores the fills: a restart goes on from there, and a second writer waits its
 turn. A fill older than the newest one folded makes everything from the last flat point before it fold anew.
+A fill reported several times (same strategy, venue, instrument, order and fill id under other sequences, as a
+trading process does that restarts and replays its executions) counts once, at the first of its places.
 A trade whose money is beyond what a number can hold is left out.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,9 +31,10 @@ Place: TypeAlias = tuple[int, str, int, int]
 Key: TypeAlias = tuple[str, str, str]
 """(strategy, venue, instrument)."""
 PlacedFill: TypeAlias = tuple[Place, Fill]
+Execution: TypeAlias = tuple[str, str, str, str, str]
+"""What a fill reports: (strategy, venue, instrument, order_id, fill_id)."""
 
 BEFORE_ALL: Place = (0, "", 0, 0)
-_PREFETCH = 500
 _FOLDED_AT_ONCE = 500
 """Then the event loop gets a turn."""
 _LOCK = """
@@ -64,6 +67,15 @@ WHERE strategy = $1 AND venue = $2 AND instrument = $3
     AND (time_ns, source, epoch, sequence) > ($4::bigint, $5::text, $6::bigint, $7::bigint)
 ORDER BY time_ns, source, epoch, sequence
 """
+# Asked by order and fill only, which the index fills_order answers: with strategy, venue and instrument beside
+# them, a table without statistics might be read through fills_round_trip, all the history for each fill.
+_FIRST_PLACES = """
+SELECT DISTINCT ON (strategy, venue, instrument, order_id, fill_id)
+    strategy, venue, instrument, order_id, fill_id, time_ns, source, epoch, sequence
+FROM fills
+WHERE (order_id, fill_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+ORDER BY strategy, venue, instrument, order_id, fill_id, time_ns, source, epoch, sequence
+"""
 _TRADE_COLUMNS = Trade.__struct_fields__
 _COLUMNS = (
     *_TRADE_COLUMNS,
@@ -91,25 +103,30 @@ class Fold:
 async def fold_fills(connection: AnyConnection, fills: Iterable[PlacedFill]) -> int:
     """Bring the trades up to date after these fills were stored, in the same transaction.
 
-    Returns how many trades were written.
+    Those that repeat an execution stored at an earlier place change nothing. Returns how many trades were
+    written.
     """
-    by_key: dict[Key, list[PlacedFill]] = {}
-    for place, fill in fills:
-        by_key.setdefault((fill.strategy, fill.venue, fill.instrument), []).append((place, fill))
-    if not by_key:
+    stored = sorted(fills, key=_place)
+    if not stored:
         return 0
-    states = await _lock(connection, sorted(by_key))
+    states = await _lock(connection, sorted({_key(fill) for _, fill in stored}))
+    # Asked under the lock: nobody else can store an earlier report of these executions unseen.
+    by_key: dict[Key, list[PlacedFill]] = {}
+    for start in range(0, len(stored), _FOLDED_AT_ONCE):
+        for placed in await _without_repeats(connection, stored[start : start + _FOLDED_AT_ONCE]):
+            by_key.setdefault(_key(placed[1]), []).append(placed)
     records: list[tuple[Any, ...]] = []
     saved: list[tuple[Any, ...]] = []
-    for key, fold in states.items():
-        new = sorted(by_key[key], key=_place)
+    for key, new in by_key.items():
+        fold = states[key]
+        # A first report that comes after others of its execution is late: folding anew takes those out.
         if new[0][0] > fold.last:
             for number, (place, fill) in enumerate(new, start=1):
                 fold.add(place, fill)
                 if number % _FOLDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
         else:
-            fold = await _fold_anew(connection, key, new[0][0])  # noqa: PLW2901 - it replaces that state
+            fold = await _fold_anew(connection, key, new[0][0])
         records += [_record(closed) for closed in fold.trades if _is_finite(closed[0])]
         saved.append((*key, fold.trip.position, msgspec.msgpack.encode(fold.trip), *fold.last))
     if records:
@@ -140,6 +157,22 @@ def _place(placed: PlacedFill) -> Place:
     return placed[0]
 
 
+def _key(fill: Fill) -> Key:
+    return fill.strategy, fill.venue, fill.instrument
+
+
+async def _without_repeats(connection: AnyConnection, fills: Sequence[PlacedFill]) -> list[PlacedFill]:
+    """Those of these stored fills that are the first report of their execution."""
+    orders, ids = zip(*{(fill.order_id, fill.fill_id) for _, fill in fills}, strict=True)
+    first: dict[Execution, Place] = {
+        (row[0], row[1], row[2], row[3], row[4]): (row[5], row[6], row[7], row[8])
+        for row in await connection.fetch(_FIRST_PLACES, orders, ids)
+    }
+    return [
+        (place, fill) for place, fill in fills if first[(*_key(fill), fill.order_id, fill.fill_id)] == place
+    ]
+
+
 async def _lock(connection: AnyConnection, keys: Sequence[Key]) -> dict[Key, Fold]:
     rows = await connection.fetch(_LOCK, *(list(column) for column in zip(*keys, strict=True)))
     states = {}
@@ -156,14 +189,15 @@ async def _fold_anew(connection: AnyConnection, key: Key, late: Place) -> Fold:
     start: Place = BEFORE_ALL if row is None else (row[0], row[1], row[2], row[3])
     await connection.execute(_FORGET, *key, *start)
     fold = Fold()
-    async for place, fill in _stored_fills(connection, key, start):
-        fold.add(place, fill)
+    cursor = await connection.cursor(_FILLS, *key, *start)
+    while rows := await cursor.fetch(_FOLDED_AT_ONCE):
+        for place, fill in await _without_repeats(connection, [_placed(row) for row in rows]):
+            fold.add(place, fill)
     return fold
 
 
-async def _stored_fills(connection: AnyConnection, key: Key, after: Place) -> AsyncIterator[PlacedFill]:
-    async for row in connection.cursor(_FILLS, *key, *after, prefetch=_PREFETCH):
-        yield (row["time_ns"], row["source"], row["epoch"], row["sequence"]), fill_of(row)
+def _placed(row: Any) -> PlacedFill:  # noqa: ANN401 - a record, by column name
+    return (row["time_ns"], row["source"], row["epoch"], row["sequence"]), fill_of(row)
 
 
 def _record(closed: tuple[Trade, Place, bool]) -> tuple[Any, ...]:

@@ -152,14 +152,14 @@ CREATE TABLE fills (
     epoch bigint NOT NULL,
     sequence bigint NOT NULL
 );
-COMMENT ON TABLE fills IS 'Executions of orders, whole or in part.';
+COMMENT ON TABLE fills IS 'Executions of orders, whole or in part, as often as they were reported.';
 COMMENT ON COLUMN fills.fee IS 'Money paid; negative: a rebate.';
 COMMENT ON COLUMN fills.risk IS 'Money at risk of the trade that this fill opens.';
 CREATE INDEX fills_time ON fills (time);
 CREATE INDEX fills_received ON fills (received_ns);
 CREATE INDEX fills_newest ON fills (time_ns, source, epoch, sequence);
 CREATE INDEX fills_round_trip ON fills (strategy, venue, instrument, time_ns, source, epoch, sequence);
-CREATE INDEX fills_order ON fills (order_id);
+CREATE INDEX fills_order ON fills (order_id, fill_id);
 
 CREATE TABLE positions (
     time timestamptz NOT NULL,
@@ -309,7 +309,7 @@ CREATE TABLE trades (
     closed_sequence bigint NOT NULL,
     closed_flat boolean NOT NULL
 );
-COMMENT ON TABLE trades IS 'Finished round trips from flat to flat, derived from the fills and kept in step with them.';
+COMMENT ON TABLE trades IS 'Finished round trips from flat to flat, derived from the fills (each execution once) and kept in step.';
 COMMENT ON COLUMN trades.side IS 'Of the opening fill: buy is a long trade.';
 COMMENT ON COLUMN trades.pnl IS 'Money, after fees.';
 COMMENT ON COLUMN trades.closed_flat IS 'Whether the closing fill left no position; if not, it opened the next trade.';

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
+from collectors.strategy.account import Account
 from decahertz.event import Fill, Side
 from decahertz.trade import RoundTrip, Trade
 from storage.database import Database
-from storage.queries import Queries, TradeFilter
-from tests.storage_examples import Bench, arrival, fill, writing
+from storage.queries import FillFilter, Queries, TradeFilter
+from tests.storage_examples import START_NS, Bench, arrival, fill, writing
 
 _epochs = itertools.count(1)
 
@@ -33,10 +36,15 @@ class Sent:
 
 
 def folded(sent: list[Sent]) -> list[Trade]:
-    """The trades of each key, by folding its sorted fills once; the last closed first."""
+    """The trades of each key, by folding its sorted fills, each execution once; the last closed first."""
     trips: dict[tuple[str, str], RoundTrip] = {}
     trades = []
+    seen = set()
     for one in sorted(sent, key=lambda one: one.place):
+        execution = (one.fill.strategy, one.fill.instrument, one.fill.order_id, one.fill.fill_id)
+        if execution in seen:
+            continue
+        seen.add(execution)
         trip = trips.setdefault((one.fill.strategy, one.fill.instrument), RoundTrip())
         trade = trip.add(one.fill)
         if trade is not None:
@@ -133,7 +141,7 @@ async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(databas
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
-    """Fills of two instruments from two sources, permuted and cut into batches."""
+    """Fills of two instruments from two sources, some repeated, permuted and cut into batches."""
     strategy = f"s{next(_epochs)}"
     count = draw(st.integers(1, 12))
     sent = [
@@ -154,6 +162,12 @@ def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
         )
         for number in range(count)
     ]
+    for one in draw(st.lists(st.sampled_from(sent), max_size=6)):
+        # Mostly the same report again; also one whose time was set anew, before or after the first.
+        time_ns = draw(st.sampled_from([one.fill.time_ns, START_NS + draw(st.integers(1, 100))]))
+        again = structs.replace(one.fill, time_ns=time_ns)
+        sent.append(Sent(draw(st.sampled_from(["a", "b"])), next(_epochs), 1, again))
+    count = len(sent)
     shuffled = draw(st.permutations(sent))
     if draw(st.booleans()):
         cuts = list(range(1, count))  # one by one
@@ -180,6 +194,64 @@ async def test_any_order_of_arrival_ends_in_the_trades_of_the_sorted_fills(
     expected = folded(everything)
     found = await stored(bench, strategy)
     assert sorted(found, key=_order) == sorted(expected, key=_order)
+
+
+async def test_executions_replayed_after_a_restart_count_once(database: Database) -> None:
+    fills = [
+        fill(1, Side.BUY, 2.0, 10.0),
+        fill(2, Side.SELL, 2.0, 11.0),
+        fill(3, Side.SELL, 1.0, 12.0),
+    ]
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, fills, epoch=1), 10)
+        before = await bench.rows("SELECT ctid::text, * FROM trades")
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, fills, epoch=2), 10)
+        assert await bench.rows("SELECT ctid::text, * FROM trades") == before
+        assert await bench.value("SELECT position FROM round_trips") == -1.0
+        everything = await Queries(bench.database).fills(FillFilter(), limit=10)
+        assert len(everything.items) == 6  # what was reported stays on record
+
+
+async def test_the_same_ids_elsewhere_are_another_execution(database: Database) -> None:
+    first = fill(1, Side.BUY, 1.0, 10.0)
+    others = [
+        structs.replace(first, **{name: "other"})
+        for name in ("strategy", "venue", "instrument", "order_id", "fill_id")
+    ]
+    async with writing(database) as bench:
+        await bench.writer.append(arrival(1, [first, *others]), 10)
+        positions = await bench.rows("SELECT position FROM round_trips ORDER BY position")
+        assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
+
+
+async def test_storage_and_the_strategy_collector_count_the_same_executions(database: Database) -> None:
+    generator = random.Random(11)
+    account = Account("trend", START_NS)
+    original = [
+        Sent(
+            "loop",
+            1,
+            number,
+            fill(number, generator.choice(list(Side)), float(generator.randint(1, 3)), 10.0 + number % 7),
+        )
+        for number in range(1, 201)
+    ]
+    replayed = [replace(one, epoch=2) for one in original[120:]]
+    stream = [*original[:160], *replayed[:30], *original[160:], *replayed[30:]]
+    async with writing(database) as bench:
+        for one in stream:
+            await bench.writer.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
+            account.add_fill(one.fill, one.fill.time_ns)
+        await bench.drained()
+        trades = await stored(bench, "trend")
+        position = await bench.value("SELECT position FROM round_trips")
+    (book,) = account.books.values()
+    assert account.duplicate_fills == len(replayed)
+    assert account.statistics.trades == len(trades)
+    assert book.trip.position == position
+    realised = sum(trade.pnl for trade in trades) + book.trip.realised()
+    assert account.realised == pytest.approx(realised)
 
 
 def _order(trade: Trade) -> tuple[str, int, str]:
