@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from decahertz.event import Name, Text
 from decahertz.ingest import BatchRefusedError, NotDurableError
 from storage.database import DatabaseUnavailableError
 from storage.queries import CursorError, UnknownFieldError
@@ -174,6 +175,18 @@ def too_large(limit: int | None) -> ProblemError:
 
 _PLACE = re.compile(r"(?P<reason>.*) - at `(?P<inner>key` in `)?(?P<path>\$[^`]*)`", re.DOTALL)
 _NAMED = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_NOT_MATCHING = "Expected `str` matching regex {pattern!r}"
+_IN_WORDS: Final[Mapping[str, str]] = {
+    _NOT_MATCHING.format(pattern=get_args(hint)[1].pattern): words
+    for hint, words in (
+        (
+            Name,
+            "a name is 1 to 128 characters without colon, asterisk, control characters or blanks at the ends",
+        ),
+        (Text, "a text has no NUL characters"),
+    )
+}
+"""What msgspec says of a pattern, and what that means."""
 _EVENT = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
 
 
@@ -192,4 +205,4 @@ def field_problem(error: msgspec.ValidationError, index: int | None = None) -> F
     named = _NAMED.match(reason)
     if named is not None:
         field = f"{field}.{named['name']}" if field else named["name"]
-    return FieldProblem(reason=reason, field=field or None, index=index)
+    return FieldProblem(reason=_IN_WORDS.get(reason, reason), field=field or None, index=index)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
-from api.body import NOT_DECODABLE, BodyReader, malformed
+from api.body import NOT_DECODABLE, BodyReader, is_not_finite, malformed
 from api.errors import FieldProblem, ProblemError, field_problem
 from api.query import NoQuery
 from api.route import Call, Route, Scope
@@ -74,7 +74,7 @@ class EventBatchReader(BodyReader[EventBatch]):
         except msgspec.ValidationError as error:
             raise _refused([field_problem(error)]) from error
         except NOT_DECODABLE as error:
-            raise malformed(codec, error) from error
+            raise malformed(codec, error, data) from error
         events: list[AnyEvent] = []
         problems: list[FieldProblem] = []
         decode = self._events[codec].decode
@@ -82,17 +82,25 @@ class EventBatchReader(BodyReader[EventBatch]):
             try:
                 events.append(decode(bytes(raw)))
             except msgspec.ValidationError as error:
-                problems.append(field_problem(error, index))
+                problems.append(_problem(error, index, bytes(raw), codec))
                 if len(problems) == _PROBLEMS_LISTED:
                     break
             except NOT_DECODABLE as error:
-                raise malformed(codec, error) from error
+                raise malformed(codec, error, bytes(raw)) from error
             if index % _EVENTS_PER_PART == _EVENTS_PER_PART - 1:
                 await asyncio.sleep(0)
         if problems:
             raise _refused(problems)
         rest = {name: getattr(batch, name) for name in EventBatch.__struct_fields__ if name != "events"}
         return EventBatch(**rest, events=tuple(events))
+
+
+def _problem(error: msgspec.ValidationError, index: int, event: bytes, codec: Codec) -> FieldProblem:
+    """What is wrong with an event; of a NaN the decoder says that it is not in some range."""
+    problem = field_problem(error, index)
+    if is_not_finite(event, codec, problem.field):
+        return msgspec.structs.replace(problem, reason="must be a finite number")
+    return problem
 
 
 def _refused(problems: list[FieldProblem]) -> ProblemError:
