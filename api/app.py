@@ -78,6 +78,9 @@ class Api:
             max_line_size=_LONGEST_LINE,
             handle_signals=False,
             shutdown_timeout=_SHUTDOWN_SECONDS,
+            # A few kilobytes can unpack to gigabytes, on the event loop; and what is refused is not read on.
+            auto_decompress=False,
+            lingering_time=0.0,
         )
         await runner.setup()
         site = web.TCPSite(runner, host, port, backlog=_BACKLOG)

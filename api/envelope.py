@@ -67,6 +67,8 @@ def envelope(guard: Guard, clock: Clock, metrics: HttpMetrics) -> Middleware:
         elapsed_ns = clock.monotonic_ns() - start_ns
         route = _route_of(request)
         if not response.prepared:
+            if request.can_read_body:
+                response.force_close()  # the rest of a body that nobody reads is not waited for
             headers = response.headers
             headers["Server"] = "decahertz"
             headers["X-Request-ID"] = request_id

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
-from api.errors import ProblemError
+from api.errors import FieldProblem, ProblemError
 from decahertz.wire import MEDIA_TYPES, Codec
 
 _OFFERED = ", ".join(codec.media_type for codec in Codec)
+_TAKEN = ", ".join(MEDIA_TYPES)
 
 
 @lru_cache(maxsize=256)
@@ -46,8 +48,25 @@ def content_codec(content_type: str | None) -> Codec:
     codec = MEDIA_TYPES.get(media_type)
     if codec is None:
         said = f"{media_type!r} is not taken" if media_type else "Content-Type is missing"
-        raise ProblemError("media-type", f"{said}; taken: {_OFFERED}")
+        raise ProblemError("media-type", f"{said}; taken: {_TAKEN}")
     return codec
+
+
+def check_content_encoding(content_encodings: Iterable[str]) -> None:
+    """Raise :class:`ProblemError` for a body that is compressed.
+
+    How much it would unpack to is not known before it is done, and nobody on this machine needs it.
+    """
+    for encoding in ",".join(content_encodings).split(","):
+        if encoding.strip().lower() not in ("", "identity"):
+            reason = "compressed bodies are not taken; send it as it is"
+            # The header tells clients what would be taken: RFC 9110, section 15.5.16.
+            raise ProblemError(
+                "media-type",
+                f"Content-Encoding: {reason}",
+                [FieldProblem(field="Content-Encoding", reason=reason)],
+                {"Accept-Encoding": "identity"},
+            )
 
 
 def _codecs(media_range: str) -> list[tuple[Codec, int]]:

@@ -15,11 +15,12 @@ from api.query import is_list, is_time
 from api.route import Route
 from api.routes.table import ROUTES
 from decahertz import __version__
-from decahertz.wire import Codec
+from decahertz.wire import MEDIA_TYPES, Codec
 
 Json: TypeAlias = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
+_ANSWERED: Final = tuple(codec.media_type for codec in Codec)
 _ALWAYS: Final = ("host", "origin", "not-acceptable", "internal")
 _WITH_BODY: Final = ("malformed", "timeout", "too-large", "media-type", "validation")
 _DESCRIPTION: Final = """\
@@ -72,7 +73,7 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
         operation["parameters"] = parameters
     if route.body is not None:
         schema = references[_key(route.body.type)]
-        operation["requestBody"] = {"required": True, "content": _content(schema)}
+        operation["requestBody"] = {"required": True, "content": _content(schema, MEDIA_TYPES)}
     answer = _content(references[_key(route.response)])
     responses: dict[str, Json] = {
         str(status): {"description": description, "content": answer}
@@ -82,7 +83,7 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
         content = {MEDIA_TYPE: {"schema": references[_key(Problem)]}}
         if str(status) in responses:  # a status that carries a body of its own carries problems as well
             content = {**responses[str(status)]["content"], **content}
-            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901
+            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901 - longer, not another
         responses[str(status)] = {"description": description, "content": content}
     operation["responses"] = dict(sorted(responses.items()))
     return operation
@@ -98,8 +99,8 @@ def _problems(route: Route[Any, Any, Any]) -> dict[int, str]:
     return {status: " ".join(parts) for status, parts in texts.items()}
 
 
-def _content(schema: Json) -> Json:
-    return {codec.media_type: {"schema": schema} for codec in Codec}
+def _content(schema: Json, media_types: Iterable[str] = _ANSWERED) -> Json:
+    return {media_type: {"schema": schema} for media_type in media_types}
 
 
 def _parameters(query: type[Struct]) -> list[Json]:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from api.body import BodyReader
 from api.errors import ProblemError, too_large
-from api.negotiation import accepted_codec, accepts_gzip, content_codec
+from api.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
 from api.parts import ApiParts
 from api.query import Extra, NoQuery, QueryParser, QueryT
 from decahertz.wire import Codec, encode
@@ -126,6 +126,7 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
 
     async def _read(self, request: web.Request) -> BodyT:
         assert self._body is not None  # noqa: S101 - the caller looked
+        check_content_encoding(request.headers.getall("Content-Encoding", ()))
         codec = content_codec(request.headers.get("Content-Type"))
         if (request.content_length or 0) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)

@@ -255,6 +255,12 @@ async def test_another_codec_is_415(caller: Caller, codec: str) -> None:
     assert answer.problem("media-type")["status"] == 415
 
 
+async def test_the_answer_to_another_codec_lists_every_one_that_is_taken(caller: Caller) -> None:
+    answer = await caller.post("events", data=b"x", headers={"Content-Type": "text/plain"})
+    listed = answer.problem("media-type")["detail"].partition("taken: ")[2].split(", ")
+    assert listed == [JSON, MSGPACK, "application/msgpack", "application/x-msgpack"]
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_a_body_beyond_the_limit_is_413(*, chunked: bool) -> None:
     async with Stack(settings=ApiSettings(port=0, max_body_bytes=2000)).running() as stack:
