@@ -108,6 +108,8 @@ async def test_current_shows_only_the_fields_asked_for(stack: Stack, caller: Cal
         ("desk=1", "desk"),
         ("collector=desk&venue=SIM", "venue"),
         ("collector=", "collector"),
+        ("collector=desk&collector=nothing", "collector"),
+        ("fields=mid&fields=nothing", "fields"),
         ("venue=a%00b", "venue"),
         ("fields=" + ",".join(f"f{n}" for n in range(300)), "fields"),
     ],
@@ -200,6 +202,21 @@ async def test_head_answers_without_a_body(caller: Caller) -> None:
 @pytest.mark.parametrize("query", ["x=1", "limit=5", "="])
 async def test_a_parameter_that_a_route_does_not_have_is_refused(caller: Caller, query: str) -> None:
     assert (await caller.get(f"ping?{query}")).problem("query")["status"] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("metrics/history?collector=probe&collector=desk", "collector"),
+        ("metrics/history?collector=probe&start=1&start=2", "start"),
+        ("fills?limit=1&limit=1", "limit"),
+        ("trades?venue=SIM&venue=OTHER", "venue"),
+    ],
+)
+async def test_a_parameter_that_is_no_list_cannot_be_repeated(caller: Caller, path: str, field: str) -> None:
+    (error,) = (await caller.get(path)).problem("query")["errors"]
+    assert error["field"] == field
+    assert "more than once" in error["reason"]
 
 
 async def test_a_sane_request_id_comes_back_and_another_is_replaced(caller: Caller) -> None:
