@@ -67,7 +67,7 @@ WHERE strategy = $1 AND venue = $2 AND instrument = $3
     AND (time_ns, source, epoch, sequence) > ($4::bigint, $5::text, $6::bigint, $7::bigint)
 ORDER BY time_ns, source, epoch, sequence
 """
-# Asked by order and fill only, which the index fills_order answers: with strategy, venue and instrument beside
+# Asked by order and fill only, as the index fills_order has them: with strategy, venue and instrument beside
 # them, a table without statistics might be read through fills_round_trip, all the history for each fill.
 _FIRST_PLACES = """
 SELECT DISTINCT ON (strategy, venue, instrument, order_id, fill_id)
