@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 _DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo_trader.py"
 _PLAIN_STATUS_SECONDS = 10.0
 _LIVE_STATUS_SECONDS = 0.5
-_COMPANION_GRACE_SECONDS = 2.0
+_COMPANION_GRACE_SECONDS = 1.5
+_ORDERLY_SECONDS = 3.2
+_STOP_SECONDS = 4.4
+_LEAST_SECONDS = 0.4
 _RESTART_SECONDS = 2.0
 
 
@@ -55,7 +58,7 @@ async def run_up(
     stop = _stop_on_signals()
     pipeline = Pipeline(settings)
     starting = asyncio.create_task(pipeline.start())
-    stopping: asyncio.Future[object] = asyncio.create_task(stop.wait())
+    stopping: asyncio.Future[object] = asyncio.create_task(stop.asked.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():  # Ctrl-C while starting
         starting.cancel()
@@ -68,7 +71,11 @@ async def run_up(
                 await _until(pipeline, stopping, until_finished=until_finished)
     finally:
         stopping.cancel()
-        await pipeline.stop()
+        orderly = await _end_pipeline(pipeline, stop)
+    if not orderly:
+        sys.stdout.write("stopped, but not in order: what was not stored yet is lost\n")
+        sys.stdout.flush()
+        os._exit(1)  # something hangs, and would hang an orderly exit as well
     sys.stdout.write("stopped\n")
     return 0
 
@@ -82,12 +89,52 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
+class _Stop:
+    """What the person at the keyboard asked for."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        self.asked_at: float | None = None
+
+    def ask(self) -> None:
+        """SIGINT or SIGTERM; the second one insists."""
+        if self.asked.is_set():
+            self.insisted.set()
+        else:
+            self.asked_at = asyncio.get_running_loop().time()
+            self.asked.set()
+
+
+def _stop_on_signals() -> _Stop:
+    stop = _Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.ask)
     return stop
+
+
+async def _end_pipeline(pipeline: Pipeline, stop: _Stop) -> bool:
+    """Stop it within five seconds of the first signal, in order if that can be had; whether it could.
+
+    What hangs is nearly always the database. Where it is the embedded one it is killed: what is
+    committed is kept, and its next start replays its log.
+    """
+    now = asyncio.get_running_loop().time
+    began = now() if stop.asked_at is None else stop.asked_at
+    stopping = asyncio.create_task(pipeline.stop())
+    insisting = asyncio.create_task(stop.insisted.wait())
+    patience = max(_LEAST_SECONDS, began + _ORDERLY_SECONDS - now())
+    await asyncio.wait((stopping, insisting), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    insisting.cancel()
+    if not stopping.done():
+        structlog.get_logger(part="pipeline").error("stop_takes_too_long")
+        pipeline.abandon()
+        await asyncio.wait((stopping,), timeout=max(_LEAST_SECONDS, began + _STOP_SECONDS - now()))
+    if not stopping.done():
+        return False
+    stopping.result()
+    return True
 
 
 async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_finished: bool) -> None:

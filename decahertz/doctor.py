@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from collectors.plugins import PluginFailure, load_collectors, load_feeds
+from decahertz.addresses import check_loopback, check_port
 from decahertz.clock import SystemClock
 from decahertz.main import StartError, database_url, embedded_dir, start_errors
+from decahertz.settings import SettingsError
 from storage.database import Database
 from storage.embedded import find_installation, running_pid
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def run_check(settings: Settings) -> int:
-    """Print one line for each thing looked at; 0 when all is well, 1 otherwise.
+    """Print one line for each thing looked at; 0 when all is well, 2 otherwise.
 
     Settings are checked by the time this runs. Raises :class:`~decahertz.settings.SettingsError` for the
     options of a plugin.
@@ -28,7 +28,7 @@ async def run_check(settings: Settings) -> int:
     for what, found, wrong in lines:
         mark = "wrong" if wrong else "ok"
         sys.stdout.write(f"{mark:<6} {what}" + (f": {wrong or found}" if wrong or found else "") + "\n")
-    return 1 if any(wrong for _, _, wrong in lines) else 0
+    return 2 if any(wrong for _, _, wrong in lines) else 0
 
 
 Line = tuple[str, str, str]
@@ -52,18 +52,20 @@ def _failed(failure: PluginFailure) -> Line:
 
 
 def _ports(settings: Settings) -> Iterator[Line]:
-    for name, host, port in (
-        ("api.port", settings.api.host, settings.api.port),
-        ("exporter.port", settings.exporter.host, settings.exporter.port),
+    try:
+        check_loopback("api.host", settings.api.host)
+    except SettingsError as error:
+        yield error.key, "", error.reason
+    for table, host, port in (
+        ("api", settings.api.host, settings.api.port),
+        ("exporter", settings.exporter.host, settings.exporter.port),
     ):
-        with closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                yield name, "", f"{host}:{port}: {error.strerror}"
-            else:
-                yield name, f"{host}:{port} is free", ""
+        try:
+            check_port(table, host, port)
+        except SettingsError as error:
+            yield error.key, "", error.reason
+        else:
+            yield f"{table}.port", f"{host}:{port} is free", ""
 
 
 async def _database(settings: Settings) -> Line:

@@ -42,7 +42,7 @@ async def run_import(settings: Settings, file: Path) -> int:
     except (OSError, RecordingError) as error:
         raise StartError(f"{file}: {error}") from error
     stored = known = 0
-    async with open_database(settings, share=True) as database:
+    async with open_database(settings, share=True) as (database, _):
         writer = Writer(database, LocalBus(), SystemClock(), CollectorRegistry(), settings.storage)
         await writer.start()
         try:

@@ -19,6 +19,7 @@ from collectors.plugins import LoadedFeed, PluginFailure, load_collectors, load_
 from collectors.sampler import Sampler
 from collectors.ticker import GridTicker
 from decahertz import __version__
+from decahertz.addresses import check_addresses
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
@@ -26,7 +27,7 @@ from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
 from exporter.exporter import Exporter, ListenError
 from storage.database import Database, DatabaseError
-from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_pid
+from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
 from storage.embedded import database_url as embedded_url
 from storage.keeper import PostgresKeeper
 from storage.migrate import migrate
@@ -44,10 +45,16 @@ if TYPE_CHECKING:
 _PartT = TypeVar("_PartT", bound="_Part")
 
 
-class _Part(Protocol):
+_POSTGRES = Options(stop_limit_s=1.5)  # it is made to stop then, and its next start replays the log
+
+
+class _Component(Protocol):
+    def status(self) -> ComponentStatus: ...
+
+
+class _Part(_Component, Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-    def status(self) -> ComponentStatus: ...
 
 
 class StartError(Exception):
@@ -87,24 +94,29 @@ def start_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, *, share: bool = False) -> AsyncIterator[Database]:
-    """The database, ready for work: the embedded one started, and all migrated.
+async def open_database(
+    settings: Settings,
+    *,
+    share: bool = False,
+) -> AsyncIterator[tuple[Database, PostgresKeeper | None]]:
+    """The database, ready for work: the embedded one started, and all migrated; with its keeper, if any.
 
     With ``share`` an embedded one that another process runs is used; without it that is refused.
     Raises :class:`StartError`.
     """
+    keeper = None
     async with AsyncExitStack() as stack:
         with start_errors():
             runs_already = share and running_pid(embedded_dir(settings)) is not None
             if not settings.database_url and not runs_already:
-                keeper = PostgresKeeper(lambda: EmbeddedPostgres(embedded_dir(settings)))
+                keeper = PostgresKeeper(lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES))
                 stack.push_async_callback(keeper.stop)
                 await keeper.start()
             database = Database(database_url(settings), settings.storage)
             stack.push_async_callback(database.close)
             await database.open()
             await migrate(database)
-        yield database
+        yield database, keeper
 
 
 class Pipeline:
@@ -115,7 +127,8 @@ class Pipeline:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
-        self._components: list[_Part] = []
+        self._components: list[_Component] = []
+        self._keeper: PostgresKeeper | None = None
         self._loaded_feeds: tuple[LoadedFeed, ...] = ()
         self._failed_feeds: tuple[PluginFailure, ...] = ()
         self.started = False
@@ -127,17 +140,21 @@ class Pipeline:
         then is stopped by :meth:`stop`.
         """
         settings, clock = self._settings, self._clock
+        check_addresses(settings)
         registry, bus = CollectorRegistry(), LocalBus()
         collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
         schemas = tuple(loaded.schema for loaded in collectors.plugins)
         latest = LatestSamples(bus)
         with start_errors():
-            self._database = await self._stack.enter_async_context(open_database(settings))
+            opened = await self._stack.enter_async_context(open_database(settings))
+            self._database, self._keeper = opened
+            if self._keeper is not None:
+                self._components.append(self._keeper)
             await ensure_tables(self._database, schemas)
             queries = Queries(self._database)
             self._writer = await self._run(
-                Writer(self._database, bus, clock, registry, settings.storage),
+                Writer(self._database, bus, clock, registry, settings.storage, schemas),
             )
             self._ingest = Ingest(
                 bus,
@@ -195,13 +212,19 @@ class Pipeline:
         self.started = False
         await self._stack.aclose()
 
+    def abandon(self) -> None:
+        """End the embedded database at once; for a stop that takes too long. Its next start recovers."""
+        if self._keeper is not None:
+            self._keeper.kill()
+
     async def feeds_finished(self) -> None:
         """Wait until every feed has come to its end; for ever where one has none."""
         await self._feeds.wait_finished()
 
     def is_ready(self) -> bool:
-        """Whether everything is started and the database takes what it is given."""
-        return self.started and all(part.health is not Health.FAILED for part in self.components())
+        """Whether everything is started, nothing has failed, and the database answers."""
+        healthy = all(part.health is not Health.FAILED for part in self.components())
+        return self.started and healthy and not self._writer.is_away
 
     def components(self) -> list[ComponentStatus]:
         """How each part is; a feed that could not be loaded is a part that failed."""

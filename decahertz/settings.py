@@ -24,6 +24,12 @@ from msgspec import Meta, Struct
 FILE_NAME = "decahertz.toml"
 ENVIRONMENT_PREFIX = "DECAHERTZ_"
 PLUGIN_TABLES = ("collectors", "feeds")
+_OTHER_VARIABLES = (
+    *(f"{ENVIRONMENT_PREFIX}{table.upper()}_" for table in PLUGIN_TABLES),
+    f"{ENVIRONMENT_PREFIX}URL",  # tells a companion where the API is
+    f"{ENVIRONMENT_PREFIX}TEST_",
+    f"{ENVIRONMENT_PREFIX}SOAK_",
+)
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -198,9 +204,11 @@ class Source:
         return self.values[environment_name(key) if self.is_environment else key]
 
     def keys_below(self, prefix: str, declared: Mapping[str, Key]) -> list[str]:
-        """Keys under ``prefix`` that this source sets; of the environment only declared ones."""
+        """Keys under ``prefix`` that this source sets, those that are not declared included."""
         if self.is_environment:
-            return [key for key in declared if environment_name(key) in self.values]
+            names = {environment_name(key): key for key in declared}
+            start = environment_name(prefix) + "_"
+            return [names.get(name, name) for name in self.values if name.startswith(start)]
         return [key for key in self.values if key.startswith(prefix + ".")]
 
 
@@ -260,6 +268,7 @@ def load(
         Source("the command line", dict(arguments or {})),
     )
     declared = {key.key: key for key in keys_of()}
+    _refuse_unknown(variables, declared)
     values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
     for source in sources:
         for key in _core_keys(source, declared):
@@ -268,6 +277,16 @@ def load(
             values[key] = _convert(declared[key], source.get(key), source.origin)
     values["sources"] = sources
     return _build(Settings, "", values)
+
+
+def _refuse_unknown(variables: Mapping[str, str], declared: Mapping[str, Key]) -> None:
+    """A variable of ours that is no setting is a mistyped one; those of plugins are looked at by them."""
+    known = {key.environment: key for key in declared.values()}
+    for name in variables:
+        if name not in known and not name.startswith(_OTHER_VARIABLES):
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(name, f"no such setting{hint}", "the environment")
 
 
 def _read_file(file: Path | None) -> Source:

@@ -405,7 +405,7 @@ class Broker:
         share = 1.0 if self._chance.random() < 0.8 else self._chance.uniform(0.3, 0.8)  # noqa: PLR2004 - a chance
         part = min(order.left * share, size)
         # After a few parts, or where nearly nothing would stay, all of it.
-        return order.left if order.fills >= 4 or part > 0.98 * order.left or not part else part  # noqa: PLR2004
+        return order.left if order.fills >= 4 or part > 0.98 * order.left or not part else part  # noqa: PLR2004 - crumbs
 
     def _fill(self, order: Order, price: float, quantity: float, liquidity: str) -> None:
         self.fills += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -44,6 +46,12 @@ class PostgresKeeper:
             with suppress(asyncio.CancelledError):
                 await task
         await self._server.stop()
+
+    def kill(self) -> None:
+        """End the server without any order; what is committed is kept."""
+        if self._server.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self._server.pid, signal.SIGKILL)
 
     def status(self) -> ComponentStatus:
         """Failed while the server is away."""

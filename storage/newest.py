@@ -64,7 +64,7 @@ class NewestFirst:
         order = self._columns(" DESC")
         values.append(limit + 1)
         # Names come from this program, values are parameters.
-        return f"SELECT * FROM {self.table}{where} ORDER BY {order} LIMIT ${len(values)}", values  # noqa: S608
+        return f"SELECT * FROM {self.table}{where} ORDER BY {order} LIMIT ${len(values)}", values  # noqa: S608 - names of our own
 
     def cursor_after(self, row: Any) -> str:  # noqa: ANN401 - a record, by column name
         """The cursor of the page that begins after this row."""

@@ -57,7 +57,7 @@ async def _push(heap: list[Any], number: int, source: AsyncIterator[_Row]) -> No
 async def _read(connection: AnyConnection, event_type: type[Event], since_ns: int) -> AsyncIterator[_Row]:
     table = EVENT_TABLES[event_type]
     # The names are those of this program, quoted; the value is a parameter.
-    statement = f"SELECT * FROM {quoted(table)} WHERE received_ns >= $1 ORDER BY {', '.join(_ORDER)}"  # noqa: S608
+    statement = f"SELECT * FROM {quoted(table)} WHERE received_ns >= $1 ORDER BY {', '.join(_ORDER)}"  # noqa: S608 - names of our own
     columns = {"time_ns": "time_ns"} | {field.name: field.column for field in event_fields(event_type)}
     unreadable, reason = 0, ""
     async for record in connection.cursor(statement, since_ns, prefetch=_ROWS_AT_ONCE):

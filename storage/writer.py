@@ -128,6 +128,11 @@ class Writer:
         return self._known
 
     @property
+    def is_away(self) -> bool:
+        """Whether the database cannot be reached at present."""
+        return self._away_since_ns is not None
+
+    @property
     def rows_waiting(self) -> int:
         """Samples and events that are not stored yet."""
         return self._queue.rows + (self._parcel.rows if self._parcel is not None else 0)

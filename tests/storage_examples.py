@@ -50,7 +50,7 @@ BOOK = schema_of(BookSample)
 MACHINE = schema_of(HostSample)
 
 
-def book(instrument: str = "EUR/USD", venue: str = "sim", **values: Any) -> BookSample:  # noqa: ANN401
+def book(instrument: str = "EUR/USD", venue: str = "sim", **values: Any) -> BookSample:  # noqa: ANN401 - any field
     return BookSample(venue=venue, instrument=instrument, **values)
 
 
@@ -65,7 +65,7 @@ def quote(number: int, instrument: str = "EUR/USD") -> Quote:
     )
 
 
-def fill(number: int, side: Side, quantity: float, price: float, **changes: Any) -> Fill:  # noqa: ANN401
+def fill(number: int, side: Side, quantity: float, price: float, **changes: Any) -> Fill:  # noqa: ANN401 - any field
     values: dict[str, Any] = {
         "time_ns": START_NS + number,
         "strategy": "trend",
@@ -85,7 +85,7 @@ def arrival(
     events: Sequence[AnyEvent],
     source: str = "loop",
     epoch: int = 7,
-    **more: Any,  # noqa: ANN401
+    **more: Any,  # noqa: ANN401 - any field
 ) -> Arrival:
     batch = EventBatch(source=source, epoch=epoch, first_sequence=first, events=tuple(events), **more)
     return Arrival(batch=batch, received_ns=START_NS + first)
@@ -98,7 +98,7 @@ def quotes(first: int, last: int, source: str = "loop", epoch: int = 7) -> Arriv
 class Bench:
     """A writer at work, with its bus and its counters."""
 
-    def __init__(self, database: Database, **more: Any) -> None:  # noqa: ANN401
+    def __init__(self, database: Database, **more: Any) -> None:  # noqa: ANN401 - any field
         self.database = database
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
@@ -120,13 +120,13 @@ class Bench:
         async with self.database.query() as connection:
             return await connection.fetch(question, *values)
 
-    async def value(self, question: str, *values: object) -> Any:  # noqa: ANN401
+    async def value(self, question: str, *values: object) -> Any:  # noqa: ANN401 - any field
         async with self.database.query() as connection:
             return await connection.fetchval(question, *values)
 
 
 @asynccontextmanager
-async def writing(database: Database, **more: Any) -> AsyncIterator[Bench]:  # noqa: ANN401
+async def writing(database: Database, **more: Any) -> AsyncIterator[Bench]:  # noqa: ANN401 - any field
     """A running writer, stopped at the end."""
     await ensure_tables(database, [BOOK, MACHINE])
     bench = Bench(database, **more)

@@ -21,6 +21,7 @@ from storage.postgres.launcher import DATA_DIRECTORY, NOT_THE_USER, Launch
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_QUIT_S = 1.0
 _IMMEDIATE_STOP_S = 10.0
 
 
@@ -74,7 +75,7 @@ class ProgramRunner:
             return
         steps = (
             (signal.SIGINT, limit_s),  # ends the sessions, writes everything down
-            (signal.SIGQUIT, _IMMEDIATE_STOP_S),  # ends now; the next start replays the log
+            (signal.SIGQUIT, _QUIT_S),  # ends now; the next start replays the log
             (signal.SIGKILL, _IMMEDIATE_STOP_S),
         )
         for number, step_limit_s in steps:

@@ -43,10 +43,10 @@ class Desk:
     def take(self, event: Event, at: float) -> None:
         self.collector.on_event(event, ns(at))
 
-    def order(self, order_id: str, state: OrderState, at: float, **more: Any) -> None:  # noqa: ANN401
+    def order(self, order_id: str, state: OrderState, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         self.take(order(order_id, state, at, **more), at)
 
-    def fill(self, order_id: str, price: float, quantity: float, at: float, **more: Any) -> None:  # noqa: ANN401
+    def fill(self, order_id: str, price: float, quantity: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         self.take(fill(order_id, price, quantity, at, **more), at)
 
     def signal(self, signal_id: str, at: float, price: float | None = None, strategy: str = "trend") -> None:
@@ -83,7 +83,7 @@ def order(order_id: str, state: OrderState, at: float, **more: Any) -> Order:  #
     return Order(time_ns=ns(at), instrument="EUR/USD", order_id=order_id, state=state, **more)
 
 
-def fill(order_id: str, price: float, quantity: float, at: float, **more: Any) -> Fill:  # noqa: ANN401
+def fill(order_id: str, price: float, quantity: float, at: float, **more: Any) -> Fill:  # noqa: ANN401 - any field
     more = {"strategy": "trend", "venue": "fx", "side": Side.BUY, "fill_id": f"{order_id}@{at}", **more}
     return Fill(
         time_ns=ns(at), instrument="EUR/USD", order_id=order_id, price=price, quantity=quantity, **more

@@ -47,7 +47,7 @@ class Desk:
     def take(self, event: Event, at: float) -> None:
         self.collector.on_event(event, ns(at))
 
-    def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401
+    def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         more.setdefault("fill_id", str(next(self.numbers)))
         more.setdefault("time_ns", ns(at))
         more.setdefault("instrument", "EUR/USD")

@@ -74,7 +74,7 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
 
 def command(*arguments: str) -> list[str]:
     """The command line of ``decahertz``."""
-    return [sys.executable, "-m", "decahertz.cli", *arguments]
+    return [sys.executable, "-m", "decahertz", *arguments]
 
 
 def run(*arguments: str, env: Mapping[str, str], timeout: float = 50) -> subprocess.CompletedProcess[str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from contextlib import closing
+import subprocess
+import time
+import urllib.error
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.pipeline.running import run, running
+from tests.pipeline.running import RunningDecahertz, command, run, running
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -74,7 +79,7 @@ def test_check_names_what_is_wrong_and_says_so_in_its_exit_code(env: dict[str, s
     assert well.returncode == 0, well.stdout + well.stderr
     assert "ok     collector market" in well.stdout
     wrong = run("check", "--database-url", "postgresql://nobody@127.0.0.1:1/none", env=env)
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "wrong  database" in wrong.stdout
     settings = run("check", "--collectors-enabled", "weather", env=env)
     assert settings.returncode == 2
@@ -100,3 +105,86 @@ def test_an_import_of_what_is_no_recording_says_so(env: dict[str, str], data_dir
     ended = run("import", str(file), env=env)
     assert ended.returncode == 2
     assert refused(ended.stderr, "notes.txt"), ended.stderr
+
+
+def test_a_mistyped_variable_is_named_with_the_one_that_was_meant(env: dict[str, str]) -> None:
+    for name, meant in (("DECAHERTZ_API_PRT", "DECAHERTZ_API_PORT"), ("DECAHERTZ_FEEDS_REPLAY_FIEL", "")):
+        ended = run("check", "--feeds-enabled", "replay", env={**env, name: "5"})
+        assert ended.returncode == 2
+        assert refused(ended.stderr, name, meant), ended.stderr
+
+
+def test_check_refuses_the_address_that_up_refuses(env: dict[str, str]) -> None:
+    ended = run("check", "--api-host", "0.0.0.0", env=env)  # noqa: S104 - it has to be refused
+    assert ended.returncode == 2
+    assert "wrong  api.host" in ended.stdout
+
+
+def test_what_is_refused_is_refused_before_a_database_is_made(env: dict[str, str], data_dir: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert run("up", env={**env, "DECAHERTZ_API_PORT": str(port)}).returncode == 2
+    assert not (data_dir / "postgres").exists()
+
+
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(env: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        command("up"),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    imported = Path(f"/proc/{process.pid}/maps")
+    while "msgspec" not in imported.read_text():  # the first of the heavy imports
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert "Traceback" not in errors
+    assert process.returncode in (0, 130)
+
+
+def test_a_database_that_hangs_delays_the_end_by_no_more_than_five_seconds(
+    env: dict[str, str],
+    data_dir: Path,
+) -> None:
+    with running("--demo", env=env, log=data_dir / "log") as decahertz:
+        server = next(
+            child
+            for child in psutil.Process(decahertz.process.pid).children(recursive=True)
+            if child.name().startswith("postgres") and child.ppid() == decahertz.process.pid
+        )
+        hung = [server, *server.children(recursive=True)]
+        for process in hung:
+            process.suspend()
+        try:
+            took, _ = decahertz.stop()
+        finally:
+            for process in hung:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+        assert took < 5
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        assert decahertz.get("/api/v1/health/ready")["ready"]
+
+
+def test_not_ready_while_the_database_is_away(env: dict[str, str], data_dir: Path) -> None:
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        (server,) = psutil.Process(decahertz.process.pid).children()
+        server.suspend()
+        server.kill()
+        deadline = time.monotonic() + 10
+        while ready(decahertz):
+            assert time.monotonic() < deadline
+        while not ready(decahertz):
+            assert time.monotonic() < deadline + 20
+
+
+def ready(decahertz: RunningDecahertz) -> bool:
+    try:
+        return bool(decahertz.get("/api/v1/health/ready")["ready"])
+    except urllib.error.HTTPError as error:
+        if error.code == 503:
+            return False
+        raise
