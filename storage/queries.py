@@ -13,11 +13,15 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
-from decahertz.sample import SampleSchema
+from decahertz.sample import MetricField, SampleSchema
 from decahertz.trade import Trade
+from storage.buckets import BucketQuestion, Summary
 from storage.history import HistoryQuestion, Value
 from storage.newest import CursorError, NewestFirst
+from storage.present import PresentTiers
 from storage.replay import replay_events
+from storage.resolution import Wish, resolve
+from storage.tiers.names import Tier
 from storage.trades import fill_of
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 
 __all__ = [
+    "AS_TAKEN",
     "CursorError",
     "FillFilter",
     "History",
@@ -39,6 +44,8 @@ __all__ = [
     "UnknownFieldError",
     "Value",
 ]
+AS_TAKEN = Wish(tier=Tier.RAW)
+"""The samples as they were taken."""
 _FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
 _TRADES = NewestFirst(
     "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
@@ -112,14 +119,18 @@ class Series(Struct, frozen=True, kw_only=True):
 
     key: dict[str, str]
     time_ns: list[int]
-    fields: dict[str, list[Value]]
+    """The instants of the samples, or where the buckets begin."""
+    fields: dict[str, list[Value] | Summary]
+    """By metric: its values where samples are answered, their summary where buckets are."""
 
 
 class History(Struct, frozen=True, kw_only=True):
     """An answer of samples."""
 
-    tier: str
-    """What the rows are: ``raw`` for the samples as they were taken."""
+    tier: Tier
+    """What it was made from: `raw` are the samples as they were taken."""
+    step_ns: int | None = None
+    """The width of the buckets; null: the samples as they were taken."""
     series: list[Series]
     """Sorted by key; a key without a sample in the range is left out."""
     next_start_ns: int | None = None
@@ -140,6 +151,7 @@ class Queries:
     def __init__(self, database: Database) -> None:
         """Ask this database."""
         self._database = database
+        self._tiers = PresentTiers()
 
     async def history(
         self,
@@ -149,28 +161,61 @@ class Queries:
         start_ns: int,
         end_ns: int,
         *,
+        wish: Wish = AS_TAKEN,
         max_rows: int = 200_000,
     ) -> History:
         """Samples of the schema with ``start_ns <= time < end_ns``, grouped by key.
 
-        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field.
-        At most ``max_rows`` rows, but never a part of an instant: where a single instant has more, it is
-        answered whole. Raises :class:`UnknownFieldError`.
+        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field,
+        ``wish`` says how finely (see :mod:`storage.resolution`; without it: the samples as they were taken).
+        Buckets are answered whole where they touch the range. At most ``max_rows`` rows, but never a part of
+        an instant or bucket: where a single one has more, it is answered whole. Raises
+        :class:`UnknownFieldError`.
         """
-        columns = tuple(fields) or tuple(field.name for field in schema.metrics)
+        by_name = {field.name: field for field in schema.metrics}
+        columns = tuple(fields) or tuple(by_name)
         _check_names(schema, columns, key_filter)
-        question = HistoryQuestion(schema, columns, key_filter)
+        chosen = [by_name[name] for name in columns]
+        try:
+            return await self._history(schema, chosen, key_filter, (start_ns, end_ns), wish, max_rows)
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
+            self._tiers.forget(schema)  # a tier is gone or has changed since it was looked at
+            return await self._history(schema, chosen, key_filter, (start_ns, end_ns), wish, max_rows)
+
+    async def _history(
+        self,
+        schema: SampleSchema,
+        fields: Sequence[MetricField],
+        key_filter: Mapping[str, Sequence[str]],
+        span: tuple[int, int],
+        wish: Wish,
+        max_rows: int,
+    ) -> History:
         async with self._database.query() as connection:
-            columnar, next_start_ns = await question.ask(connection, start_ns, end_ns, max_rows)
+            kept = await self._tiers.of(connection, schema) if wish != AS_TAKEN else ()
+            resolution = resolve(*span, wish, kept)
+            columns: dict[tuple[str, ...], dict[str, list[Value] | Summary]]
+            if resolution.step_ns is None:
+                names = [field.name for field in fields]
+                found, next_start_ns = await HistoryQuestion(schema, names, key_filter).ask(
+                    connection, *span, max_rows
+                )
+                columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
+            else:
+                question = BucketQuestion(schema, fields, key_filter, resolution)
+                found, next_start_ns = await question.ask(connection, *span, max_rows)
+                columns = {key: {**question.named(lists[1:])} for key, lists in found.items()}
         series = [
             Series(
                 key=dict(zip(schema.key, key, strict=True)),
-                time_ns=lists[0],
-                fields=dict(zip(columns, lists[1:], strict=True)),
+                time_ns=found[key][0],
+                fields=columns[key],
             )
-            for key, lists in sorted(columnar.items())
+            for key in sorted(found)
         ]
-        return History(tier="raw", series=series, next_start_ns=next_start_ns)
+        return History(
+            tier=resolution.tier, step_ns=resolution.step_ns, series=series, next_start_ns=next_start_ns
+        )
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
         """Fills, newest first. Raises :class:`CursorError`."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.route import Route
-from api.routes import collectors, events, health, metrics, records
+from api.routes import collectors, events, health, history, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
+    *history.ROUTES,
     *records.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,

@@ -60,10 +60,10 @@ class Caller:
         body = check(method, template, response, raw)
         return Heard(response.status, response.headers, body, raw)
 
-    async def send(self, batch: object, codec: str = "application/json") -> Heard:
-        """Post a batch of events in a codec."""
+    async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Heard:
+        """Post a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
-        return await self.post("events", data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
+        return await self.post(path, data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
 
 
 def check(method: str, path: str, response: ClientResponse, raw: bytes) -> object:

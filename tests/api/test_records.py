@@ -145,6 +145,7 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
     answer = await stored_caller.get(f"metrics/history?collector=probe&instrument=B&fields=prints,mid&{span}")
     assert answer.body == {
         "tier": "raw",
+        "step_ns": None,
         "series": [
             {
                 "key": {"venue": "SIM", "instrument": "B"},
