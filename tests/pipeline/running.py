@@ -129,10 +129,11 @@ def await_welcome(process: subprocess.Popen[str], log: Path) -> str:
         while "Ctrl-C stops it." not in text:
             left = deadline - time.monotonic()
             ready = selector.select(max(left, 0))
-            line = process.stdout.readline() if ready else ""
-            if not line:
+            # Not readline(): what it has read ahead, the selector does not know of.
+            said = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+            if not said:
                 process.kill()
                 process.communicate()
                 raise AssertionError(f"decahertz up did not come up: {text}\n{log.read_text()[-3000:]}")
-            text += line
+            text += said.decode()
     return text
