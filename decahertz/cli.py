@@ -25,6 +25,7 @@ from decahertz.doctor import run_check
 from decahertz.history import run_import
 from decahertz.logs import configure_logs
 from decahertz.main import StartError, database_url
+from decahertz.operations import run_backup, run_restore
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
@@ -61,9 +62,12 @@ def build_app() -> App:
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
     app.command(_with_settings(_check, keys), name="check")
-    app.command(_with_settings(_import, _only(keys, ("data_dir", "database_url"))), name="import")
+    where = _only(keys, ("data_dir", "database_url"))
+    app.command(_with_settings(_import, where), name="import")
+    app.command(_with_settings(_backup, where), name="backup")
+    app.command(_with_settings(_restore, where), name="restore")
     db = App(name="db", help="About the database.")
-    db.command(_with_settings(_db_url, _only(keys, ("data_dir", "database_url"))), name="url")
+    db.command(_with_settings(_db_url, where), name="url")
     app.command(db)
     app.command(_with_settings(_show_settings, keys), name="settings")
     return app
@@ -146,6 +150,26 @@ def _import(
 ) -> int:
     """Store a recording under its own times: history, not a live feed. Doing it twice stores it once."""
     return _run(run_import(settings, file))
+
+
+def _backup(
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="Where to write the backup.")],
+    *,
+    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+) -> int:
+    """Write the embedded database into a file; it may be in use."""
+    return _run(run_backup(settings, file.absolute(), force=force))
+
+
+def _restore(
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="A file that `decahertz backup` wrote.")],
+    *,
+    force: Annotated[bool, Parameter(negative="", help="Replace the data that is there.")] = False,
+) -> int:
+    """Make the embedded database what a backup holds. `decahertz up` has to be stopped."""
+    return _run(run_restore(settings, file.absolute(), force=force))
 
 
 def _db_url(settings: Settings) -> int:
