@@ -31,7 +31,7 @@ CREATE MATERIALIZED VIEW loads_1h WITH (timescaledb.continuous) AS
 CALL refresh_continuous_aggregate('loads_1h', NULL, NULL);
 SELECT add_retention_policy('loads', interval '90 years');
 SELECT compress_chunk(chunk) FROM show_chunks('loads', older_than => timestamptz '2026-01-20') AS chunk
-""".split(";")
+""".split(";")  # noqa: SIM905 - as SQL is written
 # Younger chunks than those are compressed by TimescaleDB's own policy sooner or later.
 _QUESTIONS = """
 SELECT * FROM loads ORDER BY time;
@@ -40,7 +40,7 @@ SELECT hypertable_name, range_start, range_end, is_compressed OR range_end > '20
     FROM timescaledb_information.chunks WHERE hypertable_name = 'loads' ORDER BY 1, 2;
 SELECT proc_name, hypertable_name, config FROM timescaledb_information.jobs
     WHERE hypertable_name IS NOT NULL ORDER BY 1, 2
-""".split(";")
+""".split(";")  # noqa: SIM905 - as above
 
 
 @pytest.fixture(scope="module")
