@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -67,7 +67,7 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
         "tags": [route.path.split("/")[3]],
         "x-scope": route.scope.value,
     }
-    parameters = [*_parameters(route.query), *_extra_parameters(route)]
+    parameters = [*_parameters(route.query, route.path_names), *_extra_parameters(route)]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -102,14 +102,15 @@ def _content(schema: Json) -> Json:
     return {codec.media_type: {"schema": schema} for codec in Codec}
 
 
-def _parameters(query: type[Struct]) -> list[Json]:
+def _parameters(query: type[Struct], in_path: Collection[str]) -> list[Json]:
     hints = typing.get_type_hints(query, include_extras=True)
     _, components = msgspec.json.schema_components([query], ref_template=_REFERENCE)
     described = components[query.__name__]["properties"] if hints else {}
     parameters = []
     for field in msgspec.structs.fields(query):
         schema = _without_null(described[field.encode_name])
-        parameter: Json = {"name": field.encode_name, "in": "query", "required": field.required}
+        place = "path" if field.name in in_path else "query"
+        parameter: Json = {"name": field.encode_name, "in": place, "required": field.required}
         description = schema.pop("description", "")
         if is_time(hints[field.name]):
             bounds = {name: schema[name] for name in ("minimum", "maximum")}

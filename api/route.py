@@ -7,6 +7,7 @@ of the OpenAPI document, and the tests that validate every answer against it.
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ _BODY_SECONDS = 30.0
 _COMPRESS_FROM = 4096
 _COMPRESS_APART_FROM = 64 * 1024
 """Beyond this compression takes longer than the event loop should: a thread does it."""
+_IN_PATH: Final = re.compile(r"\{([a-z_]+)\}")
 _GZIP_LEVEL = 4
 _GZIP_WINDOW = 31
 
@@ -88,6 +90,16 @@ class Route(Generic[QueryT, BodyT, ResponseT]):
         """A unique name: the handler's."""
         return self.handler.__name__
 
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """The fields of the query that stand in the path, in braces: ``/bars/{instrument}``."""
+        return tuple(_IN_PATH.findall(self.path))
+
+    @property
+    def pattern(self) -> str:
+        """The path as aiohttp's router takes it. What is in braces may contain slashes, as instruments do."""
+        return _IN_PATH.sub(r"{\1:.+}", self.path)
+
 
 _HEADERS: Final = {
     codec: {"Content-Type": codec.media_type, "Vary": "Accept, Accept-Encoding"} for codec in Codec
@@ -101,7 +113,7 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         """Make once what every request needs."""
         self._parts = parts
         self._handler = route.handler
-        self._query = QueryParser(route.query, takes_extra=bool(route.extra_query))
+        self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
         self._body = route.body
         self._max_body_bytes = max_body_bytes
         caching = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
@@ -111,7 +123,7 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         """Serve one request. Raises what :func:`api.errors.problem_of` maps."""
         headers = request.headers
         codec = accepted_codec(headers.get("Accept"))
-        query, extra = self._query.parse(request.rel_url.raw_query_string)
+        query, extra = self._query.parse(request.rel_url.raw_query_string, request.match_info)
         body = await self._read(request) if self._body is not None else None
         answer = await self._handler(Call(self._parts, query, extra, body))  # type: ignore[arg-type]
         status = 200

@@ -15,6 +15,7 @@ from msgspec import Struct
 from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
 from decahertz.sample import MetricField, SampleSchema
 from decahertz.trade import Trade
+from storage.bars import Bar, BarFilter, newest_bars
 from storage.buckets import BucketQuestion, Summary
 from storage.history import HistoryQuestion, Value
 from storage.newest import CursorError, NewestFirst
@@ -31,6 +32,8 @@ ItemT = TypeVar("ItemT")
 
 __all__ = [
     "AS_TAKEN",
+    "Bar",
+    "BarFilter",
     "CursorError",
     "FillFilter",
     "History",
@@ -226,6 +229,12 @@ class Queries:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
         rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
         return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
+
+    async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
+        """Bars from prints, the newest first. Raises :class:`CursorError`."""
+        async with self._database.query() as connection:
+            items, next_cursor = await newest_bars(connection, which, limit, cursor)
+        return Page(items=items, next_cursor=next_cursor)
 
     async def instruments(self) -> list[InstrumentInfo]:
         """All instruments seen in market events, sorted by venue and instrument.

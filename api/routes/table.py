@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.route import Route
-from api.routes import collectors, events, health, history, metrics, records
+from api.routes import collectors, events, health, history, market, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
     *history.ROUTES,
     *records.ROUTES,
+    *market.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,
 )

@@ -75,7 +75,7 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
         assert raw == b""
         return None
     body = msgspec.msgpack.decode(raw) if media_type == MSGPACK else msgspec.json.decode(raw)
-    operation = DOCUMENT["paths"].get(path, {}).get(method.lower())
+    operation = described(path).get(method.lower())
     if operation is None or path.endswith("openapi.json"):
         if media_type == PROBLEM:
             validate({"$ref": "#/components/schemas/Problem"}, body)
@@ -88,6 +88,17 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
         assert body["status"] == response.status
         assert body["request_id"] == response.headers["X-Request-ID"]
     return body
+
+
+def described(path: str) -> Mapping[str, Any]:
+    """What the document says of an address."""
+    paths: Mapping[str, Any] = DOCUMENT["paths"]
+    for template, item in paths.items():
+        head, brace, _ = template.partition("{")
+        if path == template or (brace and path.startswith(head) and path != head):
+            found: Mapping[str, Any] = item
+            return found
+    return {}
 
 
 def validate(schema: Mapping[str, Any], value: object) -> None:
