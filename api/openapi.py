@@ -34,10 +34,14 @@ def openapi_document(
 ) -> dict[str, Any]:
     """The document as it is served and committed; plain JSON values, in a stable order."""
     routes = tuple(routes)
-    types = [Problem, *(route.response for route in routes)]
+    types = [Problem, *(route.response for route in routes if not route.streams)]
     types += [route.body.type for route in routes if route.body is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     references = dict(zip(map(_key, types), schemas, strict=True))
+    # Closed sets of values are components of their own; a query is not, its fields are parameters.
+    queries = {route.query.__name__: route.query for route in routes}
+    _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
+    components |= {name: schema for name, schema in named.items() if name not in queries}
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references)
@@ -73,7 +77,11 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
     if route.body is not None:
         schema = references[_key(route.body.type)]
         operation["requestBody"] = {"required": True, "content": _content(schema)}
-    answer = _content(references[_key(route.response)])
+    answer = (
+        {media_type: {"schema": {"type": "string"}} for media_type in route.streams}
+        if route.streams
+        else _content(references[_key(route.response)])
+    )
     responses: dict[str, Json] = {
         str(status): {"description": description, "content": answer}
         for status, description in route.statuses.items()

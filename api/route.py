@@ -22,6 +22,7 @@ from api.errors import ProblemError, too_large
 from api.negotiation import accepted_codec, accepts_gzip, content_codec
 from api.parts import ApiParts
 from api.query import Extra, NoQuery, QueryParser, QueryT
+from api.stream import Stream, streamed
 from decahertz.wire import Codec, encode
 
 BodyT = TypeVar("BodyT")
@@ -72,7 +73,9 @@ class Route(Generic[QueryT, BodyT, ResponseT]):
     summary: str
     handler: Callable[[Call[QueryT, BodyT]], Awaitable[ResponseT | Answer[ResponseT]]]
     response: Any
-    """The type of the answer's body."""
+    """The type of the answer's body; :class:`~api.stream.Stream` for what is streamed."""
+    streams: tuple[str, ...] = ()
+    """The media types of what is streamed."""
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
     """Statuses that carry that body, with a description of each."""
     query: type[QueryT] = NoQuery  # type: ignore[assignment]  # mypy wants defaults to fit every QueryT
@@ -113,19 +116,22 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         """Make once what every request needs."""
         self._parts = parts
         self._handler = route.handler
+        self._streams = bool(route.streams)
         self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
         self._body = route.body
         self._max_body_bytes = max_body_bytes
         caching = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
         self._headers = {codec: {**headers, "Cache-Control": caching} for codec, headers in _HEADERS.items()}
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Serve one request. Raises what :func:`api.errors.problem_of` maps."""
         headers = request.headers
-        codec = accepted_codec(headers.get("Accept"))
+        codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
         query, extra = self._query.parse(request.rel_url.raw_query_string, request.match_info)
         body = await self._read(request) if self._body is not None else None
         answer = await self._handler(Call(self._parts, query, extra, body))  # type: ignore[arg-type]
+        if isinstance(answer, Stream):
+            return await streamed(request, answer)
         status = 200
         if isinstance(answer, Answer):
             status, answer = answer.status, answer.body

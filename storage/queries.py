@@ -17,6 +17,7 @@ from decahertz.sample import MetricField, SampleSchema
 from decahertz.trade import Trade
 from storage.bars import Bar, BarFilter, newest_bars
 from storage.buckets import BucketQuestion, Summary
+from storage.export import Exports
 from storage.history import HistoryQuestion, Value
 from storage.newest import CursorError, NewestFirst
 from storage.present import PresentTiers
@@ -155,6 +156,7 @@ class Queries:
         """Ask this database."""
         self._database = database
         self._tiers = PresentTiers()
+        self.exports = Exports(database)
 
     async def history(
         self,

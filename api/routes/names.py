@@ -11,7 +11,7 @@ from api.query import Extra, parameter_problem, unknown_parameter
 from decahertz.sample import SampleSchema
 
 Names: TypeAlias = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=256)
+    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=64)
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.route import Route
-from api.routes import collectors, events, health, history, market, metrics, records
+from api.routes import collectors, events, export, health, history, market, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *health.ROUTES,
@@ -13,6 +13,7 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *history.ROUTES,
     *records.ROUTES,
     *market.ROUTES,
+    *export.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,
 )
