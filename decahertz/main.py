@@ -32,6 +32,7 @@ from storage.keeper import PostgresKeeper
 from storage.migrate import migrate
 from storage.queries import Queries
 from storage.schema import ensure_tables
+from storage.tiers.rollup import TierKeeper
 from storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Pipeline:
         with start_errors():
             self._database = await self._stack.enter_async_context(open_database(settings))
             await ensure_tables(self._database, schemas)
+            await self._run(TierKeeper(self._database, clock, registry, settings, schemas))
             queries = Queries(self._database)
             self._writer = await self._run(
                 Writer(self._database, bus, clock, registry, settings.storage),

@@ -89,6 +89,11 @@ async def all_rows(data_dir: Path, *, before_ns: int | None = None) -> dict[str,
         return await rows(connection, before_ns=before_ns)
 
 
+def without_roll_up(found: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """What was stored. What is made of it changes as long as the hour lasts."""
+    return {name: lines for name, lines in found.items() if "_rolled" not in name and "_changed" not in name}
+
+
 async def test_a_backup_made_under_load_holds_every_row_of_before_it(
     recorded: tuple[Path, Path, int], folders: Path
 ) -> None:
@@ -96,9 +101,9 @@ async def test_a_backup_made_under_load_holds_every_row_of_before_it(
     restored = run("restore", str(file), env=environment(folders))
     assert restored.returncode == 0, restored.stderr
     settled_ns = begun_ns - 2 * SECOND_NS  # what is older was stored when the backup began
-    there = await all_rows(original, before_ns=settled_ns)
+    there = without_roll_up(await all_rows(original, before_ns=settled_ns))
     assert {name for name, found in there.items() if found} >= {"market_samples", "quotes", "fills"}
-    assert await all_rows(folders, before_ns=settled_ns) == there
+    assert without_roll_up(await all_rows(folders, before_ns=settled_ns)) == there
 
 
 async def test_a_restored_database_equals_the_original_and_is_recorded_into_further(
