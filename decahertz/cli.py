@@ -22,11 +22,13 @@ from collectors.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.console import run_up
 from decahertz.doctor import run_check
+from decahertz.export import Wanted, run_export
 from decahertz.history import run_import
 from decahertz.logs import configure_logs
 from decahertz.main import StartError, database_url
 from decahertz.operations import run_backup, run_restore
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
+from storage.export import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _CONFIG = Annotated[
@@ -64,6 +66,7 @@ def build_app() -> App:
     app.command(_with_settings(_check, keys), name="check")
     where = _only(keys, ("data_dir", "database_url"))
     app.command(_with_settings(_import, where), name="import")
+    app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
     db = App(name="db", help="About the database.")
@@ -170,6 +173,36 @@ def _restore(
 ) -> int:
     """Make the embedded database what a backup holds. `decahertz up` has to be stopped."""
     return _run(run_restore(settings, file.absolute(), force=force))
+
+
+def _export(  # noqa: PLR0913 - the options of the command
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="Where to write: a name that ends with .csv or .parquet.")],
+    what: Annotated[str, Parameter(help="A collector (its samples), or a table of events: quotes, fills, …")],
+    *,
+    output: Annotated[
+        ExportFormat | None, Parameter(name="--format", help="What to write, where the name does not say it.")
+    ] = None,
+    fields: Annotated[
+        str, Parameter(help="Columns beside time and key, separated by commas; none: all.")
+    ] = "",
+    where: Annotated[
+        tuple[str, ...], Parameter(help="column=value: only rows with that value; repeatable.", negative="")
+    ] = (),
+    start: Annotated[str, Parameter(help="From then on: RFC 3339 or nanoseconds.")] = "",
+    end: Annotated[str, Parameter(help="Until then, without it.")] = "",
+    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+) -> int:
+    """Write samples or events into a CSV or Parquet file; `decahertz up` may be running."""
+    wanted = Wanted(
+        what=what,
+        form=output,
+        fields=[name.strip() for name in fields.split(",") if name.strip()],
+        where=where,
+        start=start,
+        end=end,
+    )
+    return _run(run_export(settings, file, wanted, force=force))
 
 
 def _db_url(settings: Settings) -> int:
