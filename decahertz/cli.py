@@ -27,6 +27,7 @@ from decahertz.history import run_import
 from decahertz.logs import configure_logs
 from decahertz.main import StartError, database_url
 from decahertz.operations import run_backup, run_restore
+from decahertz.overview import run_status
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
 from storage.export import ExportFormat
 
@@ -71,6 +72,7 @@ def build_app() -> App:
     app.command(_with_settings(_restore, where), name="restore")
     db = App(name="db", help="About the database.")
     db.command(_with_settings(_db_url, where), name="url")
+    db.command(_with_settings(_db_status, where), name="status")
     app.command(db)
     app.command(_with_settings(_show_settings, keys), name="settings")
     return app
@@ -209,6 +211,15 @@ def _db_url(settings: Settings) -> int:
     """Print the URL of the database in use, for psql or Grafana."""
     sys.stdout.write(database_url(settings) + "\n")
     return 0
+
+
+def _db_status(
+    settings: Settings,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+) -> int:
+    """Sizes, compression, roll-up, policies, spool and emitters of the database in use."""
+    return _run(run_status(settings, as_json=json))
 
 
 def _show_settings(settings: Settings) -> int:

@@ -39,7 +39,7 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
         raise StartError(f"{file} is there already; with --force it is replaced")
     with _errors():
         installation = await asyncio.to_thread(find_installation)
-        async with _server(settings, share=True):
+        async with embedded_server(settings, share=True):
             with _bar(file.name) as report:
                 url = database_url(embedded_dir(settings))
                 made = await backup.make(url, installation, file, report)
@@ -56,7 +56,7 @@ async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     with _errors():
         installation = await asyncio.to_thread(find_installation)
         await backup.read(installation, file)  # before a server is started for it
-        async with _server(settings, share=False):
+        async with embedded_server(settings, share=False):
             with _bar(file.name) as report:
                 contents = await backup.restore(
                     partial(database_url, embedded_dir(settings)),
@@ -85,9 +85,16 @@ def _errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
-    """The embedded server: with ``share`` the one that runs, else our own for a while."""
+async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
+    """The embedded server: with ``share`` the one that runs, else our own for a while.
+
+    Nothing happens where the settings name another. Raises :class:`~decahertz.main.StartError` where, with
+    ``share``, there is no database yet.
+    """
     folder = embedded_dir(settings)
+    if settings.database_url:
+        yield
+        return
     if share and running_pid(folder) is not None:
         yield
         return

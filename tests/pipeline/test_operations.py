@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from decahertz.clock import to_datetime
@@ -247,3 +248,40 @@ def test_a_restore_into_a_database_in_use_names_the_process(folders: Path) -> No
         assert refused.returncode == 2
         assert str(decahertz.process.pid) in refused.stderr
         assert decahertz.get("/api/v1/health")["health"] == "ok"
+
+
+async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Path, int]) -> None:
+    env = environment(recorded[0])
+    answered = run("db", "status", "--json", env=env)
+    assert answered.returncode == 0, answered.stderr
+    status = msgspec.json.decode(answered.stdout)
+    database = status["database"]
+    async with opened(recorded[0]) as connection:
+        assert database["bytes"] == pytest.approx(
+            await connection.fetchval("SELECT pg_database_size(current_database())"), rel=0.1
+        )
+        assert database["version"] == await connection.fetchval("SHOW server_version")
+        newest = await connection.fetchval("SELECT max(time) FROM market_samples")
+        emitters = await connection.fetch("SELECT source, epoch FROM emitters")
+    times = {samples["table"]: samples for samples in database["samples"]}
+    assert to_datetime(times["market_samples"]["newest_ns"]) == newest
+    assert {(e["source"], e["epoch"]) for e in database["emitters"]} == {tuple(row) for row in emitters}
+    assert all(e["holes"] == 0 and e["stored"] == e["highest_sequence"] for e in database["emitters"])
+    assert {table["name"] for table in database["tables"]} >= {"quotes", "fills", "market_samples", "trades"}
+
+    text = run("db", "status", env=env).stdout
+    for word in ("PostgreSQL", "market_samples", "market_samples_1h", "demo-trader", "newest sample"):
+        assert word in text
+
+
+def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(folders: Path) -> None:
+    env = environment(folders)
+    refused = run("db", "status", env=env)
+    assert refused.returncode == 2
+    assert "no database" in refused.stderr
+    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+        told = run("db", "status", env=env)
+        assert told.returncode == 0, told.stderr
+        assert decahertz.get("/api/v1/health")["health"] == "ok"
+        elsewhere = run("db", "status", "--database-url", decahertz.database, "--json", env=env)
+        assert msgspec.json.decode(elsewhere.stdout)["database"]["name"] == decahertz.database
