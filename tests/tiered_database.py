@@ -51,7 +51,9 @@ class TieredDatabase:
         await self.keeper.prepare()
 
     async def run_jobs(self, procedure: str) -> None:
-        """Run the jobs of TimescaleDB with that name, as its scheduler would."""
+        """Run the jobs of TimescaleDB with that name, as its scheduler would; else the keeper has no jobs."""
+        if self.engine == "plain":
+            return
         jobs = await self.rows(
             "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = $1 ORDER BY job_id", procedure
         )

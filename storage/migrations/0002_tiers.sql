@@ -16,6 +16,8 @@ CREATE TABLE tier_generations (
     table_name text COLLATE "C" NOT NULL,
     generation integer NOT NULL,
     valid_from timestamptz NOT NULL,
+    is_filled boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_name, generation)
 );
 COMMENT ON TABLE tier_generations IS 'TimescaleDB: from when on which continuous aggregates are read.';
+COMMENT ON COLUMN tier_generations.is_filled IS 'Whether the rows that were there before it are in it.';

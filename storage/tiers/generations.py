@@ -39,6 +39,9 @@ class Generation:
     valid_from: datetime | None
     """Readers see it from here to where the next begins; ``None``: from the beginning."""
 
+    is_filled: bool
+    """Whether the rows that were there before it are in it."""
+
     def view(self, tier: Tier) -> str:
         """The continuous aggregate of a tier."""
         return shortened(f"{self.table}_{tier}", f"_g{self.number}")
@@ -47,26 +50,34 @@ class Generation:
 async def generations_of(connection: AnyConnection, table: str) -> list[Generation]:
     """All of a table, oldest first."""
     rows = await connection.fetch(
-        "SELECT generation, nullif(valid_from, '-infinity') AS valid_from FROM tier_generations"
+        "SELECT generation, nullif(valid_from, '-infinity') AS valid_from, is_filled FROM tier_generations"
         " WHERE table_name = $1 ORDER BY generation",
         table,
     )
-    return [Generation(table, row["generation"], row["valid_from"]) for row in rows]
+    return [Generation(table, row["generation"], row["valid_from"], row["is_filled"]) for row in rows]
 
 
-async def ensure_generation(connection: AnyConnection, shape: Shape, now_ns: int) -> Generation | None:
-    """Make a generation where none has all columns; returns it, or ``None``."""
+async def note_filled(connection: AnyConnection, generation: Generation) -> None:
+    """The rows that were there before it are in it."""
+    await connection.execute(
+        "UPDATE tier_generations SET is_filled = true WHERE table_name = $1 AND generation = $2",
+        generation.table,
+        generation.number,
+    )
+
+
+async def ensure_generation(connection: AnyConnection, shape: Shape, now_ns: int) -> None:
+    """Make a generation where none has all columns."""
     there = await generations_of(connection, shape.table)
     if there:
         columns = await columns_in(connection, there[-1].view(Tier.S1))
         if all(name in columns for name, _ in shape.columns()):
-            return None
+            return
     async with connection.transaction():
         made = await _make(connection, shape, there, now_ns)
         for tier in ROLLED:
             await _make_view(connection, shape, tier, [*there, made])
     structlog.get_logger(part="tiers").info("generation_made", table=shape.table, generation=made.number)
-    return made
 
 
 async def _make(connection: AnyConnection, shape: Shape, there: list[Generation], now_ns: int) -> Generation:
@@ -80,7 +91,7 @@ async def _make(connection: AnyConnection, shape: Shape, there: list[Generation]
         number,
         start,
     )
-    made = Generation(shape.table, number, start)
+    made = Generation(shape.table, number, start, is_filled=False)
     source = shape.table
     for tier in ROLLED:
         values = (values_of_raw if tier is Tier.S1 else values_of_tier)(shape, _NEWEST)

@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from decahertz.clock import NS_PER_SECOND, to_datetime
+from decahertz.clock import NS_PER_SECOND, from_datetime, to_datetime
 from decahertz.sample import SampleSchema
 from decahertz.settings import RetentionSettings, TiersSettings
 from storage.database import Database, DatabaseUnavailableError
 from storage.schema import TIME, quoted, table_of
 from storage.tiers.convert import to_hypertable
-from storage.tiers.generations import Generation, ensure_generation, generations_of
+from storage.tiers.generations import (
+    Generation,
+    ensure_generation,
+    generations_of,
+    note_filled,
+)
 from storage.tiers.names import ROLLED, Tier, relation_of, width_ns
 from storage.tiers.policies import Policies, apply_policies, failing_jobs
 from storage.tiers.shape import columns_in, shape_of
@@ -34,6 +39,7 @@ EVENT_TABLES = {"quotes": "venue, instrument", "ticks": "venue, instrument"}
 """The event tables that grow without end, and what their rows are compressed by."""
 OLDEST = (2, 18)
 """The oldest TimescaleDB that is used: from it on the columnstore has its present commands."""
+_DAY_NS = 86_400 * NS_PER_SECOND
 _CHUNK_HOURS = {Tier.S1: 24, Tier.M1: 24 * 30, Tier.H1: 24 * 360}
 _REFRESH_SECONDS = {Tier.S1: 15, Tier.M1: 60, Tier.H1: 600}
 
@@ -106,10 +112,13 @@ class TimescaleEngine:
 
     async def _prepare_samples(self, connection: AnyConnection, schema: SampleSchema, now_ns: int) -> None:
         table = table_of(schema)
-        had_rows = await self._ensure_hypertable(connection, table)
+        await self._ensure_hypertable(connection, table)
         raw = await columns_in(connection, table)
         shape = shape_of(schema, raw, await columns_in(connection, relation_of(schema, Tier.S1)))
-        made = await ensure_generation(connection, shape, now_ns)
+        await ensure_generation(connection, shape, now_ns)
+        for generation in await generations_of(connection, table):
+            if not generation.is_filled:
+                await self._fill(connection, generation, now_ns)
         segment = ", ".join(quoted(name) for name in schema.key)
         compress = self._tiers.compress_after_hours
         await apply_policies(connection, Policies(table, segment, compress, self._retention.raw_days))
@@ -118,8 +127,6 @@ class TimescaleEngine:
         for generation in await generations_of(connection, table):
             for tier in ROLLED:
                 await apply_policies(connection, self._policies(generation, newest, tier, segment, now_ns))
-        if had_rows and made is not None:
-            await self._fill(connection, table, made, now_ns)
 
     def _policies(
         self, generation: Generation, newest: Generation, tier: Tier, segment: str, now_ns: int
@@ -144,40 +151,42 @@ class TimescaleEngine:
             refresh_every=timedelta(seconds=_REFRESH_SECONDS[tier]),
         )
 
-    async def _ensure_hypertable(self, connection: AnyConnection, table: str) -> bool:
-        """Make it one; returns whether it became one now and had rows."""
+    async def _ensure_hypertable(self, connection: AnyConnection, table: str) -> None:
+        """Make it one, with chunks of the width that is set."""
         interval = await connection.fetchval(
             "SELECT time_interval FROM timescaledb_information.dimensions"
             " WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND dimension_number = 1",
             table,
         )
         if interval is None:
-            return await to_hypertable(connection, table, self._tiers.chunk_hours)
+            await to_hypertable(connection, table, self._tiers.chunk_hours)
+            return
         wanted = timedelta(hours=self._tiers.chunk_hours)
         if interval != wanted:
             await connection.execute(
                 "SELECT set_chunk_time_interval($1::text::regclass, $2::interval)", quoted(table), wanted
             )
-        return False
 
-    async def _fill(self, connection: AnyConnection, table: str, generation: Generation, now_ns: int) -> None:
-        """Roll up the rows that were there before the tiers, day by day."""
+    async def _fill(self, connection: AnyConnection, generation: Generation, now_ns: int) -> None:
+        """Roll up the rows that were there before it, day by day. Broken off it begins again at a next start.
+
+        Before the first refresh an aggregate computes all that it is asked; after it only what is newer.
+        """
         log = structlog.get_logger(part="tiers")
-        start: datetime | None = await connection.fetchval(f"SELECT min({TIME}) FROM {quoted(table)}")  # noqa: S608
+        table = generation.table
+        first = (
+            f"SELECT min({TIME}) FROM {quoted(table)} WHERE {TIME} >= coalesce($1::timestamptz, '-infinity')"  # noqa: S608
+        )
         end_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
-        while start is not None:
-            first = start.replace(hour=0, minute=0, second=0, microsecond=0)
-            first_ns = int(first.timestamp()) * NS_PER_SECOND
-            last_ns = min(first_ns + 86_400 * NS_PER_SECOND, end_ns)
+        start: datetime | None = await connection.fetchval(first, generation.valid_from)
+        while start is not None and from_datetime(start) < end_ns:
+            start_ns = from_datetime(start) // _DAY_NS * _DAY_NS
+            until_ns = min(start_ns + _DAY_NS, end_ns)
             for tier in ROLLED:
-                await self._refresh(connection, generation.view(tier), tier, first_ns, last_ns)
-            log.info("table_rolled_up", table=table, until=to_datetime(last_ns).isoformat())
-            if last_ns == end_ns:
-                return
-            start = await connection.fetchval(
-                f"SELECT min({TIME}) FROM {quoted(table)} WHERE {TIME} >= $1",  # noqa: S608 - quoted
-                to_datetime(last_ns),
-            )
+                await self._refresh(connection, generation.view(tier), tier, start_ns, until_ns)
+            log.info("table_rolled_up", table=table, until=to_datetime(until_ns).isoformat())
+            start = await connection.fetchval(first, to_datetime(start_ns + _DAY_NS))
+        await note_filled(connection, generation)
 
     async def _refresh(
         self, connection: AnyConnection, view: str, tier: Tier, start_ns: int, end_ns: int
