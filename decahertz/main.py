@@ -137,7 +137,7 @@ class Pipeline:
             self._database = await self._stack.enter_async_context(open_database(settings))
             await ensure_tables(self._database, schemas)
             await self._run(TierKeeper(self._database, clock, registry, settings, schemas))
-            queries = Queries(self._database)
+            queries = Queries(self._database, clock, settings.retention)
             self._writer = await self._run(
                 Writer(self._database, bus, clock, registry, settings.storage),
             )

@@ -13,20 +13,20 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
-from decahertz.sample import MetricField, SampleSchema
+from decahertz.sample import SampleSchema
 from decahertz.trade import Trade
 from storage.bars import Bar, BarFilter, newest_bars
-from storage.buckets import BucketQuestion, Summary
 from storage.export import Exports
-from storage.history import HistoryQuestion, Value
+from storage.histories import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
+from storage.history import Value
 from storage.newest import CursorError, NewestFirst
-from storage.present import PresentTiers
 from storage.replay import replay_events
-from storage.resolution import Wish, resolve
-from storage.tiers.names import Tier
+from storage.resolution import Wish
 from storage.trades import fill_of
 
 if TYPE_CHECKING:
+    from decahertz.clock import Clock
+    from decahertz.settings import RetentionSettings
     from storage.database import Database
 
 ItemT = TypeVar("ItemT")
@@ -39,6 +39,7 @@ __all__ = [
     "FillFilter",
     "History",
     "InstrumentInfo",
+    "Limits",
     "Page",
     "Queries",
     "Series",
@@ -48,16 +49,10 @@ __all__ = [
     "UnknownFieldError",
     "Value",
 ]
-AS_TAKEN = Wish(tier=Tier.RAW)
-"""The samples as they were taken."""
 _FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
 _TRADES = NewestFirst(
     "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
 )
-
-
-class UnknownFieldError(ValueError):
-    """A history was asked for a field or a key that the sample does not have."""
 
 
 class StoredFill(Struct, frozen=True, kw_only=True):
@@ -118,29 +113,6 @@ class InstrumentInfo(Struct, frozen=True, kw_only=True):
     last_ns: int
 
 
-class Series(Struct, frozen=True, kw_only=True):
-    """The samples of one key, in columns sorted by time. All lists have the same length."""
-
-    key: dict[str, str]
-    time_ns: list[int]
-    """The instants of the samples, or where the buckets begin."""
-    fields: dict[str, list[Value] | Summary]
-    """By metric: its values where samples are answered, their summary where buckets are."""
-
-
-class History(Struct, frozen=True, kw_only=True):
-    """An answer of samples."""
-
-    tier: Tier
-    """What it was made from: `raw` are the samples as they were taken."""
-    step_ns: int | None = None
-    """The width of the buckets; null: the samples as they were taken."""
-    series: list[Series]
-    """Sorted by key; a key without a sample in the range is left out."""
-    next_start_ns: int | None = None
-    """Set when the row cap cut the answer: ask again from here for the rest."""
-
-
 class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
     """A part of a list."""
 
@@ -152,10 +124,15 @@ class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
 class Queries:
     """Answers questions from the database."""
 
-    def __init__(self, database: Database) -> None:
-        """Ask this database."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock | None = None,
+        retention: RetentionSettings | None = None,
+    ) -> None:
+        """Ask this database. With ``clock`` and ``retention`` it is known which tiers reach back how far."""
         self._database = database
-        self._tiers = PresentTiers()
+        self._histories = Histories(database, clock, retention)
         self.exports = Exports(database)
 
     async def history(
@@ -167,59 +144,11 @@ class Queries:
         end_ns: int,
         *,
         wish: Wish = AS_TAKEN,
-        max_rows: int = 200_000,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
-        """Samples of the schema with ``start_ns <= time < end_ns``, grouped by key.
-
-        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field,
-        ``wish`` says how finely (see :mod:`storage.resolution`; without it: the samples as they were taken).
-        Buckets are answered whole where they touch the range. At most ``max_rows`` rows, but never a part of
-        an instant or bucket: where a single one has more, it is answered whole. Raises
-        :class:`UnknownFieldError`.
-        """
-        by_name = {field.name: field for field in schema.metrics}
-        columns = tuple(fields) or tuple(by_name)
-        _check_names(schema, columns, key_filter)
-        chosen = [by_name[name] for name in columns]
-        try:
-            return await self._history(schema, chosen, key_filter, (start_ns, end_ns), wish, max_rows)
-        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
-            self._tiers.forget(schema)  # a tier is gone or has changed since it was looked at
-            return await self._history(schema, chosen, key_filter, (start_ns, end_ns), wish, max_rows)
-
-    async def _history(
-        self,
-        schema: SampleSchema,
-        fields: Sequence[MetricField],
-        key_filter: Mapping[str, Sequence[str]],
-        span: tuple[int, int],
-        wish: Wish,
-        max_rows: int,
-    ) -> History:
-        async with self._database.query() as connection:
-            kept = await self._tiers.of(connection, schema) if wish != AS_TAKEN else ()
-            resolution = resolve(*span, wish, kept)
-            columns: dict[tuple[str, ...], dict[str, list[Value] | Summary]]
-            if resolution.step_ns is None:
-                names = [field.name for field in fields]
-                found, next_start_ns = await HistoryQuestion(schema, names, key_filter).ask(
-                    connection, *span, max_rows
-                )
-                columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
-            else:
-                question = BucketQuestion(schema, fields, key_filter, resolution)
-                found, next_start_ns = await question.ask(connection, *span, max_rows)
-                columns = {key: {**question.named(lists[1:])} for key, lists in found.items()}
-        series = [
-            Series(
-                key=dict(zip(schema.key, key, strict=True)),
-                time_ns=found[key][0],
-                fields=columns[key],
-            )
-            for key in sorted(found)
-        ]
-        return History(
-            tier=resolution.tier, step_ns=resolution.step_ns, series=series, next_start_ns=next_start_ns
+        """See :meth:`storage.histories.Histories.history`."""
+        return await self._histories.history(
+            schema, fields, key_filter, (start_ns, end_ns), wish=wish, limits=limits
         )
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
@@ -268,16 +197,6 @@ class Queries:
             return rows, None
         rows = rows[:limit]
         return rows, of.cursor_after(rows[-1])
-
-
-def _check_names(schema: SampleSchema, fields: Sequence[str], key_filter: Mapping[str, object]) -> None:
-    metrics = {field.name for field in schema.metrics}
-    for name in fields:
-        if name not in metrics:
-            raise UnknownFieldError(f"{schema.collector} has no metric {name!r}")
-    for name in key_filter:
-        if name not in schema.key:
-            raise UnknownFieldError(f"{name!r} is not part of the key of {schema.collector}")
 
 
 def _stored_fill(row: asyncpg.Record) -> StoredFill:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.settings import RetentionSettings
 from storage.tiers.names import Tier, width_ns
 
 _UNITS: Final = {
@@ -115,6 +116,20 @@ def resolve(
     if most is not None:
         step = _widened(start_ns, end_ns, step, most)
     return Resolution(_coarsest(step, wish.tier, kept), step)
+
+
+def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
+    """The finest tier that still has what is as old as this; where none has, the one that is kept longest."""
+    days = {
+        Tier.RAW: retention.raw_days,
+        Tier.S1: retention.one_second_days,
+        Tier.M1: retention.one_minute_days,
+        Tier.H1: retention.one_hour_days,
+    }
+    for tier, kept in days.items():
+        if not kept or age_ns <= kept * _UNITS["d"]:
+            return tier
+    return Tier.H1
 
 
 def buckets(start_ns: int, end_ns: int, step_ns: int) -> int:

@@ -13,8 +13,7 @@ from api.query import Extra, NoQuery, Time, parameter_problem
 from api.route import Call, Route
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
-from storage.buckets import columns_in
-from storage.queries import AS_TAKEN, History
+from storage.queries import History, Limits
 from storage.resolution import DURATION_PATTERN, ResolutionError, Wish, parse_duration
 from storage.tiers.names import Tier
 
@@ -22,8 +21,7 @@ NS_OF_DEFAULT_RANGE: Final = 5 * 60 * NS_PER_SECOND
 NS_AS_TAKEN: Final = 3600 * NS_PER_SECOND
 """Where nothing is said, longer ranges are answered in buckets."""
 DEFAULT_POINTS: Final = 2000
-_MOST_ROWS = 200_000
-_MOST_VALUES = 500_000
+_MOST: Final = Limits(rows=200_000, values=500_000)
 """What an answer holds at most: encoding more would keep the event loop from the next tick."""
 
 _MANY: Final = Meta(min_length=1, max_length=1000)
@@ -78,9 +76,10 @@ async def metrics_history(call: Call[HistoryQuery, None]) -> History:
     """Samples in columns, one series for each key.
 
     Further parameters filter by key: `venue=coinbase&instrument=BTC-USD,ETH-USD`. Ranges up to an hour are
-    answered with the samples as they were taken; longer ones, and where `tier`, `step` or `max_points` ask
-    for it, in buckets: of a gauge `last`, `min`, `max` and `avg` of each, of everything else `last`. Each
-    bucket that touches the range is answered whole. `tier` and `step_ns` say what was chosen.
+    answered with the samples as they were taken. Longer ones, those of which the samples are not kept any
+    more, and where `tier`, `step` or `max_points` ask for it, are answered in buckets: of a gauge `last`,
+    `min`, `max` and `avg` of each, of everything else `last`. Each bucket that touches the range is answered
+    whole. `tier` and `step_ns` say what was chosen.
 
     An answer that would be too large is cut, never silently: ask again with `start` at `next_start_ns`, and
     with `step` at `step_ns`, for the rest.
@@ -114,19 +113,22 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
     if start > end:
         raise parameter_problem("start", "later than end")
     wish = _wish(query, end - start)
-    chosen = set(query.fields)
-    fields = [field for field in schema.metrics if not chosen or field.name in chosen]
-    width = 1 + (len(fields) if wish == AS_TAKEN else columns_in(fields))
-    rows = min(_MOST_ROWS, _MOST_VALUES // width)
-    names = tuple(dict.fromkeys(query.fields)) or tuple(field.name for field in fields)
-    return await parts.queries.history(schema, names, keys, start, end, wish=wish, max_rows=rows)
+    return await parts.queries.history(
+        schema,
+        tuple(dict.fromkeys(query.fields)),
+        keys,
+        start,
+        end,
+        wish=wish,
+        limits=_MOST,
+    )
 
 
 def _wish(query: HistoryQuery, length_ns: int) -> Wish:
     try:
         step_ns = None if query.step is None else parse_duration(query.step)
         if query.tier is None and step_ns is None and query.max_points is None:
-            return AS_TAKEN if length_ns <= NS_AS_TAKEN else Wish(max_points=DEFAULT_POINTS)
+            return Wish() if length_ns <= NS_AS_TAKEN else Wish(max_points=DEFAULT_POINTS)
         return Wish(query.tier, step_ns, query.max_points)
     except ResolutionError as error:
         raise parameter_problem(error.parameter, str(error)) from error

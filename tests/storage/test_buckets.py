@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from decahertz.fakes import ManualClock
 from decahertz.sample import SampleBatch
+from decahertz.settings import RetentionSettings
 from storage import buckets as module
 from storage.buckets import Summary
 from storage.database import Database
-from storage.queries import Queries, Series
+from storage.queries import Limits, Queries
 from storage.resolution import Wish
 from storage.tiers.names import Tier
+from tests.storage.buckets_by_hand import answered, naive, some_books, store, summary
 from tests.storage_examples import (
     BOOK,
     MACHINE,
     START_NS,
     TICK_NS,
-    BookSample,
     HostSample,
-    Verdict,
     book,
     books,
     writing,
@@ -30,80 +30,6 @@ from tests.storage_examples import (
 
 SECOND_NS = 10**9
 END_NS = START_NS + 3600 * SECOND_NS
-
-
-def some_books(seed: int, ticks: int, instruments: str) -> dict[int, list[BookSample]]:
-    """Samples by tick: with holes, nulls and a spike."""
-    chance = random.Random(seed)
-    found: dict[int, list[BookSample]] = {}
-    for tick in range(ticks):
-        found[tick] = [
-            book(
-                name,
-                mid=None
-                if chance.random() < 0.3
-                else 1e6
-                if chance.random() < 0.01
-                else chance.gauss(100, 1),
-                gaps=tick // 7,
-                verdict=chance.choice(list(Verdict)),
-                crossed=chance.choice([True, False, None]),
-            )
-            for name in instruments
-            if chance.random() < 0.8
-        ]
-    return found
-
-
-async def store(database: Database, samples: dict[int, list[BookSample]]) -> None:
-    async with writing(database) as bench:
-        for tick, of_tick in samples.items():
-            if of_tick:
-                bench.sample(books(tick, *of_tick))
-
-
-def naive(samples: dict[int, list[BookSample]], instrument: str, step_ns: int) -> dict[int, dict[str, Any]]:
-    """What each bucket has to hold."""
-    rows: dict[int, list[BookSample]] = {}
-    for tick, of_tick in samples.items():
-        time_ns = START_NS + tick * TICK_NS
-        rows.setdefault(time_ns - time_ns % step_ns, []).extend(
-            s for s in of_tick if s.instrument == instrument
-        )
-    answer = {}
-    for bucket, found in rows.items():
-        if not found:
-            continue
-        mids = [sample.mid for sample in found if sample.mid is not None]
-        crossed = [sample.crossed for sample in found if sample.crossed is not None]
-        answer[bucket] = {
-            "last": mids[-1] if mids else None,
-            "min": min(mids, default=None),
-            "max": max(mids, default=None),
-            "avg": pytest.approx(sum(mids) / len(mids)) if mids else None,
-            "gaps": found[-1].gaps,
-            "verdict": found[-1].verdict.value,
-            "crossed": crossed[-1] if crossed else None,
-        }
-    return answer
-
-
-def answered(series: Series) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = {}
-    mid = summary(series, "mid")
-    for position, time_ns in enumerate(series.time_ns):
-        columns: dict[str, Any] = {
-            name: getattr(mid, name)[position] for name in ("last", "min", "max", "avg")
-        }
-        columns |= {n: summary(series, n).last[position] for n in ("gaps", "verdict", "crossed")}
-        found[time_ns] = columns
-    return found
-
-
-def summary(series: Series, field: str) -> Summary:
-    found = series.fields[field]
-    assert isinstance(found, Summary)
-    return found
 
 
 @pytest.mark.parametrize("step_ns", [TICK_NS, 3 * TICK_NS, SECOND_NS, 7 * SECOND_NS, 60 * SECOND_NS])
@@ -184,7 +110,7 @@ async def test_a_capped_answer_says_where_to_go_on(
     start_ns: int | None = START_NS
     while start_ns is not None:
         history = await Queries(database).history(
-            BOOK, ["gaps"], {}, start_ns, END_NS, wish=Wish(step_ns=SECOND_NS), max_rows=max_rows
+            BOOK, ["gaps"], {}, start_ns, END_NS, wish=Wish(step_ns=SECOND_NS), limits=Limits(rows=max_rows)
         )
         assert 0 < sum(len(series.time_ns) for series in history.series) <= max(3, max_rows)
         for series in history.series:
@@ -219,3 +145,14 @@ async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
     assert summary(series, "load") == Summary(
         last=[9.0, 19.0], min=[0.0, 10.0], max=[9.0, 19.0], avg=[4.5, 14.5]
     )
+
+
+async def test_what_raw_no_longer_keeps_is_answered_by_the_finest_tier_that_does(database: Database) -> None:
+    async with writing(database) as bench:
+        bench.sample(books(0, book(gaps=5)))
+    clock = ManualClock(START_NS + 40 * 86_400 * SECOND_NS)
+    queries = Queries(database, clock, RetentionSettings())
+    history = await queries.history(BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS, wish=Wish())
+    assert history.step_ns == 60 * SECOND_NS
+    as_taken = await queries.history(BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS)
+    assert as_taken.step_ns is None

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.settings import RetentionSettings
 from storage.resolution import (
     LONGEST_STEP_NS,
     Resolution,
     ResolutionError,
     Wish,
     buckets,
+    finest_kept,
     parse_duration,
     resolve,
 )
@@ -99,6 +101,27 @@ def test_where_raw_does_not_reach_back_the_buckets_are_those_of_the_tier_that_do
     assert over(MINUTE_NS, max_points=1000, finest=Tier.M1) == Resolution(Tier.M1, MINUTE_NS)
     assert over(MINUTE_NS, step_ns=NS_PER_SECOND, finest=Tier.M1) == Resolution(Tier.M1, MINUTE_NS)
     assert over(MINUTE_NS, tier=Tier.RAW, finest=Tier.M1) == Resolution(Tier.RAW, None)
+
+
+@pytest.mark.parametrize(
+    ("days", "tier"),
+    [
+        (0, Tier.RAW),
+        (7, Tier.RAW),
+        (8, Tier.S1),
+        (31, Tier.M1),
+        (800, Tier.H1),
+        (100_000, Tier.H1),
+        (-1, Tier.RAW),
+    ],
+)
+def test_the_finest_tier_is_the_first_that_is_kept_so_long(days: int, tier: Tier) -> None:
+    assert finest_kept(days * DAY_NS, RetentionSettings()) is tier
+
+
+def test_what_is_kept_for_ever_reaches_back_for_ever() -> None:
+    assert finest_kept(10**6 * DAY_NS, RetentionSettings(raw_days=0)) is Tier.RAW
+    assert finest_kept(10**6 * DAY_NS, RetentionSettings(one_hour_days=900)) is Tier.H1
 
 
 @pytest.mark.parametrize(
