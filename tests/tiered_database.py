@@ -37,7 +37,9 @@ class TieredDatabase:
         """``plain`` or ``timescaledb``."""
         self.clock = ManualClock(START_NS + 900 * NS_PER_SECOND)
         settings = Settings(storage=database.settings)
-        self.settings = replace(settings, tiers=replace(settings.tiers, engine=engine), **changes)
+        self.settings = replace(
+            settings, tiers=replace(settings.tiers, engine=engine, interval_seconds=0.05), **changes
+        )
         self.keeper = self.new_keeper([])
 
     def new_keeper(self, schemas: Sequence[SampleSchema]) -> TierKeeper:

@@ -16,7 +16,7 @@ from storage.migrate import LOCK_SECONDS, SCHEMA_LOCK
 from storage.schema import quoted, table_of
 from storage.tiers.lint import lint
 from storage.tiers.plain import PlainEngine
-from storage.tiers.timescale import TimescaleEngine, unusable
+from storage.tiers.timescale import EVENT_TABLES, TimescaleEngine, unusable
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection, Connection
@@ -81,7 +81,7 @@ async def _choose(
     clock: Clock,
 ) -> Engine:
     wanted = settings.tiers.engine
-    kept = await _engine_of_tables(connection, [table_of(schema) for schema in schemas])
+    kept = await _engine_of_tables(connection, [*EVENT_TABLES, *map(table_of, schemas)])
     if kept is not None and wanted not in {"auto", kept}:
         raise DatabaseUnsuitableError(
             f"the tables in {database.name} are kept by the engine {kept}: tiers.engine cannot be {wanted}"

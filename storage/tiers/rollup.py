@@ -94,6 +94,11 @@ class TierKeeper:
         """``plain`` or ``timescaledb``; empty before :meth:`prepare`."""
         return self._engine.name if self._engine is not None else ""
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong, in words; empty: nothing."""
+        return self._trouble
+
     def status(self) -> ComponentStatus:
         """How it is now."""
         if self._task is None or self._task.done():
