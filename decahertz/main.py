@@ -32,6 +32,7 @@ from storage.keeper import PostgresKeeper
 from storage.migrate import migrate
 from storage.queries import Queries
 from storage.schema import ensure_tables
+from storage.tiers.lint import lint
 from storage.tiers.rollup import TierKeeper
 from storage.writer import Writer
 
@@ -128,6 +129,7 @@ class Pipeline:
         then is stopped by :meth:`stop`.
         """
         settings, clock = self._settings, self._clock
+        lint(settings)
         registry, bus = CollectorRegistry(), LocalBus()
         collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures

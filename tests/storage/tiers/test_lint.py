@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
+from decahertz.main import Pipeline
 from decahertz.settings import RetentionSettings, Settings, SettingsError, SpoolSettings, TiersSettings
 from storage.tiers.lint import lint
 
@@ -61,3 +64,11 @@ def test_a_spool_whose_rows_would_be_too_late_for_the_tiers_is_refused() -> None
     tiers = TiersSettings(late_hours=48, compress_after_hours=72)
     with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 72 hours .* not reach every tier"):
         lint(replace(DEFAULTS, tiers=tiers))
+
+
+async def test_a_start_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    pipeline = Pipeline(Settings(data_dir=tmp_path / "data", tiers=TiersSettings(chunk_hours=5)))
+    with pytest.raises(SettingsError, match=r"tiers\.chunk_hours"):
+        await pipeline.start()
+    await pipeline.stop()
+    assert not (tmp_path / "data").exists()
