@@ -16,7 +16,6 @@ from storage.database import DatabaseUnavailableError
 from storage.export import TooManyExportsError, UnknownColumnError
 from storage.parquet import ParquetMissingError
 from storage.queries import CursorError, UnknownFieldError
-from storage.writer import RefusedByDatabaseError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -135,8 +134,6 @@ def problem_of(error: Exception) -> ProblemError | None:
         case BatchRefusedError():
             errors = [FieldProblem(index=r.index, field=r.field, reason=r.reason) for r in error.refusals]
             problem = ProblemError("batch-refused", f"nothing of the batch was stored: {error}", errors)
-        case RefusedByDatabaseError():  # a kind of NotDurableError, but sending again cannot help
-            problem = ProblemError("batch-refused", f"nothing of the batch was stored: {error}")
         case NotDurableError():
             problem = ProblemError("not-durable", "the batch could not be stored in time; send it again")
         case web.HTTPException():

@@ -133,9 +133,9 @@ class LedgerBook:
             self._accounts.setdefault(stream, Account())
 
     def load(self, accounts: Mapping[str, Account]) -> None:
-        """Take over what was written down."""
+        """Take over what was written down; streams that were announced stay, at nought."""
         with self._lock:
-            self._accounts = dict(accounts)
+            self._accounts = {stream: Account() for stream in self._accounts} | dict(accounts)
 
     def reasons(self, stream: str) -> set[str]:
         """For what reasons rows of a stream were dropped so far."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.route import Route
-from api.routes import collectors, events, export, health, history, market, metrics, records
+from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *health.ROUTES,
@@ -16,4 +16,5 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *export.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,
+    *ledger.ROUTES,
 )

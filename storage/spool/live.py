@@ -39,6 +39,7 @@ class LiveQueue:
         self._something = asyncio.Event()
         self._urgent = asyncio.Event()
         self._hurrying = False
+        self._since = 0.0
         self.rows = 0
         """Samples and events that wait."""
 
@@ -53,6 +54,8 @@ class LiveQueue:
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Take what came in."""
+        if self.is_empty:
+            self._since = asyncio.get_running_loop().time()
         for entry in entries:
             self._order += 1
             (self._spooled if entry.id else self._unspooled).append((self._order, entry))
@@ -81,18 +84,29 @@ class LiveQueue:
             rows += entry.rows
             taken.append(entry)
         self.rows -= rows
+        self._since = asyncio.get_running_loop().time()
         self._announce()
         taken.reverse()
         return taken
 
-    async def wait_due(self, patience_seconds: float) -> None:
-        """Wait for something to store, and then for more to share its transaction with."""
-        await self._something.wait()
-        if self._urgent.is_set():
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_seconds):
-                await self._urgent.wait()
+    async def wait_due(self, patience_seconds: float, limit_seconds: float) -> bool:
+        """Wait for something to store, and then for more to share its transaction with.
+
+        ``False`` when nothing was due within ``limit_seconds``.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + limit_seconds
+        while True:
+            due = deadline + 1 if self.is_empty else self._since + patience_seconds
+            now = clock()
+            if self._urgent.is_set() or now >= due:
+                return True
+            if now >= deadline:
+                return False
+            awaited = self._something if self.is_empty else self._urgent
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(due, deadline) - now):
+                    await awaited.wait()
 
     def hurry(self) -> None:
         """End every :meth:`wait_due`, now and from now on."""

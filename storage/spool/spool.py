@@ -61,9 +61,12 @@ class Spool:
         settings: SpoolSettings,
         schemas: Sequence[SampleSchema] = (),
         *,
+        stored: Mapping[EmitterId, SequenceSet] | None = None,
         queue_rows: int = 200_000,
     ) -> None:
         """``folder`` is made when it is not there. ``schemas`` are those of the samples to come.
+
+        ``stored`` is which events the database has already: they are recognised too, should the file be new.
 
         ``queue_rows`` bounds what is kept in memory on its way to the database, and what may wait for the
         disk.
@@ -81,7 +84,9 @@ class Spool:
         registry.register(LedgerMetrics(self._book))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscription: Subscription | None = None
+        self._stored = stored or {}
         self._known: dict[EmitterId, SequenceSet] = {}
+        self._dropped_before = 0
         self._waiting_rows = 0
         self._shed = Changes()
         self._place = asyncio.Event()
@@ -92,14 +97,11 @@ class Spool:
         self.on_settled: Callable[[list[uuid.UUID]], None] = lambda _: None
         """Told which batches are in the database and no longer in the file."""
 
-    async def start(self, stored: Mapping[EmitterId, SequenceSet] | None = None) -> None:
-        """Open the file and take samples from the bus.
-
-        ``stored`` is which events the database has already: they are recognised too, should the file be new.
-        Raises an error of :mod:`storage.spool.errors`.
-        """
+    async def start(self) -> None:
+        """Open the file and take samples from the bus. Raises an error of :mod:`storage.spool.errors`."""
         self._loop = asyncio.get_running_loop()
-        self._known = await asyncio.to_thread(self._worker.open, stored or {})
+        self._known = await asyncio.to_thread(self._worker.open, self._stored)
+        self._dropped_before = _dropped(self._book)
         self._subscription = self._bus.subscribe("samples:*", self._take_samples)
 
     async def stop(self) -> None:
@@ -123,6 +125,11 @@ class Spool:
     def ledger(self) -> list[StreamLedger]:
         """The loss ledger, all streams at one moment."""
         return self._book.read()
+
+    @property
+    def dropped(self) -> int:
+        """Samples and events given up since the start, for any reason."""
+        return _dropped(self._book) - self._dropped_before
 
     @property
     def backlog_rows(self) -> int:
@@ -280,6 +287,10 @@ class Spool:
         elif not reason:
             return
         self._refusing = reason
+
+
+def _dropped(book: LedgerBook) -> int:
+    return sum(sum(ledger.dropped.values()) for ledger in book.read())
 
 
 def _finish(done: asyncio.Future[None]) -> None:

@@ -194,7 +194,6 @@ class SpoolWorker:
                 self._attempt(file, SpoolFile.tidy)
                 continue
             file = self._process(file, jobs)
-            self._publish(file)
         return file
 
     def _collect(self, in_a_hurry: bool) -> list[Job]:  # noqa: FBT001 - it is said once
@@ -229,9 +228,11 @@ class SpoolWorker:
             elif isinstance(job, LossJob):
                 file.note(job.changes)
         file = self._write(file, events, samples)
+        self._publish(file)
         for job in jobs:
             if isinstance(job, CallJob):
                 job.call(file)
+        self._publish(file)
         return file
 
     def _write(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:

@@ -20,9 +20,8 @@ from api.routes.export import EventTable
 from decahertz.clock import TICK_NS
 from storage.database import Database
 from storage.rows import EVENT_TABLES
-from storage.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, quote, wait_for
+from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, StoringSink, quote, wait_for
 from tests.storage_examples import until
 
 MANY = 400_000
@@ -35,7 +34,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
         stored.tick(number, ["A", "B,C"])
     await stored.emit(quote("A", 1.25))
     writer = stored.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 20 and writer.rows_waiting == 0, "all is stored")
     return stored_caller
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from decahertz.clock import NS_PER_SECOND, TICK_NS, format_time
-from storage.writer import Writer
 from tests.api.checked import MSGPACK, Caller
-from tests.api.helpers import START_NS, Stack, wait_for
+from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
 
 TICKS = 50
 SPAN = f"start={START_NS}&end={START_NS + TICKS * TICK_NS}"
@@ -22,7 +21,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
     for number in range(TICKS):
         stored.tick(number, ["A", "B"])
     writer = stored.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 2 * TICKS, "the samples are stored")
     return stored_caller
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from decahertz.event import Tick
-from storage.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import START_NS, Stack, wait_for
+from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
 
 SECOND_NS = 10**9
 
@@ -21,7 +20,7 @@ def tick(second: int, price: float, instrument: str = "A", venue: str = "SIM") -
 async def send(stack: Stack, *ticks: Tick) -> None:
     await stack.emit(*ticks)
     writer = stack.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.rows_waiting == 0, "the prints are stored")
 
 

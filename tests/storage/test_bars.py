@@ -38,7 +38,7 @@ def tick(
 async def store(database: Database, ticks: Sequence[Tick], part: int = 500) -> None:
     async with writing(database) as bench:
         for first in range(0, len(ticks), part):
-            await bench.writer.append(arrival(1 + first, ticks[first : first + part]), 10.0)
+            await bench.append(arrival(1 + first, ticks[first : first + part]), 10.0)
 
 
 def rounded(bar: Bar) -> Bar:
@@ -171,7 +171,7 @@ async def test_bars_that_touch_the_range_are_answered_whole(database: Database) 
 
 async def test_an_instrument_that_only_quotes_has_no_bars(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [quote(1)]), 10.0)
+        await bench.append(arrival(1, [quote(1)]), 10.0)
     for instrument in ("EUR/USD", "nothing", "a\0b", "\ud800"):
         page = await Queries(database).bars(BarFilter(instrument=instrument, timeframe_ns=1000), limit=9)
         assert (page.items, page.next_cursor) == ([], None)

@@ -149,7 +149,7 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
 @BOTH
 async def test_events_of_every_type_come_out_as_they_went_in(database: Database, form: ExportFormat) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, ONE_OF_EACH), 10.0)
+        await bench.append(arrival(1, ONE_OF_EACH), 10.0)
     assert {type(event) for event in ONE_OF_EACH} == set(EVENT_TABLES)
     for sequence, event in enumerate(ONE_OF_EACH, start=1):
         question = events_question(EVENT_TABLES[type(event)])
@@ -189,7 +189,7 @@ async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Databas
     event = ONE_OF_EACH[0]
     moved = [msgspec.structs.replace(event, time_ns=START_NS + offset) for offset in (0, 1, 2)]
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, moved), 10.0)
+        await bench.append(arrival(1, moved), 10.0)
     question = events_question(EVENT_TABLES[type(event)], [], {}, START_NS + 1, START_NS + 2)
     rows = rows_of(await exported(database, question, ExportFormat.CSV), ExportFormat.CSV, question)
     assert [row["time_ns"] for row in rows] == [START_NS + 1]
