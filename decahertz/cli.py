@@ -24,6 +24,7 @@ from decahertz.console import run_up
 from decahertz.doctor import run_check
 from decahertz.export import Wanted, run_export
 from decahertz.history import run_import
+from decahertz.letters import run_list, run_replay
 from decahertz.logs import configure_logs
 from decahertz.main import StartError, database_url
 from decahertz.operations import run_backup, run_restore
@@ -74,6 +75,13 @@ def build_app() -> App:
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
     app.command(db)
+    letters = App(name="dead-letters", help="Rows that the database refused, and storing them again.")
+    letters.command(_with_settings(_list_letters, where), name="list")
+    letters.default(_with_settings(_list_letters, where))
+    letters.command(
+        _with_settings(_replay_letters, [*where, *_only(keys, ("collectors.enabled",))]), name="replay"
+    )
+    app.command(letters)
     app.command(_with_settings(_show_settings, keys), name="settings")
     return app
 
@@ -220,6 +228,31 @@ def _db_status(
 ) -> int:
     """Sizes, compression, roll-up, policies, spool and emitters of the database in use."""
     return _run(run_status(settings, as_json=json))
+
+
+_STREAM = Annotated[
+    str, Parameter(help="Of this stream of the loss ledger only: events:SOURCE or samples:COLLECTOR.")
+]
+
+
+def _list_letters(
+    settings: Settings,
+    *,
+    stream: _STREAM = "",
+    limit: Annotated[int, Parameter(help="How many, the newest.")] = 20,
+    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+) -> int:
+    """List rows that the database refused, with the reason."""
+    return _run(run_list(settings, stream=stream, limit=limit, as_json=json))
+
+
+def _replay_letters(
+    settings: Settings,
+    *ids: Annotated[int, Parameter(help="Numbers out of the list; without any all.")],
+    stream: _STREAM = "",
+) -> int:
+    """Store rows again that the database refused, when the cause is gone; `decahertz up` may be running."""
+    return _run(run_replay(settings, ids, stream=stream))
 
 
 def _show_settings(settings: Settings) -> int:
