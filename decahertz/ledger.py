@@ -52,6 +52,17 @@ class Account:
         for reason, rows in other.dropped.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + rows
 
+    def subtract(self, other: Account) -> None:
+        """Undo :meth:`add`."""
+        self.add(
+            Account(
+                -other.emitted,
+                -other.stored,
+                -other.spooled,
+                {reason: -rows for reason, rows in other.dropped.items()},
+            )
+        )
+
     @property
     def imbalance(self) -> int:
         """What is unaccounted for."""
@@ -136,6 +147,13 @@ class LedgerBook:
         """Take over what was written down; streams that were announced stay, at nought."""
         with self._lock:
             self._accounts = {stream: Account() for stream in self._accounts} | dict(accounts)
+
+    def accounts(self) -> dict[str, Account]:
+        """A copy of all accounts."""
+        with self._lock:
+            return {
+                s: Account(a.emitted, a.stored, a.spooled, dict(a.dropped)) for s, a in self._accounts.items()
+            }
 
     def reasons(self, stream: str) -> set[str]:
         """For what reasons rows of a stream were dropped so far."""

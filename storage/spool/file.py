@@ -222,6 +222,14 @@ class SpoolFile:
         )
         trim(self.connection, self.state, draft, self._settings.max_bytes, oldest_ns)
 
+    def committed(self) -> dict[str, Account]:
+        """The ledger as it is written down."""
+        accounts = self.book.accounts()
+        for changes in (self._unsaved, self._outside):
+            for stream, change in changes:
+                accounts[stream].subtract(change)
+        return accounts
+
     def _take_over(self, before: SpoolFile, accounts: dict[str, Account]) -> None:
         """What the loop has in hand of the file before is not lost, whether or not it is in this one."""
         held = self.state.held = before.state.held

@@ -104,6 +104,7 @@ def start_over(
         if before is not None:
             tables.save_emitters(connection, before.state.sequences)
             tables.save_drops(connection, before.state.drops)
+            tables.replace_ledger(connection, before.committed())
     except sqlite3.Error as error:
         raise translated(error) from error
     finally:
@@ -137,6 +138,7 @@ def _rescue(aside: Path, to: sqlite3.Connection) -> int:
     """Copy what can be read; returns how many rows of entries that was."""
     try:
         damaged = sqlite3.connect(aside, isolation_level=None)
+        damaged.execute("PRAGMA writable_schema = ON")  # else a file that was cut short is not read at all
     except sqlite3.Error:
         return 0
     rows = 0

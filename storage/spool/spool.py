@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -33,6 +33,7 @@ from storage.spool.worker import (
     EventsJob,
     HandBackJob,
     LossJob,
+    ReadJob,
     Report,
     SamplesJob,
     SettleJob,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from decahertz.bus import Bus, Message, Subscription
     from storage.spool.file import SpoolFile
+
+T = TypeVar("T")
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
 """Why rows are given up that the disk did not take."""
@@ -183,23 +186,35 @@ class Spool:
 
     async def flush(self) -> None:
         """Return when all that came in is on disk, or refused by it."""
-        await self._call(lambda _: None)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def call(_: SpoolFile) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_finish, done, None)
+
+        if self._stopped or self._loop is None or self._worker.failure:
+            return
+        self._worker.put(CallJob(call))
+        await done
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
         """Some of what is on disk only. Each entry is to be settled, or released."""
-        entries: list[Entry] = []
-        trouble: list[str] = []
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Entry] | SpoolError] = loop.create_future()
 
-        def read(file: SpoolFile) -> None:
-            try:
-                entries.extend(file.read_backlog(max_rows))
-            except SpoolError as error:
-                trouble.append(str(error))
+        def answer(outcome: list[Entry] | SpoolError) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_finish, done, outcome)
 
-        await self._call(read)
-        if trouble:
-            self._note_trouble(trouble[0])
-        return entries
+        if self._stopped or self._loop is None or self._worker.failure:
+            return []
+        self._worker.put(ReadJob(max_rows, answer))
+        found = await done
+        if isinstance(found, SpoolError):
+            self._note_trouble(str(found))
+            return []
+        return found
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Entries are in the database, or given up: they leave the file."""
@@ -231,22 +246,6 @@ class Spool:
             return
         self._waiting_rows += rows
         self._worker.put(SamplesJob(message))
-
-    async def _call(self, work: Callable[[SpoolFile], None]) -> None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def call(file: SpoolFile) -> None:
-            try:
-                work(file)
-            finally:
-                with suppress(RuntimeError):  # the loop is closed: nobody waits
-                    loop.call_soon_threadsafe(_finish, done)
-
-        if self._stopped or self._loop is None:
-            return
-        self._worker.put(CallJob(call))
-        await done
 
     def _report(self, report: Report) -> None:
         assert self._loop is not None  # noqa: S101 - the worker was started by it
@@ -293,9 +292,9 @@ def _dropped(book: LedgerBook) -> int:
     return sum(sum(ledger.dropped.values()) for ledger in book.read())
 
 
-def _finish(done: asyncio.Future[None]) -> None:
+def _finish(done: asyncio.Future[T], outcome: T) -> None:
     if not done.done():
-        done.set_result(None)
+        done.set_result(outcome)
 
 
 def _answer(done: asyncio.Future[Receipt]) -> Callable[[Receipt | SpoolError], None]:

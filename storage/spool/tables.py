@@ -159,6 +159,14 @@ def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account
     connection.executemany(_ADD, [row for row in rows if row[2]])
 
 
+def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
+    """Write down another ledger."""
+    begin(connection)
+    connection.execute("DELETE FROM ledger")
+    add_to_ledger(connection, accounts)
+    connection.execute("COMMIT")
+
+
 def begin(connection: sqlite3.Connection) -> None:
     """Begin to write."""
     connection.execute("BEGIN IMMEDIATE")

@@ -79,11 +79,20 @@ class CallJob:
     call: Callable[[SpoolFile], None]
 
 
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """Some of the backlog is wanted in the loop's hands."""
+
+    max_rows: int
+    answer: Callable[[list[Entry] | SpoolError], None]
+    """Called in the thread."""
+
+
 class _StopJob:
     """Write down what is there, and end."""
 
 
-Job: TypeAlias = EventsJob | SamplesJob | SettleJob | HandBackJob | LossJob | CallJob | _StopJob
+Job: TypeAlias = EventsJob | SamplesJob | SettleJob | HandBackJob | LossJob | ReadJob | CallJob | _StopJob
 
 
 @dataclass(slots=True)
@@ -228,11 +237,11 @@ class SpoolWorker:
             elif isinstance(job, LossJob):
                 file.note(job.changes)
         file = self._write(file, events, samples)
-        self._publish(file)
         for job in jobs:
             if isinstance(job, CallJob):
                 job.call(file)
-        self._publish(file)
+            elif isinstance(job, ReadJob):
+                file = self._read(file, job)
         return file
 
     def _write(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
@@ -250,7 +259,22 @@ class SpoolWorker:
             self._hand_over(report, events)
         else:
             self._do_without(file, report, events, samples)
+        self._publish(file)
         self._report(report)
+        return file
+
+    def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
+        try:
+            try:
+                entries = file.read_backlog(job.max_rows)
+            except SpoolDamagedError as error:
+                file = self._start_over(file, error)
+                entries = file.read_backlog(job.max_rows)
+        except SpoolError as error:
+            job.answer(error)
+        else:
+            self._publish(file)
+            job.answer(entries)
         return file
 
     def _hand_over(self, report: Report, events: Sequence[EventsJob]) -> None:
@@ -319,4 +343,6 @@ def _rows(job: Job) -> int:
 
 
 def _is_urgent(job: Job) -> bool:
-    return isinstance(job, (CallJob, _StopJob)) or (isinstance(job, EventsJob) and job.answer is not None)
+    return isinstance(job, (CallJob, ReadJob, _StopJob)) or (
+        isinstance(job, EventsJob) and job.answer is not None
+    )
