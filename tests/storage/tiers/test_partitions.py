@@ -155,3 +155,20 @@ async def test_a_keeper_that_cannot_work_says_so_and_recovers(
     await until(lambda: "book_samples_changed" in tiered.keeper.status().detail)
     await tiered.execute("ALTER TABLE gone RENAME TO book_samples_changed")
     await until(lambda: tiered.keeper.status().detail == "")
+
+
+async def test_raw_rows_stay_until_they_are_rolled_up_however_old_they_are(
+    tiered_database: TieredDatabase,
+) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(0)])
+    tiered.clock.advance(20 * 86_400 * NS_PER_SECOND)
+    engine = tiered.keeper._engine
+    assert engine is not None
+    async with tiered.database.query() as connection:
+        troubles = await engine.maintain(connection, tiered.clock.time_ns())
+    assert "book_samples keeps rows that are too old until they are rolled up" in troubles
+    assert await tiered.value("SELECT count(*) FROM book_samples") == 1
+    await tiered.keeper.run_once()
+    assert await tiered.value("SELECT count(*) FROM book_samples") == 0
+    assert await tiered.value("SELECT sum(samples) FROM book_samples_1h") == 1
