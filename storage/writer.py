@@ -99,7 +99,9 @@ class Writer:
         task, self._task = self._task, None
         if task is None:
             return
-        await self._spool.flush()
+        with suppress(TimeoutError):  # a disk that hangs does not hold us up
+            async with asyncio.timeout(self._stop_seconds):
+                await self._spool.flush()
         self._stopping = True
         self._spool.queue.hurry()
         await asyncio.wait([task], timeout=self._stop_seconds)
@@ -166,7 +168,7 @@ class Writer:
         elif backlog:
             connection = await self._connect()
             self._in_hand = await self._spool.read_backlog(BACKLOG_ROWS)
-            self._pace.spend(sum(entry.rows for entry in self._in_hand))
+            self._pace.spend(sum(entry.rows for entry in self._in_hand) or BACKLOG_ROWS)
         if self._in_hand:
             await self._deliver(connection)
 

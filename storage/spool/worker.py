@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _GROUP_ROWS = 20_000
 _IDLE_SECONDS = 1.0
+_CLOSE_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -161,7 +162,9 @@ class SpoolWorker:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._jobs.put(_StopJob())
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
+            if thread.is_alive():  # the disk hangs; what it has not taken by now is lost
+                self._log.error("spool_does_not_close", waited_seconds=_CLOSE_SECONDS)
 
     def _run(
         self,
@@ -255,6 +258,9 @@ class SpoolWorker:
                 report.written = file.write(arrivals, samples)
         except SpoolError as error:
             report.error = error
+        except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
+            self._log.error("spool_failed", exc_info=error)
+            report.error = SpoolUnwritableError(f"{type(error).__name__}: {error}")
         if report.error is None:
             self._hand_over(report, events)
         else:
