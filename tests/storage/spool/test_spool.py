@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -290,3 +291,26 @@ async def test_what_was_answered_before_a_sigkill_is_there(tmp_path: Path) -> No
         for source, number in answered.items():
             assert sorted(numbers[source])[:number] == list(range(1, number + 1))
     assert (tmp_path / "copy" / FILE_NAME).exists()
+
+
+async def test_a_large_backlog_is_read_in_flat_memory(tmp_path: Path) -> None:
+    name = "x" * 100
+    async with opened(tmp_path) as one:
+        for tick in range(200):
+            one.sample(books(tick, *(book(name + str(n)) for n in range(1000))))
+            await one.spool.flush()
+    assert (tmp_path / FILE_NAME).stat().st_size > 20_000_000
+    tracemalloc.start()
+    try:
+        async with opened(tmp_path) as again:
+            rows = 0
+            while again.spool.has_backlog:
+                entries = await again.spool.read_backlog(5000)
+                rows += sum(entry.rows for entry in entries)
+                again.spool.settle([Settlement(entry) for entry in entries])
+                await again.spool.flush()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == 200_000
+    assert peak < 8_000_000
