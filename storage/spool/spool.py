@@ -26,9 +26,7 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool.entry import Entry, Settlement, samples_stream
 from storage.spool.errors import SpoolError
-from storage.spool.live import LiveQueue
-from storage.spool.metrics import LedgerMetrics, SpoolMetrics
-from storage.spool.worker import (
+from storage.spool.jobs import (
     CallJob,
     EventsJob,
     HandBackJob,
@@ -37,8 +35,10 @@ from storage.spool.worker import (
     Report,
     SamplesJob,
     SettleJob,
-    SpoolWorker,
 )
+from storage.spool.live import LiveQueue
+from storage.spool.metrics import LedgerMetrics, SpoolMetrics
+from storage.spool.worker import SpoolWorker
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -9,24 +9,36 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
-from decahertz.ingest import EmitterId, Receipt
-from decahertz.ledger import Changes, LedgerBook
+from decahertz.ingest import EmitterId
+from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
-from storage.spool.entry import Entry, Settlement, entry_of
+from storage.spool.entry import entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
-from storage.spool.file import SpoolFile, Written
+from storage.spool.file import SpoolFile
+from storage.spool.jobs import (
+    CallJob,
+    EventsJob,
+    HandBackJob,
+    Job,
+    LossJob,
+    ReadJob,
+    Report,
+    SamplesJob,
+    SettleJob,
+    StopJob,
+    is_urgent,
+    rows_of,
+)
 from storage.spool.salvage import Salvage, SpoolLock, open_spool, start_over
 
 if TYPE_CHECKING:
-    from decahertz.event import Arrival
     from decahertz.sample import SampleBatch
 
 T = TypeVar("T")
@@ -34,80 +46,6 @@ T = TypeVar("T")
 _GROUP_ROWS = 20_000
 _IDLE_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
-
-
-@dataclass(slots=True, eq=False)
-class EventsJob:
-    """Events to be written down."""
-
-    arrival: Arrival
-    answer: Callable[[Receipt | SpoolError], None] | None
-    """Called in the loop; without it nobody waits."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplesJob:
-    """Samples to be written down."""
-
-    batch: SampleBatch
-
-
-@dataclass(frozen=True, slots=True)
-class SettleJob:
-    """Entries that are in the database, or given up."""
-
-    settlements: Sequence[Settlement]
-
-
-@dataclass(frozen=True, slots=True)
-class HandBackJob:
-    """Entries that the loop has no longer in hand."""
-
-    ids: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class LossJob:
-    """What was lost before it came here."""
-
-    changes: Changes
-
-
-@dataclass(frozen=True, slots=True)
-class CallJob:
-    """Something else to be done with the file, after all that was asked for before."""
-
-    call: Callable[[SpoolFile], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadJob:
-    """Some of the backlog is wanted in the loop's hands."""
-
-    max_rows: int
-    answer: Callable[[list[Entry] | SpoolError], None]
-    """Called in the thread."""
-
-
-class _StopJob:
-    """Write down what is there, and end."""
-
-
-Job: TypeAlias = EventsJob | SamplesJob | SettleJob | HandBackJob | LossJob | ReadJob | CallJob | _StopJob
-
-
-@dataclass(slots=True)
-class Report:
-    """What the thread did, for the loop."""
-
-    entries: list[Entry] = field(default_factory=list)
-    """On disk, or, with the id 0, not: now in the loop's hands."""
-    receipts: list[tuple[EventsJob, Receipt | SpoolError]] = field(default_factory=list)
-    written: Written = field(default_factory=Written)
-    rows: int = 0
-    """Rows that were waiting for this."""
-    error: SpoolError | None = None
-    """Why the disk did not take them."""
 
 
 class SpoolWorker:
@@ -161,7 +99,7 @@ class SpoolWorker:
         """Do what was asked for, close the file and end the thread. Blocks. Safe twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._jobs.put(_StopJob())
+            self._jobs.put(StopJob())
             thread.join(_CLOSE_SECONDS)
             if thread.is_alive():  # the disk hangs; what it has not taken by now is lost
                 self._log.error("spool_does_not_close", waited_seconds=_CLOSE_SECONDS)
@@ -201,7 +139,7 @@ class SpoolWorker:
         stopping = False
         while not stopping:
             jobs = self._collect(file.has_unsaved)
-            stopping = any(isinstance(job, _StopJob) for job in jobs)
+            stopping = any(isinstance(job, StopJob) for job in jobs)
             if not jobs and not file.has_unsaved:
                 self._attempt(file, SpoolFile.tidy)
                 continue
@@ -216,8 +154,8 @@ class SpoolWorker:
         except queue.Empty:
             return []
         deadline_ns = self._clock.monotonic_ns() + round(patience * NS_PER_SECOND)
-        rows = _rows(jobs[0])
-        urgent = _is_urgent(jobs[0])
+        rows = rows_of(jobs[0])
+        urgent = is_urgent(jobs[0])
         while rows < _GROUP_ROWS:
             left = 0 if urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
             try:
@@ -225,8 +163,8 @@ class SpoolWorker:
             except queue.Empty:
                 break
             jobs.append(job)
-            rows += _rows(job)
-            urgent = urgent or _is_urgent(job)
+            rows += rows_of(job)
+            urgent = urgent or is_urgent(job)
         return jobs
 
     def _process(self, file: SpoolFile, jobs: Sequence[Job]) -> SpoolFile:
@@ -249,7 +187,7 @@ class SpoolWorker:
 
     def _write(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
         arrivals = [job.arrival for job in events]
-        report = Report(rows=sum(map(_rows, events)) + sum(len(batch.samples) for batch in samples))
+        report = Report(rows=sum(map(rows_of, events)) + sum(len(batch.samples) for batch in samples))
         try:
             try:
                 report.written = file.write(arrivals, samples)
@@ -340,15 +278,3 @@ class SpoolWorker:
         self.has_backlog = file.has_backlog
         self.backlog_rows = file.backlog_rows
         self.bytes = file.state.size
-
-
-def _rows(job: Job) -> int:
-    if isinstance(job, EventsJob):
-        return len(job.arrival.batch.events)
-    return len(job.batch.samples) if isinstance(job, SamplesJob) else 0
-
-
-def _is_urgent(job: Job) -> bool:
-    return isinstance(job, (CallJob, ReadJob, _StopJob)) or (
-        isinstance(job, EventsJob) and job.answer is not None
-    )
