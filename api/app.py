@@ -129,9 +129,9 @@ class Api:
         for route in ROUTES:
             endpoint = Endpoint(route, self._parts, limit)
             if route.method == "GET":
-                app.router.add_get(route.path, endpoint.__call__)
+                app.router.add_get(route.pattern, endpoint.__call__)
             else:
-                app.router.add_route(route.method, route.path, endpoint.__call__)
+                app.router.add_route(route.method, route.pattern, endpoint.__call__)
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
         app.router.add_get("/ws", self._live.__call__, allow_head=False)
         return app

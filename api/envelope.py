@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from api.errors import ProblemError, problem_of
 from api.guard import Guard
 from api.observe import HttpMetrics
+from api.stream import FINISH
 from decahertz.clock import NS_PER_SECOND, Clock
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,6 +58,16 @@ def envelope(guard: Guard, clock: Clock, metrics: HttpMetrics) -> Middleware:
         request_id = ids.of(request)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response: web.StreamResponse
+
+        def finish(response: web.StreamResponse) -> None:
+            elapsed_ns = clock.monotonic_ns() - start_ns
+            headers = response.headers
+            headers["Server"] = "decahertz"
+            headers["X-Request-ID"] = request_id
+            headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
+            metrics.observe(_route_of(request), elapsed_ns / NS_PER_SECOND)
+
+        request[FINISH] = finish
         try:
             guard.check(request)
             response = await handler(request)
@@ -64,17 +75,11 @@ def envelope(guard: Guard, clock: Clock, metrics: HttpMetrics) -> Middleware:
             raise  # the client is gone: nobody to answer, and aiohttp takes no offence
         except Exception as error:  # noqa: BLE001 - every failure becomes an answer
             response = failed(error, request_id)
-        elapsed_ns = clock.monotonic_ns() - start_ns
-        route = _route_of(request)
         if not response.prepared:
             if request.can_read_body:
                 response.force_close()  # the rest of a body that nobody reads is not waited for
-            headers = response.headers
-            headers["Server"] = "decahertz"
-            headers["X-Request-ID"] = request_id
-            headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
-            metrics.observe(route, elapsed_ns / NS_PER_SECOND)
-        metrics.count(route, _method_of(request), response.status)
+            finish(response)
+        metrics.count(_route_of(request), _method_of(request), response.status)
         return response
 
     return wrap

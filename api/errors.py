@@ -14,8 +14,9 @@ from msgspec import Struct
 from decahertz.event import Name, Text
 from decahertz.ingest import BatchRefusedError, NotDurableError
 from storage.database import DatabaseUnavailableError
+from storage.export import TooManyExportsError, UnknownColumnError
+from storage.parquet import ParquetMissingError
 from storage.queries import CursorError, UnknownFieldError
-from storage.writer import RefusedByDatabaseError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -78,9 +79,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "batch-refused": Kind(422, "The batch is refused"),
     "upgrade-required": Kind(426, "A WebSocket is expected"),
     "internal": Kind(500, "The server failed"),
+    "not-installed": Kind(501, "A part is not installed"),
     "database": Kind(503, "The database is not available"),
     "not-durable": Kind(503, "The batch is not durable yet"),
-    "overloaded": Kind(503, "Too many clients"),
+    "overloaded": Kind(503, "Too much at once"),
 }
 """All kinds, by the last part of their ``type``."""
 
@@ -133,20 +135,33 @@ def problem_of(error: Exception) -> ProblemError | None:
         case BatchRefusedError():
             errors = [FieldProblem(index=r.index, field=r.field, reason=r.reason) for r in error.refusals]
             problem = ProblemError("batch-refused", f"nothing of the batch was stored: {error}", errors)
-        case RefusedByDatabaseError():  # a kind of NotDurableError, but sending again cannot help
-            problem = ProblemError("batch-refused", f"nothing of the batch was stored: {error}")
         case NotDurableError():
             problem = ProblemError("not-durable", "the batch could not be stored in time; send it again")
+        case web.HTTPException():
+            problem = _of_http(error)
+        case web.RequestPayloadError():
+            problem = ProblemError("malformed", "the body is not encoded as its headers say")
+        case _:
+            problem = _of_question(error)
+    return problem
+
+
+def _of_question(error: Exception) -> ProblemError | None:
+    """The problem of a question that the storage did not answer."""
+    problem: ProblemError | None = None
+    match error:
         case DatabaseUnavailableError():
             problem = ProblemError("database", "the database does not answer; try again")
         case CursorError():
             problem = ProblemError("cursor", str(error), [FieldProblem(field="cursor", reason=str(error))])
         case UnknownFieldError():
             problem = ProblemError("query", str(error))
-        case web.HTTPException():
-            problem = _of_http(error)
-        case web.RequestPayloadError():
-            problem = ProblemError("malformed", "the body is not encoded as its headers say")
+        case UnknownColumnError():
+            problem = ProblemError("query", str(error), [FieldProblem(field=error.name, reason=str(error))])
+        case TooManyExportsError():
+            problem = ProblemError("overloaded", f"{error}; try again")
+        case ParquetMissingError():
+            problem = ProblemError("not-installed", str(error))
     return problem
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -35,10 +35,14 @@ def openapi_document(
 ) -> dict[str, Any]:
     """The document as it is served and committed; plain JSON values, in a stable order."""
     routes = tuple(routes)
-    types = [Problem, *(route.response for route in routes)]
+    types = [Problem, *(route.response for route in routes if not route.streams)]
     types += [route.body.type for route in routes if route.body is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     references = dict(zip(map(_key, types), schemas, strict=True))
+    # Closed sets of values are components of their own; a query is not, its fields are parameters.
+    queries = {route.query.__name__: route.query for route in routes}
+    _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
+    components |= {name: schema for name, schema in named.items() if name not in queries}
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references)
@@ -68,13 +72,17 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
         "tags": [route.path.split("/")[3]],
         "x-scope": route.scope.value,
     }
-    parameters = [*_parameters(route.query), *_extra_parameters(route)]
+    parameters = [*_parameters(route.query, route.path_names), *_extra_parameters(route)]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
         schema = references[_key(route.body.type)]
         operation["requestBody"] = {"required": True, "content": _content(schema, MEDIA_TYPES)}
-    answer = _content(references[_key(route.response)])
+    answer = (
+        {media_type: {"schema": {"type": "string"}} for media_type in route.streams}
+        if route.streams
+        else _content(references[_key(route.response)])
+    )
     responses: dict[str, Json] = {
         str(status): {"description": description, "content": answer}
         for status, description in route.statuses.items()
@@ -103,14 +111,15 @@ def _content(schema: Json, media_types: Iterable[str] = _ANSWERED) -> Json:
     return {media_type: {"schema": schema} for media_type in media_types}
 
 
-def _parameters(query: type[Struct]) -> list[Json]:
+def _parameters(query: type[Struct], in_path: Collection[str]) -> list[Json]:
     hints = typing.get_type_hints(query, include_extras=True)
     _, components = msgspec.json.schema_components([query], ref_template=_REFERENCE)
     described = components[query.__name__]["properties"] if hints else {}
     parameters = []
     for field in msgspec.structs.fields(query):
         schema = _without_null(described[field.encode_name])
-        parameter: Json = {"name": field.encode_name, "in": "query", "required": field.required}
+        place = "path" if field.name in in_path else "query"
+        parameter: Json = {"name": field.encode_name, "in": place, "required": field.required}
         description = schema.pop("description", "")
         if is_time(hints[field.name]):
             bounds = {name: schema[name] for name in ("minimum", "maximum")}

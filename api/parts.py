@@ -12,6 +12,7 @@ from decahertz.clock import Clock
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
+from decahertz.ledger import StreamLedger
 from decahertz.sample import SampleSchema
 from storage.queries import Queries
 
@@ -32,5 +33,7 @@ class ApiParts:
     components: Callable[[], list[ComponentStatus]]
     ready: Callable[[], bool]
     """True once everything is started and the database answers."""
+    ledger: Callable[[], list[StreamLedger]] = list
+    """The loss ledger, all streams at one moment."""
     registry: CollectorRegistry
     version: str

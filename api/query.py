@@ -8,7 +8,7 @@ that are not declared are refused, except on routes whose remaining parameters f
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -44,35 +44,45 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
 class QueryParser(Generic[QueryT]):
     """Parses the query strings of one route."""
 
-    def __init__(self, type_: type[QueryT], *, takes_extra: bool = False) -> None:
-        """Look at the fields once."""
+    def __init__(
+        self, type_: type[QueryT], *, takes_extra: bool = False, in_path: Collection[str] = ()
+    ) -> None:
+        """Look at the fields once. Those ``in_path`` come from the path."""
         self._type = type_
         self._takes_extra = takes_extra
         hints = typing.get_type_hints(type_, include_extras=True)
-        self._names = frozenset(type_.__struct_fields__)
+        self._names = frozenset(type_.__struct_fields__) - frozenset(in_path)
         self._lists = frozenset(name for name in self._names if is_list(hints[name]))
         self._times = frozenset(name for name in self._names if is_time(hints[name]))
         # Who polls asks the same again and again, and parsing is a third of what a small answer costs.
         self._recent: dict[str, tuple[QueryT, Extra]] = {}
 
-    def parse(self, text: str) -> tuple[QueryT, Extra]:
-        """``text`` is what follows the question mark. Raises :class:`ProblemError` (kind ``query``)."""
+    def parse(self, text: str, path: Mapping[str, str] | None = None) -> tuple[QueryT, Extra]:
+        """``text`` is what follows the question mark, ``path`` the values of the fields in the path.
+
+        Raises :class:`ProblemError` (kind ``query``).
+        """
+        if path:
+            return self._parse(text, path)
         known = self._recent.get(text)
         if known is not None:
             return known
-        parsed = self._parse(text)
+        parsed = self._parse(text, {})
         if len(text) <= _LONGEST_KEPT:
             if len(self._recent) >= _MOST_KEPT:
                 self._recent.clear()
             self._recent[text] = parsed
         return parsed
 
-    def _parse(self, text: str) -> tuple[QueryT, Extra]:
+    def _parse(self, text: str, path: Mapping[str, str]) -> tuple[QueryT, Extra]:
         given: dict[str, list[str]] = {}
         for name, value in _pairs(text):
             given.setdefault(name, []).append(value)
         extra: dict[str, tuple[str, ...]] = {}
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = dict(path)
+        for name, value in path.items():
+            if "\0" in value:
+                raise parameter_problem(name, "a NUL character")
         for name, texts in given.items():
             if name in self._names:
                 values[name] = self._value(name, texts)

@@ -7,6 +7,7 @@ of the OpenAPI document, and the tests that validate every answer against it.
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from api.errors import ProblemError, too_large
 from api.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
 from api.parts import ApiParts
 from api.query import Extra, NoQuery, QueryParser, QueryT
+from api.stream import Stream, streamed
 from decahertz.wire import Codec, encode
 
 BodyT = TypeVar("BodyT")
@@ -31,6 +33,7 @@ _BODY_SECONDS = 30.0
 _COMPRESS_FROM = 4096
 _COMPRESS_APART_FROM = 64 * 1024
 """Beyond this compression takes longer than the event loop should: a thread does it."""
+_IN_PATH: Final = re.compile(r"\{([a-z_]+)\}")
 _GZIP_LEVEL = 4
 _GZIP_WINDOW = 31
 
@@ -70,7 +73,9 @@ class Route(Generic[QueryT, BodyT, ResponseT]):
     summary: str
     handler: Callable[[Call[QueryT, BodyT]], Awaitable[ResponseT | Answer[ResponseT]]]
     response: Any
-    """The type of the answer's body."""
+    """The type of the answer's body; :class:`~api.stream.Stream` for what is streamed."""
+    streams: tuple[str, ...] = ()
+    """The media types of what is streamed."""
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
     """Statuses that carry that body, with a description of each."""
     query: type[QueryT] = NoQuery  # type: ignore[assignment]  # mypy wants defaults to fit every QueryT
@@ -88,6 +93,16 @@ class Route(Generic[QueryT, BodyT, ResponseT]):
         """A unique name: the handler's."""
         return self.handler.__name__
 
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """The fields of the query that stand in the path, in braces: ``/bars/{instrument}``."""
+        return tuple(_IN_PATH.findall(self.path))
+
+    @property
+    def pattern(self) -> str:
+        """The path as aiohttp's router takes it. What is in braces may contain slashes, as instruments do."""
+        return _IN_PATH.sub(r"{\1:.+}", self.path)
+
 
 _HEADERS: Final = {
     codec: {"Content-Type": codec.media_type, "Vary": "Accept, Accept-Encoding"} for codec in Codec
@@ -101,19 +116,22 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         """Make once what every request needs."""
         self._parts = parts
         self._handler = route.handler
-        self._query = QueryParser(route.query, takes_extra=bool(route.extra_query))
+        self._streams = bool(route.streams)
+        self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
         self._body = route.body
         self._max_body_bytes = max_body_bytes
         caching = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
         self._headers = {codec: {**headers, "Cache-Control": caching} for codec, headers in _HEADERS.items()}
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Serve one request. Raises what :func:`api.errors.problem_of` maps."""
         headers = request.headers
-        codec = accepted_codec(headers.get("Accept"))
-        query, extra = self._query.parse(request.rel_url.raw_query_string)
+        codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
+        query, extra = self._query.parse(request.rel_url.raw_query_string, request.match_info)
         body = await self._read(request) if self._body is not None else None
         answer = await self._handler(Call(self._parts, query, extra, body))  # type: ignore[arg-type]
+        if isinstance(answer, Stream):
+            return await streamed(request, answer)
         status = 200
         if isinstance(answer, Answer):
             status, answer = answer.status, answer.body

@@ -25,8 +25,8 @@ from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
-from storage.queue import Parcel
 from storage.schema import columns_of, ensure_tables
+from storage.spool.entry import entry_of
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
     return [(moment, *(getattr(sample, name) for name in COLUMNS[1:])) for sample in batch.samples]
 
 
-async def measure(connection: Connection, name: str) -> Measure:
+async def measure(database: Database, connection: Connection, name: str) -> Measure:
     batches = [samples(tick) for tick in range(INSTANTS)]
     tuples = [record for batch in batches for record in records(batch)]
-    store = Store(SystemClock())
+    store = Store(database, SystemClock())
 
     async def ours() -> None:
-        await store.write(connection, Parcel(samples=batches))
+        await store.write(connection, [entry_of(batch) for batch in batches])
 
     async def bare() -> None:
         async with connection.transaction():
@@ -149,9 +149,9 @@ async def measures() -> list[Measure]:
             await ensure_tables(database, [SCHEMA])
             connection = await database.connect("benchmark")
             try:
-                indexed = await measure(connection, "copy-writer-indexed")
+                indexed = await measure(database, connection, "copy-writer-indexed")
                 await connection.execute("DROP INDEX bench_samples_key, bench_samples_time")
-                return [await measure(connection, "copy-writer"), indexed]
+                return [await measure(database, connection, "copy-writer"), indexed]
             finally:
                 await database.disconnect(connection)
                 await database.close()

@@ -287,7 +287,7 @@ def _tell(first: Reading, last: Reading, passed: float) -> None:
     rows = _increase(first, last, "decahertz_storage_rows_total") / passed
     events = _increase(first, last, "decahertz_sampler_events_total") / passed
     samples = _increase(first, last, "decahertz_sampler_samples_total") / passed
-    dropped = last.total("decahertz_storage_dropped_total")
+    dropped = last.total("decahertz_ledger_dropped_total")
     print(f"sampler-grid: {passed:.0f} s, {samples:,.0f} samples/s, {events:,.0f} deliveries of events/s,")
     print(
         f"  {rows:,.0f} rows/s stored, {dropped:.0f} dropped; by collector, seconds of processor per second:"

@@ -22,10 +22,15 @@ from collectors.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.console import run_up
 from decahertz.doctor import run_check
+from decahertz.export import Wanted, run_export
 from decahertz.history import run_import
+from decahertz.letters import run_list, run_replay
 from decahertz.logs import configure_logs
 from decahertz.main import StartError, database_url
+from decahertz.operations import run_backup, run_restore
+from decahertz.overview import run_status
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
+from storage.export import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _CONFIG = Annotated[
@@ -61,10 +66,22 @@ def build_app() -> App:
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
     app.command(_with_settings(_check, keys), name="check")
-    app.command(_with_settings(_import, _only(keys, ("data_dir", "database_url"))), name="import")
+    where = _only(keys, ("data_dir", "database_url"))
+    app.command(_with_settings(_import, where), name="import")
+    app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
+    app.command(_with_settings(_backup, where), name="backup")
+    app.command(_with_settings(_restore, where), name="restore")
     db = App(name="db", help="About the database.")
-    db.command(_with_settings(_db_url, _only(keys, ("data_dir", "database_url"))), name="url")
+    db.command(_with_settings(_db_url, where), name="url")
+    db.command(_with_settings(_db_status, where), name="status")
     app.command(db)
+    letters = App(name="dead-letters", help="Rows that the database refused, and storing them again.")
+    letters.command(_with_settings(_list_letters, where), name="list")
+    letters.default(_with_settings(_list_letters, where))
+    letters.command(
+        _with_settings(_replay_letters, [*where, *_only(keys, ("collectors.enabled",))]), name="replay"
+    )
+    app.command(letters)
     app.command(_with_settings(_show_settings, keys), name="settings")
     return app
 
@@ -148,10 +165,94 @@ def _import(
     return _run(run_import(settings, file))
 
 
+def _backup(
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="Where to write the backup.")],
+    *,
+    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+) -> int:
+    """Write the embedded database into a file; it may be in use."""
+    return _run(run_backup(settings, file.absolute(), force=force))
+
+
+def _restore(
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="A file that `decahertz backup` wrote.")],
+    *,
+    force: Annotated[bool, Parameter(negative="", help="Replace the data that is there.")] = False,
+) -> int:
+    """Make the embedded database what a backup holds. `decahertz up` has to be stopped."""
+    return _run(run_restore(settings, file.absolute(), force=force))
+
+
+def _export(  # noqa: PLR0913 - the options of the command
+    settings: Settings,
+    file: Annotated[Path, Parameter(help="Where to write: a name that ends with .csv or .parquet.")],
+    what: Annotated[str, Parameter(help="A collector (its samples), or a table of events: quotes, fills, …")],
+    *,
+    output: Annotated[
+        ExportFormat | None, Parameter(name="--format", help="What to write, where the name does not say it.")
+    ] = None,
+    fields: Annotated[
+        str, Parameter(help="Columns beside time and key, separated by commas; none: all.")
+    ] = "",
+    where: Annotated[
+        tuple[str, ...], Parameter(help="column=value: only rows with that value; repeatable.", negative="")
+    ] = (),
+    start: Annotated[str, Parameter(help="From then on: RFC 3339 or nanoseconds.")] = "",
+    end: Annotated[str, Parameter(help="Until then, without it.")] = "",
+    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+) -> int:
+    """Write samples or events into a CSV or Parquet file; `decahertz up` may be running."""
+    wanted = Wanted(
+        what=what,
+        form=output,
+        fields=[name.strip() for name in fields.split(",") if name.strip()],
+        where=where,
+        start=start,
+        end=end,
+    )
+    return _run(run_export(settings, file, wanted, force=force))
+
+
 def _db_url(settings: Settings) -> int:
     """Print the URL of the database in use, for psql or Grafana."""
     sys.stdout.write(database_url(settings) + "\n")
     return 0
+
+
+def _db_status(
+    settings: Settings,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+) -> int:
+    """Sizes, compression, roll-up, policies, spool and emitters of the database in use."""
+    return _run(run_status(settings, as_json=json))
+
+
+_STREAM = Annotated[
+    str, Parameter(help="Of this stream of the loss ledger only: events:SOURCE or samples:COLLECTOR.")
+]
+
+
+def _list_letters(
+    settings: Settings,
+    *,
+    stream: _STREAM = "",
+    limit: Annotated[int, Parameter(help="How many, the newest.")] = 20,
+    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+) -> int:
+    """List rows that the database refused, with the reason."""
+    return _run(run_list(settings, stream=stream, limit=limit, as_json=json))
+
+
+def _replay_letters(
+    settings: Settings,
+    *ids: Annotated[int, Parameter(help="Numbers out of the list; without any all.")],
+    stream: _STREAM = "",
+) -> int:
+    """Store rows again that the database refused, when the cause is gone; `decahertz up` may be running."""
+    return _run(run_replay(settings, ids, stream=stream))
 
 
 def _show_settings(settings: Settings) -> int:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
 from collectors.feeds.recording_errors import RecordingError
 from collectors.feeds.recordings import Recording, import_source, open_recording
-from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
-from decahertz.ingest import NotDurableError
 from decahertz.main import StartError, open_database
-from storage.writer import Writer
+from storage.database import DatabaseUnavailableError
+from storage.direct import DirectWriter
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings
@@ -41,28 +38,25 @@ async def run_import(settings: Settings, file: Path) -> int:
         recording = open_recording(file)
     except (OSError, RecordingError) as error:
         raise StartError(f"{file}: {error}") from error
-    stored = known = 0
+    stored = known = refused = 0
     async with open_database(settings, share=True) as (database, _):
-        writer = Writer(database, LocalBus(), SystemClock(), CollectorRegistry(), settings.storage)
-        await writer.start()
+        writer = DirectWriter(database, SystemClock())
         try:
             with Progress(console=Console(stderr=True)) as bars:
                 task = bars.add_task(file.name, total=recording.total_bytes)
                 arrivals = _arrivals(recording, source, epoch)
                 while group := list(islice(arrivals, _GROUP)):
-                    # Handed over together, they share transactions.
-                    receipts = await asyncio.gather(
-                        *(writer.append(arrival, _ATTEMPT_SECONDS) for arrival, _ in group),
-                    )
-                    stored += sum(receipt.accepted for receipt in receipts)
-                    known += sum(receipt.duplicates for receipt in receipts)
+                    outcome = await writer.store([arrival for arrival, _ in group], _ATTEMPT_SECONDS)
+                    stored += outcome.stored
+                    known += outcome.duplicates
+                    refused += outcome.dead_letters
                     bars.update(task, completed=group[-1][1])
                 bars.update(task, completed=recording.total_bytes)
-        except NotDurableError as error:
+            await writer.close()
+        except DatabaseUnavailableError as error:
             raise StartError(f"{error}; run the import again, it goes on where it stopped") from error
-        finally:
-            await writer.stop()
-    sys.stdout.write(f"{file.name}: {stored:,} events stored, {known:,} were there already\n")
+    refusals = f", {refused:,} were refused: see decahertz dead-letters" if refused else ""
+    sys.stdout.write(f"{file.name}: {stored:,} events stored, {known:,} were there already{refusals}\n")
     return 0
 
 

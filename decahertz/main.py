@@ -29,10 +29,14 @@ from exporter.exporter import Exporter, ListenError
 from storage.database import Database, DatabaseError
 from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
 from storage.embedded import database_url as embedded_url
+from storage.emitters import stored_events
 from storage.keeper import PostgresKeeper
 from storage.migrate import migrate
 from storage.queries import Queries
 from storage.schema import ensure_tables
+from storage.spool import Spool
+from storage.tiers.lint import lint
+from storage.tiers.rollup import TierKeeper
 from storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -141,6 +145,7 @@ class Pipeline:
         """
         settings, clock = self._settings, self._clock
         check_addresses(settings)
+        lint(settings)
         registry, bus = CollectorRegistry(), LocalBus()
         collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
@@ -152,17 +157,38 @@ class Pipeline:
             if self._keeper is not None:
                 self._components.append(self._keeper)
             await ensure_tables(self._database, schemas)
-            queries = Queries(self._database)
+            await self._run(TierKeeper(self._database, clock, registry, settings, schemas))
+            queries = Queries(self._database, clock, settings.retention)
+            self._spool = await self._run(
+                Spool(
+                    settings.data_dir / "spool",
+                    bus,
+                    clock,
+                    registry,
+                    settings.spool,
+                    schemas,
+                    stored=await stored_events(self._database),
+                    queue_rows=settings.storage.queue_rows,
+                ),
+            )
             self._writer = await self._run(
-                Writer(self._database, bus, clock, registry, settings.storage, schemas),
+                Writer(
+                    self._database,
+                    self._spool,
+                    clock,
+                    registry,
+                    settings.storage,
+                    schemas,
+                    backlog_rows_per_second=settings.spool.backlog_rows_per_second,
+                ),
             )
             self._ingest = Ingest(
                 bus,
-                self._writer,
+                self._spool,
                 clock,
                 max_future_ns=int(settings.ingest.max_future_seconds * NS_PER_SECOND),
                 timeout_seconds=settings.ingest.timeout_seconds,
-                known=self._writer.known(),
+                known=self._spool.known(),
             )
             self._sampler = await self._run(
                 Sampler(
@@ -192,6 +218,7 @@ class Pipeline:
                         feeds=self.feeds,
                         components=self.components,
                         ready=self.is_ready,
+                        ledger=self._spool.ledger,
                         registry=registry,
                         version=__version__,
                     ),
@@ -255,7 +282,7 @@ class Pipeline:
             lateness_p99_seconds=self._sampler.lateness_seconds(0.99) or 0.0,
             samples_stored=self._writer.samples_stored,
             events=self._ingest.events,
-            dropped=self._writer.dropped,
+            dropped=self._spool.dropped,
             troubles=[part for part in self.components() if part.health is not Health.OK],
         )
 

@@ -100,10 +100,79 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.2
     queue_rows: Annotated[
         int,
-        Meta(ge=1000, description="Rows that may wait in memory; beyond it the oldest samples go first."),
-    ] = 1_000_000
+        Meta(ge=1000, description="Rows kept in memory on their way; what is beyond waits in the spool."),
+    ] = 200_000
     connect_timeout_seconds: Annotated[Seconds, Meta(description="Limit for a connection.")] = 10.0
     statement_timeout_seconds: Annotated[Seconds, Meta(description="Limit for one statement.")] = 30.0
+
+
+class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What waits on this machine's disk for the database."""
+
+    commit_seconds: Annotated[
+        float,
+        Meta(gt=0, le=0.1, description="How long samples may wait for others to be written to disk with."),
+    ] = 0.05
+    max_bytes: Annotated[
+        int,
+        Meta(ge=100_000, description="Bytes that may wait; then the oldest samples go, and events last."),
+    ] = 4 * 1024**3
+    max_age_hours: Annotated[
+        float,
+        Meta(gt=0, le=87_600, description="Age at which what waits is given up."),
+    ] = 72.0
+    backlog_rows_per_second: Annotated[
+        int,
+        Meta(ge=100, description="Pace at which a backlog goes into the database beside what is new."),
+    ] = 50_000
+
+
+class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How samples are laid out on disk and rolled up to buckets of 1 s, 1 m and 1 h."""
+
+    engine: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|plain|timescaledb)$",
+            description="plain, timescaledb, or auto: timescaledb where it can be used, kept from then on.",
+        ),
+    ] = "auto"
+    chunk_hours: Annotated[
+        int,
+        Meta(ge=1, le=720, description="TimescaleDB: width of a chunk of raw samples, quotes and ticks."),
+    ] = 6
+    compress_after_hours: Annotated[
+        int,
+        Meta(ge=1, description="TimescaleDB: age at which raw samples, quotes and ticks are compressed."),
+    ] = 72
+    late_hours: Annotated[
+        int,
+        Meta(ge=4, description="How late a sample may be stored and still reach every tier."),
+    ] = 144
+    lag_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long after its end a bucket is rolled up; until then it is computed when asked."
+        ),
+    ] = 5.0
+    interval_seconds: Annotated[
+        Seconds,
+        Meta(description="How often changed buckets are rolled up."),
+    ] = 2.0
+
+
+Days = Annotated[int, Meta(ge=0, le=36_500)]
+
+
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long rows are kept, by the time they speak of. 0 keeps them for ever."""
+
+    raw_days: Annotated[Days, Meta(description="Days raw samples are kept.")] = 7
+    one_second_days: Annotated[Days, Meta(description="Days the 1 s tier is kept.")] = 30
+    one_minute_days: Annotated[Days, Meta(description="Days the 1 m tier is kept.")] = 730
+    one_hour_days: Annotated[Days, Meta(description="Days the 1 h tier is kept.")] = 0
+    quotes_days: Annotated[Days, Meta(description="Days quotes are kept.")] = 0
+    ticks_days: Annotated[Days, Meta(description="Days prints of the market are kept.")] = 0
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +219,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     sampler: SamplerSettings = SamplerSettings()
     ingest: IngestSettings = IngestSettings()
     storage: StorageSettings = StorageSettings()
+    spool: SpoolSettings = SpoolSettings()
+    tiers: TiersSettings = TiersSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
     collectors: CollectorsSettings = CollectorsSettings()
     feeds: FeedsSettings = FeedsSettings()

@@ -175,17 +175,20 @@ class Database:
             )
         return ServerInfo(row["version"].split()[0], row["database"], row["username"], row["timescaledb"])
 
-    async def connect(self, purpose: str) -> Connection:
+    async def connect(self, purpose: str, *, unlimited: bool = False) -> Connection:
         """A connection outside the pool; give it back with :meth:`disconnect`.
 
-        ``purpose`` is shown in ``pg_stat_activity``. Raises :class:`DatabaseUnavailableError`.
+        ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited`` a statement may take as long as it
+        takes: for changes of tables. Raises :class:`DatabaseUnavailableError`.
         """
+        limit = self.settings.statement_timeout_seconds
         with self.errors():
             return await asyncpg.connect(
                 self._dsn,
                 timeout=self.settings.connect_timeout_seconds,
-                command_timeout=self.settings.statement_timeout_seconds + _GRACE_SECONDS,
-                server_settings=self._server_settings(purpose),
+                command_timeout=None if unlimited else limit + _GRACE_SECONDS,
+                server_settings=self._server_settings(purpose)
+                | ({"statement_timeout": "0"} if unlimited else {}),
             )
 
     async def disconnect(self, connection: Connection) -> None:

@@ -12,7 +12,7 @@ from decahertz.ingest import EmitterId
 from decahertz.sequences import SequenceSet
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection
+    from storage.database import AnyConnection, Database
 
 _LOCK = """
 INSERT INTO emitters (source, epoch) SELECT * FROM unnest($1::text[], $2::bigint[])
@@ -32,6 +32,12 @@ async def load_emitters(connection: AnyConnection) -> dict[EmitterId, SequenceSe
     """The stored sequences of all emitters."""
     rows = await connection.fetch("SELECT source, epoch, sequences FROM emitters")
     return {(row["source"], row["epoch"]): _sequences(row["sequences"]) for row in rows}
+
+
+async def stored_events(database: Database) -> dict[EmitterId, SequenceSet]:
+    """Which events of all emitters are in the database. Raises ``DatabaseUnavailableError``."""
+    async with database.query() as connection:
+        return await load_emitters(connection)
 
 
 async def lock_emitters(

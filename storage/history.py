@@ -25,7 +25,7 @@ ROWS_AT_ONCE = 20_000
 _MICROSECOND_NS = 1000
 _LATEST_NS = 2**63 - 1
 # Microseconds since 1970. As double precision it is exact to the microsecond until the year 2106.
-_MICROSECONDS = f"(date_part('epoch', {TIME}) * 1000000)::bigint"
+MICROSECONDS = "(date_part('epoch', {}) * 1000000)::bigint"
 
 
 class HistoryQuestion:
@@ -37,15 +37,8 @@ class HistoryQuestion:
         """The names must be those of the schema; they are not checked here."""
         self._keys = schema.key
         self._width = len(fields)
-        self._values: list[Any] = []
-        conditions = [f"{TIME} >= $1", f"{TIME} < $2"]
-        for name, wanted in key_filter.items():
-            allowed = [value for value in wanted if storable(value)]
-            # One value is compared for equality: with it the index gives the rows in order of time.
-            single = len(allowed) == 1
-            self._values.append(allowed[0] if single else allowed)
-            number = 3 + len(self._values)
-            conditions.append(f"{quoted(name)} = " + (f"${number}" if single else f"ANY(${number}::text[])"))
+        narrowed, self._values = key_conditions(key_filter, first=4)
+        conditions = [f"{TIME} >= $1", f"{TIME} < $2", *narrowed]
         keys = [quoted(name) for name in schema.key]
         columns = [quoted(name) for name in fields]
         arrays = [f"array_agg({column}) AS f{n}" for n, column in enumerate(columns)]
@@ -57,14 +50,14 @@ class HistoryQuestion:
             ), last AS (
                 SELECT CASE WHEN count(*) = $3 THEN max({TIME}) END AS cut FROM page
             ), series AS (
-                SELECT {", ".join((*keys, f"array_agg({_MICROSECONDS}) AS us", *arrays))}
+                SELECT {", ".join((*keys, f"array_agg({MICROSECONDS.format(TIME)}) AS us", *arrays))}
                 FROM (
                     SELECT page.* FROM page, last WHERE cut IS NULL OR {TIME} < cut
                     ORDER BY {", ".join((*keys, TIME))}
                 ) AS sorted
                 {f"GROUP BY {', '.join(keys)}" if keys else "HAVING count(*) > 0"}
             )
-            SELECT (date_part('epoch', cut) * 1000000)::bigint AS cut_us, series.*
+            SELECT {MICROSECONDS.format("cut")} AS cut_us, series.*
             FROM last LEFT JOIN series ON true
         """  # noqa: S608 - see above
 
@@ -113,3 +106,16 @@ class HistoryQuestion:
                 column.extend(values)
         cut_us = records[0][0]
         return rows, None if cut_us is None else 1000 * cut_us
+
+
+def key_conditions(key_filter: Mapping[str, Sequence[str]], *, first: int) -> tuple[list[str], list[Any]]:
+    """SQL conditions on keys, and their parameters, which are numbered from ``first``."""
+    values: list[Any] = []
+    conditions = []
+    for number, (name, wanted) in enumerate(key_filter.items(), start=first):
+        allowed = [value for value in wanted if storable(value)]
+        # One value is compared for equality: with it the index gives the rows in order of time.
+        single = len(allowed) == 1
+        values.append(allowed[0] if single else allowed)
+        conditions.append(f"{quoted(name)} = " + (f"${number}" if single else f"ANY(${number}::text[])"))
+    return conditions, values

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-REASONS = ("queue_full", "refused", "shutdown")
-"""Why rows are given up."""
-
 _FLUSH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -18,11 +15,8 @@ class WriterMetrics:
     def __init__(self, registry: CollectorRegistry, rows_waiting: Callable[[], int]) -> None:
         """Register the families; ``rows_waiting`` is asked at each scrape."""
         self.rows = Counter("decahertz_storage_rows", "Rows stored, by table.", ["table"], registry=registry)
-        self.dropped = Counter(
-            "decahertz_storage_dropped",
-            "Rows that were given up, by stream and reason.",
-            ["stream", "reason"],
-            registry=registry,
+        self.dead_letters = Counter(
+            "decahertz_storage_dead_letters", "Rows that no table took.", registry=registry
         )
         self.not_finite = Counter(
             "decahertz_storage_not_finite",
@@ -44,10 +38,7 @@ class WriterMetrics:
         )
         waiting.set_function(rows_waiting)
 
-    def announce(self, tables: Iterable[str], streams: Iterable[str]) -> None:
+    def announce(self, tables: Iterable[str]) -> None:
         """Let the counters exist, at nought, before anything is counted: a first increase is then seen."""
         for table in tables:
             self.rows.labels(table)
-        for stream in streams:
-            for reason in REASONS:
-                self.dropped.labels(stream, reason)

@@ -6,7 +6,6 @@ A page begins after the last row of the one before, whatever was inserted meanwh
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -57,7 +56,7 @@ class NewestFirst:
             conditions.append(f"{self._compared(name)} ${len(values)}")
         if cursor is not None:
             first = len(values) + 1
-            values += self._parse(cursor)
+            values += decode_cursor(self.table, cursor)
             places = f"${first}::bigint, ${first + 1}::text, ${first + 2}::bigint, ${first + 3}::bigint"
             conditions.append(f"({self._columns()}) < ({places})")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -69,8 +68,7 @@ class NewestFirst:
     def cursor_after(self, row: Any) -> str:  # noqa: ANN401 - a record, by column name
         """The cursor of the page that begins after this row."""
         time_ns, source, epoch, sequence = (row[name] for name in self.position)
-        cursor = _Cursor(self.table, (time_ns, source, epoch, sequence))
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
+        return encode_cursor(self.table, (time_ns, source, epoch, sequence))
 
     def _compared(self, name: str) -> str:
         if name == "start_ns":
@@ -82,15 +80,23 @@ class NewestFirst:
     def _columns(self, suffix: str = "") -> str:
         return ", ".join(f"{name}{suffix}" for name in self.position)
 
-    def _parse(self, text: str) -> Sequence[Any]:
-        try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            cursor = msgspec.msgpack.decode(raw, type=_Cursor)
-        except (ValueError, msgspec.DecodeError) as error:
-            raise CursorError("this is no cursor of this list") from error
-        numbers = (cursor.position[0], cursor.position[2], cursor.position[3])
-        if cursor.table != self.table or any(not 0 <= number <= _LARGEST for number in numbers):
-            raise CursorError("this cursor belongs to another list")
-        if not storable(cursor.position[1]):
-            raise CursorError("this is no cursor of this list")
-        return cursor.position
+
+def encode_cursor(table: str, position: Position) -> str:
+    """The cursor of a list for the page that begins after this position."""
+    packed = msgspec.msgpack.encode(_Cursor(table, position))
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def decode_cursor(table: str, text: str) -> Position:
+    """The position of a cursor of this list. Raises :class:`CursorError`."""
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        cursor = msgspec.msgpack.decode(raw, type=_Cursor)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise CursorError("this is no cursor of this list") from error
+    numbers = (cursor.position[0], cursor.position[2], cursor.position[3])
+    if cursor.table != table or any(not 0 <= number <= _LARGEST for number in numbers):
+        raise CursorError("this cursor belongs to another list")
+    if not storable(cursor.position[1]):
+        raise CursorError("this is no cursor of this list")
+    return cursor.position

@@ -15,21 +15,31 @@ from msgspec import Struct
 from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
 from decahertz.sample import SampleSchema
 from decahertz.trade import Trade
-from storage.history import HistoryQuestion, Value
+from storage.bars import Bar, BarFilter, newest_bars
+from storage.export import Exports
+from storage.histories import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
+from storage.history import Value
 from storage.newest import CursorError, NewestFirst
 from storage.replay import replay_events
+from storage.resolution import Wish
 from storage.trades import fill_of
 
 if TYPE_CHECKING:
+    from decahertz.clock import Clock
+    from decahertz.settings import RetentionSettings
     from storage.database import Database
 
 ItemT = TypeVar("ItemT")
 
 __all__ = [
+    "AS_TAKEN",
+    "Bar",
+    "BarFilter",
     "CursorError",
     "FillFilter",
     "History",
     "InstrumentInfo",
+    "Limits",
     "Page",
     "Queries",
     "Series",
@@ -43,10 +53,6 @@ _FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequenc
 _TRADES = NewestFirst(
     "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
 )
-
-
-class UnknownFieldError(ValueError):
-    """A history was asked for a field or a key that the sample does not have."""
 
 
 class StoredFill(Struct, frozen=True, kw_only=True):
@@ -107,25 +113,6 @@ class InstrumentInfo(Struct, frozen=True, kw_only=True):
     last_ns: int
 
 
-class Series(Struct, frozen=True, kw_only=True):
-    """The samples of one key, in columns sorted by time. All lists have the same length."""
-
-    key: dict[str, str]
-    time_ns: list[int]
-    fields: dict[str, list[Value]]
-
-
-class History(Struct, frozen=True, kw_only=True):
-    """An answer of samples."""
-
-    tier: str
-    """What the rows are: ``raw`` for the samples as they were taken."""
-    series: list[Series]
-    """Sorted by key; a key without a sample in the range is left out."""
-    next_start_ns: int | None = None
-    """Set when the row cap cut the answer: ask again from here for the rest."""
-
-
 class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
     """A part of a list."""
 
@@ -137,9 +124,16 @@ class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
 class Queries:
     """Answers questions from the database."""
 
-    def __init__(self, database: Database) -> None:
-        """Ask this database."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock | None = None,
+        retention: RetentionSettings | None = None,
+    ) -> None:
+        """Ask this database. With ``clock`` and ``retention`` it is known which tiers reach back how far."""
         self._database = database
+        self._histories = Histories(database, clock, retention)
+        self.exports = Exports(database)
 
     async def history(
         self,
@@ -149,28 +143,13 @@ class Queries:
         start_ns: int,
         end_ns: int,
         *,
-        max_rows: int = 200_000,
+        wish: Wish = AS_TAKEN,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
-        """Samples of the schema with ``start_ns <= time < end_ns``, grouped by key.
-
-        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field.
-        At most ``max_rows`` rows, but never a part of an instant: where a single instant has more, it is
-        answered whole. Raises :class:`UnknownFieldError`.
-        """
-        columns = tuple(fields) or tuple(field.name for field in schema.metrics)
-        _check_names(schema, columns, key_filter)
-        question = HistoryQuestion(schema, columns, key_filter)
-        async with self._database.query() as connection:
-            columnar, next_start_ns = await question.ask(connection, start_ns, end_ns, max_rows)
-        series = [
-            Series(
-                key=dict(zip(schema.key, key, strict=True)),
-                time_ns=lists[0],
-                fields=dict(zip(columns, lists[1:], strict=True)),
-            )
-            for key, lists in sorted(columnar.items())
-        ]
-        return History(tier="raw", series=series, next_start_ns=next_start_ns)
+        """See :meth:`storage.histories.Histories.history`."""
+        return await self._histories.history(
+            schema, fields, key_filter, (start_ns, end_ns), wish=wish, limits=limits
+        )
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
         """Fills, newest first. Raises :class:`CursorError`."""
@@ -181,6 +160,12 @@ class Queries:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
         rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
         return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
+
+    async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
+        """Bars from prints, the newest first. Raises :class:`CursorError`."""
+        async with self._database.query() as connection:
+            items, next_cursor = await newest_bars(connection, which, limit, cursor)
+        return Page(items=items, next_cursor=next_cursor)
 
     async def instruments(self) -> list[InstrumentInfo]:
         """All instruments seen in market events, sorted by venue and instrument.
@@ -212,16 +197,6 @@ class Queries:
             return rows, None
         rows = rows[:limit]
         return rows, of.cursor_after(rows[-1])
-
-
-def _check_names(schema: SampleSchema, fields: Sequence[str], key_filter: Mapping[str, object]) -> None:
-    metrics = {field.name for field in schema.metrics}
-    for name in fields:
-        if name not in metrics:
-            raise UnknownFieldError(f"{schema.collector} has no metric {name!r}")
-    for name in key_filter:
-        if name not in schema.key:
-            raise UnknownFieldError(f"{name!r} is not part of the key of {schema.collector}")
 
 
 def _stored_fill(row: asyncpg.Record) -> StoredFill:

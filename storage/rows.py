@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -86,12 +86,10 @@ class Encoded:
     data: list[bytes]
     """Pieces, to be joined."""
     rows: int = 0
-    refused: int = 0
-    """Rows that no table can hold; they are not in ``data``."""
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    """Rows that no table can hold, by their place, each with the reason; they are not in ``data``."""
     not_finite: int = 0
     """Numbers that were NaN or infinite and became null."""
-    reason: str = ""
-    """Why the last refused row was refused."""
 
 
 class SampleRows:
@@ -131,7 +129,7 @@ class SampleRows:
     def _encode_each(self, samples: Sequence[Sample], moment: bytes) -> Encoded:
         """As :meth:`encode`, for a batch in which something is wrong: the good rows are kept."""
         encoded = Encoded([])
-        for row in samples:
+        for index, row in enumerate(samples):
             try:
                 values = self._numbers(row)
                 try:
@@ -143,8 +141,7 @@ class SampleRows:
                 encoded.data += (self._keys[self._key(row)], moment, packed, self._states[self._state(row)])
                 encoded.rows += 1
             except ENCODING_ERRORS as error:
-                encoded.refused += 1
-                encoded.reason = f"{type(error).__name__}: {error}"
+                encoded.refused.append((index, f"{type(error).__name__}: {error}"))
         return encoded
 
 

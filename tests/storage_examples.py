@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import asyncpg
@@ -14,15 +16,20 @@ from prometheus_client import CollectorRegistry
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Fill, Quote, Side
+from decahertz.ingest import Receipt
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.settings import SpoolSettings
 from storage.database import Database
+from storage.emitters import stored_events
 from storage.schema import ensure_tables
+from storage.spool import Spool
 from storage.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
 TICK_NS = 100_000_000
 LIMIT_SECONDS = 20.0
+FAST = SpoolSettings(commit_seconds=0.005)
 
 
 class Verdict(StrEnum):
@@ -98,23 +105,73 @@ def quotes(first: int, last: int, source: str = "loop", epoch: int = 7) -> Arriv
 class Bench:
     """A writer at work, with its bus and its counters."""
 
-    def __init__(self, database: Database, **more: Any) -> None:  # noqa: ANN401 - any field
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        spool: SpoolSettings,
+        **more: Any,  # noqa: ANN401 - any field
+    ) -> None:
         self.database = database
+        self.folder = folder
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
-        self.writer = Writer(
-            database, self.bus, SystemClock(), self.registry, database.settings, [BOOK, MACHINE], **more
+        self._spool_settings = spool
+        self._more = more
+
+    async def start(self) -> None:
+        schemas = [BOOK, MACHINE]
+        settings = self.database.settings
+        self.spool = Spool(
+            self.folder,
+            self.bus,
+            SystemClock(),
+            self.registry,
+            self._spool_settings,
+            schemas,
+            stored=await stored_events(self.database),
+            queue_rows=settings.queue_rows,
         )
+        await self.spool.start()
+        self.writer = Writer(
+            self.database,
+            self.spool,
+            SystemClock(),
+            self.registry,
+            settings,
+            schemas,
+            backlog_rows_per_second=self._spool_settings.backlog_rows_per_second,
+            **self._more,
+        )
+        await self.writer.start()
+
+    async def stop(self) -> None:
+        await self.writer.stop()
+        await self.spool.stop()
+
+    async def append(self, arrived: Arrival, timeout_seconds: float = 10) -> Receipt:
+        """Into the spool, and then all that is there into the database."""
+        receipt = await self.spool.append(arrived, timeout_seconds)
+        await self.drained()
+        return receipt
+
+    def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
+        """Emitted, stored, spooled, dropped by reason; balanced, as is every other stream."""
+        ledger = {one.stream: one for one in self.spool.ledger()}
+        assert all(one.imbalance == 0 for one in ledger.values())
+        found = ledger[stream]
+        return found.emitted, found.stored, found.spooled, found.dropped
 
     def sample(self, batch: SampleBatch) -> None:
         self.bus.publish(samples_topic(batch.schema.collector), batch)
 
     def dropped(self, stream: str, reason: str) -> float:
         labels = {"stream": stream, "reason": reason}
-        return self.registry.get_sample_value("decahertz_storage_dropped_total", labels) or 0.0
+        return self.registry.get_sample_value("decahertz_ledger_dropped_total", labels) or 0.0
 
     async def drained(self) -> None:
-        await until(lambda: self.writer.rows_waiting == 0)
+        await self.spool.flush()
+        await until(lambda: self.writer.is_idle and not any(one.spooled for one in self.spool.ledger()))
 
     async def rows(self, question: str, *values: object) -> list[asyncpg.Record]:
         async with self.database.query() as connection:
@@ -126,15 +183,21 @@ class Bench:
 
 
 @asynccontextmanager
-async def writing(database: Database, **more: Any) -> AsyncIterator[Bench]:  # noqa: ANN401 - any field
-    """A running writer, stopped at the end."""
+async def writing(
+    database: Database,
+    folder: Path | None = None,
+    spool: SpoolSettings = FAST,
+    **more: Any,  # noqa: ANN401 - any field
+) -> AsyncIterator[Bench]:
+    """A running spool and writer, stopped at the end; ``folder`` is where the spool is, and stays."""
     await ensure_tables(database, [BOOK, MACHINE])
-    bench = Bench(database, **more)
-    await bench.writer.start()
-    try:
-        yield bench
-    finally:
-        await bench.writer.stop()
+    with tempfile.TemporaryDirectory() as own:
+        bench = Bench(database, folder or Path(own), spool, **more)
+        await bench.start()
+        try:
+            yield bench
+        finally:
+            await bench.stop()
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:

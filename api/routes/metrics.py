@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from api.query import Extra, NoQuery, Time, parameter_problem, unknown_parameter
+from api.query import NoQuery
 from api.route import Call, Route
+from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema
-from storage.queries import History, Value
+from storage.queries import Value
 from storage.schema import table_of
-
-NS_OF_DEFAULT_RANGE: Final = 5 * 60 * 1_000_000_000
-_MOST_ROWS = 200_000
-_MOST_VALUES = 500_000
-"""What an answer holds at most: encoding more would keep the event loop from the next tick."""
-
-Names: TypeAlias = Annotated[
-    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=256)
-]
 
 
 class CurrentQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,15 +23,6 @@ class CurrentQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fields: Annotated[
         Names, Meta(description="Metrics, by name; samples without any of them are left out.")
     ] = ()
-
-
-class HistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which samples, over `[start, end)`; without times the last five minutes."""
-
-    collector: Annotated[str, Meta(min_length=1, max_length=64, description="The collector.")]
-    fields: Annotated[Names, Meta(description="Metrics, by name; none: all.")] = ()
-    start: Time | None = None
-    end: Time | None = None
 
 
 class Current(Struct, frozen=True, kw_only=True):
@@ -103,9 +86,9 @@ async def metrics_current(call: Call[CurrentQuery, None]) -> CurrentList:
     known = {schema.collector: schema for schema in call.parts.schemas}
     for name in call.query.collector:
         if name not in known:
-            raise _unknown("collector", name, known)
+            raise unknown_name("collector", name, known)
     schemas = [known[name] for name in dict.fromkeys(call.query.collector or known)]
-    _check_names(schemas, call.extra, call.query)
+    check_names(schemas, call.extra, call.query.fields, call.query.__struct_fields__)
     items: list[Current] = []
     for schema in schemas:
         if set(call.extra) <= set(schema.key):
@@ -115,45 +98,9 @@ async def metrics_current(call: Call[CurrentQuery, None]) -> CurrentList:
     return CurrentList(items=items)
 
 
-async def metrics_history(call: Call[HistoryQuery, None]) -> History:
-    """Samples in columns, one series for each key, as they were taken (`tier` is `raw`).
-
-    Further parameters filter by key: `venue=coinbase&instrument=BTC-USD,ETH-USD`. An answer that would be too
-    large is cut, never silently: ask again with `start` at `next_start_ns` for the rest.
-    """
-    query = call.query
-    schemas = {schema.collector: schema for schema in call.parts.schemas}
-    schema = schemas.get(query.collector)
-    if schema is None:
-        raise _unknown("collector", query.collector, schemas)
-    _check_names([schema], call.extra, query)
-    end = query.end if query.end is not None else call.parts.clock.time_ns()
-    start = query.start if query.start is not None else max(0, end - NS_OF_DEFAULT_RANGE)
-    if start > end:
-        raise parameter_problem("start", "later than end")
-    fields = tuple(dict.fromkeys(query.fields)) or tuple(field.name for field in schema.metrics)
-    rows = min(_MOST_ROWS, _MOST_VALUES // (len(fields) + 1))
-    return await call.parts.queries.history(schema, fields, call.extra, start, end, max_rows=rows)
-
-
 async def metrics_catalogue(call: Call[NoQuery, None]) -> Catalogue:
     """Every metric of every collector that runs: meaning, unit, and its name in each place."""
     return Catalogue(items=[_described(schema) for schema in call.parts.schemas])
-
-
-def _check_names(schemas: Sequence[SampleSchema], extra: Extra, query: CurrentQuery | HistoryQuery) -> None:
-    keys = {name for schema in schemas for name in schema.key}
-    for name in extra:
-        if name not in keys:
-            raise unknown_parameter(name, [*keys, *type(query).__struct_fields__])
-    fields = {field.name for schema in schemas for field in schema.metrics}
-    for name in query.fields:
-        if name not in fields:
-            raise _unknown("fields", name, fields)
-
-
-def _unknown(parameter: str, name: str, known: Iterable[str]) -> Exception:
-    return parameter_problem(parameter, f"{name!r} is not known; there are: {', '.join(sorted(known))}")
 
 
 def _current(
@@ -200,8 +147,6 @@ def _described_metric(collector: str, field: MetricField) -> CatalogueMetric:
     )
 
 
-_KEYS = "Values of the sample's key, by name of the key: repeated or separated by commas."
-
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     Route(
         method="GET",
@@ -209,18 +154,8 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
         summary="Newest samples",
         handler=metrics_current,
         query=CurrentQuery,
-        extra_query=_KEYS,
+        extra_query=KEYS,
         response=CurrentList,
-    ),
-    Route(
-        method="GET",
-        path="/api/v1/metrics/history",
-        summary="History of samples",
-        handler=metrics_history,
-        query=HistoryQuery,
-        extra_query=_KEYS,
-        response=History,
-        problems=("database",),
     ),
     Route(
         method="GET",

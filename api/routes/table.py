@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from api.route import Route
-from api.routes import collectors, events, health, metrics, records
+from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
+    *history.ROUTES,
     *records.ROUTES,
+    *market.ROUTES,
+    *export.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,
+    *ledger.ROUTES,
 )

@@ -60,10 +60,10 @@ class Caller:
         body = check(method, template, response, raw)
         return Heard(response.status, response.headers, body, raw)
 
-    async def send(self, batch: object, codec: str = "application/json") -> Heard:
-        """Post a batch of events in a codec."""
+    async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Heard:
+        """Post a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
-        return await self.post("events", data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
+        return await self.post(path, data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
 
 
 def check(method: str, path: str, response: ClientResponse, raw: bytes) -> object:
@@ -74,8 +74,8 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
     if method == "HEAD":
         assert raw == b""
         return None
-    body = msgspec.msgpack.decode(raw) if media_type == MSGPACK else msgspec.json.decode(raw)
-    operation = DOCUMENT["paths"].get(path, {}).get(method.lower())
+    body = decoded(media_type, raw)
+    operation = described(path).get(method.lower())
     if operation is None or path.endswith("openapi.json"):
         if media_type == PROBLEM:
             validate({"$ref": "#/components/schemas/Problem"}, body)
@@ -85,9 +85,28 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
     assert media_type in announced["content"]
     validate(announced["content"][media_type]["schema"], body)
     if media_type == PROBLEM:
+        assert isinstance(body, dict)
         assert body["status"] == response.status
         assert body["request_id"] == response.headers["X-Request-ID"]
     return body
+
+
+def decoded(media_type: str, raw: bytes) -> object:
+    """The body as the schemas describe it; of a file its bytes as text."""
+    if media_type == MSGPACK:
+        return msgspec.msgpack.decode(raw)
+    return msgspec.json.decode(raw) if media_type.endswith("json") else raw.decode(errors="replace")
+
+
+def described(path: str) -> Mapping[str, Any]:
+    """What the document says of an address."""
+    paths: Mapping[str, Any] = DOCUMENT["paths"]
+    for template, item in paths.items():
+        head, brace, _ = template.partition("{")
+        if path == template or (brace and path.startswith(head) and path != head):
+            found: Mapping[str, Any] = item
+            return found
+    return {}
 
 
 def validate(schema: Mapping[str, Any], value: object) -> None:

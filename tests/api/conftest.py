@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from decahertz.settings import StorageSettings
+from decahertz.settings import SpoolSettings, StorageSettings
 from storage.database import Database
 from storage.migrate import migrate
 from storage.schema import ensure_tables
+from storage.spool import Spool
 from storage.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import DESK, PROBE, Stack
+from tests.api.helpers import DESK, PROBE, Stack, StoringSink
 
 
 @pytest_asyncio.fixture
@@ -26,7 +28,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(database_url: str) -> AsyncIterator[Stack]:
+async def stored(database_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     settings = StorageSettings(flush_seconds=0.01)
     database = Database(database_url, settings)
@@ -34,13 +36,18 @@ async def stored(database_url: str) -> AsyncIterator[Stack]:
     await migrate(database)
     await ensure_tables(database, (PROBE, DESK))
     bus, registry = LocalBus(), CollectorRegistry()
-    writer = Writer(database, bus, SystemClock(), registry, settings, (PROBE, DESK))
+    clock, schemas = SystemClock(), (PROBE, DESK)
+    spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
+    await spool.start()
+    writer = Writer(database, spool, clock, registry, settings, schemas)
     await writer.start()
+    sink = StoringSink(spool, writer)
     try:
-        async with Stack(bus=bus, registry=registry, sink=writer, database=database).running() as running:
+        async with Stack(bus=bus, registry=registry, sink=sink, database=database).running() as running:
             yield running
     finally:
         await writer.stop()
+        await spool.stop()
         await database.close()
 
 

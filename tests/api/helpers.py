@@ -32,6 +32,8 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import ApiSettings, StorageSettings
 from storage.database import Database
 from storage.queries import Queries
+from storage.spool import Spool
+from storage.writer import Writer
 
 LIMIT_SECONDS = 15.0
 """What must not take longer."""
@@ -86,6 +88,34 @@ class MemorySink:
 
 
 @dataclass
+class StoringSink:
+    """The spool; but it answers when the database has the events too, so that it can be asked at once."""
+
+    spool: Spool
+    writer: Writer
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        receipt = await self.spool.append(arrival, timeout_seconds)
+        await wait_for(lambda: self.rows_waiting == 0, "all is stored")
+        return receipt
+
+    async def enqueue(self, arrival: Arrival) -> None:
+        await self.spool.enqueue(arrival)
+        await self.spool.flush()
+
+    async def stop(self) -> None:
+        await self.spool.stop()
+
+    @property
+    def rows_waiting(self) -> int:
+        return sum(ledger.spooled for ledger in self.spool.ledger())
+
+    @property
+    def samples_stored(self) -> int:
+        return self.writer.samples_stored
+
+
+@dataclass
 class Stack:
     """The parts of a process, and the API in front of them."""
 
@@ -125,6 +155,7 @@ class Stack:
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
             components=lambda: [*self.components, self.api.status()],
             ready=lambda: self.is_ready,
+            ledger=self.sink.spool.ledger if isinstance(self.sink, StoringSink) else list,
             registry=self.registry,
             version="0.0.test",
         )

@@ -8,9 +8,8 @@ import pytest
 
 from decahertz.clock import TICK_NS, format_time
 from decahertz.fakes import example_events
-from storage.writer import Writer
 from tests.api.checked import MSGPACK, Caller
-from tests.api.helpers import START_NS, Stack, wait_for
+from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
 
 
 def fill(number: int, side: str, *, strategy: str = "momentum", instrument: str = "A") -> dict[str, Any]:
@@ -38,7 +37,7 @@ async def test_the_story_of_a_strategy_is_told_by_fills_and_trades(
 ) -> None:
     await stored.emit(*example_events(START_NS))
     writer = stored.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.rows_waiting == 0, "all is stored")
     fills = (await stored_caller.get("fills")).body
     assert [item["fill_id"] for item in fills["items"]] == ["f2", "f1"]
@@ -139,12 +138,13 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
     for number in range(5):
         stored.tick(number, ["A", "B"])
     writer = stored.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 10, "the samples are stored")
     span = f"start={START_NS + TICK_NS}&end={START_NS + 4 * TICK_NS}"
     answer = await stored_caller.get(f"metrics/history?collector=probe&instrument=B&fields=prints,mid&{span}")
     assert answer.body == {
         "tier": "raw",
+        "step_ns": None,
         "series": [
             {
                 "key": {"venue": "SIM", "instrument": "B"},
@@ -166,7 +166,7 @@ async def test_a_history_without_times_is_that_of_the_last_five_minutes(
     for number in (now - 3001, now - 2900, now):
         stored.tick(number)
     writer = stored.sink
-    assert isinstance(writer, Writer)
+    assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 3, "the samples are stored")
     answer = await stored_caller.get("metrics/history?collector=probe")
     assert answer.body["series"][0]["fields"]["prints"] == [now - 2900, now]

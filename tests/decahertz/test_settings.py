@@ -27,6 +27,7 @@ KEYS = {key.key: key for key in keys_of()}
 _TEXTS = {
     "log.level": ["debug", "info", "warning", "error"],
     "log.format": ["auto", "console", "json"],
+    "tiers.engine": ["auto", "plain", "timescaledb"],
 }
 
 

@@ -1,26 +1,92 @@
-"""A migrated database for the tests of what stores and asks."""
+"""Migrated databases for the tests of what stores and asks: without tiers, and with them on both engines."""
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
 from decahertz.settings import StorageSettings
 from storage.database import Database
+from storage.embedded import EmbeddedPostgres, find_installation
 from storage.migrate import migrate
+from tests.postgres_server import PostgresServer
+from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 
 
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """An open database with all migrations applied; a call that blocks the event loop fails the test."""
-    database = Database(database_url, StorageSettings(flush_seconds=0.01))
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    database = Database(url, StorageSettings(flush_seconds=0.01))
     with blockbuster_ctx("storage") as guard:
         # asyncpg looks for the files ~/.pgpass and ~/.postgresql before it connects.
         for function in guard.functions.values():
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         await database.open()
         await migrate(database)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open database with all migrations applied; a call that blocks the event loop fails the test."""
+    async with _opened(database_url) as database:
         yield database
-        await database.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def timescale_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer | None]:
+    """A server with TimescaleDB, where DECAHERTZ_TEST_POSTGRES names one; else ``None``."""
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    installation = find_installation(Path(prefix) if prefix else None)
+    if not any(installation.prefix.glob("share/**/timescaledb.control")):
+        yield None
+        return
+    data_dir = tmp_path_factory.mktemp("timescale") / "data"
+    async with EmbeddedPostgres(data_dir, installation=installation, settings=TIMESCALE_SETTINGS) as server:
+        yield PostgresServer(server.url)
+
+
+@pytest.fixture(params=["plain", pytest.param("timescaledb", marks=pytest.mark.timescale)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What keeps the tiers: PostgreSQL alone, or TimescaleDB."""
+    name: str = request.param
+    return name
+
+
+@pytest_asyncio.fixture
+async def engine_url(
+    engine: str, postgres_server: PostgresServer, timescale_server: PostgresServer | None
+) -> AsyncIterator[str]:
+    """An empty database for one test, on a server that has the engine."""
+    server = postgres_server if engine == "plain" else timescale_server
+    if server is None:
+        pytest.skip("this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)")
+    name = f"test_{uuid.uuid4().hex}"
+    await server.execute(f"CREATE DATABASE {name}")
+    yield server.url_of(name)
+    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest_asyncio.fixture
+async def untiered_database(engine: str, engine_url: str) -> AsyncIterator[TieredDatabase]:
+    """A migrated database on each engine, before anything of it is prepared."""
+    async with _opened(engine_url) as database:
+        tiered = TieredDatabase(database, engine)
+        yield tiered
+        await tiered.close()
+
+
+@pytest_asyncio.fixture
+async def tiered_database(untiered_database: TieredDatabase) -> TieredDatabase:
+    """A database with the tiers of books and machine, on each engine."""
+    await untiered_database.prepare()
+    return untiered_database

@@ -7,7 +7,7 @@ import pytest
 from decahertz.sample import SampleBatch
 from storage import history as module
 from storage.database import Database
-from storage.queries import History, Queries, UnknownFieldError
+from storage.queries import History, Limits, Queries, UnknownFieldError
 from tests.storage_examples import (
     BOOK,
     MACHINE,
@@ -111,7 +111,9 @@ async def test_a_capped_answer_says_where_to_go_on(database: Database, max_rows:
     start_ns: int | None = START_NS
     answers = 0
     while start_ns is not None:
-        history = await Queries(database).history(BOOK, ["mid"], {}, start_ns, END_NS, max_rows=max_rows)
+        history = await Queries(database).history(
+            BOOK, ["mid"], {}, start_ns, END_NS, limits=Limits(rows=max_rows)
+        )
         found = shape(history)
         assert sum(map(len, found.values())) <= max(3, max_rows)
         for name, ticks in found.items():

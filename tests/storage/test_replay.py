@@ -29,15 +29,15 @@ async def test_every_event_comes_back_as_it_was_and_in_order(
     since_ns = START_NS + next(_epochs) * 1_000_000
     batch = EventBatch(source="loop", epoch=since_ns, first_sequence=1, events=tuple(given_events))
     async with writing(database) as bench:
-        receipt = await bench.writer.append(Arrival(batch=batch, received_ns=since_ns), 10)
+        receipt = await bench.append(Arrival(batch=batch, received_ns=since_ns), 10)
     assert receipt.accepted == len(given_events)
     assert await collected(database, since_ns=since_ns) == [(event, since_ns) for event in given_events]
 
 
 async def test_only_the_types_asked_for_and_from_then_on(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [quote(1), fill(2, Side.BUY, 1.0, 1.0)]), 10)
-        await bench.writer.append(arrival(3, [quote(3), fill(4, Side.SELL, 1.0, 1.0)]), 10)
+        await bench.append(arrival(1, [quote(1), fill(2, Side.BUY, 1.0, 1.0)]), 10)
+        await bench.append(arrival(3, [quote(3), fill(4, Side.SELL, 1.0, 1.0)]), 10)
     found = await collected(database, (Fill, Order, Position), START_NS + 2)
     assert found == [(fill(4, Side.SELL, 1.0, 1.0), START_NS + 3)]
 
@@ -45,14 +45,14 @@ async def test_only_the_types_asked_for_and_from_then_on(database: Database) -> 
 async def test_a_long_history_comes_in_the_order_of_receipt(database: Database) -> None:
     async with writing(database) as bench:
         for first in (2001, 1, 4001):  # the order of storing is not the order of receipt
-            await bench.writer.append(quotes(first, first + 1999, "loop"), 20)
+            await bench.append(quotes(first, first + 1999, "loop"), 20)
     found = await collected(database, (Quote,))
     assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6001))
 
 
 async def test_whoever_stops_reading_early_leaves_the_connection_usable(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(quotes(1, 3000), 20)
+        await bench.append(quotes(1, 3000), 20)
     for _ in range(20):  # more often than the pool has connections
         replay = Queries(database).replay((Quote,), 0)
         async with aclosing(replay):

@@ -64,7 +64,7 @@ async def test_round_trips_become_trades(database: Database) -> None:
             fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
             fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
         ]
-        await bench.writer.append(arrival(1, fills), 10)
+        await bench.append(arrival(1, fills), 10)
         (trade,) = await stored(bench, "trend")
     assert trade.side is Side.BUY
     assert (trade.quantity, trade.entry_price, trade.exit_price, trade.fills) == (3.0, 11.0, 12.0, 3)
@@ -74,10 +74,10 @@ async def test_round_trips_become_trades(database: Database) -> None:
 
 async def test_an_open_position_goes_on_after_a_restart(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
         assert await stored(bench, "trend") == []
     async with writing(database) as bench:
-        await bench.writer.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
         assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
 
 
@@ -85,10 +85,10 @@ async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: D
     early = [fill(1, Side.BUY, 1.0, 10.0), fill(2, Side.SELL, 1.0, 11.0)]
     later = [fill(5, Side.BUY, 1.0, 20.0), fill(6, Side.SELL, 1.0, 21.0)]
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, early + later), 10)
+        await bench.append(arrival(1, early + later), 10)
         before = await stored(bench, "trend")
         rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
-        await bench.writer.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
+        await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
         after = await stored(bench, "trend")
         assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
         # Sold first now: bought back by the next fill, and the last one opens anew.
@@ -105,8 +105,8 @@ async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database
         fill(6, Side.BUY, 1.0, 8.0),
     ]
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, in_order), 10)
-        await bench.writer.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
+        await bench.append(arrival(1, in_order), 10)
+        await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
         trades = await stored(bench, "trend")
     assert [(trade.side, trade.quantity, trade.pnl) for trade in trades] == [
         (Side.SELL, 2.0, 5.0),
@@ -116,13 +116,12 @@ async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database
 
 async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
-        await bench.rows("ALTER TABLE emitters ADD CONSTRAINT few CHECK (upper(sequences) <= 2)")
-        await bench.writer.enqueue(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]))
-        await bench.drained()
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.rows("ALTER TABLE emitter_drops ADD CONSTRAINT few CHECK (events <= 2)")
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}), 10)
         assert await stored(bench, "trend") == []
-        await bench.rows("ALTER TABLE emitters DROP CONSTRAINT few")
-        await bench.writer.append(arrival(2, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
+        assert bench.account("events:loop")[3] == {"client_ring_full": 3, "dead_letter": 1}
+        await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
         assert [trade.pnl for trade in await stored(bench, "trend")] == [2.0]
 
 
@@ -135,7 +134,7 @@ async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(databas
             (4, Side.SELL, 11.0),
         ]:
             quantity = 1e299 if price > 100 else 1.0
-            await bench.writer.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
+            await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
         assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
 
 
@@ -189,7 +188,7 @@ async def test_any_order_of_arrival_ends_in_the_trades_of_the_sorted_fills(
         async with writing(database) as bench:
             for batch in part:
                 for one in batch:
-                    await bench.writer.enqueue(arrival(1, [one.fill], one.source, one.epoch))
+                    await bench.spool.enqueue(arrival(1, [one.fill], one.source, one.epoch))
                 await bench.drained()
     expected = folded(everything)
     found = await stored(bench, strategy)
@@ -203,10 +202,10 @@ async def test_executions_replayed_after_a_restart_count_once(database: Database
         fill(3, Side.SELL, 1.0, 12.0),
     ]
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, fills, epoch=1), 10)
+        await bench.append(arrival(1, fills, epoch=1), 10)
         before = await bench.rows("SELECT ctid::text, * FROM trades")
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, fills, epoch=2), 10)
+        await bench.append(arrival(1, fills, epoch=2), 10)
         assert await bench.rows("SELECT ctid::text, * FROM trades") == before
         assert await bench.value("SELECT position FROM round_trips") == -1.0
         everything = await Queries(bench.database).fills(FillFilter(), limit=10)
@@ -220,7 +219,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(database: Database) 
         for name in ("strategy", "venue", "instrument", "order_id", "fill_id")
     ]
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [first, *others]), 10)
+        await bench.append(arrival(1, [first, *others]), 10)
         positions = await bench.rows("SELECT position FROM round_trips ORDER BY position")
         assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
 
@@ -241,7 +240,7 @@ async def test_storage_and_the_strategy_collector_count_the_same_executions(data
     stream = [*original[:160], *replayed[:30], *original[160:], *replayed[30:]]
     async with writing(database) as bench:
         for one in stream:
-            await bench.writer.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
+            await bench.spool.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
             account.add_fill(one.fill, one.fill.time_ns)
         await bench.drained()
         trades = await stored(bench, "trend")
@@ -273,9 +272,9 @@ async def test_a_long_history_is_folded_anew_in_chunks(database: Database) -> No
         )
     late = Sent("late", 1, 1, fill(1, Side.BUY, 0.5, 9.0))
     async with writing(database) as bench:
-        await bench.writer.append(arrival(1, [one.fill for one in sent]), 20)
+        await bench.append(arrival(1, [one.fill for one in sent]), 20)
         assert await stored(bench, "trend") == folded(sent)
-        await bench.writer.append(arrival(1, [late.fill], "late", 1), 20)
+        await bench.append(arrival(1, [late.fill], "late", 1), 20)
         assert await stored(bench, "trend") == folded([late, *sent])
 
 
@@ -289,7 +288,7 @@ async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
         for source, bench in (("a", one), ("b", other)):
             for item in sent:
                 if item.source == source:
-                    await bench.writer.enqueue(arrival(item.sequence, [item.fill], source, 1))
+                    await bench.spool.enqueue(arrival(item.sequence, [item.fill], source, 1))
         await one.drained()
         await other.drained()
         assert await stored(one, "trend") == folded(sent)

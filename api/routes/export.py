@@ -1,0 +1,101 @@
+"""Export: samples and events as files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from api.query import Time, parameter_problem
+from api.route import Call, Route
+from api.routes.names import Names, unknown_name
+from api.stream import Stream, Write
+from storage.export import (
+    ExportFormat,
+    ExportQuestion,
+    UnknownColumnError,
+    events_question,
+    samples_question,
+)
+
+_LATEST_NS: Final = 2**63 - 1
+EventTable = Literal[
+    "quotes",
+    "ticks",
+    "signals",
+    "order_events",
+    "fills",
+    "positions",
+    "equity",
+    "regimes",
+    "risks",
+    "news",
+    "logs",
+    "heartbeats",
+]
+
+
+class ExportQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to export: the samples of a collector, or the events of a table, over `[start, end)`."""
+
+    collector: Annotated[str, Meta(min_length=1, max_length=64, description="Export its samples.")] | None = (
+        None
+    )
+    table: Annotated[EventTable, Meta(description="Export the events of this table.")] | None = None
+    format: Annotated[ExportFormat, Meta(description="What to write.")] = ExportFormat.CSV
+    fields: Annotated[Names, Meta(description="Columns beside time and key; none: all.")] = ()
+    start: Time | None = None
+    end: Time | None = None
+
+
+async def export(call: Call[ExportQuery, None]) -> Stream:
+    """All rows of the range in order of time, as a file that is written while it is read.
+
+    Give either `collector` or `table`. Further parameters filter: samples by key, events by any column of
+    texts. What fails on the way ends the connection before the end of the file. Parquet needs the server to
+    be installed with the extra `parquet`.
+    """
+    query = call.query
+    question = _question(call)
+    exports = call.parts.queries.exports
+
+    async def send(write: Write) -> None:
+        await exports.run(question, query.format, write)
+
+    name = f"{query.collector or query.table}.{query.format}"
+    return Stream(query.format.media_type, name, send)
+
+
+def _question(call: Call[ExportQuery, None]) -> ExportQuestion:
+    query = call.query
+    start, end = query.start or 0, _LATEST_NS if query.end is None else query.end
+    if start > end:
+        raise parameter_problem("start", "later than end")
+    if (query.collector is None) == (query.table is None):
+        raise parameter_problem("collector", "give either a collector or a table")
+    schemas = {schema.collector: schema for schema in call.parts.schemas}
+    try:
+        if query.table is not None:
+            return events_question(query.table, query.fields, call.extra, start, end)
+        if query.collector not in schemas:
+            raise unknown_name("collector", query.collector or "", schemas)
+        return samples_question(schemas[query.collector], query.fields, call.extra, start, end)
+    except UnknownColumnError as error:
+        name = "fields" if error.name in query.fields else error.name
+        raise parameter_problem(name, str(error)) from error
+
+
+ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+    Route(
+        method="GET",
+        path="/api/v1/export",
+        summary="Export as a file",
+        handler=export,
+        query=ExportQuery,
+        extra_query="Values of columns, by name of the column: repeated or separated by commas.",
+        response=Stream,
+        streams=tuple(form.media_type for form in ExportFormat),
+        statuses={200: "The file."},
+        problems=("not-installed", "database", "overloaded"),
+    ),
+)

@@ -1,0 +1,64 @@
+"""The market: bars from prints."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from api.query import Time, parameter_problem
+from api.route import Call, Route
+from api.routes.names import Names
+from api.routes.records import Cursor
+from storage.bars import LONGEST_TIMEFRAME_NS
+from storage.queries import Bar, BarFilter, Page
+from storage.resolution import DURATION_PATTERN, parse_duration
+
+
+class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which bars: all that touch `[start, end)`, whole."""
+
+    instrument: Annotated[str, Meta(min_length=1, max_length=128, description="As in `instruments`.")]
+    timeframe: Annotated[
+        str, Meta(pattern=DURATION_PATTERN, description="`1s`, `5m`, `1h`, `1d`, …; at most 366d; bare: ns.")
+    ] = "1m"
+    venue: Annotated[Names, Meta(description="Venues; none: all, in one bar.")] = ()
+    start: Time | None = None
+    end: Time | None = None
+    limit: Annotated[int, Meta(ge=1, le=5000, description="Bars in one answer.")] = 500
+    cursor: Cursor | None = None
+
+
+async def market_bars(call: Call[BarsQuery, None]) -> Page[Bar]:
+    """Open, high, low, close, volume, trades and volume-weighted price from prints, the newest bar first.
+
+    A bar begins at a multiple of the timeframe since the epoch, UTC. A timeframe without a print has no bar,
+    and the bar of now is not finished.
+    """
+    query = call.query
+    if query.start is not None and query.end is not None and query.start > query.end:
+        raise parameter_problem("start", "later than end")
+    timeframe_ns = parse_duration(query.timeframe)
+    if timeframe_ns > LONGEST_TIMEFRAME_NS:
+        raise parameter_problem("timeframe", "longer than 366d")
+    which = BarFilter(
+        instrument=query.instrument,
+        timeframe_ns=timeframe_ns,
+        venues=query.venue,
+        start_ns=query.start,
+        end_ns=query.end,
+    )
+    return await call.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
+
+
+ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+    Route(
+        method="GET",
+        path="/api/v1/market/bars/{instrument}",
+        summary="Bars",
+        handler=market_bars,
+        query=BarsQuery,
+        response=Page[Bar],
+        problems=("cursor", "database", "not-found"),
+    ),
+)

@@ -1,0 +1,37 @@
+"""What routes about samples share: names of collectors, fields and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta
+
+from api.query import Extra, parameter_problem, unknown_parameter
+from decahertz.sample import SampleSchema
+
+Names: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=64)
+]
+
+
+KEYS: Final = "Values of the sample's key, by name of the key: repeated or separated by commas."
+
+
+def check_names(
+    schemas: Sequence[SampleSchema], extra: Extra, fields: Sequence[str], parameters: Iterable[str]
+) -> None:
+    """Raise a problem for a field or a key that none of these samples has."""
+    keys = {name for schema in schemas for name in schema.key}
+    for name in extra:
+        if name not in keys:
+            raise unknown_parameter(name, [*keys, *parameters])
+    known = {field.name for schema in schemas for field in schema.metrics}
+    for name in fields:
+        if name not in known:
+            raise unknown_name("fields", name, known)
+
+
+def unknown_name(parameter: str, name: str, known: Iterable[str]) -> Exception:
+    """A name that a parameter cannot have."""
+    return parameter_problem(parameter, f"{name!r} is not known; there are: {', '.join(sorted(known))}")

@@ -1,0 +1,160 @@
+"""Bytes on disk for one stored value: on plain PostgreSQL, and on TimescaleDB before and after compression.
+
+A thousand instruments walk at random for a minute at 10 Hz, with prices in cents, counters and states; a
+value is one metric of one sample, and what time, key, row heads and indexes take is shared out among them.
+TimescaleDB is measured where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from benchmarks.bench_copy_writer import COLUMNS, INSTRUMENTS, SCHEMA, START_NS, TICK_NS
+from benchmarks.harness import Measure
+from decahertz.clock import SystemClock, to_datetime
+from decahertz.settings import Settings
+from storage.database import Database
+from storage.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.migrate import migrate
+from storage.schema import ensure_tables
+from storage.tiers.rollup import TierKeeper
+
+if TYPE_CHECKING:
+    from storage.database import AnyConnection
+
+INSTANTS = 600
+_TIMESCALE = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "0",
+    "max_wal_size": "4GB",
+}
+
+
+class Walk:
+    """One instrument."""
+
+    def __init__(self, number: int, chance: random.Random) -> None:
+        self.name = f"I{number}"
+        self._chance = chance
+        self._cents = chance.randrange(1_000, 100_000)
+        self._quotes = 0
+        self._volume = 0.0
+        self._last: float | None = None
+
+    def step(self, instant: int) -> tuple[object, ...]:
+        """A row of the table, as the columns are declared."""
+        chance = self._chance
+        moves = chance.random() < 0.3  # noqa: PLR2004 - a market that is awake
+        if moves:
+            self._cents += chance.choice((-1, 1))
+            self._quotes += chance.randrange(1, 4)
+        if chance.random() < 0.1:  # noqa: PLR2004 - a print a second
+            self._last = self._cents / 100
+            self._volume += chance.randrange(1, 50) / 10
+        bid, ask = self._cents / 100, (self._cents + 2) / 100
+        mid = (bid + ask) / 2
+        return (
+            to_datetime(START_NS + instant * TICK_NS),
+            "sim",
+            self.name,
+            bid,
+            ask,
+            mid,
+            (ask - bid) / mid * 1e4,
+            self._last,
+            self._volume,
+            round(chance.gauss(0, 0.3), 3) if moves else 0.0,
+            0.0001 * (1 + instant // 100),
+            self._quotes,
+            0,
+            "live",
+        )
+
+
+@asynccontextmanager
+async def stored(installation: Installation, engine: str) -> AsyncIterator[tuple[AnyConnection, int]]:
+    """A connection to a database with the rows, and how many values these are."""
+    chance = random.Random(7)
+    walks = [Walk(number, chance) for number in range(INSTRUMENTS)]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _TIMESCALE if engine == "timescaledb" else {"max_wal_size": "4GB"}
+        server = EmbeddedPostgres(Path(folder) / "postgres", installation=installation, settings=settings)
+        async with server:
+            defaults = Settings()
+            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine))
+            database = Database(server.url, chosen.storage)
+            await database.open()
+            await migrate(database)
+            await ensure_tables(database, [SCHEMA])
+            keeper = TierKeeper(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
+            await keeper.prepare()
+            connection = await database.connect("benchmark", unlimited=True)
+            try:
+                for instant in range(INSTANTS):
+                    rows = [walk.step(instant) for walk in walks]
+                    await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
+                yield connection, INSTANTS * INSTRUMENTS * len(SCHEMA.metrics)
+            finally:
+                await database.disconnect(connection)
+                await database.close()
+
+
+async def plain(installation: Installation) -> float:
+    async with stored(installation, "plain") as (connection, values):
+        size: int = await connection.fetchval(
+            "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('bench_samples') WHERE isleaf"
+        )
+    return size / values
+
+
+async def timescale(installation: Installation) -> tuple[float, float]:
+    async with stored(installation, "timescaledb") as (connection, values):
+        before: int = await connection.fetchval("SELECT hypertable_size('bench_samples')")
+        for (chunk,) in await connection.fetch("SELECT show_chunks('bench_samples')::text"):
+            await connection.execute(f"CALL convert_to_columnstore('{chunk}')")
+        after: int = await connection.fetchval("SELECT hypertable_size('bench_samples')")
+    return before / values, after / values
+
+
+async def measures() -> list[Measure]:
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    installation = find_installation(Path(prefix) if prefix else None)
+    rows = await plain(installation)
+    found = [
+        Measure(
+            name="bytes-per-value-plain",
+            ours=rows,
+            reference=None,
+            unit="bytes/value",
+            ratio=None,
+            goal="for information",
+        )
+    ]
+    if any(installation.prefix.glob("share/**/timescaledb.control")):
+        before, after = await timescale(installation)
+        found.append(
+            Measure(
+                name="bytes-per-value-compressed",
+                ours=after,
+                reference=before,
+                unit="bytes/value",
+                ratio=before / after,
+                goal="ratio >= 8",
+            )
+        )
+    return found
+
+
+def run() -> list[Measure]:
+    return asyncio.run(measures())

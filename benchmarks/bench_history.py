@@ -1,0 +1,197 @@
+"""24 hours of one instrument at 10 Hz to 1,000 points, beside the same answer made of the raw rows.
+
+Ours is what ``metrics/history`` asks with ``max_points=1000``; the reference asks the same with ``tier=raw``.
+Both give the same buckets with last, min, max and average, and both are timed from the call to the lists of
+numbers. The table holds ten instruments, the tiers are rolled up. On plain PostgreSQL, and on TimescaleDB
+where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Annotated, ClassVar
+
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from benchmarks.harness import ROUNDS, Measure
+from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.fakes import ManualClock
+from decahertz.metric import Kind, Metric
+from decahertz.sample import Sample, SampleSchema, schema_of
+from decahertz.settings import Settings
+from storage.database import Database
+from storage.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.histories import History
+from storage.migrate import migrate
+from storage.queries import Queries
+from storage.resolution import Wish
+from storage.schema import ensure_tables, quoted, table_of
+from storage.tiers.names import Tier
+from storage.tiers.rollup import TierKeeper
+
+DAY_NS = 86_400 * NS_PER_SECOND
+START_NS = 1_767_225_600 * NS_PER_SECOND
+ROWS = DAY_NS // TICK_NS
+OTHERS = 9
+OTHERS_EVERY = 10
+"""The other instruments have a sample a second: what matters is that they are in between."""
+POINTS = 1000
+REPEAT = 5
+"""One of ours is too short to be timed alone."""
+TIMESCALE = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "0",
+}
+_GAUGE = Annotated[float | None, Metric("A gauge.")]
+
+
+class BenchHistory(Sample, frozen=True, kw_only=True):
+    """As a sample of the market."""
+
+    collector: ClassVar[str] = "history"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    bid: _GAUGE
+    ask: _GAUGE
+    mid: _GAUGE
+    spread_bps: _GAUGE
+    last_price: _GAUGE
+    imbalance: _GAUGE
+    quotes: Annotated[int, Metric("A counter.", kind=Kind.COUNTER)]
+
+
+SCHEMA: SampleSchema = schema_of(BenchHistory)
+KEY = {"venue": ["sim"], "instrument": ["I0"]}
+FIELDS = ["mid", "spread_bps", "quotes"]
+_FILL = f"""
+INSERT INTO {quoted(table_of(SCHEMA))}
+    (time, venue, instrument, bid, ask, mid, spread_bps, last_price, imbalance, quotes)
+SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'sim', 'I' || i,
+       100 + sin(n / 1e4), 101 + sin(n / 1e4),
+       100.5 + sin(n / 1e4) + random() / 10, random(), CASE WHEN n % 3 > 0 THEN 100.0 END, random() - 0.5, n
+FROM generate_series(0, $2::bigint - 1) AS n, generate_series(0, $3::int) AS i
+WHERE i = 0 OR n % $4 = 0
+ORDER BY n
+"""  # noqa: S608 - a constant
+
+
+@dataclass
+class Engine:
+    """A PostgreSQL to measure on."""
+
+    name: str
+    installation: Installation
+    settings: dict[str, str]
+
+
+def engines() -> list[Engine]:
+    """Plain PostgreSQL, and TimescaleDB where there is one."""
+    found = [Engine("plain", find_installation(None), {})]
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    if prefix:
+        named = find_installation(Path(prefix))
+        if any(named.prefix.glob("share/**/timescaledb.control")):
+            found.append(Engine("timescaledb", named, TIMESCALE))
+    return found
+
+
+async def fill(database: Database, settings: Settings) -> None:
+    """Tables, tiers, rows; all rolled up."""
+    await migrate(database)
+    await ensure_tables(database, [SCHEMA])
+    clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
+    keeper = TierKeeper(database, clock, CollectorRegistry(), settings, [SCHEMA])
+    await keeper.prepare()
+    connection = await database.connect("benchmark", unlimited=True)
+    try:
+        await connection.execute(_FILL, START_NS, ROWS, OTHERS, OTHERS_EVERY)
+        await keeper.run_once()
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await database.disconnect(connection)
+        await keeper.stop()
+
+
+async def measure(engine: Engine) -> Measure:
+    with tempfile.TemporaryDirectory() as folder:
+        server = EmbeddedPostgres(
+            Path(folder) / "postgres", installation=engine.installation, settings=engine.settings
+        )
+        async with server:
+            base = Settings()
+            settings = replace(
+                base,
+                tiers=replace(base.tiers, engine=engine.name),
+                storage=replace(base.storage, statement_timeout_seconds=600.0),
+            )
+            database = Database(server.url, settings.storage)
+            await database.open()
+            try:
+                await fill(database, settings)
+                return await compare(engine.name, Queries(database))
+            finally:
+                await database.close()
+
+
+async def compare(name: str, queries: Queries) -> Measure:
+    async def ask(wish: Wish) -> History:
+        return await queries.history(SCHEMA, FIELDS, KEY, START_NS, START_NS + DAY_NS, wish=wish)
+
+    async def ours() -> History:
+        return await ask(Wish(max_points=POINTS))
+
+    async def raw() -> History:
+        return await ask(Wish(Tier.RAW, None, POINTS))
+
+    check(await ours(), await raw())
+    pairs = [(await seconds(ours, REPEAT), await seconds(raw)) for _ in range(ROUNDS)]
+    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
+    return Measure(
+        name=f"history-24h-{name}",
+        ours=mine * 1000,
+        reference=reference * 1000,
+        unit="ms",
+        ratio=reference / mine,
+        goal="ratio >= 50, ours <= 20",
+    )
+
+
+def check(mine: History, raw: History) -> None:
+    """Both have to say the same, of all samples."""
+    (one,), (other,) = mine.series, raw.series
+    same = one.time_ns == other.time_ns and one.fields["quotes"] == other.fields["quotes"]
+    if (
+        mine.tier is Tier.RAW
+        or raw.tier is not Tier.RAW
+        or not same
+        or not POINTS // 2 < len(one.time_ns) <= POINTS
+    ):
+        raise RuntimeError(
+            f"the answers differ: {mine.tier} {len(one.time_ns)}, {raw.tier} {len(other.time_ns)}"
+        )
+
+
+async def seconds(work: Callable[[], Awaitable[object]], repeat: int = 1) -> float:
+    """How long it takes, averaged over so many in a row."""
+    start = time.perf_counter()
+    for _ in range(repeat):
+        await work()
+    return (time.perf_counter() - start) / repeat
+
+
+async def measures() -> list[Measure]:
+    return [await measure(engine) for engine in engines()]
+
+
+def run() -> list[Measure]:
+    return asyncio.run(measures())

@@ -1,0 +1,143 @@
+"""What the tiers cost: the writer's pace into a table that has them, and the roll-up itself.
+
+The writer's rows go into partitions with a trigger that notes the changed buckets (on TimescaleDB: into a
+hypertable below continuous aggregates); the reference is bare asyncpg into a flat table with such indexes.
+The roll-up is the share of a core that it takes to keep up with a thousand instruments at 10 Hz.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from benchmarks.bench_copy_writer import COLUMNS, INSTANTS, SCHEMA, START_NS, records, samples
+from benchmarks.harness import ROUNDS, Measure
+from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.fakes import ManualClock
+from decahertz.settings import Settings
+from storage.database import Database
+from storage.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.migrate import migrate
+from storage.schema import columns_of, ensure_tables
+from storage.spool.entry import entry_of
+from storage.store import Store
+from storage.tiers.rollup import TierKeeper
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_TIMESCALE = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "0",
+}
+_HOUR_NS = 3600 * NS_PER_SECOND
+
+
+async def _flat_table(connection: Connection) -> None:
+    definitions = ", ".join(column.definition for column in columns_of(SCHEMA))
+    await connection.execute(f"CREATE TABLE flat ({definitions})")
+    await connection.execute("CREATE INDEX ON flat (time)")
+    await connection.execute("CREATE INDEX ON flat (venue, instrument, time DESC)")
+
+
+async def _writer(database: Database, connection: Connection, engine: str) -> Measure:
+    batches = [samples(tick) for tick in range(INSTANTS)]
+    tuples = [record for batch in batches for record in records(batch)]
+    store = Store(database, SystemClock())
+
+    async def ours() -> None:
+        await store.write(connection, [entry_of(batch) for batch in batches])
+
+    async def bare() -> None:
+        async with connection.transaction():
+            await connection.copy_records_to_table("flat", records=tuples, columns=COLUMNS)
+
+    async def rate(work: Callable[[], Awaitable[None]]) -> float:
+        await connection.execute("TRUNCATE bench_samples, flat")
+        await connection.execute("CHECKPOINT")
+        start = time.perf_counter()
+        await work()
+        return len(tuples) / (time.perf_counter() - start)
+
+    await rate(ours)
+    await rate(bare)
+    pairs = [(await rate(ours), await rate(bare)) for _ in range(ROUNDS)]
+    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
+    return Measure(
+        name=f"writer-with-tiers-{engine}",
+        ours=mine,
+        reference=reference,
+        unit="rows/s",
+        ratio=mine / reference,
+        goal="ratio >= 0.8",
+    )
+
+
+async def _roll_up(connection: Connection, keeper: TierKeeper, engine: str) -> Measure:
+    """The tiers of a minute of samples, in rounds, each of another minute."""
+    await connection.execute("TRUNCATE bench_samples")
+    shares = []
+    for first in range(0, 5 * 600, 600):
+        for tick in range(first, first + 600):
+            rows = records(samples(tick))
+            await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
+        start = time.perf_counter()
+        await keeper.run_once()
+        shares.append((time.perf_counter() - start) / 60)
+    return Measure(
+        name=f"roll-up-{engine}",
+        ours=median(shares),
+        reference=None,
+        unit="cores",
+        ratio=None,
+        goal="ours <= 0.15",
+    )
+
+
+async def _measure(installation: Installation, engine: str) -> list[Measure]:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _TIMESCALE if engine == "timescaledb" else {}
+        server = EmbeddedPostgres(Path(folder) / "postgres", installation=installation, settings=settings)
+        async with server:
+            defaults = Settings()
+            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine))
+            database = Database(server.url, chosen.storage)
+            await database.open()
+            await migrate(database)
+            await ensure_tables(database, [SCHEMA])
+            # An hour later all that is stored is over: the roll-up has something to do.
+            clock = ManualClock(START_NS + _HOUR_NS)
+            keeper = TierKeeper(database, clock, CollectorRegistry(), chosen, [SCHEMA])
+            await keeper.prepare()
+            connection = await database.connect("benchmark")
+            try:
+                await _flat_table(connection)
+                written = await _writer(database, connection, engine)
+                return [written, await _roll_up(connection, keeper, engine)]
+            finally:
+                await keeper.stop()
+                await database.disconnect(connection)
+                await database.close()
+
+
+async def measures() -> list[Measure]:
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    installation = find_installation(Path(prefix) if prefix else None)
+    found = await _measure(installation, "plain")
+    if any(installation.prefix.glob("share/**/timescaledb.control")):
+        found += await _measure(installation, "timescaledb")
+    return found
+
+
+def run() -> list[Measure]:
+    return asyncio.run(measures())

@@ -1,0 +1,181 @@
+"""``decahertz export``: samples or events as a CSV or Parquet file."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+from msgspec import Struct
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from collectors.plugins import load_collectors
+from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
+from decahertz.main import StartError, open_database
+from storage.database import DatabaseError, DatabaseTimeoutError
+from storage.export import (
+    ExportFormat,
+    ExportQuestion,
+    Exports,
+    ExportStoppedError,
+    UnknownColumnError,
+    events_question,
+    samples_question,
+)
+from storage.parquet import ParquetMissingError
+from storage.rows import EVENT_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from decahertz.settings import Settings
+
+_LATEST_NS = 2**63 - 1
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What the command line asked for."""
+
+    what: str
+    """A collector, or a table of events."""
+    form: ExportFormat | None = None
+    """``None``: what the name of the file says."""
+    fields: Sequence[str] = ()
+    where: Sequence[str] = ()
+    """``column=value``; several of a column allow any of them."""
+    start: str = ""
+    end: str = ""
+
+
+async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
+    """Write the file; it appears under its name when it is complete.
+
+    Raises :class:`~decahertz.main.StartError` for what cannot be exported or written.
+    """
+    question = _question(settings, wanted)
+    form = wanted.form or _form_of(file)
+    if not force and await asyncio.to_thread(file.exists):
+        raise StartError(f"{file} is there already; with --force it is replaced")
+    partial = file.with_name(file.name + ".partial")
+    async with open_database(settings, share=True) as (database, _):
+        with _errors(wanted.what, file):
+            exports = Exports(database)
+            try:
+                with _bar(file.name, await _bounds(exports, question)) as reached:
+                    size = await _write(exports, question, form, partial, reached)
+                await asyncio.to_thread(partial.replace, file)
+            finally:
+                await asyncio.to_thread(partial.unlink, missing_ok=True)
+    sys.stdout.write(f"{file}: {size:,} bytes\n")
+    return 0
+
+
+async def _write(
+    exports: Exports,
+    question: ExportQuestion,
+    form: ExportFormat,
+    file: Path,
+    reached: Callable[[int], None],
+) -> int:
+    size = 0
+    with await asyncio.to_thread(file.open, "wb") as stream:
+
+        async def write(data: bytes) -> None:
+            nonlocal size
+            await asyncio.to_thread(stream.write, data)
+            size += len(data)
+
+        await exports.run(question, form, write, reached)
+    return size
+
+
+def _question(settings: Settings, wanted: Wanted) -> ExportQuestion:
+    start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
+    tables = sorted(EVENT_TABLES.values())
+    plugins = load_collectors(settings, SystemClock()).plugins
+    schemas = {loaded.schema.collector: loaded.schema for loaded in plugins}
+    keys = _filter(wanted.where)
+    try:
+        if wanted.what in schemas:
+            return samples_question(schemas[wanted.what], wanted.fields, keys, start_ns, end_ns)
+        if wanted.what in tables:
+            return events_question(wanted.what, wanted.fields, keys, start_ns, end_ns)
+    except UnknownColumnError as error:
+        raise StartError(f"{wanted.what}: {error}") from error
+    raise StartError(
+        f"{wanted.what!r} is neither a collector ({', '.join(sorted(schemas))})"
+        f" nor a table of events ({', '.join(tables)})"
+    )
+
+
+def _filter(where: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    keys: dict[str, list[str]] = {}
+    for text in where:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise StartError(f"--where {text}: it has the form column=value")
+        keys.setdefault(name, []).append(value)
+    return keys
+
+
+def _time(name: str, text: str, default: int) -> int:
+    if not text:
+        return default
+    try:
+        return parse_time(text)
+    except TimeFormatError as error:
+        raise StartError(f"--{name}: {error}") from error
+
+
+def _form_of(file: Path) -> ExportFormat:
+    try:
+        return ExportFormat(file.suffix.removeprefix("."))
+    except ValueError as error:
+        raise StartError(f"{file} does not end with .csv or .parquet: say which with --format") from error
+
+
+async def _bounds(exports: Exports, question: ExportQuestion) -> tuple[int, int] | None:
+    """What the bar runs from and to; without an index that would take too long."""
+    try:
+        return await exports.bounds(question)
+    except DatabaseTimeoutError:
+        return None
+
+
+@contextmanager
+def _errors(what: str, file: Path) -> Iterator[None]:
+    try:
+        yield
+    except ExportStoppedError as error:
+        raise StartError(f"{file}: {error.__cause__}") from error
+    except asyncpg.UndefinedTableError as error:
+        raise StartError(f"there are no samples of {what} yet") from error
+    except (OSError, ParquetMissingError, DatabaseError) as error:
+        raise StartError(str(error)) from error
+
+
+@contextmanager
+def _bar(name: str, bounds: tuple[int, int] | None) -> Iterator[Callable[[int], None]]:
+    """Shows how far in time the rows have come."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[at]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        first, last = bounds or (0, 0)
+        task = bars.add_task(name, total=max(1, last - first) if bounds else None, at="")
+
+        def reached(time_ns: int) -> None:
+            bars.update(task, completed=time_ns - first, at=format_time(time_ns)[:19])
+
+        yield reached
+        if bounds:
+            bars.update(task, completed=max(1, last - first))

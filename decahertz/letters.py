@@ -1,0 +1,72 @@
+"""``decahertz dead-letters``: what no table took, and storing it again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+
+from collectors.plugins import load_collectors
+from decahertz.clock import SystemClock, format_time
+from decahertz.main import open_database
+from storage.deadletters import DeadLetter, count_letters, list_letters, replay_letters
+
+if TYPE_CHECKING:
+    from decahertz.settings import Settings
+
+_REASONS_SHOWN = 10
+
+
+async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
+    """Print the newest dead letters. Raises :class:`~decahertz.main.StartError`."""
+    async with open_database(settings, share=True) as (database, _):
+        letters = await list_letters(database, stream=stream or None, limit=limit)
+        total = await count_letters(database, stream=stream or None)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(letters)).decode() + "\n")
+        return 0
+    for letter in reversed(letters):
+        sys.stdout.write(_line(letter))
+    sys.stdout.write(f"{total:,} dead letters" + (f", {len(letters):,} shown\n" if letters else "\n"))
+    return 0
+
+
+async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
+    """Store dead letters again; 1 when some are refused again.
+
+    Raises :class:`~decahertz.main.StartError` or :class:`~decahertz.settings.SettingsError`.
+    """
+    clock = SystemClock()
+    collectors = load_collectors(settings, clock)
+    schemas = [loaded.schema for loaded in collectors.plugins]
+    wanted = list(ids) or None
+    async with open_database(settings, share=True) as (database, _):
+        total = await count_letters(database, stream=stream or None, ids=wanted)
+        with Progress(console=Console(stderr=True)) as bars:
+            task = bars.add_task("dead letters", total=total)
+            replayed = await replay_letters(
+                database,
+                clock,
+                schemas,
+                stream=stream or None,
+                ids=wanted,
+                report=lambda done: bars.update(task, completed=done),
+            )
+    for id_, reason in list(replayed.refused.items())[:_REASONS_SHOWN]:
+        sys.stdout.write(f"{id_}: {reason}\n")
+    sys.stdout.write(f"{replayed.stored:,} stored, {len(replayed.refused):,} refused again\n")
+    return 1 if replayed.refused else 0
+
+
+def _line(letter: DeadLetter) -> str:
+    content = f"{letter.rows} rows"
+    if letter.content is not None:
+        content = msgspec.json.encode(letter.content).decode()
+    who = letter.stream
+    if letter.sequence is not None:
+        who = f"{letter.source} {letter.epoch} {letter.sequence}"
+    return f"{letter.id}  {format_time(letter.time_ns)}  {who}\n    {letter.reason}\n    {content}\n"

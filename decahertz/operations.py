@@ -1,0 +1,115 @@
+"""``decahertz backup`` and ``restore``: the embedded database as one file, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
+
+from decahertz.main import StartError, embedded_dir, start_errors
+from storage import backup
+from storage.archive import Report
+from storage.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
+from storage.postgres.cluster import DATABASE
+
+if TYPE_CHECKING:
+    from decahertz.settings import Settings
+
+_OWN_SERVER = (
+    "database_url names a PostgreSQL of yours: {what} is for the embedded one. Use {program} of the server's"
+    " version, and for TimescaleDB what its documentation says of it"
+)
+
+
+async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
+    """Write a backup, while ``decahertz up`` runs or not, and read it back.
+
+    ``file`` is an absolute path. Raises :class:`~decahertz.main.StartError` where that is impossible; then
+    no file was changed.
+    """
+    _refuse_own_server(settings, "backup", "pg_dump")
+    if not force and await asyncio.to_thread(file.exists):
+        raise StartError(f"{file} is there already; with --force it is replaced")
+    with _errors():
+        installation = await asyncio.to_thread(find_installation)
+        async with embedded_server(settings, share=True):
+            with _bar(file.name) as report:
+                url = database_url(embedded_dir(settings))
+                made = await backup.make(url, installation, file, report)
+    sys.stdout.write(f"{file}: {made.contents.tables} tables, {made.bytes:,} bytes, read back\n")
+    return 0
+
+
+async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
+    """Make the embedded database what a backup holds. Nobody else may use it meanwhile.
+
+    Raises :class:`~decahertz.main.StartError` where that is impossible; then the database is as it was.
+    """
+    _refuse_own_server(settings, "restore", "pg_restore")
+    with _errors():
+        installation = await asyncio.to_thread(find_installation)
+        await backup.read(installation, file)  # before a server is started for it
+        async with embedded_server(settings, share=False):
+            with _bar(file.name) as report:
+                contents = await backup.restore(
+                    partial(database_url, embedded_dir(settings)),
+                    DATABASE,
+                    installation,
+                    file,
+                    report,
+                    replace=force,
+                )
+    sys.stdout.write(f"{file}: {contents.tables} tables restored\n")
+    return 0
+
+
+def _refuse_own_server(settings: Settings, what: str, program: str) -> None:
+    if settings.database_url:
+        raise StartError(_OWN_SERVER.format(what=what, program=program))
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    with start_errors():
+        try:
+            yield
+        except backup.BackupError as error:
+            raise StartError(str(error)) from error
+
+
+@asynccontextmanager
+async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
+    """The embedded server: with ``share`` the one that runs, else our own for a while.
+
+    Nothing happens where the settings name another. Raises :class:`~decahertz.main.StartError` where, with
+    ``share``, there is no database yet.
+    """
+    folder = embedded_dir(settings)
+    if settings.database_url:
+        yield
+        return
+    if share and running_pid(folder) is not None:
+        yield
+        return
+    if share and not (folder / "cluster").exists():
+        raise StartError(f"there is no database in {folder} yet")
+    async with EmbeddedPostgres(folder):
+        yield
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Report]:
+    with Progress(console=Console(stderr=True)) as bars:
+        task = bars.add_task(title, total=1.0)
+
+        def report(what: str, share: float) -> None:
+            bars.update(task, description=f"{title}: {what}", completed=share)
+
+        yield report

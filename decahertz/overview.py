@@ -1,0 +1,186 @@
+"""``decahertz db status``: what there is, how large, how old, how far behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from decahertz.clock import SystemClock, format_time
+from decahertz.main import database_url, start_errors
+from decahertz.operations import embedded_server
+from storage.database import Database
+from storage.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
+from storage.waiting import SpoolStatus, spool_status
+
+if TYPE_CHECKING:
+    from decahertz.settings import Settings
+
+Row: TypeAlias = tuple[str, ...]
+
+_NONE = "-"
+_EMITTERS_SHOWN = 20
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_STEP = 1024
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What ``--json`` prints."""
+
+    time_ns: int
+    database: DatabaseStatus
+    spool: SpoolStatus | None
+    """``None``: there is no spool file."""
+
+
+def spool_dir(settings: Settings) -> Path:
+    """Where the spool lies."""
+    return settings.data_dir / "spool"
+
+
+async def run_status(settings: Settings, *, as_json: bool) -> int:
+    """Print the status of the database and of the spool.
+
+    An embedded database that does not run is started for it. Raises
+    :class:`~decahertz.main.StartError` where there is none or it cannot be reached.
+    """
+    with start_errors():
+        async with embedded_server(settings, share=True):
+            database = Database(database_url(settings), settings.storage)
+            try:
+                await database.open()
+                now_ns = SystemClock().time_ns()
+                status = Status(
+                    time_ns=now_ns,
+                    database=await database_status(database, now_ns),
+                    spool=await spool_status(spool_dir(settings), now_ns),
+                )
+            finally:
+                await database.close()
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(status)).decode() + "\n")
+    else:
+        _show(status)
+    return 0
+
+
+def _show(status: Status) -> None:
+    blocks = [_aligned(_facts(status), numeric=())]
+    blocks += [
+        f"{title}\n{_aligned([heads, *rows], numeric)}" for title, heads, rows, numeric in _tables(status)
+    ]
+    sys.stdout.write("\n\n".join(blocks) + "\n")
+
+
+def _facts(status: Status) -> Iterator[Row]:
+    database, spool = status.database, status.spool
+    extension = f" with TimescaleDB {database.timescaledb}" if database.timescaledb else ""
+    yield "database", database.name
+    yield "engine", f"PostgreSQL {database.version}{extension}"
+    yield "size", _size(database.bytes)
+    newest = min((samples.age_seconds for samples in database.samples), default=None)
+    yield "newest sample", "none" if newest is None else f"{_age(newest)} old"
+    yield "spool", _spool_text(spool)
+    if spool is not None and spool.set_aside:
+        yield "damaged spools", ", ".join(spool.set_aside)
+    yield "dead letters", f"{database.dead_letters:,}"
+
+
+def _spool_text(spool: SpoolStatus | None) -> str:
+    if spool is None:
+        return "none"
+    if spool.problem:
+        return f"{spool.path}: {spool.problem}"
+    oldest = "" if spool.oldest_age_seconds is None else f", the oldest for {_age(spool.oldest_age_seconds)}"
+    return f"{_size(spool.bytes)}, {spool.rows:,} rows wait{oldest}"
+
+
+def _tables(status: Status) -> Iterator[tuple[str, Row, Sequence[Row], Sequence[int]]]:
+    """Title, heads, rows, and which columns hold numbers."""
+    database = status.database
+    heads: Row = ("table", "about rows", "size", "parts", "compressed", "ratio")
+    yield "Tables", heads, [_table_row(table) for table in database.tables], range(1, 6)
+    if database.tiers:
+        rows = [(t.relation, _age(t.lag_seconds), _or_none(t.waiting_buckets)) for t in database.tiers]
+        yield "Roll-up", ("tier", "behind", "buckets that wait"), rows, (1, 2)
+    if database.policies:
+        heads = ("relation", "policy", "every", "failures", "last run", "settings")
+        jobs = [
+            (p.relation, p.name, _age(p.every_seconds), str(p.failures), p.last_run or _NONE, p.config)
+            for p in database.policies
+        ]
+        yield "Policies", heads, jobs, (2, 3)
+    if database.emitters:
+        heads = ("source", "since", "stored", "highest", "holes", "missing", "dropped by itself")
+        shown = _worth_showing(database.emitters)
+        title = (
+            f"Emitters ({len(shown)} of {len(database.emitters)}: those with holes or losses, and the newest)"
+        )
+        yield title, heads, [_emitter_row(emitter) for emitter in shown], range(2, 6)
+
+
+def _aligned(rows: Iterable[Row], numeric: Sequence[int]) -> str:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in numeric else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _table_row(table: TableStatus) -> Row:
+    ratio = f"{table.compression_ratio:.1f}" if table.compression_ratio is not None else _NONE
+    return (
+        table.name,
+        f"{table.rows:,}",
+        _size(table.bytes),
+        str(table.parts) if table.parts else _NONE,
+        str(table.compressed_parts) if table.compressed_parts else _NONE,
+        ratio,
+    )
+
+
+def _worth_showing(emitters: Sequence[EmitterStatus]) -> list[EmitterStatus]:
+    odd = [emitter for emitter in emitters if emitter.holes or emitter.dropped]
+    rest = [emitter for emitter in emitters if not (emitter.holes or emitter.dropped)]
+    return (odd + rest)[:_EMITTERS_SHOWN]
+
+
+def _emitter_row(emitter: EmitterStatus) -> Row:
+    dropped = ", ".join(f"{reason} {count:,}" for reason, count in sorted(emitter.dropped.items()))
+    return (
+        emitter.source,
+        format_time(emitter.epoch)[:19],
+        f"{emitter.stored:,}",
+        f"{emitter.highest_sequence:,}",
+        f"{emitter.holes:,}",
+        f"{emitter.missing:,}",
+        dropped or _NONE,
+    )
+
+
+def _or_none(number: int | None) -> str:
+    return _NONE if number is None else f"{number:,}"
+
+
+def _size(count: float) -> str:
+    for unit in _UNITS:
+        if count < _STEP or unit == _UNITS[-1]:
+            break
+        count /= _STEP
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _age(seconds: float) -> str:
+    for width, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "min")):
+        if seconds >= 2 * width:
+            return f"{seconds / width:.1f} {unit}"
+    return f"{seconds:.1f} s"

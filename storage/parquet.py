@@ -1,0 +1,112 @@
+"""Rows as Parquet, a row group at a time. Needs pyarrow, which comes with the extra ``parquet``."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import io
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+ROWS_OF_A_GROUP = 50_000
+
+
+class ParquetMissingError(RuntimeError):
+    """There is no pyarrow here."""
+
+    def __init__(self) -> None:
+        """Say how to get it."""
+        super().__init__("Parquet needs pyarrow: install decahertz with the extra 'parquet'")
+
+
+class NamedColumn(Protocol):
+    """What is to be known of a column."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def sql_type(self) -> str:
+        """``bigint``, ``double precision``, ``boolean`` or ``text``."""
+        ...
+
+
+class ParquetPieces:
+    """Takes rows, returns the bytes of the file as they become ready. The work is done in a thread."""
+
+    def __init__(self, columns: Sequence[NamedColumn]) -> None:
+        """Raises :class:`ParquetMissingError`."""
+        try:
+            self._arrow = importlib.import_module("pyarrow")
+            parquet = importlib.import_module("pyarrow.parquet")
+        except ImportError as error:
+            raise ParquetMissingError from error
+        types = {
+            "bigint": self._arrow.int64(),
+            "double precision": self._arrow.float64(),
+            "boolean": self._arrow.bool_(),
+            "text": self._arrow.string(),
+        }
+        self._schema = self._arrow.schema([(column.name, types[column.sql_type]) for column in columns])
+        self._sink = _Sink()
+        self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._batches: list[Any] = []
+        self._rows = 0
+
+    async def add(self, records: Sequence[Any]) -> bytes:
+        """Take rows; what is ready of the file, often nothing."""
+        return await asyncio.to_thread(self._add, records)
+
+    async def finish(self) -> bytes:
+        """The rest of the file."""
+        return await asyncio.to_thread(self._finish)
+
+    def _add(self, records: Sequence[Any]) -> bytes:
+        arrays = [
+            self._arrow.array(values, type=kind.type)
+            for values, kind in zip(zip(*records, strict=True), self._schema, strict=True)
+        ]
+        self._batches.append(self._arrow.record_batch(arrays, schema=self._schema))
+        self._rows += len(records)
+        if self._rows >= ROWS_OF_A_GROUP:
+            self._write()
+        return self._sink.taken()
+
+    def _write(self) -> None:
+        table = self._arrow.Table.from_batches(self._batches, schema=self._schema)
+        self._writer.write_table(table, row_group_size=self._rows)
+        self._batches, self._rows = [], 0
+
+    def _finish(self) -> bytes:
+        if self._batches:
+            self._write()
+        self._writer.close()
+        return self._sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what is written until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
+        piece = bytes(data)
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        data = b"".join(self._pieces)
+        self._pieces = []
+        return data

@@ -1,0 +1,163 @@
+"""How finely a history is answered: from which tier, and in buckets of which width.
+
+An answer is either the samples as they were taken, or one row for each key and bucket of ``step`` with the
+last, the least, the greatest and the mean value of each gauge. Buckets begin at multiples of the step since
+the epoch, so the same bucket is the same in every answer.
+
+Down-sampling by the extremes of each bucket keeps every spike: what is drawn from them is, but for single
+pixels, what would be drawn from all samples. That is the min-max aggregation of U. Jugel, Z. Jerzak,
+G. Hackenbroich, V. Markl: *M4: A Visualization-Oriented Time Series Data Aggregation*, PVLDB 7(10), 2014;
+of the four values of M4 the first is left out, because the last of the bucket before stands beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.settings import RetentionSettings
+from storage.tiers.names import Tier, width_ns
+
+_UNITS: Final = {
+    "": 1,
+    "ms": 1_000_000,
+    "s": NS_PER_SECOND,
+    "m": 60 * NS_PER_SECOND,
+    "h": 3600 * NS_PER_SECOND,
+    "d": 86_400 * NS_PER_SECOND,
+}
+DURATION_PATTERN: Final = r"^[1-9][0-9]{0,18}(ms|s|m|h|d)?$(?!\n)"
+"""What :func:`parse_duration` takes: a whole number and its unit; without a unit nanoseconds."""
+LONGEST_STEP_NS: Final = 366 * _UNITS["d"]
+_DURATION: Final = re.compile(DURATION_PATTERN)
+_STEPS: Final = tuple(
+    count * _UNITS[unit]
+    for unit, counts in {
+        "ms": (200, 500),
+        "s": (1, 2, 5, 10, 15, 30),
+        "m": (1, 2, 5, 10, 15, 30),
+        "h": (1, 2, 3, 4, 6, 12),
+        "d": (1,),
+    }.items()
+    for count in counts
+)
+"""Steps that people expect on an axis. Beyond a day: whole days."""
+
+
+class ResolutionError(ValueError):
+    """A step, or a step and a tier, that do not go together. ``parameter`` says which is at fault."""
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        """Keep the parts."""
+        super().__init__(reason)
+        self.parameter = parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a history is answered."""
+
+    tier: Tier
+    """Where the rows are read."""
+    step_ns: int | None
+    """The width of the buckets; ``None``: no buckets, the samples as they were taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How somebody wants a history answered; what is ``None`` is for us to choose."""
+
+    tier: Tier | None = None
+    """Not a coarser one than this; a finer one only where this is not kept."""
+    step_ns: int | None = None
+    """A multiple of the grid and of the tier's width. Widened where ``max_points`` needs it."""
+    max_points: int | None = None
+    """At most so many points in a series; 2 or more."""
+
+    def __post_init__(self) -> None:
+        """Raise :class:`ResolutionError` for what cannot be fulfilled."""
+        step = self.step_ns
+        if step is not None:
+            if not 0 < step <= LONGEST_STEP_NS or step % TICK_NS:
+                raise ResolutionError("step", "a step is a multiple of 100ms and at most 366d")
+            if self.tier is not None and step % width_ns(self.tier):
+                raise ResolutionError("step", f"not a multiple of the tier's width, {self.tier}")
+        if self.max_points is not None and self.max_points < 2:  # noqa: PLR2004 - the next line says why
+            raise ResolutionError("max_points", "a range can touch two buckets however wide they are")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of ``100ms``, ``5s``, ``1m``, ``1h``, ``1d``. Raises ``ValueError``."""
+    parts = _DURATION.fullmatch(text)
+    if parts is None:
+        raise ValueError(f"{text[:32]!r} is no duration like 100ms, 5s, 1m, 1h or 1d")
+    unit = parts[1] or ""
+    return int(text.removesuffix(unit)) * _UNITS[unit]
+
+
+def resolve(
+    start_ns: int, end_ns: int, wish: Wish, kept: Collection[Tier], finest: Tier = Tier.RAW
+) -> Resolution:
+    """How the range ``[start, end)`` is answered.
+
+    ``kept`` are the tiers that exist, ``finest`` is the finest of them that still reaches back to the start;
+    what is raw always exists.
+    """
+    base = wish.tier or finest
+    most, step = wish.max_points, wish.step_ns
+    if step is None:
+        if base is Tier.RAW and (most is None or buckets(start_ns, end_ns, TICK_NS) <= most):
+            return Resolution(Tier.RAW, None)
+        step = width_ns(base) if most is None else _nice_step(start_ns, end_ns, most)
+    step = _multiple(step, width_ns(base))
+    if most is not None:
+        step = _widened(start_ns, end_ns, step, most)
+    return Resolution(_coarsest(step, wish.tier, kept), step)
+
+
+def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
+    """The finest tier that still has what is as old as this; where none has, the one that is kept longest."""
+    days = {
+        Tier.RAW: retention.raw_days,
+        Tier.S1: retention.one_second_days,
+        Tier.M1: retention.one_minute_days,
+        Tier.H1: retention.one_hour_days,
+    }
+    for tier, kept in days.items():
+        if not kept or age_ns <= kept * _UNITS["d"]:
+            return tier
+    return Tier.H1
+
+
+def buckets(start_ns: int, end_ns: int, step_ns: int) -> int:
+    """How many buckets the range touches."""
+    return 0 if end_ns <= start_ns else (end_ns - 1) // step_ns - start_ns // step_ns + 1
+
+
+def _coarsest(step_ns: int, wanted: Tier | None, kept: Collection[Tier]) -> Tier:
+    """The tier with the fewest rows that the buckets can be made of."""
+    limit = step_ns if wanted is None else width_ns(wanted)
+    fitting = [tier for tier in kept if width_ns(tier) <= limit and step_ns % width_ns(tier) == 0]
+    return max(fitting, key=width_ns, default=Tier.RAW)
+
+
+def _nice_step(start_ns: int, end_ns: int, max_points: int) -> int:
+    for step in _STEPS:
+        if buckets(start_ns, end_ns, step) <= max_points:
+            return step
+    return _widened(start_ns, end_ns, _STEPS[-1], max_points)
+
+
+def _widened(start_ns: int, end_ns: int, step_ns: int, max_points: int) -> int:
+    """The smallest multiple of the step, or one more, with which the range fits."""
+    factor = -(-buckets(start_ns, end_ns, step_ns) // max_points)
+    while buckets(start_ns, end_ns, factor * step_ns) > max_points:
+        factor += 1
+    return max(factor, 1) * step_ns
+
+
+def _multiple(step_ns: int, width: int) -> int:
+    return -(-step_ns // width) * width

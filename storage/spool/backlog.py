@@ -1,0 +1,139 @@
+"""Reading back what waits in the file, and giving up what waits too long or is too much."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from decahertz.event import Arrival
+from decahertz.sample import SampleBatch
+from storage.spool.draft import Draft
+from storage.spool.entry import Content, Entry, Kind, Settlement, Unreadable
+from storage.spool.payload import PayloadError, decode_events, decode_layout, reader_of
+from storage.spool.state import State
+
+CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"
+"""Why rows are given up that wait."""
+DAMAGED = "damaged"
+"""Why rows are given up that cannot be read back."""
+
+_BYTES_AT_ONCE = 8 * 1024 * 1024
+_ROW = "SELECT kind, stream, rows, time_ns, batch_id, layout, checksum, payload FROM entries WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedEntry:
+    """An entry whose bytes are not those that were written."""
+
+    id: int
+    stream: str
+    rows: int
+    batch_id: uuid.UUID
+
+    def settlement(self) -> Settlement:
+        """It is given up."""
+        nothing = Unreadable(b"", "damaged")
+        entry = Entry(nothing, self.stream, self.rows, self.batch_id, self.id)
+        return Settlement(entry, {DAMAGED: self.rows})
+
+
+def read_backlog(
+    connection: sqlite3.Connection, state: State, max_rows: int
+) -> Iterator[Entry | DamagedEntry]:
+    """Some of what waits: events in their order, and of the samples the newest first.
+
+    About half of the rows are events where there are both. Trades are derived from events, and that is
+    cheapest in the order of time; a chart is read from its right end.
+    """
+    events = list(_ids(connection, state, Kind.EVENTS, "ASC", max_rows))
+    samples = list(_ids(connection, state, Kind.SAMPLES, "DESC", max_rows))
+    if samples and events:
+        events = _first(events, max_rows // 2)
+    rows = sum(rows for _, rows in events)
+    for id_, _ in [*events, *(_first(samples, max_rows - rows) if rows < max_rows else [])]:
+        yield read_entry(connection, id_)
+        time.sleep(0)  # decoding keeps other threads waiting: the grid must hold
+
+
+def _first(found: list[tuple[int, int]], max_rows: int) -> list[tuple[int, int]]:
+    kept: list[tuple[int, int]] = []
+    total = 0
+    for id_, rows in found:
+        if kept and total + rows > max_rows:
+            break
+        kept.append((id_, rows))
+        total += rows
+    return kept
+
+
+def _ids(
+    connection: sqlite3.Connection, state: State, kind: Kind, order: str, max_rows: int
+) -> Iterator[tuple[int, int]]:
+    max_bytes = _BYTES_AT_ONCE
+    # The order is one of two words of this module.
+    statement = f"SELECT id, rows, size FROM entries WHERE kind = ? ORDER BY id {order}"  # noqa: S608
+    for id_, rows, size in connection.execute(statement, (kind.value,)):
+        if id_ in state.held:
+            continue
+        yield id_, rows
+        max_rows -= max(rows, 1)
+        max_bytes -= size
+        if max_rows <= 0 or max_bytes <= 0:
+            return
+
+
+def read_entry(connection: sqlite3.Connection, entry_id: int) -> Entry | DamagedEntry:
+    """Read one back."""
+    kind, stream, rows, time_ns, batch_id, layout, checksum, payload = connection.execute(
+        _ROW, (entry_id,)
+    ).fetchone()
+    if zlib.crc32(payload) != checksum:
+        return DamagedEntry(entry_id, stream, rows, uuid.UUID(bytes=batch_id))
+    content: Content
+    try:
+        if kind == Kind.EVENTS:
+            content = Arrival(batch=decode_events(payload), received_ns=time_ns)
+        else:
+            content = _samples(connection, layout, time_ns, payload)
+    except PayloadError as error:  # written by a version that declared it differently
+        content = Unreadable(payload, str(error))
+    return Entry(content, stream, rows, uuid.UUID(bytes=batch_id), entry_id)
+
+
+def _samples(connection: sqlite3.Connection, name: str, time_ns: int, payload: bytes) -> SampleBatch:
+    found = connection.execute("SELECT layout FROM layouts WHERE fingerprint = ?", (name,)).fetchone()
+    if found is None:
+        raise PayloadError(f"the layout {name} is missing")
+    reader = reader_of(decode_layout(found[0]))
+    return SampleBatch(reader.schema, time_ns, reader.decode(payload))
+
+
+def trim(connection: sqlite3.Connection, state: State, draft: Draft, max_bytes: int, oldest_ns: int) -> None:
+    """Give up what was there before ``oldest_ns``, and of more than ``max_bytes`` the oldest.
+
+    Samples go first and events last. What the loop has in hand stays: it is about to be stored.
+    """
+    excess = draft.size - max_bytes
+    for kind in Kind:
+        doomed = list(_doomed(connection, state, kind, excess, oldest_ns))
+        for id_, stream, rows, size, reason in doomed:
+            draft.delete([id_])
+            draft.changes.drop(stream, reason, rows)
+            excess -= size
+
+
+def _doomed(
+    connection: sqlite3.Connection, state: State, kind: Kind, excess: int, oldest_ns: int
+) -> Iterator[tuple[int, str, int, int, str]]:
+    statement = "SELECT id, spooled_ns, stream, rows, size FROM entries WHERE kind = ? AND id < ? ORDER BY id"
+    for id_, spooled_ns, stream, rows, size in connection.execute(statement, (kind.value, state.next_id)):
+        is_old = spooled_ns < oldest_ns
+        if not is_old and excess <= 0:
+            return
+        if id_ not in state.held:
+            yield id_, stream, rows, size, CAP_AGE if is_old else CAP_BYTES
+            excess -= size

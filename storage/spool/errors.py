@@ -1,0 +1,38 @@
+"""What can be wrong with a spool."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+class SpoolError(OSError):
+    """Something is wrong with the spool. ``str()`` of it is one line."""
+
+
+class SpoolInUseError(SpoolError):
+    """Another process has it open."""
+
+
+class SpoolTooNewError(SpoolError):
+    """A newer version of the program made it."""
+
+
+class SpoolUnwritableError(SpoolError):
+    """The disk takes nothing more, or not now. Nothing of what was to be written is there."""
+
+
+class SpoolDamagedError(SpoolError):
+    """The file is not what was written to it."""
+
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+
+
+def translated(error: sqlite3.Error) -> SpoolError:
+    """The error of this module that an error of SQLite means."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without its extension
+    if code in _DAMAGED:
+        return SpoolDamagedError(f"the spool is damaged: {error}")
+    if code == sqlite3.SQLITE_ERROR:  # a table or column is not there: nobody but damage takes it away
+        return SpoolDamagedError(f"the spool is not whole: {error}")
+    return SpoolUnwritableError(f"the spool cannot be written: {error}")

@@ -1,0 +1,202 @@
+"""Opening a spool for this process alone; a damaged file is set aside and what can be read of it is saved."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from decahertz.clock import Clock
+from decahertz.ledger import LedgerBook
+from decahertz.settings import SpoolSettings
+from storage.spool import tables
+from storage.spool.entry import Kind
+from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolInUseError, translated
+from storage.spool.file import SpoolFile
+
+FILE_NAME = "spool.sqlite"
+LOCK_NAME = "spool.lock"
+
+_COMPANIONS = ("", "-wal", "-shm")
+_LARGEST_ID = 2**48
+_SINGLE_STEPS = 500
+_UUID_BYTES = 16
+_ENTRY = "SELECT * FROM entries WHERE id >= ? ORDER BY id LIMIT 1"
+_KEEP = "INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What became of a damaged file."""
+
+    aside: Path
+    """Where it is now."""
+    reason: str
+    rows: int = 0
+    """Rows that were saved."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Rows that are known to be lost, by stream."""
+
+    def __str__(self) -> str:
+        """One line."""
+        lost = sum(self.lost.values())
+        return f"a damaged spool was set aside as {self.aside.name}: {self.rows} rows saved, {lost} lost"
+
+
+class SpoolLock:
+    """Keeps other processes away from a folder. It ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises :class:`SpoolInUseError`."""
+        self._file = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise SpoolInUseError(f"another process records into {folder.parent}") from error
+
+    def release(self) -> None:
+        """Let others in."""
+        os.close(self._file)
+
+
+def open_spool(
+    folder: Path, settings: SpoolSettings, clock: Clock, book: LedgerBook
+) -> tuple[SpoolFile, Salvage | None]:
+    """Open the spool of a folder. Whoever calls has the folder's :class:`SpoolLock`.
+
+    Raises an error of :mod:`storage.spool.errors`; damage is none, it is dealt with.
+    """
+    path = folder / FILE_NAME
+    try:
+        file = SpoolFile(path, settings, clock, book)
+    except SpoolDamagedError as error:
+        return start_over(folder, settings, clock, book, str(error))
+    _make_lasting(folder)
+    return file, None
+
+
+def start_over(
+    folder: Path,
+    settings: SpoolSettings,
+    clock: Clock,
+    book: LedgerBook,
+    reason: str,
+    before: SpoolFile | None = None,
+) -> tuple[SpoolFile, Salvage]:
+    """Set the file aside and begin a new one with what can be read of it.
+
+    ``before`` is the damaged file where it was in use; what was known of it is kept.
+    """
+    path = folder / FILE_NAME
+    if before is not None:
+        before.close()
+    salvage = Salvage(_set_aside(path, clock), reason)
+    connection = tables.connect(path)
+    try:
+        salvage.rows = _rescue(salvage.aside, connection)
+        if before is not None:
+            tables.save_emitters(connection, before.state.sequences)
+            tables.save_drops(connection, before.state.drops)
+            tables.replace_ledger(connection, before.committed())
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    finally:
+        connection.close()
+    file = SpoolFile(path, settings, clock, book, before)
+    salvage.lost = file.lost
+    _make_lasting(folder)
+    return file, salvage
+
+
+def _set_aside(path: Path, clock: Clock) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{clock.time_ns()}")
+    while aside.exists():
+        aside = aside.with_name(aside.name + "x")
+    for ending in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            Path(f"{path}{ending}").rename(f"{aside}{ending}")
+    return aside
+
+
+def _make_lasting(folder: Path) -> None:
+    """The names of new files survive a power cut too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rescue(aside: Path, to: sqlite3.Connection) -> int:
+    """Copy what can be read; returns how many rows of entries that was."""
+    try:
+        damaged = sqlite3.connect(aside, isolation_level=None)
+        damaged.execute("PRAGMA writable_schema = ON")  # else a file that was cut short is not read at all
+    except sqlite3.Error:
+        return 0
+    rows = 0
+    try:
+        tables.begin(to)
+        for copy in (_copy_ledger, _copy_drops, _copy_layouts, _copy_emitters):
+            with suppress(sqlite3.Error, SpoolError):
+                copy(damaged, to)
+        for entry in _readable(damaged):
+            with suppress(sqlite3.Error):
+                rows += entry[3] * to.execute(_KEEP, entry).rowcount
+        to.execute("COMMIT")
+    finally:
+        damaged.close()
+    return rows
+
+
+def _copy_ledger(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
+    rows = damaged.execute("SELECT stream, account, rows FROM ledger").fetchall()
+    to.executemany("INSERT INTO ledger VALUES (?, ?, ?)", rows)
+
+
+def _copy_drops(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
+    tables.save_drops(to, tables.load_drops(damaged))
+
+
+def _copy_layouts(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
+    to.executemany("INSERT INTO layouts VALUES (?, ?)", damaged.execute("SELECT * FROM layouts").fetchall())
+
+
+def _copy_emitters(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
+    tables.save_emitters(to, tables.load_emitters(damaged))
+
+
+def _readable(damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """All entries that can be read. Behind one that cannot be the next that can is looked for."""
+    next_id, failures = 0, 0
+    while next_id < _LARGEST_ID:
+        try:
+            entry = damaged.execute(_ENTRY, (next_id,)).fetchone()
+        except sqlite3.Error:
+            failures += 1  # first step by step; but a damaged index may reach far
+            next_id += 1 if failures <= _SINGLE_STEPS else 2 ** (failures - _SINGLE_STEPS)
+            continue
+        if entry is None:
+            return
+        if _is_whole(entry, next_id):
+            yield entry
+        next_id, failures = max(next_id, entry[0] if isinstance(entry[0], int) else 0) + 1, 0
+
+
+def _is_whole(entry: tuple[Any, ...], least_id: int) -> bool:
+    id_, kind, stream, rows, size, spooled_ns, time_ns, batch_id, layout, checksum, payload = entry
+    return (
+        all(isinstance(value, int) for value in (id_, rows, size, spooled_ns, time_ns, checksum))
+        and all(isinstance(value, str) for value in (stream, layout))
+        and all(isinstance(value, bytes) for value in (batch_id, payload))
+        and (id_ >= least_id and rows >= 0 and size == len(payload) and len(batch_id) == _UUID_BYTES)
+        and kind in set(Kind)
+        and zlib.crc32(payload) == checksum
+    )

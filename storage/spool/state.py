@@ -1,0 +1,92 @@
+"""What a spool's thread knows of its file without asking it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from decahertz.ingest import EmitterId
+from decahertz.ledger import Account
+from decahertz.sequences import SequenceSet
+from storage.spool import tables
+
+
+class Held:
+    """The entries that the loop has in hand, each with its stream and rows."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._entries: dict[int, tuple[str, int]] = {}
+        self._missing: set[int] = set()
+        self.rows = 0
+        """Rows of those that are in the file too."""
+
+    def __contains__(self, entry_id: object) -> bool:
+        """Whether the loop has it."""
+        return entry_id in self._entries
+
+    def __len__(self) -> int:
+        """How many of them are in the file too."""
+        return len(self._entries) - len(self._missing)
+
+    def add(self, entry_id: int, stream: str, rows: int) -> None:
+        """The loop gets it."""
+        self._entries[entry_id] = (stream, rows)
+        self.rows += rows
+
+    def remove(self, entry_id: int) -> tuple[str, int] | None:
+        """The loop has it no longer; returns stream and rows where nobody has it then."""
+        stream, rows = self._entries.pop(entry_id, ("", 0))
+        if entry_id in self._missing:
+            self._missing.discard(entry_id)
+            return stream, rows
+        self.rows -= rows
+        return None
+
+    def rows_of_missing(self) -> dict[str, int]:
+        """Rows that are in the loop's hands only, by stream."""
+        found: dict[str, int] = {}
+        for entry_id in self._missing:
+            stream, rows = self._entries[entry_id]
+            found[stream] = found.get(stream, 0) + rows
+        return found
+
+    def keep_in_file(self, present: set[int]) -> None:
+        """Of these alone the file has a copy."""
+        self._missing = set(self._entries) - present
+        self.rows = sum(rows for id_, (_, rows) in self._entries.items() if id_ in present)
+
+    def ids(self) -> list[int]:
+        """All of them."""
+        return list(self._entries)
+
+
+@dataclass(slots=True)
+class State:
+    """As of the last commit."""
+
+    sequences: dict[EmitterId, SequenceSet]
+    drops: dict[tables.DropId, int]
+    layouts: set[str]
+    entries: int
+    rows: int
+    size: int
+    """Bytes of all payloads."""
+    next_id: int
+    held: Held = field(default_factory=Held)
+
+
+def load_state(connection: sqlite3.Connection) -> tuple[State, dict[str, Account]]:
+    """What the file says, and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``."""
+    question = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size), 0), max(id) FROM entries"
+    entries, rows, size, newest = connection.execute(question).fetchone()
+    state = State(
+        sequences=tables.load_emitters(connection),
+        drops=tables.load_drops(connection),
+        layouts={row[0] for row in connection.execute("SELECT fingerprint FROM layouts")},
+        entries=entries,
+        rows=rows,
+        size=size,
+        next_id=(newest or 0) + 1,
+    )
+    return state, tables.load_ledger(connection)

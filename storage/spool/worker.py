@@ -1,0 +1,280 @@
+"""The thread that owns the spool's file.
+
+Whoever waits for an answer is written as soon as the thread is free, and all who came meanwhile with him: one
+``fsync`` for all. Samples, for which nobody waits, first wait a little for company.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.ingest import EmitterId
+from decahertz.ledger import LedgerBook
+from decahertz.sequences import SequenceSet
+from decahertz.settings import SpoolSettings
+from storage.spool.entry import entry_of
+from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
+from storage.spool.file import SpoolFile
+from storage.spool.jobs import (
+    CallJob,
+    EventsJob,
+    HandBackJob,
+    Job,
+    LossJob,
+    ReadJob,
+    Report,
+    SamplesJob,
+    SettleJob,
+    StopJob,
+    is_urgent,
+    rows_of,
+)
+from storage.spool.salvage import Salvage, SpoolLock, open_spool, start_over
+
+if TYPE_CHECKING:
+    from decahertz.sample import SampleBatch
+
+T = TypeVar("T")
+
+_GROUP_ROWS = 20_000
+_IDLE_SECONDS = 1.0
+_CLOSE_SECONDS = 10.0
+
+
+class SpoolWorker:
+    """Runs the thread."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: SpoolSettings,
+        clock: Clock,
+        book: LedgerBook,
+        report: Callable[[Report], None],
+    ) -> None:
+        """``report`` is called in the thread."""
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock
+        self._book = book
+        self._report = report
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._log = structlog.get_logger(part="spool")
+        self.salvage: Salvage | None = None
+        """The last damage."""
+        self.failure = ""
+        """Why the thread ended before it was told to."""
+        self.backlog_rows = 0
+        self.has_backlog = False
+        self.bytes = 0
+
+    def open(self, known: Mapping[EmitterId, SequenceSet]) -> dict[EmitterId, SequenceSet]:
+        """Open the file and start the thread; returns which events are taken. Blocks.
+
+        Raises an error of :mod:`storage.spool.errors`, or ``OSError`` for a folder that cannot be.
+        """
+        opened: queue.SimpleQueue[dict[EmitterId, SequenceSet] | BaseException] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(known, opened), name="spool", daemon=True)
+        self._thread.start()
+        outcome = opened.get()
+        if isinstance(outcome, BaseException):
+            self._thread.join()
+            self._thread = None
+            raise outcome
+        return outcome
+
+    def put(self, job: Job) -> None:
+        """Have something done; returns at once."""
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Do what was asked for, close the file and end the thread. Blocks. Safe twice."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._jobs.put(StopJob())
+            thread.join(_CLOSE_SECONDS)
+            if thread.is_alive():  # the disk hangs; what it has not taken by now is lost
+                self._log.error("spool_does_not_close", waited_seconds=_CLOSE_SECONDS)
+
+    def _run(
+        self,
+        known: Mapping[EmitterId, SequenceSet],
+        opened: queue.SimpleQueue[dict[EmitterId, SequenceSet] | BaseException],
+    ) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = SpoolLock(self._folder)
+        except OSError as error:
+            opened.put(error)
+            return
+        try:
+            try:
+                file, self.salvage = open_spool(self._folder, self._settings, self._clock, self._book)
+            except OSError as error:
+                opened.put(error)
+                return
+            self._note_damage()
+            file.adopt(known)
+            self._publish(file)
+            opened.put({emitter: taken.copy() for emitter, taken in file.state.sequences.items()})
+            try:
+                file = self._work(file)
+            except Exception as error:  # noqa: BLE001 - an error of ours: say so instead of hanging silently
+                self.failure = f"{type(error).__name__}: {error}"
+                self._log.error("spool_failed", exc_info=error)
+            file.close()
+        finally:
+            lock.release()
+
+    def _work(self, file: SpoolFile) -> SpoolFile:
+        """Until it is told to stop; returns the file that is in use then."""
+        stopping = False
+        while not stopping:
+            jobs = self._collect(file.has_unsaved)
+            stopping = any(isinstance(job, StopJob) for job in jobs)
+            if not jobs and not file.has_unsaved:
+                self._attempt(file, SpoolFile.tidy)
+                continue
+            file = self._process(file, jobs)
+        return file
+
+    def _collect(self, in_a_hurry: bool) -> list[Job]:  # noqa: FBT001 - it is said once
+        """The jobs of the next transaction: until it is urgent, or large, or late."""
+        patience = self._settings.commit_seconds
+        try:
+            jobs = [self._jobs.get(timeout=patience if in_a_hurry else _IDLE_SECONDS)]
+        except queue.Empty:
+            return []
+        deadline_ns = self._clock.monotonic_ns() + round(patience * NS_PER_SECOND)
+        rows = rows_of(jobs[0])
+        urgent = is_urgent(jobs[0])
+        while rows < _GROUP_ROWS:
+            left = 0 if urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
+            try:
+                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            jobs.append(job)
+            rows += rows_of(job)
+            urgent = urgent or is_urgent(job)
+        return jobs
+
+    def _process(self, file: SpoolFile, jobs: Sequence[Job]) -> SpoolFile:
+        events = [job for job in jobs if isinstance(job, EventsJob)]
+        samples = [job.batch for job in jobs if isinstance(job, SamplesJob)]
+        for job in jobs:  # in their order: what is settled first cannot be handed back
+            if isinstance(job, SettleJob):
+                file.settle(job.settlements)
+            elif isinstance(job, HandBackJob):
+                file.hand_back(job.ids)
+            elif isinstance(job, LossJob):
+                file.note(job.changes)
+        file = self._write(file, events, samples)
+        for job in jobs:
+            if isinstance(job, CallJob):
+                job.call(file)
+            elif isinstance(job, ReadJob):
+                file = self._read(file, job)
+        return file
+
+    def _write(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
+        arrivals = [job.arrival for job in events]
+        report = Report(rows=sum(map(rows_of, events)) + sum(len(batch.samples) for batch in samples))
+        try:
+            try:
+                report.written = file.write(arrivals, samples)
+            except SpoolDamagedError as error:
+                file = self._start_over(file, error)
+                report.written = file.write(arrivals, samples)
+        except SpoolError as error:
+            report.error = error
+        except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
+            self._log.error("spool_failed", exc_info=error)
+            report.error = SpoolUnwritableError(f"{type(error).__name__}: {error}")
+        if report.error is None:
+            self._hand_over(report, events)
+        else:
+            self._do_without(file, report, events, samples)
+        self._publish(file)
+        self._report(report)
+        return file
+
+    def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
+        try:
+            try:
+                entries = file.read_backlog(job.max_rows)
+            except SpoolDamagedError as error:
+                file = self._start_over(file, error)
+                entries = file.read_backlog(job.max_rows)
+        except SpoolError as error:
+            job.answer(error)
+        else:
+            self._publish(file)
+            job.answer(entries)
+        return file
+
+    def _hand_over(self, report: Report, events: Sequence[EventsJob]) -> None:
+        for job, (receipt, entries) in zip(events, report.written.events, strict=True):
+            report.receipts.append((job, receipt))
+            report.entries += entries
+        report.entries += report.written.samples
+        report.entries.sort(key=lambda entry: entry.id)
+
+    def _do_without(
+        self, file: SpoolFile, report: Report, events: Sequence[EventsJob], samples: Sequence[SampleBatch]
+    ) -> None:
+        """The disk takes nothing: whoever waits is refused, the others go on in memory."""
+        assert report.error is not None  # noqa: S101 - that is why this is called
+        for job in events:
+            if job.answer is not None:
+                report.receipts.append((job, report.error))
+            else:
+                report.entries.append(entry_of(job.arrival))
+        report.entries += map(entry_of, samples)
+        file.note_outside(report.entries)
+        if file.has_unsaved:  # deleting makes room
+            try:
+                report.written = file.write()
+            except SpoolError:
+                return
+
+    def _start_over(self, file: SpoolFile, error: SpoolError) -> SpoolFile:
+        try:
+            file, self.salvage = start_over(
+                self._folder, self._settings, self._clock, self._book, str(error), file
+            )
+        except SpoolError:
+            raise
+        except OSError as trouble:
+            raise SpoolUnwritableError(f"no new spool can be made: {trouble}") from trouble
+        self._note_damage()
+        return file
+
+    def _attempt(self, file: SpoolFile, work: Callable[[SpoolFile], None]) -> None:
+        try:
+            work(file)
+        except SpoolError as error:
+            self._log.warning("spool_not_tidied", error=str(error))
+
+    def _note_damage(self) -> None:
+        if self.salvage is not None:
+            self._log.error(
+                "spool_damaged",
+                reason=self.salvage.reason,
+                set_aside=str(self.salvage.aside),
+                rows_saved=self.salvage.rows,
+                rows_lost=self.salvage.lost,
+            )
+
+    def _publish(self, file: SpoolFile) -> None:
+        self.has_backlog = file.has_backlog
+        self.backlog_rows = file.backlog_rows
+        self.bytes = file.state.size

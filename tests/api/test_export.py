@@ -1,0 +1,231 @@
+"""Exports, as the API streams them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import io
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import get_args
+
+import pyarrow.parquet
+import pytest
+from aiohttp import ClientSession
+
+from api.routes.export import EventTable
+from decahertz.clock import TICK_NS
+from storage.database import Database
+from storage.rows import EVENT_TABLES
+from tests.api.checked import Caller
+from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, StoringSink, quote, wait_for
+from tests.storage_examples import until
+
+MANY = 400_000
+
+
+@pytest.fixture
+async def asked(stored: Stack, stored_caller: Caller) -> Caller:
+    """The API of a database with a few samples and an event."""
+    for number in range(10):
+        stored.tick(number, ["A", "B,C"])
+    await stored.emit(quote("A", 1.25))
+    writer = stored.sink
+    assert isinstance(writer, StoringSink)
+    await wait_for(lambda: writer.samples_stored == 20 and writer.rows_waiting == 0, "all is stored")
+    return stored_caller
+
+
+@pytest.fixture
+async def large(stored: Stack) -> Stack:
+    """The API of a database with many samples."""
+    async with stored.database.query() as connection:
+        await connection.execute(
+            "INSERT INTO probe_samples (time, venue, instrument, mid, prints)"
+            " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'SIM', 'A', n, n"
+            " FROM generate_series(1, $2::bigint) AS n",
+            START_NS,
+            MANY,
+        )
+    return stored
+
+
+async def exports_running(database: Database) -> int:
+    async with database.query() as connection:
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'decahertz export'"
+            " AND datname = current_database()"
+        )
+    return count
+
+
+async def wait_for_exports(database: Database, count: int) -> None:
+    async def so_many_run() -> bool:
+        return await exports_running(database) == count
+
+    await until(so_many_run)
+
+
+def test_every_table_of_events_can_be_exported() -> None:
+    assert set(get_args(EventTable)) == set(EVENT_TABLES.values())
+
+
+async def test_samples_are_exported_as_csv(asked: Caller) -> None:
+    answer = await asked.get(f"export?collector=probe&fields=prints&start={START_NS + 8 * TICK_NS}")
+    assert answer.headers["Content-Type"] == "text/csv"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="probe.csv"'
+    assert list(csv.reader(io.StringIO(answer.raw.decode()))) == [
+        ["time_ns", "venue", "instrument", "prints"],
+        *(
+            [str(START_NS + number * TICK_NS), "SIM", name, str(number)]
+            for number in (8, 9)
+            for name in ("A", "B,C")
+        ),
+    ]
+
+
+async def test_events_are_exported_as_parquet(asked: Caller) -> None:
+    answer = await asked.get("export?table=quotes&format=parquet&instrument=A&fields=bid,ask")
+    assert answer.headers["Content-Type"] == "application/vnd.apache.parquet"
+    table = pyarrow.parquet.read_table(io.BytesIO(answer.raw))
+    assert table.to_pylist() == [{"time_ns": START_NS, "bid": 1.25, "ask": 2.25}]
+
+
+async def test_filters_narrow_an_export(asked: Caller) -> None:
+    answer = await asked.get("export?collector=probe&instrument=B,C&fields=mid")
+    assert answer.raw.count(b"B,C") == 10
+    assert answer.raw.count(b"SIM") == 10
+    nothing = await asked.get("export?table=quotes&source=nobody")
+    assert nothing.raw.count(b"\n") == 1
+
+
+async def test_a_head_has_no_body(asked: Caller) -> None:
+    answer = await asked.ask("HEAD", "export?collector=probe")
+    assert (answer.status, answer.raw) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("", "collector"),
+        ("collector=probe&table=quotes", "collector"),
+        ("collector=nothing", "collector"),
+        ("table=nothing", "table"),
+        ("table=orders", "table"),
+        ("collector=probe&format=xlsx", "format"),
+        ("collector=probe&format=", "format"),
+        ("collector=probe&fields=nothing", "fields"),
+        ("table=quotes&fields=nothing", "fields"),
+        ("collector=probe&strategy=s", "strategy"),
+        ("table=quotes&bid=1", "bid"),
+        ("collector=probe&start=2&end=1", "start"),
+        ("collector=probe&start=soon", "start"),
+    ],
+)
+async def test_an_export_of_what_is_not_there_is_refused(caller: Caller, query: str, field: str) -> None:
+    answer = await caller.get(f"export?{query}")
+    assert answer.status == 400
+    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+
+
+async def test_without_pyarrow_parquet_is_not_installed(
+    asked: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await asked.get("export?collector=probe&format=parquet")
+    assert (answer.status, answer.problem("not-installed")["status"]) == (501, 501)
+    assert (await asked.get("export?collector=probe")).status == 200
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_without_a_database_the_answer_is_to_try_again(caller: Caller, form: str) -> None:
+    answer = await caller.get(f"export?collector=probe&format={form}")
+    assert (answer.status, answer.problem("database")["status"]) == (503, 503)
+
+
+async def test_a_large_export_is_whole(large: Stack) -> None:
+    async with ClientSession(large.api.url) as session:
+        async with session.get("/api/v1/export?collector=probe&fields=prints") as response:
+            lines = (await response.text()).splitlines()
+        async with session.get("/api/v1/export?collector=probe&fields=prints&format=parquet") as response:
+            table = pyarrow.parquet.read_table(io.BytesIO(await response.read()))
+    assert [line.rpartition(",")[2] for line in lines] == ["prints", *map(str, range(1, MANY + 1))]
+    assert table.column("prints").to_pylist() == list(range(1, MANY + 1))
+
+
+@asynccontextmanager
+async def reading_nothing(stack: Stack, path: str) -> AsyncIterator[socket.socket]:
+    """A client that has asked and reads nothing."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, ("127.0.0.1", stack.api.port))
+    head = f"GET /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    await loop.sock_sendall(raw, head.encode())
+    with raw:
+        yield raw
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_a_client_that_goes_away_stops_the_query(large: Stack, form: str) -> None:
+    async with reading_nothing(large, f"export?collector=probe&format={form}"):
+        await wait_for_exports(large.database, 1)
+    await wait_for_exports(large.database, 0)
+
+
+async def test_a_client_that_goes_away_before_the_first_row_stops_the_query(large: Stack) -> None:
+    async with large.database.query() as blocker, blocker.transaction():
+        await blocker.execute("LOCK TABLE probe_samples")
+        async with reading_nothing(large, "export?collector=probe"):
+            await wait_for_exports(large.database, 1)
+        await wait_for_exports(large.database, 0)
+
+
+async def test_a_client_that_reads_slowly_gets_everything_and_slows_the_query(large: Stack) -> None:
+    async with reading_nothing(large, "export?collector=probe&fields=prints") as raw:
+        await until(lambda: is_held_up(large.database))
+        loop = asyncio.get_running_loop()
+        size, tail = 0, b""
+        async with asyncio.timeout(LIMIT_SECONDS * 2):
+            while piece := await loop.sock_recv(raw, 2**20):
+                size += len(piece)
+                tail = (tail + piece)[-64:]
+    assert tail.endswith(f",{MANY}\n\r\n0\r\n\r\n".encode())
+    assert size > MANY * 20
+
+
+async def is_held_up(database: Database) -> bool:
+    async with database.query() as connection:
+        waits = await connection.fetchval(
+            "SELECT wait_event FROM pg_stat_activity WHERE application_name = 'decahertz export'"
+            " AND datname = current_database()"
+        )
+    return bool(waits == "ClientWrite")
+
+
+async def test_what_fails_on_the_way_cuts_the_answer(large: Stack) -> None:
+    async with reading_nothing(large, "export?collector=probe") as raw:
+        await until(lambda: is_held_up(large.database))
+        async with large.database.query() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'decahertz export' AND datname = current_database()"
+            )
+        received = await everything(raw)
+    assert not received.endswith(b"0\r\n\r\n")
+    assert received.count(b"\n") < MANY
+
+
+async def everything(raw: socket.socket) -> bytes:
+    """What arrives until the connection ends, in whatever way."""
+    loop = asyncio.get_running_loop()
+    pieces = []
+    async with asyncio.timeout(LIMIT_SECONDS):
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await loop.sock_recv(raw, 2**20):
+                pieces.append(piece)
+    return b"".join(pieces)

@@ -1,0 +1,91 @@
+"""Bars, as the API answers them."""
+
+from __future__ import annotations
+
+import pytest
+
+from decahertz.event import Tick
+from tests.api.checked import Caller
+from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
+
+SECOND_NS = 10**9
+
+
+def tick(second: int, price: float, instrument: str = "A", venue: str = "SIM") -> Tick:
+    return Tick(
+        time_ns=START_NS + second * SECOND_NS, venue=venue, instrument=instrument, price=price, size=2.0
+    )
+
+
+async def send(stack: Stack, *ticks: Tick) -> None:
+    await stack.emit(*ticks)
+    writer = stack.sink
+    assert isinstance(writer, StoringSink)
+    await wait_for(lambda: writer.rows_waiting == 0, "the prints are stored")
+
+
+async def test_bars_are_answered_newest_first(stored: Stack, stored_caller: Caller) -> None:
+    await send(stored, tick(0, 1.0), tick(1, 3.0), tick(2, 2.0), tick(70, 5.0), tick(71, 7.0, venue="OTHER"))
+    answer = await stored_caller.get("market/bars/A?timeframe=1m&venue=SIM")
+    first = {"open": 1.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 6.0, "trades": 3, "vwap": 2.0}
+    second = {"open": 5.0, "high": 5.0, "low": 5.0, "close": 5.0, "volume": 2.0, "trades": 1, "vwap": 5.0}
+    assert answer.body == {
+        "items": [{"time_ns": START_NS + 60 * SECOND_NS, **second}, {"time_ns": START_NS, **first}],
+        "next_cursor": None,
+    }
+    assert (await stored_caller.get("market/bars/A")).body["items"][0]["close"] == 7.0
+
+
+@pytest.mark.parametrize("instrument", ["EUR/USD", "EUR%2FUSD", "A.B-C", "B%2CC", "a%20b", "\u20bf", "%25"])
+async def test_an_instrument_may_have_any_name(stored: Stack, stored_caller: Caller, instrument: str) -> None:
+    name = instrument.replace("%2F", "/").replace("%2C", ",").replace("%20", " ").replace("%25", "%")
+    await send(stored, tick(0, 1.0, name), tick(0, 2.0, "EUR"))
+    (bar,) = (await stored_caller.get(f"market/bars/{instrument}")).body["items"]
+    assert bar["close"] == 1.0
+
+
+async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller: Caller) -> None:
+    await send(stored, *(tick(7 * n, float(n)) for n in range(20)))
+    found: list[float] = []
+    cursor = ""
+    while True:
+        page = (await stored_caller.get(f"market/bars/A?timeframe=1s&limit=6{cursor}")).body
+        found += [bar["open"] for bar in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == [float(n) for n in range(19, -1, -1)]
+    other = await stored_caller.get(f"market/bars/A?timeframe=1m{cursor}")
+    other.problem("cursor")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("timeframe=0s", "timeframe"),
+        ("timeframe=1w", "timeframe"),
+        ("timeframe=", "timeframe"),
+        ("timeframe=367d", "timeframe"),
+        ("limit=0", "limit"),
+        ("limit=5001", "limit"),
+        ("venue=", "venue"),
+        ("start=2&end=1", "start"),
+        ("start=now", "start"),
+        ("instrument=B", "instrument"),
+        ("symbol=B", "symbol"),
+    ],
+)
+async def test_a_bad_parameter_is_named(caller: Caller, query: str, field: str) -> None:
+    answer = await caller.get(f"market/bars/A?{query}")
+    assert answer.status == 400
+    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+
+
+@pytest.mark.parametrize("instrument", ["x" * 129, "a%00b"])
+async def test_what_no_instrument_is_called_is_refused(caller: Caller, instrument: str) -> None:
+    answer = await caller.get(f"market/bars/{instrument}")
+    assert [error["field"] for error in answer.problem("query")["errors"]] == ["instrument"]
+
+
+async def test_without_an_instrument_there_is_nothing(caller: Caller) -> None:
+    (await caller.get("market/bars/")).problem("not-found")

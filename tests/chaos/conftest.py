@@ -1,0 +1,31 @@
+"""What the chaos tests share. Short in every test run; long with scripts/soak."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.embedded import Installation
+from tests.embedded_server import chosen_installation
+
+IS_LONG = os.environ.get("DECAHERTZ_CHAOS", "short") == "long"
+"""As the issue says it, rather than as short as it can be told."""
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """The PostgreSQL under test."""
+    return chosen_installation()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own, whose path is too long for a socket and which keeps everything."""
+    made = Path(tempfile.mkdtemp(prefix="chaos-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

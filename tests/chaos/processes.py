@@ -1,0 +1,188 @@
+"""PostgreSQL, the pipeline, the client: each a process that can be stopped, be killed, and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from storage.embedded import EmbeddedPostgres, Installation, database_url
+from tests.chaos.background import Background
+from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command
+
+STOP_SECONDS = 60.0
+
+
+class Postgres:
+    """A server of its own, so that the pipeline can live on without it."""
+
+    def __init__(self, background: Background, folder: Path, installation: Installation) -> None:
+        self._background = background
+        self._folder = folder
+        self._installation = installation
+        self._server: EmbeddedPostgres | None = None
+        self.url = database_url(folder)
+
+    def start(self) -> None:
+        """Start it on the data that are there; returns when it takes connections."""
+        self._server = EmbeddedPostgres(self._folder, installation=self._installation)
+        self._background.call(self._server.start())
+
+    def stop(self) -> None:
+        """Stop it in an orderly way. Safe twice."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._background.call(server.stop())
+
+    def kill(self) -> None:
+        """SIGKILL, for the server and, as after a crash of the machine, for all its processes."""
+        assert self._server is not None
+        assert self._server.pid is not None
+        parent = psutil.Process(self._server.pid)
+        for process in (parent, *parent.children(recursive=True)):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.stop()
+
+
+@dataclass
+class Life:
+    """One life of the pipeline, in nanoseconds of the machine's clock."""
+
+    born_ns: int
+    ready_ns: int = 0
+    """When it said that it is recording."""
+    died_ns: int = 0
+    missed: int = 0
+    """Ticks that it says it missed, when it was last asked."""
+
+
+class Pipeline:
+    """``decahertz up``, always on the same ports and the same data folder."""
+
+    def __init__(self, env: Mapping[str, str], log: Path, program: Sequence[str] = ()) -> None:
+        self._env = dict(env)
+        self._log = log
+        self._program = list(program) or command("up")
+        self.port, self._exporter_port = free_port(), free_port()
+        self.lives: list[Life] = []
+        self.running: RunningDecahertz | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *arguments: str) -> None:
+        """Start it; returns when it is recording."""
+        life = Life(time.time_ns())
+        ports = ["--api-port", str(self.port), "--exporter-port", str(self._exporter_port)]
+        with self._log.open("a") as errors:
+            process = subprocess.Popen(
+                [*self._program, *ports, *arguments],
+                env=self._env,
+                cwd=self._env["DECAHERTZ_DATA_DIR"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        self.running = RunningDecahertz(process, await_welcome(process, self._log))
+        life.ready_ns = time.time_ns()
+        self.lives.append(life)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """As Ctrl-C does. Safe when it does not run."""
+        if self.running is not None:
+            process = self._end(signal.SIGINT)
+            assert process.returncode == 0, self._log.read_text()[-3000:]
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
+        assert self.running is not None
+        return self.running.get(path)
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.running is not None
+        assert self.running.process.stdin is not None
+        self.running.process.stdin.write(line + "\n")
+        self.running.process.stdin.flush()
+
+    def _end(self, number: signal.Signals) -> subprocess.Popen[str]:
+        assert self.running is not None
+        running, self.running = self.running, None
+        self.lives[-1].died_ns = time.time_ns()
+        running.process.send_signal(number)
+        running.process.communicate(timeout=STOP_SECONDS)
+        return running.process
+
+
+class Emitter:
+    """The client process."""
+
+    def __init__(self, source: str, promises: Path) -> None:
+        self.source = source
+        self.promises = promises
+        self._process: subprocess.Popen[str] | None = None
+        self.figures: list[dict[str, Any]] = []
+        """What those starts that were stopped said at their end."""
+
+    def start(self, url: str, rate: float) -> None:
+        program = Path(__file__).with_name("emitter.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(program), url, self.source, str(self.promises), str(rate)],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def kill(self) -> None:
+        """SIGKILL: what it had in memory is gone."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        process.kill()
+        process.communicate(timeout=STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Let it send what is left. Safe when it does not run."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.terminate()
+            output, _ = process.communicate(timeout=STOP_SECONDS + 30)
+            assert process.returncode == 0
+            self.figures.append(json.loads(output))
+
+    def promised(self) -> dict[int, int]:
+        """How many events were promised to be safe, by epoch."""
+        found: dict[int, int] = {}
+        if self.promises.exists():
+            *lines, _torn = self.promises.read_text().split("\n")
+            for line in lines:
+                epoch, acknowledged = map(int, line.split())
+                found[epoch] = acknowledged
+        return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

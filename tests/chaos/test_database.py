@@ -1,0 +1,144 @@
+"""Faults of PostgreSQL, and of the way to it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from decahertz.clock import to_datetime
+from storage.embedded import Installation
+from tests.chaos.background import Background
+from tests.chaos.conftest import IS_LONG
+from tests.chaos.world import SOURCE, World, live_through, wait_until, world
+from tests.pipeline.running import run
+from tests.postgres_proxy import Proxy
+
+pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
+_AWAY_SECONDS = 60.0 if IS_LONG else 5.0
+_BACKLOG_SECONDS = 600.0 if IS_LONG else 6.0
+_KILLS = 10 if IS_LONG else 1
+_LOST_ANSWERS = 50 if IS_LONG else 5
+
+
+def test_postgresql_stopped_and_started_again(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        chaos.postgres.stop()
+        live_through(_AWAY_SECONDS)
+        chaos.postgres.start()
+        chaos.wait_acknowledged()
+        chaos.check()
+
+
+def test_after_an_outage_now_comes_first_while_the_backlog_drains(
+    installation: Installation, folder: Path
+) -> None:
+    # So slow that the backlog is still there when what is new has to be, and nearly all of it on the disk.
+    pace = "2000" if IS_LONG else "500"
+    slow = {"DECAHERTZ_SPOOL_BACKLOG_ROWS_PER_SECOND": pace, "DECAHERTZ_STORAGE_QUEUE_ROWS": "1000"}
+    with world(folder, installation, settings=slow) as chaos:
+        chaos.start_client(rate=1000)
+        chaos.wait_acknowledged()
+        chaos.postgres.stop()
+        live_through(_BACKLOG_SECONDS)
+        chaos.postgres.start()
+        back = to_datetime(time.time_ns())
+        new = "SELECT 1 FROM system_samples WHERE time > $1 LIMIT 1"
+        seconds = wait_until("a new sample", lambda: bool(chaos.ask(new, back)))
+        waiting = chaos.ledger().spooled()
+        sys.stdout.write(f"a new sample after {seconds:.2f} s, {waiting} rows of the backlog still wait\n")
+        assert waiting > 1000
+        if IS_LONG:
+            assert seconds < 1.0
+        chaos.check(settled_in_seconds=_BACKLOG_SECONDS * 3 + 60)
+
+
+def test_postgresql_killed_in_the_middle_of_copy(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client()
+        for _ in range(_KILLS):
+            chaos.wait_acknowledged()
+            kill_in_copy(chaos)
+            chaos.postgres.start()
+        chaos.wait_acknowledged()
+        chaos.check()
+
+
+def test_a_poison_row(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.order("ALTER TABLE logs ADD CONSTRAINT no_poison CHECK (message NOT LIKE '%02')")
+        chaos.start_client()
+        chaos.wait_acknowledged(600)
+        chaos.settle()
+        letters = chaos.ask("SELECT source, epoch, sequence, reason FROM dead_letters ORDER BY sequence")
+        chaos.dead_letters = {row["sequence"] for row in letters}
+        (figures,) = chaos.emitter.figures
+        assert chaos.dead_letters == set(range(102, figures["emitted"] + 1, 100))
+        assert all("no_poison" in row["reason"] for row in letters)
+        chaos.check_events()
+        chaos.check_ledger()
+        said = chaos.ledger().streams[f"events:{SOURCE}"]
+        assert said["dropped"] == {"dead_letter": len(letters)}
+
+        chaos.order("ALTER TABLE logs DROP CONSTRAINT no_poison")
+        replayed = run("dead-letters", "replay", env=chaos.env)
+        assert replayed.returncode == 0, replayed.stderr
+        assert chaos.ask("SELECT id FROM dead_letters") == []
+        chaos.dead_letters = set()
+        chaos.check_events()
+
+
+def kill_in_copy(chaos: World) -> None:
+    """Hold the COPY into one table up, when others of its transaction are done already, and kill."""
+
+    async def locked() -> asyncpg.Connection[asyncpg.Record]:
+        connection = await asyncpg.connect(chaos.postgres.url)
+        await connection.execute("BEGIN; LOCK TABLE risks IN ACCESS EXCLUSIVE MODE")
+        return connection
+
+    connection = chaos.background.call(locked())
+    waiting = (
+        "SELECT count(*) AS n FROM pg_stat_activity"
+        " WHERE query LIKE 'COPY %risks%' AND wait_event_type = 'Lock'"
+    )
+    wait_until("a COPY that is held up", lambda: bool(chaos.ask(waiting)[0]["n"]))
+    chaos.postgres.kill()
+    connection.terminate()
+
+
+def test_the_answer_to_a_commit_is_lost(installation: Installation, folder: Path) -> None:
+    proxies: list[Proxy] = []
+    listening = AsyncExitStack()
+
+    def through_proxy(background: Background, url: str) -> str:
+        (folder / "socket").mkdir()
+        proxy = Proxy(url, folder / "socket")
+        proxies.append(proxy)
+        background.call(listening.enter_async_context(proxy.running()))
+        return proxy.url
+
+    with world(folder, installation, database=through_proxy) as chaos:
+        (proxy,) = proxies
+        chaos.start_client()
+        for number in range(1, _LOST_ANSWERS + 1):
+            chaos.wait_acknowledged()
+            if number % 2:
+                proxy.lose_answers = 1
+            else:
+                proxy.lose_commits = 1
+            wait_until("a lost answer", partial(has_lost, proxy, number))
+        chaos.wait_acknowledged()
+        chaos.check()
+        chaos.pipeline.stop()
+        chaos.background.call(listening.aclose())
+
+
+def has_lost(proxy: Proxy, count: int) -> bool:
+    return proxy.lost == count

@@ -1,0 +1,142 @@
+"""Faults of the disk that the spool is on."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from decahertz.clock import to_datetime
+from storage.embedded import Installation
+from tests.chaos.conftest import IS_LONG
+from tests.chaos.world import SOURCE, live_through, now_ns, wait_until, world
+
+pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
+_FULL_SECONDS = 60.0 if IS_LONG else 3.0
+_PAGE_BYTES = 4096
+_DISK = "24m"
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A filesystem of its own in the folder; the test is skipped where none can be had."""
+    folder.mkdir(parents=True)
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root under Linux can make a small filesystem")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "chaos", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"this machine lets nobody mount a small filesystem: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_up(file: Path) -> None:
+    """Take all the room that there is."""
+    with file.open("ab", buffering=0) as stream:
+        for size in (1 << 20, _PAGE_BYTES, 1):
+            while True:
+                try:
+                    stream.write(b"\0" * size)
+                except OSError:
+                    break
+
+
+def answer_to_an_event(url: str) -> tuple[int, str | None]:
+    """What ``POST /api/v1/events`` says: its status, and when to come again."""
+    event = {"type": "log", "time_ns": now_ns(), "component": "probe", "level": "info", "message": "hello"}
+    batch = {"source": "probe", "epoch": 1, "first_sequence": 1, "events": [event]}
+    request = urllib.request.Request(  # noqa: S310 - this machine
+        f"{url}/api/v1/events",
+        data=msgspec.json.encode(batch),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - this machine
+            return answer.status, None
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers.get("Retry-After")
+
+
+def test_the_disk_full(installation: Installation, folder: Path) -> None:
+    with small_disk(folder / "data" / "spool"), world(folder, installation) as chaos:
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        filler = chaos.spool / "filler"
+        fill_up(filler)
+        wait_until("a refusal", lambda: answer_to_an_event(chaos.pipeline.url)[0] == 503)
+        status, again = answer_to_an_event(chaos.pipeline.url)
+        assert status == 503
+        assert again is not None
+        assert int(again) >= 1
+        full_since = to_datetime(now_ns())
+        live_through(_FULL_SECONDS)
+        new = "SELECT 1 FROM system_samples WHERE time > $1 LIMIT 1"
+        wait_until("a sample that was taken meanwhile", lambda: bool(chaos.ask(new, full_since)))
+        filler.unlink()
+        chaos.wait_acknowledged()
+        assert answer_to_an_event(chaos.pipeline.url)[0] == 200
+        chaos.check()
+
+
+def damage(file: Path, pages: int) -> None:
+    """Overwrite some pages, neither the first nor any that SQLite still has elsewhere."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    count = file.stat().st_size // _PAGE_BYTES
+    assert count > 3 * pages
+    with file.open("r+b") as stream:
+        for page in random.sample(range(1, count), pages):
+            stream.seek(page * _PAGE_BYTES)
+            stream.write(random.randbytes(_PAGE_BYTES))
+
+
+def test_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client(rate=2000)
+        chaos.wait_acknowledged()
+        chaos.postgres.stop()
+        chaos.wait_acknowledged(5000)
+        chaos.emitter.kill()
+        chaos.pipeline.kill()
+        damage(chaos.spool / "spool.sqlite", 5)
+        chaos.postgres.start()
+        chaos.start_pipeline()
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        chaos.settle()
+        lost = sum(chaos.ledger().streams[f"events:{SOURCE}"]["dropped"].values())
+        sys.stdout.write(f"{lost} events lost with the pages they were on\n")
+        chaos.check_events(lost)
+        chaos.check_ledger()
+
+
+def test_the_spool_damaged_when_nothing_waits(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client(rate=1000)
+        chaos.wait_acknowledged(2000)
+        chaos.settle()
+        chaos.pipeline.kill()
+        damage(chaos.spool / "spool.sqlite", 1)
+        chaos.start_pipeline()
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        chaos.settle()
+        chaos.check_events()

@@ -1,0 +1,346 @@
+"""PostgreSQL, pipeline and client together, and what has to be true of them after whatever happened.
+
+Every event the client was told is durable is in the database once, and says what it said. No grid sample is
+missing except those of moments when the process was dead, and those that it counted itself as missed. The
+ledger balances to the unit at every reading, and in the end it says what the database holds.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.error import URLError
+
+import asyncpg
+
+from decahertz.clock import TICK_NS, from_datetime
+from storage.embedded import Installation
+from tests.chaos.background import Background
+from tests.chaos.network import Network
+from tests.chaos.processes import Emitter, Life, Pipeline, Postgres
+from tests.pipeline.running import environment, read
+
+SOURCE = "chaos"
+FEED = "feed-synthetic"
+COLLECTORS = ("market", "strategy", "execution", "system")
+INSTRUMENTS = 5
+RATE = 200.0
+LIMIT_SECONDS = 60.0
+EVENT_TABLES = (
+    *("quotes", "ticks", "signals", "order_events", "fills", "positions", "equity"),
+    *("regimes", "risks", "news", "logs", "heartbeats"),
+)
+_NUMBER = {  # where the emitter's own number of an event stands
+    "quotes": "venue_sequence",
+    "fills": "fill_id::bigint",
+    "logs": "message::bigint",
+    "risks": "value::bigint",
+}
+LAST_GASP_NS = 300_000_000
+"""What was sampled so shortly before a SIGKILL may not have reached the disk: a commit of the spool waits up
+to 50 ms for company, and takes its time."""
+FIRST_BREATH_NS = 300_000_000
+FIRST_SIGHT_NS = 1_500_000_000
+"""How long after a start every instrument has had its first quote."""
+
+
+@dataclass
+class Reading:
+    """The ledger at one moment."""
+
+    streams: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Reading:
+        return cls({item["stream"]: item for item in answer["streams"]})
+
+    def wrong(self) -> list[str]:
+        """Streams that do not balance."""
+        return [
+            f"{s}"
+            for s in self.streams.values()
+            if s["emitted"] != s["stored"] + s["spooled"] + sum(s["dropped"].values())
+        ]
+
+    def spooled(self) -> int:
+        return sum(int(stream["spooled"]) for stream in self.streams.values())
+
+
+class Watch:
+    """Reads ledger and sampler again and again while things happen."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chaos-watch", daemon=True)
+        self.readings = 0
+        self.wrong: list[str] = []
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.1):
+            running, lives = self._pipeline.running, self._pipeline.lives
+            if running is None or not lives:
+                continue
+            with suppress(OSError, URLError, ValueError):  # it may be dying
+                lives[-1].missed = max(lives[-1].missed, missed_ticks(running.metrics))
+                self.wrong += Reading.of(running.get("/api/v1/ledger")).wrong()
+                self.readings += 1
+
+
+@dataclass
+class World:
+    """Everything that is running."""
+
+    background: Background
+    postgres: Postgres
+    pipeline: Pipeline
+    network: Network
+    emitter: Emitter
+    env: dict[str, str]
+    watch: Watch
+    arguments: tuple[str, ...]
+    dead_letters: set[int] = field(default_factory=set)
+    """Numbers of events that are expected in the dead letters rather than in a table."""
+
+    @property
+    def spool(self) -> Path:
+        """The folder of the spool."""
+        return Path(self.env["DECAHERTZ_DATA_DIR"]) / "spool"
+
+    @property
+    def client_url(self) -> str:
+        return f"http://127.0.0.1:{self.network.port}"
+
+    def start_pipeline(self) -> None:
+        self.pipeline.start(*self.arguments)
+
+    def start_client(self, rate: float = RATE) -> None:
+        self.emitter.start(self.client_url, rate)
+
+    def ask(self, question: str, *values: object) -> list[asyncpg.Record]:
+        """Ask the database."""
+
+        async def asked() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.postgres.url, timeout=10)
+            try:
+                found: list[asyncpg.Record] = await connection.fetch(question, *values)
+                return found
+            finally:
+                await connection.close()
+
+        return self.background.call(asked())
+
+    def order(self, statement: str) -> None:
+        """Change something in the database."""
+        self.ask(statement)
+
+    def acknowledged(self) -> int:
+        return sum(self.emitter.promised().values())
+
+    def wait_acknowledged(self, more: int = 100) -> None:
+        """Until so many events more than now are promised to be safe."""
+        goal = self.acknowledged() + more
+        wait_until(f"{more} more events that are safe", lambda: self.acknowledged() >= goal)
+
+    def settle(self, limit_seconds: float = LIMIT_SECONDS) -> None:
+        """Let the client send the rest, stop the pipeline, and start it again without anything to record."""
+        self.emitter.stop()
+        self.pipeline.stop()
+        self.pipeline.start("--feeds-enabled", "", "--collectors-enabled", "")
+        wait_until("an empty spool", lambda: self.ledger().spooled() == 0, limit_seconds)
+
+    def ledger(self) -> Reading:
+        return Reading.of(self.pipeline.get("/api/v1/ledger"))
+
+    # What has to be true
+
+    def check(self, settled_in_seconds: float = LIMIT_SECONDS) -> None:
+        """All of it, after everything has come to rest."""
+        self.settle(settled_in_seconds)
+        self.check_events()
+        self.check_grid()
+        self.check_ledger()
+
+    def check_events(self, lost: int = 0) -> None:
+        """``lost`` is how many the ledger says are lost."""
+        promised = self.emitter.promised()
+        assert promised
+        stored, odd = self._stored()
+        assert odd == []
+        missing: list[int] = []
+        for epoch, count in promised.items():
+            numbers = stored.get(epoch, Counter())
+            doubled = [number for number, times in numbers.items() if times > 1]
+            assert doubled == [], f"epoch {epoch}: {len(doubled)} doubled, {doubled[:10]}"
+            missing += sorted(set(range(1, count + 1)) - numbers.keys() - self.dead_letters)
+        assert len(missing) <= lost, f"{len(missing)} missing, {lost} lost: {missing[:10]}"
+        others = self.ask(
+            f"SELECT source, epoch, sequence FROM ({_union(EVENT_TABLES)}) AS e"  # noqa: S608 - our names
+            " GROUP BY source, epoch, sequence HAVING count(*) > 1 LIMIT 10"
+        )
+        assert others == []
+
+    def _stored(self) -> tuple[dict[int, Counter[int]], list[Any]]:
+        """How often each event of the client is there, by epoch, and those that are not what was sent."""
+        found: dict[int, Counter[int]] = {}
+        odd: list[Any] = []
+        for table, column in _NUMBER.items():
+            rows = self.ask(
+                f"SELECT epoch, sequence, {column} AS number FROM {table} WHERE source = $1",  # noqa: S608
+                SOURCE,
+            )
+            for row in rows:
+                found.setdefault(row["epoch"], Counter())[row["sequence"]] += 1
+                if row["number"] != row["sequence"]:
+                    odd.append(row)
+        return found, odd
+
+    def check_grid(self) -> None:
+        recorded = [life for life in self.pipeline.lives if life is not self.pipeline.lives[-1]]
+        missed = sum(life.missed for life in recorded)
+        rows = self.ask("SELECT time, count(*) AS n FROM system_samples GROUP BY time ORDER BY time")
+        times = {from_datetime(row["time"]): row["n"] for row in rows}
+        missing = _missing(times, recorded, FIRST_BREATH_NS)
+        assert len(missing) <= missed, f"{len(missing)} instants missing, {missed} counted: {missing[:10]}"
+        by_key: dict[tuple[str, str], dict[int, int]] = {}
+        for row in self.ask(
+            "SELECT venue, instrument, time, count(*) AS n FROM market_samples"
+            " GROUP BY venue, instrument, time ORDER BY time"
+        ):
+            by_key.setdefault((row["venue"], row["instrument"]), {})[from_datetime(row["time"])] = row["n"]
+        assert len(by_key) >= INSTRUMENTS
+        for key, seen in by_key.items():
+            if key[0] != "paper":  # which the client quotes, and only while it lives
+                missing = _missing(seen, recorded, FIRST_SIGHT_NS)
+                assert len(missing) <= missed, f"{key}: {len(missing)} missing: {missing[:10]}"
+
+    def check_ledger(self) -> None:
+        assert self.watch.readings
+        assert self.watch.wrong == []
+        reading = self.ledger()
+        assert reading.wrong() == []
+        held = self._held()
+        said = {name: int(s["stored"]) for name, s in reading.streams.items() if s["stored"] or name in held}
+        assert said == held
+
+    def _held(self) -> dict[str, int]:
+        """What the database holds, by stream."""
+        rows = self.ask(
+            f"SELECT source, count(*) AS n FROM ({_union(EVENT_TABLES)}) AS e GROUP BY source"  # noqa: S608
+        )
+        held = {f"events:{row['source']}": int(row["n"]) for row in rows}
+        for collector in COLLECTORS:
+            count = self.ask(f"SELECT count(*) AS n FROM {collector}_samples")[0]["n"]  # noqa: S608
+            if count:
+                held[f"samples:{collector}"] = int(count)
+        return held
+
+
+def _union(tables: Sequence[str]) -> str:
+    return " UNION ALL ".join(f"SELECT source, epoch, sequence FROM {table}" for table in tables)  # noqa: S608
+
+
+def _missing(times: Mapping[int, int], lives: Sequence[Life], first_ns: int) -> list[int]:
+    """Instants between the first and the last that have no sample, and of which the process was alive."""
+    assert times
+    doubled = [instant for instant, count in times.items() if count > 1]
+    assert doubled == []
+    assert all(instant % TICK_NS == 0 for instant in times)
+    last_ns = max(times)
+    found = []
+    for life in lives:
+        begin_ns = life.ready_ns + first_ns
+        end_ns = min(life.died_ns - LAST_GASP_NS, last_ns)
+        first = -(-begin_ns // TICK_NS) * TICK_NS
+        found += [instant for instant in range(first, end_ns, TICK_NS) if instant not in times]
+    return found
+
+
+def missed_ticks(metrics_url: str) -> int:
+    """Ticks that the sampler says it missed."""
+    for line in read(metrics_url).decode().splitlines():
+        if line.startswith("decahertz_sampler_missed_ticks_total "):
+            return int(float(line.split()[1]))
+    return 0
+
+
+def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = LIMIT_SECONDS) -> float:
+    """Poll until it is so; how many seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < limit_seconds, f"waited {limit_seconds} s for {what}"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def live_through(seconds: float) -> None:
+    """Let a fault last: the one wait here that is for a time and not for a thing."""
+    time.sleep(seconds)
+
+
+@contextmanager
+def world(
+    folder: Path,
+    installation: Installation,
+    *,
+    arguments: Sequence[str] = (),
+    program: Sequence[str] = (),
+    database: Callable[[Background, str], str] | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[World]:
+    """All three processes, the pipeline started and the client not yet.
+
+    ``settings`` are environment variables of the pipeline; ``database`` may put something between it and
+    PostgreSQL and returns the URL to use then.
+    """
+    data_dir = folder / "data"
+    data_dir.mkdir(exist_ok=True)
+    background = Background()
+    postgres = Postgres(background, folder / "postgres", installation)
+    postgres.start()
+    url = postgres.url if database is None else database(background, postgres.url)
+    env = environment(data_dir, DECAHERTZ_DATABASE_URL=url, **settings)
+    feed = ("--feeds-enabled", "synthetic", "--feeds-synthetic-instruments", str(INSTRUMENTS))
+    pipeline = Pipeline(env, folder / "log", program)
+    network = Network(pipeline.port)
+    background.call(network.start())
+    emitter = Emitter(SOURCE, folder / "promises")
+    watch = Watch(pipeline)
+    made = World(background, postgres, pipeline, network, emitter, env, watch, (*feed, *arguments))
+    try:
+        made.start_pipeline()
+        watch.start()
+        yield made
+    finally:
+        _end(made)
+
+
+def _end(made: World) -> None:
+    """Whatever state it is in."""
+    made.watch.stop()
+    if made.emitter._process is not None:
+        made.emitter.kill()
+    if made.pipeline.running is not None:
+        made.pipeline.kill()
+    made.postgres.stop()
+    made.background.call(made.network.stop())
+    made.background.close()
+
+
+def now_ns() -> int:
+    """The machine's wall clock, which is the pipeline's too unless a test steps it."""
+    return time.time_ns()

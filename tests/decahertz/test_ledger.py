@@ -1,0 +1,59 @@
+"""The ledger balances after every change, for whoever reads it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decahertz.ledger import Account, Changes, LedgerBook
+
+STEPS = st.tuples(
+    st.sampled_from(["emit", "store", "drop", "lose"]), st.sampled_from("ab"), st.integers(0, 99)
+)
+
+
+@given(st.lists(STEPS))
+def test_every_step_keeps_the_balance(steps: list[tuple[str, str, int]]) -> None:
+    book = LedgerBook()
+    for what, stream, rows in steps:
+        changes = Changes()
+        if what in ("drop", "lose"):
+            getattr(changes, what)(stream, "age", rows)
+        else:
+            getattr(changes, what)(stream, rows)
+        book.apply(changes)
+        assert all(ledger.imbalance == 0 for ledger in book.read())
+
+
+def test_a_reading_says_where_everything_is() -> None:
+    book, changes = LedgerBook(), Changes()
+    changes.emit("a", 10)
+    changes.store("a", 4)
+    changes.drop("a", "age", 1)
+    changes.lose("a", "client_ring_full", 2)
+    book.apply(changes)
+    (found,) = book.read()
+    assert (found.emitted, found.stored, found.spooled) == (12, 4, 5)
+    assert found.dropped == {"age": 1, "client_ring_full": 2}
+
+
+def test_what_does_not_add_up_is_shown() -> None:
+    book = LedgerBook()
+    book.load({"a": Account(emitted=10, stored=4, spooled=5)})
+    assert [ledger.imbalance for ledger in book.read()] == [1]
+
+
+def test_what_is_read_does_not_change_afterwards() -> None:
+    book, changes = LedgerBook(), Changes()
+    changes.lose("a", "age", 1)
+    book.apply(changes)
+    accounts, (found,) = book.accounts(), book.read()
+    book.apply(changes)
+    assert accounts["a"].dropped == found.dropped == {"age": 1}
+
+
+def test_subtracting_undoes_adding() -> None:
+    account = Account(5, 1, 3, {"age": 1})
+    account.add(Account(2, 1, 0, {"age": 1}))
+    account.subtract(Account(2, 1, 0, {"age": 1}))
+    assert account == Account(5, 1, 3, {"age": 1})

@@ -1,0 +1,63 @@
+"""``decahertz export``: from a recording to a file and nothing between."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from tests.pipeline.running import run
+
+pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
+RECORDING = "btcusdt-trades-20210108.csv"
+
+
+def export(env: dict[str, str], file: Path, what: str, *options: str) -> tuple[int, str]:
+    """Run the command; its code and what it said of an error."""
+    ended = run("export", str(file), what, *options, env=env)
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stderr.splitlines()[-1] if ended.returncode else ended.stdout
+
+
+def test_an_imported_recording_is_exported_as_it_was(
+    env: dict[str, str], recordings: Path, tmp_path: Path
+) -> None:
+    assert run("import", str(recordings / RECORDING), env=env).returncode == 0
+    with (recordings / RECORDING).open() as stream:
+        expected = [(float(r["price"]), float(r["quantity"]), r["trade_id"]) for r in csv.DictReader(stream)]
+
+    code, said = export(env, tmp_path / "all.csv", "ticks", "--where", "instrument=BTCUSDT")
+    assert (code, "all.csv" in said) == (0, True)
+    with (tmp_path / "all.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(float(row["price"]), float(row["size"]), row["trade_id"]) for row in rows] == expected
+
+    span = ("--start", rows[10]["time_ns"], "--end", rows[-1]["time_ns"])
+    code, _ = export(env, tmp_path / "part.parquet", "ticks", "--fields", "price,size", *span)
+    assert code == 0
+    table = pyarrow.parquet.read_table(tmp_path / "part.parquet")
+    assert table.column_names == ["time_ns", "price", "size"]
+    first, last = int(rows[10]["time_ns"]), int(rows[-1]["time_ns"])
+    wanted = [row for row in rows if first <= int(row["time_ns"]) < last]
+    assert table.column("price").to_pylist() == [float(row["price"]) for row in wanted]
+
+    (tmp_path / "kept.csv").write_text("mine")
+    refusals = {
+        ("kept.csv", "ticks"): "--force",
+        ("x.csv", "weather"): "neither a collector",
+        ("x.csv", "ticks", "--fields", "prise"): "prise",
+        ("x.csv", "ticks", "--where", "venue"): "column=value",
+        ("x.csv", "ticks", "--start", "soon"): "--start",
+        ("x.xlsx", "ticks"): "--format",
+        ("missing/x.csv", "ticks"): "missing",
+        ("x.csv", "market"): "no samples of market",
+    }
+    for (name, what, *options), word in refusals.items():
+        code, said = export(env, tmp_path / name, what, *options)
+        assert (code, word in said) == (2, True), said
+    assert (tmp_path / "kept.csv").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["all.csv", "kept.csv", "part.parquet"]
+    assert export(env, tmp_path / "kept.csv", "ticks", "--force", "--format", "csv")[0] == 0
+    assert (tmp_path / "kept.csv").read_bytes() == (tmp_path / "all.csv").read_bytes()

@@ -1,0 +1,287 @@
+"""Operating it: backup, restore, status and dead letters, by the command, on the embedded database."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+
+from decahertz.clock import to_datetime
+from storage.embedded import EmbeddedPostgres
+from tests.pipeline.running import command, environment, run, running
+from tests.pipeline.test_demo import wait_until
+
+pytestmark = pytest.mark.timeout(150)
+SECOND_NS = 10**9
+_TABLES = """
+SELECT c.relname AS name, array_agg(a.attname::text) AS columns
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+GROUP BY c.relname ORDER BY c.relname
+"""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
+    """A data folder of the demo, stopped, a backup from while it ran, and when that was begun (ns)."""
+    folder = tmp_path_factory.mktemp("recorded")
+    env, file = environment(folder), folder / "running.backup"
+    with running("--demo", env=env, log=folder / "log") as decahertz:
+        wait_until("a trade", 60, lambda: bool(decahertz.get("/api/v1/trades?limit=1")["items"]))
+        first_ns = time.time_ns()
+        wait_until("some rows after it", 60, lambda: time.time_ns() > first_ns + 3 * SECOND_NS)
+        begun_ns = time.time_ns()
+        made = run("backup", str(file), env=env)
+        assert made.returncode == 0, made.stderr
+        assert decahertz.process.poll() is None
+        decahertz.stop()
+    return folder, file, begun_ns
+
+
+@pytest.fixture
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose contents go with the test."""
+    folder = tmp_path_factory.mktemp("operations")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to the database of a data folder on which nothing runs."""
+    async with EmbeddedPostgres(data_dir / "postgres") as server:
+        connection = await asyncpg.connect(server.url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+async def rows(
+    connection: asyncpg.Connection[asyncpg.Record], *, before_ns: int | None = None
+) -> dict[str, Counter[str]]:
+    """Every row of every table as text; with ``before_ns`` only what has a time, and before it."""
+    found = {}
+    for table in await connection.fetch(_TABLES):
+        name, columns, where, values = table["name"], table["columns"], "", []
+        if before_ns is not None:
+            column = "received_ns" if "received_ns" in columns else "time"
+            if column not in columns or name == "orders":  # a row that changes
+                continue
+            where = f" WHERE {column} < $1"
+            values = [before_ns if column == "received_ns" else to_datetime(before_ns)]
+        records = await connection.fetch(f"SELECT t::text AS row FROM {name} AS t{where}", *values)  # noqa: S608 - names out of the catalogue
+        found[name] = Counter(record["row"] for record in records)
+    return found
+
+
+async def all_rows(data_dir: Path, *, before_ns: int | None = None) -> dict[str, Counter[str]]:
+    async with opened(data_dir) as connection:
+        return await rows(connection, before_ns=before_ns)
+
+
+def without_roll_up(found: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
+    """What was stored. What is made of it changes as long as the hour lasts."""
+    return {name: lines for name, lines in found.items() if "_rolled" not in name and "_changed" not in name}
+
+
+async def test_a_backup_made_under_load_holds_every_row_of_before_it(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    original, file, begun_ns = recorded
+    restored = run("restore", str(file), env=environment(folders))
+    assert restored.returncode == 0, restored.stderr
+    settled_ns = begun_ns - 2 * SECOND_NS  # what is older was stored when the backup began
+    there = without_roll_up(await all_rows(original, before_ns=settled_ns))
+    assert {name for name, found in there.items() if found} >= {"market_samples", "quotes", "fills"}
+    assert without_roll_up(await all_rows(folders, before_ns=settled_ns)) == there
+
+
+async def test_a_restored_database_equals_the_original_and_is_recorded_into_further(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    original, _, _ = recorded
+    file = folders / "stopped.backup"
+    made = run("backup", str(file), env=environment(original))
+    assert made.returncode == 0, made.stderr
+    env = environment(folders)
+    assert run("restore", str(file), env=env).returncode == 0
+    before = await all_rows(original)
+    assert await all_rows(folders) == before
+    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+        trades = decahertz.get("/api/v1/trades?limit=500")["items"]
+    assert len(trades) == min(500, before["trades"].total())
+
+
+async def test_a_backup_of_another_programs_database_is_refused(folders: Path) -> None:
+    async with opened(folders) as connection:
+        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    file = folders / "foreign"
+    assert run("backup", str(file), env=environment(folders)).returncode == 2
+    assert not file.exists()
+
+
+def test_a_backup_is_for_its_owner_only_and_does_not_replace_a_file_unasked(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    env, file = environment(recorded[0]), folders / "a.backup"
+    assert run("backup", str(file), env=env).returncode == 0
+    assert file.stat().st_mode & 0o077 == 0
+    first = file.read_bytes()
+    again = run("backup", str(file), env=env)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert file.read_bytes() == first
+    assert run("backup", str(file), "--force", env=env).returncode == 0
+    assert [path.name for path in folders.iterdir()] == ["a.backup"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["backup", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["backup", "file", "--database-url", "postgresql://me@127.0.0.1:1/mine"], "pg_dump"),
+        (["restore", "missing.backup"], "missing.backup"),
+        (["restore", "missing.backup", "--database-url", "postgresql://me@127.0.0.1:1/mine"], "pg_restore"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(
+    recorded: tuple[Path, Path, int], arguments: list[str], words: str
+) -> None:
+    refused = run(*arguments, env=environment(recorded[0]))
+    assert refused.returncode == 2
+    lines = [line for line in refused.stderr.splitlines() if line.startswith("decahertz: ")]
+    assert len(lines) == 1, refused.stderr
+    assert words in lines[0]
+
+
+def test_there_is_no_backup_of_a_database_that_never_was(folders: Path) -> None:
+    refused = run("backup", str(folders / "file"), env=environment(folders))
+    assert refused.returncode == 2
+    assert "no database" in refused.stderr
+    assert list(folders.iterdir()) == []
+
+
+async def test_data_that_is_there_stays_unless_it_is_given_up(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    env = environment(folders)
+    async with opened(folders) as connection:
+        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    refused = run("restore", str(recorded[1]), env=env)
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    async with opened(folders) as connection:
+        assert await connection.fetchval("SELECT value FROM precious") == 7
+    forced = run("restore", str(recorded[1]), "--force", env=env)
+    assert forced.returncode == 0, forced.stderr
+    async with opened(folders) as connection:
+        assert await connection.fetchval("SELECT to_regclass('precious')") is None
+        assert await connection.fetchval("SELECT count(*) FROM quotes")
+        names = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'decahertz%'")
+        assert [row["datname"] for row in names] == ["decahertz"]
+
+
+async def test_a_damaged_backup_is_refused_before_anything_is_touched(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    good = recorded[1].read_bytes()
+    damaged = {"cut": good[:-1000], "text": b"buy low", "empty": b""}
+    for position in (len(good) // 50, len(good) // 10, len(good) // 2, len(good) * 9 // 10):
+        flipped = bytearray(good)
+        flipped[position] ^= 0x10
+        damaged[f"flipped at {position}"] = bytes(flipped)
+    async with opened(folders) as connection:
+        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    for name, data in damaged.items():
+        file = folders / "damaged"
+        file.write_bytes(data)
+        refused = run("restore", str(file), "--force", env=environment(folders))
+        assert refused.returncode == 2, name
+        assert refused.stderr.count("\ndecahertz: ") + refused.stderr.startswith("decahertz: ") == 1
+        async with opened(folders) as connection:
+            assert await connection.fetchval("SELECT value FROM precious") == 7, name
+
+
+async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
+    recorded: tuple[Path, Path, int], folders: Path
+) -> None:
+    env = environment(folders)
+    expected = (await all_rows(recorded[0]))["schema_migrations"]
+    async with opened(folders) as connection:
+        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    for _ in range(4):
+        process = await asyncio.create_subprocess_exec(
+            *command("restore", str(recorded[1]), "--force"),
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        await asyncio.sleep(random.uniform(0.5, 1.3))  # the fault: at any moment
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        async with opened(folders) as connection:
+            is_old = await connection.fetchval("SELECT to_regclass('precious')") is not None
+            if not is_old:
+                assert (await rows(connection))["schema_migrations"] == expected
+    whole = run("restore", str(recorded[1]), "--force", env=env)
+    assert whole.returncode == 0, whole.stderr
+
+
+def test_a_restore_into_a_database_in_use_names_the_process(folders: Path) -> None:
+    env = environment(folders)
+    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+        file = folders / "file"
+        assert run("backup", str(file), env=env).returncode == 0
+        refused = run("restore", str(file), "--force", env=env)
+        assert refused.returncode == 2
+        assert str(decahertz.process.pid) in refused.stderr
+        assert decahertz.get("/api/v1/health")["health"] == "ok"
+
+
+async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Path, int]) -> None:
+    env = environment(recorded[0])
+    answered = run("db", "status", "--json", env=env)
+    assert answered.returncode == 0, answered.stderr
+    status = msgspec.json.decode(answered.stdout)
+    database = status["database"]
+    async with opened(recorded[0]) as connection:
+        assert database["bytes"] == pytest.approx(
+            await connection.fetchval("SELECT pg_database_size(current_database())"), rel=0.1
+        )
+        assert database["version"] == await connection.fetchval("SHOW server_version")
+        newest = await connection.fetchval("SELECT max(time) FROM market_samples")
+        emitters = await connection.fetch("SELECT source, epoch FROM emitters")
+    times = {samples["table"]: samples for samples in database["samples"]}
+    assert to_datetime(times["market_samples"]["newest_ns"]) == newest
+    assert {(e["source"], e["epoch"]) for e in database["emitters"]} == {tuple(row) for row in emitters}
+    assert all(e["holes"] == 0 and e["stored"] == e["highest_sequence"] for e in database["emitters"])
+    assert {table["name"] for table in database["tables"]} >= {"quotes", "fills", "market_samples", "trades"}
+
+    text = run("db", "status", env=env).stdout
+    for word in ("PostgreSQL", "market_samples", "market_samples_1h", "demo-trader", "newest sample"):
+        assert word in text
+
+
+def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(folders: Path) -> None:
+    env = environment(folders)
+    refused = run("db", "status", env=env)
+    assert refused.returncode == 2
+    assert "no database" in refused.stderr
+    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+        told = run("db", "status", env=env)
+        assert told.returncode == 0, told.stderr
+        assert decahertz.get("/api/v1/health")["health"] == "ok"
+        elsewhere = run("db", "status", "--database-url", decahertz.database, "--json", env=env)
+        assert msgspec.json.decode(elsewhere.stdout)["database"]["name"] == decahertz.database

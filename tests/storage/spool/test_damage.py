@@ -1,0 +1,186 @@
+"""A damaged file is set aside, what can be read of it is saved, and what is lost is counted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from decahertz.event import Arrival
+from decahertz.ledger import LedgerBook
+from decahertz.settings import SpoolSettings
+from decahertz.testing import START_NS, ManualClock
+from storage.spool.entry import Entry, Settlement
+from storage.spool.errors import SpoolDamagedError
+from storage.spool.file import SpoolFile
+from storage.spool.salvage import FILE_NAME, Salvage, open_spool, start_over
+from tests.storage_examples import book, books, quotes
+
+PAGE = 4096
+BATCHES = 300
+
+
+class Reopened:
+    """A spool opened again, with what was found."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.book = LedgerBook()
+        self.file, self.salvage = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.book)
+
+    def totals(self) -> tuple[int, int, int]:
+        """Emitted, spooled, dropped as damaged, over all streams; all balanced."""
+        ledgers = self.book.read()
+        assert all(ledger.imbalance == 0 for ledger in ledgers)
+        assert all(set(ledger.dropped) <= {"damaged"} for ledger in ledgers)
+        return (
+            sum(ledger.emitted for ledger in ledgers),
+            sum(ledger.spooled for ledger in ledgers),
+            sum(ledger.dropped.get("damaged", 0) for ledger in ledgers),
+        )
+
+    def read(self) -> list[Entry]:
+        """As the spool's thread does it: with a new file where this one turns out to be damaged."""
+        try:
+            return self.file.read_backlog(10_000)
+        except SpoolDamagedError as error:
+            self.file, self.salvage = start_over(
+                self.folder, SpoolSettings(), ManualClock(START_NS), self.book, str(error), self.file
+            )
+            return self.file.read_backlog(10_000)
+
+    def drained(self) -> list[Entry]:
+        entries: list[Entry] = []
+        while found := self.read():
+            entries += found
+            self.file.settle([Settlement(entry) for entry in found])
+            self.file.write()
+        return entries
+
+
+def filled(folder: Path) -> Path:
+    """A closed spool with 300 batches of 10 events and 300 of 10 samples."""
+    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+    for number in range(BATCHES):
+        file.write(
+            [quotes(10 * number + 1, 10 * number + 10)],
+            [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
+        )
+    file.close()
+    return folder / FILE_NAME
+
+
+def garble(path: Path, first_page: int, pages: int) -> None:
+    noise = random.Random(first_page).randbytes(pages * PAGE)
+    with path.open("r+b") as file:
+        file.seek(first_page * PAGE)
+        file.write(noise)
+
+
+def damaged_by(damage: Callable[[Path], None], folder: Path) -> Reopened:
+    path = filled(folder)
+    damage(path)
+    return Reopened(folder)
+
+
+def events_of(entries: list[Entry]) -> list[int]:
+    batches = [entry.content.batch for entry in entries if isinstance(entry.content, Arrival)]
+    return sorted(n for batch in batches for n in range(batch.first_sequence, batch.last_sequence + 1))
+
+
+def test_a_file_cut_in_half_gives_back_its_first_half(tmp_path: Path) -> None:
+    def cut(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2 // PAGE * PAGE)
+
+    again = damaged_by(cut, tmp_path)
+    entries = again.drained()
+    emitted, spooled, lost = again.totals()
+    assert spooled == 0
+    assert again.salvage is not None
+    assert again.salvage.aside.exists()
+    assert sum(again.salvage.lost.values()) == lost
+    saved = sum(entry.rows for entry in entries)
+    assert (emitted, saved + lost) == (2 * 10 * BATCHES, 2 * 10 * BATCHES)
+    assert saved > 5 * BATCHES
+
+
+@pytest.mark.parametrize("first_page", [3, 10, 20, 30, 40])
+def test_pages_of_noise_cost_what_was_on_them(tmp_path: Path, first_page: int) -> None:
+    again = damaged_by(lambda path: garble(path, first_page, 2), tmp_path)
+    entries = again.drained()
+    emitted, spooled, lost = again.totals()
+    assert spooled == 0
+    events = events_of(entries)
+    assert len(events) == len(set(events))
+    assert sum(entry.rows for entry in entries) + lost == emitted
+    assert sum(entry.rows for entry in entries) > 10 * BATCHES
+    again.file.write([quotes(1, 10 * BATCHES + 5)])
+    assert again.totals()[0] >= emitted
+
+
+def test_a_bit_that_fell_over_within_an_entry_is_noticed(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    data = path.read_bytes()
+    place = data.index(b"EUR/USD", len(data) // 2)
+    path.write_bytes(data[:place] + b"EUX" + data[place + 3 :])
+    again = Reopened(tmp_path)
+    assert again.salvage is None
+    entries = again.drained()
+    assert again.totals()[2] == 10
+    assert sum(entry.rows for entry in entries) == 2 * 10 * BATCHES - 10
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000, b"\0" * 8192])
+def test_what_is_no_spool_at_all_is_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE_NAME).write_bytes(content)
+    again = Reopened(tmp_path)
+    assert again.file.write([quotes(1, 3)]).events[0][0].accepted == 3
+    again.file.close()
+    assert Reopened(tmp_path).totals() == (3, 3, 0)
+
+
+def test_somebody_elses_database_is_set_aside_whole(tmp_path: Path) -> None:
+    import sqlite3  # noqa: PLC0415 - for this test alone
+
+    other = sqlite3.connect(tmp_path / FILE_NAME)
+    other.execute("CREATE TABLE accounts (owner TEXT)")
+    other.execute("INSERT INTO accounts VALUES ('me')")
+    other.commit()
+    other.close()
+    again = Reopened(tmp_path)
+    assert again.salvage is not None
+    kept = sqlite3.connect(again.salvage.aside)
+    assert kept.execute("SELECT owner FROM accounts").fetchall() == [("me",)]
+    kept.close()
+
+
+def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Path) -> None:
+    """Half of the entries are in the loop's hands, half wait in the file alone."""
+    clock, ledger = ManualClock(START_NS), LedgerBook()
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    entries = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
+    file.hand_back(entry.id for entry in entries[: BATCHES // 2])
+    file.settle([Settlement(entries[-1])])
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = file.path.stat().st_size
+    with file.path.open("r+b") as raw:
+        raw.truncate(size // 4 // PAGE * PAGE)
+    file.connection.execute("PRAGMA shrink_memory")  # what SQLite remembers would hide it for a while
+    with pytest.raises(SpoolDamagedError):
+        file.read_backlog(10_000)
+    file, salvage = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    ((receipt, _),) = file.write([quotes(1, 10 * BATCHES + 10)]).events
+    assert (receipt.accepted, receipt.duplicates) == (10, 10 * BATCHES)
+    file.settle([Settlement(entry) for entry in entries[BATCHES // 2 : -1]])
+    file.write()
+    (account,) = ledger.read()
+    lost = account.dropped.get("damaged", 0)
+    assert (account.imbalance, account.emitted) == (0, 10 * BATCHES + 10)
+    assert account.stored == 10 * BATCHES // 2  # none of what was in memory is lost
+    assert 0 < lost <= 10 * BATCHES // 2
+    assert isinstance(salvage, Salvage)
+    assert lost == sum(salvage.lost.values())
+    assert account.spooled == 10 * BATCHES // 2 - lost + 10

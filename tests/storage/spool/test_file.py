@@ -1,0 +1,255 @@
+"""What is in the spool's file, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decahertz.event import Arrival
+from decahertz.ledger import LedgerBook
+from decahertz.sample import SampleBatch
+from decahertz.settings import SpoolSettings
+from decahertz.testing import START_NS, ManualClock
+from storage.spool.entry import Entry, Settlement
+from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
+from storage.spool.file import SpoolFile
+from storage.spool.salvage import FILE_NAME, SpoolLock
+from tests.storage_examples import arrival, book, books, quotes
+
+HOUR_NS = 3_600_000_000_000
+
+
+class Opened:
+    """A spool file and its ledger."""
+
+    def __init__(self, folder: Path, **settings: float) -> None:
+        self.clock = ManualClock(START_NS)
+        self.book = LedgerBook()
+        self.file = SpoolFile(
+            folder / FILE_NAME,
+            SpoolSettings(**settings),  # type: ignore[arg-type]  # numbers by name
+            self.clock,
+            self.book,
+        )
+
+    def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
+        """Emitted, stored, spooled, dropped; balanced, as is every other stream."""
+        assert all(ledger.imbalance == 0 for ledger in self.book.read())
+        (found,) = (ledger for ledger in self.book.read() if ledger.stream == stream)
+        return found.emitted, found.stored, found.spooled, found.dropped
+
+    def ids(self) -> list[int]:
+        return [row[0] for row in self.file.connection.execute("SELECT id FROM entries ORDER BY id")]
+
+
+def stored(*entries: Entry, **dropped: int) -> list[Settlement]:
+    return [Settlement(entry, dict(dropped)) for entry in entries]
+
+
+def sequences(entry: Entry) -> tuple[int, int]:
+    assert isinstance(entry.content, Arrival)
+    return entry.content.batch.first_sequence, entry.content.batch.last_sequence
+
+
+def test_what_was_written_is_there_after_the_file_was_closed_and_opened(tmp_path: Path) -> None:
+    first = Opened(tmp_path)
+    batch = books(3, book("a", mid=1.5, gaps=7, crossed=True), book("b"))
+    written = first.file.write([quotes(1, 3)], [batch])
+    first.file.close()
+    again = Opened(tmp_path)
+    assert again.account("events:loop") == (3, 0, 3, {})
+    assert again.account("samples:book") == (2, 0, 2, {})
+    events, samples = again.file.read_backlog(100)
+    assert (events.content, events.batch_id) == (quotes(1, 3), written.events[0][1][0].batch_id)
+    assert isinstance(samples.content, SampleBatch)
+    assert samples.batch_id == written.samples[0].batch_id
+    assert samples.content.time_ns == batch.time_ns
+    read = [[getattr(row, name) for name in row.__struct_fields__] for row in samples.content.samples]
+    assert read == [["sim", "a", 1.5, 7, "live", True], ["sim", "b", None, 0, "live", None]]
+
+
+def test_a_batch_that_comes_again_is_taken_once_also_after_a_restart(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    ((receipt, _),) = spool.file.write([quotes(1, 3)]).events
+    assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
+    ((receipt, entries),) = spool.file.write([quotes(2, 5)]).events
+    assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (2, 2, 5)
+    assert [sequences(entry) for entry in entries] == [(4, 5)]
+    spool.file.close()
+    again = Opened(tmp_path)
+    ((receipt, entries),) = again.file.write([quotes(1, 5)]).events
+    assert (receipt.accepted, receipt.duplicates, entries) == (0, 5, [])
+    assert again.account("events:loop") == (5, 0, 5, {})
+
+
+def test_events_that_the_database_has_are_recognised_by_a_new_file(tmp_path: Path) -> None:
+    old, new = Opened(tmp_path), Opened(tmp_path / "..", max_age_hours=1)
+    old.file.write([quotes(1, 3)])
+    new.file.adopt(old.file.state.sequences)
+    ((receipt, _),) = new.file.write([quotes(1, 4)]).events
+    assert (receipt.accepted, receipt.duplicates) == (1, 3)
+
+
+def test_what_the_database_has_leaves_the_file_with_the_next_transaction(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    written = spool.file.write([quotes(1, 3)], [books(0)])
+    entry = written.events[0][1][0]
+    spool.file.settle(stored(entry, dead_letter=1))
+    assert spool.account("events:loop") == (3, 2, 0, {"dead_letter": 1})
+    assert spool.file.has_unsaved
+    assert spool.file.write().forgettable == [entry.batch_id]
+    assert spool.ids() == [written.samples[0].id]
+    spool.file.close()
+    assert Opened(tmp_path).account("events:loop") == (3, 2, 0, {"dead_letter": 1})
+
+
+def test_a_crash_before_the_deletion_leaves_the_entry_and_its_batch_id(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    entry = spool.file.write([quotes(1, 3)]).events[0][1][0]
+    spool.file.settle(stored(entry))
+    spool.file.close()
+    again = Opened(tmp_path)
+    assert again.account("events:loop") == (3, 0, 3, {})
+    assert [found.batch_id for found in again.file.read_backlog(10)] == [entry.batch_id]
+
+
+def test_large_batches_are_cut(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    ((receipt, entries),) = spool.file.write([quotes(1, 4500)]).events
+    assert receipt.accepted == 4500
+    assert [sequences(entry) for entry in entries] == [(1, 2000), (2001, 4000), (4001, 4500)]
+
+
+def test_the_backlog_is_what_the_loop_has_not_in_hand(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    entries = [spool.file.write([quotes(n, n)]).events[0][1][0] for n in range(1, 6)]
+    assert (spool.file.has_backlog, spool.file.read_backlog(100)) == (False, [])
+    spool.file.hand_back([entry.id for entry in entries[:3]])
+    assert (spool.file.has_backlog, spool.file.backlog_rows) == (True, 3)
+    assert [sequences(entry) for entry in spool.file.read_backlog(2)] == [(1, 1), (2, 2)]
+    assert spool.file.backlog_rows == 1
+    assert [sequences(entry) for entry in spool.file.read_backlog(100)] == [(3, 3)]
+
+
+def test_of_a_backlog_samples_come_newest_first_beside_the_oldest_events(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    for n in range(1, 9):
+        spool.file.write([quotes(n, n)], [books(n)])
+    spool.file.close()
+    spool = Opened(tmp_path)
+    found = spool.file.read_backlog(4)
+    assert [sequences(entry) for entry in found[:2]] == [(1, 1), (2, 2)]
+    assert [e.content.samples[0].gaps for e in found[2:] if isinstance(e.content, SampleBatch)] == [8, 7]  # type: ignore[attr-defined]
+
+
+def test_what_an_emitter_lost_is_counted_once_for_each_of_its_lives(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    for lost in ({"ring_full": 5}, {"ring_full": 5}, {"ring_full": 7, "closed": 1}):
+        spool.file.write([arrival(1, [], dropped=lost)])
+    spool.file.write([arrival(1, [], epoch=8, dropped={"ring_full": 2})])
+    expected = {"client_closed": 1, "client_ring_full": 9}
+    assert spool.account("events:loop") == (10, 0, 0, expected)
+    spool.file.close()
+    again = Opened(tmp_path)
+    again.file.write([arrival(1, [], dropped={"ring_full": 7})])
+    assert again.account("events:loop") == (10, 0, 0, expected)
+    assert len(again.file.read_backlog(10)) == 3  # the database is to hear of each change
+
+
+def test_an_emitter_cannot_fill_the_ledger_with_reasons(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    for number in range(200):
+        spool.file.write([arrival(1, [], dropped={f"reason {number}": 1})])
+    emitted, _, _, dropped = spool.account("events:loop")
+    assert emitted == 200
+    assert len(dropped) <= 33
+    assert dropped["client___other__"] == 168
+
+
+def test_emitters_without_end_share_an_account(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    spool.file.write([quotes(1, 1, source=f"s{number}") for number in range(1010)])
+    assert len(spool.book) == 1001
+    assert spool.account("events:__other__")[0] == 10
+
+
+def test_of_too_much_the_oldest_samples_go_first_and_events_last(tmp_path: Path) -> None:
+    spool = Opened(tmp_path, max_bytes=100_000)
+    history = []
+    for tick in range(100):
+        written = spool.file.write(
+            [quotes(50 * tick + 1, 50 * tick + 50)],
+            [books(tick, *(book(f"i{n}", gaps=tick) for n in range(50)))] if tick < 20 else [],
+        )
+        spool.file.hand_back(entry.id for entry in [*written.events[0][1], *written.samples])
+        history.append((spool.account("samples:book"), spool.account("events:loop")))
+    first_loss = next(n for n, (samples, _) in enumerate(history) if samples[3])
+    first_lost_event = next(n for n, (_, events) in enumerate(history) if events[3])
+    assert 0 < first_loss < first_lost_event
+    samples, events = history[first_lost_event]
+    assert samples[2] == 0  # no sample is left when the first event goes
+    assert (samples[3], list(events[3])) == ({"cap_bytes": 1000}, ["cap_bytes"])
+    assert spool.file.state.size <= 100_000
+    kept = [sequences(entry) for entry in spool.file.read_backlog(100_000)]
+    assert kept[-1] == (4951, 5000)
+    assert spool.account("events:loop")[2] == sum(last - first + 1 for first, last in kept)
+
+
+def test_what_the_loop_has_in_hand_is_not_dropped(tmp_path: Path) -> None:
+    spool = Opened(tmp_path, max_bytes=100_000)
+    for tick in range(100):
+        spool.file.write([], [books(tick, *(book(f"i{n}") for n in range(100)))])
+    assert spool.account("samples:book") == (10_000, 0, 10_000, {})
+
+
+def test_what_waits_too_long_goes(tmp_path: Path) -> None:
+    spool = Opened(tmp_path, max_age_hours=1)
+    spool.file.hand_back([spool.file.write([quotes(1, 2)]).events[0][1][0].id])
+    spool.clock.advance(HOUR_NS // 2)
+    spool.file.hand_back([spool.file.write([], [books(0)]).samples[0].id])
+    spool.clock.advance(HOUR_NS // 2 + 1)
+    spool.file.write()
+    assert spool.account("events:loop") == (2, 0, 0, {"cap_age": 2})
+    assert spool.account("samples:book") == (1, 0, 1, {})
+
+
+def test_a_full_disk_takes_nothing_and_everything_again_when_there_is_room(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    entry = spool.file.write([quotes(1, 1000)]).events[0][1][0]
+    pages = spool.file.connection.execute("PRAGMA page_count").fetchone()[0]
+    spool.file.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(SpoolUnwritableError, match="full"):
+        spool.file.write([quotes(1001, 3000)], [books(0)])
+    assert spool.account("events:loop") == (1000, 0, 1000, {})
+    spool.file.settle(stored(entry))
+    spool.file.write()
+    ((receipt, _),) = spool.file.write([quotes(1001, 1500)]).events
+    assert receipt.accepted == 500
+    assert spool.account("events:loop") == (1500, 1000, 500, {})
+
+
+def test_samples_that_cannot_be_written_down_are_counted_and_the_others_are(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    written = spool.file.write(
+        [], [books(0, book("good"), book("bad", gaps=2**80), book("bad", mid=object()))]
+    )
+    assert spool.account("samples:book") == (3, 0, 1, {"refused": 2})
+    assert written.refused.startswith("TypeError")
+    assert [entry.rows for entry in written.samples] == [1]
+
+
+def test_only_one_process_may_have_a_spool(tmp_path: Path) -> None:
+    lock = SpoolLock(tmp_path)
+    with pytest.raises(SpoolInUseError, match="another process"):
+        SpoolLock(tmp_path)
+    lock.release()
+    SpoolLock(tmp_path).release()
+
+
+def test_a_spool_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    spool.file.connection.execute("PRAGMA user_version = 99")
+    spool.file.close()
+    with pytest.raises(SpoolTooNewError):
+        Opened(tmp_path)

@@ -1,0 +1,188 @@
+"""Whatever happens in whatever order: nothing is lost, nothing doubled, and the ledger balances."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from decahertz.event import Arrival
+from decahertz.ledger import LedgerBook
+from decahertz.sample import SampleBatch
+from decahertz.settings import SpoolSettings
+from decahertz.testing import START_NS, ManualClock
+from storage.spool.entry import Entry, Settlement
+from storage.spool.errors import SpoolUnwritableError
+from storage.spool.file import SpoolFile
+from storage.spool.salvage import FILE_NAME
+from tests.storage_examples import arrival, book, books, quote
+
+ROOM = 1_000_000
+
+
+def rows_of(entry: Entry) -> list[tuple[str, int]]:
+    """What the database would get: each event by its number, each sample by its instant."""
+    if isinstance(entry.content, Arrival):
+        batch = entry.content.batch
+        return [(batch.source, number) for number in range(batch.first_sequence, batch.last_sequence + 1)]
+    assert isinstance(entry.content, SampleBatch)
+    return [("samples", entry.content.time_ns)] * len(entry.content.samples)
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """A spool, a database that is a counter, and crashes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="spool-"))
+        self.clock = ManualClock(START_NS)
+        self.database: Counter[tuple[str, int]] = Counter()
+        self.batches: set[object] = set()
+        self.acknowledged: set[tuple[str, int]] = set()
+        self.sampled: Counter[tuple[str, int]] = Counter()
+        self.hands: dict[int, Entry] = {}
+        self.tick = 0
+        self.generation = 0
+        self.open(self.folder / "0")
+
+    def open(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.book = LedgerBook()
+        self.file = SpoolFile(folder / FILE_NAME, SpoolSettings(), self.clock, self.book)
+        self.hands = {}
+
+    def write(self, arrivals: list[Arrival], samples: list[SampleBatch]) -> bool:
+        try:
+            written = self.file.write(arrivals, samples)
+        except SpoolUnwritableError:
+            return False
+        for batch, (receipt, entries) in zip(arrivals, written.events, strict=True):
+            numbers = range(batch.batch.first_sequence, batch.batch.last_sequence + 1)
+            self.acknowledged |= {(batch.batch.source, number) for number in numbers}
+            assert receipt.accepted + receipt.duplicates == len(batch.batch.events)
+            assert receipt.accepted == sum(entry.rows for entry in entries)
+            self.hands |= {entry.id: entry for entry in entries}
+        for sample_batch in samples:
+            self.sampled["samples", sample_batch.time_ns] += len(sample_batch.samples)
+        self.hands |= {entry.id: entry for entry in written.samples}
+        return True
+
+    @rule(
+        source=st.sampled_from("ab"),
+        first=st.integers(1, 60),
+        count=st.integers(0, 9),
+        dropped=st.dictionaries(st.sampled_from(["ring_full", "closed"]), st.integers(0, 9)),
+    )
+    def emit(self, source: str, first: int, count: int, dropped: dict[str, int]) -> None:
+        events = [quote(number) for number in range(first, first + count)]
+        self.write([arrival(first, events, source, dropped=dropped)], [])
+
+    @rule(count=st.integers(1, 5))
+    def sample(self, count: int) -> None:
+        self.tick += 1
+        self.write([], [books(self.tick, *(book(f"i{n}") for n in range(count)))])
+
+    @rule(data=st.data(), refused=st.integers(0, 2), deleted=st.booleans())
+    def store(self, data: st.DataObject, refused: int, deleted: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+        """The database commits some entries; the file may hear of it a little later."""
+        if not self.hands:
+            return
+        entry = self.hands.pop(data.draw(st.sampled_from(sorted(self.hands))))
+        if entry.batch_id not in self.batches:  # PostgreSQL recognises it
+            self.batches.add(entry.batch_id)
+            self.database.update(rows_of(entry))
+        refused = min(refused, entry.rows)
+        self.file.settle([Settlement(entry, {"dead_letter": refused} if refused else {})])
+        if deleted:
+            self.write([], [])
+
+    @rule(data=st.data())
+    def hand_back(self, data: st.DataObject) -> None:
+        if self.hands:
+            chosen = data.draw(st.sets(st.sampled_from(sorted(self.hands))))
+            self.file.hand_back(sorted(chosen))
+            for id_ in chosen:
+                del self.hands[id_]
+
+    @rule(rows=st.integers(1, 30))
+    def read(self, rows: int) -> None:
+        for entry in self.file.read_backlog(rows):
+            assert entry.id not in self.hands
+            self.hands[entry.id] = entry
+
+    @rule()
+    def crash(self) -> None:
+        """What is on disk at this moment is all that the next process finds."""
+        self.generation += 1
+        folder = self.folder / str(self.generation)
+        shutil.copytree(self.file.path.parent, folder)
+        self.file.close()
+        self.open(folder)
+
+    @rule(max_bytes=st.integers(100, 3000))
+    def lower_the_cap(self, max_bytes: int) -> None:
+        self.file._settings = SpoolSettings(max_bytes=max_bytes)
+        self.write([], [])
+
+    @rule()
+    def fill_the_disk(self) -> None:
+        pages = self.file.connection.execute("PRAGMA page_count").fetchone()[0]
+        self.file.connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    @rule()
+    def make_room(self) -> None:
+        self.file.connection.execute(f"PRAGMA max_page_count = {ROOM}")
+
+    @invariant()
+    def the_ledger_balances(self) -> None:
+        assert [ledger.stream for ledger in self.book.read() if ledger.imbalance] == []
+
+    @invariant()
+    def nothing_is_damaged(self) -> None:
+        assert all("damaged" not in ledger.dropped for ledger in self.book.read())
+
+    @invariant()
+    def what_is_counted_is_what_is_there(self) -> None:
+        on_disk = self.file.connection.execute("SELECT coalesce(sum(rows), 0) FROM entries").fetchone()[0]
+        assert on_disk == self.file.state.rows
+        assert self.file.backlog_rows == on_disk - self.file.state.held.rows
+        assert (self.file.backlog_rows > 0) <= self.file.has_backlog
+
+    def teardown(self) -> None:
+        """Drained to the end, the database has all that was acknowledged, each once."""
+        self.make_room()
+        while True:
+            entries = [*self.hands.values(), *self.file.read_backlog(1000)]
+            self.hands = {}
+            if not entries:
+                break
+            for entry in entries:
+                if entry.batch_id not in self.batches:
+                    self.batches.add(entry.batch_id)
+                    self.database.update(rows_of(entry))
+                self.file.settle([Settlement(entry)])
+            self.write([], [])
+        self.write([], [])
+        given_up = sum(ledger.dropped.get("cap_bytes", 0) for ledger in self.book.read())
+        wanted = self.sampled + Counter(self.acknowledged)
+        assert self.database <= wanted  # nothing doubled, nothing made up
+        missing = wanted.total() - self.database.total()
+        # What was stored and, because of a crash, given up before the file heard of it counts as given up.
+        assert missing <= given_up
+        assert missing == given_up or self.generation
+        assert all(ledger.spooled == 0 for ledger in self.book.read())
+        assert self.file.state.entries == 0
+        self.the_ledger_balances()
+        self.file.close()
+        shutil.rmtree(self.folder)
+
+
+TestSpool = SpoolMachine.TestCase
+TestSpool.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestSpool = pytest.mark.timeout(120)(TestSpool)

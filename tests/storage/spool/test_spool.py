@@ -1,0 +1,316 @@
+"""The spool as the loop sees it: what is answered is on disk, and a disk that does not write stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.clock import SystemClock
+from decahertz.event import Arrival
+from decahertz.health import Health
+from decahertz.ingest import NotDurableError
+from decahertz.sample import SampleBatch
+from decahertz.settings import SpoolSettings
+from storage.spool import Spool
+from storage.spool.entry import Entry, Settlement
+from storage.spool.errors import SpoolInUseError
+from storage.spool.salvage import FILE_NAME
+from tests.storage_examples import BOOK, arrival, book, books, quotes, until
+
+FAST = SpoolSettings(commit_seconds=0.005)
+
+
+class Opened:
+    """A spool with its bus and its metrics."""
+
+    def __init__(self, folder: Path, queue_rows: int = 10_000) -> None:
+        self.bus = LocalBus()
+        self.registry = CollectorRegistry()
+        self.spool = Spool(
+            folder, self.bus, SystemClock(), self.registry, FAST, [BOOK], queue_rows=queue_rows
+        )
+
+    def sample(self, batch: SampleBatch) -> None:
+        self.bus.publish(samples_topic("book"), batch)
+
+    def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
+        ledger = {one.stream: one for one in self.spool.ledger()}
+        assert all(one.imbalance == 0 for one in ledger.values())
+        found = ledger[stream]
+        return found.emitted, found.stored, found.spooled, found.dropped
+
+    def store_all(self) -> list[Entry]:
+        """What a writer does, without a database."""
+        entries: list[Entry] = []
+        while not self.spool.queue.is_empty:
+            entries += self.spool.queue.take()
+        self.spool.settle([Settlement(entry) for entry in entries])
+        return entries
+
+
+@asynccontextmanager
+async def opened(folder: Path, queue_rows: int = 10_000) -> AsyncIterator[Opened]:
+    one = Opened(folder, queue_rows)
+    await one.spool.start()
+    try:
+        yield one
+    finally:
+        await one.spool.stop()
+
+
+async def test_what_is_answered_is_in_the_file(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        receipts = await asyncio.gather(*(one.spool.append(quotes(n, n), 10) for n in range(1, 101)))
+        shutil.copytree(tmp_path / "spool", tmp_path / "copy")
+    assert sum(receipt.accepted for receipt in receipts) == 100
+    async with opened(tmp_path / "copy") as again:
+        assert again.account("events:loop") == (100, 0, 100, {})
+        assert [list(known) for known in again.spool.known().values()] == [[(1, 100)]]
+        entries = await again.spool.read_backlog(1000)
+        assert sum(entry.rows for entry in entries) == 100
+
+
+async def test_samples_reach_the_disk_and_the_queue(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        assert one.account("samples:book") == (0, 0, 0, {})
+        one.sample(books(0, book("a"), book("b")))
+        await one.spool.flush()
+        assert one.account("samples:book") == (2, 0, 2, {})
+        assert [entry.rows for entry in one.store_all()] == [2]
+        await one.spool.flush()
+        assert one.account("samples:book") == (2, 2, 0, {})
+
+
+async def test_what_finds_no_place_in_memory_is_read_back(tmp_path: Path) -> None:
+    async with opened(tmp_path, queue_rows=1000) as one:
+        for n in range(30):
+            await one.spool.append(quotes(100 * n + 1, 100 * n + 100), 10)
+        await one.spool.flush()
+        assert (one.spool.queue.rows, one.spool.backlog_rows) == (1000, 2000)
+        newest = one.store_all()
+        assert all(isinstance(entry.content, Arrival) for entry in newest)
+        read = await one.spool.read_backlog(5000)
+        assert sum(entry.rows for entry in read) == 2000
+        one.spool.settle([Settlement(entry) for entry in read])
+        await one.spool.flush()
+        assert one.account("events:loop") == (3000, 3000, 0, {})
+        assert not one.spool.has_backlog
+
+
+async def test_a_second_process_on_the_same_folder_is_told_so(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        with pytest.raises(SpoolInUseError, match="another process"):
+            await Opened(tmp_path).spool.start()
+    async with opened(tmp_path):
+        pass
+
+
+async def test_the_ledger_is_in_prometheus(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        await one.spool.append(arrival(1, list(quotes(1, 3).batch.events), dropped={"ring_full": 2}), 10)
+        value = one.registry.get_sample_value
+        labels = {"stream": "events:loop"}
+        assert value("decahertz_ledger_emitted_total", labels) == 5
+        assert value("decahertz_ledger_spooled", labels) == 3
+        assert value("decahertz_ledger_stored_total", labels) == 0
+        assert value("decahertz_ledger_imbalance", labels) == 0
+        dropped = {**labels, "reason": "client_ring_full"}
+        assert value("decahertz_ledger_dropped_total", dropped) == 2
+        assert value("decahertz_spool_durable_seconds_count") == 1
+        assert (value("decahertz_spool_bytes") or 0) > 0
+
+
+async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        pass
+    with pytest.raises(NotDurableError, match="not open"):
+        await one.spool.append(quotes(1, 1), 10)
+    assert one.spool.status().health is Health.FAILED
+    await one.spool.stop()
+    await Opened(tmp_path).spool.stop()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A filesystem of 2 MB of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    mounted = shutil.which("mount") is not None and (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        folder.rmdir()
+        pytest.skip("no filesystem can be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+def fill(disk: Path) -> Path:
+    """Use up all there is."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65_536, 4_096, 512, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(small_disk: Path) -> None:
+    async with opened(small_disk / "spool") as one:
+        await one.spool.append(quotes(1, 10), 10)
+        ballast = fill(small_disk)
+        last = 10
+        with pytest.raises(NotDurableError, match="cannot be written"):  # noqa: PT012 - see below
+            while True:  # the log has some room left that it may use again
+                await one.spool.append(quotes(last + 1, last + 2000), 10)
+                last += 2000
+        assert one.spool.status().health is Health.DEGRADED
+        await until(lambda: one.spool.queue.rows == last)
+        for tick in range(10):
+            one.sample(books(tick, *(book(f"i{n}" * 10) for n in range(1000))))
+            await one.spool.enqueue(quotes(100_000 * (tick + 1), 100_000 * (tick + 1) + 1999))
+        await one.spool.flush()
+        emitted, _, spooled, dropped = one.account("samples:book")
+        assert (emitted, spooled + sum(dropped.values())) == (10_000, 10_000)
+        in_memory = one.spool.queue.unspooled()
+        assert in_memory
+        assert one.spool.queue.rows <= 10_000
+        ballast.unlink()
+        await one.spool.append(quotes(last + 1, last + 2000), 10)
+        assert one.spool.status().health is Health.OK
+        stored = one.store_all()
+        await one.spool.flush()
+        while one.spool.has_backlog:
+            found = await one.spool.read_backlog(10_000)
+            stored += found
+            one.spool.settle([Settlement(entry) for entry in found])
+            await one.spool.flush()
+        counted = {"samples:book": 0, "events:loop": 0}
+        for entry in stored:
+            counted[entry.stream] += entry.rows
+        for stream, rows in counted.items():
+            emitted, in_database, spooled, dropped = one.account(stream)
+            assert (in_database, spooled) == (rows, 0)
+            assert set(dropped) <= {"queue_full"}
+            assert emitted == rows + sum(dropped.values())
+        before = one.spool.ledger()
+    async with opened(small_disk / "spool") as again:
+        assert again.spool.ledger() == before
+
+
+APPENDER = """
+import asyncio, sys
+from pathlib import Path
+from prometheus_client import CollectorRegistry
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.settings import SpoolSettings
+from storage.spool import Spool
+from tests.storage_examples import quotes
+
+async def main():
+    spool = Spool(Path(sys.argv[1]), LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
+    await spool.start()
+    async def emit(source):
+        number = 1 + sum(len(taken) for (name, _), taken in spool.known().items() if name == source)
+        while True:
+            receipt = await spool.append(quotes(number, number + 4, source), 10)
+            assert receipt.accepted == 5
+            number = receipt.durable_sequence + 1
+            print(source, receipt.durable_sequence, flush=True)
+    await asyncio.gather(*(emit(source) for source in "abcd"))
+
+asyncio.run(main())
+"""
+
+
+def append_and_kill(folder: Path, seconds: float) -> dict[str, int]:
+    """Append in a process of its own until it is killed; what it was answered."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", APPENDER, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(4)]
+    time.sleep(seconds)  # a moment that nobody knows beforehand is what this is about
+    process.send_signal(signal.SIGKILL)
+    lines += process.stdout.readlines()
+    process.wait()
+    process.stdout.close()
+    answered: dict[str, int] = {}
+    for line in lines:
+        if line.endswith("\n"):
+            source, number = line.split()
+            answered[source] = int(number)
+    assert len(answered) == 4, json.dumps(answered)
+    return answered
+
+
+async def test_what_was_answered_before_a_sigkill_is_there(tmp_path: Path) -> None:
+    answered: dict[str, int] = {}
+    for round_ in range(5):
+        answered = await asyncio.to_thread(append_and_kill, tmp_path / "spool", 0.05 * round_)
+    shutil.copytree(tmp_path / "spool", tmp_path / "copy")
+    async with opened(tmp_path / "copy", queue_rows=10**7) as one:
+        assert one.spool.status().health is Health.OK
+        for source, number in answered.items():
+            emitted, _, spooled, dropped = one.account(f"events:{source}")
+            assert emitted == spooled >= number
+            assert dropped == {}
+        numbers: dict[str, list[int]] = {}
+        while one.spool.has_backlog:
+            for entry in await one.spool.read_backlog(10_000):
+                assert isinstance(entry.content, Arrival)
+                batch = entry.content.batch
+                numbers.setdefault(batch.source, []).extend(
+                    range(batch.first_sequence, batch.last_sequence + 1)
+                )
+        for source, number in answered.items():
+            assert sorted(numbers[source])[:number] == list(range(1, number + 1))
+    assert (tmp_path / "copy" / FILE_NAME).exists()
+
+
+async def test_a_large_backlog_is_read_in_flat_memory(tmp_path: Path) -> None:
+    name = "x" * 100
+    async with opened(tmp_path) as one:
+        for tick in range(200):
+            one.sample(books(tick, *(book(name + str(n)) for n in range(1000))))
+            await one.spool.flush()
+    assert (tmp_path / FILE_NAME).stat().st_size > 20_000_000
+    tracemalloc.start()
+    try:
+        async with opened(tmp_path) as again:
+            rows = 0
+            while again.spool.has_backlog:
+                entries = await again.spool.read_backlog(5000)
+                rows += sum(entry.rows for entry in entries)
+                again.spool.settle([Settlement(entry) for entry in entries])
+                await again.spool.flush()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == 200_000
+    assert peak < 8_000_000

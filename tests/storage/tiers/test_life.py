@@ -1,0 +1,264 @@
+"""What happens to tiers over the years, on both engines: new metrics, retention, crashes, new settings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, ClassVar
+
+import pytest
+from msgspec.structs import replace
+
+from decahertz.clock import NS_PER_SECOND, SystemClock, to_datetime
+from decahertz.metric import Metric
+from decahertz.sample import Sample, SampleSchema, schema_of
+from decahertz.settings import RetentionSettings
+from storage.database import DatabaseError, DatabaseUnsuitableError
+from storage.tiers.names import ROLLED, Tier, columns_of, relation_of
+from tests.storage_examples import BOOK, MACHINE, START_NS, TICK_NS, BookSample, until
+from tests.tier_checks import Row, assert_tiers, row, store
+from tests.tiered_database import TieredDatabase
+
+DAY_NS = 86_400 * NS_PER_SECOND
+
+
+class WiderBookSample(BookSample, frozen=True, kw_only=True):
+    """The book sample of a later version: one metric more."""
+
+    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
+
+
+class NarrowBookSample(Sample, frozen=True, kw_only=True):
+    """The book sample of a still later version: all but one metric gone."""
+
+    collector: ClassVar[str] = "book"
+    key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
+    venue: str
+    instrument: str
+    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
+
+
+WIDER = schema_of(WiderBookSample)
+NARROW = schema_of(NarrowBookSample)
+_DEEP = (
+    "INSERT INTO book_samples (time, venue, instrument, mid, depth)"
+    " SELECT $1::timestamptz + n * interval '0.5 s', 'sim', 'EUR/USD', n, 10 * n"
+    " FROM generate_series(1, 10) AS n"
+)
+
+
+async def tier_rows(tiered: TieredDatabase) -> dict[Tier, list[tuple[object, ...]]]:
+    question = "SELECT * FROM book_samples_{} ORDER BY time, instrument"
+    return {tier: [tuple(r) for r in await tiered.rows(question.format(tier))] for tier in ROLLED}
+
+
+@pytest.mark.parametrize("schema", [BOOK, MACHINE], ids=["book", "machine"])
+@pytest.mark.parametrize("tier", ROLLED)
+async def test_the_relations_have_the_columns_that_readers_are_told_of(
+    tiered_database: TieredDatabase, schema: SampleSchema, tier: Tier
+) -> None:
+    found = await tiered_database.rows(
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum",
+        relation_of(schema, tier),
+    )
+    assert [tuple(r) for r in found] == [(c.name, c.sql_type) for c in columns_of(schema, tier)]
+
+
+async def test_a_new_metric_is_in_every_tier_from_then_on_and_no_history_is_lost(
+    tiered_database: TieredDatabase,
+) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick, mid=float(tick)) for tick in range(100)])
+    await tiered.keeper.run_once()
+    before = await tier_rows(tiered)
+    tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
+    await tiered.prepare([WIDER, MACHINE])
+    later = tiered.clock.time_ns()
+    await tiered.execute(_DEEP, to_datetime(later))
+    for _ in range(2):
+        for tier in ROLLED:
+            old = f"SELECT * FROM book_samples_{tier} WHERE time < $1 ORDER BY time, instrument"  # noqa: S608
+            found = await tiered.rows(old, to_datetime(START_NS + 3600 * NS_PER_SECOND))
+            assert [tuple(r)[: len(before[tier][0])] for r in found] == before[tier]
+            assert all(r["depth_last"] is None and r["depth_count"] in {None, 0} for r in found)
+            new = await tiered.rows(
+                "SELECT sum(depth_sum), sum(mid_sum), max(depth_max)"  # noqa: S608 - ours
+                f" FROM book_samples_{tier} WHERE time >= $1",
+                to_datetime(START_NS + 3600 * NS_PER_SECOND),
+            )
+            assert tuple(new[0]) == (550.0, 55.0, 100.0)
+        await tiered.keeper.run_once()
+
+
+async def test_late_rows_reach_the_tiers_of_before_a_new_metric(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick) for tick in range(100)])
+    await tiered.keeper.run_once()
+    tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
+    await tiered.prepare([WIDER, MACHINE])
+    await store(tiered, [row(50, mid=99.0), row(9000, "GBP/USD", mid=-99.0)])
+    await tiered.keeper.run_once()
+    await assert_tiers(tiered)
+
+
+async def test_a_metric_that_is_declared_no_more_stays_in_the_tiers(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick, mid=2.0) for tick in range(20)])
+    tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
+    await tiered.prepare([NARROW, MACHINE])
+    await store(tiered, [row(7, mid=5.0)])  # a late row of the earlier version
+    await tiered.keeper.run_once()
+    assert await tiered.value("SELECT sum(mid_sum) FROM book_samples_1s") == 45.0
+    await assert_tiers(tiered)
+
+
+async def test_raw_rows_go_after_their_time_and_the_tiers_stay(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    now_ns = SystemClock().time_ns()  # TimescaleDB's jobs go by the server's clock
+    old_ns = now_ns - 9 * DAY_NS
+    rows: list[Row] = [
+        (start_ns + tick * TICK_NS, "EUR/USD", float(tick), tick, "live", None)
+        for start_ns in (old_ns, now_ns - DAY_NS)
+        for tick in range(50)
+    ]
+    tiered.clock.advance(old_ns + 3600 * NS_PER_SECOND - tiered.clock.time_ns())
+    await store(tiered, rows[:50])
+    await tiered.keeper.run_once()
+    tiered.clock.advance(now_ns - tiered.clock.time_ns())
+    await store(tiered, rows[50:])
+    await tiered.keeper.run_once()
+    await tiered.run_jobs("policy_retention")
+    assert await tiered.value("SELECT count(*) FROM book_samples") == 50
+    before = await tier_rows(tiered)
+    assert sum(int(str(r[3])) for r in before[Tier.S1]) == 100
+    # A row that comes later than its bucket can be made again changes nothing.
+    await store(tiered, [rows[0]])
+    await tiered.keeper.run_once()
+    await tiered.run_jobs("policy_retention")
+    assert await tier_rows(tiered) == before
+
+
+async def test_each_tier_goes_in_its_own_time(untiered_database: TieredDatabase) -> None:
+    tiered = untiered_database
+    retention = RetentionSettings(raw_days=7, one_second_days=8, one_minute_days=40, one_hour_days=500)
+    tiered.settings = replace(tiered.settings, retention=retention)
+    await tiered.prepare()
+    now_ns = SystemClock().time_ns()
+    for days in (600, 80, 12, 1):
+        start_ns = now_ns - days * DAY_NS
+        tiered.clock.advance(start_ns + 60 * NS_PER_SECOND - tiered.clock.time_ns())
+        await store(tiered, [(start_ns, "EUR/USD", 1.0, 1, "live", None)])
+        tiered.clock.advance(3600 * NS_PER_SECOND)
+        await tiered.keeper.run_once()
+    tiered.clock.advance(now_ns - tiered.clock.time_ns())
+    for _ in range(2):
+        await tiered.keeper.run_once()
+        await tiered.run_jobs("policy_retention")
+    left = {tier: len(rows) for tier, rows in (await tier_rows(tiered)).items()}
+    # A partition or chunk goes when all of it is too old: here a month of minutes, a year of hours.
+    assert left[Tier.S1] == 1
+    assert left[Tier.M1] in {2, 3}
+    assert left[Tier.H1] in {3, 4}
+
+
+async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_wrong(
+    tiered_database: TieredDatabase,
+) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick, mid=float(tick)) for tick in range(3000)])
+    await tiered.keeper.run_once()
+    await store(tiered, [row(tick, mid=-1.0) for tick in range(0, 3000, 9)])
+    # Held up when the first tier is done and the second is about to be.
+    held = "book_samples_1m_rolled"
+    if tiered.engine == "timescaledb":
+        held = await tiered.value(
+            "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
+            " FROM timescaledb_information.continuous_aggregates WHERE view_name = 'book_samples_1m_g1'"
+        )
+    async with tiered.database.query() as blocker, blocker.transaction():
+        await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
+        rolling = asyncio.create_task(tiered.keeper.run_once())
+        await until(lambda: _is_blocked(tiered))
+        await tiered.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        with pytest.raises(DatabaseError):
+            await rolling
+    if tiered.engine == "plain":
+        await assert_tiers(tiered)
+    await tiered.keeper.run_once()
+    await assert_tiers(tiered)
+
+
+async def _is_blocked(tiered: TieredDatabase) -> bool:
+    return bool(
+        await tiered.value(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+    )
+
+
+async def test_of_two_processes_one_keeps_the_tiers_and_the_other_takes_over(
+    tiered_database: TieredDatabase,
+) -> None:
+    tiered = tiered_database
+    other = tiered.new_keeper([BOOK, MACHINE])
+    await other.prepare()
+    try:
+        assert await tiered.keeper.run_once()
+        assert not await other.run_once()
+        await tiered.keeper.stop()
+        assert await other.run_once()
+    finally:
+        await other.stop()
+
+
+async def test_a_start_on_tiers_that_are_there_changes_nothing(
+    tiered_database: TieredDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    await tiered_database.prepare()
+    shown = capsys.readouterr().out
+    assert "tiers_ready" in shown
+    assert not {"policies_changed", "generation_made", "table_converting"} & set(shown.split())
+
+
+async def test_the_engine_of_a_database_stays(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    other = "plain" if tiered.engine == "timescaledb" else "timescaledb"
+    tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine=other))
+    with pytest.raises(DatabaseUnsuitableError, match=f"kept by the engine {tiered.engine}"):
+        await tiered.prepare()
+    tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine="auto"))
+    await tiered.prepare()
+    assert tiered.keeper.engine == tiered.engine
+
+
+async def test_left_to_itself_it_takes_timescaledb_where_that_can_be_used(
+    untiered_database: TieredDatabase,
+) -> None:
+    tiered = untiered_database
+    tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine="auto"))
+    await tiered.prepare()
+    assert tiered.keeper.engine == tiered.engine
+
+
+async def test_the_keeper_works_while_rows_come_in_and_after_its_connection_is_lost(
+    untiered_database: TieredDatabase,
+) -> None:
+    tiered = untiered_database
+    quick = replace(tiered.settings.tiers, interval_seconds=0.02)
+    tiered.settings = replace(tiered.settings, tiers=quick)
+    await tiered.prepare()
+    await tiered.keeper.start()
+    for part in range(20):
+        await store(tiered, [row(100 * part + tick, mid=float(tick)) for tick in range(100)])
+        if part == 10:
+            await tiered.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'decahertz tiers' AND datname = current_database()"
+            )
+    await tiered.keeper.run_once()
+    await assert_tiers(tiered)

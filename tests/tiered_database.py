@@ -1,0 +1,79 @@
+"""A database with tiers, on either engine, for the tests of what rolls up and what asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from decahertz.clock import NS_PER_SECOND
+from decahertz.fakes import ManualClock
+from decahertz.sample import SampleSchema
+from decahertz.settings import Settings
+from storage.database import Database
+from storage.schema import ensure_tables
+from storage.tiers.rollup import TierKeeper
+from tests.storage_examples import BOOK, MACHINE, START_NS
+
+TIMESCALE_SETTINGS = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "timescaledb.max_background_workers": "0",  # jobs run when a test says so
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
+class TieredDatabase:
+    """A database with the tiers of some samples. Its clock stands still, a quarter past the first sample."""
+
+    def __init__(self, database: Database, engine: str, **changes: Any) -> None:  # noqa: ANN401 - settings
+        self.database = database
+        self.engine = engine
+        """``plain`` or ``timescaledb``."""
+        self.clock = ManualClock(START_NS + 900 * NS_PER_SECOND)
+        settings = Settings(storage=database.settings)
+        self.settings = replace(
+            settings, tiers=replace(settings.tiers, engine=engine, interval_seconds=0.05), **changes
+        )
+        self.keeper = self.new_keeper([])
+
+    def new_keeper(self, schemas: Sequence[SampleSchema]) -> TierKeeper:
+        return TierKeeper(self.database, self.clock, CollectorRegistry(), self.settings, schemas)
+
+    async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
+        """What happens at a start: tables, then tiers."""
+        await self.keeper.stop()
+        await ensure_tables(self.database, schemas)
+        self.keeper = self.new_keeper(schemas)
+        await self.keeper.prepare()
+
+    async def run_jobs(self, procedure: str) -> None:
+        """Run the jobs of TimescaleDB with that name, as its scheduler would; else the keeper has no jobs."""
+        if self.engine == "plain":
+            return
+        jobs = await self.rows(
+            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = $1 ORDER BY job_id", procedure
+        )
+        for (job,) in jobs:
+            await self.execute(f"CALL run_job({job})")
+
+    async def execute(self, statement: str, *values: object) -> None:
+        async with self.database.query() as connection:
+            await connection.execute(statement, *values)
+
+    async def rows(self, question: str, *values: object) -> list[asyncpg.Record]:
+        async with self.database.query() as connection:
+            return await connection.fetch(question, *values)
+
+    async def value(self, question: str, *values: object) -> Any:  # noqa: ANN401 - of any type
+        async with self.database.query() as connection:
+            return await connection.fetchval(question, *values)
+
+    async def close(self) -> None:
+        with suppress(Exception):
+            await self.keeper.stop()
