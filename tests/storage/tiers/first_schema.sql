@@ -77,7 +77,7 @@ CREATE TABLE public.fills (
     sequence bigint NOT NULL
 );
 
-COMMENT ON TABLE public.fills IS 'Executions of orders, whole or in part.';
+COMMENT ON TABLE public.fills IS 'Executions of orders, whole or in part, as often as they were reported.';
 
 COMMENT ON COLUMN public.fills.fee IS 'Money paid; negative: a rebate.';
 
@@ -374,7 +374,7 @@ CREATE TABLE public.trades (
     closed_flat boolean NOT NULL
 );
 
-COMMENT ON TABLE public.trades IS 'Finished round trips from flat to flat, derived from the fills and kept in step with them.';
+COMMENT ON TABLE public.trades IS 'Finished round trips from flat to flat, derived from the fills (each execution once) and kept in step.';
 
 COMMENT ON COLUMN public.trades.side IS 'Of the opening fill: buy is a long trade.';
 
@@ -415,7 +415,7 @@ CREATE INDEX equity_time ON public.equity USING btree ("time");
 
 CREATE INDEX fills_newest ON public.fills USING btree (time_ns, source, epoch, sequence);
 
-CREATE INDEX fills_order ON public.fills USING btree (order_id);
+CREATE INDEX fills_order ON public.fills USING btree (order_id, fill_id);
 
 CREATE INDEX fills_received ON public.fills USING btree (received_ns);
 
@@ -485,5 +485,5 @@ CREATE INDEX trades_newest ON public.trades USING btree (closed_ns, closed_sourc
 
 CREATE INDEX trades_round_trip ON public.trades USING btree (strategy, venue, instrument, closed_ns, closed_source, closed_epoch, closed_sequence);
 
-INSERT INTO public.schema_migrations VALUES (1, 'events', '65f4aae4dec6d0fb845ceb816cd62837bd7fa1e5b3de5cf45d21df3e778d0d36', '2026-11-22 02:25:13.494186+00');
+INSERT INTO public.schema_migrations VALUES (1, 'events', 'a38557e3ddacd7d2832a6cb9c26202c2d291b4228a8566136c27195f7e3e1b55', '2026-11-22 02:25:13.494186+00');
 
