@@ -21,21 +21,30 @@ from tests.chaos.background import Background
 from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command
 
 STOP_SECONDS = 60.0
+_TIMESCALE = {
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    "max_worker_processes": "24",
+}
 
 
 class Postgres:
-    """A server of its own, so that the pipeline can live on without it."""
+    """A server of its own, so that the pipeline can live on without it; with TimescaleDB where there is."""
 
     def __init__(self, background: Background, folder: Path, installation: Installation) -> None:
         self._background = background
         self._folder = folder
         self._installation = installation
+        has_timescale = any(installation.prefix.glob("share/**/timescaledb.control"))
+        self._settings = _TIMESCALE if has_timescale else {}
         self._server: EmbeddedPostgres | None = None
         self.url = database_url(folder)
 
     def start(self) -> None:
         """Start it on the data that are there; returns when it takes connections."""
-        self._server = EmbeddedPostgres(self._folder, installation=self._installation)
+        self._server = EmbeddedPostgres(
+            self._folder, installation=self._installation, settings=self._settings
+        )
         self._background.call(self._server.start())
 
     def stop(self) -> None:

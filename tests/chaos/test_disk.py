@@ -97,14 +97,18 @@ def test_the_disk_full(installation: Installation, folder: Path) -> None:
 
 
 def damage(file: Path, pages: int) -> None:
-    """Overwrite some pages, neither the first nor any that SQLite still has elsewhere."""
+    """Overwrite some pages. Not the first, without which SQLite sees no database, and not the ledger's one.
+
+    A ledger that is damaged itself cannot say what was lost.
+    """
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    count = file.stat().st_size // _PAGE_BYTES
-    assert count > 3 * pages
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or SQLite has some of them elsewhere as well
+        (ledger,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'ledger'").fetchone()
+    others = [page for page in range(2, file.stat().st_size // _PAGE_BYTES + 1) if page != ledger]
+    assert len(others) > 2 * pages
     with file.open("r+b") as stream:
-        for page in random.sample(range(1, count), pages):
-            stream.seek(page * _PAGE_BYTES)
+        for page in random.sample(others, pages):
+            stream.seek((page - 1) * _PAGE_BYTES)
             stream.write(random.randbytes(_PAGE_BYTES))
 
 

@@ -263,6 +263,9 @@ async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Pat
         assert database["version"] == await connection.fetchval("SHOW server_version")
         newest = await connection.fetchval("SELECT max(time) FROM market_samples")
         emitters = await connection.fetch("SELECT source, epoch FROM emitters")
+    spool = status["spool"]
+    assert (spool["problem"], spool["rows"], spool["oldest_age_seconds"]) == ("", 0, None)
+    assert spool["bytes"] > 0
     times = {samples["table"]: samples for samples in database["samples"]}
     assert to_datetime(times["market_samples"]["newest_ns"]) == newest
     assert {(e["source"], e["epoch"]) for e in database["emitters"]} == {tuple(row) for row in emitters}
