@@ -142,7 +142,7 @@ def test_ctrl_c_during_the_imports_ends_without_a_traceback(env: dict[str, str])
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert "Traceback" not in errors
-    assert process.returncode in (0, 130)
+    assert process.returncode in (0, 130, -signal.SIGINT)
 
 
 def test_a_database_that_hangs_delays_the_end_by_no_more_than_five_seconds(
