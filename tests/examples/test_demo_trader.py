@@ -104,6 +104,12 @@ def closed(decahertz: RunningDecahertz) -> dict[str, dict[str, Any]]:
     return {trade["trade_id"]: trade for trade in all_of(decahertz, "trades")}
 
 
+def waiting(decahertz: RunningDecahertz) -> int:
+    """Events of the trader that are in the spool and not in the database yet."""
+    items = decahertz.get("/api/v1/ledger")["streams"]
+    return sum(item["spooled"] for item in items if item["stream"] == "events:demo-trader")
+
+
 async def orders_in_limbo(decahertz: RunningDecahertz, since_ns: int) -> int:
     """Orders submitted since then that never came to their end."""
     connection = await asyncpg.connect(decahertz.database)
@@ -168,6 +174,7 @@ async def test_a_killed_trader_goes_on_from_its_open_positions_and_a_stopped_one
     assert decahertz.api in first
     assert "events recorded" in last
     assert "dropped" not in last, "every event was acknowledged"
+    wait_for("what is durable to be in the database", lambda: not waiting(decahertz))
     assert await orders_in_limbo(decahertz, started_ns) == 0
 
     trades = [t for t in closed(decahertz).values() if t["opened_ns"] > started_ns]
