@@ -238,7 +238,7 @@ async def _fill(url: str, installation: Installation, file: Path, contents: Cont
         newest = await connection.fetchval("SELECT max(number) FROM schema_migrations")
         if newest is not None and newest > len(shipped_migrations()):
             raise BackupError(f"{file} was made by a newer Decahertz (migration {newest:04}): use that one")
-        report("counting", 1.0)
+        report("gathering statistics", 1.0)
         await connection.execute("ANALYZE")  # an archive says nothing of it, and plans depend on it
     finally:
         await connection.close(timeout=_CONNECT_LIMIT_S)
