@@ -12,6 +12,8 @@ What a stepped wall clock does to the grid:
   until the wall clock has passed the last of them again;
 * backward by more: the old time was wrong, and nobody should be blind until it comes again. The grid goes
   on at once on the new time, where instants may repeat that were sampled under the wrong one.
+
+``sampled_ns`` tells of a clock that was set back while no process was there to see it.
 """
 
 from __future__ import annotations
@@ -52,9 +54,13 @@ class GridTicker:
         step_threshold_ns: int = STEP_THRESHOLD_NS,
         *,
         longest_wait_ns: int = LONGEST_WAIT_NS,
+        sampled_ns: int | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """The first beat falls on the first instant after the first call of :meth:`next`."""
+        """The first beat falls on the first instant after the first call of :meth:`next`.
+
+        ``sampled_ns`` is the last instant that an earlier process met: the first beat comes after that too.
+        """
         self._clock = clock
         self._grid = grid or Grid()
         self._step_threshold_ns = step_threshold_ns
@@ -63,13 +69,16 @@ class GridTicker:
         self._previous: _Reading | None = None
         self._stepped_ns = 0
         self._last: _Reading | None = None
+        self._sampled_ns = sampled_ns or 0
         self._due_ns: int | None = None
 
     async def next(self) -> Beat:
         """Wait for the next instant. See the module for what happens when the wall clock steps."""
         while True:
             now = self._read()
-            if self._due_ns is None or self._due_ns - now.wall_ns > self._farthest_ns:
+            if self._due_ns is None:
+                self._due_ns = self._grid.after(max(now.wall_ns, self._sampled_ns))
+            if self._due_ns - now.wall_ns > self._farthest_ns:
                 self._due_ns = self._grid.after(now.wall_ns)
             if now.wall_ns >= self._due_ns:
                 return self._beat(now, self._due_ns)

@@ -33,6 +33,7 @@ from storage.emitters import stored_events
 from storage.keeper import PostgresKeeper
 from storage.migrate import migrate
 from storage.queries import Queries
+from storage.replay import EventHistory, newest_sample_ns
 from storage.schema import ensure_tables
 from storage.spool import Spool
 from storage.tiers.lint import lint
@@ -159,6 +160,8 @@ class Pipeline:
             await ensure_tables(self._database, schemas)
             await self._run(TierKeeper(self._database, clock, registry, settings, schemas))
             queries = Queries(self._database, clock, settings.retention)
+            stored = await stored_events(self._database)
+            sampled_ns = await newest_sample_ns(self._database, schemas)
             self._spool = await self._run(
                 Spool(
                     settings.data_dir / "spool",
@@ -167,21 +170,20 @@ class Pipeline:
                     registry,
                     settings.spool,
                     schemas,
-                    stored=await stored_events(self._database),
+                    stored=stored,
                     queue_rows=settings.storage.queue_rows,
                 ),
             )
-            self._writer = await self._run(
-                Writer(
-                    self._database,
-                    self._spool,
-                    clock,
-                    registry,
-                    settings.storage,
-                    schemas,
-                    backlog_rows_per_second=settings.spool.backlog_rows_per_second,
-                ),
+            self._writer = Writer(
+                self._database,
+                self._spool,
+                clock,
+                registry,
+                settings.storage,
+                schemas,
+                backlog_rows_per_second=settings.spool.backlog_rows_per_second,
             )
+            self._stack.push_async_callback(self._writer.stop)  # after the sampler has given its last
             self._ingest = Ingest(
                 bus,
                 self._spool,
@@ -194,14 +196,22 @@ class Pipeline:
                 Sampler(
                     bus,
                     clock,
-                    GridTicker(clock, Grid(), int(settings.sampler.step_seconds * NS_PER_SECOND)),
+                    GridTicker(
+                        clock,
+                        Grid(),
+                        int(settings.sampler.step_seconds * NS_PER_SECOND),
+                        sampled_ns=max(sampled_ns or 0, self._spool.newest_sample_ns or 0),
+                    ),
                     registry,
                     settings.sampler,
                     collectors.plugins,
                     failures=collectors.failures,
-                    history=queries.replay,
+                    history=EventHistory(self._database, self._spool, stored),
                 ),
             )
+            # Only now: its collectors had to read in the spool what the database does not have.
+            await self._writer.start()
+            self._components.append(self._writer)
             exporter = Exporter(latest, schemas, registry, settings.exporter, clock)
             self._exporter = await self._run(exporter)
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)

@@ -6,13 +6,13 @@ Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every questio
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import asyncpg
 from msgspec import Struct
 
-from decahertz.event import AnyEvent, Event, Fill, Liquidity, Side
+from decahertz.event import Fill, Liquidity, Side
 from decahertz.sample import SampleSchema
 from decahertz.trade import Trade
 from storage.bars import Bar, BarFilter, newest_bars
@@ -20,7 +20,6 @@ from storage.export import Exports
 from storage.histories import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
 from storage.history import Value
 from storage.newest import CursorError, NewestFirst
-from storage.replay import replay_events
 from storage.resolution import Wish
 from storage.trades import fill_of
 
@@ -177,15 +176,6 @@ class Queries:
                 "SELECT venue, instrument, first_ns, last_ns FROM instruments ORDER BY venue, instrument"
             )
         return [InstrumentInfo(**row) for row in rows]
-
-    def replay(
-        self, event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Events received at or after ``since_ns``, each with its time of receipt, in that order.
-
-        They are read in chunks, from a state of the database that does not change meanwhile.
-        """
-        return replay_events(self._database, event_types, since_ns)
 
     async def _newest(
         self, of: NewestFirst, which: Struct, limit: int, cursor: str | None

@@ -1,21 +1,30 @@
-"""Stored events again, in the order in which they were received."""
+"""What was before this start: until when it was sampled, and the events in the order of their receipt.
+
+Most of them are in the database. After a crash, or an outage, some wait in the spool alone. They belong to
+the past all the same: a collector whose state comes back without them would be wrong for good.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 import structlog
 
+from decahertz.clock import from_datetime
 from decahertz.event import AnyEvent, Event
+from decahertz.sequences import SequenceSet
 from storage.rows import EVENT_TABLES, event_fields
-from storage.schema import quoted
+from storage.schema import TIME, quoted, table_of
 
 if TYPE_CHECKING:
+    from decahertz.ingest import EmitterId
+    from decahertz.sample import SampleSchema
     from storage.database import AnyConnection, Database
+    from storage.spool import Spool
 
 _ROWS_AT_ONCE = 1000
 _ORDER = ("received_ns", "source", "epoch", "sequence")
@@ -23,18 +32,69 @@ _Row: TypeAlias = tuple[tuple[Any, ...], AnyEvent]
 """The place in the order, and the event."""
 
 
-async def replay_events(
-    database: Database, event_types: Sequence[type[Event]], since_ns: int
-) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-    """See :meth:`storage.queries.Queries.replay`."""
-    async with (
-        database.query() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        sources = [_read(connection, event_type, since_ns) for event_type in event_types]
-        async with aclosing(_merge(sources)) as merged:
-            async for place, event in merged:
-                yield event, place[0]
+async def newest_sample_ns(database: Database, schemas: Sequence[SampleSchema]) -> int | None:
+    """The latest instant of which the database has samples. Raises ``DatabaseUnavailableError``."""
+    found = []
+    async with database.query() as connection:
+        for schema in schemas:
+            # A name of this program, quoted.
+            newest = await connection.fetchval(f"SELECT max({TIME}) FROM {quoted(table_of(schema))}")  # noqa: S608
+            if newest is not None:
+                found.append(from_datetime(newest))
+    return max(found, default=None)
+
+
+class EventHistory:
+    """Reads the past. A :class:`collectors.restore.History`.
+
+    ``spool`` is open, and nothing has been brought from it into the database since ``stored`` was read, which
+    says what the database holds: so every event is read from one of the two, once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool | None = None,
+        stored: Mapping[EmitterId, SequenceSet] | None = None,
+    ) -> None:
+        """Without a spool it reads what the database has."""
+        self._database = database
+        self._spool = spool
+        self._stored = stored or {}
+
+    async def __call__(
+        self, event_types: Sequence[type[Event]], since_ns: int
+    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
+        """Events of these types received since then, each with its time of receipt, in the order of these.
+
+        They are read in chunks, from a state of the database that does not change meanwhile. Raises
+        ``DatabaseUnavailableError``, or an error of :mod:`storage.spool.errors`.
+        """
+        async with (
+            self._database.query() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            sources = [_read(connection, event_type, since_ns) for event_type in event_types]
+            async with aclosing(
+                _merge([*sources, self._waiting(frozenset(event_types), since_ns)])
+            ) as merged:
+                async for place, event in merged:
+                    yield event, place[0]
+
+    async def _waiting(self, event_types: frozenset[type[Event]], since_ns: int) -> AsyncIterator[_Row]:
+        """What is in the spool and not in the database."""
+        if self._spool is None:
+            return
+        async for arrival in self._spool.waiting_events():
+            batch = arrival.batch
+            if arrival.received_ns < since_ns:
+                continue
+            stored = self._stored.get((batch.source, batch.epoch), SequenceSet())
+            for low, high in stored.missing(batch.first_sequence, batch.last_sequence):
+                for sequence in range(low, high + 1):
+                    event = batch.events[sequence - batch.first_sequence]
+                    if type(event) in event_types:
+                        yield (arrival.received_ns, batch.source, batch.epoch, sequence), event
 
 
 async def _merge(sources: Sequence[AsyncIterator[_Row]]) -> AsyncGenerator[_Row, None]:

@@ -59,6 +59,26 @@ def read_backlog(
         time.sleep(0)  # decoding keeps other threads waiting: the grid must hold
 
 
+def read_arrivals(
+    connection: sqlite3.Connection, after_id: int, max_rows: int
+) -> tuple[list[Arrival], int | None]:
+    """Events that wait behind this entry, as they came, and where to go on; ``None``: there are no more.
+
+    They stay where they are. What cannot be read is left out: it is noted when its turn comes.
+    """
+    statement = "SELECT id, rows FROM entries WHERE kind = ? AND id > ? ORDER BY id"
+    found: list[Arrival] = []
+    for id_, rows in connection.execute(statement, (Kind.EVENTS.value, after_id)).fetchmany(max_rows):
+        entry = read_entry(connection, id_)
+        after_id = id_
+        if isinstance(entry, Entry) and isinstance(entry.content, Arrival):
+            found.append(entry.content)
+        max_rows -= max(rows, 1)
+        if max_rows <= 0:
+            return found, after_id
+    return found, None
+
+
 def _first(found: list[tuple[int, int]], max_rows: int) -> list[tuple[int, int]]:
     kept: list[tuple[int, int]] = []
     total = 0

@@ -21,7 +21,7 @@ from decahertz.sample import SampleBatch
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool import tables
-from storage.spool.backlog import DAMAGED, DamagedEntry, read_backlog, trim
+from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import translated
@@ -204,6 +204,13 @@ class SpoolFile:
             self.lost[wreck.stream] = self.lost.get(wreck.stream, 0) + wreck.rows
         self.settle(wreck.settlement() for wreck in damaged)
         return found
+
+    def read_arrivals(self, after_id: int, max_rows: int) -> tuple[list[Arrival], int | None]:
+        """See :func:`storage.spool.backlog.read_arrivals`. Raises as :meth:`write` does."""
+        try:
+            return read_arrivals(self.connection, after_id, max_rows)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     def tidy(self) -> None:
         """Give some of the disk's space back after a backlog; call it when there is nothing else to do.

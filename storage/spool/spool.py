@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +31,7 @@ from storage.spool.jobs import (
     CallJob,
     EventsJob,
     HandBackJob,
+    Job,
     LossJob,
     ReadJob,
     Report,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from storage.spool.file import SpoolFile
 
 T = TypeVar("T")
+
+_ARRIVAL_ROWS = 5_000
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
 """Why rows are given up that the disk did not take."""
@@ -125,6 +129,11 @@ class Spool:
         """Which events of which emitters were durable at the start."""
         return self._known
 
+    @property
+    def newest_sample_ns(self) -> int | None:
+        """The latest instant that an earlier process sampled and that waited at the start."""
+        return self._worker.newest_sample_ns
+
     def ledger(self) -> list[StreamLedger]:
         """The loss ledger, all streams at one moment."""
         return self._book.read()
@@ -186,35 +195,53 @@ class Spool:
 
     async def flush(self) -> None:
         """Return when all that came in is on disk, or refused by it."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
 
-        def call(_: SpoolFile) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_finish, done, None)
+        def reached(answer: Callable[[None], None]) -> Job:
+            return CallJob(lambda _: answer(None))
 
-        if self._stopped or self._loop is None or self._worker.failure:
-            return
-        self._worker.put(CallJob(call))
-        await done
+        if not self._is_closed:
+            await self._asked(reached)
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
         """Some of what is on disk only. Each entry is to be settled, or released."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[Entry] | SpoolError] = loop.create_future()
 
-        def answer(outcome: list[Entry] | SpoolError) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_finish, done, outcome)
+        def read(answer: Callable[[list[Entry] | SpoolError], None]) -> Job:
+            return ReadJob(max_rows, answer)
 
-        if self._stopped or self._loop is None or self._worker.failure:
+        if self._is_closed:
             return []
-        self._worker.put(ReadJob(max_rows, answer))
-        found = await done
+        found = await self._asked(read)
         if isinstance(found, SpoolError):
             self._note_trouble(str(found))
             return []
         return found
+
+    async def waiting_events(self) -> AsyncGenerator[Arrival, None]:
+        """The events that are on disk, as they came; they stay there. Raises an error of the spool."""
+        after_id: int | None = 0
+        while after_id is not None and not self._is_closed:
+            outcome = await self._asked(partial(_arrivals_job, after_id))
+            if isinstance(outcome, SpoolError):
+                raise outcome
+            arrivals, after_id = outcome
+            for arrival in arrivals:
+                yield arrival
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._stopped or self._loop is None or bool(self._worker.failure)
+
+    async def _asked(self, job_with: Callable[[Callable[[T], None]], Job]) -> T:
+        """What the thread answers."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def answer(outcome: T) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(_finish, done, outcome)
+
+        self._worker.put(job_with(answer))
+        return await done
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Entries are in the database, or given up: they leave the file."""
@@ -290,6 +317,18 @@ class Spool:
 
 def _dropped(book: LedgerBook) -> int:
     return sum(sum(ledger.dropped.values()) for ledger in book.read())
+
+
+def _arrivals_job(
+    after_id: int, answer: Callable[[tuple[list[Arrival], int | None] | SpoolError], None]
+) -> CallJob:
+    def read(file: SpoolFile) -> None:
+        try:
+            answer(file.read_arrivals(after_id, _ARRIVAL_ROWS))
+        except SpoolError as error:
+            answer(error)
+
+    return CallJob(read)
 
 
 def _finish(done: asyncio.Future[T], outcome: T) -> None:

@@ -9,6 +9,13 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
 from storage.spool import tables
+from storage.spool.entry import Kind
+
+_NEWEST_SAMPLE = (
+    "SELECT max(time_ns) FROM (SELECT time_ns FROM entries WHERE kind = ? ORDER BY id DESC LIMIT ?)"
+)
+_LAST_ENTRIES = 100
+"""More than there are collectors."""
 
 
 class Held:
@@ -73,6 +80,8 @@ class State:
     size: int
     """Bytes of all payloads."""
     next_id: int
+    newest_sample_ns: int | None
+    """The latest instant among the last samples that were there when it was opened."""
     held: Held = field(default_factory=Held)
 
 
@@ -80,6 +89,7 @@ def load_state(connection: sqlite3.Connection) -> tuple[State, dict[str, Account
     """What the file says, and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``."""
     question = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size), 0), max(id) FROM entries"
     entries, rows, size, newest = connection.execute(question).fetchone()
+    newest_sample_ns = connection.execute(_NEWEST_SAMPLE, (Kind.SAMPLES.value, _LAST_ENTRIES)).fetchone()[0]
     state = State(
         sequences=tables.load_emitters(connection),
         drops=tables.load_drops(connection),
@@ -88,5 +98,6 @@ def load_state(connection: sqlite3.Connection) -> tuple[State, dict[str, Account
         rows=rows,
         size=size,
         next_id=(newest or 0) + 1,
+        newest_sample_ns=newest_sample_ns,
     )
     return state, tables.load_ledger(connection)

@@ -72,6 +72,8 @@ class SpoolWorker:
         """The last damage."""
         self.failure = ""
         """Why the thread ended before it was told to."""
+        self.newest_sample_ns: int | None = None
+        """The latest instant that was sampled before this start and waits; ``None``: there is none."""
         self.backlog_rows = 0
         self.has_backlog = False
         self.bytes = 0
@@ -124,6 +126,7 @@ class SpoolWorker:
             self._note_damage()
             file.adopt(known)
             self._publish(file)
+            self.newest_sample_ns = file.state.newest_sample_ns
             opened.put({emitter: taken.copy() for emitter, taken in file.state.sequences.items()})
             try:
                 file = self._work(file)

@@ -34,7 +34,7 @@ def emit(client: Client, number: int) -> None:
         client.fill(
             **_WHERE,
             strategy="chaos",
-            order_id=f"{number}",
+            order_id=f"{client.stats().epoch}-{number}",
             fill_id=f"{number}",
             side=side,
             price=100,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,8 @@ class Life:
     died_ns: int = 0
     missed: int = 0
     """Ticks that it says it missed, when it was last asked."""
+    unclear: list[tuple[int, int]] = field(default_factory=list)
+    """When its clock was another, and it was killed before it could say what it had missed."""
 
 
 class Pipeline:

@@ -15,7 +15,7 @@ import pytest
 from storage.embedded import Installation
 from tests.chaos.conftest import IS_LONG
 from tests.chaos.test_disk import fill_up, small_disk
-from tests.chaos.world import World, live_through, world
+from tests.chaos.world import World, live_through, now_ns, world
 from tests.pipeline.running import ROOT
 
 MINUTES = float(os.environ.get("DECAHERTZ_CHAOS_MINUTES", "10"))
@@ -25,6 +25,8 @@ pytestmark = [
 ]
 
 Heal = Callable[[], object]
+_LONGEST_STEP = 3.0
+"""Seconds. Of a longer step back instants are sampled a second time, by design."""
 
 
 def postgres_stopped(chaos: World) -> Heal:
@@ -72,13 +74,16 @@ def disk_full(chaos: World) -> Heal:
 def clock_stepped(chaos: World) -> Heal:
     if chaos.pipeline.running is None:
         return lambda: None
-    step = random.uniform(-3, 3)
-    life = chaos.pipeline.lives[-1]
+    step = random.uniform(-_LONGEST_STEP, _LONGEST_STEP)
+    life, began_ns = chaos.pipeline.lives[-1], now_ns()
     chaos.pipeline.tell(str(step))
 
     def back() -> None:
         if chaos.pipeline.running is not None and chaos.pipeline.lives[-1] is life:
             chaos.pipeline.tell(str(-step))
+        else:  # what it had missed it took with it
+            margin_ns = round((_LONGEST_STEP + 0.5) * 10**9)
+            life.unclear.append((began_ns - margin_ns, now_ns() + margin_ns))
 
     return back
 

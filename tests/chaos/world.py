@@ -2,7 +2,8 @@
 
 Every event the client was told is durable is in the database once, and says what it said. No grid sample is
 missing except those of moments when the process was dead, and those that it counted itself as missed. The
-ledger balances to the unit at every reading, and in the end it says what the database holds.
+ledger balances to the unit at every reading, and in the end it says what the database holds. What the collectors
+know, whatever they lived through, is what the database says.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ class World:
     arguments: tuple[str, ...]
     dead_letters: set[int] = field(default_factory=set)
     """Numbers of events that are expected in the dead letters rather than in a table."""
+    fills_seen: int = 0
+    """What the strategy collector had counted when the client had sent everything."""
 
     @property
     def spool(self) -> Path:
@@ -159,9 +162,26 @@ class World:
     def settle(self, limit_seconds: float = LIMIT_SECONDS) -> None:
         """Let the client send the rest, stop the pipeline, and start it again without anything to record."""
         self.emitter.stop()
+        self.fills_seen = self._strategy_later()["values"]["fills"]
         self.pipeline.stop()
         self.pipeline.start("--feeds-enabled", "", "--collectors-enabled", "")
         wait_until("an empty spool", lambda: self.ledger().spooled() == 0, limit_seconds)
+
+    def _strategy_later(self) -> Any:  # noqa: ANN401 - whatever the API answers
+        """The sample of the client's strategy, from at least a whole tick after this moment."""
+        first_ns = 0
+
+        def sample() -> Any:  # noqa: ANN401 - see above
+            question = f"/api/v1/metrics/current?collector=strategy&strategy={SOURCE}"
+            return next(iter(self.pipeline.get(question)["items"]), {"time_ns": 0})
+
+        def has_passed() -> bool:
+            nonlocal first_ns
+            first_ns = first_ns or sample()["time_ns"]
+            return bool(first_ns) and sample()["time_ns"] >= first_ns + 2 * TICK_NS
+
+        wait_until("a later sample of the strategy", has_passed)
+        return sample()
 
     def ledger(self) -> Reading:
         return Reading.of(self.pipeline.get("/api/v1/ledger"))
@@ -174,6 +194,11 @@ class World:
         self.check_events()
         self.check_grid()
         self.check_ledger()
+        self.check_state()
+
+    def check_state(self) -> None:
+        stored = self.ask("SELECT count(*) AS n FROM fills WHERE source = $1", SOURCE)[0]["n"]
+        assert self.fills_seen == stored
 
     def check_events(self, lost: int = 0) -> None:
         """``lost`` is how many the ledger says are lost."""
@@ -215,7 +240,7 @@ class World:
         rows = self.ask("SELECT time, count(*) AS n FROM system_samples GROUP BY time ORDER BY time")
         times = {from_datetime(row["time"]): row["n"] for row in rows}
         missing = _missing(times, recorded, FIRST_BREATH_NS)
-        assert len(missing) <= missed, f"{len(missing)} instants missing, {missed} counted: {missing[:10]}"
+        assert len(missing) <= missed, f"{missed} counted, {_gaps(missing)} in {recorded}"
         by_key: dict[tuple[str, str], dict[int, int]] = {}
         for row in self.ask(
             "SELECT venue, instrument, time, count(*) AS n FROM market_samples"
@@ -226,7 +251,7 @@ class World:
         for key, seen in by_key.items():
             if key[0] != "paper":  # which the client quotes, and only while it lives
                 missing = _missing(seen, recorded, FIRST_SIGHT_NS)
-                assert len(missing) <= missed, f"{key}: {len(missing)} missing: {missing[:10]}"
+                assert len(missing) <= missed, f"{key}: {missed} counted, {_gaps(missing)} in {recorded}"
 
     def check_ledger(self) -> None:
         assert self.watch.readings
@@ -266,8 +291,23 @@ def _missing(times: Mapping[int, int], lives: Sequence[Life], first_ns: int) -> 
         begin_ns = life.ready_ns + first_ns
         end_ns = min(life.died_ns - LAST_GASP_NS, last_ns)
         first = -(-begin_ns // TICK_NS) * TICK_NS
-        found += [instant for instant in range(first, end_ns, TICK_NS) if instant not in times]
+        found += [
+            instant
+            for instant in range(first, end_ns, TICK_NS)
+            if instant not in times and not any(low <= instant <= high for low, high in life.unclear)
+        ]
     return found
+
+
+def _gaps(missing: Sequence[int]) -> str:
+    """Missing instants as stretches: where each begins and how many it has."""
+    stretches: list[list[int]] = []
+    for instant in missing:
+        if stretches and instant == stretches[-1][-1] + TICK_NS:
+            stretches[-1].append(instant)
+        else:
+            stretches.append([instant])
+    return f"{len(missing)} missing: " + ", ".join(f"{len(s)} from {s[0]}" for s in stretches)
 
 
 def missed_ticks(metrics_url: str) -> int:

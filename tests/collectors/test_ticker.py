@@ -68,6 +68,23 @@ async def test_the_first_beat_is_not_an_instant_that_was_already_there() -> None
     assert (await ticker_of(machine).next()).instant_ns == START_NS + TICK_NS
 
 
+async def test_the_first_beat_comes_after_what_an_earlier_process_met() -> None:
+    machine = Machine(wall_ns=START_NS)
+    sampled_ns = START_NS + 30 * TICK_NS  # the clock was set back by three seconds between the two
+    beat = await GridTicker(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
+    assert beat == Beat(sampled_ns + TICK_NS, 0)
+    assert max(machine.sleeps) <= TICK_NS
+
+
+@pytest.mark.parametrize("sampled_ns", [None, 0, START_NS - YEAR_NS, START_NS, START_NS + YEAR_NS])
+async def test_an_earlier_process_of_long_ago_or_of_a_wrong_time_holds_nothing_up(
+    sampled_ns: int | None,
+) -> None:
+    machine = Machine(wall_ns=START_NS)
+    beat = await GridTicker(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
+    assert beat == Beat(START_NS + TICK_NS, 0)
+
+
 async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> None:
     machine = Machine()
     ticker = ticker_of(machine)

@@ -2,15 +2,22 @@ from __future__ import annotations
 
 import itertools
 from contextlib import aclosing
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from decahertz.bus import LocalBus
+from decahertz.clock import TICK_NS, SystemClock
 from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
+from decahertz.settings import SpoolSettings
 from storage.database import Database
-from storage.queries import Queries
+from storage.emitters import stored_events
+from storage.replay import EventHistory, newest_sample_ns
+from storage.spool import Spool
 from tests.event_examples import events
-from tests.storage_examples import START_NS, arrival, fill, quote, quotes, writing
+from tests.storage_examples import BOOK, MACHINE, START_NS, arrival, books, fill, quote, quotes, writing
 
 _epochs = itertools.count(1)
 
@@ -18,7 +25,7 @@ _epochs = itertools.count(1)
 async def collected(
     database: Database, types: tuple[type, ...] = EVENT_TYPES, since_ns: int = 0
 ) -> list[tuple[AnyEvent, int]]:
-    return [pair async for pair in Queries(database).replay(types, since_ns)]
+    return [pair async for pair in EventHistory(database)(types, since_ns)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,7 +61,51 @@ async def test_whoever_stops_reading_early_leaves_the_connection_usable(database
     async with writing(database) as bench:
         await bench.append(quotes(1, 3000), 20)
     for _ in range(20):  # more often than the pool has connections
-        replay = Queries(database).replay((Quote,), 0)
+        replay = EventHistory(database)((Quote,), 0)
         async with aclosing(replay):
             async for _event in replay:
                 break
+
+
+async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
+    database: Database, tmp_path: Path
+) -> None:
+    async with writing(database, tmp_path) as bench:
+        await bench.append(quotes(1, 100), 10)
+        await bench.append(quotes(6001, 6100), 10)  # after an outage the newest is stored first
+        await bench.writer.stop()
+        await bench.spool.append(quotes(50, 150), 10)  # half of it is known already
+        for first in range(151, 6001, 650):
+            await bench.spool.append(quotes(first, first + 649), 10)
+    stored = await stored_events(database)
+    spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings(), stored=stored)
+    await spool.start()
+    try:
+        history = EventHistory(database, spool, stored)
+        found = [pair async for pair in history((Quote,), 0)]
+        later = [event async for event, _ in history((Quote, Fill), START_NS + 6001)]
+        assert [pair async for pair in history((Fill,), 0)] == []
+        assert sum(one.spooled for one in spool.ledger()) == 5900  # it still waits
+    finally:
+        await spool.stop()
+    assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6101))
+    assert [received_ns for _, received_ns in found] == sorted(received_ns for _, received_ns in found)
+    assert [event.time_ns - START_NS for event in later] == list(range(6001, 6101))
+
+
+async def test_until_when_it_was_sampled_is_known_at_the_next_start(
+    database: Database, tmp_path: Path
+) -> None:
+    async with writing(database, tmp_path) as bench:
+        assert bench.spool.newest_sample_ns is None
+        assert await newest_sample_ns(database, [BOOK, MACHINE]) is None
+        bench.sample(books(2))
+        bench.sample(books(1))
+        await bench.drained()
+        assert await newest_sample_ns(database, [BOOK, MACHINE]) == START_NS + 2 * TICK_NS
+        await bench.writer.stop()
+        bench.sample(books(9))
+        bench.sample(books(8))
+        await bench.spool.flush()
+    async with writing(database, tmp_path) as bench:
+        assert bench.spool.newest_sample_ns == START_NS + 9 * TICK_NS
