@@ -2,8 +2,8 @@
 
 Every event the client was told is durable is in the database once, and says what it said. No grid sample is
 missing except those of moments when the process was dead, and those that it counted itself as missed. The
-ledger balances to the unit at every reading, and in the end it says what the database holds. What the collectors
-know, whatever they lived through, is what the database says.
+ledger balances to the unit at every reading, and in the end it says what the database holds. What a collector
+knows, whatever it lived through, is what the database says.
 """
 
 from __future__ import annotations
