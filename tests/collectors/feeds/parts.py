@@ -47,7 +47,7 @@ class KeepingSink:
         self.has_room.set()
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        raise NotImplementedError(f"feeds do not wait {timeout_seconds} s for {arrival!r}")
+        raise AssertionError(f"feeds do not wait {timeout_seconds} s for {arrival!r}")
 
     async def enqueue(self, arrival: Arrival) -> None:
         await self.has_room.wait()
