@@ -27,8 +27,8 @@ class Engine(Protocol):
 
     name: str
     """``plain`` or ``timescaledb``."""
-    automatic: bool
-    """Whether the database rolls up on its own; else somebody has to call :meth:`settle` all the time."""
+    settle_seconds: float
+    """How long to leave it at least between two calls of :meth:`settle`."""
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Make tables, tiers and policies fit declarations and settings; does nothing where they do."""
