@@ -1,4 +1,4 @@
-"""A TimescaleDB that is there and may not be used: `auto` does without, `timescaledb` says why it cannot be."""
+"""A TimescaleDB that may not be used: left to ourselves we do without, told to use it we say why not."""
 
 from __future__ import annotations
 
