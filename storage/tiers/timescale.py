@@ -111,13 +111,13 @@ class TimescaleEngine:
         steps = 0
         for table in self._tables:
             generations = await generations_of(connection, table)
-            ends = [from_datetime(later.valid_from) for later in generations[1:] if later.valid_from]
-            for generation, until_ns in zip(generations, [*ends, end_ns], strict=True):
-                # Refreshed before it is filled, it would no longer compute what is older.
+            begins = [from_datetime(one.valid_from) if one.valid_from else 0 for one in generations]
+            # Each for the time that it speaks of. One that is refreshed before it is filled would
+            # no longer compute what is older.
+            for generation, begin, end in zip(generations, begins, [*begins[1:], end_ns], strict=True):
                 for tier in ROLLED if generation.is_filled else ():
-                    await self._refresh(
-                        connection, generation.view(tier), tier, start_ns, min(until_ns, end_ns)
-                    )
+                    span = max(begin, start_ns), min(end, end_ns)
+                    await self._refresh(connection, generation.view(tier), tier, *span)
                     steps += 1
         return steps
 

@@ -20,8 +20,8 @@ from storage.tiers.names import ROLLED
 from tests.storage_examples import START_NS, until
 from tests.tiered_database import TieredDatabase
 
-ROWS, DAYS = 60_000, 8
-MOST_BYTES = 200 * 2**20
+ROWS, DAYS = 30_000, 6
+MOST_BYTES = 150 * 2**20
 """Of our process, however many rows there are: it never sees one of them."""
 _ROOT = Path(__file__).resolve().parents[3]
 _FIRST_SCHEMA = Path(__file__).with_name("first_schema.sql")

@@ -171,10 +171,7 @@ async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_
     # Held up when the first tier is done and the second is about to be.
     held = "book_samples_1m_rolled"
     if tiered.engine == "timescaledb":
-        held = await tiered.value(
-            "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
-            " FROM timescaledb_information.continuous_aggregates WHERE view_name = 'book_samples_1m_g1'"
-        )
+        held = await tiered.materialized("book_samples_1m_g1")
     async with tiered.database.query() as blocker, blocker.transaction():
         await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
         rolling = asyncio.create_task(tiered.keeper.run_once())

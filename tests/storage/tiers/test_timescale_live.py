@@ -60,16 +60,6 @@ async def keeper(tiered_database: TieredDatabase) -> AsyncIterator[TierKeeper]:
     await keeper.stop()
 
 
-async def materialized(tiered: TieredDatabase, tier: str) -> str:
-    """The table that a tier's aggregate is stored in."""
-    name: str = await tiered.value(
-        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
-        " FROM timescaledb_information.continuous_aggregates WHERE view_name = $1",
-        f"book_samples_{tier}_g1",
-    )
-    return name
-
-
 async def are_right(tiered: TieredDatabase) -> bool:
     try:
         await assert_tiers(tiered)
@@ -88,7 +78,7 @@ async def test_late_rows_are_soon_in_every_tier(tiered_database: TieredDatabase,
         ]
 
     # From here on every bucket of the rows below counts as refreshed.
-    stored = await materialized(tiered, "1h")
+    stored = await tiered.materialized("book_samples_1h_g1")
     await store(tiered, rows(0, 100, 1.0) + rows(72_000, 72_100, 1.0))
     await until(lambda: _has_rows(tiered, stored, 2))
     # As a backlog comes in: the newest first, and in buckets that were refreshed.
@@ -107,7 +97,7 @@ async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredD
     await store(tiered, [row(tick) for tick in range(100)])
     await tiered.keeper.run_once()
     await store(tiered, [row(tick, mid=2.0) for tick in range(50)])
-    held = await materialized(tiered, "1s")
+    held = await tiered.materialized("book_samples_1s_g1")
     async with tiered.database.query() as blocker, blocker.transaction():
         await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
         other = asyncio.create_task(
@@ -165,7 +155,7 @@ async def test_a_job_that_found_somebody_else_at_its_work_did_not_fail(
 ) -> None:
     tiered = tiered_database
     await store(tiered, [row(0)])
-    held = await materialized(tiered, "1s")
+    held = await tiered.materialized("book_samples_1s_g1")
     job = await tiered.value(
         "SELECT job_id FROM timescaledb_information.jobs WHERE hypertable_name = 'book_samples_1s_g1'"
         " AND proc_name = 'policy_refresh_continuous_aggregate'"
