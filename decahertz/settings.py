@@ -157,7 +157,7 @@ class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 5.0
     interval_seconds: Annotated[
         Seconds,
-        Meta(description="How often changed buckets are rolled up."),
+        Meta(description="How often changed buckets are rolled up; on TimescaleDB at every third time."),
     ] = 2.0
 
 

@@ -62,6 +62,15 @@ class TieredDatabase:
         for (job,) in jobs:
             await self.execute(f"CALL run_job({job})")
 
+    async def materialized(self, view: str) -> str:
+        """The table that a continuous aggregate of TimescaleDB is stored in, quoted."""
+        name: str = await self.value(
+            "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
+            " FROM timescaledb_information.continuous_aggregates WHERE view_name = $1",
+            view,
+        )
+        return name
+
     async def execute(self, statement: str, *values: object) -> None:
         async with self.database.query() as connection:
             await connection.execute(statement, *values)

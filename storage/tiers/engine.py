@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import asyncpg
@@ -27,8 +28,8 @@ class Engine(Protocol):
 
     name: str
     """``plain`` or ``timescaledb``."""
-    automatic: bool
-    """Whether the database rolls up on its own; else somebody has to call :meth:`settle` all the time."""
+    settle_seconds: float
+    """How long to leave it at least between two calls of :meth:`settle`."""
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Make tables, tiers and policies fit declarations and settings; does nothing where they do."""
@@ -69,6 +70,9 @@ async def prepare_tiers(
 
 async def _lock(connection: Connection) -> None:
     """Of processes that start at once one changes the tables; it goes with the connection."""
+    # What a killed process had asked for ends with it; the next start does not wait for a day of rows.
+    with suppress(asyncpg.PostgresError):  # not every operating system can tell
+        await connection.execute("SET client_connection_check_interval = '1s'")
     await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
     await connection.execute("SELECT pg_advisory_lock($1)", SCHEMA_LOCK)
 

@@ -42,7 +42,12 @@ EVENT_TABLES = ("quotes", "ticks")
 PARTITION_DAYS = {Tier.RAW: 1, Tier.S1: 1, Tier.M1: 30, Tier.H1: 360}
 
 _NEWEST = "(array_agg({value} ORDER BY time DESC) FILTER (WHERE {value} IS NOT NULL))[1]"
-_TRIGGERS = (("INSERT", "NEW"), ("DELETE", "OLD"))
+_TRIGGERS = (
+    ("mark_insert", "INSERT", "NEW"),
+    ("mark_delete", "DELETE", "OLD"),
+    ("mark_update_old", "UPDATE", "OLD"),
+    ("mark_update_new", "UPDATE", "NEW"),
+)
 
 
 class PlainTable:
@@ -151,9 +156,9 @@ async def _make_marks(connection: AnyConnection, table: PlainTable) -> None:
     schema = quoted(await connection.fetchval("SELECT current_schema()"))
     function = quoted(shortened(table.shape.table, "_mark"))
     await connection.execute(_mark_function(table, schema, function))
-    for event, rows in _TRIGGERS:
+    for trigger, event, rows in _TRIGGERS:
         await connection.execute(
-            f"CREATE OR REPLACE TRIGGER mark_{event.lower()} AFTER {event} ON {quoted(table.shape.table)}"
+            f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.shape.table)}"
             f" REFERENCING {rows} TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()"
         )
 

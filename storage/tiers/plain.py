@@ -26,7 +26,7 @@ class PlainEngine:
     """Implements :class:`storage.tiers.engine.Engine`."""
 
     name = "plain"
-    automatic = False
+    settle_seconds = 0.0
 
     def __init__(self, tiers: TiersSettings, retention: RetentionSettings, clock: Clock) -> None:
         """Nothing happens yet."""

@@ -22,11 +22,18 @@ FROM timescaledb_information.jobs
 WHERE hypertable_schema = current_schema() AND hypertable_name = $1
 """
 _FAILING = """
-SELECT j.proc_name, coalesce(h.hypertable_name, j.hypertable_name) AS name, h.total_failures
-FROM timescaledb_information.job_stats h JOIN timescaledb_information.jobs j USING (job_id)
-WHERE h.last_run_status = 'Failed'
+SELECT j.proc_name, j.hypertable_name AS name, e.err_message AS reason
+FROM timescaledb_information.jobs j JOIN timescaledb_information.job_stats s USING (job_id)
+LEFT JOIN LATERAL (
+    SELECT sqlerrcode, err_message FROM timescaledb_information.job_errors
+    WHERE job_id = j.job_id ORDER BY finish_time DESC LIMIT 1
+) AS e ON true
+WHERE s.last_run_status = 'Failed' AND j.hypertable_schema = current_schema()
   AND j.proc_name IN ('policy_refresh_continuous_aggregate', 'policy_compression', 'policy_retention')
+  AND e.sqlerrcode IS DISTINCT FROM $1
+ORDER BY j.job_id
 """
+_BUSY = asyncpg.LockNotAvailableError.sqlstate
 _RETENTION, _COMPRESSION = "policy_retention", "policy_compression"
 _REFRESH = "policy_refresh_continuous_aggregate"
 
@@ -155,5 +162,8 @@ async def _refresh(connection: AnyConnection, wanted: Policies, job: asyncpg.Rec
 
 
 async def failing_jobs(connection: AnyConnection) -> list[str]:
-    """The jobs whose last run failed, in words."""
-    return [f"{row['proc_name']} of {row['name']} failed" for row in await connection.fetch(_FAILING)]
+    """The jobs whose last run failed, in words. One that only found somebody else at its work did not."""
+    return [
+        f"{row['proc_name']} of {row['name']} failed" + (f": {row['reason']}" if row["reason"] else "")
+        for row in await connection.fetch(_FAILING, _BUSY)
+    ]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TIER_LOCK = 0x6461_487A_0002
 """Key of the advisory lock that the one process that keeps the tiers holds."""
-_MAINTAIN_NS = 60 * NS_PER_SECOND
+_MAINTAIN_SECONDS = 60.0
 _STOP_SECONDS = 3.0
 
 
@@ -54,6 +54,7 @@ class TierKeeper:
         self._task: asyncio.Task[None] | None = None
         self._held = False
         self._turn = asyncio.Lock()
+        self._settled_ns: int | None = None
         self._maintained_ns: int | None = None
         self._troubles: list[str] = []
         self._trouble = ""
@@ -142,15 +143,17 @@ class TierKeeper:
                 return False
             now_ns = self._clock.time_ns()
             with self._seconds.time():
-                if everything or not engine.automatic:
+                if everything or self._is_due(self._settled_ns, engine.settle_seconds):
+                    self._settled_ns = self._clock.monotonic_ns()
                     self._buckets.inc(await engine.settle(connection, now_ns))
-                monotonic_ns = self._clock.monotonic_ns()
-                due = self._maintained_ns is None or monotonic_ns - self._maintained_ns >= _MAINTAIN_NS
-                if everything or due:
+                if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
                     self._troubles = await engine.maintain(connection, now_ns)
-                    self._maintained_ns = monotonic_ns
+                    self._maintained_ns = self._clock.monotonic_ns()
             self._note("; ".join(self._troubles))
             return True
+
+    def _is_due(self, done_ns: int | None, every_seconds: float) -> bool:
+        return done_ns is None or self._clock.monotonic_ns() - done_ns >= int(every_seconds * NS_PER_SECOND)
 
     async def _keeping(self) -> Connection | None:
         """The connection that holds the lock; ``None`` while another process does."""

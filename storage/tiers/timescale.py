@@ -3,12 +3,14 @@
 Of each sample table ``{table}_1s_g1`` is made from the raw rows, ``…_1m_g1`` from that and ``…_1h_g1`` from
 that, all with real-time aggregation. A continuous aggregate cannot gain a column, so a new metric makes a new
 generation (``_g2``) that speaks from the hour in which it was made; readers see a view over all of them
-(:mod:`storage.tiers.generations`). TimescaleDB's own jobs refresh, compress and drop
-(:mod:`storage.tiers.policies`).
+(:mod:`storage.tiers.generations`). TimescaleDB's own jobs compress and drop, and refresh each tier in its
+own time (:mod:`storage.tiers.policies`); the keeper refreshes all of them in one go and more often, so that
+a late row is soon in the coarsest one too.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -41,7 +43,14 @@ OLDEST = (2, 18)
 """The oldest TimescaleDB that is used: from it on the columnstore has its present commands."""
 _DAY_NS = 86_400 * NS_PER_SECOND
 _CHUNK_HOURS = {Tier.S1: 24, Tier.M1: 24 * 30, Tier.H1: 24 * 360}
-_REFRESH_SECONDS = {Tier.S1: 15, Tier.M1: 60, Tier.H1: 600}
+_REFRESH_SECONDS = {Tier.S1: 60, Tier.M1: 300, Tier.H1: 900}
+"""How often the jobs refresh. They are for the time in which no keeper runs: each costs a process."""
+_INTERVALS = 3
+"""After so many intervals of the keeper it refreshes: each refresh has its price even where little is new."""
+_LIMIT_SECONDS = 3600.0
+"""For one refresh: what it did not finish it would have to do again."""
+_BUSY_SECONDS, _BUSY_ATTEMPTS = 0.5, 120
+"""How long another refresh of the same aggregate is waited for, and how often that is asked."""
 
 
 async def unusable(database: Database) -> str | None:
@@ -74,10 +83,10 @@ class TimescaleEngine:
     """Implements :class:`storage.tiers.engine.Engine`."""
 
     name = "timescaledb"
-    automatic = True
 
     def __init__(self, tiers: TiersSettings, retention: RetentionSettings) -> None:
         """Nothing happens yet."""
+        self.settle_seconds = _INTERVALS * tiers.interval_seconds
         self._tiers = tiers
         self._retention = retention
         self._tables: list[str] = []
@@ -94,14 +103,21 @@ class TimescaleEngine:
         self._tables = [table_of(schema) for schema in schemas]
 
     async def settle(self, connection: AnyConnection, now_ns: int) -> int:
-        """What the jobs of TimescaleDB do in their time, done now."""
+        """Refresh what has changed, in every tier, the finest first. Where nothing has it costs little."""
+        # The limit is for questions. A refresh that is cut off would begin again, and be cut off again.
+        await connection.execute("SET statement_timeout = 0")
         start_ns = now_ns - self._tiers.late_hours * 3600 * NS_PER_SECOND
         end_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         steps = 0
         for table in self._tables:
-            for generation in await generations_of(connection, table):
-                for tier in ROLLED:
-                    await self._refresh(connection, generation.view(tier), tier, start_ns, end_ns)
+            generations = await generations_of(connection, table)
+            begins = [from_datetime(one.valid_from) if one.valid_from else 0 for one in generations]
+            # Each for the time that it speaks of. One that is refreshed before it is filled would
+            # no longer compute what is older.
+            for generation, begin, end in zip(generations, begins, [*begins[1:], end_ns], strict=True):
+                for tier in ROLLED if generation.is_filled else ():
+                    span = max(begin, start_ns), min(end, end_ns)
+                    await self._refresh(connection, generation.view(tier), tier, *span)
                     steps += 1
         return steps
 
@@ -193,8 +209,18 @@ class TimescaleEngine:
     ) -> None:
         width = width_ns(tier)
         start, end = start_ns // width * width, end_ns // width * width
-        if start < end:
-            await connection.execute(
-                "CALL refresh_continuous_aggregate("
-                f"'{quoted(view)}', '{to_datetime(start).isoformat()}', '{to_datetime(end).isoformat()}')"
-            )
+        if start >= end:
+            return
+        bounds = f"'{to_datetime(start).isoformat()}', '{to_datetime(end).isoformat()}'"
+        for attempt in range(1, _BUSY_ATTEMPTS + 1):
+            try:
+                await connection.execute(
+                    f"CALL refresh_continuous_aggregate('{quoted(view)}', {bounds})", timeout=_LIMIT_SECONDS
+                )
+            except asyncpg.LockNotAvailableError:
+                # A job or somebody else is at it; older versions of TimescaleDB wait by themselves.
+                if attempt == _BUSY_ATTEMPTS:
+                    raise
+                await asyncio.sleep(_BUSY_SECONDS)
+            else:
+                return

@@ -32,6 +32,21 @@ async def test_late_rows_change_the_buckets_they_belong_to(tiered_database: Tier
     assert await tiered_database.value("SELECT max(mid_max) FROM book_samples_1h") == 99.0
 
 
+async def test_rows_that_are_corrected_change_the_buckets_they_were_in_and_are_in(
+    tiered_database: TieredDatabase,
+) -> None:
+    await store(tiered_database, [row(tick, mid=float(tick)) for tick in range(0, 8000, 10)])
+    await tiered_database.keeper.run_once()
+    await tiered_database.execute("UPDATE book_samples SET mid = -1 WHERE mid BETWEEN 10 AND 700")
+    await tiered_database.keeper.run_once()
+    await assert_tiers(tiered_database)
+    if tiered_database.engine == "plain":  # a hypertable takes no row from one chunk to another
+        await tiered_database.execute("UPDATE book_samples SET time = time - interval '2 days' WHERE mid = 0")
+        await assert_tiers(tiered_database)
+        await tiered_database.keeper.run_once()
+        await assert_tiers(tiered_database)
+
+
 async def test_hours_and_days_that_were_never_there_can_be_filled_in(tiered_database: TieredDatabase) -> None:
     await store(tiered_database, [row(0)])
     await tiered_database.keeper.run_once()

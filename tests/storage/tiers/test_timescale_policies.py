@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import pytest
 from msgspec.structs import replace
 
 from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.metric import Metric
+from decahertz.sample import schema_of
 from decahertz.settings import RetentionSettings, SpoolSettings, TiersSettings
-from tests.storage_examples import TICK_NS
-from tests.tier_checks import Row, assert_tiers, raw_rows, store
+from tests.storage_examples import MACHINE, START_NS, TICK_NS, BookSample
+from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase
 
 pytestmark = pytest.mark.timescale
@@ -113,4 +115,45 @@ async def test_the_jobs_alone_keep_the_tiers_and_compression_changes_no_answer(
     await store(tiered, [(start_ns, "A", -5.0, 1, "stale", None), (start_ns + 7, "C", 1.0, 1, "live", None)])
     await tiered.run_jobs("policy_refresh_continuous_aggregate")
     assert len(await raw_rows(tiered)) == len(rows) + 2
+    await assert_tiers(tiered)
+
+
+class WiderBookSample(BookSample, frozen=True, kw_only=True):
+    """The book sample of a later version: one metric more."""
+
+    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
+
+
+async def stored_times(tiered: TieredDatabase, view: str) -> list[datetime]:
+    table = await tiered.materialized(view)
+    return [r["time"] for r in await tiered.rows(f"SELECT DISTINCT time FROM {table} ORDER BY time")]  # noqa: S608 - ours
+
+
+async def test_aggregates_that_are_still_being_filled_are_left_alone(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick) for tick in range(100)])
+    # So it is while another process, which has just started, fills them from the oldest day on.
+    await tiered.execute("UPDATE tier_generations SET is_filled = false WHERE table_name = 'book_samples'")
+    await tiered.keeper.run_once()
+    assert await stored_times(tiered, "book_samples_1s_g1") == []
+    await tiered.prepare()
+    assert len(await stored_times(tiered, "book_samples_1s_g1")) == 10
+    await assert_tiers(tiered)
+
+
+async def test_aggregates_with_a_successor_are_refreshed_up_to_it(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick) for tick in range(100)])
+    await tiered.keeper.run_once()
+    tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
+    await tiered.prepare([schema_of(WiderBookSample), MACHINE])
+    since = await tiered.value("SELECT max(valid_from) FROM tier_generations")
+    tiered.clock.advance(600 * NS_PER_SECOND)
+    now = (tiered.clock.time_ns() - START_NS) // TICK_NS
+    await store(tiered, [row(now - 3000 + tick) for tick in range(100)] + [row(200)])
+    await tiered.keeper.run_once()
+    old, new = [await stored_times(tiered, f"book_samples_1s_g{number}") for number in (1, 2)]
+    assert len(old) == 11
+    assert max(old) < since <= min(new)
+    assert len(new) == 10
     await assert_tiers(tiered)

@@ -1,0 +1,174 @@
+"""TimescaleDB with its background jobs, and the keeper beside them, as they run in earnest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.health import Health
+from decahertz.settings import TiersSettings
+from storage.embedded import EmbeddedPostgres, find_installation
+from storage.tiers.rollup import TierKeeper
+from tests.postgres_server import PostgresServer
+from tests.storage_examples import BOOK, MACHINE, TICK_NS, until
+from tests.tier_checks import Row, assert_tiers, row, store
+from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
+
+pytestmark = pytest.mark.timescale
+_LIVE = TIMESCALE_SETTINGS | {"timescaledb.max_background_workers": "8", "max_worker_processes": "24"}
+HOUR_NS = 3600 * NS_PER_SECOND
+_ENDED = "SELECT last_run_status = $2 FROM timescaledb_information.job_stats WHERE job_id = $1"
+
+
+@pytest.fixture
+def engine() -> str:
+    return "timescaledb"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def timescale_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[PostgresServer | None]:
+    """A server whose jobs run by themselves."""
+    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
+    installation = find_installation(Path(prefix) if prefix else None)
+    if not any(installation.prefix.glob("share/**/timescaledb.control")):
+        yield None
+        return
+    data_dir = tmp_path_factory.mktemp("live") / "data"
+    async with EmbeddedPostgres(data_dir, installation=installation, settings=_LIVE) as server:
+        yield PostgresServer(server.url)
+
+
+@pytest_asyncio.fixture
+async def keeper(tiered_database: TieredDatabase) -> AsyncIterator[TierKeeper]:
+    """At work with the defaults, by the real clock."""
+    settings = replace(tiered_database.settings, tiers=TiersSettings(engine="timescaledb"))
+    keeper = TierKeeper(
+        tiered_database.database, SystemClock(), CollectorRegistry(), settings, [BOOK, MACHINE]
+    )
+    await keeper.start()
+    yield keeper
+    await keeper.stop()
+
+
+async def are_right(tiered: TieredDatabase) -> bool:
+    try:
+        await assert_tiers(tiered)
+    except AssertionError:
+        return False
+    return True
+
+
+async def test_late_rows_are_soon_in_every_tier(tiered_database: TieredDatabase, keeper: TierKeeper) -> None:
+    tiered = tiered_database
+    start_ns = SystemClock().time_ns() // HOUR_NS * HOUR_NS - 6 * HOUR_NS
+
+    def rows(first: int, last: int, value: float) -> list[Row]:
+        return [
+            (start_ns + tick * TICK_NS, "EUR/USD", value, tick, "live", None) for tick in range(first, last)
+        ]
+
+    # From here on every bucket of the rows below counts as refreshed.
+    stored = await tiered.materialized("book_samples_1h_g1")
+    await store(tiered, rows(0, 100, 1.0) + rows(72_000, 72_100, 1.0))
+    await until(lambda: _has_rows(tiered, stored, 2))
+    # As a backlog comes in: the newest first, and in buckets that were refreshed.
+    for first in (72_050, 36_000, 50):
+        await store(tiered, rows(first, first + 100, 9.0 + first))
+    await until(lambda: are_right(tiered))
+    assert keeper.status().health is Health.OK
+
+
+async def _has_rows(tiered: TieredDatabase, table: str, count: int) -> bool:
+    return bool(await tiered.value(f"SELECT count(*) >= {count} FROM {table}"))  # noqa: S608 - ours
+
+
+async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredDatabase) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(tick) for tick in range(100)])
+    await tiered.keeper.run_once()
+    await store(tiered, [row(tick, mid=2.0) for tick in range(50)])
+    held = await tiered.materialized("book_samples_1s_g1")
+    async with tiered.database.query() as blocker, blocker.transaction():
+        await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
+        other = asyncio.create_task(
+            tiered.execute("CALL refresh_continuous_aggregate('book_samples_1s_g1', NULL, NULL)")
+        )
+        await until(lambda: _count(tiered, "wait_event_type = 'Lock'"))
+        ours = asyncio.create_task(tiered.keeper.run_once())
+        # It was refused and has not given up, or (older versions of TimescaleDB) waits by itself.
+        await until(
+            lambda: _count(
+                tiered,
+                "application_name = 'decahertz tiers' AND query LIKE 'CALL refresh%1s_g1%'"
+                " AND (state = 'idle' OR wait_event_type = 'Lock')",
+            )
+        )
+        assert not ours.done()
+    await other
+    await ours
+    await assert_tiers(tiered)
+
+
+async def _count(tiered: TieredDatabase, condition: str) -> bool:
+    question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+    return bool(await tiered.value(question + condition))
+
+
+async def test_a_job_that_fails_is_told_until_it_succeeds_again(
+    tiered_database: TieredDatabase, keeper: TierKeeper
+) -> None:
+    tiered = tiered_database
+    await until(lambda: keeper.status().health is Health.OK)
+    await store(tiered, [row(0)])  # of years ago: retention would drop it
+    chunk = await tiered.value("SELECT format('%s', c) FROM show_chunks('book_samples') AS c")
+    await tiered.execute(f"CREATE VIEW in_use AS SELECT * FROM {chunk}")  # noqa: S608 - a chunk's name
+    job = await tiered.value(
+        "SELECT job_id FROM timescaledb_information.jobs"
+        " WHERE proc_name = 'policy_retention' AND hypertable_name = 'book_samples'"
+    )
+    await tiered.execute("SELECT alter_job($1, next_start => now())", job)
+    await until(lambda: tiered.value(_ENDED, job, "Failed"))
+    await keeper.run_once()
+    status = keeper.status()
+    assert status.health is Health.DEGRADED
+    assert "policy_retention of book_samples failed: cannot drop table" in status.detail
+    await tiered.execute("DROP VIEW in_use")
+    await tiered.execute("SELECT alter_job($1, next_start => now())", job)
+    await until(lambda: tiered.value(_ENDED, job, "Success"))
+    await keeper.run_once()
+    assert keeper.status().health is Health.OK
+    assert await tiered.value("SELECT count(*) FROM book_samples") == 0
+
+
+async def test_a_job_that_found_somebody_else_at_its_work_did_not_fail(
+    tiered_database: TieredDatabase,
+) -> None:
+    tiered = tiered_database
+    await store(tiered, [row(0)])
+    held = await tiered.materialized("book_samples_1s_g1")
+    job = await tiered.value(
+        "SELECT job_id FROM timescaledb_information.jobs WHERE hypertable_name = 'book_samples_1s_g1'"
+        " AND proc_name = 'policy_refresh_continuous_aggregate'"
+    )
+    async with tiered.database.query() as blocker, blocker.transaction():
+        await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
+        other = asyncio.create_task(
+            tiered.execute("CALL refresh_continuous_aggregate('book_samples_1s_g1', NULL, NULL)")
+        )
+        await until(lambda: _count(tiered, "wait_event_type = 'Lock'"))
+        await tiered.execute("SELECT alter_job($1, next_start => now())", job)
+        await until(lambda: tiered.value(_ENDED, job, "Failed"))
+        await tiered.execute("SELECT alter_job($1, scheduled => false)", job)
+    await other
+    await tiered.keeper.run_once()
+    assert not tiered.keeper.trouble
