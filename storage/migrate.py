@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -123,6 +124,9 @@ def _apply(connection: Connection, migrations: Sequence[Migration]) -> list[Migr
     connection.execute("SET timezone = 'UTC'")
     connection.execute("SET statement_timeout = 0")  # an index on a large table takes its time
     connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'".encode())
+    # What a killed process had asked for ends with it, and the next start does not wait for it.
+    with suppress(psycopg.Error):  # not every operating system can tell
+        connection.execute("SET client_connection_check_interval = '1s'")
     try:
         connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
     except psycopg.errors.LockNotAvailable as error:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from pathlib import Path
 
@@ -52,6 +53,24 @@ async def test_processes_that_start_at_once_do_it_once(empty: Database) -> None:
     applied = await asyncio.gather(*(migrate(empty, [slow, SECOND]) for _ in range(4)))
     assert sorted(map(len, applied)) == [0, 0, 0, 2]
     assert await count(empty, "first") == 1
+
+
+async def test_what_a_killed_process_had_begun_does_not_hold_the_next_one_up(empty: Database) -> None:
+    program = (
+        "import asyncio, sys; from decahertz.settings import StorageSettings;"
+        "from storage.database import Database; from storage.migrate import Migration, migrate;"
+        "asyncio.run(migrate(Database(sys.argv[1], StorageSettings()), [Migration(1, 'first', sys.argv[2])]))"
+    )
+    endless = "SELECT pg_sleep(3600);"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty.url, endless)
+    at_work = "pg_stat_activity WHERE query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()"
+    async with asyncio.timeout(30):
+        while not await count(empty, at_work):
+            await asyncio.sleep(0.01)
+    process.kill()
+    await process.wait()
+    async with asyncio.timeout(30):  # less than a lock is waited for
+        assert await migrate(empty, [FIRST]) == [FIRST]
 
 
 async def test_what_cannot_run_in_a_transaction_runs_outside(empty: Database) -> None:
