@@ -10,35 +10,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from struct import Struct
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from decahertz.sample import Sample
-from storage.encoding import PieceCache
+from storage.encoding import PieceCache, lay_out
 
 Loop: TypeAlias = Callable[[Sequence[Sample], bytes], tuple[list[bytes], float]]
-"""(samples, encoded instant) → (pieces of the rows, sum of all numbers).
+"""(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
 
 The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each number.
 """
 
 _CACHED_LAYOUTS = 4_096
 _LOOP = """
-def encode(rows, moment):
+def encode(rows, moment, {locals}):
     data = []
     total = 0.0
     for row in rows:
         {read}
         if {some_missing}:
             packed, part = layouts[{missing}]({values})
+            total += part
         else:
-            packed = pack({lengths_and_values})
-            part = {sum}
-        total += part
+            packed = pack({arguments})
+            total += {sum}
         data += (keys[{key}], moment, packed, states[{state}])
     return data, total
 """
-_ROW = "lambda {values}: (pack({lengths_and_values}), {sum})"
+_ROW = "lambda {values}: (pack({arguments}), {sum})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +51,20 @@ class Number:
     optional: bool
 
 
-class _Layouts(dict[int, Callable[..., tuple[bytes, float]]]):
-    """How to pack the numbers of a row of which some are missing, by the set of those as bits."""
+class _Layouts(dict[tuple[bool, ...], Callable[..., tuple[bytes, float]]]):
+    """How to pack the numbers of a row, by which of the optional ones are missing."""
 
     def __init__(self, numbers: Sequence[Number]) -> None:
         super().__init__()
         self._numbers = numbers
 
-    def __missing__(self, missing: int) -> Callable[..., tuple[bytes, float]]:
-        absent = [bool(missing >> position & 1) for position in range(len(self._numbers))]
-        code = "".join("i" if gone else f"i{n.code}" for n, gone in zip(self._numbers, absent, strict=True))
-        present = [f"v{position}" for position, gone in enumerate(absent) if not gone]
-        source = _ROW.format(
-            values=", ".join(f"v{position}" for position in range(len(absent))),
-            lengths_and_values=", ".join("-1" if gone else f"8, v{p}" for p, gone in enumerate(absent)),
-            sum=" + ".join(present) or "0.0",
-        )
-        layout: Callable[..., tuple[bytes, float]] = eval(  # noqa: S307 - there are only numbers in it
-            source, {"pack": Struct(f">{code}").pack}
-        )
+    def __missing__(self, missing: tuple[bool, ...]) -> Callable[..., tuple[bytes, float]]:
+        gone = iter(missing)
+        present = [not (number.optional and next(gone)) for number in self._numbers]
+        scope, arguments, total = _packing(self._numbers, present)
+        values = ", ".join(_values(self._numbers))
+        source = _ROW.format(values=values, arguments=arguments, sum=total)
+        layout: Callable[..., tuple[bytes, float]] = eval(source, scope)  # noqa: S307 - our own names only
         if len(self) >= _CACHED_LAYOUTS:
             self.clear()
         self[missing] = layout
@@ -88,27 +83,42 @@ def compile_loop(
     ``keys`` and ``states`` encode the key fields and the ``others``. What the loop raises is one of
     :data:`storage.encoding.ENCODING_ERRORS`, also for a value that is missing where it may not be.
     """
-    values = [f"v{position}" for position in range(len(numbers))]
-    optional = [(position, v) for position, v in enumerate(values) if numbers[position].optional]
+    values = _values(numbers)
+    missing = [f"{v} is None" for v, number in zip(values, numbers, strict=True) if number.optional]
+    scope, arguments, total = _packing(numbers, [True] * len(numbers))
+    scope |= {"keys": keys, "states": states, "layouts": _Layouts(numbers)}
     source = _LOOP.format(
+        locals=", ".join(f"{name}={name}" for name in scope),  # found quicker than what is global
         read="; ".join(f"{v} = row.{n.name}" for v, n in zip(values, numbers, strict=True)) or "pass",
-        some_missing=" or ".join(f"{v} is None" for _, v in optional) or "False",
-        missing=" | ".join(f"({v} is None) << {position}" for position, v in optional) or "0",
+        some_missing=" or ".join(missing) or "False",
+        missing="".join(f"{one}, " for one in missing) or "()",
         values=", ".join(values),
-        lengths_and_values=", ".join(f"8, {v}" for v in values),
-        sum=" + ".join(values) or "0.0",
+        arguments=arguments,
+        sum=total,
         key=_subscript(key),
         state=_subscript(others),
     )
-    scope: dict[str, Any] = {
-        "keys": keys,
-        "states": states,
-        "layouts": _Layouts(numbers),
-        "pack": Struct(">" + "".join(f"i{number.code}" for number in numbers)).pack,
-    }
     exec(compile(source, __file__, "exec"), scope)  # noqa: S102 - only checked identifiers are in it
     loop: Loop = scope["encode"]
     return loop
+
+
+def _values(numbers: Sequence[Number]) -> list[str]:
+    return [f"v{position}" for position in range(len(numbers))]
+
+
+def _packing(numbers: Sequence[Number], present: Sequence[bool]) -> tuple[dict[str, Any], str, str]:
+    """Names for the source, the arguments of ``pack`` and the sum of the numbers that may be not finite."""
+    there = [(v, n) for v, n, is_there in zip(_values(numbers), numbers, present, strict=True) if is_there]
+    packer, constants = lay_out("".join(number.code for number in numbers), present)
+    scope: dict[str, Any] = {"pack": packer.pack}
+    arguments: list[str] = []
+    for constant, value in zip_longest(constants, (v for v, _ in there)):
+        name = f"c{constant.hex()}"
+        scope[name] = constant
+        arguments += [name] if value is None else [name, value]
+    # A bigint of a NaN is refused by pack.
+    return scope, ", ".join(arguments), " + ".join(v for v, number in there if number.code == "d") or "0.0"
 
 
 def _subscript(names: Sequence[str]) -> str:

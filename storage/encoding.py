@@ -161,23 +161,36 @@ class NumberPacker:
         return layout
 
     def _lay_out(self, types: tuple[type, ...]) -> _Layout:
-        arguments: list[Any] = []
-        layout = ">"
-        constant = b""
-        for code, kind in zip(self._codes, types, strict=True):
-            if kind is _NoneType:
-                constant += NULL
-                continue
+        present = tuple(kind is not _NoneType for kind in types)
+        packer, constants = lay_out(self._codes, present)
+        arguments: list[Any] = [argument for constant in constants for argument in (constant, None)]
+        end = 2 * sum(present)
+        del arguments[end + len(constants) - sum(present) :]  # a constant at the end has no value after it
+        return _Layout(packer.pack, arguments, end, None if all(present) else present)
+
+
+def lay_out(codes: str, present: Sequence[bool]) -> tuple[Struct, list[bytes]]:
+    """How numbers of these types are packed, of which some are null.
+
+    A ``struct`` with a constant in front of each number that is there, and the constants; there is one more
+    where the last number is null. The length of a number and the nulls before it are one constant: that is
+    quicker than to have each of them converted.
+    """
+    layout = ">"
+    constants: list[bytes] = []
+    constant = b""
+    for code, there in zip(codes, present, strict=True):
+        if there:
             constant += _EIGHT
             layout += f"{len(constant)}s{code}"
-            arguments += (constant, None)
+            constants.append(constant)
             constant = b""
-        end = len(arguments)
-        if constant:
-            layout += f"{len(constant)}s"
-            arguments.append(constant)
-        present = tuple(kind is not _NoneType for kind in types)
-        return _Layout(Struct(layout).pack, arguments, end, None if all(present) else present)
+        else:
+            constant += NULL
+    if constant:
+        layout += f"{len(constant)}s"
+        constants.append(constant)
+    return Struct(layout), constants
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], Any]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime
+from typing import Annotated, ClassVar
 
 import msgspec
 import pytest
@@ -8,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from decahertz.event import EVENT_TYPES, Event
-from decahertz.sample import SampleBatch
+from decahertz.metric import Metric
+from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
 from storage.rows import EVENT_TABLES, EventRows, SampleRows
 from tests.event_examples import names
@@ -65,6 +68,59 @@ async def test_what_is_sampled_is_what_is_in_the_table(
         (moment, s.venue, s.instrument, None if s.mid is None else float(s.mid), s.gaps, s.verdict, s.crossed)
         for s in batch
     ]
+
+
+class WideSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "wide"
+    a: Annotated[float | None, Metric("Optional, at the beginning.")]
+    b: Annotated[int | None, Metric("Optional.")]
+    c: Annotated[float, Metric("Always there.")]
+    d: Annotated[float | None, Metric("Optional.")]
+    e: Annotated[int, Metric("Always there.")]
+    f: Annotated[int | None, Metric("Optional.")]
+    g: Annotated[float | None, Metric("Optional, at the end.")]
+
+
+WIDE = st.builds(
+    WideSample,
+    a=st.none() | finite,
+    b=st.none() | integers,
+    c=finite,
+    d=st.none() | finite,
+    e=integers,
+    f=st.none() | integers,
+    g=st.none() | finite,
+)
+
+
+@given(batch=st.lists(WIDE, max_size=20))
+def test_whichever_numbers_are_missing_each_column_has_its_length_and_value(batch: list[WideSample]) -> None:
+    encoded = SampleRows(schema_of(WideSample)).encode(batch, START_NS)
+    moment = struct.pack(">iq", 8, START_NS // 1000 - 946_684_800_000_000)
+    expected = b"".join(
+        struct.pack(">h", 8) + moment + b"".join(one_number(getattr(s, name)) for name in "abcdefg")
+        for s in batch
+    )
+    assert b"".join(encoded.data) == expected
+    assert (encoded.rows, encoded.refused, encoded.not_finite) == (len(batch), [], 0)
+
+
+def one_number(value: float | None) -> bytes:
+    if value is None:
+        return struct.pack(">i", -1)
+    return struct.pack(">iq" if isinstance(value, int) else ">id", 8, value)
+
+
+@pytest.mark.parametrize("field", ["a", "c", "d", "g"])
+def test_one_number_that_is_not_finite_is_found_wherever_it_stands(field: str) -> None:
+    rows = SampleRows(schema_of(WideSample))
+    good = WideSample(a=1.0, b=2, c=3.0, d=4.0, e=5, f=6, g=7.0)
+    for whole in (good, msgspec.structs.replace(good, b=None)):
+        bad = msgspec.structs.replace(whole, **{field: float("-inf")})
+        encoded = rows.encode([whole, bad, whole], START_NS)
+        expected = rows.encode([whole, msgspec.structs.replace(whole, **{field: None}), whole], START_NS)
+        assert (encoded.rows, encoded.not_finite) == (3, 1)
+        assert b"".join(encoded.data) == b"".join(expected.data)
 
 
 def test_numbers_that_are_not_finite_become_null_and_are_counted() -> None:
