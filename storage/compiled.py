@@ -1,26 +1,30 @@
-"""The inner loop of the sample encoder, written out for one type of sample.
+"""The encoders of samples and events, written out for one type of them.
 
-It runs for every sample of every instant. Reading the fields by name and handing them to one ``struct`` call
-takes less than half the time of the same loop over a list of fields, so the source of that loop is put
-together from the declaration and compiled once. The only texts in it are field names, which the declaration
-has checked to be plain identifiers (:mod:`decahertz.sample`).
+They run for every sample of every instant and for every event. Reading the fields by name and handing them
+to one ``struct`` call takes less than half the time of the same over a list of fields, so the source is put
+together from the declaration and compiled once. The only texts in it are field names: those of samples the
+declaration has checked to be plain identifiers (:mod:`decahertz.sample`), those of events are our own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeAlias
 
 from decahertz.sample import Sample
-from storage.encoding import PieceCache, lay_out
+from storage.encoding import PieceCache, check_finite, lay_out, microseconds
 
 Loop: TypeAlias = Callable[[Sequence[Sample], bytes], tuple[list[bytes], float]]
 """(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
 
 The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each number.
 """
+
+EventEncoder: TypeAlias = Callable[[Any, int, bytes], tuple[bytes, ...]]
+"""(event, its sequence, what its batch begins with) → pieces of the row."""
 
 _CACHED_LAYOUTS = 4_096
 _LOOP = """
@@ -37,6 +41,21 @@ def encode(rows, moment, {locals}):
             total += {sum}
         data += (keys[{key}], moment, packed, states[{state}])
     return data, total
+"""
+_EVENT = """
+def encode(row, sequence, origin, {locals}):
+    v1 = row.time_ns
+    v0 = microseconds(v1)
+    v2 = sequence
+    {read}
+    if {some_missing}:
+        packed, total = layouts[{missing}]({values})
+    else:
+        packed = pack({arguments})
+        total = {sum}
+    if not isfinite(total):
+        check_finite(({values}))
+    return (origin, packed, pieces[{repeated}], {direct})
 """
 _ROW = "lambda {values}: (pack({arguments}), {sum})"
 
@@ -83,24 +102,65 @@ def compile_loop(
     ``keys`` and ``states`` encode the key fields and the ``others``. What the loop raises is one of
     :data:`storage.encoding.ENCODING_ERRORS`, also for a value that is missing where it may not be.
     """
+    scope, parts = _numbers_of(numbers)
+    scope |= {"keys": keys, "states": states}
+    parts |= {"read": _reads(numbers) or "pass", "key": _subscript(key), "state": _subscript(others)}
+    loop: Loop = _compiled(_LOOP, scope, parts)
+    return loop
+
+
+def compile_event(
+    numbers: Sequence[str],
+    codes: str,
+    repeated: Sequence[str],
+    pieces: PieceCache,
+    direct: Sequence[tuple[str, Callable[[Any], bytes]]],
+) -> EventEncoder:
+    """The encoder of events with these fields.
+
+    First come the time, the time in nanoseconds and the sequence, then ``numbers``, of which ``codes`` has a
+    letter for each, then the fields that ``pieces`` encodes, then the ``direct`` ones with their encoders.
+    What it raises is one of :data:`storage.encoding.ENCODING_ERRORS`.
+    """
+    fields = [Number(name, code, optional=True) for name, code in zip(numbers, codes, strict=True)]
+    always = [Number(name, "q", optional=False) for name in ("time", "time_ns", "sequence")]
+    scope, parts = _numbers_of([*always, *fields])
+    encoders = {f"encode{place}": encode for place, (_, encode) in enumerate(direct)}
+    scope |= {"pieces": pieces, "microseconds": microseconds, "isfinite": math.isfinite}
+    scope |= {"check_finite": check_finite, **encoders}
+    parts |= {
+        "read": _reads(fields, len(always)) or "pass",
+        "repeated": _subscript(repeated),
+        "direct": ", ".join(f"encode{place}(row.{name})" for place, (name, _) in enumerate(direct)),
+    }
+    encoder: EventEncoder = _compiled(_EVENT, scope, parts)
+    return encoder
+
+
+def _numbers_of(numbers: Sequence[Number]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What both sources have in common: the names they use, and their parts."""
     values = _values(numbers)
     missing = [f"{v} is None" for v, number in zip(values, numbers, strict=True) if number.optional]
     scope, arguments, total = _packing(numbers, [True] * len(numbers))
-    scope |= {"keys": keys, "states": states, "layouts": _Layouts(numbers)}
-    source = _LOOP.format(
-        locals=", ".join(f"{name}={name}" for name in scope),  # found quicker than what is global
-        read="; ".join(f"{v} = row.{n.name}" for v, n in zip(values, numbers, strict=True)) or "pass",
-        some_missing=" or ".join(missing) or "False",
-        missing="".join(f"{one}, " for one in missing) or "()",
-        values=", ".join(values),
-        arguments=arguments,
-        sum=total,
-        key=_subscript(key),
-        state=_subscript(others),
-    )
+    parts = {
+        "some_missing": " or ".join(missing) or "False",
+        "missing": "".join(f"{one}, " for one in missing) or "()",
+        "values": ", ".join(values),
+        "arguments": arguments,
+        "sum": total,
+    }
+    return scope | {"layouts": _Layouts(numbers)}, parts
+
+
+def _reads(numbers: Sequence[Number], first: int = 0) -> str:
+    return "; ".join(f"v{place} = row.{number.name}" for place, number in enumerate(numbers, first))
+
+
+def _compiled(template: str, scope: dict[str, Any], parts: dict[str, str]) -> Any:  # noqa: ANN401 - its own type
+    names = ", ".join(f"{name}={name}" for name in scope)  # as locals they are found quicker
+    source = template.format(locals=names, **parts)
     exec(compile(source, __file__, "exec"), scope)  # noqa: S102 - only checked identifiers are in it
-    loop: Loop = scope["encode"]
-    return loop
+    return scope["encode"]
 
 
 def _values(numbers: Sequence[Number]) -> list[str]:

@@ -9,13 +9,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from decahertz.event import EVENT_TYPES, Event
+from decahertz.event import EVENT_TYPES, Event, Quote
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
+from storage.encoding import ENCODING_ERRORS, text_array
 from storage.rows import EVENT_TABLES, EventRows, SampleRows
-from tests.event_examples import names
-from tests.storage_examples import BOOK, MACHINE, START_NS, BookSample, HostSample, Verdict, book, writing
+from tests.event_examples import events_by_type, names
+from tests.storage_examples import (
+    BOOK,
+    MACHINE,
+    START_NS,
+    BookSample,
+    HostSample,
+    Verdict,
+    book,
+    quote,
+    writing,
+)
 
 integers = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -45,6 +56,72 @@ def test_no_field_of_an_event_is_forgotten(event_type: type[Event]) -> None:
     fields = {field.name for field in msgspec.structs.fields(event_type)}
     identity = 5  # source, epoch, sequence, received_ns, and time beside time_ns
     assert len(EventRows(event_type).columns) == len(fields) + identity
+
+
+@given(data=st.data(), sequence=st.integers(1, 2**62))
+@pytest.mark.parametrize("event_type", EVENT_TABLES)
+def test_each_field_of_an_event_is_in_its_column(
+    event_type: type[Event], data: st.DataObject, sequence: int
+) -> None:
+    event = data.draw(events_by_type[event_type])
+    rows = EventRows(event_type)
+    row = b"".join(rows.encode(event, sequence, rows.origin("loop", 7, START_NS)))
+    own = {
+        "source": b"loop",
+        "epoch": struct.pack(">q", 7),
+        "received_ns": struct.pack(">q", START_NS),
+        "time": struct.pack(">q", event.time_ns // 1000 - 946_684_800_000_000),
+        "sequence": struct.pack(">q", sequence),
+    }
+    renamed = {"venue_sequence": "sequence", "limit_value": "limit"}
+    for column, found in zip(rows.columns, columns_in(row), strict=True):
+        if column in own:
+            assert found == own[column], column
+        else:
+            assert found == one_value(getattr(event, renamed.get(column, column))), column
+
+
+def columns_in(row: bytes) -> list[bytes | None]:
+    (count,) = struct.unpack_from(">h", row)
+    place, found = 2, []
+    for _ in range(count):
+        (length,) = struct.unpack_from(">i", row, place)
+        place += 4
+        found.append(row[place : place + length] if length >= 0 else None)
+        place += max(length, 0)
+    assert place == len(row)
+    return found
+
+
+def one_value(value: object) -> bytes | None:
+    match value:
+        case None:
+            return None
+        case bool():
+            return bytes([value])
+        case int():
+            return struct.pack(">q", value)
+        case float():
+            return struct.pack(">d", value)
+        case str():
+            return value.encode()
+        case tuple():
+            return text_array(value)[4:]
+    raise TypeError(value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 10**400, "1.5"])
+def test_an_event_with_a_number_that_is_none_is_refused(bad: float) -> None:
+    event = msgspec.structs.replace(quote(1), ask=bad)
+    rows = EventRows(Quote)
+    with pytest.raises(ENCODING_ERRORS):
+        rows.encode(event, 1, rows.origin("loop", 7, START_NS))
+
+
+def test_an_event_whose_numbers_are_finite_and_their_sum_is_not_is_kept() -> None:
+    rows = EventRows(Quote)
+    event = msgspec.structs.replace(quote(1), bid=1.7e308, ask=1.7e308)
+    assert rows.encode(event, 1, rows.origin("loop", 7, START_NS))
 
 
 def test_no_two_event_types_share_a_table() -> None:
