@@ -9,6 +9,7 @@ declaration has checked to be plain identifiers (:mod:`decahertz.sample`), those
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,31 +18,33 @@ from typing import Any, TypeAlias
 from decahertz.sample import Sample
 from storage.encoding import PieceCache, check_finite, lay_out, microseconds
 
-Loop: TypeAlias = Callable[[Sequence[Sample], bytes], tuple[list[bytes], float]]
-"""(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
-
-The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each number.
-"""
-
 EventEncoder: TypeAlias = Callable[[Any, int, bytes], tuple[bytes, ...]]
 """(event, its sequence, what its batch begins with) → pieces of the row."""
 
 _CACHED_LAYOUTS = 4_096
+_FREQUENT_LAYOUTS = 8
+_FREQUENT_ROWS = 100
+_REWRITES = 32
 _LOOP = """
 def encode(rows, moment, {locals}):
     data = []
     total = 0.0
+    apart = []
     for row in rows:
         {read}
-        if {some_missing}:
-            packed, part = layouts[{missing}]({values})
-            total += part
+        {branches}
         else:
-            packed = pack({arguments})
-            total += {sum}
+            missing = ({missing})
+            apart.append(missing)
+            packed, part = layouts[missing]({values})
+            total += part
         data += (keys[{key}], moment, packed, states[{state}])
-    return data, total
+    return data, total, apart
 """
+_BRANCH = """if {condition}:
+            packed = {pack}({arguments})
+            total += {sum}
+        """
 _EVENT = """
 def encode(row, sequence, origin, {locals}):
     v1 = row.time_ns
@@ -78,9 +81,7 @@ class _Layouts(dict[tuple[bool, ...], Callable[..., tuple[bytes, float]]]):
         self._numbers = numbers
 
     def __missing__(self, missing: tuple[bool, ...]) -> Callable[..., tuple[bytes, float]]:
-        gone = iter(missing)
-        present = [not (number.optional and next(gone)) for number in self._numbers]
-        scope, arguments, total = _packing(self._numbers, present)
+        scope, arguments, total = _packing(self._numbers, _present(self._numbers, missing))
         values = ", ".join(_values(self._numbers))
         source = _ROW.format(values=values, arguments=arguments, sum=total)
         layout: Callable[..., tuple[bytes, float]] = eval(source, scope)  # noqa: S307 - our own names only
@@ -90,23 +91,61 @@ class _Layouts(dict[tuple[bool, ...], Callable[..., tuple[bytes, float]]]):
         return layout
 
 
-def compile_loop(
-    key: Sequence[str],
-    numbers: Sequence[Number],
-    others: Sequence[str],
-    keys: PieceCache,
-    states: PieceCache,
-) -> Loop:
+class SampleLoop:
     """The loop for samples with these fields.
 
-    ``keys`` and ``states`` encode the key fields and the ``others``. What the loop raises is one of
-    :data:`storage.encoding.ENCODING_ERRORS`, also for a value that is missing where it may not be.
+    Which numbers are missing is often the same for many rows. Rows with nulls first go a way that suits all
+    of them; when many rows of a batch have the same nulls, the loop is written anew with a branch for these.
+    That takes about a millisecond and is done a limited number of times.
     """
-    scope, parts = _numbers_of(numbers)
-    scope |= {"keys": keys, "states": states}
-    parts |= {"read": _reads(numbers) or "pass", "key": _subscript(key), "state": _subscript(others)}
-    loop: Loop = _compiled(_LOOP, scope, parts)
-    return loop
+
+    def __init__(
+        self,
+        key: Sequence[str],
+        numbers: Sequence[Number],
+        others: Sequence[str],
+        keys: PieceCache,
+        states: PieceCache,
+    ) -> None:
+        """``keys`` and ``states`` encode the key fields and the ``others``."""
+        self._numbers = numbers
+        self._scope, self._parts = _numbers_of(numbers)
+        self._scope |= {"keys": keys, "states": states}
+        self._parts |= {"key": _subscript(key), "state": _subscript(others)}
+        self._parts["read"] = _reads(numbers) or "pass"
+        self._frequent: list[tuple[bool, ...]] = []
+        self._rewrites = 0
+        self._encode = self._write()
+
+    def __call__(self, samples: Sequence[Sample], moment: bytes) -> tuple[list[bytes], float]:
+        """(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
+
+        The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each
+        number. Raises one of :data:`storage.encoding.ENCODING_ERRORS`, also for a value that is missing where
+        it may not be.
+        """
+        data, total, apart = self._encode(samples, moment)
+        if len(apart) > max(_FREQUENT_ROWS, len(samples) // 4) and self._rewrites < _REWRITES:
+            self._rewrites += 1
+            ((missing, _),) = Counter(apart).most_common(1)
+            self._frequent = [missing, *self._frequent][:_FREQUENT_LAYOUTS]
+            self._encode = self._write()
+        return data, total
+
+    def _write(
+        self,
+    ) -> Callable[[Sequence[Sample], bytes], tuple[list[bytes], float, list[tuple[bool, ...]]]]:
+        scope, branches = dict(self._scope), []
+        optional = [v for v, n in zip(_values(self._numbers), self._numbers, strict=True) if n.optional]
+        for place, missing in enumerate(((False,) * len(optional), *self._frequent)):
+            names, arguments, total = _packing(self._numbers, _present(self._numbers, missing))
+            pack = f"pack{place}"
+            scope |= names | {pack: names["pack"]}
+            conditions = [f"{v} is None" for v, gone in zip(optional, missing, strict=True) if gone]
+            conditions += [f"{v} is not None" for v, gone in zip(optional, missing, strict=True) if not gone]
+            condition = " and ".join(conditions) or "True"
+            branches.append(_BRANCH.format(condition=condition, pack=pack, arguments=arguments, sum=total))
+        return _compiled(_LOOP, scope, self._parts | {"branches": "el".join(branches).rstrip()})  # type: ignore[no-any-return]
 
 
 def compile_event(
@@ -165,6 +204,12 @@ def _compiled(template: str, scope: dict[str, Any], parts: dict[str, str]) -> An
 
 def _values(numbers: Sequence[Number]) -> list[str]:
     return [f"v{position}" for position in range(len(numbers))]
+
+
+def _present(numbers: Sequence[Number], missing: Sequence[bool]) -> list[bool]:
+    """Which numbers are there; ``missing`` is about the optional ones."""
+    gone = iter(missing)
+    return [not (number.optional and next(gone)) for number in numbers]
 
 
 def _packing(numbers: Sequence[Number], present: Sequence[bool]) -> tuple[dict[str, Any], str, str]:

@@ -38,7 +38,7 @@ from decahertz.event import (
     Tick,
 )
 from decahertz.sample import Sample, SampleSchema
-from storage.compiled import Number, compile_event, compile_loop
+from storage.compiled import Number, SampleLoop, compile_event
 from storage.encoding import (
     ENCODING_ERRORS,
     NULL,
@@ -105,7 +105,7 @@ class SampleRows:
         ]
         self._state = reader([field.name for field in others])
         self._states = PieceCache([text if issubclass(f.type, enum.StrEnum) else boolean for f in others])
-        self._loop = compile_loop(
+        self._loop = SampleLoop(
             schema.key,
             [Number(f.name, "q" if f.type is int else "d", f.optional) for f in numbers],
             [field.name for field in others],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 from datetime import UTC, datetime
+from itertools import compress, product
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from decahertz.event import EVENT_TYPES, Event, Quote
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
+from storage.compiled import Number, SampleLoop
 from storage.database import Database
-from storage.encoding import ENCODING_ERRORS, text_array
+from storage.encoding import ENCODING_ERRORS, PieceCache, field_count, text_array, timestamp
 from storage.rows import EVENT_TABLES, EventRows, SampleRows
 from tests.event_examples import events_by_type, names
 from tests.storage_examples import (
@@ -180,6 +182,24 @@ def test_whichever_numbers_are_missing_each_column_has_its_length_and_value(batc
     )
     assert b"".join(encoded.data) == expected
     assert (encoded.rows, encoded.refused, encoded.not_finite) == (len(batch), [], 0)
+
+
+def test_rows_are_the_same_however_often_their_nulls_were_seen() -> None:
+    numbers = [
+        Number(f.name, "q" if f.type is int else "d", f.optional) for f in schema_of(WideSample).metrics
+    ]
+    loop = SampleLoop((), numbers, (), PieceCache([], field_count(8)), PieceCache([]))
+    optional = [number.name for number in numbers if number.optional]
+    moment = timestamp(START_NS)
+    whole = WideSample(a=1.0, b=2, c=3.0, d=4.0, e=5, f=6, g=7.0)
+    for missing in [*product([False, True], repeat=len(optional))] * 2:
+        sample = msgspec.structs.replace(whole, **dict.fromkeys(compress(optional, missing)))
+        expected = b"".join(SampleRows(schema_of(WideSample)).encode([sample], START_NS).data)
+        present = [value for value in (sample.a, sample.c, sample.d, sample.g) if value is not None]
+        for _ in range(3):
+            data, total = loop([sample] * 200, moment)
+            assert b"".join(data) == expected * 200
+            assert total == 200 * sum(present)
 
 
 def one_number(value: float | None) -> bytes:
