@@ -2,7 +2,8 @@
 
 A driver that gets rows as tuples looks at every value. Here a row is put together from pieces that are
 known beforehand: the key is the same each time, the instant is shared by a batch, and the numbers go into
-one :class:`struct.Struct` that is made once for each combination of types and nulls.
+one :class:`struct.Struct` that is made once for each combination of types and nulls (see
+:mod:`storage.compiled`).
 
 Format: https://www.postgresql.org/docs/current/sql-copy.html, section "Binary Format".
 """
@@ -10,9 +11,7 @@ Format: https://www.postgresql.org/docs/current/sql-copy.html, section "Binary F
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import compress
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception class
@@ -31,10 +30,8 @@ _TRUE = (1).to_bytes(4, "big") + b"\x01"
 _FALSE = (1).to_bytes(4, "big") + b"\x00"
 _TEXT_OID = 25
 _CACHED_PIECES = 65_536
-_CACHED_LAYOUTS = 4_096
 _BIGINT = Struct(">4sq")
 _DOUBLE = Struct(">4sd")
-_NoneType = type(None)
 
 ENCODING_ERRORS = (ValueError, TypeError, AttributeError, OverflowError, StructError)
 """What a value that does not fit its column raises here."""
@@ -45,13 +42,19 @@ class NotFiniteError(ValueError):
     """A number is NaN or infinite."""
 
 
+def check_finite(values: Iterable[Number]) -> None:
+    """Raises :class:`NotFiniteError` when one of them is NaN or infinite."""
+    if not all(value is None or math.isfinite(value) for value in values):
+        raise NotFiniteError("a number that is not finite")
+
+
 def timestamp(time_ns: int) -> bytes:
     """A ``timestamptz``: whole microseconds, rounded down."""
     return _BIGINT.pack(_EIGHT, microseconds(time_ns))
 
 
 def bigint(value: int) -> bytes:
-    """A ``bigint``. Raises ``struct.error`` beyond 64 bits."""
+    """A ``bigint``. Raises ``struct.error`` beyond 64 bits and for what is no whole number."""
     return _BIGINT.pack(_EIGHT, value)
 
 
@@ -116,76 +119,30 @@ class PieceCache(dict[Any, bytes]):
         return piece
 
 
-@dataclass(slots=True)
-class _Layout:
-    """How numbers of certain types are packed: lengths and nulls as constants between the values."""
+def lay_out(codes: str, present: Sequence[bool]) -> tuple[Struct, list[bytes]]:
+    """How numbers of these types are packed, of which some are null.
 
-    pack: Callable[..., bytes]
-    arguments: list[Any]
-    """Constant, value, constant, value …; the values are put in anew for each row."""
-    end: int
-    present: tuple[bool, ...] | None
-    """Which values are there; ``None``: all of them."""
-
-
-class NumberPacker:
-    """Packs a fixed row of ``bigint`` (``q``) and ``double precision`` (``d``) columns, with nulls."""
-
-    def __init__(self, codes: str) -> None:
-        """``codes`` has a letter for each column."""
-        self._codes = codes
-        self._layouts: dict[tuple[type, ...], _Layout] = {}
-
-    def __call__(self, values: tuple[Number, ...]) -> bytes:
-        """The columns, encoded.
-
-        Raises :class:`NotFiniteError` for NaN and infinities, ``struct.error`` for what is no number,
-        and ``OverflowError`` for what is too large.
-        """
-        types = tuple(map(type, values))
-        layout = self._layouts.get(types)
-        if layout is None:
-            layout = self._remember(types)
-        if layout.present is not None:
-            values = tuple(compress(values, layout.present))
-        # One look at the sum instead of one at each value; a sum can overflow without cause.
-        if not math.isfinite(sum(values)) and not all(map(math.isfinite, values)):  # type: ignore[arg-type]
-            raise NotFiniteError("a number that is not finite")
-        layout.arguments[1 : layout.end : 2] = values
-        return layout.pack(*layout.arguments)
-
-    def _remember(self, types: tuple[type, ...]) -> _Layout:
-        if len(self._layouts) >= _CACHED_LAYOUTS:
-            self._layouts.clear()
-        layout = self._layouts[types] = self._lay_out(types)
-        return layout
-
-    def _lay_out(self, types: tuple[type, ...]) -> _Layout:
-        arguments: list[Any] = []
-        layout = ">"
-        constant = b""
-        for code, kind in zip(self._codes, types, strict=True):
-            if kind is _NoneType:
-                constant += NULL
-                continue
+    A ``struct`` with a constant in front of each number that is there, and the constants; there is one more
+    where the last number is null. The length of a number and the nulls before it are one constant: that is
+    quicker than to have each of them converted.
+    """
+    layout = ">"
+    constants: list[bytes] = []
+    constant = b""
+    for code, there in zip(codes, present, strict=True):
+        if there:
             constant += _EIGHT
             layout += f"{len(constant)}s{code}"
-            arguments += (constant, None)
+            constants.append(constant)
             constant = b""
-        end = len(arguments)
-        if constant:
-            layout += f"{len(constant)}s"
-            arguments.append(constant)
-        present = tuple(kind is not _NoneType for kind in types)
-        return _Layout(Struct(layout).pack, arguments, end, None if all(present) else present)
+        else:
+            constant += NULL
+    if constant:
+        layout += f"{len(constant)}s"
+        constants.append(constant)
+    return Struct(layout), constants
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], Any]:
     """Reads attributes: the value of a single one, the tuple of several, ``()`` of none."""
     return attrgetter(*names) if names else lambda _: ()
-
-
-def tuple_reader(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Reads attributes into a tuple, however many there are."""
-    read = reader(names)
-    return (lambda row: (read(row),)) if len(names) == 1 else read

@@ -188,6 +188,8 @@ async def _encode_samples(
     rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], outcome: Outcome, counted: Counted
 ) -> AsyncIterator[bytes]:
     yield HEADER
+    pieces: list[bytes] = []
+    waiting = 0
     for entry, batch in batches:
         for start in range(0, len(batch.samples), ROWS_AT_ONCE):
             encoded = rows.encode(batch.samples[start : start + ROWS_AT_ONCE], batch.time_ns)
@@ -196,9 +198,13 @@ async def _encode_samples(
             if encoded.not_finite:
                 outcome.not_finite[rows.table] = outcome.not_finite.get(rows.table, 0) + encoded.not_finite
             counted.rows += encoded.rows
-            yield b"".join(encoded.data)
-            await asyncio.sleep(0)
-    yield TRAILER
+            pieces += encoded.data
+            waiting += encoded.rows
+            if waiting >= ROWS_AT_ONCE:
+                yield b"".join(pieces)
+                pieces, waiting = [], 0
+                await asyncio.sleep(0)
+    yield b"".join(pieces) + TRAILER
 
 
 async def _pieces(pieces: list[bytes]) -> AsyncIterator[bytes]:

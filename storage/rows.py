@@ -38,22 +38,19 @@ from decahertz.event import (
     Tick,
 )
 from decahertz.sample import Sample, SampleSchema
-from storage.compiled import Number, compile_loop
+from storage.compiled import Number, SampleLoop, compile_event
 from storage.encoding import (
     ENCODING_ERRORS,
-    NotFiniteError,
-    NumberPacker,
+    NULL,
     PieceCache,
     bigint,
     boolean,
     double,
     field_count,
-    microseconds,
     reader,
     text,
     text_array,
     timestamp,
-    tuple_reader,
 )
 from storage.schema import TIME, table_of
 
@@ -103,11 +100,12 @@ class SampleRows:
         self.columns = (*schema.key, TIME, *(f.name for f in numbers), *(f.name for f in others))
         self._key = reader(schema.key)
         self._keys = PieceCache([text] * len(schema.key), field_count(len(self.columns)))
-        self._numbers = tuple_reader([field.name for field in numbers])
-        self._pack = NumberPacker("".join("q" if field.type is int else "d" for field in numbers))
+        self._numbers: list[tuple[str, Callable[[Any], bytes]]] = [
+            (field.name, bigint if field.type is int else double) for field in numbers
+        ]
         self._state = reader([field.name for field in others])
         self._states = PieceCache([text if issubclass(f.type, enum.StrEnum) else boolean for f in others])
-        self._loop = compile_loop(
+        self._loop = SampleLoop(
             schema.key,
             [Number(f.name, "q" if f.type is int else "d", f.optional) for f in numbers],
             [field.name for field in others],
@@ -131,13 +129,13 @@ class SampleRows:
         encoded = Encoded([])
         for index, row in enumerate(samples):
             try:
-                values = self._numbers(row)
-                try:
-                    packed = self._pack(values)
-                except NotFiniteError:
-                    finite = tuple(_finite_or_none(value) for value in values)
-                    encoded.not_finite += sum(new is not old for new, old in zip(finite, values, strict=True))
-                    packed = self._pack(finite)
+                values = [getattr(row, name) for name, _ in self._numbers]
+                finite = [_finite_or_none(value) for value in values]
+                encoded.not_finite += sum(new is not old for new, old in zip(finite, values, strict=True))
+                packed = b"".join(
+                    NULL if value is None else encode(value)
+                    for value, (_, encode) in zip(finite, self._numbers, strict=True)
+                )
                 encoded.data += (self._keys[self._key(row)], moment, packed, self._states[self._state(row)])
                 encoded.rows += 1
             except ENCODING_ERRORS as error:
@@ -164,11 +162,13 @@ class EventRows:
             *(field.column for field in (*numbers, *cached, *direct)),
         )
         self._count = field_count(len(self.columns))
-        self._numbers = tuple_reader([field.name for field in numbers])
-        self._pack = NumberPacker("qqq" + "".join(field.code for field in numbers))
-        self._cached = reader([field.name for field in cached])
-        self._pieces = PieceCache([field.encode for field in cached])
-        self._direct = tuple((reader([field.name]), field.encode) for field in direct)
+        self._encode = compile_event(
+            [field.name for field in numbers],
+            "".join(field.code for field in numbers),
+            [field.name for field in cached],
+            PieceCache([field.encode for field in cached]),
+            [(field.name, field.encode) for field in direct],
+        )
 
     def origin(self, source: str, epoch: int, received_ns: int) -> bytes:
         """What the rows of one batch begin with."""
@@ -176,13 +176,7 @@ class EventRows:
 
     def encode(self, event: AnyEvent, sequence: int, origin: bytes) -> tuple[bytes, ...]:
         """One row, in pieces. Raises one of ``ENCODING_ERRORS``."""
-        time_ns = event.time_ns
-        return (
-            origin,
-            self._pack((microseconds(time_ns), time_ns, sequence, *self._numbers(event))),
-            self._pieces[self._cached(event)],
-            *[encode(read(event)) for read, encode in self._direct],
-        )
+        return self._encode(event, sequence, origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +186,7 @@ class EventField:
     name: str
     column: str
     code: str
-    """``q`` or ``d`` for numbers (see :class:`~storage.encoding.NumberPacker`), empty for others."""
+    """``q`` or ``d`` for numbers (see :class:`~storage.compiled.Number`), empty for others."""
     encode: Callable[[Any], bytes]
     repeats: bool
     """Whether the same few values come again and again."""
