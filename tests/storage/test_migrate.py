@@ -19,7 +19,7 @@ from storage.migrate import (
 )
 from storage.schema import ensure_tables
 from tests.postgres_server import PostgresServer
-from tests.storage_examples import BOOK
+from tests.storage_examples import BOOK, until
 
 FIRST = Migration(1, "first", "CREATE TABLE first (n int); INSERT INTO first VALUES (1);")
 SECOND = Migration(2, "second", "ALTER TABLE first ADD COLUMN m int;")
@@ -64,9 +64,11 @@ async def test_what_a_killed_process_had_begun_does_not_hold_the_next_one_up(emp
     endless = "SELECT pg_sleep(3600);"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty.url, endless)
     at_work = "pg_stat_activity WHERE query LIKE '%pg_sleep(3600)%' AND pid <> pg_backend_pid()"
-    async with asyncio.timeout(30):
-        while not await count(empty, at_work):
-            await asyncio.sleep(0.01)
+
+    async def has_begun() -> bool:
+        return bool(await count(empty, at_work))
+
+    await until(has_begun)
     process.kill()
     await process.wait()
     async with asyncio.timeout(30):  # less than a lock is waited for
