@@ -197,6 +197,8 @@ class SpoolWorker:
         except SpoolError as error:
             report.error = error
         except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
+            if len(events) + len(samples) > 1:
+                return self._write_apart(file, events, samples)
             self._log.error("spool_failed", exc_info=error)
             report.error = SpoolUnwritableError(f"{type(error).__name__}: {error}")
         if report.error is None:
@@ -205,6 +207,14 @@ class SpoolWorker:
             self._do_without(file, report, events, samples)
         self._publish(file)
         self._report(report)
+        return file
+
+    def _write_apart(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
+        """What one of them has that no file takes costs the others nothing."""
+        for job in events:
+            file = self._write(file, [job], [])
+        for batch in samples:
+            file = self._write(file, [], [batch])
         return file
 
     def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:

@@ -21,16 +21,16 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import SystemClock
-from decahertz.event import Arrival
+from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
-from decahertz.ingest import NotDurableError
+from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import SpoolInUseError
 from storage.spool.salvage import FILE_NAME
-from tests.storage_examples import BOOK, arrival, book, books, quotes, until
+from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
 FAST = SpoolSettings(commit_seconds=0.005)
 
@@ -71,6 +71,24 @@ async def opened(folder: Path, queue_rows: int = 10_000) -> AsyncIterator[Opened
         yield one
     finally:
         await one.spool.stop()
+
+
+async def test_a_batch_that_no_file_takes_is_refused_alone(tmp_path: Path) -> None:
+    batch = EventBatch(source="liar", epoch=1, first_sequence=1, events=(quote(1),), dropped={"x": 2**63})
+    poison = Arrival(batch=batch, received_ns=1)
+    async with opened(tmp_path / "spool") as one:
+        one.sample(books(1))
+        outcomes = await asyncio.gather(
+            one.spool.append(quotes(1, 2), 10),
+            one.spool.append(poison, 10),
+            one.spool.append(quotes(3, 4), 10),
+            return_exceptions=True,
+        )
+        await one.spool.flush()
+        assert [type(outcome) for outcome in outcomes] == [Receipt, NotDurableError, Receipt]
+        assert all(entry.id for entry in one.spool.queue.take())
+        assert one.account("events:loop") == (4, 0, 4, {})
+        assert one.account("samples:book") == (1, 0, 1, {})
 
 
 async def test_what_is_answered_is_in_the_file(tmp_path: Path) -> None:
