@@ -30,6 +30,8 @@ from storage.spool.state import load_state
 _SECONDS_PER_HOUR = 3600
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
+_DELETED = 1_000
+"""Entries that are deleted before the log goes into the file: that lets go of what keeps them from coming again."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Written:
     """For each arrival that was given: the answer, and what of it was new."""
     samples: list[Entry] = field(default_factory=list)
     forgettable: list[uuid.UUID] = field(default_factory=list)
-    """Batches that are in the database and no longer in the file."""
+    """Batches that are in the database, and not even in an older state of the file."""
     refused: str = ""
     """Why samples, if any, could not be written down."""
 
@@ -66,6 +68,7 @@ class SpoolFile:
         self._clock = clock
         self._names = LayoutNames()
         self._settling: dict[int, uuid.UUID] = {}
+        self._deleted: dict[int, uuid.UUID] = {}
         self._unsaved = Changes()
         self._outside = Changes()
         self.connection = tables.connect(path)
@@ -105,6 +108,11 @@ class SpoolFile:
     def has_unsaved(self) -> bool:
         """Whether there is something to write even when nothing comes in."""
         return bool(self._settling) or bool(self._unsaved)
+
+    @property
+    def deleted(self) -> Sequence[int]:
+        """Entries that are deleted, and would be there again if the log were lost."""
+        return list(self._deleted)
 
     def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
         """Recognise these events too when they come again."""
@@ -177,7 +185,9 @@ class SpoolFile:
         for id_ in self._settling:
             self.state.held.remove(id_)
         written.samples = [entry for entry in entries if entry is not None]
-        written.forgettable = list(self._settling.values())
+        self._deleted |= self._settling
+        if len(self._deleted) >= _DELETED:
+            written.forgettable = self._checkpoint()
         written.refused = draft.refused
         self._settling.clear()
         self._unsaved = Changes()
@@ -205,16 +215,29 @@ class SpoolFile:
         self.settle(wreck.settlement() for wreck in damaged)
         return found
 
-    def tidy(self) -> None:
+    def tidy(self) -> list[uuid.UUID]:
         """Give some of the disk's space back after a backlog; call it when there is nothing else to do.
 
-        Raises as :meth:`write` does.
+        Returns what is forgettable by now (see :class:`Written`). Raises as :meth:`write` does.
         """
         try:
             if self.connection.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES:
                 self.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
         except sqlite3.Error as error:
             raise translated(error) from error
+        return self._checkpoint() if self._deleted else []
+
+    def _checkpoint(self) -> list[uuid.UUID]:
+        """Bring the log into the file; returns the batches that not even a lost log brings back."""
+        try:
+            busy, pages, done = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            return []  # what is committed stays so; the next one who writes hears of it
+        if busy or pages != done:  # somebody reads: later
+            return []
+        batches = list(self._deleted.values())
+        self._deleted.clear()
+        return batches
 
     def _trim(self, draft: Draft) -> None:
         oldest_ns = self._clock.time_ns() - round(
@@ -238,6 +261,7 @@ class SpoolFile:
             accounts.setdefault(stream, Account()).spooled += rows
         self.state.next_id = max(self.state.next_id, before.state.next_id)
         self._settling = before._settling
+        self._deleted = before._deleted
         self._outside = before._outside
 
     def _reconcile(self, accounts: Mapping[str, Account]) -> dict[str, int]:

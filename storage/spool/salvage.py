@@ -105,6 +105,7 @@ def start_over(
             tables.save_emitters(connection, before.state.sequences)
             tables.save_drops(connection, before.state.drops)
             tables.replace_ledger(connection, before.committed())
+            tables.delete_entries(connection, before.deleted)
     except sqlite3.Error as error:
         raise translated(error) from error
     finally:

@@ -21,7 +21,7 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool.entry import entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
-from storage.spool.file import SpoolFile
+from storage.spool.file import SpoolFile, Written
 from storage.spool.jobs import (
     CallJob,
     EventsJob,
@@ -141,7 +141,7 @@ class SpoolWorker:
             jobs = self._collect(file.has_unsaved)
             stopping = any(isinstance(job, StopJob) for job in jobs)
             if not jobs and not file.has_unsaved:
-                self._attempt(file, SpoolFile.tidy)
+                self._tidy(file)
                 continue
             file = self._process(file, jobs)
         return file
@@ -268,11 +268,14 @@ class SpoolWorker:
         self._note_damage()
         return file
 
-    def _attempt(self, file: SpoolFile, work: Callable[[SpoolFile], None]) -> None:
+    def _tidy(self, file: SpoolFile) -> None:
         try:
-            work(file)
+            forgettable = file.tidy()
         except SpoolError as error:
             self._log.warning("spool_not_tidied", error=str(error))
+            return
+        if forgettable:
+            self._report(Report(written=Written(forgettable=forgettable)))
 
     def _note_damage(self) -> None:
         if self.salvage is not None:

@@ -184,3 +184,20 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     assert isinstance(salvage, Salvage)
     assert lost == sum(salvage.lost.values())
     assert account.spooled == 10 * BATCHES // 2 - lost + 10
+
+
+def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_path: Path) -> None:
+    """The log, in which it is deleted, was cut short."""
+    clock, ledger = ManualClock(START_NS), LedgerBook()
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    gone, waits = file.write(samples=[books(0), books(1)]).samples
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.settle([Settlement(gone)])
+    file.write()
+    with Path(f"{file.path}-wal").open("r+b") as log:
+        log.truncate(0)
+    file, _ = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    file.hand_back([waits.id])
+    assert [entry.batch_id for entry in file.read_backlog(10)] == [waits.batch_id]
+    (account,) = ledger.read()
+    assert (account.emitted, account.stored, account.spooled, account.imbalance) == (2, 1, 1, 0)
