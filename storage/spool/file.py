@@ -31,7 +31,7 @@ _SECONDS_PER_HOUR = 3600
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
 _DELETED = 1_000
-"""Entries that are deleted before the log goes into the file: that lets go of what keeps them from coming again."""
+"""Entries that are deleted before the log goes into the file, so that their batches may be forgotten."""
 
 
 @dataclass(slots=True)
