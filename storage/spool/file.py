@@ -24,7 +24,7 @@ from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import translated
+from storage.spool.errors import SpoolDamagedError, translated
 from storage.spool.state import load_state
 
 _SECONDS_PER_HOUR = 3600
@@ -67,6 +67,7 @@ class SpoolFile:
         self._settings = settings
         self._clock = clock
         self._names = LayoutNames()
+        self._is_closed = False
         self._settling: dict[int, uuid.UUID] = {}
         self._deleted: dict[int, uuid.UUID] = {}
         self._unsaved = Changes()
@@ -91,7 +92,8 @@ class SpoolFile:
             book.apply(self._outside)
 
     def close(self) -> None:
-        """Close the file. What is settled and not written down yet is settled again next time."""
+        """Close the file. What is settled and not written down yet is settled again next time. Safe twice."""
+        self._is_closed = True
         self.connection.close()
 
     @property
@@ -165,6 +167,7 @@ class SpoolFile:
         Raises :class:`~storage.spool.errors.SpoolUnwritableError` or
         :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed.
         """
+        self._demand_open()
         draft = Draft(self.connection, self.state, self.book, self._clock, self._names)
         written = Written()
         try:
@@ -198,6 +201,7 @@ class SpoolFile:
 
         What cannot be read is dropped and counted. Raises as :meth:`write` does.
         """
+        self._demand_open()
         found, damaged = [], []
         try:
             for entry in read_backlog(self.connection, self.state, max_rows):
@@ -238,6 +242,10 @@ class SpoolFile:
         batches = list(self._deleted.values())
         self._deleted.clear()
         return batches
+
+    def _demand_open(self) -> None:
+        if self._is_closed:
+            raise SpoolDamagedError("the damaged spool could not be replaced yet")
 
     def _trim(self, draft: Draft) -> None:
         oldest_ns = self._clock.time_ns() - round(
