@@ -45,6 +45,8 @@ class Written:
     """Batches that are in the database, and not even in an older state of the file."""
     refused: str = ""
     """Why samples, if any, could not be written down."""
+    given_up: int = 0
+    """Rows that a cap took."""
 
 
 class SpoolFile:
@@ -192,6 +194,7 @@ class SpoolFile:
         if len(self._deleted) >= _DELETED:
             written.forgettable = self._checkpoint()
         written.refused = draft.refused
+        written.given_up = draft.given_up
         self._settling.clear()
         self._unsaved = Changes()
         return written
