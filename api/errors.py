@@ -17,6 +17,7 @@ from storage.database import DatabaseUnavailableError
 from storage.export import TooManyExportsError, UnknownColumnError
 from storage.parquet import ParquetMissingError
 from storage.queries import CursorError, UnknownFieldError
+from storage.resolution import DURATION_PATTERN
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -200,6 +201,10 @@ _IN_WORDS: Final[Mapping[str, str]] = {
         ),
         (Text, "a text has no NUL characters"),
     )
+} | {
+    _NOT_MATCHING.format(
+        pattern=DURATION_PATTERN
+    ): "a duration is a whole number with ms, s, m, h or d, or of nanoseconds: 250ms, 5s, 1h"
 }
 """What msgspec says of a pattern, and what that means."""
 _EVENT = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)

@@ -13,6 +13,7 @@ from decahertz.main import StartError, database_url, embedded_dir, start_errors
 from decahertz.settings import SettingsError
 from storage.database import Database
 from storage.embedded import find_installation, running_pid
+from storage.tiers.lint import lint
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings
@@ -24,7 +25,7 @@ async def run_check(settings: Settings) -> int:
     Settings are checked by the time this runs. Raises :class:`~decahertz.settings.SettingsError` for the
     options of a plugin.
     """
-    lines = [("settings", "", ""), *_plugins(settings), *_ports(settings), await _database(settings)]
+    lines = [_policies(settings), *_plugins(settings), *_ports(settings), await _database(settings)]
     for what, found, wrong in lines:
         mark = "wrong" if wrong else "ok"
         sys.stdout.write(f"{mark:<6} {what}" + (f": {wrong or found}" if wrong or found else "") + "\n")
@@ -33,6 +34,14 @@ async def run_check(settings: Settings) -> int:
 
 Line = tuple[str, str, str]
 """What was looked at, what was found, what is wrong with it (empty: nothing)."""
+
+
+def _policies(settings: Settings) -> Line:
+    try:
+        lint(settings)
+    except SettingsError as error:
+        return error.key, "", error.reason
+    return "settings", "", ""
 
 
 def _plugins(settings: Settings) -> Iterator[Line]:

@@ -23,6 +23,8 @@ TimeNs: TypeAlias = Annotated[
 Number: TypeAlias = Annotated[float, Meta(gt=-1e300, lt=1e300)]
 Size: TypeAlias = Annotated[float, Meta(ge=0, lt=1e300)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# What is added up over all starts of an emitter has to fit into 64 bits too.
+Loss: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
 # The last group refuses a line break at the end, which ``$`` alone lets through in Python.
 _NAME = r"^[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]*[^\s:*\x00-\x1f])?$(?!\n)"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
@@ -297,7 +299,7 @@ class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the emitting process started (nanoseconds UTC): its counter starts anew with it."""
     first_sequence: Annotated[int, Meta(ge=1, le=2**62)]
     events: Annotated[tuple[AnyEvent, ...], Meta(max_length=100_000)]
-    dropped: Annotated[dict[Identifier, Count], Meta(max_length=16)] = {}
+    dropped: Annotated[dict[Identifier, Loss], Meta(max_length=16)] = {}
     """Events that this emitter lost so far in this epoch, by reason; they have no sequence number."""
 
     @property

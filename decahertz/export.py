@@ -96,6 +96,8 @@ async def _write(
 
 def _question(settings: Settings, wanted: Wanted) -> ExportQuestion:
     start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
+    if start_ns > end_ns:
+        raise StartError("--start is later than --end")
     tables = sorted(EVENT_TABLES.values())
     plugins = load_collectors(settings, SystemClock()).plugins
     schemas = {loaded.schema.collector: loaded.schema for loaded in plugins}

@@ -12,17 +12,21 @@ from rich.progress import Progress
 
 from collectors.plugins import load_collectors
 from decahertz.clock import SystemClock, format_time
-from decahertz.main import open_database
+from decahertz.main import StartError, open_database
 from storage.deadletters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings
 
 _REASONS_SHOWN = 10
+_MOST_SHOWN = 100_000
+_NO_NUMBER = 2**63
 
 
 async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
     """Print the newest dead letters. Raises :class:`~decahertz.main.StartError`."""
+    if not 1 <= limit <= _MOST_SHOWN:
+        raise StartError(f"--limit: {limit} is not between 1 and {_MOST_SHOWN:,}")
     async with open_database(settings, share=True) as (database, _):
         letters = await list_letters(database, stream=stream or None, limit=limit)
         total = await count_letters(database, stream=stream or None)
@@ -36,14 +40,16 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
 
 
 async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
-    """Store dead letters again; 1 when some are refused again.
+    """Store dead letters again; 1 when some are refused again, or numbers are not there.
 
     Raises :class:`~decahertz.main.StartError` or :class:`~decahertz.settings.SettingsError`.
     """
     clock = SystemClock()
     collectors = load_collectors(settings, clock)
     schemas = [loaded.schema for loaded in collectors.plugins]
-    wanted = list(ids) or None
+    wanted = sorted(set(ids)) or None
+    if wanted and not 0 < wanted[0] <= wanted[-1] < _NO_NUMBER:
+        raise StartError("the numbers are those of decahertz dead-letters list")
     async with open_database(settings, share=True) as (database, _):
         total = await count_letters(database, stream=stream or None, ids=wanted)
         with Progress(console=Console(stderr=True)) as bars:
@@ -58,8 +64,10 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
             )
     for id_, reason in list(replayed.refused.items())[:_REASONS_SHOWN]:
         sys.stdout.write(f"{id_}: {reason}\n")
-    sys.stdout.write(f"{replayed.stored:,} stored, {len(replayed.refused):,} refused again\n")
-    return 1 if replayed.refused else 0
+    missing = len(wanted) - total if wanted else 0
+    unknown = f", {missing:,} of the numbers are not there" if missing else ""
+    sys.stdout.write(f"{replayed.stored:,} stored, {len(replayed.refused):,} refused again{unknown}\n")
+    return 1 if replayed.refused or missing else 0
 
 
 def _line(letter: DeadLetter) -> str:

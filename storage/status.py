@@ -43,18 +43,24 @@ SELECT current_setting('server_version') AS version, pg_database_size(current_da
     (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb
 """
 _HYPERTABLES = """
-SELECT coalesce(a.view_name, h.hypertable_name) AS name, h.num_chunks AS parts,
-    hypertable_size(r.id) AS bytes, approximate_row_count(r.id) AS rows,
+WITH known AS (
+    SELECT hypertable_name AS name, hypertable_schema AS schema, hypertable_name AS relation,
+        compression_enabled
+    FROM timescaledb_information.hypertables
+    UNION  -- its view of hypertables leaves out those behind continuous aggregates
+    SELECT view_name, materialization_hypertable_schema, materialization_hypertable_name, compression_enabled
+    FROM timescaledb_information.continuous_aggregates
+)
+SELECT k.name, hypertable_size(r.id) AS bytes, approximate_row_count(r.id) AS rows,
+    (SELECT count(*) FROM timescaledb_information.chunks c
+     WHERE (c.hypertable_schema, c.hypertable_name) = (k.schema, k.relation)) AS parts,
     s.number_compressed_chunks AS compressed,
     s.before_compression_total_bytes AS before, s.after_compression_total_bytes AS after
-FROM timescaledb_information.hypertables h
-LEFT JOIN timescaledb_information.continuous_aggregates a
-    ON (a.materialization_hypertable_schema, a.materialization_hypertable_name)
-        = (h.hypertable_schema, h.hypertable_name)
-CROSS JOIN LATERAL (SELECT format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass AS id) r
+FROM known k
+CROSS JOIN LATERAL (SELECT format('%I.%I', k.schema, k.relation)::regclass AS id) r
 LEFT JOIN LATERAL (
     SELECT * FROM hypertable_columnstore_stats(r.id)
-) s ON h.compression_enabled
+) s ON k.compression_enabled
 ORDER BY 1
 """
 _JOBS = """
@@ -244,16 +250,18 @@ async def _watermarks(
 ) -> list[TierStatus]:
     """TimescaleDB has materialised what lies before the watermark, and no more than was sampled."""
     times = {found.table: found for found in samples}
+    widths = {str(tier): width_ns(tier) for tier in ROLLED}
     tiers: dict[str, tuple[int, TierStatus]] = {}
     for row in await connection.fetch(_WATERMARKS):
         # What is before the newest generation is written no more, but for late rows.
         relation, _, generation = row["name"].rpartition("_g")
-        table = relation.rpartition("_")[0]
-        if not generation.isdecimal() or table not in times:
+        table, _, tier_name = relation.rpartition("_")
+        if not generation.isdecimal() or table not in times or tier_name not in widths:
             continue
-        until_ns = max((row["until_us"] or 0) * 1000, times[table].oldest_ns)
-        behind_ns = max(0, min(now_ns, times[table].newest_ns) - until_ns)
-        tier = TierStatus(relation=relation, lag_seconds=round(behind_ns / NS_PER_SECOND, 3))
+        width = widths[tier_name]
+        until_ns = max((row["until_us"] or 0) * 1000, times[table].oldest_ns // width * width)
+        over_ns = now_ns - until_ns - width if times[table].newest_ns >= until_ns else 0
+        tier = TierStatus(relation=relation, lag_seconds=round(max(0, over_ns) / NS_PER_SECOND, 3))
         tiers[relation] = max(
             tiers.get(relation, (0, tier)), (int(generation), tier), key=lambda numbered: numbered[0]
         )

@@ -141,8 +141,7 @@ def trim(connection: sqlite3.Connection, state: State, draft: Draft, max_bytes: 
     for kind in Kind:
         doomed = list(_doomed(connection, state, kind, excess, oldest_ns))
         for id_, stream, rows, size, reason in doomed:
-            draft.delete([id_])
-            draft.changes.drop(stream, reason, rows)
+            draft.give_up(id_, stream, reason, rows)
             excess -= size
 
 

@@ -69,6 +69,8 @@ class Draft:
         self.changes = Changes()
         self.refused = ""
         """Why samples, if any, could not be written down."""
+        self.given_up = 0
+        """Rows that a cap took."""
 
     @property
     def size(self) -> int:
@@ -84,6 +86,12 @@ class Draft:
                 self._entries -= 1
                 self._rows -= found[0]
                 self._size -= found[1]
+
+    def give_up(self, id_: int, stream: str, reason: str, rows: int) -> None:
+        """A cap takes an entry."""
+        self.delete([id_])
+        self.changes.drop(stream, reason, rows)
+        self.given_up += rows
 
     def take_events(self, arrival: Arrival) -> tuple[Receipt, list[Entry]]:
         """Put in what of a batch is new."""

@@ -24,12 +24,14 @@ from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import translated
+from storage.spool.errors import SpoolDamagedError, translated
 from storage.spool.state import load_state
 
 _SECONDS_PER_HOUR = 3600
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
+_DELETED = 1_000
+"""Entries that are deleted before the log goes into the file, so that their batches may be forgotten."""
 
 
 @dataclass(slots=True)
@@ -40,9 +42,11 @@ class Written:
     """For each arrival that was given: the answer, and what of it was new."""
     samples: list[Entry] = field(default_factory=list)
     forgettable: list[uuid.UUID] = field(default_factory=list)
-    """Batches that are in the database and no longer in the file."""
+    """Batches that are in the database, and not even in an older state of the file."""
     refused: str = ""
     """Why samples, if any, could not be written down."""
+    given_up: int = 0
+    """Rows that a cap took."""
 
 
 class SpoolFile:
@@ -65,7 +69,9 @@ class SpoolFile:
         self._settings = settings
         self._clock = clock
         self._names = LayoutNames()
+        self._is_closed = False
         self._settling: dict[int, uuid.UUID] = {}
+        self._deleted: dict[int, uuid.UUID] = {}
         self._unsaved = Changes()
         self._outside = Changes()
         self.connection = tables.connect(path)
@@ -88,7 +94,8 @@ class SpoolFile:
             book.apply(self._outside)
 
     def close(self) -> None:
-        """Close the file. What is settled and not written down yet is settled again next time."""
+        """Close the file. What is settled and not written down yet is settled again next time. Safe twice."""
+        self._is_closed = True
         self.connection.close()
 
     @property
@@ -105,6 +112,11 @@ class SpoolFile:
     def has_unsaved(self) -> bool:
         """Whether there is something to write even when nothing comes in."""
         return bool(self._settling) or bool(self._unsaved)
+
+    @property
+    def deleted(self) -> Sequence[int]:
+        """Entries that are deleted, and would be there again if the log were lost."""
+        return list(self._deleted)
 
     def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
         """Recognise these events too when they come again."""
@@ -157,6 +169,7 @@ class SpoolFile:
         Raises :class:`~storage.spool.errors.SpoolUnwritableError` or
         :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed.
         """
+        self._demand_open()
         draft = Draft(self.connection, self.state, self.book, self._clock, self._names)
         written = Written()
         try:
@@ -177,8 +190,11 @@ class SpoolFile:
         for id_ in self._settling:
             self.state.held.remove(id_)
         written.samples = [entry for entry in entries if entry is not None]
-        written.forgettable = list(self._settling.values())
+        self._deleted |= self._settling
+        if len(self._deleted) >= _DELETED:
+            written.forgettable = self._checkpoint()
         written.refused = draft.refused
+        written.given_up = draft.given_up
         self._settling.clear()
         self._unsaved = Changes()
         return written
@@ -188,6 +204,7 @@ class SpoolFile:
 
         What cannot be read is dropped and counted. Raises as :meth:`write` does.
         """
+        self._demand_open()
         found, damaged = [], []
         try:
             for entry in read_backlog(self.connection, self.state, max_rows):
@@ -212,16 +229,33 @@ class SpoolFile:
         except sqlite3.Error as error:
             raise translated(error) from error
 
-    def tidy(self) -> None:
+    def tidy(self) -> list[uuid.UUID]:
         """Give some of the disk's space back after a backlog; call it when there is nothing else to do.
 
-        Raises as :meth:`write` does.
+        Returns what is forgettable by now (see :class:`Written`). Raises as :meth:`write` does.
         """
         try:
             if self.connection.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES:
                 self.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
         except sqlite3.Error as error:
             raise translated(error) from error
+        return self._checkpoint() if self._deleted else []
+
+    def _checkpoint(self) -> list[uuid.UUID]:
+        """Bring the log into the file; returns the batches that not even a lost log brings back."""
+        try:
+            busy, pages, done = self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error:
+            return []  # what is committed stays so; the next one who writes hears of it
+        if busy or pages != done:  # somebody reads: later
+            return []
+        batches = list(self._deleted.values())
+        self._deleted.clear()
+        return batches
+
+    def _demand_open(self) -> None:
+        if self._is_closed:
+            raise SpoolDamagedError("the damaged spool could not be replaced yet")
 
     def _trim(self, draft: Draft) -> None:
         oldest_ns = self._clock.time_ns() - round(
@@ -245,6 +279,7 @@ class SpoolFile:
             accounts.setdefault(stream, Account()).spooled += rows
         self.state.next_id = max(self.state.next_id, before.state.next_id)
         self._settling = before._settling
+        self._deleted = before._deleted
         self._outside = before._outside
 
     def _reconcile(self, accounts: Mapping[str, Account]) -> dict[str, int]:

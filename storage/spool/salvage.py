@@ -22,6 +22,8 @@ from storage.spool.file import SpoolFile
 
 FILE_NAME = "spool.sqlite"
 LOCK_NAME = "spool.lock"
+_NEW_NAME = FILE_NAME + ".new"
+"""The file that takes a damaged one's place, until it is complete."""
 
 _COMPANIONS = ("", "-wal", "-shm")
 _LARGEST_ID = 2**48
@@ -74,6 +76,7 @@ def open_spool(
     Raises an error of :mod:`storage.spool.errors`; damage is none, it is dealt with.
     """
     path = folder / FILE_NAME
+    _finish(path, clock)
     try:
         file = SpoolFile(path, settings, clock, book)
     except SpoolDamagedError as error:
@@ -92,27 +95,59 @@ def start_over(
 ) -> tuple[SpoolFile, Salvage]:
     """Set the file aside and begin a new one with what can be read of it.
 
-    ``before`` is the damaged file where it was in use; what was known of it is kept.
+    ``before`` is the damaged file where it was in use; what was known of it is kept. The damaged file stays
+    where it is until the new one is complete: a crash, or a disk that is full, leaves it to the next attempt.
     """
     path = folder / FILE_NAME
+    new = folder / _NEW_NAME
     if before is not None:
         before.close()
-    salvage = Salvage(_set_aside(path, clock), reason)
-    connection = tables.connect(path)
+    _remove(new)
+    salvage = Salvage(path, reason)
     try:
-        salvage.rows = _rescue(salvage.aside, connection)
-        if before is not None:
-            tables.save_emitters(connection, before.state.sequences)
-            tables.save_drops(connection, before.state.drops)
-            tables.replace_ledger(connection, before.committed())
-    except sqlite3.Error as error:
-        raise translated(error) from error
-    finally:
-        connection.close()
+        salvage.rows = _renew(path, new, before)
+    except SpoolError:
+        _remove(new)
+        raise
+    salvage.aside = _set_aside(path, clock)
+    _finish(path, clock)
     file = SpoolFile(path, settings, clock, book, before)
     salvage.lost = file.lost
     _make_lasting(folder)
     return file, salvage
+
+
+def _renew(path: Path, new: Path, before: SpoolFile | None) -> int:
+    connection = tables.connect(new)
+    try:
+        rows = _rescue(path, connection)
+        if before is not None:
+            tables.save_emitters(connection, before.state.sequences)
+            tables.save_drops(connection, before.state.drops)
+            tables.replace_ledger(connection, before.committed())
+            tables.delete_entries(connection, before.deleted)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it is in the one file then
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    finally:
+        connection.close()
+    return rows
+
+
+def _finish(path: Path, clock: Clock) -> None:
+    """Where a damaged file was set aside the new one is complete: it takes its place. Else it is none."""
+    new = path.with_name(_NEW_NAME)
+    if path.exists() or not new.exists():
+        _remove(new)
+        return
+    if any(Path(f"{path}{ending}").exists() for ending in _COMPANIONS):
+        _set_aside(path, clock)  # the log of the old one is not for the new one
+    new.rename(path)
+
+
+def _remove(file: Path) -> None:
+    for ending in _COMPANIONS:
+        Path(f"{file}{ending}").unlink(missing_ok=True)
 
 
 def _set_aside(path: Path, clock: Clock) -> Path:
@@ -148,8 +183,7 @@ def _rescue(aside: Path, to: sqlite3.Connection) -> int:
             with suppress(sqlite3.Error, SpoolError):
                 copy(damaged, to)
         for entry in _readable(damaged):
-            with suppress(sqlite3.Error):
-                rows += entry[3] * to.execute(_KEEP, entry).rowcount
+            rows += entry[3] * to.execute(_KEEP, entry).rowcount
         to.execute("COMMIT")
     finally:
         damaged.close()

@@ -54,6 +54,7 @@ _ARRIVAL_ROWS = 5_000
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
 """Why rows are given up that the disk did not take."""
+_TOO_MUCH = "more waits than spool.max_bytes and spool.max_age_hours allow"
 
 
 class Spool:
@@ -99,6 +100,7 @@ class Spool:
         self._place = asyncio.Event()
         self._trouble = ""
         self._refusing = ""
+        self._given_up = 0
         self._stopped = False
         self._log = structlog.get_logger(part="spool")
         self.on_settled: Callable[[list[uuid.UUID]], None] = lambda _: None
@@ -163,6 +165,8 @@ class Spool:
         elif self._trouble:
             health = Health.DEGRADED
             detail = f"{self._trouble}; events are refused, samples go on in memory"
+        elif self._given_up:
+            health, detail = Health.DEGRADED, f"{self._given_up} rows were given up: {_TOO_MUCH}"
         elif self._refusing:
             health, detail = Health.DEGRADED, f"samples are refused: {self._refusing}"
         elif self._worker.salvage is not None:
@@ -295,6 +299,7 @@ class Spool:
             self._log.info("spool_writes_again")
             self._trouble = ""
         self._note_refusal(report.written.refused, bool(report.written.samples))
+        self._note_given_up(report.written.given_up)
         self.queue.put(report.entries)
         if report.written.forgettable:
             self.on_settled(report.written.forgettable)
@@ -303,6 +308,14 @@ class Spool:
         if not self._trouble:
             self._log.error("spool_does_not_write", reason=trouble)
         self._trouble = trouble
+
+    def _note_given_up(self, rows: int) -> None:
+        if rows and not self._given_up:
+            self._log.error("backlog_given_up", reason=_TOO_MUCH)
+        self._given_up += rows
+        if self._given_up and not rows and not self.has_backlog:
+            self._log.info("backlog_no_longer_given_up", rows=self._given_up)
+            self._given_up = 0
 
     def _note_refusal(self, reason: str, good: bool) -> None:  # noqa: FBT001 - whether there were good ones
         if reason and not self._refusing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -164,6 +164,13 @@ def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Accoun
     begin(connection)
     connection.execute("DELETE FROM ledger")
     add_to_ledger(connection, accounts)
+    connection.execute("COMMIT")
+
+
+def delete_entries(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Take these out, where they are."""
+    begin(connection)
+    connection.executemany("DELETE FROM entries WHERE id = ?", [(id_,) for id_ in ids])
     connection.execute("COMMIT")
 
 

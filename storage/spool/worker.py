@@ -21,7 +21,7 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool.entry import entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
-from storage.spool.file import SpoolFile
+from storage.spool.file import SpoolFile, Written
 from storage.spool.jobs import (
     CallJob,
     EventsJob,
@@ -144,7 +144,7 @@ class SpoolWorker:
             jobs = self._collect(file.has_unsaved)
             stopping = any(isinstance(job, StopJob) for job in jobs)
             if not jobs and not file.has_unsaved:
-                self._attempt(file, SpoolFile.tidy)
+                self._tidy(file)
                 continue
             file = self._process(file, jobs)
         return file
@@ -200,6 +200,8 @@ class SpoolWorker:
         except SpoolError as error:
             report.error = error
         except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
+            if len(events) + len(samples) > 1:
+                return self._write_apart(file, events, samples)
             self._log.error("spool_failed", exc_info=error)
             report.error = SpoolUnwritableError(f"{type(error).__name__}: {error}")
         if report.error is None:
@@ -208,6 +210,14 @@ class SpoolWorker:
             self._do_without(file, report, events, samples)
         self._publish(file)
         self._report(report)
+        return file
+
+    def _write_apart(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
+        """What one of them has that no file takes costs the others nothing."""
+        for job in events:
+            file = self._write(file, [job], [])
+        for batch in samples:
+            file = self._write(file, [], [batch])
         return file
 
     def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
@@ -261,11 +271,14 @@ class SpoolWorker:
         self._note_damage()
         return file
 
-    def _attempt(self, file: SpoolFile, work: Callable[[SpoolFile], None]) -> None:
+    def _tidy(self, file: SpoolFile) -> None:
         try:
-            work(file)
+            forgettable = file.tidy()
         except SpoolError as error:
             self._log.warning("spool_not_tidied", error=str(error))
+            return
+        if forgettable:
+            self._report(Report(written=Written(forgettable=forgettable)))
 
     def _note_damage(self) -> None:
         if self.salvage is not None:

@@ -52,9 +52,7 @@ def test_a_batch_of_any_events_survives_the_wire(
         epoch=data.draw(st.integers(0, 2**63 - 1)),
         first_sequence=data.draw(st.integers(1, 2**62)),
         events=tuple(sent),
-        dropped=data.draw(
-            st.dictionaries(st.sampled_from(["ring_full", "rejected"]), st.integers(0, 2**63 - 1))
-        ),
+        dropped=data.draw(st.dictionaries(st.sampled_from(["ring_full", "rejected"]), st.integers(0, 2**48))),
     )
     arrived = DECODERS[codec].decode(encode(codec, batch))
     assert arrived == batch
@@ -170,7 +168,7 @@ def test_json_cannot_carry_it_under_any_spelling(text: str) -> None:
         ({"first_sequence": 0}, "first_sequence"),
         ({"first_sequence": 2**62 + 1}, "first_sequence"),
         ({"dropped": {"full": -1}}, "dropped"),
-        ({"dropped": {"full": 2**63}}, "dropped"),
+        ({"dropped": {"full": 2**48 + 1}}, "dropped"),
         ({"dropped": {str(n): 1 for n in range(17)}}, "dropped"),
         ({"events": None}, "events"),
         ({"more": 1}, "more"),

@@ -120,6 +120,12 @@ def test_check_refuses_the_address_that_up_refuses(env: dict[str, str]) -> None:
     assert "wrong  api.host" in ended.stdout
 
 
+def test_check_refuses_the_settings_that_up_refuses(env: dict[str, str]) -> None:
+    ended = run("check", "--tiers-chunk-hours", "5", env=env)
+    assert ended.returncode == 2
+    assert "wrong  tiers.chunk_hours" in ended.stdout
+
+
 def test_what_is_refused_is_refused_before_a_database_is_made(env: dict[str, str], data_dir: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
@@ -188,3 +194,13 @@ def ready(decahertz: RunningDecahertz) -> bool:
         if error.code == 503:
             return False
         raise
+
+
+def test_dead_letters_that_are_not_there_are_not_passed_over(env: dict[str, str]) -> None:
+    assert run("dead-letters", env=env).stdout == "0 dead letters\n"
+    ended = run("dead-letters", "replay", "7", env=env)
+    assert (ended.returncode, "not there" in ended.stdout) == (1, True), ended.stdout
+    for arguments in (("list", "--limit", "-1"), ("replay", "0"), ("replay", str(2**63))):
+        ended = run("dead-letters", *arguments, env=env)
+        assert ended.returncode == 2, ended.stderr
+        assert "Traceback" not in ended.stderr

@@ -50,6 +50,7 @@ def test_an_imported_recording_is_exported_as_it_was(
         ("x.csv", "ticks", "--fields", "prise"): "prise",
         ("x.csv", "ticks", "--where", "venue"): "column=value",
         ("x.csv", "ticks", "--start", "soon"): "--start",
+        ("x.csv", "ticks", "--start", "2", "--end", "1"): "later",
         ("x.xlsx", "ticks"): "--format",
         ("missing/x.csv", "ticks"): "missing",
         ("x.csv", "market"): "no samples of market",

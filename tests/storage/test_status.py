@@ -112,3 +112,21 @@ async def test_emitters_show_their_holes_and_what_they_lost(tiered_database: Tie
             dropped={"ring_full": 7},
         ),
     ]
+
+
+async def test_a_tier_is_not_behind_with_a_bucket_that_is_not_over(tiered_database: TieredDatabase) -> None:
+    await store(tiered_database)
+    status = await database_status(tiered_database.database, _LAST_NS)
+    assert tier(status, "book_samples_1h").lag_seconds == 0
+    assert tier(status, "book_samples_1m").lag_seconds > 0
+
+
+async def test_the_tables_behind_the_tiers_have_their_sizes(tiered_database: TieredDatabase) -> None:
+    await store(tiered_database)
+    assert await tiered_database.keeper.run_once()
+    await tiered_database.execute("ANALYZE")
+    ending = "rolled" if tiered_database.engine == "plain" else "g1"
+    seconds = table(await asked(tiered_database), f"book_samples_1s_{ending}")
+    assert seconds.rows == _ROWS // 10
+    assert seconds.bytes > _ROWS
+    assert seconds.parts >= 1

@@ -13,7 +13,7 @@ from decahertz.ledger import LedgerBook
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import SpoolDamagedError
+from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
 from storage.spool.salvage import FILE_NAME, Salvage, open_spool, start_over
 from tests.storage_examples import book, books, quotes
@@ -184,3 +184,67 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     assert isinstance(salvage, Salvage)
     assert lost == sum(salvage.lost.values())
     assert account.spooled == 10 * BATCHES // 2 - lost + 10
+
+
+def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_path: Path) -> None:
+    """The log, in which it is deleted, was cut short."""
+    clock, ledger = ManualClock(START_NS), LedgerBook()
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    gone, waits = file.write(samples=[books(0), books(1)]).samples
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.settle([Settlement(gone)])
+    file.write()
+    with Path(f"{file.path}-wal").open("r+b") as log:
+        log.truncate(0)
+    file, _ = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    file.hand_back([waits.id])
+    assert [entry.batch_id for entry in file.read_backlog(10)] == [waits.batch_id]
+    (account,) = ledger.read()
+    assert (account.emitted, account.stored, account.spooled, account.imbalance) == (2, 1, 1, 0)
+
+
+def cut(path: Path) -> None:
+    """The last page is gone: SQLite calls that damage."""
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - PAGE)
+
+
+def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+    cut(filled(tmp_path))
+    (tmp_path / f"{FILE_NAME}.new").write_bytes(b"half of a file")
+    again = Reopened(tmp_path)
+    assert again.salvage is not None
+    assert again.salvage.rows > 10 * BATCHES
+    assert not (tmp_path / f"{FILE_NAME}.new").exists()
+
+
+def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    path.rename(tmp_path / f"{FILE_NAME}.new")
+    Path(f"{path}-wal").write_bytes(b"the log of the damaged one")
+    again = Reopened(tmp_path)
+    assert again.salvage is None
+    assert again.totals() == (2 * 10 * BATCHES, 2 * 10 * BATCHES, 0)
+
+
+def test_where_no_new_file_can_be_made_it_is_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:
+    clock, ledger = ManualClock(START_NS), LedgerBook()
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    waiting = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
+    file.hand_back(entry.id for entry in waiting)
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    no_place = tmp_path / f"{FILE_NAME}.new"
+    no_place.mkdir()
+    for _ in range(2):
+        with pytest.raises(OSError, match="directory"):
+            start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+        with pytest.raises(SpoolDamagedError):
+            file.write()
+        with pytest.raises(SpoolError):
+            file.read_backlog(1)
+    no_place.rmdir()
+    file, salvage = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    assert (salvage.rows, salvage.lost) == (10 * BATCHES, {})
+    assert events_of(file.read_backlog(10 * BATCHES)) == list(range(1, 10 * BATCHES + 1))
+    (account,) = ledger.read()
+    assert (account.emitted, account.spooled, account.imbalance) == (10 * BATCHES, 10 * BATCHES, 0)

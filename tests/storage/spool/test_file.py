@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,10 +99,35 @@ def test_what_the_database_has_leaves_the_file_with_the_next_transaction(tmp_pat
     spool.file.settle(stored(entry, dead_letter=1))
     assert spool.account("events:loop") == (3, 2, 0, {"dead_letter": 1})
     assert spool.file.has_unsaved
-    assert spool.file.write().forgettable == [entry.batch_id]
+    spool.file.write()
     assert spool.ids() == [written.samples[0].id]
     spool.file.close()
     assert Opened(tmp_path).account("events:loop") == (3, 2, 0, {"dead_letter": 1})
+
+
+def test_a_batch_is_forgettable_when_not_even_a_lost_log_brings_its_entry_back(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    (entry,) = spool.file.write(samples=[books(0)]).samples
+    spool.file.tidy()
+    spool.file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    spool.file.settle(stored(entry))
+    assert spool.file.write().forgettable == []
+    (tmp_path / "older").mkdir()
+    shutil.copyfile(spool.file.path, tmp_path / "older" / FILE_NAME)  # without the log
+    older = Opened(tmp_path / "older").file
+    assert [found.batch_id for found in older.read_backlog(10)] == [entry.batch_id]
+    older.close()
+    assert spool.file.tidy() == [entry.batch_id]
+    shutil.copyfile(spool.file.path, tmp_path / "older" / FILE_NAME)
+    assert Opened(tmp_path / "older").ids() == []
+
+
+def test_batches_become_forgettable_while_it_is_busy_too(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    entries = spool.file.write(samples=[books(tick) for tick in range(1_200)]).samples
+    spool.file.settle(stored(*entries))
+    assert set(spool.file.write().forgettable) == {entry.batch_id for entry in entries}
+    assert spool.file.tidy() == []
 
 
 def test_a_crash_before_the_deletion_leaves_the_entry_and_its_batch_id(tmp_path: Path) -> None:

@@ -21,16 +21,16 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import SystemClock
-from decahertz.event import Arrival
+from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
-from decahertz.ingest import NotDurableError
+from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import SpoolInUseError
 from storage.spool.salvage import FILE_NAME
-from tests.storage_examples import BOOK, arrival, book, books, quotes, until
+from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
 FAST = SpoolSettings(commit_seconds=0.005)
 
@@ -38,11 +38,11 @@ FAST = SpoolSettings(commit_seconds=0.005)
 class Opened:
     """A spool with its bus and its metrics."""
 
-    def __init__(self, folder: Path, queue_rows: int = 10_000) -> None:
+    def __init__(self, folder: Path, queue_rows: int = 10_000, settings: SpoolSettings = FAST) -> None:
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
         self.spool = Spool(
-            folder, self.bus, SystemClock(), self.registry, FAST, [BOOK], queue_rows=queue_rows
+            folder, self.bus, SystemClock(), self.registry, settings, [BOOK], queue_rows=queue_rows
         )
 
     def sample(self, batch: SampleBatch) -> None:
@@ -64,13 +64,50 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(folder: Path, queue_rows: int = 10_000) -> AsyncIterator[Opened]:
-    one = Opened(folder, queue_rows)
+async def opened(
+    folder: Path, queue_rows: int = 10_000, settings: SpoolSettings = FAST
+) -> AsyncIterator[Opened]:
+    one = Opened(folder, queue_rows, settings)
     await one.spool.start()
     try:
         yield one
     finally:
         await one.spool.stop()
+
+
+async def test_a_batch_that_no_file_takes_is_refused_alone(tmp_path: Path) -> None:
+    batch = EventBatch(source="liar", epoch=1, first_sequence=1, events=(quote(1),), dropped={"x": 2**63})
+    poison = Arrival(batch=batch, received_ns=1)
+    async with opened(tmp_path / "spool") as one:
+        one.sample(books(1))
+        outcomes = await asyncio.gather(
+            one.spool.append(quotes(1, 2), 10),
+            one.spool.append(poison, 10),
+            one.spool.append(quotes(3, 4), 10),
+            return_exceptions=True,
+        )
+        await one.spool.flush()
+        assert [type(outcome) for outcome in outcomes] == [Receipt, NotDurableError, Receipt]
+        assert all(entry.id for entry in one.spool.queue.take())
+        assert one.account("events:loop") == (4, 0, 4, {})
+        assert one.account("samples:book") == (1, 0, 1, {})
+
+
+async def test_giving_up_what_waits_is_told_until_nothing_waits_any_more(tmp_path: Path) -> None:
+    small = SpoolSettings(commit_seconds=0.005, max_bytes=100_000)
+    async with opened(tmp_path / "spool", queue_rows=10, settings=small) as one:
+        for first in range(1, 4_001, 500):
+            await one.spool.append(quotes(first, first + 499), 10)
+            one.spool.queue.put_back(one.spool.queue.take())  # there is no database
+        await one.spool.append(quotes(4_001, 4_001), 10)
+        status = one.spool.status()
+        assert (status.health, "spool.max_bytes" in status.detail) == (Health.DEGRADED, True)
+        assert str(one.account("events:loop")[3]["cap_bytes"]) in status.detail
+        one.store_all()
+        while entries := await one.spool.read_backlog(10_000):
+            one.spool.settle([Settlement(entry) for entry in entries])
+        await one.spool.flush()
+        await until(lambda: one.spool.status().health is Health.OK)
 
 
 async def test_what_is_answered_is_in_the_file(tmp_path: Path) -> None:
