@@ -26,6 +26,7 @@ from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import SpoolDamagedError, translated
 from storage.spool.state import load_state
+from storage.spool.tally import Tally
 
 _SECONDS_PER_HOUR = 3600
 _FREE_PAGES = 4_096
@@ -77,12 +78,14 @@ class SpoolFile:
         self.connection = tables.connect(path)
         try:
             self.state, accounts = load_state(self.connection)
+            file_id, commits = tables.load_commits(self.connection)
         except sqlite3.Error as error:
             self.connection.close()
             raise translated(error) from error
         except OSError:
             self.connection.close()
             raise
+        self._tally = Tally(path, file_id, commits, clock)
         if before is not None:
             self._take_over(before, accounts)
         self.lost = self._reconcile(accounts)
@@ -97,6 +100,7 @@ class SpoolFile:
         """Close the file. What is settled and not written down yet is settled again next time. Safe twice."""
         self._is_closed = True
         self.connection.close()
+        self._tally.close()
 
     @property
     def backlog_rows(self) -> int:
@@ -179,6 +183,7 @@ class SpoolFile:
             entries = [draft.take_samples(batch) for batch in samples]
             self._trim(draft)
             draft.save(self._unsaved)
+            tables.count_commit(self.connection)
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             tables.roll_back(self.connection)
@@ -186,6 +191,7 @@ class SpoolFile:
         except BaseException:
             tables.roll_back(self.connection)
             raise
+        self._tally.count()
         draft.apply()
         for id_ in self._settling:
             self.state.held.remove(id_)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from storage.spool import tables
 from storage.spool.entry import Kind
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolInUseError, translated
 from storage.spool.file import SpoolFile
+from storage.spool.log import mend_log
+from storage.spool.tally import commits_of, missing_commits, open_to_read
 
 FILE_NAME = "spool.sqlite"
 LOCK_NAME = "spool.lock"
 _NEW_NAME = FILE_NAME + ".new"
 """The file that takes a damaged one's place, until it is complete."""
+_MENDED_NAME = FILE_NAME + ".mended"
+"""A damaged one under another name, to be read with another log."""
 
 _COMPANIONS = ("", "-wal", "-shm")
 _LARGEST_ID = 2**48
@@ -44,11 +49,14 @@ class Salvage:
     """Rows that were saved."""
     lost: dict[str, int] = field(default_factory=dict)
     """Rows that are known to be lost, by stream."""
+    transactions: int = 0
+    """Transactions that are lost whole: what was in them nobody can tell."""
 
     def __str__(self) -> str:
         """One line."""
         lost = sum(self.lost.values())
-        return f"a damaged spool was set aside as {self.aside.name}: {self.rows} rows saved, {lost} lost"
+        saved = f"a damaged spool was set aside as {self.aside.name}: {self.rows} rows saved, {lost} lost"
+        return f"{saved}, and all of {self.transactions} transactions" if self.transactions else saved
 
 
 class SpoolLock:
@@ -77,6 +85,10 @@ def open_spool(
     """
     path = folder / FILE_NAME
     _finish(path, clock)
+    missing = missing_commits(path)
+    if missing:
+        reason = f"of the last transactions {missing} are missing: the log ({path.name}-wal) is damaged"
+        return start_over(folder, settings, clock, book, reason, missing=missing)
     try:
         file = SpoolFile(path, settings, clock, book)
     except SpoolDamagedError as error:
@@ -92,11 +104,13 @@ def start_over(
     book: LedgerBook,
     reason: str,
     before: SpoolFile | None = None,
+    missing: int = 0,
 ) -> tuple[SpoolFile, Salvage]:
     """Set the file aside and begin a new one with what can be read of it.
 
-    ``before`` is the damaged file where it was in use; what was known of it is kept. The damaged file stays
-    where it is until the new one is complete: a crash, or a disk that is full, leaves it to the next attempt.
+    ``before`` is the damaged file where it was in use; what was known of it is kept. ``missing`` is how many
+    transactions SQLite does not find in the log. The damaged file stays where it is until the new one is
+    complete: a crash, or a disk that is full, leaves it to the next attempt.
     """
     path = folder / FILE_NAME
     new = folder / _NEW_NAME
@@ -105,7 +119,12 @@ def start_over(
     _remove(new)
     salvage = Salvage(path, reason)
     try:
-        salvage.rows = _renew(path, new, before)
+        if missing:
+            with _mended(path) as (source, found):
+                salvage.transactions = max(0, missing - found)
+                salvage.rows = _renew(source, new, before)
+        else:
+            salvage.rows = _renew(path, new, before)
     except SpoolError:
         _remove(new)
         raise
@@ -115,6 +134,34 @@ def start_over(
     salvage.lost = file.lost
     _make_lasting(folder)
     return file, salvage
+
+
+@contextmanager
+def _mended(path: Path) -> Iterator[tuple[Path, int]]:
+    """The same file with a log that SQLite reads to its end, and how many transactions more that gives.
+
+    The original, where nothing is gained. Raises ``OSError``.
+    """
+    copy = path.with_name(_MENDED_NAME)
+    _remove(copy)
+    try:
+        gained = 0
+        with suppress(FileNotFoundError):
+            if mend_log(Path(f"{path}-wal"), Path(f"{copy}-wal"), tables.PAGE_BYTES):
+                _link(path, copy)
+                before, after = commits_of(path), commits_of(copy)
+                gained = after[1] - before[1] if before and after and after[0] == before[0] else 0
+        yield (copy, gained) if gained > 0 else (path, 0)
+    finally:
+        _remove(copy)
+
+
+def _link(path: Path, other: Path) -> None:
+    """The same file under another name; it is read only. Where that cannot be: a copy."""
+    try:
+        other.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def _renew(path: Path, new: Path, before: SpoolFile | None) -> int:
@@ -172,7 +219,7 @@ def _make_lasting(folder: Path) -> None:
 def _rescue(aside: Path, to: sqlite3.Connection) -> int:
     """Copy what can be read; returns how many rows of entries that was."""
     try:
-        damaged = sqlite3.connect(aside, isolation_level=None)
+        damaged = open_to_read(aside)  # its log stays as it is
         damaged.execute("PRAGMA writable_schema = ON")  # else a file that was cut short is not read at all
     except sqlite3.Error:
         return 0

@@ -19,12 +19,16 @@ from storage.spool.errors import (
     translated,
 )
 
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 _CHECKPOINT_PAGES = 4_000
 _WAL_BYTES = 64 * 1024 * 1024
 _BUSY_SECONDS = 5.0
-_SCHEMA = """
+_COMMITS = """
+CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL);
+INSERT INTO commits VALUES (randomblob(16), 0);
+"""
+_SCHEMA = f"""
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -50,7 +54,9 @@ CREATE TABLE emitter_drops (
 CREATE TABLE ledger (
     stream TEXT NOT NULL, account TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (stream, account)
 ) WITHOUT ROWID;
+{_COMMITS}
 """
+_UPGRADE = _COMMITS
 _EMITTED, _STORED, _DROPPED = "emitted", "stored", "dropped:"
 _ADD = """
 INSERT INTO ledger (stream, account, rows) VALUES (?, ?, ?)
@@ -104,7 +110,32 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if found == 0:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise SpoolDamagedError(f"{path} is a database, and none of ours")
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        _build(connection, _SCHEMA)
+    elif found < VERSION:
+        _build(connection, _UPGRADE)
+
+
+def _build(connection: sqlite3.Connection, statements: str) -> None:
+    """Whole, or not at all."""
+    try:
+        connection.executescript(f"BEGIN; {statements} PRAGMA user_version = {VERSION}; COMMIT")
+    except sqlite3.Error:
+        roll_back(connection)
+        raise
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a log that is lost takes no tables with it
+
+
+def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
+    """The id of the file, and how many transactions it has."""
+    found: tuple[bytes, int] | None = connection.execute("SELECT file_id, number FROM commits").fetchone()
+    if found is None:
+        raise SpoolDamagedError("the spool's count of transactions is not there")
+    return found
+
+
+def count_commit(connection: sqlite3.Connection) -> None:
+    """One more transaction: this one."""
+    connection.execute("UPDATE commits SET number = number + 1")
 
 
 def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet]:

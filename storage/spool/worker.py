@@ -288,6 +288,7 @@ class SpoolWorker:
                 set_aside=str(self.salvage.aside),
                 rows_saved=self.salvage.rows,
                 rows_lost=self.salvage.lost,
+                transactions_lost=self.salvage.transactions,
             )
 
     def _publish(self, file: SpoolFile) -> None:

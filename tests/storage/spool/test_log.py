@@ -1,0 +1,237 @@
+"""A log that is damaged when the spool is opened: noticed, set aside, and read behind the damage too."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.event import Arrival
+from decahertz.health import Health
+from decahertz.ledger import LedgerBook
+from decahertz.settings import SpoolSettings
+from decahertz.testing import START_NS, ManualClock
+from storage.spool import Spool
+from storage.spool.entry import Settlement
+from storage.spool.file import SpoolFile
+from storage.spool.salvage import FILE_NAME, Salvage, open_spool
+from storage.spool.tally import Tally
+from tests.storage_examples import books, quotes
+
+HEADER, HEAD, PAGE = 32, 24, 4096
+FRAME = HEAD + PAGE
+LOG = FILE_NAME + "-wal"
+BATCHES = 60
+
+
+class Crashed:
+    """What a killed process leaves: 60 transactions of 10 events and a sample, all in the log."""
+
+    def __init__(self, folder: Path, before: Callable[[SpoolFile], None] = lambda _: None) -> None:
+        alive, self.folder = folder / "alive", folder / "dead"
+        alive.mkdir()
+        file = SpoolFile(alive / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+        before(file)
+        self.ends = []
+        """How long the log was after each transaction."""
+        for number in range(BATCHES):
+            file.write([quotes(10 * number + 1, 10 * number + 10)], [books(number)])
+            self.ends.append((alive / LOG).stat().st_size)
+        shutil.copytree(alive, self.folder)
+        file.close()
+        self.log = self.folder / LOG
+
+    def frames(self) -> int:
+        return (self.log.stat().st_size - HEADER) // FRAME
+
+    def flip(self, offset: int, bit: int = 0) -> bytes:
+        data = bytearray(self.log.read_bytes())
+        data[offset] ^= 1 << bit
+        self.log.write_bytes(data)
+        return bytes(data)
+
+    def open(self) -> tuple[SpoolFile, LedgerBook, Salvage | None]:
+        ledger = LedgerBook()
+        file, salvage = open_spool(self.folder, SpoolSettings(), ManualClock(START_NS), ledger)
+        return file, ledger, salvage
+
+
+def events_of(file: SpoolFile) -> list[int]:
+    found: list[int] = []
+    for entry in file.read_backlog(100_000):
+        if isinstance(entry.content, Arrival):
+            batch = entry.content.batch
+            found += range(batch.first_sequence, batch.last_sequence + 1)
+    return sorted(found)
+
+
+def first_frame(_: Crashed) -> int:
+    return HEADER + HEAD + 3000
+
+
+def middle_frame(crashed: Crashed) -> int:
+    return HEADER + crashed.frames() // 2 * FRAME + HEAD + 3000
+
+
+def last_frame(crashed: Crashed) -> int:
+    return HEADER + (crashed.frames() - 1) * FRAME + HEAD + 3000
+
+
+PLACES: dict[str, Callable[[Crashed], int]] = {
+    "magic": lambda _: 0,
+    "salt of the header": lambda _: 17,
+    "checksum of the header": lambda _: 31,
+    "page number of the first frame": lambda _: HEADER + 1,
+    "salt of the first frame": lambda _: HEADER + 9,
+    "checksum of the first frame": lambda _: HEADER + 20,
+    "page of the first frame": first_frame,
+    "page of the middle frame": middle_frame,
+    "salt of the middle frame": lambda crashed: HEADER + crashed.frames() // 2 * FRAME + 10,
+    "page of the last frame": last_frame,
+    "checksum of the last frame": lambda crashed: HEADER + (crashed.frames() - 1) * FRAME + 20,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_bit_that_fell_over_costs_at_most_the_page_it_is_on(tmp_path: Path, place: str) -> None:
+    crashed = Crashed(tmp_path)
+    flipped = crashed.flip(PLACES[place](crashed))
+    file, ledger, salvage = crashed.open()
+    assert salvage is not None
+    assert (crashed.folder / f"{salvage.aside.name}-wal").read_bytes() == flipped
+    assert "log" in salvage.reason
+    assert salvage.transactions == 0
+    events = events_of(file)
+    assert len(set(events)) == len(events)
+    (account,) = (one for one in ledger.read() if one.stream == "events:loop")
+    assert (account.imbalance, account.emitted) == (0, 10 * BATCHES)
+    lost = 10 * BATCHES - len(events)
+    assert lost == account.dropped.get("damaged", 0)
+    assert lost <= 30  # there are less than four batches on a page
+    ((receipt, _),) = file.write([quotes(10 * BATCHES - 4, 10 * BATCHES + 5)]).events
+    assert (receipt.accepted, receipt.duplicates) == (5, 5)
+    file.close()
+    assert crashed.open()[2] is None, "the new file is whole"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_wherever_it_fell_over_it_is_noticed_and_nothing_is_doubled(tmp_path: Path, seed: int) -> None:
+    crashed = Crashed(tmp_path)
+    chance = random.Random(seed)
+    offset = chance.randrange(crashed.ends[-1])
+    crashed.flip(offset, chance.randrange(8))
+    file, ledger, salvage = crashed.open()
+    if salvage is None:  # a header has fields that nobody reads; then nothing may be missing
+        assert events_of(file) == list(range(1, 10 * BATCHES + 1))
+        return
+    events = events_of(file)
+    assert len(set(events)) == len(events)
+    (account,) = (one for one in ledger.read() if one.stream == "events:loop")
+    assert account.imbalance == 0
+    lost = sum(account.dropped.values()) + 11 * salvage.transactions
+    assert 10 * BATCHES - lost <= len(events)
+
+
+@pytest.mark.parametrize("left", [0, 10, HEADER, HEADER + HEAD, HEADER + 7 * FRAME + 100])
+def test_of_a_log_that_was_cut_short_it_is_said_how_much_is_missing(tmp_path: Path, left: int) -> None:
+    crashed = Crashed(tmp_path)
+    with crashed.log.open("r+b") as log:
+        log.truncate(left)
+    whole = sum(end <= left for end in crashed.ends)
+    file, _, salvage = crashed.open()
+    assert salvage is not None
+    assert salvage.transactions == BATCHES - whole
+    assert f"{BATCHES - whole} transactions" in str(salvage)
+    assert events_of(file) == list(range(1, 10 * whole + 1))
+
+
+def test_a_log_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    crashed = Crashed(tmp_path)
+    crashed.log.unlink()
+    file, _, salvage = crashed.open()
+    assert salvage is not None
+    assert (salvage.transactions, events_of(file)) == (BATCHES, [])
+
+
+def test_a_process_that_was_killed_while_it_wrote_is_no_damage(tmp_path: Path) -> None:
+    """The log may end at any byte behind what was committed when the note was written."""
+    crashed = Crashed(tmp_path)
+    data = crashed.log.read_bytes()
+    shutil.copytree(crashed.folder, tmp_path / "image")
+    connection = sqlite3.connect(crashed.folder / FILE_NAME)
+    file_id = connection.execute("SELECT file_id FROM commits").fetchone()[0]
+    connection.close()
+    begin, end = crashed.ends[-2:]
+    boundaries = [
+        begin + n * FRAME + more for n in range((end - begin) // FRAME) for more in (0, 1, HEAD, HEAD + 1)
+    ]
+    chance = random.Random(1)
+    for cut in sorted({begin, end - 1, *boundaries, *(chance.randrange(begin, end) for _ in range(100))}):
+        shutil.rmtree(crashed.folder)
+        shutil.copytree(tmp_path / "image", crashed.folder)
+        crashed.log.write_bytes(data[:cut])
+        Tally(crashed.folder / FILE_NAME, file_id, BATCHES - 1, ManualClock(START_NS)).close()
+        file, ledger, salvage = crashed.open()
+        assert salvage is None
+        assert events_of(file) == list(range(1, 10 * (BATCHES - 1) + 1))
+        assert all(not one.dropped for one in ledger.read())
+        file.close()
+
+
+@pytest.mark.parametrize("offset", [None, 17, HEADER + HEAD + 3000])
+def test_of_a_log_that_began_anew_no_old_frame_is_taken_for_a_new_one(
+    tmp_path: Path, offset: int | None
+) -> None:
+    def use(file: SpoolFile) -> None:
+        entries = file.write(samples=[books(tick) for tick in range(20_000)]).samples
+        file.settle([Settlement(entry) for entry in entries])
+        file.write()
+        file.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    crashed = Crashed(tmp_path, use)
+    assert crashed.log.stat().st_size == crashed.ends[0], "old frames are behind the new ones"
+    if offset is not None:
+        crashed.flip(offset)
+    file, ledger, salvage = crashed.open()
+    assert (salvage is not None) == (offset is not None)
+    assert salvage is None or salvage.transactions == 0
+    assert events_of(file) == list(range(1, 10 * BATCHES + 1))
+    assert all(one.imbalance == 0 and not one.dropped for one in ledger.read())
+
+
+async def test_health_says_it(tmp_path: Path) -> None:
+    crashed = Crashed(tmp_path)
+    crashed.flip(middle_frame(crashed))
+    spool = Spool(crashed.folder, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
+    with structlog.testing.capture_logs() as logs:
+        await spool.start()
+    status = spool.status()
+    await spool.stop()
+    assert status.health is Health.DEGRADED
+    assert "set aside" in status.detail
+    (line,) = (line for line in logs if line["event"] == "spool_damaged")
+    assert (line["log_level"], line["transactions_lost"]) == ("error", 0)
+
+
+def test_a_file_of_before_has_no_note_and_gets_one(tmp_path: Path) -> None:
+    crashed = Crashed(tmp_path)
+    connection = sqlite3.connect(crashed.folder / FILE_NAME, isolation_level=None)
+    connection.executescript("DROP TABLE commits; PRAGMA user_version = 1")
+    connection.close()
+    (crashed.folder / "spool.commits").unlink()
+    file, _, salvage = crashed.open()
+    assert salvage is None
+    assert events_of(file) == list(range(1, 10 * BATCHES + 1))
+    file.write([quotes(1_001, 1_002)])
+    shutil.copytree(crashed.folder, tmp_path / "again")
+    file.close()
+    (tmp_path / "again" / LOG).unlink()
+    assert open_spool(tmp_path / "again", SpoolSettings(), ManualClock(START_NS), LedgerBook())[1] is not None
