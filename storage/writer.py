@@ -89,8 +89,9 @@ class Writer:
     async def start(self) -> None:
         """Begin to write. Raises ``DatabaseUnavailableError``."""
         connection = await self._connect()
-        with self._database.errors():
-            await connection.execute(_FORGET_BATCHES)
+        if not self._spool.has_backlog:  # what waits may have been stored before, however long ago
+            with self._database.errors():
+                await connection.execute(_FORGET_BATCHES)
         self._spool.on_settled = self._store.forget
         self._task = asyncio.create_task(self._run(), name="storage-writer")
 

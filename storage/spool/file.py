@@ -24,7 +24,7 @@ from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import SpoolDamagedError, translated
+from storage.spool.errors import SpoolDamagedError, SpoolUnwritableError, translated
 from storage.spool.state import load_state
 from storage.spool.tally import Tally
 
@@ -48,6 +48,18 @@ class Written:
     """Why samples, if any, could not be written down."""
     given_up: int = 0
     """Rows that a cap took."""
+
+
+class SpoolUncertainError(SpoolUnwritableError):
+    """The commit failed. What was to be written may be in the log, and come back if the process ends now."""
+
+    def __init__(
+        self, reason: str, events: Sequence[Sequence[Entry]], samples: Sequence[Entry | None]
+    ) -> None:
+        """Keep what may come back: for each arrival and each batch of samples that was given."""
+        super().__init__(reason)
+        self.events = events
+        self.samples = samples
 
 
 class SpoolFile:
@@ -171,7 +183,8 @@ class SpoolFile:
         """One transaction. Returns when it is on disk.
 
         Raises :class:`~storage.spool.errors.SpoolUnwritableError` or
-        :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed.
+        :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed. After a
+        :class:`SpoolUncertainError` it may have all the same, for the next process.
         """
         self._demand_open()
         draft = Draft(self.connection, self.state, self.book, self._clock, self._names)
@@ -184,7 +197,7 @@ class SpoolFile:
             self._trim(draft)
             draft.save(self._unsaved)
             tables.count_commit(self.connection)
-            self.connection.execute("COMMIT")
+            self._commit([found for _, found in written.events], entries)
         except sqlite3.Error as error:
             tables.roll_back(self.connection)
             raise translated(error) from error
@@ -204,6 +217,16 @@ class SpoolFile:
         self._settling.clear()
         self._unsaved = Changes()
         return written
+
+    def _commit(self, events: Sequence[Sequence[Entry]], samples: Sequence[Entry | None]) -> None:
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            tables.roll_back(self.connection)
+            meaning = translated(error)
+            if isinstance(meaning, SpoolUnwritableError):
+                raise SpoolUncertainError(str(meaning), events, samples) from error
+            raise meaning from error
 
     def read_backlog(self, max_rows: int) -> list[Entry]:
         """Some of what waits, about ``max_rows`` rows; the loop has it in hand then.

@@ -143,7 +143,6 @@ def _mended(path: Path) -> Iterator[tuple[Path, int]]:
     The original, where nothing is gained. Raises ``OSError``.
     """
     copy = path.with_name(_MENDED_NAME)
-    _remove(copy)
     try:
         gained = 0
         with suppress(FileNotFoundError):
@@ -183,6 +182,7 @@ def _renew(path: Path, new: Path, before: SpoolFile | None) -> int:
 
 def _finish(path: Path, clock: Clock) -> None:
     """Where a damaged file was set aside the new one is complete: it takes its place. Else it is none."""
+    _remove(path.with_name(_MENDED_NAME))
     new = path.with_name(_NEW_NAME)
     if path.exists() or not new.exists():
         _remove(new)

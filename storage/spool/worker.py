@@ -19,9 +19,9 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
-from storage.spool.entry import entry_of
+from storage.spool.entry import Entry, entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
-from storage.spool.file import SpoolFile, Written
+from storage.spool.file import SpoolFile, SpoolUncertainError, Written
 from storage.spool.jobs import (
     CallJob,
     EventsJob,
@@ -246,12 +246,12 @@ class SpoolWorker:
     ) -> None:
         """The disk takes nothing: whoever waits is refused, the others go on in memory."""
         assert report.error is not None  # noqa: S101 - that is why this is called
-        for job in events:
+        for job, entries in zip(events, _events_outside(report.error, events), strict=True):
             if job.answer is not None:
                 report.receipts.append((job, report.error))
             else:
-                report.entries.append(entry_of(job.arrival))
-        report.entries += map(entry_of, samples)
+                report.entries += entries
+        report.entries += _samples_outside(report.error, samples)
         file.note_outside(report.entries)
         if file.has_unsaved:  # deleting makes room
             try:
@@ -295,3 +295,24 @@ class SpoolWorker:
         self.has_backlog = file.has_backlog
         self.backlog_rows = file.backlog_rows
         self.bytes = file.state.size
+
+
+def _events_outside(error: SpoolError, events: Sequence[EventsJob]) -> list[list[Entry]]:
+    """For each job entries that are in memory only, with the batch ids under which they may come back."""
+    if not isinstance(error, SpoolUncertainError):
+        return [[entry_of(job.arrival)] for job in events]
+    found = [list(entries) for entries in error.events]
+    for entries in found:
+        for entry in entries:
+            entry.id = 0
+    return found
+
+
+def _samples_outside(error: SpoolError, samples: Sequence[SampleBatch]) -> list[Entry]:
+    """The same for batches of samples; they are whole here, with what no file takes."""
+    found = [entry_of(batch) for batch in samples]
+    if isinstance(error, SpoolUncertainError):
+        for entry, twin in zip(found, error.samples, strict=True):
+            if twin is not None:
+                entry.batch_id = twin.batch_id
+    return found
