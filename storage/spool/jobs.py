@@ -59,6 +59,8 @@ class CallJob:
     """Something else to be done with the file, after all that was asked for before."""
 
     call: Callable[[SpoolFile], None]
+    refuse: Callable[[SpoolError], None]
+    """Called instead of it, in any thread, when the spool's has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class ReadJob:
     max_rows: int
     answer: Callable[[list[Entry] | SpoolError], None]
     """Called in the thread."""
+
+    def refuse(self, error: SpoolError) -> None:
+        """The thread has ended."""
+        self.answer(error)
 
 
 class StopJob:

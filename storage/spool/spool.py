@@ -201,7 +201,7 @@ class Spool:
         """Return when all that came in is on disk, or refused by it."""
 
         def reached(answer: Callable[[None], None]) -> Job:
-            return CallJob(lambda _: answer(None))
+            return CallJob(lambda _: answer(None), lambda _: answer(None))
 
         if not self._is_closed:
             await self._asked(reached)
@@ -261,10 +261,10 @@ class Spool:
 
     async def _place_for(self, arrival: Arrival) -> None:
         rows = len(arrival.batch.events)
-        while not self._stopped and self._waiting_rows and self._waiting_rows + rows > self._queue_rows:
+        while not self._is_closed and self._waiting_rows and self._waiting_rows + rows > self._queue_rows:
             self._place.clear()
             await self._place.wait()
-        if self._stopped or self._loop is None or self._worker.failure:
+        if self._is_closed:
             raise NotDurableError("the spool is not open")
         self._waiting_rows += rows
 
@@ -341,7 +341,7 @@ def _arrivals_job(
         except SpoolError as error:
             answer(error)
 
-    return CallJob(read)
+    return CallJob(read, answer)
 
 
 def _finish(done: asyncio.Future[T], outcome: T) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.clock import Clock
 from decahertz.ingest import EmitterId
 from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
@@ -22,6 +22,7 @@ from decahertz.settings import SpoolSettings
 from storage.spool.entry import Entry, entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
 from storage.spool.file import SpoolFile, SpoolUncertainError, Written
+from storage.spool.inbox import Inbox
 from storage.spool.jobs import (
     CallJob,
     EventsJob,
@@ -33,7 +34,6 @@ from storage.spool.jobs import (
     SamplesJob,
     SettleJob,
     StopJob,
-    is_urgent,
     rows_of,
 )
 from storage.spool.salvage import Salvage, SpoolLock, open_spool, start_over
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GROUP_ROWS = 20_000
-_IDLE_SECONDS = 1.0
 _CLOSE_SECONDS = 10.0
 
 
@@ -65,7 +63,8 @@ class SpoolWorker:
         self._clock = clock
         self._book = book
         self._report = report
-        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._inbox = Inbox(clock, settings.commit_seconds, self._refuse)
+        self._in_hand: Sequence[Job] = ()
         self._thread: threading.Thread | None = None
         self._log = structlog.get_logger(part="spool")
         self.salvage: Salvage | None = None
@@ -94,14 +93,14 @@ class SpoolWorker:
         return outcome
 
     def put(self, job: Job) -> None:
-        """Have something done; returns at once."""
-        self._jobs.put(job)
+        """Have something done; returns at once. What the thread does not come to is refused."""
+        self._inbox.put(job)
 
     def close(self) -> None:
         """Do what was asked for, close the file and end the thread. Blocks. Safe twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._jobs.put(StopJob())
+            self._inbox.put(StopJob())
             thread.join(_CLOSE_SECONDS)
             if thread.is_alive():  # the disk hangs; what it has not taken by now is lost
                 self._log.error("spool_does_not_close", waited_seconds=_CLOSE_SECONDS)
@@ -119,14 +118,10 @@ class SpoolWorker:
             return
         try:
             try:
-                file, self.salvage = open_spool(self._folder, self._settings, self._clock, self._book)
-            except OSError as error:
+                file = self._open(known)
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
                 opened.put(error)
                 return
-            self._note_damage()
-            file.adopt(known)
-            self._publish(file)
-            self.newest_sample_ns = file.state.newest_sample_ns
             opened.put({emitter: taken.copy() for emitter, taken in file.state.sequences.items()})
             try:
                 file = self._work(file)
@@ -135,40 +130,42 @@ class SpoolWorker:
                 self._log.error("spool_failed", exc_info=error)
             file.close()
         finally:
+            for job in self._in_hand:
+                self._refuse(job)
+            self._inbox.close()
             lock.release()
+
+    def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
+        file, self.salvage = open_spool(self._folder, self._settings, self._clock, self._book)
+        self._note_damage()
+        file.adopt(known)
+        self._publish(file)
+        self.newest_sample_ns = file.state.newest_sample_ns
+        return file
+
+    def _refuse(self, job: Job) -> None:
+        """The thread has ended, and somebody may wait."""
+        error = SpoolError(self.failure or "the spool is not open")
+        if isinstance(job, (ReadJob, CallJob)):
+            job.refuse(error)
+        elif isinstance(job, EventsJob):
+            self._report(Report(receipts=[(job, error)], rows=rows_of(job), error=error))
+        elif isinstance(job, SamplesJob):
+            self._report(Report(rows=rows_of(job), error=error))
 
     def _work(self, file: SpoolFile) -> SpoolFile:
         """Until it is told to stop; returns the file that is in use then."""
         stopping = False
         while not stopping:
-            jobs = self._collect(file.has_unsaved)
+            jobs = self._inbox.collect(file.has_unsaved)
             stopping = any(isinstance(job, StopJob) for job in jobs)
             if not jobs and not file.has_unsaved:
                 self._tidy(file)
                 continue
+            self._in_hand = jobs
             file = self._process(file, jobs)
+            self._in_hand = ()
         return file
-
-    def _collect(self, in_a_hurry: bool) -> list[Job]:  # noqa: FBT001 - it is said once
-        """The jobs of the next transaction: until it is urgent, or large, or late."""
-        patience = self._settings.commit_seconds
-        try:
-            jobs = [self._jobs.get(timeout=patience if in_a_hurry else _IDLE_SECONDS)]
-        except queue.Empty:
-            return []
-        deadline_ns = self._clock.monotonic_ns() + round(patience * NS_PER_SECOND)
-        rows = rows_of(jobs[0])
-        urgent = is_urgent(jobs[0])
-        while rows < _GROUP_ROWS:
-            left = 0 if urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
-            try:
-                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            jobs.append(job)
-            rows += rows_of(job)
-            urgent = urgent or is_urgent(job)
-        return jobs
 
     def _process(self, file: SpoolFile, jobs: Sequence[Job]) -> SpoolFile:
         events = [job for job in jobs if isinstance(job, EventsJob)]
@@ -181,6 +178,9 @@ class SpoolWorker:
             elif isinstance(job, LossJob):
                 file.note(job.changes)
         file = self._write(file, events, samples)
+        self._in_hand = [
+            job for job in jobs if isinstance(job, (CallJob, ReadJob))
+        ]  # the others are answered
         for job in jobs:
             if isinstance(job, CallJob):
                 job.call(file)

@@ -44,7 +44,7 @@ async def fail_next_commit(bench: Bench, image: Path) -> None:
         file.connection = FailingCommit(file, image)  # type: ignore[assignment]  # a stand-in
 
     await bench.spool.flush()
-    bench.spool._worker.put(CallJob(fail))
+    bench.spool._worker.put(CallJob(fail, print))
     await bench.spool.flush()
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
@@ -28,7 +29,9 @@ from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import SpoolInUseError
+from storage.spool.errors import SpoolError, SpoolInUseError
+from storage.spool.file import SpoolFile
+from storage.spool.jobs import CallJob
 from storage.spool.salvage import FILE_NAME
 from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
@@ -180,6 +183,64 @@ async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
     assert one.spool.status().health is Health.FAILED
     await one.spool.stop()
     await Opened(tmp_path).spool.stop()
+
+
+async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: Path) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def break_down(_: SpoolFile) -> None:
+        begun.set()
+        released.wait(20)
+        raise RuntimeError("a mistake of ours")
+
+    async def waiting() -> list[Arrival]:
+        return [arrived async for arrived in one.spool.waiting_events()]
+
+    async with opened(tmp_path, queue_rows=10) as one:
+        await one.spool.append(quotes(1, 10), 10)
+        one.spool._worker.put(CallJob(break_down, print))
+        await asyncio.to_thread(begun.wait, 20)
+        pending = [
+            asyncio.create_task(work)
+            for work in (
+                one.spool.append(quotes(11, 20), 600),
+                one.spool.enqueue(quotes(21, 30)),  # there is no place for it
+                one.spool.flush(),
+                one.spool.read_backlog(10),
+                waiting(),
+            )
+        ]
+        await asyncio.sleep(0)  # each begins
+        one.sample(books(1))
+        assert not any(task.done() for task in pending)
+        released.set()
+        async with asyncio.timeout(10):
+            refused, no_place, flushed, read, waited = await asyncio.gather(*pending, return_exceptions=True)
+        assert isinstance(refused, NotDurableError)
+        assert "a mistake of ours" in str(refused)
+        assert isinstance(no_place, NotDurableError)
+        assert (flushed, read) == (None, [])
+        assert isinstance(waited, SpoolError)
+        status = one.spool.status()
+        assert (status.health, status.detail) == (Health.FAILED, "RuntimeError: a mistake of ours")
+        async with asyncio.timeout(10):  # and so are those who come later
+            with pytest.raises(NotDurableError):
+                await one.spool.append(quotes(11, 20), 600)
+            await one.spool.flush()
+            assert await one.spool.read_backlog(10) == []
+            assert await waiting() == []
+
+
+async def test_an_error_of_ours_while_it_is_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def adopt(*_: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(SpoolFile, "adopt", adopt)
+    async with asyncio.timeout(10):
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            await Opened(tmp_path).spool.start()
 
 
 @pytest.fixture
