@@ -15,12 +15,15 @@ from typing import Protocol
 from msgspec import Struct
 
 from decahertz.bus import EVENTS, Bus
-from decahertz.clock import Clock
+from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.sequences import SequenceSet
 
 MAX_RANGES = 4096
 """Ranges of sequences that are kept of one emitter; what would make another hole is refused."""
+FORGET_NS = 7 * 24 * 3600 * NS_PER_SECOND
+"""An emitter not heard of for so long is forgotten; what it sends again after that PostgreSQL recognises."""
+_LOOK_NS = 3600 * NS_PER_SECOND
 _PROBLEMS_LISTED = 20
 
 
@@ -98,6 +101,8 @@ class Ingest:
         self._max_future_ns = max_future_ns
         self._timeout_seconds = timeout_seconds
         self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
+        self._looked_ns = clock.monotonic_ns()
+        self._heard_ns = dict.fromkeys(self._seen, self._looked_ns)
         self.events = 0
         """Events published, without duplicates."""
         self.duplicates = 0
@@ -143,7 +148,11 @@ class Ingest:
         batch = arrival.batch
         if not batch.events:
             return
-        seen = self._seen.setdefault((batch.source, batch.epoch), SequenceSet())
+        emitter = (batch.source, batch.epoch)
+        self._heard_ns[emitter] = now_ns = self._clock.monotonic_ns()
+        if now_ns - self._looked_ns >= _LOOK_NS:
+            self._forget(now_ns)
+        seen = self._seen.setdefault(emitter, SequenceSet())
         new = 0
         for low, high in seen.missing(batch.first_sequence, batch.last_sequence):
             new += high - low + 1
@@ -152,6 +161,13 @@ class Ingest:
         seen.add(batch.first_sequence, batch.last_sequence)
         self.events += new
         self.duplicates += len(batch.events) - new
+
+    def _forget(self, now_ns: int) -> None:
+        """Each start of a client is another emitter: they would be ever more."""
+        self._looked_ns = now_ns
+        silent = [emitter for emitter, heard_ns in self._heard_ns.items() if now_ns - heard_ns >= FORGET_NS]
+        for emitter in silent:
+            del self._heard_ns[emitter], self._seen[emitter]
 
 
 def part_of(batch: EventBatch, low: int, high: int) -> EventBatch:

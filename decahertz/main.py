@@ -206,7 +206,7 @@ class Pipeline:
                     settings.sampler,
                     collectors.plugins,
                     failures=collectors.failures,
-                    history=EventHistory(self._database, self._spool, stored),
+                    history=EventHistory(self._database, self._spool),
                 ),
             )
             # Only now: its collectors had to read in the spool what the database does not have.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from decahertz.clock import NS_PER_SECOND
 from decahertz.event import EventBatch
-from decahertz.ingest import EmitterId
+from decahertz.ingest import FORGET_NS, EmitterId
 from decahertz.sequences import SequenceSet
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ INSERT INTO emitters (source, epoch) SELECT * FROM unnest($1::text[], $2::bigint
 ON CONFLICT (source, epoch) DO UPDATE SET source = excluded.source
 RETURNING source, epoch, sequences
 """
-_SAVE = "UPDATE emitters SET sequences = $3 WHERE source = $1 AND epoch = $2"
+_SAVE = "UPDATE emitters SET sequences = $3, updated_at = now() WHERE source = $1 AND epoch = $2"
+_RECENT = "SELECT source, epoch, sequences FROM emitters WHERE updated_at > now() - make_interval(secs => $1)"
+_ONE = "SELECT sequences FROM emitters WHERE source = $1 AND epoch = $2"
 _DROPS = """
 INSERT INTO emitter_drops (source, epoch, reason, events)
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[])
@@ -35,9 +38,18 @@ async def load_emitters(connection: AnyConnection) -> dict[EmitterId, SequenceSe
 
 
 async def stored_events(database: Database) -> dict[EmitterId, SequenceSet]:
-    """Which events of all emitters are in the database. Raises ``DatabaseUnavailableError``."""
+    """Which events of the emitters heard of lately are in the database.
+
+    Of the others the database itself knows it. Raises ``DatabaseUnavailableError``.
+    """
     async with database.query() as connection:
-        return await load_emitters(connection)
+        rows = await connection.fetch(_RECENT, FORGET_NS / NS_PER_SECOND)
+    return {(row["source"], row["epoch"]): _sequences(row["sequences"]) for row in rows}
+
+
+async def stored_of(connection: AnyConnection, emitter: EmitterId) -> SequenceSet:
+    """Which events of one emitter are in the database."""
+    return _sequences(await connection.fetchval(_ONE, *emitter) or ())
 
 
 async def lock_emitters(

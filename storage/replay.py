@@ -7,7 +7,7 @@ the past all the same: a collector whose state comes back without them would be 
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -16,13 +16,14 @@ import structlog
 
 from decahertz.clock import from_datetime
 from decahertz.event import AnyEvent, Event
-from decahertz.sequences import SequenceSet
+from storage.emitters import stored_of
 from storage.rows import EVENT_TABLES, event_fields
 from storage.schema import TIME, quoted, table_of
 
 if TYPE_CHECKING:
     from decahertz.ingest import EmitterId
     from decahertz.sample import SampleSchema
+    from decahertz.sequences import SequenceSet
     from storage.database import AnyConnection, Database
     from storage.spool import Spool
 
@@ -47,20 +48,14 @@ async def newest_sample_ns(database: Database, schemas: Sequence[SampleSchema]) 
 class EventHistory:
     """Reads the past. A :class:`collectors.restore.History`.
 
-    ``spool`` is open, and nothing has been brought from it into the database since ``stored`` was read, which
-    says what the database holds: so every event is read from one of the two, once.
+    ``spool`` is open. Of what waits in it the database says, in the same state of it, what it has already: so
+    every event is read from one of the two, once.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        spool: Spool | None = None,
-        stored: Mapping[EmitterId, SequenceSet] | None = None,
-    ) -> None:
+    def __init__(self, database: Database, spool: Spool | None = None) -> None:
         """Without a spool it reads what the database has."""
         self._database = database
         self._spool = spool
-        self._stored = stored or {}
 
     async def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
@@ -76,20 +71,26 @@ class EventHistory:
         ):
             sources = [_read(connection, event_type, since_ns) for event_type in event_types]
             async with aclosing(
-                _merge([*sources, self._waiting(frozenset(event_types), since_ns)])
+                _merge([*sources, self._waiting(connection, frozenset(event_types), since_ns)])
             ) as merged:
                 async for place, event in merged:
                     yield event, place[0]
 
-    async def _waiting(self, event_types: frozenset[type[Event]], since_ns: int) -> AsyncIterator[_Row]:
+    async def _waiting(
+        self, connection: AnyConnection, event_types: frozenset[type[Event]], since_ns: int
+    ) -> AsyncIterator[_Row]:
         """What is in the spool and not in the database."""
         if self._spool is None:
             return
+        known: dict[EmitterId, SequenceSet] = {}
         async for arrival in self._spool.waiting_events():
             batch = arrival.batch
             if arrival.received_ns < since_ns:
                 continue
-            stored = self._stored.get((batch.source, batch.epoch), SequenceSet())
+            emitter = (batch.source, batch.epoch)
+            if emitter not in known:
+                known[emitter] = await stored_of(connection, emitter)
+            stored = known[emitter]
             for low, high in stored.missing(batch.first_sequence, batch.last_sequence):
                 for sequence in range(low, high + 1):
                     event = batch.events[sequence - batch.first_sequence]

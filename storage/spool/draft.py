@@ -62,6 +62,8 @@ class Draft:
         self._names = names
         self._now_ns = clock.time_ns()
         self._sequences: dict[EmitterId, SequenceSet] = {}
+        self._heard: set[EmitterId] = set()
+        self._forgotten: list[EmitterId] = []
         self._drops: dict[tables.DropId, int] = {}
         self._layouts: set[str] = set()
         self._new: list[Entry] = []
@@ -93,10 +95,17 @@ class Draft:
         self.changes.drop(stream, reason, rows)
         self.given_up += rows
 
+    def forget_emitters(self, before_ns: int) -> None:
+        """Those that were not heard of since then."""
+        tables.forget_emitters(self._connection, before_ns)
+        heard = self._state.heard_ns.items()
+        self._forgotten = [emitter for emitter, heard_ns in heard if heard_ns < before_ns]
+
     def take_events(self, arrival: Arrival) -> tuple[Receipt, list[Entry]]:
         """Put in what of a batch is new."""
         batch = arrival.batch
         emitter = (batch.source, batch.epoch)
+        self._heard.add(emitter)
         taken = self._sequences_of(emitter)
         stream = self._stream(batch.source)
         entries: list[Entry] = []
@@ -141,7 +150,7 @@ class Draft:
 
     def save(self, unsaved: Changes) -> None:
         """Write down what goes with the entries, and changes of the ledger from before."""
-        tables.save_emitters(self._connection, self._sequences)
+        tables.save_emitters(self._connection, self._sequences, self._now_ns)
         tables.save_drops(self._connection, self._drops)
         tables.add_to_ledger(self._connection, unsaved.accounts)
         tables.add_to_ledger(self._connection, self.changes.accounts)
@@ -149,7 +158,11 @@ class Draft:
     def apply(self) -> None:
         """It is committed."""
         state = self._state
+        for emitter in self._forgotten:
+            del state.sequences[emitter], state.heard_ns[emitter]
         state.sequences.update(self._sequences)
+        for emitter in self._heard & state.sequences.keys():
+            state.heard_ns[emitter] = max(self._now_ns, state.heard_ns.get(emitter, 0))
         state.drops.update(self._drops)
         state.layouts |= self._layouts
         state.entries += self._entries

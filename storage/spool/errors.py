@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from storage.spool.entry import Entry
 
 
 class SpoolError(OSError):
@@ -19,6 +25,18 @@ class SpoolTooNewError(SpoolError):
 
 class SpoolUnwritableError(SpoolError):
     """The disk takes nothing more, or not now. Nothing of what was to be written is there."""
+
+
+class SpoolUncertainError(SpoolUnwritableError):
+    """The commit failed. What was to be written may be in the log, and come back if the process ends now."""
+
+    def __init__(
+        self, reason: str, events: Sequence[Sequence[Entry]], samples: Sequence[Entry | None]
+    ) -> None:
+        """Keep what may come back: for each arrival and each batch of samples that was given."""
+        super().__init__(reason)
+        self.events = events
+        self.samples = samples
 
 
 class SpoolDamagedError(SpoolError):

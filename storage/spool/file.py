@@ -15,7 +15,7 @@ from pathlib import Path
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
-from decahertz.ingest import EmitterId, Receipt
+from decahertz.ingest import FORGET_NS, EmitterId, Receipt
 from decahertz.ledger import Account, Changes, LedgerBook
 from decahertz.sample import SampleBatch
 from decahertz.sequences import SequenceSet
@@ -24,11 +24,12 @@ from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import SpoolDamagedError, SpoolUnwritableError, translated
-from storage.spool.state import load_state
+from storage.spool.errors import SpoolDamagedError, SpoolUncertainError, SpoolUnwritableError, translated
+from storage.spool.state import forgettable_before, load_state
 from storage.spool.tally import Tally
 
-_SECONDS_PER_HOUR = 3600
+_NS_PER_HOUR = 3600 * NS_PER_SECOND
+_HOURS_PER_DAY = 24
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
 _DELETED = 1_000
@@ -48,18 +49,6 @@ class Written:
     """Why samples, if any, could not be written down."""
     given_up: int = 0
     """Rows that a cap took."""
-
-
-class SpoolUncertainError(SpoolUnwritableError):
-    """The commit failed. What was to be written may be in the log, and come back if the process ends now."""
-
-    def __init__(
-        self, reason: str, events: Sequence[Sequence[Entry]], samples: Sequence[Entry | None]
-    ) -> None:
-        """Keep what may come back: for each arrival and each batch of samples that was given."""
-        super().__init__(reason)
-        self.events = events
-        self.samples = samples
 
 
 class SpoolFile:
@@ -82,6 +71,8 @@ class SpoolFile:
         self._settings = settings
         self._clock = clock
         self._names = LayoutNames()
+        self._keep_ns = max(FORGET_NS, round((settings.max_age_hours + _HOURS_PER_DAY) * _NS_PER_HOUR))
+        self._forgot_ns: int | None = None
         self._is_closed = False
         self._settling: dict[int, uuid.UUID] = {}
         self._deleted: dict[int, uuid.UUID] = {}
@@ -89,7 +80,7 @@ class SpoolFile:
         self._outside = Changes()
         self.connection = tables.connect(path)
         try:
-            self.state, accounts = load_state(self.connection)
+            self.state, accounts = load_state(self.connection, self._keep_ns, clock.time_ns())
             file_id, commits = tables.load_commits(self.connection)
         except sqlite3.Error as error:
             self.connection.close()
@@ -138,6 +129,7 @@ class SpoolFile:
         """Recognise these events too when they come again."""
         for emitter, stored in known.items():
             taken = self.state.sequences.setdefault(emitter, SequenceSet())
+            self.state.heard_ns.setdefault(emitter, self._clock.time_ns())
             for low, high in stored:
                 taken.add(low, high)
 
@@ -192,6 +184,7 @@ class SpoolFile:
         try:
             tables.begin(self.connection)
             draft.delete(self._settling)
+            forgot_ns = self._forget(draft)
             written.events = [draft.take_events(arrival) for arrival in arrivals]
             entries = [draft.take_samples(batch) for batch in samples]
             self._trim(draft)
@@ -206,6 +199,7 @@ class SpoolFile:
             raise
         self._tally.count()
         draft.apply()
+        self._forgot_ns = forgot_ns
         for id_ in self._settling:
             self.state.held.remove(id_)
         written.samples = [entry for entry in entries if entry is not None]
@@ -286,10 +280,16 @@ class SpoolFile:
         if self._is_closed:
             raise SpoolDamagedError("the damaged spool could not be replaced yet")
 
+    def _forget(self, draft: Draft) -> int:
+        """Once an hour: forget emitters; returns when that was, in monotonic time."""
+        now_ns = self._clock.monotonic_ns()
+        if self._forgot_ns is not None and now_ns - self._forgot_ns < _NS_PER_HOUR:
+            return self._forgot_ns
+        draft.forget_emitters(forgettable_before(self.connection, self._keep_ns, self._clock.time_ns()))
+        return now_ns
+
     def _trim(self, draft: Draft) -> None:
-        oldest_ns = self._clock.time_ns() - round(
-            self._settings.max_age_hours * _SECONDS_PER_HOUR * NS_PER_SECOND
-        )
+        oldest_ns = self._clock.time_ns() - round(self._settings.max_age_hours * _NS_PER_HOUR)
         trim(self.connection, self.state, draft, self._settings.max_bytes, oldest_ns)
 
     def committed(self) -> dict[str, Account]:

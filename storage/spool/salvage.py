@@ -122,9 +122,9 @@ def start_over(
         if missing:
             with _mended(path) as (source, found):
                 salvage.transactions = max(0, missing - found)
-                salvage.rows = _renew(source, new, before)
+                salvage.rows = _renew(source, new, before, clock.time_ns())
         else:
-            salvage.rows = _renew(path, new, before)
+            salvage.rows = _renew(path, new, before, clock.time_ns())
     except SpoolError:
         _remove(new)
         raise
@@ -163,12 +163,12 @@ def _link(path: Path, other: Path) -> None:
         shutil.copyfile(path, other)
 
 
-def _renew(path: Path, new: Path, before: SpoolFile | None) -> int:
+def _renew(path: Path, new: Path, before: SpoolFile | None, now_ns: int) -> int:
     connection = tables.connect(new)
     try:
-        rows = _rescue(path, connection)
+        rows = _rescue(path, connection, now_ns)
         if before is not None:
-            tables.save_emitters(connection, before.state.sequences)
+            tables.save_emitters(connection, before.state.sequences, now_ns)
             tables.save_drops(connection, before.state.drops)
             tables.replace_ledger(connection, before.committed())
             tables.delete_entries(connection, before.deleted)
@@ -216,7 +216,7 @@ def _make_lasting(folder: Path) -> None:
         os.close(handle)
 
 
-def _rescue(aside: Path, to: sqlite3.Connection) -> int:
+def _rescue(aside: Path, to: sqlite3.Connection, now_ns: int) -> int:
     """Copy what can be read; returns how many rows of entries that was."""
     try:
         damaged = open_to_read(aside)  # its log stays as it is
@@ -226,9 +226,11 @@ def _rescue(aside: Path, to: sqlite3.Connection) -> int:
     rows = 0
     try:
         tables.begin(to)
-        for copy in (_copy_ledger, _copy_drops, _copy_layouts, _copy_emitters):
+        for copy in (_copy_ledger, _copy_drops, _copy_layouts):
             with suppress(sqlite3.Error, SpoolError):
                 copy(damaged, to)
+        with suppress(sqlite3.Error, SpoolError):
+            tables.save_emitters(to, tables.load_emitters(damaged), now_ns)
         for entry in _readable(damaged):
             rows += entry[3] * to.execute(_KEEP, entry).rowcount
         to.execute("COMMIT")
@@ -248,10 +250,6 @@ def _copy_drops(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
 
 def _copy_layouts(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
     to.executemany("INSERT INTO layouts VALUES (?, ?)", damaged.execute("SELECT * FROM layouts").fetchall())
-
-
-def _copy_emitters(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
-    tables.save_emitters(to, tables.load_emitters(damaged))
 
 
 def _readable(damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from storage.spool.entry import Kind
 _NEWEST_SAMPLE = (
     "SELECT max(time_ns) FROM (SELECT time_ns FROM entries WHERE kind = ? ORDER BY id DESC LIMIT ?)"
 )
+_OLDEST_EVENTS = "SELECT min(spooled_ns) FROM entries WHERE kind = ?"
 _LAST_ENTRIES = 100
 """More than there are collectors."""
 
@@ -73,6 +74,8 @@ class State:
     """As of the last commit."""
 
     sequences: dict[EmitterId, SequenceSet]
+    heard_ns: dict[EmitterId, int]
+    """When each of these was heard of last."""
     drops: dict[tables.DropId, int]
     layouts: set[str]
     entries: int
@@ -85,13 +88,33 @@ class State:
     held: Held = field(default_factory=Held)
 
 
-def load_state(connection: sqlite3.Connection) -> tuple[State, dict[str, Account]]:
-    """What the file says, and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``."""
+def forgettable_before(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> int:
+    """Emitters that were not heard of since then may be forgotten: nothing of theirs waits.
+
+    What waits must be here once, so its numbers have to be known. Raises ``sqlite3.Error``.
+    """
+    oldest_ns = connection.execute(_OLDEST_EVENTS, (Kind.EVENTS.value,)).fetchone()[0]
+    return now_ns - keep_ns if oldest_ns is None else min(oldest_ns, now_ns - keep_ns)
+
+
+def load_state(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> tuple[State, dict[str, Account]]:
+    """What the file says, and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``.
+
+    Emitters that were not heard of for ``keep_ns`` are left out.
+    """
+    before_ns = forgettable_before(connection, keep_ns, now_ns)
+    heard_ns = {
+        emitter: at_ns
+        for emitter, at_ns in tables.load_heard(connection, now_ns).items()
+        if at_ns >= before_ns
+    }
+    sequences = tables.load_emitters(connection)
     question = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size), 0), max(id) FROM entries"
     entries, rows, size, newest = connection.execute(question).fetchone()
     newest_sample_ns = connection.execute(_NEWEST_SAMPLE, (Kind.SAMPLES.value, _LAST_ENTRIES)).fetchone()[0]
     state = State(
-        sequences=tables.load_emitters(connection),
+        sequences={emitter: taken for emitter, taken in sequences.items() if emitter in heard_ns},
+        heard_ns=heard_ns,
         drops=tables.load_drops(connection),
         layouts={row[0] for row in connection.execute("SELECT fingerprint FROM layouts")},
         entries=entries,

@@ -45,7 +45,8 @@ CREATE TABLE entries (
 CREATE INDEX entries_kind ON entries (kind, id, spooled_ns, stream, rows, size); -- without the payloads
 CREATE TABLE layouts (fingerprint TEXT PRIMARY KEY, layout BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE emitters (
-    source TEXT NOT NULL, epoch INTEGER NOT NULL, ranges BLOB NOT NULL, PRIMARY KEY (source, epoch)
+    source TEXT NOT NULL, epoch INTEGER NOT NULL, ranges BLOB NOT NULL, heard_ns INTEGER NOT NULL,
+    PRIMARY KEY (source, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE emitter_drops (
     source TEXT NOT NULL, epoch INTEGER NOT NULL, reason TEXT NOT NULL, events INTEGER NOT NULL,
@@ -56,15 +57,19 @@ CREATE TABLE ledger (
 ) WITHOUT ROWID;
 {_COMMITS}
 """
-_UPGRADE = _COMMITS
+_UPGRADE = f"""
+{_COMMITS}
+ALTER TABLE emitters ADD COLUMN heard_ns INTEGER NOT NULL DEFAULT 0;
+"""
 _EMITTED, _STORED, _DROPPED = "emitted", "stored", "dropped:"
 _ADD = """
 INSERT INTO ledger (stream, account, rows) VALUES (?, ?, ?)
 ON CONFLICT (stream, account) DO UPDATE SET rows = rows + excluded.rows
 """
 _SAVE_EMITTER = """
-INSERT INTO emitters (source, epoch, ranges) VALUES (?, ?, ?)
-ON CONFLICT (source, epoch) DO UPDATE SET ranges = excluded.ranges
+INSERT INTO emitters (source, epoch, ranges, heard_ns) VALUES (?, ?, ?, ?)
+ON CONFLICT (source, epoch)
+DO UPDATE SET ranges = excluded.ranges, heard_ns = max(heard_ns, excluded.heard_ns)
 """
 _SAVE_DROP = """
 INSERT INTO emitter_drops (source, epoch, reason, events) VALUES (?, ?, ?, ?)
@@ -147,9 +152,23 @@ def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet
         raise SpoolDamagedError(f"the spool's notes on emitters are damaged: {error}") from error
 
 
-def save_emitters(connection: sqlite3.Connection, sequences: Mapping[EmitterId, SequenceSet]) -> None:
+def load_heard(connection: sqlite3.Connection, now_ns: int) -> dict[EmitterId, int]:
+    """When each emitter was heard of last; now, where an older version of the program did not note it."""
+    connection.execute("UPDATE emitters SET heard_ns = ? WHERE heard_ns = 0", (now_ns,))
+    rows = connection.execute("SELECT source, epoch, heard_ns FROM emitters")
+    return {(source, epoch): heard_ns for source, epoch, heard_ns in rows}
+
+
+def forget_emitters(connection: sqlite3.Connection, before_ns: int) -> None:
+    """Take out those that were not heard of since then."""
+    connection.execute("DELETE FROM emitters WHERE heard_ns < ?", (before_ns,))
+
+
+def save_emitters(
+    connection: sqlite3.Connection, sequences: Mapping[EmitterId, SequenceSet], heard_ns: int
+) -> None:
     """Write down what was taken of these emitters."""
-    rows = [(*emitter, msgspec.msgpack.encode(list(taken))) for emitter, taken in sequences.items()]
+    rows = [(*emitter, msgspec.msgpack.encode(list(taken)), heard_ns) for emitter, taken in sequences.items()]
     connection.executemany(_SAVE_EMITTER, rows)
 
 

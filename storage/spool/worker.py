@@ -20,8 +20,8 @@ from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool.entry import Entry, entry_of
-from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
-from storage.spool.file import SpoolFile, SpoolUncertainError, Written
+from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUncertainError, SpoolUnwritableError
+from storage.spool.file import SpoolFile, Written
 from storage.spool.inbox import Inbox
 from storage.spool.jobs import (
     CallJob,

@@ -251,3 +251,13 @@ def test_a_part_of_a_batch_holds_the_same_events_under_the_same_numbers(
     low = data.draw(st.integers(first, first + count - 1))
     high = data.draw(st.integers(low, first + count - 1))
     assert part_of(batch, low, high) == ticks(low, high - low + 1)
+
+
+async def test_emitters_that_are_not_heard_of_for_a_week_are_forgotten() -> None:
+    desk = Desk({("old", epoch): SequenceSet([(1, 5)]) for epoch in range(100)})
+    await desk.ingest.submit(ticks(1, 5))
+    for _ in range(8):
+        desk.clock.advance(24 * 3600 * SECOND)
+        await desk.ingest.submit(ticks(1, 5))
+    assert len(desk.ingest._seen) == len(desk.ingest._heard_ns) == 1
+    assert (desk.ingest.events, desk.ingest.duplicates) == (5, 40)

@@ -81,7 +81,7 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
     spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings(), stored=stored)
     await spool.start()
     try:
-        history = EventHistory(database, spool, stored)
+        history = EventHistory(database, spool)
         found = [pair async for pair in history((Quote,), 0)]
         later = [event async for event, _ in history((Quote, Fill), START_NS + 6001)]
         assert [pair async for pair in history((Fill,), 0)] == []
@@ -91,6 +91,23 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
     assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6101))
     assert [received_ns for _, received_ns in found] == sorted(received_ns for _, received_ns in found)
     assert [event.time_ns - START_NS for event in later] == list(range(6001, 6101))
+
+
+async def test_what_waits_of_an_emitter_that_was_silent_for_long_is_no_past_twice(
+    database: Database, tmp_path: Path
+) -> None:
+    async with writing(database) as other:
+        await other.append(quotes(1, 30), 10)
+        await other.rows("UPDATE emitters SET updated_at = updated_at - interval '30 days'")
+    assert await stored_events(database) == {}
+    spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
+    await spool.start()
+    try:
+        await spool.append(quotes(1, 50), 10)
+        found = [event async for event, _ in EventHistory(database, spool)((Quote,), 0)]
+    finally:
+        await spool.stop()
+    assert [event.time_ns - START_NS for event in found] == list(range(1, 51))
 
 
 async def test_until_when_it_was_sampled_is_known_at_the_next_start(

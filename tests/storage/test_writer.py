@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,6 +12,7 @@ from decahertz.event import Fill, Order, OrderState, Quote, Side
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError
 from storage.database import Database
+from storage.emitters import stored_events
 from tests.storage_examples import (
     START_NS,
     TICK_NS,
@@ -273,3 +277,24 @@ async def test_the_notes_of_settled_transactions_do_not_pile_up(database: Databa
         for first in range(1, 3001, 600):
             await asyncio.gather(*(bench.append(quotes(n, n), 10) for n in range(first, first + 600)))
         assert await bench.value("SELECT count(*) FROM stored_batches") < 1_700
+
+
+async def test_what_a_forgotten_emitter_sends_again_is_counted_and_not_stored_twice(
+    database: Database, tmp_path: Path
+) -> None:
+    async with writing(database, tmp_path) as bench:
+        await bench.append(quotes(1, 10), 10)
+        assert list(await stored_events(database)) == [("loop", 7)]
+        await bench.rows("UPDATE emitters SET updated_at = updated_at - interval '8 days'")
+        assert await stored_events(database) == {}
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite", isolation_level=None)) as file:
+        file.execute("UPDATE emitters SET heard_ns = heard_ns - 8 * 24 * 3600 * 1000000000")
+    async with writing(database, tmp_path) as bench:
+        assert bench.spool.known() == {}
+        receipt = await bench.append(quotes(5, 12), 10)
+        assert receipt.accepted == 8
+        assert bench.account("events:loop") == (18, 12, 0, {"duplicate": 6})
+        assert [row[0] for row in await bench.rows(STORED)] == list(range(1, 13))
+        assert {key: list(taken) for key, taken in (await stored_events(database)).items()} == {
+            ("loop", 7): [(1, 12)]
+        }

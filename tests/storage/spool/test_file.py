@@ -279,3 +279,93 @@ def test_a_spool_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     spool.file.close()
     with pytest.raises(SpoolTooNewError):
         Opened(tmp_path)
+
+
+DAY_NS = 24 * HOUR_NS
+
+
+def emitters(spool: Opened) -> set[str]:
+    """Those that are known, in memory and in the file alike."""
+    found = {source for source, _ in spool.file.state.sequences}
+    assert found == {row[0] for row in spool.file.connection.execute("SELECT source FROM emitters")}
+    assert spool.file.state.heard_ns.keys() == spool.file.state.sequences.keys()
+    return found
+
+
+def test_an_emitter_that_is_not_heard_of_for_a_week_is_forgotten(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    for source in ("silent", "heard"):
+        spool.file.settle(stored(*spool.file.write([quotes(1, 3, source)]).events[0][1]))
+    spool.clock.advance(5 * DAY_NS)
+    spool.file.write([quotes(2, 3, "heard")])  # no more than duplicates
+    assert emitters(spool) == {"silent", "heard"}
+    spool.clock.advance(2 * DAY_NS + 1)
+    spool.file.write([quotes(1, 1, "new")])
+    assert {source for source, _ in spool.file.state.sequences} == {"heard", "new"}
+    ((receipt, _),) = spool.file.write([quotes(3, 4, "heard")]).events
+    assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (1, 1, 4)
+    assert emitters(spool) == {"heard", "new"}
+    assert spool.account("events:silent") == (3, 3, 0, {})
+
+
+def test_an_emitter_of_which_something_waits_is_not_forgotten(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    spool.file.write([quotes(1, 3)])
+    spool.clock.advance(30 * DAY_NS)
+    spool.file.write([quotes(1, 3, "other")])
+    ((receipt, entries),) = spool.file.write([quotes(1, 3)]).events
+    assert (receipt.duplicates, entries) == (3, [])
+    spool.file.close()
+    again = Opened(tmp_path)
+    again.clock.advance(60 * DAY_NS)
+    again.file.write()
+    assert emitters(again) == {"loop", "other"}
+
+
+def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_is_forgotten_too(
+    tmp_path: Path,
+) -> None:
+    spool = Opened(tmp_path)
+    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.file.write()
+    known = dict(spool.file.state.sequences)
+    spool.file.close()
+    clock = ManualClock(START_NS + 8 * DAY_NS)
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, LedgerBook())
+    assert (file.state.sequences, file.state.heard_ns) == ({}, {})
+    file.adopt(known)
+    file.write()
+    assert list(file.state.sequences) == list(known)
+    clock.advance(8 * DAY_NS)
+    file.write()
+    assert (file.state.sequences, file.state.heard_ns) == ({}, {})
+
+
+def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:
+    spool = Opened(tmp_path, max_age_hours=30 * 24)
+    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.clock.advance(30 * DAY_NS)
+    spool.file.write()
+    assert emitters(spool) == {"loop"}
+    spool.clock.advance(2 * DAY_NS)
+    spool.file.write()
+    assert emitters(spool) == set()
+
+
+def test_emitters_of_a_file_of_before_are_forgotten_a_week_after_its_upgrade(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.file.write()
+    spool.file.connection.executescript(
+        "DROP TABLE commits; ALTER TABLE emitters DROP COLUMN heard_ns; PRAGMA user_version = 1"
+    )
+    spool.file.close()
+    again = Opened(tmp_path)
+    again.clock.advance(7 * DAY_NS)
+    ((receipt, _),) = again.file.write([quotes(1, 3)]).events
+    assert receipt.duplicates == 3
+    again.file.close()
+    again = Opened(tmp_path)
+    again.clock.advance(8 * DAY_NS)
+    again.file.write()
+    assert emitters(again) == set()

@@ -224,7 +224,9 @@ async def test_health_says_it(tmp_path: Path) -> None:
 def test_a_file_of_before_has_no_note_and_gets_one(tmp_path: Path) -> None:
     crashed = Crashed(tmp_path)
     connection = sqlite3.connect(crashed.folder / FILE_NAME, isolation_level=None)
-    connection.executescript("DROP TABLE commits; PRAGMA user_version = 1")
+    connection.executescript(
+        "DROP TABLE commits; ALTER TABLE emitters DROP COLUMN heard_ns; PRAGMA user_version = 1"
+    )
     connection.close()
     (crashed.folder / "spool.commits").unlink()
     file, _, salvage = crashed.open()
