@@ -144,3 +144,28 @@ def test_the_spool_damaged_when_nothing_waits(installation: Installation, folder
         chaos.wait_acknowledged()
         chaos.settle()
         chaos.check_events()
+
+
+def test_the_log_of_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client(rate=2000)
+        chaos.wait_acknowledged()
+        chaos.postgres.stop()
+        chaos.wait_acknowledged(5000)
+        chaos.emitter.kill()
+        chaos.pipeline.kill()
+        log = chaos.spool / "spool.sqlite-wal"
+        with log.open("r+b") as stream:
+            stream.seek(_PAGE_BYTES)  # in the first page of the log
+            (byte,) = stream.read(1)
+            stream.seek(_PAGE_BYTES)
+            stream.write(bytes([byte ^ 1]))
+        chaos.postgres.start()
+        chaos.start_pipeline()
+        assert [file for file in chaos.spool.glob("*.damaged-*-wal") if file.stat().st_size]
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        chaos.settle()
+        lost = sum(chaos.ledger().streams[f"events:{SOURCE}"]["dropped"].values())
+        chaos.check_events(lost)
+        chaos.check_ledger()
