@@ -137,7 +137,8 @@ def problem_of(error: Exception) -> ProblemError | None:
             errors = [FieldProblem(index=r.index, field=r.field, reason=r.reason) for r in error.refusals]
             problem = ProblemError("batch-refused", f"nothing of the batch was stored: {error}", errors)
         case NotDurableError():
-            problem = ProblemError("not-durable", "the batch could not be stored in time; send it again")
+            detail = f"the batch could not be stored in time ({error}); send it again"
+            problem = ProblemError("not-durable", detail)
         case web.HTTPException():
             problem = _of_http(error)
         case web.RequestPayloadError():

@@ -28,7 +28,8 @@ def modules() -> dict[str, str]:
 def _table(measures: list[Measure]) -> Table:
     table = Table(title="Decahertz benchmarks")
     for column in ("name", "ours", "reference", "unit", "ratio", "goal"):
-        table.add_column(column, justify="left" if column in ("name", "unit", "goal") else "right")
+        is_text = column in ("name", "unit", "goal")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=column == "name")
     for m in measures:
         table.add_row(
             m.name,

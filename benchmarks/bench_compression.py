@@ -8,23 +8,21 @@ TimescaleDB is measured where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL tha
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, INSTRUMENTS, SCHEMA, START_NS, TICK_NS
+from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
 from decahertz.clock import SystemClock, to_datetime
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.migrate import migrate
 from storage.schema import ensure_tables
 from storage.tiers.rollup import TierKeeper
@@ -33,12 +31,6 @@ if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 INSTANTS = 600
-_TIMESCALE = {
-    "shared_preload_libraries": "timescaledb",
-    "timescaledb.telemetry_level": "off",
-    "timescaledb.max_background_workers": "0",
-    "max_wal_size": "4GB",
-}
 
 
 class Walk:
@@ -83,16 +75,14 @@ class Walk:
 
 
 @asynccontextmanager
-async def stored(installation: Installation, engine: str) -> AsyncIterator[tuple[AnyConnection, int]]:
+async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
     """A connection to a database with the rows, and how many values these are."""
     chance = random.Random(7)
     walks = [Walk(number, chance) for number in range(INSTRUMENTS)]
     with tempfile.TemporaryDirectory() as folder:
-        settings = _TIMESCALE if engine == "timescaledb" else {"max_wal_size": "4GB"}
-        server = EmbeddedPostgres(Path(folder) / "postgres", installation=installation, settings=settings)
-        async with server:
+        async with engine.server(folder) as server:
             defaults = Settings()
-            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine))
+            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine.name))
             database = Database(server.url, chosen.storage)
             await database.open()
             await migrate(database)
@@ -110,16 +100,16 @@ async def stored(installation: Installation, engine: str) -> AsyncIterator[tuple
                 await database.close()
 
 
-async def plain(installation: Installation) -> float:
-    async with stored(installation, "plain") as (connection, values):
+async def plain(engine: Engine) -> float:
+    async with stored(engine) as (connection, values):
         size: int = await connection.fetchval(
             "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('bench_samples') WHERE isleaf"
         )
     return size / values
 
 
-async def timescale(installation: Installation) -> tuple[float, float]:
-    async with stored(installation, "timescaledb") as (connection, values):
+async def timescale(engine: Engine) -> tuple[float, float]:
+    async with stored(engine) as (connection, values):
         before: int = await connection.fetchval("SELECT hypertable_size('bench_samples')")
         for (chunk,) in await connection.fetch("SELECT show_chunks('bench_samples')::text"):
             await connection.execute(f"CALL convert_to_columnstore('{chunk}')")
@@ -128,9 +118,8 @@ async def timescale(installation: Installation) -> tuple[float, float]:
 
 
 async def measures() -> list[Measure]:
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    installation = find_installation(Path(prefix) if prefix else None)
-    rows = await plain(installation)
+    first, *others = engines()
+    rows = await plain(first)
     found = [
         Measure(
             name="bytes-per-value-plain",
@@ -141,8 +130,8 @@ async def measures() -> list[Measure]:
             goal="for information",
         )
     ]
-    if any(installation.prefix.glob("share/**/timescaledb.control")):
-        before, after = await timescale(installation)
+    for engine in others:
+        before, after = await timescale(engine)
         found.append(
             Measure(
                 name="bytes-per-value-compressed",

@@ -9,18 +9,16 @@ where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Annotated, ClassVar
 
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
 from decahertz.clock import NS_PER_SECOND, TICK_NS
 from decahertz.fakes import ManualClock
@@ -28,7 +26,6 @@ from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.histories import History
 from storage.migrate import migrate
 from storage.queries import Queries
@@ -46,11 +43,6 @@ OTHERS_EVERY = 10
 POINTS = 1000
 REPEAT = 3
 """Calls in a row, of either side: one of ours alone is too short to be timed."""
-TIMESCALE = {
-    "shared_preload_libraries": "timescaledb",
-    "timescaledb.telemetry_level": "off",
-    "timescaledb.max_background_workers": "0",
-}
 _GAUGE = Annotated[float | None, Metric("A gauge.")]
 
 
@@ -85,26 +77,6 @@ ORDER BY n
 """  # noqa: S608 - a constant
 
 
-@dataclass
-class Engine:
-    """A PostgreSQL to measure on."""
-
-    name: str
-    installation: Installation
-    settings: dict[str, str]
-
-
-def engines() -> list[Engine]:
-    """Plain PostgreSQL, and TimescaleDB where there is one."""
-    found = [Engine("plain", find_installation(None), {})]
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    if prefix:
-        named = find_installation(Path(prefix))
-        if any(named.prefix.glob("share/**/timescaledb.control")):
-            found.append(Engine("timescaledb", named, TIMESCALE))
-    return found
-
-
 async def fill(database: Database, settings: Settings) -> None:
     """Tables, tiers, rows; all rolled up."""
     await migrate(database)
@@ -124,10 +96,7 @@ async def fill(database: Database, settings: Settings) -> None:
 
 async def measure(engine: Engine) -> Measure:
     with tempfile.TemporaryDirectory() as folder:
-        server = EmbeddedPostgres(
-            Path(folder) / "postgres", installation=engine.installation, settings=engine.settings
-        )
-        async with server:
+        async with engine.server(folder) as server:
             base = Settings()
             settings = replace(
                 base,

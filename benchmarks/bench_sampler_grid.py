@@ -1,6 +1,6 @@
 """The whole process at 10 Hz: 1,000 instruments, 50 strategies, the machine; all sinks on.
 
-What runs is the command ``decahertz up`` in a process of its own, with an embedded PostgreSQL and the
+What runs is the command ``decahertz up`` in a process of its own, with a PostgreSQL of each engine and the
 synthetic market, and what is measured is what that process says of itself on ``/metrics`` and what the
 system says of its processor time. This process plays the trading side: fifty strategies that send their
 signals, orders, fills and positions through ``decahertz_client``, and a Prometheus that scrapes every
@@ -13,6 +13,7 @@ lateness is that of a bare ticker, in a third process at the same time: what the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -31,6 +32,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
 from decahertz_client import Client
 
@@ -63,8 +65,12 @@ class Reading:
 
 
 def run() -> list[Measure]:
+    return [measure for engine in engines() for measure in _run_on(engine)]
+
+
+def _run_on(engine: Engine) -> list[Measure]:
     with (
-        _process() as (process, metrics_url, api_url),
+        _process(engine) as (process, metrics_url, api_url),
         _bare_ticker() as bare,
         Client(api_url, source="bench") as client,
     ):
@@ -78,29 +84,30 @@ def run() -> list[Measure]:
             left = SECONDS - (last.monotonic - first.monotonic)
         bare_lateness = _p99_of(bare, first, last)
     passed = last.monotonic - first.monotonic
+    cores = (last.processor - first.processor) / passed
     _tell(first, last, passed)
     return [
         _measure(
-            "missed",
+            f"{engine.name} missed",
             _increase(first, last, "decahertz_sampler_missed_ticks_total"),
             round(passed * TICKS_PER_SECOND),
             "ticks",
             "ours = 0",
         ),
         _measure(
-            "lateness p99",
+            f"{engine.name} lateness p99",
             _quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
             bare_lateness * 1e3,
             "ms",
             "ours <= 5",
         ),
-        _measure("cpu", (last.processor - first.processor) / passed, 1.0, "cores", "ours <= 0.35"),
+        _measure(f"{engine.name} cpu", cores, 1.0, "cores", "ours <= 0.35"),
     ]
 
 
 def _measure(what: str, ours: float, reference: float, unit: str, goal: str) -> Measure:
     return Measure(
-        name=f"sampler-grid {what}",
+        name=f"sampler-grid-{what}",
         ours=ours,
         reference=reference,
         unit=unit,
@@ -110,10 +117,11 @@ def _measure(what: str, ours: float, reference: float, unit: str, goal: str) -> 
 
 
 @contextlib.contextmanager
-def _process() -> Iterator[tuple[psutil.Process, str, str]]:
+def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
     """``decahertz up`` with everything on; ends with the context."""
     api, exporter = _free_port(), _free_port()
     folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))
+    server = engine.server(folder, has_jobs=True)
     options = {
         "data-dir": str(folder / "data"),
         "api-port": str(api),
@@ -125,20 +133,25 @@ def _process() -> Iterator[tuple[psutil.Process, str, str]]:
     }
     command = [sys.executable, "-m", "decahertz.cli", "up"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    log = (folder / "log").open("w+")
-    child = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        _wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
-        yield psutil.Process(child.pid), f"http://127.0.0.1:{exporter}/metrics", f"http://127.0.0.1:{api}"
-    except BaseException:
-        log.seek(0)
-        sys.stderr.write(log.read()[-4000:])
-        raise
-    finally:
-        child.send_signal(signal.SIGINT)
-        child.wait(30)
-        log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        runner = stack.enter_context(asyncio.Runner())
+        runner.run(server.start())
+        stack.callback(lambda: runner.run(server.stop()))
+        log = stack.enter_context((folder / "log").open("w+"))
+        environment = {**os.environ, "DECAHERTZ_DATABASE_URL": server.url}
+        child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            _wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
+            urls = f"http://127.0.0.1:{exporter}/metrics", f"http://127.0.0.1:{api}"
+            yield psutil.Process(child.pid), *urls
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read()[-4000:])
+            raise
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.wait(30)
 
 
 _BARE = """

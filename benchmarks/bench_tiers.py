@@ -8,11 +8,9 @@ The roll-up is the share of a core that it takes to keep up with a thousand inst
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -20,12 +18,12 @@ from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, INSTANTS, SCHEMA, START_NS, records, samples
+from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.migrate import migrate
 from storage.schema import columns_of, ensure_tables
 from storage.spool.entry import entry_of
@@ -35,11 +33,6 @@ from storage.tiers.rollup import TierKeeper
 if TYPE_CHECKING:
     from storage.database import Connection
 
-_TIMESCALE = {
-    "shared_preload_libraries": "timescaledb",
-    "timescaledb.telemetry_level": "off",
-    "timescaledb.max_background_workers": "0",
-}
 _HOUR_NS = 3600 * NS_PER_SECOND
 
 
@@ -104,13 +97,11 @@ async def _roll_up(connection: Connection, keeper: TierKeeper, engine: str) -> M
     )
 
 
-async def _measure(installation: Installation, engine: str) -> list[Measure]:
+async def _measure(engine: Engine) -> list[Measure]:
     with tempfile.TemporaryDirectory() as folder:
-        settings = _TIMESCALE if engine == "timescaledb" else {}
-        server = EmbeddedPostgres(Path(folder) / "postgres", installation=installation, settings=settings)
-        async with server:
+        async with engine.server(folder) as server:
             defaults = Settings()
-            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine))
+            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine.name))
             database = Database(server.url, chosen.storage)
             await database.open()
             await migrate(database)
@@ -122,8 +113,8 @@ async def _measure(installation: Installation, engine: str) -> list[Measure]:
             connection = await database.connect("benchmark")
             try:
                 await _flat_table(connection)
-                written = await _writer(database, connection, engine)
-                return [written, await _roll_up(connection, keeper, engine)]
+                written = await _writer(database, connection, engine.name)
+                return [written, await _roll_up(connection, keeper, engine.name)]
             finally:
                 await keeper.stop()
                 await database.disconnect(connection)
@@ -131,12 +122,7 @@ async def _measure(installation: Installation, engine: str) -> list[Measure]:
 
 
 async def measures() -> list[Measure]:
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    installation = find_installation(Path(prefix) if prefix else None)
-    found = await _measure(installation, "plain")
-    if any(installation.prefix.glob("share/**/timescaledb.control")):
-        found += await _measure(installation, "timescaledb")
-    return found
+    return [measure for engine in engines() for measure in await _measure(engine)]
 
 
 def run() -> list[Measure]:

@@ -25,6 +25,7 @@ FORGET_NS = 7 * 24 * 3600 * NS_PER_SECOND
 """An emitter not heard of for so long is forgotten; what it sends again after that PostgreSQL recognises."""
 _LOOK_NS = 3600 * NS_PER_SECOND
 _PROBLEMS_LISTED = 20
+_STEP_REMEMBERED_NS = 3600 * NS_PER_SECOND
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -81,6 +82,27 @@ class EventSink(Protocol):
 EmitterId = tuple[str, int]
 
 
+class _Latest:
+    """The latest time that an event may bear.
+
+    A clock that is set back makes a future of what was stamped just before. Those events are right, so for an
+    hour the limit stays where it would be if the clock had gone on.
+    """
+
+    def __init__(self, clock: Clock, max_future_ns: int) -> None:
+        self.max_future_ns = max_future_ns
+        self._clock = clock
+        self._offset_ns = clock.time_ns() - clock.monotonic_ns()
+        self._last_true_ns = clock.monotonic_ns()
+
+    def time_ns(self) -> int:
+        monotonic_ns = self._clock.monotonic_ns()
+        offset_ns = self._clock.time_ns() - monotonic_ns
+        if offset_ns >= self._offset_ns or monotonic_ns - self._last_true_ns > _STEP_REMEMBERED_NS:
+            self._offset_ns, self._last_true_ns = offset_ns, monotonic_ns
+        return monotonic_ns + self._offset_ns + self.max_future_ns
+
+
 class Ingest:
     """Checks, publishes and stores arriving events."""
 
@@ -98,7 +120,7 @@ class Ingest:
         self._bus = bus
         self._sink = sink
         self._clock = clock
-        self._max_future_ns = max_future_ns
+        self._latest = _Latest(clock, max_future_ns)
         self._timeout_seconds = timeout_seconds
         self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
         self._looked_ns = clock.monotonic_ns()
@@ -115,24 +137,24 @@ class Ingest:
         Raises :class:`BatchRefusedError` (bad content) or :class:`NotDurableError` (send again).
         """
         now_ns = self._clock.time_ns()
-        self._check(batch, now_ns)
+        self._check(batch)
         arrival = Arrival(batch=batch, received_ns=now_ns)
         self._publish(arrival)
         return await self._sink.append(arrival, self._timeout_seconds)
 
     async def take(self, batch: EventBatch, received_ns: int) -> None:
         """Take a batch from a feed of this process; waits only while the storage queue is full."""
-        self._check(batch, self._clock.time_ns())
+        self._check(batch)
         arrival = Arrival(batch=batch, received_ns=received_ns)
         self._publish(arrival)
         await self._sink.enqueue(arrival)
 
-    def _check(self, batch: EventBatch, now_ns: int) -> None:
-        latest = now_ns + self._max_future_ns
+    def _check(self, batch: EventBatch) -> None:
+        latest = self._latest.time_ns()
         late = [i for i, event in enumerate(batch.events) if event.time_ns > latest]
         if late:
             self.refused += len(batch.events)
-            ahead = self._max_future_ns / 1e9
+            ahead = self._latest.max_future_ns / 1e9
             raise BatchRefusedError(
                 f"{len(late)} events lie more than {ahead:g} s in the future",
                 [Refusal(i, "time_ns", f"more than {ahead:g} s ahead") for i in late[:_PROBLEMS_LISTED]],

@@ -174,6 +174,28 @@ async def test_an_event_at_the_edge_of_the_future_is_taken() -> None:
     assert len(desk.shown) == 1
 
 
+async def test_what_was_stamped_before_the_clock_was_set_back_is_taken_for_an_hour() -> None:
+    desk = Desk()
+    desk.clock.advance(30 * SECOND)
+    await desk.ingest.submit(ticks(1, 1, time_ns=desk.clock.time_ns()))
+    stamped_ns = desk.clock.time_ns() + 60 * SECOND
+    desk.clock.step(-600 * SECOND)
+    await desk.ingest.submit(ticks(2, 1, time_ns=stamped_ns))
+    with pytest.raises(BatchRefusedError, match="in the future"):
+        await desk.ingest.submit(ticks(3, 1, time_ns=stamped_ns + 1))
+    desk.clock.advance(3601 * SECOND)
+    with pytest.raises(BatchRefusedError, match="in the future"):
+        await desk.ingest.submit(ticks(3, 1, time_ns=desk.clock.time_ns() + 61 * SECOND))
+    assert len(desk.shown) == 2
+
+
+async def test_a_clock_that_was_set_forward_counts_at_once() -> None:
+    desk = Desk()
+    desk.clock.step(600 * SECOND)
+    await desk.ingest.submit(ticks(1, 1, time_ns=desk.clock.time_ns() + 60 * SECOND))
+    assert len(desk.shown) == 1
+
+
 async def test_old_events_are_taken_however_old() -> None:
     desk = Desk()
     await desk.ingest.submit(ticks(1, 1, time_ns=1))
