@@ -371,6 +371,7 @@ async def test_what_was_answered_before_a_sigkill_is_there(tmp_path: Path) -> No
     answered: dict[str, int] = {}
     for round_ in range(5):
         answered = await asyncio.to_thread(append_and_kill, tmp_path / "spool", 0.05 * round_)
+    assert not list((tmp_path / "spool").glob("*.damaged-*")), "to be killed is no damage"
     shutil.copytree(tmp_path / "spool", tmp_path / "copy")
     async with opened(tmp_path / "copy", queue_rows=10**7) as one:
         assert one.spool.status().health is Health.OK
