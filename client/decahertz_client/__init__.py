@@ -69,6 +69,7 @@ _LONGEST_ANSWER = 1 << 20
 _EXIT_SECONDS = 2.0  # what an interpreter that exits without close() waits at most
 _TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 _BAD_CONTENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+_LEAST_BYTES = 1024  # of a batch: no server is so strict, and no network so slow, that less would help
 _CAUSES_TOLD = 100  # causes of refusal that are logged; more are counted only
 
 
@@ -141,7 +142,9 @@ class Client:
             if not 0 < seconds < threading.TIMEOUT_MAX:
                 raise ValueError(f"{what} is {seconds}, must be positive")
         self._connect = functools.partial(_Connection, _target(url), timeout_seconds, api_key)
-        self._options = _Options(name, capacity, flush_seconds, max_batch_events, max_batch_bytes)
+        self._options = _Options(
+            name, capacity, flush_seconds, timeout_seconds, max_batch_events, max_batch_bytes
+        )
         self._starting = threading.Lock()
         self._begin()
         self._sender.start()
@@ -495,6 +498,7 @@ class _Options(NamedTuple):
     source: str
     capacity: int
     flush_seconds: float
+    timeout_seconds: float
     max_batch_events: int
     max_batch_bytes: int
 
@@ -567,7 +571,7 @@ class _Sender:
         # What follows belongs to the thread alone.
         self._outbox: deque[_Batch] = deque()
         self._next_sequence = 1
-        self._max_bytes = options.max_batch_bytes
+        self._most_bytes = self._max_bytes = options.max_batch_bytes
         self._not_before = 0.0
         self._failures = 0
         self._announced: dict[str, int] = {}
@@ -659,6 +663,8 @@ class _Sender:
             self._take()
         drops = self._current_drops()
         if self._outbox:
+            if self._max_bytes < self._options.max_batch_bytes:
+                self._divide(self._outbox[0])
             self._send(self._outbox[0], drops)
         elif drops != self._announced:
             self._send(_Batch(self._next_sequence, []), drops)
@@ -701,6 +707,7 @@ class _Sender:
             self._resends += batch.was_sent
         batch.was_sent = True
         place = self._connection.place
+        began = time.monotonic()
         try:
             answer = self._connection.post(body)
         except _UnreachableError as error:
@@ -709,13 +716,37 @@ class _Sender:
         except _UnansweredError as error:
             self._connected = False
             batch.is_uncertain = True
+            if error.was_too_slow:
+                self._send_less(batch)
             if error.was_kept_alive and not self._failures:
                 self._failures = 1  # servers close idle connections: try a new one at once
             else:
                 self._trouble("unanswered", f"{place} did not answer: {error}")
         else:
             self._connected = True
+            if answer.status == HTTPStatus.REQUEST_TIMEOUT:
+                self._send_less(batch)
+            elif time.monotonic() - began < self._options.timeout_seconds / 4:
+                self._max_bytes = min(2 * self._max_bytes, self._most_bytes)
             self._handle(batch, answer, drops)
+
+    def _send_less(self, batch: _Batch) -> None:
+        """No answer in time: where the way is slow less at once gets through. Later it is more again."""
+        self._max_bytes = max(_LEAST_BYTES, sum(map(len, batch.events)) // 4)
+
+    def _divide(self, batch: _Batch) -> None:
+        """Make several of a batch, the first of the outbox, that is larger than one may be by now."""
+        pieces: list[_Batch] = []
+        size = self._max_bytes
+        for number, event in enumerate(batch.events, batch.first):
+            size += len(event)
+            if size > self._max_bytes:
+                size = len(event)
+                pieces.append(_Batch(number, [], batch.is_uncertain))
+                pieces[-1].was_sent = batch.was_sent
+            pieces[-1].events.append(event)
+        if len(pieces) > 1:
+            self._replace(batch, pieces)
 
     def _handle(self, batch: _Batch, answer: _Answer, drops: dict[str, int]) -> None:
         text = f"{self._connection.place} answers {answer.line}"
@@ -777,7 +808,7 @@ class _Sender:
     def _shrink(self, batch: _Batch) -> None:
         """The body was too large for the server: send less at once from now on."""
         size = sum(map(len, batch.events))
-        self._max_bytes = max(1024, min(self._max_bytes, size // 2))
+        self._most_bytes = self._max_bytes = max(_LEAST_BYTES, min(self._max_bytes, size // 2))
         if len(batch.events) > 1:
             self._halve(batch)
             return
@@ -946,9 +977,10 @@ class _UnreachableError(Exception):
 class _UnansweredError(Exception):
     """The connection broke or the answer did not come in time: what was sent may have arrived."""
 
-    def __init__(self, text: str, *, was_kept_alive: bool) -> None:
+    def __init__(self, text: str, *, was_kept_alive: bool, was_too_slow: bool) -> None:
         super().__init__(text)
         self.was_kept_alive = was_kept_alive
+        self.was_too_slow = was_too_slow
 
 
 class _Target(NamedTuple):
@@ -1020,7 +1052,8 @@ class _Connection:
         except Exception as error:  # one cause or another, the connection is of no use any more
             self._http.close()
             text = str(error) or type(error).__name__
-            raise _UnansweredError(text, was_kept_alive=was_kept_alive) from error
+            was_too_slow = isinstance(error, (TimeoutError, socket.timeout))  # two until Python 3.10
+            raise _UnansweredError(text, was_kept_alive=was_kept_alive, was_too_slow=was_too_slow) from error
 
     def _exchange(self, body: bytes) -> _Answer:
         try:

@@ -242,6 +242,26 @@ def test_a_server_that_does_not_answer_in_time_gets_the_batch_again(server: Reco
     assert stored(server) == list(range(10))
 
 
+def test_over_a_network_too_slow_for_a_large_batch_smaller_ones_get_through(server: Recorder) -> None:
+    async def narrow(request: web.Request, process: Process) -> web.StreamResponse:
+        await asyncio.sleep(len(await request.read()) / 50_000)
+        return await process()
+
+    server.faults.append(narrow)
+    with connected(server, timeout_seconds=0.4) as client:
+        emit(client, range(1000))
+        assert client.flush(30)
+        assert client.stats().dropped == {}
+        server.faults.clear()
+        emit(client, range(1000, 5000))  # one after the other they grow again
+        assert client.flush(30)
+        before = len(server.batches)
+        emit(client, range(5000, 5500))
+        assert client.flush(30)
+        assert len(server.batches) - before < 10
+    assert stored(server) == list(range(5500))
+
+
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_honoured(server: Recorder, form: str) -> None:
     arrivals: list[float] = []
