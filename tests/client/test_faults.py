@@ -247,7 +247,7 @@ def test_over_a_network_too_slow_for_a_large_batch_smaller_ones_get_through(serv
         await asyncio.sleep(len(await request.read()) / 50_000)
         return await process()
 
-    server.faults.append(narrow)
+    server.faults.extend([narrow] * 10_000)
     with connected(server, timeout_seconds=0.4) as client:
         emit(client, range(1000))
         assert client.flush(30)
