@@ -40,6 +40,7 @@ from storage.spool.jobs import (
 )
 from storage.spool.live import LiveQueue
 from storage.spool.metrics import LedgerMetrics, SpoolMetrics
+from storage.spool.troubles import Troubles
 from storage.spool.worker import SpoolWorker
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ _ARRIVAL_ROWS = 5_000
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
 """Why rows are given up that the disk did not take."""
-_TOO_MUCH = "more waits than spool.max_bytes and spool.max_age_hours allow"
 
 
 class Spool:
@@ -98,9 +98,7 @@ class Spool:
         self._waiting_rows = 0
         self._shed = Changes()
         self._place = asyncio.Event()
-        self._trouble = ""
-        self._refusing = ""
-        self._given_up = 0
+        self._troubles = Troubles()
         self._stopped = False
         self._log = structlog.get_logger(part="spool")
         self.on_settled: Callable[[list[uuid.UUID]], None] = lambda _: None
@@ -162,13 +160,8 @@ class Spool:
             health, detail = Health.FAILED, self._worker.failure
         elif self._stopped or self._loop is None:
             health, detail = Health.FAILED, "the spool is not open"
-        elif self._trouble:
-            health = Health.DEGRADED
-            detail = f"{self._trouble}; events are refused, samples go on in memory"
-        elif self._given_up:
-            health, detail = Health.DEGRADED, f"{self._given_up} rows were given up: {_TOO_MUCH}"
-        elif self._refusing:
-            health, detail = Health.DEGRADED, f"samples are refused: {self._refusing}"
+        elif trouble := str(self._troubles):
+            health, detail = Health.DEGRADED, trouble
         elif self._worker.salvage is not None:
             health, detail = Health.DEGRADED, str(self._worker.salvage)
         return ComponentStatus(name="spool", health=health, detail=detail)
@@ -187,7 +180,7 @@ class Spool:
                 self._worker.put(EventsJob(arrival, _answer(done)))
                 receipt = await done
         except TimeoutError:
-            why = self._trouble or "the disk is busy"
+            why = self._troubles.disk or "the disk is busy"
             raise NotDurableError(f"not on disk within {timeout_seconds:g} s: {why}") from None
         self._metrics.durable_seconds.observe((self._clock.monotonic_ns() - began_ns) / NS_PER_SECOND)
         return receipt
@@ -216,7 +209,7 @@ class Spool:
             return []
         found = await self._asked(read)
         if isinstance(found, SpoolError):
-            self._note_trouble(str(found))
+            self._troubles.note_disk(str(found))
             return []
         return found
 
@@ -294,38 +287,14 @@ class Spool:
                 job.answer(outcome)
         if report.error is not None:
             self._metrics.failures.inc()
-            self._note_trouble(str(report.error))
-        elif self._trouble and report.rows:
-            self._log.info("spool_writes_again")
-            self._trouble = ""
-        self._note_refusal(report.written.refused, bool(report.written.samples))
-        self._note_given_up(report.written.given_up)
+            self._troubles.note_disk(str(report.error))
+        elif report.rows:
+            self._troubles.note_written()
+        self._troubles.note_refusal(report.written.refused, has_good=bool(report.written.samples))
+        self._troubles.note_given_up(report.written.given_up, has_backlog=self.has_backlog)
         self.queue.put(report.entries)
         if report.written.forgettable:
             self.on_settled(report.written.forgettable)
-
-    def _note_trouble(self, trouble: str) -> None:
-        if not self._trouble:
-            self._log.error("spool_does_not_write", reason=trouble)
-        self._trouble = trouble
-
-    def _note_given_up(self, rows: int) -> None:
-        if rows and not self._given_up:
-            self._log.error("backlog_given_up", reason=_TOO_MUCH)
-        self._given_up += rows
-        if self._given_up and not rows and not self.has_backlog:
-            self._log.info("backlog_no_longer_given_up", rows=self._given_up)
-            self._given_up = 0
-
-    def _note_refusal(self, reason: str, good: bool) -> None:  # noqa: FBT001 - whether there were good ones
-        if reason and not self._refusing:
-            self._log.error("samples_refused", reason=reason)
-        elif self._refusing and good and not reason:
-            self._log.info("samples_no_longer_refused")
-            reason = ""
-        elif not reason:
-            return
-        self._refusing = reason
 
 
 def _dropped(book: LedgerBook) -> int:
