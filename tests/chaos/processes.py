@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import psutil
 
 from storage.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
-from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command
+from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read
 
 STOP_SECONDS = 60.0
 _TIMESCALE = {
@@ -124,6 +126,12 @@ class Pipeline:
             process = self._end(signal.SIGINT)
             assert process.returncode == 0, self._log.read_text()[-3000:]
 
+    def note_missed(self) -> None:
+        """Ask it, if it runs, how many ticks it missed. Raises one error or another when it is dying."""
+        running, life = self.running, self.lives[-1]
+        if running is not None:
+            life.missed = max(life.missed, missed_ticks(running.metrics))
+
     def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
         assert self.running is not None
         return self.running.get(path)
@@ -137,6 +145,8 @@ class Pipeline:
 
     def _end(self, number: signal.Signals) -> subprocess.Popen[str]:
         assert self.running is not None
+        with suppress(OSError, ValueError, HTTPException):  # it may be in a bad way
+            self.note_missed()
         running, self.running = self.running, None
         self.lives[-1].died_ns = time.time_ns()
         running.process.send_signal(number)
@@ -197,3 +207,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def missed_ticks(metrics_url: str) -> int:
+    """Ticks that the sampler says it missed."""
+    for line in read(metrics_url).decode().splitlines():
+        if line.startswith("decahertz_sampler_missed_ticks_total "):
+            return int(float(line.split()[1]))
+    return 0

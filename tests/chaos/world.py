@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.error import URLError
 
 import asyncpg
 
@@ -26,7 +26,7 @@ from storage.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.network import Network
 from tests.chaos.processes import Emitter, Life, Pipeline, Postgres
-from tests.pipeline.running import environment, read
+from tests.pipeline.running import environment
 
 SOURCE = "chaos"
 FEED = "feed-synthetic"
@@ -93,11 +93,11 @@ class Watch:
 
     def _run(self) -> None:
         while not self._ended.wait(0.1):
-            running, lives = self._pipeline.running, self._pipeline.lives
-            if running is None or not lives:
+            running = self._pipeline.running
+            if running is None or not self._pipeline.lives:
                 continue
-            with suppress(OSError, URLError, ValueError):  # it may be dying
-                lives[-1].missed = max(lives[-1].missed, missed_ticks(running.metrics))
+            with suppress(OSError, ValueError, HTTPException):  # it may be dying
+                self._pipeline.note_missed()
                 self.wrong += Reading.of(running.get("/api/v1/ledger")).wrong()
                 self.readings += 1
 
@@ -308,14 +308,6 @@ def _gaps(missing: Sequence[int]) -> str:
         else:
             stretches.append([instant])
     return f"{len(missing)} missing: " + ", ".join(f"{len(s)} from {s[0]}" for s in stretches)
-
-
-def missed_ticks(metrics_url: str) -> int:
-    """Ticks that the sampler says it missed."""
-    for line in read(metrics_url).decode().splitlines():
-        if line.startswith("decahertz_sampler_missed_ticks_total "):
-            return int(float(line.split()[1]))
-    return 0
 
 
 def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = LIMIT_SECONDS) -> float:
