@@ -25,6 +25,10 @@ def modules() -> dict[str, str]:
     }
 
 
+_WIDTH = 120
+"""Of the table, where there is no terminal to ask."""
+
+
 def _table(measures: list[Measure]) -> Table:
     table = Table(title="Decahertz benchmarks")
     for column in ("name", "ours", "reference", "unit", "ratio", "goal"):
@@ -53,7 +57,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     measures: list[Measure] = []
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     for name in arguments.names or sorted(known):
         with console.status(f"measuring {name} …"):
             measures += importlib.import_module(known[name]).run()

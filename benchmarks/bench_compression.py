@@ -103,7 +103,8 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
 async def plain(engine: Engine) -> float:
     async with stored(engine) as (connection, values):
         size: int = await connection.fetchval(
-            "SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('bench_samples') WHERE isleaf"
+            "SELECT sum(pg_total_relation_size(relid))::bigint"
+            " FROM pg_partition_tree('bench_samples') WHERE isleaf"
         )
     return size / values
 
