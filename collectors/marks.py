@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import Struct
+
 from collectors.values import is_usable
 from decahertz.event import Quote
 
 
-class Mark:
-    """The newest mid of one instrument. ``price`` is ``None`` while a side of the book is empty."""
+class Mark(Struct, gc=False):
+    """The newest mid of one instrument; nothing known at first.
 
-    __slots__ = ("price", "received_ns", "time_ns")
+    ``price`` is ``None`` while a side of the book is empty.
+    """
 
-    def __init__(self) -> None:
-        """Nothing known yet."""
-        self.price: float | None = None
-        self.time_ns = 0
-        self.received_ns = 0
+    price: float | None = None
+    time_ns: int = 0
+    received_ns: int = 0
 
 
 class Marks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shlex
 import signal
@@ -21,6 +20,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from decahertz import __version__
+from decahertz.clock import SystemClock
+from decahertz.garbage import collecting
 from decahertz.main import Pipeline, StartError
 from decahertz.settings import FeedsSettings
 
@@ -66,8 +67,7 @@ async def run_up(
         with suppress(asyncio.CancelledError):
             await starting
         if pipeline.started:
-            _settle()
-            async with _companions(programs, pipeline), _status(pipeline):
+            async with collecting(SystemClock()), _companions(programs, pipeline), _status(pipeline):
                 await _until(pipeline, stopping, until_finished=until_finished)
     finally:
         stopping.cancel()
@@ -78,15 +78,6 @@ async def run_up(
         os._exit(1)  # something hangs, and would hang an orderly exit as well
     sys.stdout.write("stopped\n")
     return 0
-
-
-def _settle() -> None:
-    """Take what the start made (some 90,000 objects, mostly modules) out of the garbage collector's sight.
-
-    A full collection that walks them stops the event loop for tens of milliseconds: late ticks.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class _Stop:

@@ -159,7 +159,7 @@ class Desk:
         records = self._open if order_id in self._open else self._closed
         record = records.get(order_id)
         if record is None:
-            record = records[order_id] = OrderRecord(event.side)
+            record = records[order_id] = OrderRecord.of(event.side)
             if len(records) > self._memory.max_orders:
                 records.popitem(last=False)
         else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from collectors.values import finite, is_usable
 from decahertz.event import OrderState, Side
@@ -17,16 +19,14 @@ class Leg(IntEnum):
     SUBMIT_TO_FILL = 3
 
 
-class Benchmark:
+class Benchmark(Struct, gc=False):
     """A reference price of an order, and the fills that wait for it to become known."""
 
-    __slots__ = ("_quantity", "_value", "price")
-
-    def __init__(self) -> None:
-        """Neither price nor fills."""
-        self.price: float | None = None
-        self._quantity = 0.0
-        self._value = 0.0
+    price: float | None = None
+    quantity: float = 0.0
+    """Of the fills that wait."""
+    value: float = 0.0
+    """Of the fills that wait: quantity times price, added up."""
 
     def set(self, price: float | None) -> None:
         """Take the reference price, once: the first that is known and positive."""
@@ -35,8 +35,8 @@ class Benchmark:
 
     def fill(self, quantity: float, price: float) -> None:
         """Add a fill."""
-        self._quantity += quantity
-        self._value += quantity * price
+        self.quantity += quantity
+        self.value += quantity * price
 
     def take(self, side: Side) -> tuple[float, float] | None:
         """Slippage (basis points) and weight (money) of the fills since the last call.
@@ -45,70 +45,67 @@ class Benchmark:
         is a cost: paid more or got less than the reference, as in A. F. Perold, "The Implementation
         Shortfall: Paper versus Reality", Journal of Portfolio Management 14 (1988).
         """
-        if self.price is None or not self._quantity:
+        if self.price is None or not self.quantity:
             return None
-        weight = self._quantity * self.price
-        cost = self._value - weight
-        self._quantity = self._value = 0.0
+        weight = self.quantity * self.price
+        cost = self.value - weight
+        self.quantity = self.value = 0.0
         if not weight:
             return None
         bps = finite((cost if side is Side.BUY else -cost) / weight * 10_000)
         return None if bps is None else (bps, weight)
 
 
-class OrderRecord:
-    """What is known of one order. Times are those of its events; ``None`` until known."""
+class OrderRecord(Struct, gc=False):
+    """What is known of one order. Times are those of its events; ``None`` until known.
 
-    __slots__ = (
-        "_timed",
-        "_times",
-        "arrival",
-        "decision",
-        "final",
-        "is_accepted",
-        "is_submitted",
-        "side",
-        "signal_id",
-        "touched_ns",
-    )
+    Known by name only at first. As long as it is remembered the garbage collector has nothing to do with it:
+    there are hundreds of thousands of these, and no ring can be made of what they hold.
+    """
 
-    def __init__(self, side: Side) -> None:
-        """Known by name only."""
-        self.side = side
-        self.is_submitted = False
-        """Whether an order event was seen: a fill may come first."""
-        self.is_accepted = False
-        self.final: OrderState | None = None
-        self.signal_id: str | None = None
-        self.decision = Benchmark()
-        self.arrival = Benchmark()
-        self.touched_ns = 0
-        self._times: list[int | None] = [None, None, None, None]
-        self._timed = 0
+    side: Side
+    decision: Benchmark
+    arrival: Benchmark
+    is_submitted: bool = False
+    """Whether an order event was seen: a fill may come first."""
+    is_accepted: bool = False
+    final: OrderState | None = None
+    touched_ns: int = 0
+    signal_ns: int | None = None
+    submit_ns: int | None = None
+    ack_ns: int | None = None
+    fill_ns: int | None = None
+    timed_legs: int = 0
+    """A bit for each leg that was given out by :meth:`timed`."""
+
+    @classmethod
+    def of(cls, side: Side) -> OrderRecord:
+        """The record of an order of which nothing else is known yet."""
+        return cls(side, Benchmark(), Benchmark())
 
     def reach(self, milestone: Milestone, time_ns: int) -> None:
         """The order came to a milestone; a repetition changes nothing."""
-        if self._times[milestone] is None:
-            self._times[milestone] = time_ns
+        if getattr(self, milestone) is None:
+            setattr(self, milestone, time_ns)
 
     def timed(self) -> list[tuple[Leg, int]]:
         """The legs whose both ends have become known since the last call, in nanoseconds."""
         new = []
         for leg, start, end in _LEGS:
-            start_ns, end_ns = self._times[start], self._times[end]
-            if not self._timed >> leg & 1 and start_ns is not None and end_ns is not None:
-                self._timed |= 1 << leg
+            start_ns, end_ns = getattr(self, start), getattr(self, end)
+            if not self.timed_legs >> leg & 1 and start_ns is not None and end_ns is not None:
+                self.timed_legs |= 1 << leg
                 new.append((leg, end_ns - start_ns))
         return new
 
 
-class Milestone(IntEnum):
-    """An end of a leg."""
+class Milestone(StrEnum):
+    """An end of a leg; the field of the record that tells when it was reached."""
 
-    SIGNAL = 0
-    SUBMIT = 1
-    ACK = 2
-    FILL = 3
+    SIGNAL = "signal_ns"
+    SUBMIT = "submit_ns"
+    ACK = "ack_ns"
+    FILL = "fill_ns"
 
 
 _LEGS = (

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from msgspec import Struct
+
 from decahertz.event import Signal
 
 
-class SignalRecord:
-    """A signal that an order may refer to."""
+class SignalRecord(Struct, gc=False):
+    """A signal that an order may refer to; what orders need of it."""
 
-    __slots__ = ("is_taken", "price", "received_ns", "time_ns")
-
-    def __init__(self, signal: Signal, received_ns: int) -> None:
-        """Keep what orders need of it."""
-        self.time_ns = signal.time_ns
-        self.price = signal.price
-        self.received_ns = received_ns
-        self.is_taken = False
-        """Whether an order was timed against it: only the first is, later slices are late on purpose."""
+    time_ns: int
+    price: float | None
+    received_ns: int
+    is_taken: bool = False
+    """Whether an order was timed against it: only the first is, later slices are late on purpose."""
 
 
 class Signals:
@@ -36,7 +34,7 @@ class Signals:
         key = (signal.strategy, signal.signal_id)
         if key in self._records:
             return
-        self._records[key] = SignalRecord(signal, received_ns)
+        self._records[key] = SignalRecord(signal.time_ns, signal.price, received_ns)
         if len(self._records) > self._limit:
             self._records.popitem(last=False)
 
