@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
-from collectors.execution.order import Leg, Milestone, OrderRecord
+from collectors.execution.order import Leg, OrderRecord
 from collectors.execution.signals import SignalRecord
 from collectors.values import UnusableEventError, is_usable
 from collectors.windows import Quantiles, RecentSet, WeightedMean
@@ -108,10 +108,11 @@ class Desk:
             self.accepted += 1
         record.arrival.set(order.arrival_price)
         if state is OrderState.SUBMITTED:
-            record.reach(Milestone.SUBMIT, order.time_ns)
+            if record.submit_ns is None:
+                record.submit_ns = order.time_ns
             record.arrival.set(mid)
-        elif state is OrderState.ACCEPTED:
-            record.reach(Milestone.ACK, order.time_ns)
+        elif state is OrderState.ACCEPTED and record.ack_ns is None:
+            record.ack_ns = order.time_ns
         if signal is not None:
             _refer(record, signal)
         if state in FINAL_ORDER_STATES:
@@ -135,7 +136,8 @@ class Desk:
         elif fill.liquidity is Liquidity.TAKER:
             self._taker_value += value
         record = self._record(fill, received_ns)
-        record.reach(Milestone.FILL, fill.time_ns)
+        if record.fill_ns is None:
+            record.fill_ns = fill.time_ns
         record.decision.fill(fill.quantity, fill.price)
         record.arrival.fill(fill.quantity, fill.price)
         self._measure(record, received_ns)
@@ -200,4 +202,5 @@ def _refer(record: OrderRecord, signal: SignalRecord) -> None:
     record.decision.set(signal.price)
     if not signal.is_taken:
         signal.is_taken = True
-        record.reach(Milestone.SIGNAL, signal.time_ns)
+        if record.signal_ns is None:
+            record.signal_ns = signal.time_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 from msgspec import Struct
 
@@ -72,6 +72,7 @@ class OrderRecord(Struct, gc=False):
     final: OrderState | None = None
     touched_ns: int = 0
     signal_ns: int | None = None
+    """When the signal was given; the three below are the other ends of the legs. The first time counts."""
     submit_ns: int | None = None
     ack_ns: int | None = None
     fill_ns: int | None = None
@@ -83,34 +84,22 @@ class OrderRecord(Struct, gc=False):
         """The record of an order of which nothing else is known yet."""
         return cls(side, Benchmark(), Benchmark())
 
-    def reach(self, milestone: Milestone, time_ns: int) -> None:
-        """The order came to a milestone; a repetition changes nothing."""
-        if getattr(self, milestone) is None:
-            setattr(self, milestone, time_ns)
-
     def timed(self) -> list[tuple[Leg, int]]:
         """The legs whose both ends have become known since the last call, in nanoseconds."""
-        new = []
-        for leg, start, end in _LEGS:
-            start_ns, end_ns = getattr(self, start), getattr(self, end)
-            if not self.timed_legs >> leg & 1 and start_ns is not None and end_ns is not None:
-                self.timed_legs |= 1 << leg
+        new: list[tuple[Leg, int]] = []
+        done = self.timed_legs
+        if done == _ALL_LEGS:
+            return new
+        for leg, bit, start_ns, end_ns in (
+            (Leg.SIGNAL_TO_SUBMIT, 1, self.signal_ns, self.submit_ns),
+            (Leg.SUBMIT_TO_ACK, 2, self.submit_ns, self.ack_ns),
+            (Leg.ACK_TO_FILL, 4, self.ack_ns, self.fill_ns),
+            (Leg.SUBMIT_TO_FILL, 8, self.submit_ns, self.fill_ns),
+        ):
+            if start_ns is not None and end_ns is not None and not done & bit:
+                self.timed_legs |= bit
                 new.append((leg, end_ns - start_ns))
         return new
 
 
-class Milestone(StrEnum):
-    """An end of a leg; the field of the record that tells when it was reached."""
-
-    SIGNAL = "signal_ns"
-    SUBMIT = "submit_ns"
-    ACK = "ack_ns"
-    FILL = "fill_ns"
-
-
-_LEGS = (
-    (Leg.SIGNAL_TO_SUBMIT, Milestone.SIGNAL, Milestone.SUBMIT),
-    (Leg.SUBMIT_TO_ACK, Milestone.SUBMIT, Milestone.ACK),
-    (Leg.ACK_TO_FILL, Milestone.ACK, Milestone.FILL),
-    (Leg.SUBMIT_TO_FILL, Milestone.SUBMIT, Milestone.FILL),
-)
+_ALL_LEGS = 15
