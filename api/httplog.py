@@ -2,7 +2,7 @@
 
 Requests that are no HTTP never reach a route: aiohttp answers them, in plain text, and logs each with a
 traceback. Anybody can send those, so they are counted here and logged for debugging only; what is our own
-fault is logged as the error it is.
+fault is logged as the error it is. Clients that leave in the middle of an answer are no error either.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter
+
+from api.stream import StreamCutError
 
 
 class _Handler(logging.Handler):
@@ -25,6 +27,8 @@ class _Handler(logging.Handler):
         if isinstance(error, HttpProcessingError):
             self._bad_requests.inc()
             self._log.debug("bad_http", error=str(error.message).partition("\n")[0])
+        elif isinstance(error, StreamCutError):
+            self._log.debug("stream_ended_early")
         elif record.levelno >= logging.WARNING:
             self._log.log(record.levelno, "http_server", message=record.getMessage(), exc_info=error)
 

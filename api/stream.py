@@ -26,6 +26,10 @@ _LOOK_SECONDS: Final = 0.2
 """How often to look whether the client is still there while nothing is written to it."""
 
 
+class StreamCutError(ConnectionResetError):
+    """A stream ended before its end, and what there is to say of it has been said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """An answer to be streamed."""
@@ -73,7 +77,7 @@ class _Response:
 
 
 async def streamed(request: web.Request, stream: Stream) -> web.StreamResponse:
-    """Serve a stream. Raises what its work raised before the first piece, and ``ConnectionError`` later."""
+    """Serve a stream. Raises what its work raised before the first piece, :class:`StreamCutError` later."""
     answer = _Response(request, stream)
     if request.method == "HEAD":
         await answer.begin()
@@ -89,7 +93,7 @@ async def streamed(request: web.Request, stream: Stream) -> web.StreamResponse:
         if not answer.is_gone():
             structlog.get_logger(part="api").warning("stream_cut", exc_info=error)
         answer.cut()
-        raise ConnectionResetError("the stream was cut") from error
+        raise StreamCutError("the stream was cut") from error
     return answer.response
 
 

@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from collectors.plugins import load_collectors
 from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
-from decahertz.main import StartError, open_database
+from decahertz.main import StartError, open_database, refuse_without_database
+from decahertz.target import target
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.export import (
     ExportFormat,
@@ -59,16 +60,16 @@ async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: b
     """
     question = _question(settings, wanted)
     form = wanted.form or _form_of(file)
-    if not force and await asyncio.to_thread(file.exists):
-        raise StartError(f"{file} is there already; with --force it is replaced")
-    partial = file.with_name(file.name + ".partial")
+    path = await asyncio.to_thread(target, file, force=force)
+    partial = path.with_name(path.name + ".partial")
+    refuse_without_database(settings)
     async with open_database(settings, share=True) as (database, _):
         with _errors(wanted.what, file):
             exports = Exports(database)
             try:
                 with _bar(file.name, await _bounds(exports, question)) as reached:
                     size = await _write(exports, question, form, partial, reached)
-                await asyncio.to_thread(partial.replace, file)
+                await asyncio.to_thread(partial.replace, path)
             finally:
                 await asyncio.to_thread(partial.unlink, missing_ok=True)
     sys.stdout.write(f"{file}: {size:,} bytes\n")
@@ -129,9 +130,12 @@ def _time(name: str, text: str, default: int) -> int:
     if not text:
         return default
     try:
-        return parse_time(text)
+        time_ns = parse_time(text)
     except TimeFormatError as error:
         raise StartError(f"--{name}: {error}") from error
+    if time_ns < 0:
+        raise StartError(f"--{name}: {text} is before 1970")
+    return time_ns
 
 
 def _form_of(file: Path) -> ExportFormat:
@@ -157,7 +161,9 @@ def _errors(what: str, file: Path) -> Iterator[None]:
         raise StartError(f"{file}: {error.__cause__}") from error
     except asyncpg.UndefinedTableError as error:
         raise StartError(f"there are no samples of {what} yet") from error
-    except (OSError, ParquetMissingError, DatabaseError) as error:
+    except OSError as error:
+        raise StartError(f"cannot write {file}: {error.strerror or error}") from error
+    except (ParquetMissingError, DatabaseError) as error:
         raise StartError(str(error)) from error
 
 

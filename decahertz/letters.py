@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from collectors.plugins import load_collectors
 from decahertz.clock import SystemClock, format_time
-from decahertz.main import StartError, open_database
+from decahertz.main import StartError, open_database, refuse_without_database
 from storage.deadletters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
     """Print the newest dead letters. Raises :class:`~decahertz.main.StartError`."""
     if not 1 <= limit <= _MOST_SHOWN:
         raise StartError(f"--limit: {limit} is not between 1 and {_MOST_SHOWN:,}")
+    refuse_without_database(settings)
     async with open_database(settings, share=True) as (database, _):
         letters = await list_letters(database, stream=stream or None, limit=limit)
         total = await count_letters(database, stream=stream or None)
@@ -50,6 +51,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
     wanted = sorted(set(ids)) or None
     if wanted and not 0 < wanted[0] <= wanted[-1] < _NO_NUMBER:
         raise StartError("the numbers are those of decahertz dead-letters list")
+    refuse_without_database(settings)
     async with open_database(settings, share=True) as (database, _):
         total = await count_letters(database, stream=stream or None, ids=wanted)
         with Progress(console=Console(stderr=True)) as bars:

@@ -98,6 +98,13 @@ def start_errors() -> Iterator[None]:
         raise StartError(str(error)) from error
 
 
+def refuse_without_database(settings: Settings) -> None:
+    """Raises :class:`StartError` where the embedded database was never made: there is nothing to read."""
+    folder = embedded_dir(settings)
+    if not settings.database_url and not (folder / "cluster").exists():
+        raise StartError(f"there is no database in {folder} yet")
+
+
 @asynccontextmanager
 async def open_database(
     settings: Settings,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from decahertz.main import StartError, embedded_dir, start_errors
+from decahertz.main import StartError, embedded_dir, refuse_without_database, start_errors
+from decahertz.target import target
 from storage import backup
 from storage.archive import Report
 from storage.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
@@ -35,14 +36,13 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
     no file was changed.
     """
     _refuse_own_server(settings, "backup", "pg_dump")
-    if not force and await asyncio.to_thread(file.exists):
-        raise StartError(f"{file} is there already; with --force it is replaced")
+    path = await asyncio.to_thread(target, file, force=force)
     with _errors():
         installation = await asyncio.to_thread(find_installation)
         async with embedded_server(settings, share=True):
             with _bar(file.name) as report:
                 url = database_url(embedded_dir(settings))
-                made = await backup.make(url, installation, file, report)
+                made = await backup.make(url, installation, path, report)
     sys.stdout.write(f"{file}: {made.contents.tables} tables, {made.bytes:,} bytes, read back\n")
     return 0
 
@@ -98,8 +98,8 @@ async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[N
     if share and running_pid(folder) is not None:
         yield
         return
-    if share and not (folder / "cluster").exists():
-        raise StartError(f"there is no database in {folder} yet")
+    if share:
+        refuse_without_database(settings)
     async with EmbeddedPostgres(folder):
         yield
 

@@ -183,12 +183,14 @@ async def verify(installation: Installation, file: Path, report: Report) -> Cont
 
 
 def _fits_seal(file: Path) -> bool:
-    """Whether the archive is as its digest says, if it has one."""
+    """Whether the archive is as its digest says, if it has one, at its end and whole."""
     with file.open("rb") as stream:
         size = max(0, os.fstat(stream.fileno()).st_size - _SEAL_BYTES)
         digest = _digest(stream, size)
-        found = stream.read()
-    return found == _SEAL % digest or not found.startswith(_SEAL.partition(b"%")[0])
+        if stream.read() == _SEAL % digest:
+            return True
+        stream.seek(max(0, size - _PIECE))
+        return _SEAL.partition(b"%")[0] not in stream.read()
 
 
 async def pass_through(argv: Sequence[str], file: Path, report: Report, what: str) -> None:

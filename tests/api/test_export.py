@@ -15,6 +15,7 @@ from typing import get_args
 import pyarrow.parquet
 import pytest
 from aiohttp import ClientSession
+from structlog.testing import capture_logs
 
 from api.routes.export import EventTable
 from decahertz.clock import TICK_NS
@@ -175,6 +176,16 @@ async def test_a_client_that_goes_away_stops_the_query(large: Stack, form: str) 
     async with reading_nothing(large, f"export?collector=probe&format={form}"):
         await wait_for_exports(large.database, 1)
     await wait_for_exports(large.database, 0)
+
+
+async def test_a_client_that_goes_away_is_no_error(large: Stack) -> None:
+    with capture_logs() as logs:
+        async with reading_nothing(large, "export?collector=probe"):
+            await until(lambda: is_held_up(large.database))
+        await wait_for(
+            lambda: any(entry["event"] == "stream_ended_early" for entry in logs), "the end is noted"
+        )
+    assert {entry["log_level"] for entry in logs} == {"debug"}
 
 
 async def test_a_client_that_goes_away_before_the_first_row_stops_the_query(large: Stack) -> None:

@@ -157,22 +157,24 @@ class Pipeline:
 class Emitter:
     """The client process."""
 
-    def __init__(self, source: str, promises: Path) -> None:
+    def __init__(self, source: str, promises: Path, log: Path) -> None:
         self.source = source
         self.promises = promises
+        self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.figures: list[dict[str, Any]] = []
         """What those starts that were stopped said at their end."""
 
     def start(self, url: str, rate: float) -> None:
         program = Path(__file__).with_name("emitter.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(program), url, self.source, str(self.promises), str(rate)],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with self._log.open("a") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(program), url, self.source, str(self.promises), str(rate)],
+                env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
 
     def kill(self) -> None:
         """SIGKILL: what it had in memory is gone."""

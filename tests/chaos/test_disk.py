@@ -106,10 +106,14 @@ def damage(file: Path, pages: int) -> None:
         (ledger,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'ledger'").fetchone()
     others = [page for page in range(2, file.stat().st_size // _PAGE_BYTES + 1) if page != ledger]
     assert len(others) > 2 * pages
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    doomed = chance.sample(others, pages)
+    sys.stdout.write(f"seed {seed}: pages {doomed} of {len(others)}\n")
     with file.open("r+b") as stream:
-        for page in random.sample(others, pages):
+        for page in doomed:
             stream.seek((page - 1) * _PAGE_BYTES)
-            stream.write(random.randbytes(_PAGE_BYTES))
+            stream.write(chance.randbytes(_PAGE_BYTES))
 
 
 def test_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:

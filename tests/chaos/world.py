@@ -8,6 +8,7 @@ knows, whatever it lived through, is what the database says.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -44,6 +45,7 @@ _NUMBER = {  # where the emitter's own number of an event stands
     "logs": "message::bigint",
     "risks": "value::bigint",
 }
+_LINES_TOLD = 60
 LAST_GASP_NS = 300_000_000
 """What was sampled so shortly before a SIGKILL may not have reached the disk: a commit of the spool waits up
 to 50 ms for company, and takes its time."""
@@ -350,15 +352,30 @@ def world(
     pipeline = Pipeline(env, folder / "log", program)
     network = Network(pipeline.port)
     background.call(network.start())
-    emitter = Emitter(SOURCE, folder / "promises")
+    emitter = Emitter(SOURCE, folder / "promises", folder / "client.log")
     watch = Watch(pipeline)
     made = World(background, postgres, pipeline, network, emitter, env, watch, (*feed, *arguments))
     try:
         made.start_pipeline()
         watch.start()
         yield made
+    except BaseException:
+        _tell(made, folder)
+        raise
     finally:
         _end(made)
+
+
+def _tell(made: World, folder: Path) -> None:
+    """What a failure cannot be understood without; the folder goes with the test."""
+    for name in ("log", "client.log"):
+        if (folder / name).exists():
+            lines = (folder / name).read_text(errors="replace").splitlines()[-_LINES_TOLD:]
+            sys.stdout.write("\n".join((f"--- the end of {name}", *lines, "")))
+    sys.stdout.write(f"--- promised: {made.emitter.promised()}\n")
+    for path in ("/api/v1/health", "/api/v1/ledger"):
+        with suppress(Exception):
+            sys.stdout.write(f"--- {path}: {made.pipeline.get(path)}\n")
 
 
 def _end(made: World) -> None:

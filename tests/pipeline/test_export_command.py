@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import stat
 from pathlib import Path
 
 import pyarrow.parquet
@@ -54,6 +56,8 @@ def test_an_imported_recording_is_exported_as_it_was(
         ("x.xlsx", "ticks"): "--format",
         ("missing/x.csv", "ticks"): "missing",
         ("x.csv", "market"): "no samples of market",
+        ("x.csv", "ticks", "--start", "-5"): "--start: -5 is before 1970",
+        ("x.csv", "ticks", "--end=-5"): "--end: -5 is before 1970",
     }
     for (name, what, *options), word in refusals.items():
         code, said = export(env, tmp_path / name, what, *options)
@@ -62,3 +66,43 @@ def test_an_imported_recording_is_exported_as_it_was(
     assert sorted(path.name for path in tmp_path.glob("*")) == ["all.csv", "kept.csv", "part.parquet"]
     assert export(env, tmp_path / "kept.csv", "ticks", "--force", "--format", "csv")[0] == 0
     assert (tmp_path / "kept.csv").read_bytes() == (tmp_path / "all.csv").read_bytes()
+
+
+def test_only_a_regular_file_is_ever_replaced(env: dict[str, str], recordings: Path, tmp_path: Path) -> None:
+    assert run("import", str(recordings / RECORDING), env=env).returncode == 0
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name, word in {"pipe": "no regular file", "folder": "a folder", "circle": "cannot write"}.items():
+        for command in (
+            ("export", str(tmp_path / name), "ticks", "--format", "csv"),
+            ("backup", str(tmp_path / name)),
+        ):
+            refused = run(*command, "--force", env=env)
+            assert refused.returncode == 2
+            assert word in refused.stderr.splitlines()[-1]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+    (tmp_path / "elsewhere").mkdir()
+    kept = tmp_path / "elsewhere" / "kept.csv"
+    kept.write_text("mine")
+    (tmp_path / "link.csv").symlink_to(kept)
+    code, said = export(env, tmp_path / "link.csv", "ticks")
+    assert (code, "--force" in said) == (2, True)
+    assert kept.read_text() == "mine"
+    assert export(env, tmp_path / "link.csv", "ticks", "--force")[0] == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert kept.read_text().startswith("time_ns,")
+    assert [path.name for path in kept.parent.iterdir()] == ["kept.csv"]
+
+
+@pytest.mark.parametrize(
+    "command", [("export", "x.csv", "ticks"), ("dead-letters", "list"), ("dead-letters", "replay")]
+)
+def test_where_no_database_is_none_is_made(
+    env: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "typo"
+    refused = run(*command, "--data-dir", str(folder), env=env)
+    assert (refused.returncode, "no database" in refused.stderr) == (2, True)
+    assert not folder.exists()

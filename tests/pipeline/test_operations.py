@@ -197,6 +197,7 @@ async def test_a_damaged_backup_is_refused_before_anything_is_touched(
 ) -> None:
     good = recorded[1].read_bytes()
     damaged = {"cut": good[:-1000], "text": b"buy low", "empty": b""}
+    damaged |= {"last byte cut": good[:-1], "one byte more": good + b"\0", "half its digest": good[:-40]}
     for position in (len(good) // 50, len(good) // 10, len(good) // 2, len(good) * 9 // 10):
         flipped = bytearray(good)
         flipped[position] ^= 0x10
