@@ -6,14 +6,16 @@ import sqlite3
 import time
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
 from storage.spool.draft import Draft
 from storage.spool.entry import Content, Entry, Kind, Settlement, Unreadable
-from storage.spool.payload import PayloadError, decode_events, decode_layout, reader_of
+from storage.spool.errors import SpoolDamagedError
+from storage.spool.payload import PayloadError, decode_events, decode_layout, fingerprint, reader_of
 from storage.spool.state import State
 
 CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"
@@ -23,6 +25,8 @@ DAMAGED = "damaged"
 
 _BYTES_AT_ONCE = 8 * 1024 * 1024
 _ROW = "SELECT kind, stream, rows, time_ns, batch_id, layout, checksum, payload FROM entries WHERE id = ?"
+_TYPES = (int, str, int, int, bytes, str, int, bytes)
+_BATCH_ID, _UUID_BYTES = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def read_backlog(
         events = _first(events, max_rows // 2)
     rows = sum(rows for _, rows in events)
     for id_, _ in [*events, *(_first(samples, max_rows - rows) if rows < max_rows else [])]:
-        yield read_entry(connection, id_)
+        yield read_entry(connection, id_, state.declared)
         time.sleep(0)  # decoding keeps other threads waiting: the grid must hold
 
 
@@ -106,11 +110,17 @@ def _ids(
             return
 
 
-def read_entry(connection: sqlite3.Connection, entry_id: int) -> Entry | DamagedEntry:
-    """Read one back."""
-    kind, stream, rows, time_ns, batch_id, layout, checksum, payload = connection.execute(
-        _ROW, (entry_id,)
-    ).fetchone()
+def read_entry(
+    connection: sqlite3.Connection, entry_id: int, declared: Mapping[str, bytes] = MappingProxyType({})
+) -> Entry | DamagedEntry:
+    """Read one back; ``declared`` are layouts that need not be in the file.
+
+    Raises ``sqlite3.Error``, or :class:`~storage.spool.errors.SpoolDamagedError` for a row that nobody wrote.
+    """
+    row = connection.execute(_ROW, (entry_id,)).fetchone()
+    if row is None or not all(map(isinstance, row, _TYPES)) or len(row[_BATCH_ID]) != _UUID_BYTES:
+        raise SpoolDamagedError(f"the spool is damaged: entry {entry_id} is not whole")
+    kind, stream, rows, time_ns, batch_id, layout, checksum, payload = row
     if zlib.crc32(payload) != checksum:
         return DamagedEntry(entry_id, stream, rows, uuid.UUID(bytes=batch_id))
     content: Content
@@ -118,17 +128,22 @@ def read_entry(connection: sqlite3.Connection, entry_id: int) -> Entry | Damaged
         if kind == Kind.EVENTS:
             content = Arrival(batch=decode_events(payload), received_ns=time_ns)
         else:
-            content = _samples(connection, layout, time_ns, payload)
+            content = _samples(connection, declared, layout, time_ns, payload)
     except PayloadError as error:  # written by a version that declared it differently
         content = Unreadable(payload, str(error))
     return Entry(content, stream, rows, uuid.UUID(bytes=batch_id), entry_id)
 
 
-def _samples(connection: sqlite3.Connection, name: str, time_ns: int, payload: bytes) -> SampleBatch:
-    found = connection.execute("SELECT layout FROM layouts WHERE fingerprint = ?", (name,)).fetchone()
-    if found is None:
-        raise PayloadError(f"the layout {name} is missing")
-    reader = reader_of(decode_layout(found[0]))
+def _samples(
+    connection: sqlite3.Connection, declared: Mapping[str, bytes], name: str, time_ns: int, payload: bytes
+) -> SampleBatch:
+    data = declared.get(name)
+    if data is None:
+        found = connection.execute("SELECT layout FROM layouts WHERE fingerprint = ?", (name,)).fetchone()
+        if found is None or not isinstance(found[0], bytes) or fingerprint(found[0]) != name:
+            raise PayloadError(f"the layout {name} is missing or damaged")
+        data = found[0]
+    reader = reader_of(decode_layout(data))
     return SampleBatch(reader.schema, time_ns, reader.decode(payload))
 
 

@@ -39,8 +39,8 @@ class LayoutNames:
         """Fingerprint and encoded layout."""
         known = self._known.get(id(schema))
         if known is None or known[0] is not schema:
-            layout = layout_of(schema)
-            known = self._known[id(schema)] = (schema, fingerprint(layout), encode_layout(layout))
+            layout = encode_layout(layout_of(schema))
+            known = self._known[id(schema)] = (schema, fingerprint(layout), layout)
         return known[1:]
 
 
@@ -216,7 +216,8 @@ class Draft:
     def _layout(self, schema: SampleSchema) -> str:
         name, layout = self._names.of(schema)
         if name not in self._state.layouts and name not in self._layouts:
-            self._connection.execute("INSERT INTO layouts VALUES (?, ?)", (name, layout))
+            # Replaced, where one is there that is damaged.
+            self._connection.execute("INSERT OR REPLACE INTO layouts VALUES (?, ?)", (name, layout))
             self._layouts.add(name)
         return name
 

@@ -43,6 +43,8 @@ class SpoolDamagedError(SpoolError):
     """The file is not what was written to it."""
 
 
+NONSENSE = (TypeError, ValueError, LookupError)
+"""What values raise that nobody wrote, of another type or no text, where SQLite sees nothing wrong."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 

@@ -17,14 +17,21 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.ingest import FORGET_NS, EmitterId, Receipt
 from decahertz.ledger import Account, Changes, LedgerBook
-from decahertz.sample import SampleBatch
+from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.draft import Draft, LayoutNames
 from storage.spool.entry import Entry, Settlement
-from storage.spool.errors import SpoolDamagedError, SpoolUncertainError, SpoolUnwritableError, translated
+from storage.spool.errors import (
+    NONSENSE,
+    SpoolDamagedError,
+    SpoolUncertainError,
+    SpoolUnwritableError,
+    translated,
+)
+from storage.spool.payload import encode_layout, fingerprint, layout_of
 from storage.spool.state import forgettable_before, load_state
 from storage.spool.tally import Tally
 
@@ -88,6 +95,9 @@ class SpoolFile:
         except OSError:
             self.connection.close()
             raise
+        except NONSENSE as error:
+            self.connection.close()
+            raise SpoolDamagedError(f"the spool holds what nobody wrote: {error}") from error
         self._tally = Tally(path, file_id, commits, clock)
         if before is not None:
             self._take_over(before, accounts)
@@ -125,8 +135,10 @@ class SpoolFile:
         """Entries that are deleted, and would be there again if the log were lost."""
         return list(self._deleted)
 
-    def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
-        """Recognise these events too when they come again."""
+    def adopt(self, known: Mapping[EmitterId, SequenceSet], schemas: Iterable[SampleSchema] = ()) -> None:
+        """Recognise these events too when they come again; read samples declared like this in any case."""
+        layouts = [encode_layout(layout_of(schema)) for schema in schemas]
+        self.state.declared = {fingerprint(layout): layout for layout in layouts}
         for emitter, stored in known.items():
             taken = self.state.sequences.setdefault(emitter, SequenceSet())
             self.state.heard_ns.setdefault(emitter, self._clock.time_ns())
@@ -237,6 +249,8 @@ class SpoolFile:
                     found.append(entry)
         except sqlite3.Error as error:
             raise translated(error) from error
+        except NONSENSE as error:
+            raise SpoolDamagedError(f"the spool holds what nobody wrote: {error}") from error
         for entry in found:
             self.state.held.add(entry.id, entry.stream, entry.rows)
         for wreck in damaged:
@@ -247,10 +261,13 @@ class SpoolFile:
 
     def read_arrivals(self, after_id: int, max_rows: int) -> tuple[list[Arrival], int | None]:
         """See :func:`storage.spool.backlog.read_arrivals`. Raises as :meth:`write` does."""
+        self._demand_open()
         try:
             return read_arrivals(self.connection, after_id, max_rows)
         except sqlite3.Error as error:
             raise translated(error) from error
+        except NONSENSE as error:
+            raise SpoolDamagedError(f"the spool holds what nobody wrote: {error}") from error
 
     def tidy(self) -> list[uuid.UUID]:
         """Give some of the disk's space back after a backlog; call it when there is nothing else to do.
@@ -302,6 +319,7 @@ class SpoolFile:
 
     def _take_over(self, before: SpoolFile, accounts: dict[str, Account]) -> None:
         """What the loop has in hand of the file before is not lost, whether or not it is in this one."""
+        self.state.declared = before.state.declared
         held = self.state.held = before.state.held
         held.keep_in_file({row[0] for row in self.connection.execute("SELECT id FROM entries")})
         for stream, rows in held.rows_of_missing().items():

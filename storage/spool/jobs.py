@@ -56,11 +56,14 @@ class LossJob:
 
 @dataclass(frozen=True, slots=True)
 class CallJob:
-    """Something else to be done with the file, after all that was asked for before."""
+    """Something else to be done with the file, after all that was asked for before.
+
+    ``call`` may raise what the file raises: where that is damaged it is called again, with the next one.
+    """
 
     call: Callable[[SpoolFile], None]
     refuse: Callable[[SpoolError], None]
-    """Called instead of it, in any thread, when the spool's has ended."""
+    """Called instead of it, or after it has failed, in any thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,21 +58,21 @@ def layout_of(schema: SampleSchema) -> Layout:
     )
 
 
-def fingerprint(layout: Layout) -> str:
-    """The same for the same layout, and for no other."""
-    return hashlib.sha256(msgspec.json.encode(layout)).hexdigest()[:32]
-
-
 def encode_layout(layout: Layout) -> bytes:
     """For the file."""
     return msgspec.json.encode(layout)
 
 
+def fingerprint(layout: bytes) -> str:
+    """Of an encoded layout: the same for the same, and for no other."""
+    return hashlib.sha256(layout).hexdigest()[:32]
+
+
 def decode_layout(data: bytes) -> Layout:
-    """From the file. Raises :class:`PayloadError`."""
+    """Raises :class:`PayloadError`."""
     try:
         return msgspec.json.decode(data, type=Layout)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PayloadError(str(error)) from error
 
 

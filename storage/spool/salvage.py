@@ -241,15 +241,18 @@ def _rescue(aside: Path, to: sqlite3.Connection, now_ns: int) -> int:
 
 def _copy_ledger(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
     rows = damaged.execute("SELECT stream, account, rows FROM ledger").fetchall()
-    to.executemany("INSERT INTO ledger VALUES (?, ?, ?)", rows)
+    whole = (row for row in rows if all(map(isinstance, row, tables.LEDGER_TYPES)))
+    to.executemany("INSERT INTO ledger VALUES (?, ?, ?)", whole)
 
 
 def _copy_drops(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
-    tables.save_drops(to, tables.load_drops(damaged))
+    rows = damaged.execute("SELECT source, epoch, reason, events FROM emitter_drops").fetchall()
+    whole = [row for row in rows if all(map(isinstance, row, tables.DROP_TYPES))]
+    tables.save_drops(to, {(source, epoch, reason): events for source, epoch, reason, events in whole})
 
 
 def _copy_layouts(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
-    to.executemany("INSERT INTO layouts VALUES (?, ?)", damaged.execute("SELECT * FROM layouts").fetchall())
+    to.executemany("INSERT INTO layouts VALUES (?, ?)", tables.load_layouts(damaged).items())
 
 
 def _readable(damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

@@ -87,7 +87,7 @@ class Spool:
         self._book = LedgerBook()
         for schema in schemas:
             self._book.announce(samples_stream(schema.collector))
-        self._worker = SpoolWorker(folder, settings, clock, self._book, self._report)
+        self._worker = SpoolWorker(folder, settings, clock, self._book, schemas, self._report)
         self._metrics = SpoolMetrics(registry, lambda: self._worker.bytes, lambda: self._worker.backlog_rows)
         registry.register(LedgerMetrics(self._book))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -305,10 +305,7 @@ def _arrivals_job(
     after_id: int, answer: Callable[[tuple[list[Arrival], int | None] | SpoolError], None]
 ) -> CallJob:
     def read(file: SpoolFile) -> None:
-        try:
-            answer(file.read_arrivals(after_id, _ARRIVAL_ROWS))
-        except SpoolError as error:
-            answer(error)
+        answer(file.read_arrivals(after_id, _ARRIVAL_ROWS))
 
     return CallJob(read, answer)
 

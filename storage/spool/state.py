@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from decahertz.ingest import EmitterId
@@ -78,6 +79,7 @@ class State:
     """When each of these was heard of last."""
     drops: dict[tables.DropId, int]
     layouts: set[str]
+    """Those that are in the file as they were written, by fingerprint."""
     entries: int
     rows: int
     size: int
@@ -86,6 +88,8 @@ class State:
     newest_sample_ns: int | None
     """The latest instant among the last samples that were there when it was opened."""
     held: Held = field(default_factory=Held)
+    declared: Mapping[str, bytes] = field(default_factory=dict)
+    """The layouts of this program's own samples, by fingerprint: for where the file's are damaged."""
 
 
 def forgettable_before(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> int:
@@ -116,7 +120,7 @@ def load_state(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> tup
         sequences={emitter: taken for emitter, taken in sequences.items() if emitter in heard_ns},
         heard_ns=heard_ns,
         drops=tables.load_drops(connection),
-        layouts={row[0] for row in connection.execute("SELECT fingerprint FROM layouts")},
+        layouts=set(tables.load_layouts(connection)),
         entries=entries,
         rows=rows,
         size=size,

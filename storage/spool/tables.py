@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,7 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
+from storage.spool.payload import fingerprint
 
 VERSION = 2
 PAGE_BYTES = 4096
@@ -75,6 +77,8 @@ _SAVE_DROP = """
 INSERT INTO emitter_drops (source, epoch, reason, events) VALUES (?, ?, ?, ?)
 ON CONFLICT (source, epoch, reason) DO UPDATE SET events = excluded.events
 """
+DROP_TYPES = (str, int, str, int)
+LEDGER_TYPES = (str, str, int)
 _RANGES = msgspec.msgpack.Decoder(list[tuple[int, int]])
 
 DropId = tuple[str, int, str]
@@ -130,6 +134,14 @@ def _build(connection: sqlite3.Connection, statements: str) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a log that is lost takes no tables with it
 
 
+def sound(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tuple[Any, ...]]:
+    """The rows. Raises :class:`SpoolDamagedError` at one whose values are of other types: nobody wrote it."""
+    for row in rows:
+        if not all(map(isinstance, row, types)):
+            raise SpoolDamagedError("the spool holds what nobody wrote")
+        yield row
+
+
 def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
     """The id of the file, and how many transactions it has."""
     found: tuple[bytes, int] | None = connection.execute("SELECT file_id, number FROM commits").fetchone()
@@ -172,10 +184,16 @@ def save_emitters(
     connection.executemany(_SAVE_EMITTER, rows)
 
 
+def load_layouts(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """The layouts that are as they were written, by fingerprint."""
+    rows = connection.execute("SELECT fingerprint, layout FROM layouts")
+    return {name: data for name, data in rows if isinstance(data, bytes) and fingerprint(data) == name}
+
+
 def load_drops(connection: sqlite3.Connection) -> dict[DropId, int]:
     """What emitters said that they lost."""
     rows = connection.execute("SELECT source, epoch, reason, events FROM emitter_drops")
-    return {(source, epoch, reason): events for source, epoch, reason, events in rows}
+    return {(source, epoch, reason): events for source, epoch, reason, events in sound(rows, DROP_TYPES)}
 
 
 def save_drops(connection: sqlite3.Connection, drops: Mapping[DropId, int]) -> None:
@@ -186,7 +204,8 @@ def save_drops(connection: sqlite3.Connection, drops: Mapping[DropId, int]) -> N
 def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
     """What was written down, and what waits according to the entries themselves."""
     accounts: dict[str, Account] = {}
-    for stream, name, rows in connection.execute("SELECT stream, account, rows FROM ledger"):
+    noted = connection.execute("SELECT stream, account, rows FROM ledger")
+    for stream, name, rows in sound(noted, LEDGER_TYPES):
         account = accounts.setdefault(stream, Account())
         if name == _EMITTED:
             account.emitted = rows
@@ -194,7 +213,8 @@ def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
             account.stored = rows
         else:
             account.dropped[name.removeprefix(_DROPPED)] = rows
-    for stream, rows in connection.execute("SELECT stream, sum(rows) FROM entries GROUP BY stream"):
+    waiting = connection.execute("SELECT stream, sum(rows) FROM entries GROUP BY stream")
+    for stream, rows in sound(waiting, (str, int)):
         accounts.setdefault(stream, Account()).spooled = rows
     return accounts
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from decahertz.clock import Clock
+from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.ingest import EmitterId
 from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
@@ -39,11 +39,13 @@ from storage.spool.jobs import (
 from storage.spool.salvage import Salvage, SpoolLock, open_spool, start_over
 
 if TYPE_CHECKING:
-    from decahertz.sample import SampleBatch
+    from decahertz.sample import SampleBatch, SampleSchema
 
 T = TypeVar("T")
 
 _CLOSE_SECONDS = 10.0
+_AGAIN_NS = 10 * NS_PER_SECOND
+"""How long a file that took the place of a damaged one is used at least, whatever is the matter with it."""
 
 
 class SpoolWorker:
@@ -55,17 +57,20 @@ class SpoolWorker:
         settings: SpoolSettings,
         clock: Clock,
         book: LedgerBook,
+        schemas: Sequence[SampleSchema],
         report: Callable[[Report], None],
     ) -> None:
-        """``report`` is called in the thread."""
+        """``schemas`` are those of the samples to come; ``report`` is called in the thread."""
         self._folder = folder
         self._settings = settings
         self._clock = clock
         self._book = book
+        self._schemas = schemas
         self._report = report
         self._inbox = Inbox(clock, settings.commit_seconds, self._refuse)
         self._in_hand: Sequence[Job] = ()
         self._thread: threading.Thread | None = None
+        self._replaced_ns: int | None = None
         self._log = structlog.get_logger(part="spool")
         self.salvage: Salvage | None = None
         """The last damage."""
@@ -138,7 +143,7 @@ class SpoolWorker:
     def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
         file, self.salvage = open_spool(self._folder, self._settings, self._clock, self._book)
         self._note_damage()
-        file.adopt(known)
+        file.adopt(known, self._schemas)
         self._publish(file)
         self.newest_sample_ns = file.state.newest_sample_ns
         return file
@@ -183,7 +188,7 @@ class SpoolWorker:
         ]  # the others are answered
         for job in jobs:
             if isinstance(job, CallJob):
-                job.call(file)
+                file = self._call(file, job)
             elif isinstance(job, ReadJob):
                 file = self._read(file, job)
         return file
@@ -218,6 +223,18 @@ class SpoolWorker:
             file = self._write(file, [job], [])
         for batch in samples:
             file = self._write(file, [], [batch])
+        return file
+
+    def _call(self, file: SpoolFile, job: CallJob) -> SpoolFile:
+        try:
+            try:
+                job.call(file)
+            except SpoolDamagedError as error:
+                file = self._start_over(file, error)
+                self._publish(file)
+                job.call(file)
+        except SpoolError as error:
+            job.refuse(error)
         return file
 
     def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
@@ -260,6 +277,9 @@ class SpoolWorker:
                 return
 
     def _start_over(self, file: SpoolFile, error: SpoolError) -> SpoolFile:
+        now_ns = self._clock.monotonic_ns()
+        if self._replaced_ns is not None and now_ns - self._replaced_ns < _AGAIN_NS:
+            raise SpoolUnwritableError(f"so soon again: {error}")  # or copies would fill the disk
         try:
             file, self.salvage = start_over(
                 self._folder, self._settings, self._clock, self._book, str(error), file
@@ -268,6 +288,7 @@ class SpoolWorker:
             raise
         except OSError as trouble:
             raise SpoolUnwritableError(f"no new spool can be made: {trouble}") from trouble
+        self._replaced_ns = now_ns
         self._note_damage()
         return file
 

@@ -1,0 +1,186 @@
+"""Damage that SQLite does not notice: rows that nobody wrote, layouts that are not what was written."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from decahertz.bus import LocalBus
+from decahertz.event import Arrival
+from decahertz.health import Health
+from decahertz.ledger import LedgerBook
+from decahertz.sample import SampleBatch, SampleSchema
+from decahertz.settings import SpoolSettings
+from decahertz.testing import START_NS, ManualClock
+from storage.spool import Spool
+from storage.spool.entry import Entry, Settlement, Unreadable
+from storage.spool.file import SpoolFile
+from storage.spool.salvage import FILE_NAME
+from tests.storage_examples import BOOK, book, books, quotes
+
+BATCHES = 40
+PAGE = 4096
+
+
+def filled(folder: Path) -> Path:
+    """A closed spool with as many batches of 10 events as of 10 samples, all of it in the one file."""
+    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+    for number in range(BATCHES):
+        file.write(
+            [quotes(10 * number + 1, 10 * number + 10)],
+            [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
+        )
+    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    file.close()
+    return folder / FILE_NAME
+
+
+@asynccontextmanager
+async def opened(folder: Path, schemas: Sequence[SampleSchema] = ()) -> AsyncIterator[Spool]:
+    spool = Spool(folder, LocalBus(), ManualClock(START_NS), CollectorRegistry(), SpoolSettings(), schemas)
+    await spool.start()
+    try:
+        yield spool
+    finally:
+        await spool.stop()
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(statement, values).rowcount > 0
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def garbled(data: bytes) -> bytes:
+    """No text any more."""
+    return data[:4] + b"\xff" + data[5:]
+
+
+def renamed(data: bytes) -> bytes:
+    """A good layout, of another table."""
+    assert b'"mid"' in data
+    return data.replace(b'"mid"', b'"mix"')
+
+
+def damage_layout(path: Path, how: Callable[[bytes], bytes]) -> None:
+    """As a page of the disk does it: in the bytes of the file."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((layout,),) = connection.execute("SELECT layout FROM layouts").fetchall()
+    data = path.read_bytes()
+    assert data.count(layout) == 1
+    path.write_bytes(data.replace(layout, how(layout)))
+
+
+async def drained(spool: Spool) -> list[Entry]:
+    entries: list[Entry] = []
+    while found := await spool.read_backlog(10_000):
+        entries += found
+        spool.settle([Settlement(entry) for entry in found])
+        await spool.flush()
+    return entries
+
+
+@pytest.mark.parametrize("how", [garbled, renamed])
+async def test_a_damaged_layout_costs_nothing_where_the_program_has_it_too(
+    tmp_path: Path, how: Callable[[bytes], bytes]
+) -> None:
+    damage_layout(filled(tmp_path), how)
+    async with opened(tmp_path, [BOOK]) as spool:
+        entries = await drained(spool)
+        assert spool.status().health is Health.OK
+    batches = [entry.content for entry in entries if isinstance(entry.content, SampleBatch)]
+    assert len(batches) == BATCHES
+    assert {batch.schema.type.__struct_fields__ for batch in batches} == {BOOK.type.__struct_fields__}
+    assert sum(len(batch.samples) for batch in batches) == 10 * BATCHES
+
+
+@pytest.mark.parametrize("how", [garbled, renamed])
+async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
+    tmp_path: Path, how: Callable[[bytes], bytes]
+) -> None:
+    damage_layout(filled(tmp_path), how)
+    async with opened(tmp_path) as spool:
+        entries = await drained(spool)
+        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
+    unreadable = [entry.content for entry in entries if isinstance(entry.content, Unreadable)]
+    assert len(unreadable) == BATCHES
+    assert {"layout" in content.reason for content in unreadable} == {True}
+    assert sum(isinstance(entry.content, Arrival) for entry in entries) == BATCHES
+
+
+async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: Path) -> None:
+    damage_layout(filled(tmp_path), garbled)
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+    file.write(samples=[books(BATCHES)])
+    file.close()
+    async with opened(tmp_path) as spool:
+        entries = await drained(spool)
+    assert sum(isinstance(entry.content, SampleBatch) for entry in entries) == BATCHES + 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET batch_id = x'00' WHERE id = 41",
+        "UPDATE entries SET payload = 'text' WHERE id = 41",
+        "UPDATE entries SET stream = x'ff' WHERE id = 41",
+        "UPDATE entries SET checksum = 'much' WHERE id = 41",
+    ],
+)
+async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statement: str) -> None:
+    change(filled(tmp_path), statement)
+    async with opened(tmp_path, [BOOK]) as spool:
+        entries = await drained(spool)
+        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
+        assert spool.status().health is Health.DEGRADED
+        ledgers = spool.ledger()
+    assert len(entries) == 2 * BATCHES - 1
+    assert all(ledger.imbalance == 0 for ledger in ledgers)
+    assert sum(ledger.dropped.get("damaged", 0) for ledger in ledgers) == 10
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
+        "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
+        "UPDATE emitters SET ranges = x'ffff'",
+        "UPDATE emitters SET heard_ns = 'never'",
+        "UPDATE entries SET rows = 'many' WHERE id = 41",
+        "UPDATE entries SET time_ns = 'now' WHERE id = 41",
+        "DELETE FROM commits",
+    ],
+)
+async def test_a_file_whose_notes_make_no_sense_is_opened_all_the_same(
+    tmp_path: Path, statement: str
+) -> None:
+    change(filled(tmp_path), statement)
+    async with opened(tmp_path, [BOOK]) as spool:
+        assert len(await drained(spool)) >= 2 * BATCHES - 1
+        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
+        ledgers = spool.ledger()
+    assert all(ledger.imbalance == 0 for ledger in ledgers)
+
+
+async def test_the_past_is_read_from_a_damaged_file_too(tmp_path: Path) -> None:
+    """Collectors that did not get it would be wrong for good."""
+    path = filled(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        ((batch_id,),) = connection.execute(
+            "SELECT batch_id FROM entries WHERE id = ?", (BATCHES,)
+        ).fetchall()
+    page = path.read_bytes().index(batch_id) // PAGE
+    with path.open("r+b") as raw:
+        raw.seek(page * PAGE)
+        raw.write(b"\xa5" * PAGE)
+    async with opened(tmp_path, [BOOK]) as spool:
+        arrivals = [arrival async for arrival in spool.waiting_events()]
+        assert spool.status().health is Health.DEGRADED
+        waiting = [entry.content for entry in await drained(spool) if isinstance(entry.content, Arrival)]
+    assert arrivals == waiting
+    assert BATCHES // 2 < len(arrivals) < BATCHES
