@@ -207,8 +207,7 @@ class SpoolWorker:
         except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
             if len(events) + len(samples) > 1:
                 return self._write_apart(file, events, samples)
-            self._log.error("spool_failed", exc_info=error)
-            report.error = SpoolUnwritableError(f"{type(error).__name__}: {error}")
+            report.error = self._note_error(error)
         if report.error is None:
             self._hand_over(report, events)
         else:
@@ -235,7 +234,13 @@ class SpoolWorker:
                 job.call(file)
         except SpoolError as error:
             job.refuse(error)
+        except Exception as error:  # noqa: BLE001 - an error of ours; who asked is told, the others go on
+            job.refuse(self._note_error(error))
         return file
+
+    def _note_error(self, error: Exception) -> SpoolUnwritableError:
+        self._log.error("spool_failed", exc_info=error)
+        return SpoolUnwritableError(f"{type(error).__name__}: {error}")
 
     def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
         try:
@@ -246,6 +251,8 @@ class SpoolWorker:
                 entries = file.read_backlog(job.max_rows)
         except SpoolError as error:
             job.answer(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            job.answer(self._note_error(error))
         else:
             self._publish(file)
             job.answer(entries)

@@ -31,7 +31,7 @@ from storage.spool import Spool
 from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import SpoolError, SpoolInUseError
 from storage.spool.file import SpoolFile
-from storage.spool.jobs import CallJob
+from storage.spool.jobs import CallJob, SettleJob
 from storage.spool.salvage import FILE_NAME
 from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
@@ -185,20 +185,34 @@ async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
     await Opened(tmp_path).spool.stop()
 
 
+async def test_an_error_of_ours_is_told_to_who_asked_and_stops_nobody_else(tmp_path: Path) -> None:
+    told: list[SpoolError] = []
+
+    def fail(_: SpoolFile) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async with opened(tmp_path) as one:
+        one.spool._worker.put(CallJob(fail, told.append))
+        assert (await one.spool.append(quotes(1, 10), 10)).accepted == 10
+        assert one.spool.status().health is Health.OK
+    assert ["a mistake of ours" in str(error) for error in told] == [True]
+
+
 async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: Path) -> None:
     begun, released = threading.Event(), threading.Event()
 
-    def break_down(_: SpoolFile) -> None:
+    def break_down() -> Iterator[Settlement]:
         begun.set()
         released.wait(20)
         raise RuntimeError("a mistake of ours")
+        yield
 
     async def waiting() -> list[Arrival]:
         return [arrived async for arrived in one.spool.waiting_events()]
 
     async with opened(tmp_path, queue_rows=10) as one:
         await one.spool.append(quotes(1, 10), 10)
-        one.spool._worker.put(CallJob(break_down, print))
+        one.spool._worker.put(SettleJob(break_down()))  # type: ignore[arg-type]  # that is the mistake
         await asyncio.to_thread(begun.wait, 20)
         pending = [
             asyncio.create_task(work)
