@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -184,3 +185,29 @@ async def test_the_past_is_read_from_a_damaged_file_too(tmp_path: Path) -> None:
         waiting = [entry.content for entry in await drained(spool) if isinstance(entry.content, Arrival)]
     assert arrivals == waiting
     assert BATCHES // 2 < len(arrivals) < BATCHES
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_pages_are_noise_nothing_stops(tmp_path: Path, seed: int) -> None:
+    path, chance = filled(tmp_path), random.Random(seed)
+    with closing(sqlite3.connect(path)) as connection:  # a ledger that is damaged cannot say what was lost
+        ((ledger,),) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'ledger'"
+        ).fetchall()
+    pages = [page for page in range(2, path.stat().st_size // PAGE + 1) if page != ledger]
+    with path.open("r+b") as raw:
+        for page in chance.sample(pages, 3):
+            raw.seek((page - 1) * PAGE)
+            raw.write(chance.randbytes(PAGE))
+    async with opened(tmp_path, [BOOK]) as spool:
+        arrivals = [arrival async for arrival in spool.waiting_events()]
+        entries = await drained(spool)
+        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
+        assert spool.status().health is not Health.FAILED
+        await spool.flush()
+        ledgers = spool.ledger()
+    assert all(ledger.imbalance == 0 for ledger in ledgers)
+    lost = sum(ledger.dropped.get("damaged", 0) for ledger in ledgers)
+    assert sum(entry.rows for entry in entries) + lost == 2 * 10 * BATCHES
+    known = [entry.content for entry in entries if isinstance(entry.content, Arrival)]
+    assert [arrival for arrival in arrivals if arrival not in known] == []
