@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,12 @@ from storage.embedded import EmbeddedPostgres, find_installation
 from tests.postgres_server import PostgresServer
 
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
+
+
+def pytest_configure() -> None:
+    """A shell that runs us in the background has us ignore Ctrl-C, and all that the tests start with us."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -134,19 +134,22 @@ def test_what_is_refused_is_refused_before_a_database_is_made(env: dict[str, str
 
 
 def test_ctrl_c_during_the_imports_ends_without_a_traceback(env: dict[str, str]) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("up"),
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    imported = Path(f"/proc/{process.pid}/maps")
-    while "msgspec" not in imported.read_text():  # the first of the heavy imports
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    ) as process:
+        try:
+            imported = Path(f"/proc/{process.pid}/maps")
+            while "msgspec" not in imported.read_text():  # the first of the heavy imports
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert "Traceback" not in errors
     assert process.returncode in (0, 130, -signal.SIGINT)
 
@@ -196,7 +199,9 @@ def ready(decahertz: RunningDecahertz) -> bool:
         raise
 
 
-def test_dead_letters_that_are_not_there_are_not_passed_over(env: dict[str, str]) -> None:
+def test_dead_letters_that_are_not_there_are_not_passed_over(env: dict[str, str], data_dir: Path) -> None:
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log"):
+        pass  # there is a database now
     assert run("dead-letters", env=env).stdout == "0 dead letters\n"
     ended = run("dead-letters", "replay", "7", env=env)
     assert (ended.returncode, "not there" in ended.stdout) == (1, True), ended.stdout
