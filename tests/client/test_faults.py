@@ -229,12 +229,18 @@ def test_a_server_that_is_killed_and_restarted_again_and_again_loses_nothing(
 
 
 def test_a_server_that_does_not_answer_in_time_gets_the_batch_again(server: Recorder) -> None:
+    came_again = asyncio.Event()
+
     async def slow(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
         answer = await process()
-        await asyncio.sleep(1.0)
+        await asyncio.wait_for(came_again.wait(), 10)
         return answer
 
-    server.faults.append(slow)
+    async def again(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
+        came_again.set()
+        return await process()
+
+    server.faults.extend([slow, again])
     with connected(server, timeout_seconds=0.1) as client:
         emit(client, range(10))
         assert client.flush(10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from storage.spool.entry import Entry, Settlement
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
 from storage.spool.salvage import FILE_NAME, Salvage, open_spool, start_over
-from tests.storage_examples import book, books, quotes
+from tests.storage.spool.files import PAGE, filled, garble
+from tests.storage_examples import books, quotes
 
-PAGE = 4096
 BATCHES = 300
 
 
@@ -60,27 +59,8 @@ class Reopened:
         return entries
 
 
-def filled(folder: Path) -> Path:
-    """A closed spool with 300 batches of 10 events and 300 of 10 samples."""
-    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
-    for number in range(BATCHES):
-        file.write(
-            [quotes(10 * number + 1, 10 * number + 10)],
-            [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
-        )
-    file.close()
-    return folder / FILE_NAME
-
-
-def garble(path: Path, first_page: int, pages: int) -> None:
-    noise = random.Random(first_page).randbytes(pages * PAGE)
-    with path.open("r+b") as file:
-        file.seek(first_page * PAGE)
-        file.write(noise)
-
-
 def damaged_by(damage: Callable[[Path], None], folder: Path) -> Reopened:
-    path = filled(folder)
+    path = filled(folder, BATCHES)
     damage(path)
     return Reopened(folder)
 
@@ -122,7 +102,7 @@ def test_pages_of_noise_cost_what_was_on_them(tmp_path: Path, first_page: int) -
 
 
 def test_a_bit_that_fell_over_within_an_entry_is_noticed(tmp_path: Path) -> None:
-    path = filled(tmp_path)
+    path = filled(tmp_path, BATCHES)
     data = path.read_bytes()
     place = data.index(b"EUR/USD", len(data) // 2)
     path.write_bytes(data[:place] + b"EUX" + data[place + 3 :])
@@ -210,7 +190,7 @@ def cut(path: Path) -> None:
 
 
 def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path: Path) -> None:
-    cut(filled(tmp_path))
+    cut(filled(tmp_path, BATCHES))
     (tmp_path / f"{FILE_NAME}.new").write_bytes(b"half of a file")
     again = Reopened(tmp_path)
     assert again.salvage is not None
@@ -219,7 +199,7 @@ def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path
 
 
 def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp_path: Path) -> None:
-    path = filled(tmp_path)
+    path = filled(tmp_path, BATCHES)
     path.rename(tmp_path / f"{FILE_NAME}.new")
     Path(f"{path}-wal").write_bytes(b"the log of the damaged one")
     again = Reopened(tmp_path)

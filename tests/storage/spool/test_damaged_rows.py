@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
+from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Arrival
 from decahertz.health import Health
 from decahertz.ledger import LedgerBook
@@ -20,30 +21,22 @@ from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool import Spool
 from storage.spool.entry import Entry, Settlement, Unreadable
+from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile
+from storage.spool.jobs import CallJob
 from storage.spool.salvage import FILE_NAME
-from tests.storage_examples import BOOK, book, books, quotes
+from tests.storage.spool.files import PAGE, filled, garble
+from tests.storage_examples import BOOK, books, quotes
 
 BATCHES = 40
-PAGE = 4096
-
-
-def filled(folder: Path) -> Path:
-    """A closed spool with as many batches of 10 events as of 10 samples, all of it in the one file."""
-    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
-    for number in range(BATCHES):
-        file.write(
-            [quotes(10 * number + 1, 10 * number + 10)],
-            [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
-        )
-    file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    file.close()
-    return folder / FILE_NAME
 
 
 @asynccontextmanager
-async def opened(folder: Path, schemas: Sequence[SampleSchema] = ()) -> AsyncIterator[Spool]:
-    spool = Spool(folder, LocalBus(), ManualClock(START_NS), CollectorRegistry(), SpoolSettings(), schemas)
+async def opened(
+    folder: Path, schemas: Sequence[SampleSchema] = (), clock: ManualClock | None = None
+) -> AsyncIterator[Spool]:
+    clock = clock or ManualClock(START_NS)
+    spool = Spool(folder, LocalBus(), clock, CollectorRegistry(), SpoolSettings(), schemas)
     await spool.start()
     try:
         yield spool
@@ -90,7 +83,7 @@ async def drained(spool: Spool) -> list[Entry]:
 async def test_a_damaged_layout_costs_nothing_where_the_program_has_it_too(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
-    damage_layout(filled(tmp_path), how)
+    damage_layout(filled(tmp_path, BATCHES), how)
     async with opened(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
         assert spool.status().health is Health.OK
@@ -104,7 +97,7 @@ async def test_a_damaged_layout_costs_nothing_where_the_program_has_it_too(
 async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
-    damage_layout(filled(tmp_path), how)
+    damage_layout(filled(tmp_path, BATCHES), how)
     async with opened(tmp_path) as spool:
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
@@ -115,7 +108,7 @@ async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
 
 
 async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: Path) -> None:
-    damage_layout(filled(tmp_path), garbled)
+    damage_layout(filled(tmp_path, BATCHES), garbled)
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
     file.write(samples=[books(BATCHES)])
     file.close()
@@ -134,7 +127,7 @@ async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: 
     ],
 )
 async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statement: str) -> None:
-    change(filled(tmp_path), statement)
+    change(filled(tmp_path, BATCHES), statement)
     async with opened(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
@@ -160,7 +153,7 @@ async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statem
 async def test_a_file_whose_notes_make_no_sense_is_opened_all_the_same(
     tmp_path: Path, statement: str
 ) -> None:
-    change(filled(tmp_path), statement)
+    change(filled(tmp_path, BATCHES), statement)
     async with opened(tmp_path, [BOOK]) as spool:
         assert len(await drained(spool)) >= 2 * BATCHES - 1
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
@@ -170,35 +163,30 @@ async def test_a_file_whose_notes_make_no_sense_is_opened_all_the_same(
 
 async def test_the_past_is_read_from_a_damaged_file_too(tmp_path: Path) -> None:
     """Collectors that did not get it would be wrong for good."""
-    path = filled(tmp_path)
+    batches = 150  # the newest 100 batches of samples are looked at when it is opened
+    path = filled(tmp_path, batches)
     with closing(sqlite3.connect(path)) as connection:
-        ((batch_id,),) = connection.execute(
-            "SELECT batch_id FROM entries WHERE id = ?", (BATCHES,)
-        ).fetchall()
-    page = path.read_bytes().index(batch_id) // PAGE
-    with path.open("r+b") as raw:
-        raw.seek(page * PAGE)
-        raw.write(b"\xa5" * PAGE)
+        ((batch_id,),) = connection.execute("SELECT batch_id FROM entries WHERE id = 20").fetchall()
+    garble(path, path.read_bytes().index(batch_id) // PAGE)
     async with opened(tmp_path, [BOOK]) as spool:
+        assert spool.status().health is Health.OK  # nobody has seen it yet
         arrivals = [arrival async for arrival in spool.waiting_events()]
         assert spool.status().health is Health.DEGRADED
         waiting = [entry.content for entry in await drained(spool) if isinstance(entry.content, Arrival)]
     assert arrivals == waiting
-    assert BATCHES // 2 < len(arrivals) < BATCHES
+    assert batches - 10 < len(arrivals) < batches
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_whatever_pages_are_noise_nothing_stops(tmp_path: Path, seed: int) -> None:
-    path, chance = filled(tmp_path), random.Random(seed)
+    path, chance = filled(tmp_path, BATCHES), random.Random(seed)
     with closing(sqlite3.connect(path)) as connection:  # a ledger that is damaged cannot say what was lost
         ((ledger,),) = connection.execute(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'ledger'"
         ).fetchall()
     pages = [page for page in range(2, path.stat().st_size // PAGE + 1) if page != ledger]
-    with path.open("r+b") as raw:
-        for page in chance.sample(pages, 3):
-            raw.seek((page - 1) * PAGE)
-            raw.write(chance.randbytes(PAGE))
+    for page in chance.sample(pages, 3):
+        garble(path, page - 1)
     async with opened(tmp_path, [BOOK]) as spool:
         arrivals = [arrival async for arrival in spool.waiting_events()]
         entries = await drained(spool)
@@ -211,3 +199,28 @@ async def test_whatever_pages_are_noise_nothing_stops(tmp_path: Path, seed: int)
     assert sum(entry.rows for entry in entries) + lost == 2 * 10 * BATCHES
     known = [entry.content for entry in entries if isinstance(entry.content, Arrival)]
     assert [arrival for arrival in arrivals if arrival not in known] == []
+
+
+async def test_a_file_is_not_replaced_again_and_again(tmp_path: Path) -> None:
+    """Whatever is the matter: each time a copy is set aside, and they would fill the disk."""
+    told: list[str] = []
+
+    def damaged(_: SpoolFile) -> None:
+        raise SpoolDamagedError("a page is gone")
+
+    def aside() -> int:
+        return len(list(tmp_path.glob(f"{FILE_NAME}.damaged-*-wal")))
+
+    clock = ManualClock(START_NS)
+    async with opened(tmp_path, [BOOK], clock) as spool:
+        for _ in range(3):
+            spool._worker.put(CallJob(damaged, lambda error: told.append(str(error))))
+            await spool.flush()
+        assert told == ["a page is gone", *["so soon again: a page is gone"] * 2]
+        assert aside() == 1
+        assert (await spool.append(quotes(1, 5), 10)).accepted == 5
+        clock.advance(10 * NS_PER_SECOND)
+        spool._worker.put(CallJob(damaged, lambda error: told.append(str(error))))
+        await spool.flush()
+        assert aside() == 2
+        assert spool.ledger()[0].spooled == 5
