@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,12 +17,22 @@ from collectors.hosted import HostedCollector
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import RunState
 
-if TYPE_CHECKING:
-    from collectors.sampler import Sampler
-
 ReasonT = TypeVar("ReasonT", bound=StrEnum)
 _LATENESS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1)
 _DURATION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+
+
+class Counts(Protocol):
+    """What a sampler counts, since its start."""
+
+    ticks: int
+    missed: int
+    steps: int
+
+    @property
+    def pending_events(self) -> int:
+        """Events that wait for the collectors."""
+        ...
 
 
 class SamplerMetrics(Collector):
@@ -31,7 +41,7 @@ class SamplerMetrics(Collector):
     def __init__(
         self,
         registry: CollectorRegistry,
-        sampler: Sampler,
+        sampler: Counts,
         hosted: Sequence[HostedCollector],
     ) -> None:
         """Register."""
