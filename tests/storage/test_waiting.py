@@ -19,6 +19,7 @@ async def test_what_waits_is_told_while_the_spool_is_in_use_and_afterwards(
 ) -> None:
     async with writing(database, tmp_path, stop_seconds=0.1) as bench:
         await bench.append(quotes(1, 10))
+        await bench.spool.flush()  # what is in the database is deleted by a transaction of its own
         clock = SystemClock()
         empty = await spool_status(tmp_path, clock.time_ns())
         assert empty is not None
