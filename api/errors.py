@@ -14,10 +14,10 @@ from msgspec import Struct
 from decahertz.event import Name, Text
 from decahertz.ingest import BatchRefusedError, NotDurableError
 from storage.database import DatabaseUnavailableError
-from storage.export import TooManyExportsError, UnknownColumnError
-from storage.parquet import ParquetMissingError
-from storage.queries import CursorError, UnknownFieldError
-from storage.resolution import DURATION_PATTERN
+from storage.query.export import TooManyExportsError, UnknownColumnError
+from storage.query.parquet import ParquetMissingError
+from storage.query.queries import CursorError, UnknownFieldError
+from storage.query.resolution import DURATION_PATTERN
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1

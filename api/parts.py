@@ -14,7 +14,7 @@ from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
 from decahertz.ledger import StreamLedger
 from decahertz.sample import SampleSchema
-from storage.queries import Queries
+from storage.query.queries import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,9 +23,9 @@ from benchmarks.harness import Measure
 from decahertz.clock import SystemClock, to_datetime
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.migrate import migrate
-from storage.schema import ensure_tables
-from storage.tiers.rollup import TierKeeper
+from storage.schema.migrate import migrate
+from storage.schema.samples import ensure_tables
+from storage.tiers.worker import TierKeeper
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -29,13 +29,13 @@ from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.settings import StorageSettings
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres
-from storage.encoding import HEADER, TRAILER
-from storage.migrate import migrate
-from storage.rows import SampleRows
-from storage.schema import columns_of, ensure_tables
-from storage.spool.entry import entry_of
-from storage.store import Store
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.write.copy_format import HEADER, TRAILER
+from storage.schema.migrate import migrate
+from storage.write.encoders import SampleRows
+from storage.schema.samples import columns_of, ensure_tables
+from storage.entry import entry_of
+from storage.write.transaction import Store
 
 if TYPE_CHECKING:
     from storage.database import Connection

@@ -26,13 +26,13 @@ from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.histories import History
-from storage.migrate import migrate
-from storage.queries import Queries
-from storage.resolution import Wish
-from storage.schema import ensure_tables, quoted, table_of
+from storage.query.history import History
+from storage.schema.migrate import migrate
+from storage.query.queries import Queries
+from storage.query.resolution import Wish
+from storage.schema.samples import ensure_tables, quoted, table_of
 from storage.tiers.names import Tier
-from storage.tiers.rollup import TierKeeper
+from storage.tiers.worker import TierKeeper
 
 DAY_NS = 86_400 * NS_PER_SECOND
 START_NS = 1_767_225_600 * NS_PER_SECOND

@@ -24,11 +24,11 @@ from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.migrate import migrate
-from storage.schema import columns_of, ensure_tables
-from storage.spool.entry import entry_of
-from storage.store import Store
-from storage.tiers.rollup import TierKeeper
+from storage.schema.migrate import migrate
+from storage.schema.samples import columns_of, ensure_tables
+from storage.entry import entry_of
+from storage.write.transaction import Store
+from storage.tiers.worker import TierKeeper
 
 if TYPE_CHECKING:
     from storage.database import Connection

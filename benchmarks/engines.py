@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 
 _TIMESCALE = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
 _WITHOUT_JOBS = {"timescaledb.max_background_workers": "0"}

@@ -30,7 +30,7 @@ from decahertz.main import StartError, database_url
 from decahertz.operations import run_backup, run_restore
 from decahertz.overview import run_status
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
-from storage.export import ExportFormat
+from storage.query.export import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _CONFIG = Annotated[

@@ -12,7 +12,7 @@ from decahertz.clock import SystemClock
 from decahertz.main import StartError, database_url, embedded_dir, start_errors
 from decahertz.settings import SettingsError
 from storage.database import Database
-from storage.embedded import find_installation, running_pid
+from storage.postgres.embedded import find_installation, running_pid
 from storage.tiers.lint import lint
 
 if TYPE_CHECKING:

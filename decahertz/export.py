@@ -19,7 +19,7 @@ from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_tim
 from decahertz.main import StartError, open_database, refuse_without_database
 from decahertz.target import target
 from storage.database import DatabaseError, DatabaseTimeoutError
-from storage.export import (
+from storage.query.export import (
     ExportFormat,
     ExportQuestion,
     Exports,
@@ -28,8 +28,8 @@ from storage.export import (
     events_question,
     samples_question,
 )
-from storage.parquet import ParquetMissingError
-from storage.rows import EVENT_TABLES
+from storage.query.parquet import ParquetMissingError
+from storage.write.encoders import EVENT_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

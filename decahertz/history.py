@@ -17,7 +17,7 @@ from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.main import StartError, open_database
 from storage.database import DatabaseUnavailableError
-from storage.direct import DirectWriter
+from storage.write.bulk_import import DirectWriter
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from collectors.plugins import load_collectors
 from decahertz.clock import SystemClock, format_time
 from decahertz.main import StartError, open_database, refuse_without_database
-from storage.deadletters import DeadLetter, count_letters, list_letters, replay_letters
+from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings

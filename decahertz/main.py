@@ -27,18 +27,18 @@ from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
 from exporter.exporter import Exporter, ListenError
 from storage.database import Database, DatabaseError
-from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
-from storage.embedded import database_url as embedded_url
-from storage.emitters import stored_events
-from storage.keeper import PostgresKeeper
-from storage.migrate import migrate
-from storage.queries import Queries
-from storage.replay import EventHistory, newest_sample_ns
-from storage.schema import ensure_tables
+from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
+from storage.postgres.embedded import database_url as embedded_url
+from storage.write.emitters import stored_events
+from storage.postgres.supervisor import PostgresKeeper
+from storage.schema.migrate import migrate
+from storage.query.queries import Queries
+from storage.query.event_history import EventHistory, newest_sample_ns
+from storage.schema.samples import ensure_tables
 from storage.spool import Spool
 from storage.tiers.lint import lint
-from storage.tiers.rollup import TierKeeper
-from storage.writer import Writer
+from storage.tiers.worker import TierKeeper
+from storage.write.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -15,9 +15,9 @@ from rich.progress import Progress
 
 from decahertz.main import StartError, embedded_dir, refuse_without_database, start_errors
 from decahertz.target import target
-from storage import backup
-from storage.archive import Report
-from storage.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
+from storage.maintenance import backup
+from storage.maintenance.pg_archive import Report
+from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
 from storage.postgres.cluster import DATABASE
 
 if TYPE_CHECKING:

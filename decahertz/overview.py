@@ -14,8 +14,8 @@ from decahertz.clock import SystemClock, format_time
 from decahertz.main import database_url, start_errors
 from decahertz.operations import embedded_server
 from storage.database import Database
-from storage.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
-from storage.waiting import SpoolStatus, spool_status
+from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
+from storage.spool.status import SpoolStatus, spool_status
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storage.embedded import EmbeddedPostgres, find_installation
+from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from tests.postgres_server import PostgresServer
 
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test

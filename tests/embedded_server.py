@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import storage
-from storage.embedded import Installation, find_installation
+from storage.postgres.embedded import Installation, find_installation
 
 LIMIT_S = 20.0
 PROJECT = Path(storage.__file__).resolve().parent.parent
@@ -81,7 +81,7 @@ async def gone(pid: int) -> None:
 _OWNER = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
-    from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError, Installation
+    from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Installation
 
     async def main(data_dir, prefix, version):
         server = EmbeddedPostgres(Path(data_dir), installation=Installation(Path(prefix), version))

@@ -21,10 +21,10 @@ from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.settings import SpoolSettings
 from storage.database import Database
-from storage.emitters import stored_events
-from storage.schema import ensure_tables
+from storage.write.emitters import stored_events
+from storage.schema.samples import ensure_tables
 from storage.spool import Spool
-from storage.writer import Writer
+from storage.write.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
 TICK_NS = 100_000_000

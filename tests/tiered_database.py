@@ -15,8 +15,8 @@ from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
 from decahertz.settings import Settings
 from storage.database import Database
-from storage.schema import ensure_tables
-from storage.tiers.rollup import TierKeeper
+from storage.schema.samples import ensure_tables
+from storage.tiers.worker import TierKeeper
 from tests.storage_examples import BOOK, MACHINE, START_NS
 
 TIMESCALE_SETTINGS = {

@@ -10,7 +10,7 @@ from api.query import Time, parameter_problem
 from api.route import Call, Route
 from api.routes.names import Names, unknown_name
 from api.stream import Stream, Write
-from storage.export import (
+from storage.query.export import (
     ExportFormat,
     ExportQuestion,
     UnknownColumnError,

@@ -13,8 +13,8 @@ from api.query import Extra, NoQuery, Time, parameter_problem
 from api.route import Call, Route
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
-from storage.queries import History, Limits
-from storage.resolution import DURATION_PATTERN, ResolutionError, Wish, parse_duration
+from storage.query.queries import History, Limits
+from storage.query.resolution import DURATION_PATTERN, ResolutionError, Wish, parse_duration
 from storage.tiers.names import Tier
 
 NS_OF_DEFAULT_RANGE: Final = 5 * 60 * NS_PER_SECOND

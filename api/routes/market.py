@@ -10,9 +10,9 @@ from api.query import Time, parameter_problem
 from api.route import Call, Route
 from api.routes.names import Names
 from api.routes.records import Cursor
-from storage.bars import LONGEST_TIMEFRAME_NS
-from storage.queries import Bar, BarFilter, Page
-from storage.resolution import DURATION_PATTERN, parse_duration
+from storage.query.bars import LONGEST_TIMEFRAME_NS
+from storage.query.queries import Bar, BarFilter, Page
+from storage.query.resolution import DURATION_PATTERN, parse_duration
 
 
 class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

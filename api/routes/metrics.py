@@ -12,8 +12,8 @@ from api.route import Call, Route
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema
-from storage.queries import Value
-from storage.schema import table_of
+from storage.query.queries import Value
+from storage.schema.samples import table_of
 
 
 class CurrentQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

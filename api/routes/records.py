@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from api.query import NoQuery, Time
 from api.route import Call, Route
 from decahertz.trade import Trade
-from storage.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
+from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="Items in one answer.")]

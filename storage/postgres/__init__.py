@@ -1,4 +1,4 @@
-"""The parts of the embedded PostgreSQL; :mod:`storage.embedded` puts them together.
+"""The parts of the embedded PostgreSQL; :mod:`storage.postgres.embedded` puts them together.
 
 * :mod:`~storage.postgres.installation`: where the programs come from
 * :mod:`~storage.postgres.cluster`: what is where in a data directory, and who may use it

@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
-from storage.spool.draft import Draft
-from storage.spool.entry import Content, Entry, Kind, Settlement, Unreadable
+from storage.spool.transaction import Draft
+from storage.entry import Content, Entry, Kind, Settlement, Unreadable
 from storage.spool.errors import SpoolDamagedError
-from storage.spool.payload import PayloadError, decode_events, decode_layout, fingerprint, reader_of
+from storage.spool.codec import PayloadError, decode_events, decode_layout, fingerprint, reader_of
 from storage.spool.state import State
 
 CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from storage.spool.entry import Entry
+    from storage.entry import Entry
 
 
 class SpoolError(OSError):

@@ -22,8 +22,8 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
-from storage.spool.draft import Draft, LayoutNames
-from storage.spool.entry import Entry, Settlement
+from storage.spool.transaction import Draft, LayoutNames
+from storage.entry import Entry, Settlement
 from storage.spool.errors import (
     NONSENSE,
     SpoolDamagedError,
@@ -31,9 +31,9 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
-from storage.spool.payload import encode_layout, fingerprint, layout_of
+from storage.spool.codec import encode_layout, fingerprint, layout_of
 from storage.spool.state import forgettable_before, load_state
-from storage.spool.tally import Tally
+from storage.spool.commit_counter import Tally
 
 _NS_PER_HOUR = 3600 * NS_PER_SECOND
 _HOURS_PER_DAY = 24

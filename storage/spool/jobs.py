@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from decahertz.ingest import Receipt
 from decahertz.ledger import Changes
-from storage.spool.entry import Entry, Settlement
+from storage.entry import Entry, Settlement
 from storage.spool.errors import SpoolError
 from storage.spool.file import SpoolFile, Written
 

@@ -1,7 +1,7 @@
 """The spool as the event loop sees it: takes events and samples, answers when they are on disk.
 
 What is on disk stays in memory too, within bounds, until the writer has brought it into the database
-(:class:`~storage.spool.live.LiveQueue`). What finds no place there waits in the file and is read back. When
+(:class:`~storage.spool.memory_queue.LiveQueue`). What finds no place there waits in the file and is read back. When
 the disk takes nothing emitters are refused and send again; samples and the feeds' events go on in memory.
 """
 
@@ -25,7 +25,7 @@ from decahertz.ledger import Changes, LedgerBook, StreamLedger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
-from storage.spool.entry import Entry, Settlement, samples_stream
+from storage.entry import Entry, Settlement, samples_stream
 from storage.spool.errors import SpoolError
 from storage.spool.jobs import (
     CallJob,
@@ -38,9 +38,9 @@ from storage.spool.jobs import (
     SamplesJob,
     SettleJob,
 )
-from storage.spool.live import LiveQueue
+from storage.spool.memory_queue import LiveQueue
 from storage.spool.metrics import LedgerMetrics, SpoolMetrics
-from storage.spool.troubles import Troubles
+from storage.spool.health import Troubles
 from storage.spool.worker import SpoolWorker
 
 if TYPE_CHECKING:

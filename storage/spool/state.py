@@ -10,7 +10,7 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
 from storage.spool import tables
-from storage.spool.entry import Kind
+from storage.entry import Kind
 
 _NEWEST_SAMPLE = (
     "SELECT max(time_ns) FROM (SELECT time_ns FROM entries WHERE kind = ? ORDER BY id DESC LIMIT ?)"

@@ -19,7 +19,7 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
-from storage.spool.payload import fingerprint
+from storage.spool.codec import fingerprint
 
 VERSION = 2
 PAGE_BYTES = 4096

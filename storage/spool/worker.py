@@ -19,10 +19,10 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import LedgerBook
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
-from storage.spool.entry import Entry, entry_of
+from storage.entry import Entry, entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUncertainError, SpoolUnwritableError
 from storage.spool.file import SpoolFile, Written
-from storage.spool.inbox import Inbox
+from storage.spool.queue import Inbox
 from storage.spool.jobs import (
     CallJob,
     EventsJob,
@@ -36,7 +36,7 @@ from storage.spool.jobs import (
     StopJob,
     rows_of,
 )
-from storage.spool.salvage import Salvage, SpoolLock, open_spool, start_over
+from storage.spool.recovery import Salvage, SpoolLock, open_spool, start_over
 
 if TYPE_CHECKING:
     from decahertz.sample import SampleBatch, SampleSchema

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from storage.schema import TIME, literal, quoted
+from storage.schema.samples import TIME, literal, quoted
 from storage.tiers.partitions import Partitioned, ensure_rest
-from storage.tiers.shape import shortened
+from storage.tiers.schema import shortened
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

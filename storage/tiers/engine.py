@@ -13,8 +13,8 @@ from decahertz.clock import Clock
 from decahertz.sample import SampleSchema
 from decahertz.settings import Settings
 from storage.database import Database, DatabaseError, DatabaseUnsuitableError
-from storage.migrate import LOCK_SECONDS, SCHEMA_LOCK
-from storage.schema import quoted, table_of
+from storage.schema.migrate import LOCK_SECONDS, SCHEMA_LOCK
+from storage.schema.samples import quoted, table_of
 from storage.tiers.lint import lint
 from storage.tiers.plain import PlainEngine
 from storage.tiers.timescale import EVENT_TABLES, TimescaleEngine, unusable
@@ -47,7 +47,7 @@ class Engine(Protocol):
 async def prepare_tiers(
     database: Database, schemas: Sequence[SampleSchema], settings: Settings, clock: Clock
 ) -> Engine:
-    """Choose the engine and make all fit. Their tables must be there (:func:`~storage.schema.ensure_tables`).
+    """Choose the engine and make all fit. Their tables must be there (:func:`~storage.schema.samples.ensure_tables`).
 
     Raises :class:`~decahertz.settings.SettingsError` for settings that contradict each other,
     :class:`~storage.database.DatabaseUnsuitableError` where an engine is asked for that cannot be had, and

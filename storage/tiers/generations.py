@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from decahertz.clock import to_datetime
-from storage.schema import TIME, quoted
+from storage.schema.samples import TIME, quoted
 from storage.tiers.names import ROLLED, Tier, width_ns
-from storage.tiers.shape import (
+from storage.tiers.schema import (
     Shape,
     columns_in,
     interval,

@@ -13,8 +13,8 @@ from enum import StrEnum
 from decahertz.clock import NS_PER_SECOND, TICK_NS
 from decahertz.metric import Kind
 from decahertz.sample import MetricField, SampleSchema
-from storage.schema import TIME, Column, sql_type_of, table_of
-from storage.schema import columns_of as raw_columns_of
+from storage.schema.samples import TIME, Column, sql_type_of, table_of
+from storage.schema.samples import columns_of as raw_columns_of
 
 SAMPLES = "samples"
 """The column that says how many raw rows are in the bucket."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from decahertz.clock import to_datetime
-from storage.schema import TIME, quoted
-from storage.tiers.shape import shortened
+from storage.schema.samples import TIME, quoted
+from storage.tiers.schema import shortened
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

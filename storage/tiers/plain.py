@@ -10,10 +10,10 @@ import asyncpg
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
 from decahertz.settings import RetentionSettings, TiersSettings
-from storage.tiers.layout import EVENT_TABLES, PlainTable, prepare, prepare_events
+from storage.tiers.rolled_table import EVENT_TABLES, PlainTable, prepare, prepare_events
 from storage.tiers.names import ROLLED, Tier
 from storage.tiers.partitions import Partitioned, is_busy, make_room
-from storage.tiers.rolling import retain, retain_events, roll_up, thin_marks
+from storage.tiers.roll_up import retain, retain_events, roll_up, thin_marks
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from storage.schema import quoted
+from storage.schema.samples import quoted
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -22,7 +22,7 @@ from decahertz.clock import NS_PER_SECOND, from_datetime, to_datetime
 from decahertz.sample import SampleSchema
 from decahertz.settings import RetentionSettings, TiersSettings
 from storage.database import Database, DatabaseUnavailableError
-from storage.schema import TIME, quoted, table_of
+from storage.schema.samples import TIME, quoted, table_of
 from storage.tiers.convert import to_hypertable
 from storage.tiers.generations import (
     Generation,
@@ -32,7 +32,7 @@ from storage.tiers.generations import (
 )
 from storage.tiers.names import ROLLED, Tier, relation_of, width_ns
 from storage.tiers.policies import Policies, apply_policies, failing_jobs
-from storage.tiers.shape import columns_in, shape_of
+from storage.tiers.schema import columns_in, shape_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -12,10 +12,10 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.settings import SpoolSettings, StorageSettings
 from storage.database import Database
-from storage.migrate import migrate
-from storage.schema import ensure_tables
+from storage.schema.migrate import migrate
+from storage.schema.samples import ensure_tables
 from storage.spool import Spool
-from storage.writer import Writer
+from storage.write.writer import Writer
 from tests.api.checked import Caller
 from tests.api.helpers import DESK, PROBE, Stack, StoringSink
 

@@ -31,9 +31,9 @@ from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.sequences import SequenceSet
 from decahertz.settings import ApiSettings, StorageSettings
 from storage.database import Database
-from storage.queries import Queries
+from storage.query.queries import Queries
 from storage.spool import Spool
-from storage.writer import Writer
+from storage.write.writer import Writer
 
 LIMIT_SECONDS = 15.0
 """What must not take longer."""

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from api.routes.export import EventTable
 from decahertz.clock import TICK_NS
 from storage.database import Database
-from storage.rows import EVENT_TABLES
+from storage.write.encoders import EVENT_TABLES
 from tests.api.checked import Caller
 from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, StoringSink, quote, wait_for
 from tests.storage_examples import until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.embedded_server import chosen_installation
 
 IS_LONG = os.environ.get("DECAHERTZ_CHAOS", "short") == "long"

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from storage.embedded import EmbeddedPostgres, Installation, database_url
+from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
 from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from decahertz.clock import to_datetime
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import SOURCE, World, live_through, wait_until, world

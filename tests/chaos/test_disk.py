@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from decahertz.clock import to_datetime
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import SOURCE, live_through, now_ns, wait_until, world
 

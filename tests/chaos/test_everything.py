@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.chaos.conftest import IS_LONG
 from tests.chaos.test_disk import fill_up, small_disk
 from tests.chaos.world import World, live_through, now_ns, world

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import live_through, world
 

@@ -23,7 +23,7 @@ from typing import Any
 import asyncpg
 
 from decahertz.clock import TICK_NS, from_datetime
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.network import Network
 from tests.chaos.processes import Emitter, Life, Pipeline, Postgres

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from decahertz.clock import to_datetime
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.embedded import EmbeddedPostgres
 from tests.pipeline.running import command, environment, run, running
 from tests.pipeline.test_demo import wait_until
 

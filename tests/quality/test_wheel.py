@@ -28,7 +28,7 @@ def test_the_wheel_holds_the_five_packages_with_their_data(tmp_path: Path) -> No
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"decahertz", "collectors", "storage", "exporter", "api"}
     assert "decahertz/py.typed" in names
-    assert any(name.startswith("storage/migrations/") and name.endswith(".sql") for name in names)
+    assert any(name.startswith("storage/schema/migrations/") and name.endswith(".sql") for name in names)
     assert "market = collectors.market.collector:MarketCollector" in entry_points
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

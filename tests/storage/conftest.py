@@ -14,8 +14,8 @@ from blockbuster import blockbuster_ctx
 
 from decahertz.settings import StorageSettings
 from storage.database import Database
-from storage.embedded import EmbeddedPostgres, find_installation
-from storage.migrate import migrate
+from storage.postgres.embedded import EmbeddedPostgres, find_installation
+from storage.schema.migrate import migrate
 from tests.postgres_server import PostgresServer
 from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 

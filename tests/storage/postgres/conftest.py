@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import Installation
+from storage.postgres.embedded import Installation
 from tests.embedded_server import chosen_installation
 
 

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from storage.embedded import (
+from storage.postgres.embedded import (
     EmbeddedPostgres,
     EmbeddedPostgresError,
     Installation,

@@ -9,7 +9,7 @@ from decahertz.ledger import LedgerBook
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool.file import SpoolFile
-from storage.spool.salvage import FILE_NAME
+from storage.spool.recovery import FILE_NAME
 from tests.storage_examples import book, books, quotes
 
 PAGE = 4096

@@ -11,10 +11,10 @@ from decahertz.event import Arrival
 from decahertz.ledger import LedgerBook
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
-from storage.spool.entry import Entry, Settlement
+from storage.entry import Entry, Settlement
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
-from storage.spool.salvage import FILE_NAME, Salvage, open_spool, start_over
+from storage.spool.recovery import FILE_NAME, Salvage, open_spool, start_over
 from tests.storage.spool.files import PAGE, filled, garble
 from tests.storage_examples import books, quotes
 

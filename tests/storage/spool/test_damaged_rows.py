@@ -20,11 +20,11 @@ from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool import Spool
-from storage.spool.entry import Entry, Settlement, Unreadable
+from storage.entry import Entry, Settlement, Unreadable
 from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import CallJob
-from storage.spool.salvage import FILE_NAME
+from storage.spool.recovery import FILE_NAME
 from tests.storage.spool.files import PAGE, filled, garble
 from tests.storage_examples import BOOK, books, quotes
 

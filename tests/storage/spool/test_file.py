@@ -12,10 +12,10 @@ from decahertz.ledger import LedgerBook
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
-from storage.spool.entry import Entry, Settlement
+from storage.entry import Entry, Settlement
 from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
 from storage.spool.file import SpoolFile
-from storage.spool.salvage import FILE_NAME, SpoolLock
+from storage.spool.recovery import FILE_NAME, SpoolLock
 from tests.storage_examples import arrival, book, books, quotes
 
 HOUR_NS = 3_600_000_000_000

@@ -20,10 +20,10 @@ from decahertz.ledger import LedgerBook
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool import Spool
-from storage.spool.entry import Settlement
+from storage.entry import Settlement
 from storage.spool.file import SpoolFile
-from storage.spool.salvage import FILE_NAME, Salvage, open_spool
-from storage.spool.tally import Tally
+from storage.spool.recovery import FILE_NAME, Salvage, open_spool
+from storage.spool.commit_counter import Tally
 from tests.storage_examples import books, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096

@@ -28,11 +28,11 @@ from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from storage.spool import Spool
-from storage.spool.entry import Entry, Settlement
+from storage.entry import Entry, Settlement
 from storage.spool.errors import SpoolError, SpoolInUseError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import CallJob, SettleJob
-from storage.spool.salvage import FILE_NAME
+from storage.spool.recovery import FILE_NAME
 from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
 FAST = SpoolSettings(commit_seconds=0.005)

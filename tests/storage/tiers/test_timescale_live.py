@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.health import Health
 from decahertz.settings import TiersSettings
-from storage.embedded import EmbeddedPostgres, find_installation
-from storage.tiers.rollup import TierKeeper
+from storage.postgres.embedded import EmbeddedPostgres, find_installation
+from storage.tiers.worker import TierKeeper
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, MACHINE, TICK_NS, until
 from tests.tier_checks import Row, assert_tiers, row, store

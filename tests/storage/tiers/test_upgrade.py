@@ -13,7 +13,7 @@ import pytest_asyncio
 from decahertz.clock import to_datetime
 from decahertz.settings import StorageSettings
 from storage.database import Database
-from storage.migrate import migrate
+from storage.schema.migrate import migrate
 from tests.storage_examples import START_NS
 from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from decahertz.settings import StorageSettings
 from storage.database import Database
-from storage.migrate import migrate
+from storage.schema.migrate import migrate
 from tests.tiered_database import TieredDatabase
 
 

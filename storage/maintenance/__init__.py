@@ -1,0 +1,1 @@
+"""Looking after a database: its status, backups, dead letters."""

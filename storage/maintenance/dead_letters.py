@@ -1,0 +1,217 @@
+"""Dead letters: looking at what no table took, and storing it again once the cause is gone.
+
+Each is stored in a transaction of its own, with all that is derived from it, and leaves the dead letters in
+the same transaction: done twice, or by two at once, it is stored once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from decahertz.clock import Clock, from_datetime
+from decahertz.event import AnyEvent, Arrival, EventBatch
+from decahertz.sample import SampleBatch, SampleSchema
+from storage.database import Database
+from storage.write.inserter import Filler
+from storage.write.result import Outcome
+from storage.write.dead_letters import ENTRY, EVENT
+from storage.entry import Entry, Settlement, samples_stream
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+_PAGE = 500
+_LIST = """
+SELECT * FROM dead_letters WHERE stream = coalesce($1, stream) ORDER BY id DESC LIMIT $2
+"""
+_COUNT = """
+SELECT count(*) FROM dead_letters
+WHERE stream = coalesce($1, stream) AND ($2::bigint[] IS NULL OR id = ANY($2))
+"""
+_NEXT = """
+SELECT id FROM dead_letters
+WHERE id > $1 AND stream = coalesce($2, stream) AND ($3::bigint[] IS NULL OR id = ANY($3))
+ORDER BY id LIMIT $4
+"""
+_TAKE = "SELECT * FROM dead_letters WHERE id = $1 FOR UPDATE SKIP LOCKED"
+_REMOVE = "DELETE FROM dead_letters WHERE id = $1"
+# It was marked as stored, so that it would not be taken when it comes again.
+_UNMARK = """
+UPDATE emitters SET sequences = sequences - int8multirange(int8range($3, $3, '[]'))
+WHERE source = $1 AND epoch = $2
+"""
+_EVENT: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """A row that no table took."""
+
+    id: int
+    time_ns: int
+    """When it was put aside."""
+    stream: str
+    reason: str
+    kind: str
+    """``event``, ``sample``, or ``entry``: a whole entry of the spool that nobody could read."""
+    rows: int
+    source: str | None
+    epoch: int | None
+    sequence: int | None
+    content: Any
+    """The event or the sample by its fields; of an entry nothing."""
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """What became of dead letters."""
+
+    stored: int
+    refused: dict[int, str]
+    """Those that are dead letters still, and why."""
+
+
+class _RefusedError(Exception):
+    """No table takes it; the text says why."""
+
+
+async def count_letters(
+    database: Database, *, stream: str | None = None, ids: Sequence[int] | None = None
+) -> int:
+    """How many there are."""
+    async with database.query() as connection:
+        count: int = await connection.fetchval(_COUNT, stream, ids)
+        return count
+
+
+async def list_letters(database: Database, *, stream: str | None = None, limit: int) -> list[DeadLetter]:
+    """The newest, of one stream or of all."""
+    async with database.query() as connection:
+        return [_letter(row) for row in await connection.fetch(_LIST, stream, limit)]
+
+
+def _letter(row: asyncpg.Record) -> DeadLetter:
+    return DeadLetter(
+        id=row["id"],
+        time_ns=from_datetime(row["time"]),
+        stream=row["stream"],
+        reason=row["reason"],
+        kind=row["kind"],
+        rows=row["rows"],
+        source=row["source"],
+        epoch=row["epoch"],
+        sequence=row["sequence"],
+        content=None if row["kind"] == ENTRY else _shown(row["payload"]),
+    )
+
+
+def _shown(payload: bytes) -> Any:  # noqa: ANN401 - whatever was emitted
+    try:
+        return msgspec.msgpack.decode(payload)
+    except msgspec.MsgspecError:
+        return payload.hex()
+
+
+async def replay_letters(
+    database: Database,
+    clock: Clock,
+    schemas: Sequence[SampleSchema],
+    *,
+    stream: str | None = None,
+    ids: Sequence[int] | None = None,
+    report: Callable[[int], None],
+) -> Replayed:
+    """Store them again; what is refused again stays. ``report`` is told how many are through.
+
+    ``schemas`` are those of the samples that are declared now. Raises
+    :class:`~storage.database.DatabaseUnavailableError`; what was stored by then is stored.
+    """
+    replay = _Replay(database, clock, schemas)
+    connection = await database.connect("dead letters")
+    try:
+        with database.errors():
+            done = 0
+            async for id_ in _ids(connection, stream, ids):
+                await replay.one(connection, id_)
+                done += 1
+                report(done)
+            await replay.finish(connection)
+    finally:
+        await database.disconnect(connection)
+    return Replayed(stored=replay.stored, refused=replay.refused)
+
+
+async def _ids(connection: Connection, stream: str | None, ids: Sequence[int] | None) -> AsyncIterator[int]:
+    last = 0
+    while rows := await connection.fetch(_NEXT, last, stream, ids, _PAGE):
+        for row in rows:
+            yield row["id"]
+        last = rows[-1]["id"]
+
+
+class _Replay:
+    """Stores dead letters, one after the other."""
+
+    def __init__(self, database: Database, clock: Clock, schemas: Sequence[SampleSchema]) -> None:
+        self._database = database
+        self._filler = Filler(clock)
+        self._schemas = {samples_stream(schema.collector): schema for schema in schemas}
+        self.stored = 0
+        self.refused: dict[int, str] = {}
+
+    async def one(self, connection: Connection, id_: int) -> None:
+        """Store one, or note why not. Raises what breaks the connection."""
+        outcome = Outcome()
+        try:
+            with self._database.errors():
+                async with connection.transaction():
+                    row = await connection.fetchrow(_TAKE, id_)
+                    if row is None:  # somebody else is at it, or done
+                        return
+                    await self._store(connection, row, outcome)
+                    await connection.execute(_REMOVE, id_)
+        except (_RefusedError, asyncpg.PostgresError) as error:
+            self.refused[id_] = str(error).partition("\n")[0]
+        else:
+            self._filler.committed(outcome)
+            self.stored += row["rows"]
+
+    async def finish(self, connection: Connection) -> None:
+        """Write what could wait until now."""
+        await self._filler.write_instruments(connection)
+
+    async def _store(self, connection: Connection, row: asyncpg.Record, outcome: Outcome) -> None:
+        entry = Entry(self._content(row), row["stream"], 1, row["batch_id"])
+        if row["kind"] == EVENT:
+            await connection.execute(_UNMARK, row["source"], row["epoch"], row["sequence"])
+        outcome.settlements[entry.batch_id] = Settlement(entry)
+        await self._filler.fill(connection, [entry], outcome)
+        if outcome.rejects:
+            raise _RefusedError(outcome.rejects[0].reason)
+
+    def _content(self, row: asyncpg.Record) -> SampleBatch | Arrival:
+        try:
+            if row["kind"] == EVENT:
+                return _arrival(row)
+            if row["kind"] == ENTRY:
+                raise _RefusedError("an entry of the spool that nobody could read")
+            schema = self._schemas.get(row["stream"])
+            if schema is None:
+                raise _RefusedError(f"no collector of now takes {row['stream']}")
+            sample = msgspec.convert(msgspec.msgpack.decode(row["payload"]), schema.type)
+        except msgspec.MsgspecError as error:
+            raise _RefusedError(f"it is not declared like that any more: {error}") from error
+        return SampleBatch(schema, row["time_ns"], (sample,))
+
+
+def _arrival(row: asyncpg.Record) -> Arrival:
+    batch = EventBatch(
+        source=row["source"],
+        epoch=row["epoch"],
+        first_sequence=row["sequence"],
+        events=(_EVENT.decode(row["payload"]),),
+    )
+    return Arrival(batch=batch, received_ns=row["received_ns"])

@@ -1,0 +1,1 @@
+"""From rows to answers: histories, bars, lists, exports, the events that restore collectors."""

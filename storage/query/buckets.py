@@ -1,0 +1,183 @@
+"""Histories in buckets: from a tier, or from the raw samples where the tier is missing.
+
+The rows come through a cursor, in order of time, and are taken up a few at a time, so that a large answer
+holds up neither the event loop nor memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import UNSET, Struct, UnsetType
+
+from decahertz.clock import to_datetime
+from decahertz.sample import MetricField, SampleSchema
+from storage.query.samples import MICROSECONDS, Value, key_conditions
+from storage.query.resolution import Resolution
+from storage.schema.samples import TIME, quoted
+from storage.tiers.names import Part, Tier, has_parts, relation_of, width_ns
+
+if TYPE_CHECKING:
+    from storage.database import AnyConnection
+
+ROWS_AT_ONCE = 2_000
+_LATEST_NS = 2**63 - 1
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What a metric was in each bucket. Nulls do not take part; a bucket of nothing else is null.
+
+    Gauges that are numbers have all four columns, everything else has `last`.
+    """
+
+    last: list[Value]
+    min: list[int | float | None] | UnsetType = UNSET
+    max: list[int | float | None] | UnsetType = UNSET
+    avg: list[float | None] | UnsetType = UNSET
+
+
+_Buckets: TypeAlias = dict[tuple[str, ...], list[list[Any]]]
+"""By key: the starts in nanoseconds, then one list for each column."""
+
+
+class BucketQuestion:
+    """A question for some fields and keys of one sample type, in buckets."""
+
+    def __init__(
+        self,
+        schema: SampleSchema,
+        fields: Sequence[MetricField],
+        key_filter: Mapping[str, Sequence[str]],
+        resolution: Resolution,
+    ) -> None:
+        """``resolution`` has a step; its tier has to exist."""
+        assert resolution.step_ns is not None  # noqa: S101 - else it is no question for buckets
+        self._keys = schema.key
+        self._fields = fields
+        self._step_ns = resolution.step_ns
+        tier = resolution.tier
+        conditions, self._values = key_conditions(key_filter, first=4)
+        where = " AND ".join((f"{TIME} >= $1", f"{TIME} < $2", *conditions))
+        as_they_are = tier is not Tier.RAW and width_ns(tier) == self._step_ns
+        keys = [quoted(name) for name in schema.key]
+        by = ", ".join(("bucket", *keys))
+        columns = ", ".join(
+            f"{_expression(field, part, tier, as_they_are=as_they_are)} AS c{n}"
+            for n, (field, part) in enumerate((f, p) for f in fields for p in _columns(f))
+        )
+        source = f"SELECT *, date_bin($3::interval, {TIME}, 'epoch') AS bucket FROM"
+        # The names are those of the declaration, quoted; all values are parameters.
+        self._statement = f"""
+            SELECT {MICROSECONDS.format("bucket")} AS us, {", ".join((*keys, columns))} FROM (
+                {source} {quoted(relation_of(schema, tier))} WHERE {where}
+            ) AS rows
+            {"" if as_they_are else f"GROUP BY {by}"} ORDER BY {by}
+        """  # noqa: S608 - see above
+
+    async def ask(
+        self, connection: AnyConnection, start_ns: int, end_ns: int, max_rows: int
+    ) -> tuple[_Buckets, int | None]:
+        """All buckets that touch the range, whole, and where the rest begins if there is one.
+
+        At most ``max_rows`` rows, but never a part of the rows of one bucket: where those are more, they
+        are answered all.
+        """
+        step_ns = self._step_ns
+        start_ns, end_ns = max(0, start_ns), min(end_ns, _LATEST_NS)
+        if end_ns <= start_ns:
+            return {}, None
+        first, end = start_ns // step_ns * step_ns, -(-end_ns // step_ns) * step_ns
+        values = (to_datetime(first), to_datetime(end), timedelta(microseconds=step_ns // 1000))
+        answer = _Collected(1 + len(self._keys), max_rows)
+        async with connection.transaction(readonly=True):
+            cursor = await connection.cursor(self._statement, *values, *self._values)
+            while records := await cursor.fetch(min(ROWS_AT_ONCE, max_rows + 1)):
+                cut_us = answer.add(records)
+                if cut_us is not None:
+                    return answer.found, 1000 * cut_us
+        cut_us = answer.take()
+        return answer.found, None if cut_us is None else 1000 * cut_us
+
+    def named(self, columns: Sequence[list[Any]]) -> dict[str, Summary]:
+        """The columns of one key, by field."""
+        rest = iter(columns)
+        return {field.name: Summary(**{name: next(rest) for name in _names(field)}) for field in self._fields}
+
+
+class _Collected:
+    """Rows that arrive in order of their buckets, turned into columns."""
+
+    def __init__(self, first: int, max_rows: int) -> None:
+        """``first`` is the number of the first column that is neither time nor key."""
+        self._first = first
+        self._max_rows = max_rows
+        self._rows = 0
+        self.found: _Buckets = {}
+        """What was taken up."""
+        self._pending: list[Any] = []
+        """The rows of the newest bucket, of which there may be more."""
+
+    def add(self, records: Sequence[Any]) -> int | None:
+        """Take rows up; where the limit is reached, the bucket from which on nothing was taken."""
+        for record in records:
+            if self._pending and record[0] != self._pending[0][0]:
+                cut_us = self.take()
+                if cut_us is not None:
+                    return cut_us
+            self._pending.append(record)
+        return None
+
+    def take(self) -> int | None:
+        """Take up the rows of the newest bucket, which is complete, or return it where they are too many."""
+        if not self._pending:
+            return None
+        if self._rows and self._rows + len(self._pending) > self._max_rows:
+            return int(self._pending[0][0])
+        for record in self._pending:
+            key = tuple(record[1 : self._first])
+            columns = self.found.get(key)
+            if columns is None:
+                columns = self.found[key] = [[] for _ in range(1 + len(record) - self._first)]
+            columns[0].append(1000 * record[0])
+            for column, value in zip(columns[1:], record[self._first :], strict=True):
+                column.append(value)
+        self._rows += len(self._pending)
+        self._pending = []
+        return None
+
+
+def columns_in(fields: Sequence[MetricField]) -> int:
+    """How many columns the answer has for these fields."""
+    return sum(len(_columns(field)) for field in fields)
+
+
+def _columns(field: MetricField) -> tuple[Part, ...]:
+    """What is asked for; the sum stands for the average."""
+    return (Part.LAST, Part.MIN, Part.MAX, Part.SUM) if has_parts(field) else (Part.LAST,)
+
+
+def _names(field: MetricField) -> tuple[str, ...]:
+    return ("last", "min", "max", "avg") if has_parts(field) else ("last",)
+
+
+def _expression(field: MetricField, part: Part, tier: Tier, *, as_they_are: bool) -> str:
+    if tier is Tier.RAW:
+        column = total = quoted(field.name)
+        count = f"count({column})"
+    else:
+        column = quoted(f"{field.name}_{part}")
+        total = quoted(f"{field.name}_{Part.SUM}")
+        count = quoted(f"{field.name}_{Part.COUNT}")
+        if as_they_are:
+            return f"{total} / nullif({count}, 0)" if part is Part.SUM else column
+        count = f"sum({count})::double precision"
+    match part:
+        case Part.SUM:
+            return f"sum({total}::double precision) / nullif({count}, 0)"
+        case Part.LAST:
+            newest = f"array_agg({column} ORDER BY {TIME} DESC) FILTER (WHERE {column} IS NOT NULL)"
+            return f"({newest})[1]"
+        case _:
+            return f"{part}({column})"

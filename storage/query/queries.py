@@ -1,0 +1,205 @@
+"""Questions to the database: histories of samples, fills, trades, instruments.
+
+Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every question can raise
+:class:`~storage.database.DatabaseUnavailableError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import asyncpg
+from msgspec import Struct
+
+from decahertz.event import Fill, Liquidity, Side
+from decahertz.sample import SampleSchema
+from decahertz.trade import Trade
+from storage.query.bars import Bar, BarFilter, newest_bars
+from storage.query.export import Exports
+from storage.query.history import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
+from storage.query.samples import Value
+from storage.query.pagination import CursorError, NewestFirst
+from storage.query.resolution import Wish
+from storage.write.round_trips import fill_of
+
+if TYPE_CHECKING:
+    from decahertz.clock import Clock
+    from decahertz.settings import RetentionSettings
+    from storage.database import Database
+
+ItemT = TypeVar("ItemT")
+
+__all__ = [
+    "AS_TAKEN",
+    "Bar",
+    "BarFilter",
+    "CursorError",
+    "FillFilter",
+    "History",
+    "InstrumentInfo",
+    "Limits",
+    "Page",
+    "Queries",
+    "Series",
+    "StoredFill",
+    "Trade",
+    "TradeFilter",
+    "UnknownFieldError",
+    "Value",
+]
+_FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
+_TRADES = NewestFirst(
+    "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
+)
+
+
+class StoredFill(Struct, frozen=True, kw_only=True):
+    """A fill as it is stored: what the fill event said, and where that came from."""
+
+    time_ns: int
+    strategy: str
+    venue: str
+    instrument: str
+    order_id: str
+    fill_id: str
+    side: Side
+    price: float
+    quantity: float
+    fee: float = 0.0
+    """Money paid (negative: a rebate)."""
+    liquidity: Liquidity | None = None
+    risk: float | None = None
+    """Money at risk of the trade that this fill opens, when known."""
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+    """When it reached Decahertz, by that machine's clock."""
+
+    def fill(self) -> Fill:
+        """The fill itself."""
+        return Fill(**{name: getattr(self, name) for name in Fill.__struct_fields__})
+
+
+class FillFilter(Struct, frozen=True, kw_only=True):
+    """Which fills; what is ``None`` does not restrict. By time of the fill."""
+
+    strategy: str | None = None
+    venue: str | None = None
+    instrument: str | None = None
+    order_id: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+class TradeFilter(Struct, frozen=True, kw_only=True):
+    """Which trades; what is ``None`` does not restrict. By time of closing."""
+
+    strategy: str | None = None
+    venue: str | None = None
+    instrument: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+
+class InstrumentInfo(Struct, frozen=True, kw_only=True):
+    """An instrument that was seen in market events, and when."""
+
+    venue: str
+    instrument: str
+    first_ns: int
+    last_ns: int
+
+
+class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
+    """A part of a list."""
+
+    items: list[ItemT]
+    next_cursor: str | None = None
+    """Opaque; where the rest starts. ``None``: this is the end."""
+
+
+class Queries:
+    """Answers questions from the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock | None = None,
+        retention: RetentionSettings | None = None,
+    ) -> None:
+        """Ask this database. With ``clock`` and ``retention`` it is known which tiers reach back how far."""
+        self._database = database
+        self._histories = Histories(database, clock, retention)
+        self.exports = Exports(database)
+
+    async def history(
+        self,
+        schema: SampleSchema,
+        fields: Sequence[str],
+        key_filter: Mapping[str, Sequence[str]],
+        start_ns: int,
+        end_ns: int,
+        *,
+        wish: Wish = AS_TAKEN,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    ) -> History:
+        """See :meth:`storage.query.history.Histories.history`."""
+        return await self._histories.history(
+            schema, fields, key_filter, (start_ns, end_ns), wish=wish, limits=limits
+        )
+
+    async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
+        """Fills, newest first. Raises :class:`CursorError`."""
+        rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
+        return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
+
+    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[Trade]:
+        """Finished round trips, the last closed first. Raises :class:`CursorError`."""
+        rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
+        return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
+
+    async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
+        """Bars from prints, the newest first. Raises :class:`CursorError`."""
+        async with self._database.query() as connection:
+            items, next_cursor = await newest_bars(connection, which, limit, cursor)
+        return Page(items=items, next_cursor=next_cursor)
+
+    async def instruments(self) -> list[InstrumentInfo]:
+        """All instruments seen in market events, sorted by venue and instrument.
+
+        ``last_ns`` of an active instrument is up to a few seconds behind.
+        """
+        async with self._database.query() as connection:
+            rows = await connection.fetch(
+                "SELECT venue, instrument, first_ns, last_ns FROM instruments ORDER BY venue, instrument"
+            )
+        return [InstrumentInfo(**row) for row in rows]
+
+    async def _newest(
+        self, of: NewestFirst, which: Struct, limit: int, cursor: str | None
+    ) -> tuple[list[asyncpg.Record], str | None]:
+        statement, values = of.statement(which, limit, cursor)
+        async with self._database.query() as connection:
+            rows = await connection.fetch(statement, *values)
+        if len(rows) <= limit:
+            return rows, None
+        rows = rows[:limit]
+        return rows, of.cursor_after(rows[-1])
+
+
+def _stored_fill(row: asyncpg.Record) -> StoredFill:
+    fill = fill_of(row)
+    return StoredFill(
+        **{name: getattr(fill, name) for name in Fill.__struct_fields__},
+        source=row["source"],
+        epoch=row["epoch"],
+        sequence=row["sequence"],
+        received_ns=row["received_ns"],
+    )
+
+
+def _trade(row: asyncpg.Record) -> Trade:
+    values = {name: row[name] for name in Trade.__struct_fields__}
+    return Trade(**values | {"side": Side(row["side"])})

@@ -1,0 +1,1 @@
+"""The tables: migrations, sample tables derived from the declarations, tiers' names."""

@@ -1,0 +1,1 @@
+"""From spool entries to rows: encoding, the writer's transactions, and what they derive."""

@@ -1,0 +1,96 @@
+"""Events straight into the database, for commands that have them in a file and need no spool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from decahertz.clock import Clock
+from decahertz.event import Arrival
+from storage.database import Database, DatabaseUnavailableError
+from storage.write.result import DEAD_LETTER, DUPLICATE
+from storage.entry import Entry, Settlement, entry_of
+from storage.spool.memory_queue import FULL_ROWS
+from storage.write.transaction import Store
+
+_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of events."""
+
+    stored: int
+    duplicates: int
+    """These had been stored before."""
+    dead_letters: int
+    """These no table took."""
+
+
+class DirectWriter:
+    """Stores events while the caller waits."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Nothing is opened yet."""
+        self._database = database
+        self._store = Store(database, clock)
+
+    async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float) -> Stored:
+        """Store the events not stored yet; when the database goes away, wait for it.
+
+        Raises :class:`~storage.database.DatabaseUnavailableError` when that takes too long; what was stored
+        by then is recognised the next time.
+        """
+        waiting = [entry_of(arrival) for arrival in arrivals]
+        settled: list[Settlement] = []
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_seconds
+        while waiting:
+            try:
+                await self._attempt(waiting, settled)
+            except DatabaseUnavailableError:
+                if clock() >= deadline:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+            done = {settlement.entry.batch_id for settlement in settled}
+            waiting = [entry for entry in waiting if entry.batch_id not in done]
+        self._store.forget(settlement.entry.batch_id for settlement in settled)
+        return Stored(
+            stored=sum(settlement.stored for settlement in settled),
+            duplicates=sum(settlement.dropped.get(DUPLICATE, 0) for settlement in settled),
+            dead_letters=sum(settlement.dropped.get(DEAD_LETTER, 0) for settlement in settled),
+        )
+
+    async def close(self) -> None:
+        """Write what could wait until now."""
+        connection = await self._database.connect("import")
+        try:
+            await self._store.finish(connection)
+        finally:
+            await self._database.disconnect(connection)
+
+    async def _attempt(self, entries: list[Entry], settled: list[Settlement]) -> None:
+        connection = await self._database.connect("import")
+        try:
+            for lot in _lots(entries):
+                async with aclosing(self._store.deliver(connection, lot)) as outcomes:
+                    async for outcome in outcomes:
+                        settled += outcome.settlements.values()
+        finally:
+            await self._database.disconnect(connection)
+
+
+def _lots(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Of each about as much as makes a transaction worth its while."""
+    lot: list[Entry] = []
+    rows = 0
+    for entry in entries:
+        lot.append(entry)
+        rows += entry.rows
+        if rows >= FULL_ROWS:
+            yield lot
+            lot, rows = [], 0
+    if lot:
+        yield lot

@@ -1,0 +1,215 @@
+"""The rows of entries into their tables, within a transaction of the caller's.
+
+With events go the numbers of those that are stored, by which an event that comes again is stored once, and
+what is derived from them: trades, the state of orders, the list of instruments. A row that no table can hold
+goes to the dead letters instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from decahertz.clock import Clock
+from decahertz.event import AnyEvent, Arrival, Event, Fill, Order, Quote, Tick
+from decahertz.ingest import EmitterId
+from decahertz.sample import SampleBatch, SampleSchema
+from decahertz.sequences import SequenceSet
+from storage.write.emitters import lock_emitters, save_drops, save_emitters
+from storage.write.copy_format import ENCODING_ERRORS, HEADER, TRAILER
+from storage.write.instruments import InstrumentBook, save_instruments
+from storage.write.orders import PlacedOrder, update_orders
+from storage.write.result import DUPLICATE, Outcome
+from storage.write.encoders import EventRows, SampleRows
+from storage.entry import Entry
+from storage.write.round_trips import PlacedFill, fold_fills
+
+if TYPE_CHECKING:
+    from storage.database import AnyConnection
+
+ROWS_AT_ONCE = 1000
+"""Rows encoded before the event loop gets a turn: about a millisecond."""
+
+_CACHED_SCHEMAS = 256
+
+
+@dataclass(slots=True)
+class _NewEvents:
+    """The events that are not stored yet, encoded and sorted by what has to be done."""
+
+    rows: dict[type[Event], list[bytes]] = field(default_factory=dict)
+    counts: dict[type[Event], int] = field(default_factory=dict)
+    fills: list[PlacedFill] = field(default_factory=list)
+    orders: list[PlacedOrder] = field(default_factory=list)
+
+
+class Filler:
+    """Fills tables. Keeps the encoders."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Encoders are made when a type is first seen."""
+        self._samples: dict[int, tuple[SampleSchema, SampleRows]] = {}
+        self._events: dict[type[Event], EventRows] = {}
+        self._instruments = InstrumentBook(clock)
+
+    async def fill(self, connection: AnyConnection, entries: Sequence[Entry], outcome: Outcome) -> None:
+        """Put the rows in. Raises what asyncpg raises."""
+        events: list[tuple[Entry, Arrival]] = []
+        samples: dict[int, list[tuple[Entry, SampleBatch]]] = {}
+        for entry in entries:
+            content = entry.content
+            if isinstance(content, Arrival):
+                events.append((entry, content))
+            elif isinstance(content, SampleBatch):
+                samples.setdefault(id(content.schema), []).append((entry, content))
+            else:
+                outcome.reject(entry, (), content.reason)
+        if events:
+            await self._store_events(connection, events, outcome)
+        for batches in samples.values():
+            await self._store_samples(connection, batches, outcome)
+
+    def committed(self, outcome: Outcome) -> None:
+        """What was filled in is committed."""
+        self._instruments.mark(outcome.instruments)
+
+    async def write_instruments(self, connection: AnyConnection) -> None:
+        """Write what the list of instruments still lacks."""
+        rows = self._instruments.due(everything=True)
+        await save_instruments(connection, rows)
+        self._instruments.mark(rows)
+
+    async def _store_samples(
+        self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], outcome: Outcome
+    ) -> None:
+        rows = self._sample_rows(batches[0][1].schema)
+        counted = Counted()
+        pieces = _encode_samples(rows, batches, outcome, counted)
+        await connection.copy_to_table(rows.table, source=pieces, columns=rows.columns, format="binary")
+        outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + counted.rows
+
+    async def _store_events(
+        self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], outcome: Outcome
+    ) -> None:
+        batches = [arrival.batch for _, arrival in items]
+        stored = await lock_emitters(connection, ((b.source, b.epoch) for b in batches))
+        new = _NewEvents()
+        for entry, arrival in items:
+            await self._collect(entry, arrival, stored, new, outcome)
+        for event_type, pieces in new.rows.items():
+            rows = self._event_rows(event_type)
+            await connection.copy_to_table(
+                rows.table, source=_pieces(pieces), columns=rows.columns, format="binary"
+            )
+            outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + new.counts[event_type]
+        await fold_fills(connection, new.fills)
+        await update_orders(connection, new.orders)
+        outcome.instruments = self._instruments.due()
+        await save_instruments(connection, outcome.instruments)
+        await save_emitters(connection, stored)
+        await save_drops(connection, batches)
+
+    async def _collect(
+        self,
+        entry: Entry,
+        arrival: Arrival,
+        stored: dict[EmitterId, SequenceSet],
+        new: _NewEvents,
+        outcome: Outcome,
+    ) -> None:
+        """Encode what is new in one batch, and mark it as stored."""
+        batch = arrival.batch
+        sequences = stored[batch.source, batch.epoch]
+        accepted = 0
+        for low, high in sequences.missing(batch.first_sequence, batch.last_sequence):
+            accepted += high - low + 1
+            for start in range(low, high + 1, ROWS_AT_ONCE):
+                self._encode(entry, arrival, range(start, min(start + ROWS_AT_ONCE, high + 1)), new, outcome)
+                await asyncio.sleep(0)
+        sequences.add(batch.first_sequence, batch.last_sequence)
+        outcome.drop(entry, DUPLICATE, len(batch.events) - accepted)
+
+    def _encode(
+        self, entry: Entry, arrival: Arrival, numbers: range, new: _NewEvents, outcome: Outcome
+    ) -> None:
+        batch = arrival.batch
+        origins: dict[type[Event], bytes] = {}
+        for sequence in numbers:
+            index = sequence - batch.first_sequence
+            event = batch.events[index]
+            kind = type(event)
+            try:
+                rows = self._event_rows(kind)
+                if kind not in origins:
+                    origins[kind] = rows.origin(batch.source, batch.epoch, arrival.received_ns)
+                pieces = rows.encode(event, sequence, origins[kind])
+            except ENCODING_ERRORS as error:
+                outcome.reject(entry, (index,), f"{type(error).__name__}: {error}")
+                continue
+            new.rows.setdefault(kind, []).extend(pieces)
+            new.counts[kind] = new.counts.get(kind, 0) + 1
+            self._derive(event, arrival, sequence, new)
+
+    def _derive(self, event: AnyEvent, arrival: Arrival, sequence: int, new: _NewEvents) -> None:
+        batch = arrival.batch
+        if isinstance(event, (Quote, Tick)):
+            self._instruments.note(event.venue, event.instrument, event.time_ns)
+        elif isinstance(event, Fill):
+            new.fills.append(((event.time_ns, batch.source, batch.epoch, sequence), event))
+        elif isinstance(event, Order):
+            new.orders.append((event, batch.source, batch.epoch, sequence, arrival.received_ns))
+
+    def _sample_rows(self, schema: SampleSchema) -> SampleRows:
+        known, rows = self._samples.get(id(schema), (None, None))
+        if rows is None or known is not schema:
+            if len(self._samples) >= _CACHED_SCHEMAS:
+                self._samples.clear()
+            rows = SampleRows(schema)
+            self._samples[id(schema)] = (schema, rows)
+        return rows
+
+    def _event_rows(self, kind: type[Event]) -> EventRows:
+        rows = self._events.get(kind)
+        if rows is None:
+            rows = self._events[kind] = EventRows(kind)
+        return rows
+
+
+@dataclass(slots=True)
+class Counted:
+    """How many rows went out."""
+
+    rows: int = 0
+
+
+async def _encode_samples(
+    rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], outcome: Outcome, counted: Counted
+) -> AsyncIterator[bytes]:
+    yield HEADER
+    pieces: list[bytes] = []
+    waiting = 0
+    for entry, batch in batches:
+        for start in range(0, len(batch.samples), ROWS_AT_ONCE):
+            encoded = rows.encode(batch.samples[start : start + ROWS_AT_ONCE], batch.time_ns)
+            for index, reason in encoded.refused:
+                outcome.reject(entry, (start + index,), reason)
+            if encoded.not_finite:
+                outcome.not_finite[rows.table] = outcome.not_finite.get(rows.table, 0) + encoded.not_finite
+            counted.rows += encoded.rows
+            pieces += encoded.data
+            waiting += encoded.rows
+            if waiting >= ROWS_AT_ONCE:
+                yield b"".join(pieces)
+                pieces, waiting = [], 0
+                await asyncio.sleep(0)
+    yield b"".join(pieces) + TRAILER
+
+
+async def _pieces(pieces: list[bytes]) -> AsyncIterator[bytes]:
+    yield HEADER
+    for start in range(0, len(pieces), 8 * ROWS_AT_ONCE):
+        yield b"".join(pieces[start : start + 8 * ROWS_AT_ONCE])
+        await asyncio.sleep(0)
+    yield TRAILER

@@ -1,0 +1,177 @@
+"""One transaction: entries go into the tables, whole or not at all.
+
+With them go their ids, by which a second attempt sees that the first one succeeded. What of an entry the
+database refuses is found by halving and goes to the dead letters; the rest is stored.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from decahertz.clock import Clock
+from decahertz.event import Arrival
+from storage.database import Database, DatabaseUnavailableError
+from storage.write.emitters import lock_emitters, save_emitters
+from storage.write.inserter import Filler
+from storage.write.result import DEAD_LETTER, DUPLICATE, Outcome
+from storage.write.dead_letters import save_rejects
+from storage.entry import Entry, Settlement
+
+if TYPE_CHECKING:
+    from storage.database import AnyConnection
+
+_CLAIM = """
+WITH settled AS (DELETE FROM stored_batches WHERE batch_id = ANY($2::uuid[]))
+INSERT INTO stored_batches (batch_id) SELECT * FROM unnest($1::uuid[])
+ON CONFLICT (batch_id) DO NOTHING RETURNING batch_id
+"""
+_FORGET = "DELETE FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
+_CLAIMED = "SELECT batch_id, dead_letters, duplicates FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
+_NOTE = "UPDATE stored_batches SET dead_letters = $2, duplicates = $3 WHERE batch_id = $1"
+
+
+class Store:
+    """Writes entries. Remembers which batch ids nobody needs any more between them."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """The connections come from elsewhere; the database says what its errors mean."""
+        self._database = database
+        self._filler = Filler(clock)
+        self._forgettable: list[uuid.UUID] = []
+
+    def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
+        """These batches do not come again: the next transaction may forget them."""
+        self._forgettable += batch_ids
+
+    async def deliver(
+        self, connection: AnyConnection, entries: Sequence[Entry]
+    ) -> AsyncGenerator[Outcome, None]:
+        """Store entries, together where the database takes them together; gives what is committed.
+
+        Raises :class:`~storage.database.DatabaseUnavailableError`; what was not given by then may be stored
+        or not, and may be delivered again.
+        """
+        work = [entries]
+        while work:
+            group = work.pop()
+            try:
+                outcome = await self.write(connection, group)
+            except DatabaseUnavailableError:
+                raise
+            except Exception:  # noqa: BLE001 - whatever it is, it must not stop what comes after
+                if len(group) > 1:
+                    middle = len(group) // 2
+                    work += [group[middle:], group[:middle]]
+                    continue
+                outcome = await self._write_somehow(connection, group[0])
+            yield outcome
+
+    async def _write_somehow(self, connection: AnyConnection, entry: Entry) -> Outcome:
+        try:
+            return await self.write_apart(connection, entry)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:
+            # Not even a dead letter can be written: it is the database that is not as it should be.
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise DatabaseUnavailableError(f"{self._database.name} takes nothing: {reason}") from error
+
+    async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> Outcome:
+        """Store entries in one transaction; returns when it is committed.
+
+        Raises :class:`~storage.database.DatabaseUnavailableError` when nobody knows whether it was, and what
+        else asyncpg raises when the database does not take something; then nothing is stored.
+        """
+        async with self._claiming(connection, entries) as (outcome, fresh):
+            await self._filler.fill(connection, fresh, outcome)
+        return outcome
+
+    async def write_apart(self, connection: AnyConnection, entry: Entry) -> Outcome:
+        """Store of an entry what the database takes; the rest goes to the dead letters.
+
+        Raises as :meth:`write` does, but not for what is in the entry.
+        """
+        async with self._claiming(connection, [entry]) as (outcome, fresh):
+            for part in fresh:
+                await self._sift(connection, part, outcome)
+        return outcome
+
+    async def finish(self, connection: AnyConnection) -> None:
+        """Write what could wait until now."""
+        with self._database.errors():
+            await self._filler.write_instruments(connection)
+            await connection.execute(_FORGET, self._forgettable)
+        self._forgettable.clear()
+
+    @asynccontextmanager
+    async def _claiming(
+        self, connection: AnyConnection, entries: Sequence[Entry]
+    ) -> AsyncIterator[tuple[Outcome, list[Entry]]]:
+        """A transaction, and which of the entries no transaction before stored."""
+        outcome = Outcome({entry.batch_id: Settlement(entry) for entry in entries})
+        forgettable = self._forgettable.copy()
+        with self._database.errors():
+            async with connection.transaction():
+                rows = await connection.fetch(_CLAIM, list(outcome.settlements), forgettable)
+                fresh = {row["batch_id"] for row in rows}
+                if len(fresh) < len(entries):
+                    await _recall(connection, outcome, [e for e in entries if e.batch_id not in fresh])
+                yield outcome, [entry for entry in entries if entry.batch_id in fresh]
+                await _conclude(connection, outcome)
+        del self._forgettable[: len(forgettable)]
+        self._filler.committed(outcome)
+
+    async def _sift(self, connection: AnyConnection, entry: Entry, outcome: Outcome) -> None:
+        part = Outcome({entry.batch_id: Settlement(entry)})
+        try:
+            with self._database.errors():
+                async with connection.transaction():  # a savepoint: what comes before stays
+                    await self._filler.fill(connection, [entry], part)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this entry
+            # A table or a right that is missing is missing for every row.
+            if entry.rows <= 1 or isinstance(error, asyncpg.SyntaxOrAccessError):
+                await _reject(connection, entry, error, outcome)
+                return
+            middle = entry.rows // 2
+            await self._sift(connection, entry.part(0, middle), outcome)
+            await self._sift(connection, entry.part(middle, entry.rows), outcome)
+        else:
+            outcome.merge(part)
+
+
+async def _reject(connection: AnyConnection, entry: Entry, error: Exception, outcome: Outcome) -> None:
+    """The rows go to the dead letters; events are known there and not taken when they come again."""
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    outcome.reject(entry, range(entry.rows), reason)
+    if isinstance(entry.content, Arrival) and entry.rows:
+        batch = entry.content.batch
+        stored = await lock_emitters(connection, [(batch.source, batch.epoch)])
+        stored[batch.source, batch.epoch].add(batch.first_sequence, batch.last_sequence)
+        await save_emitters(connection, stored)
+
+
+async def _recall(connection: AnyConnection, outcome: Outcome, entries: Sequence[Entry]) -> None:
+    """What became of entries that were stored before."""
+    by_id = {entry.batch_id: entry for entry in entries}
+    for row in await connection.fetch(_CLAIMED, list(by_id)):
+        entry = by_id[row["batch_id"]]
+        outcome.drop(entry, DEAD_LETTER, row["dead_letters"])
+        outcome.drop(entry, DUPLICATE, row["duplicates"])
+
+
+async def _conclude(connection: AnyConnection, outcome: Outcome) -> None:
+    await save_rejects(connection, outcome.rejects)
+    notes = [
+        (batch_id, settlement.dropped.get(DEAD_LETTER, 0), settlement.dropped.get(DUPLICATE, 0))
+        for batch_id, settlement in outcome.settlements.items()
+        if settlement.dropped
+    ]
+    if notes:
+        await connection.executemany(_NOTE, notes)

@@ -1,0 +1,294 @@
+"""The embedded PostgreSQL, always the real one: its life, who can reach it, what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from storage.postgres.embedded import (
+    EmbeddedPostgres,
+    EmbeddedPostgresError,
+    Installation,
+    Options,
+    database_url,
+    running_pid,
+)
+from tests.embedded_server import (
+    LIMIT_S,
+    as_root,
+    chosen_installation,
+    connected,
+    gone,
+    other_process,
+    recall,
+    remember,
+    server_pid,
+    user_of,
+)
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that only we can enter; for root that means: not the server's user."""
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    return chosen_installation()
+
+
+# Life
+
+
+async def test_a_first_start_makes_the_database_and_a_second_keeps_it(
+    folder: Path, installation: Installation
+) -> None:
+    first = EmbeddedPostgres(folder / "pg", installation=installation)
+    url = await first.start()
+    await remember(url, 42)
+    await first.stop()
+
+    second = EmbeddedPostgres(folder / "pg", installation=installation)
+    assert await second.start() == url
+    assert await recall(url) == [42]
+    await second.stop()
+
+
+async def test_asyncpg_and_psycopg_take_the_same_address(folder: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation, database="a b/c") as server:
+        async with connected(server.url) as connection:
+            assert await connection.fetchval("SELECT current_database()") == "a b/c"
+        async with await psycopg.AsyncConnection.connect(server.url) as other:
+            row = await (await other.execute("SELECT current_database(), current_user")).fetchone()
+            assert row == ("a b/c", "decahertz")
+
+
+async def test_the_data_is_durable_utf8_and_checked(folder: Path, installation: Installation) -> None:
+    async with (
+        EmbeddedPostgres(folder / "pg", installation=installation) as server,
+        connected(server.url) as connection,
+    ):
+        expected = {
+            "fsync": "on",
+            "full_page_writes": "on",
+            "synchronous_commit": "on",
+            "data_checksums": "on",
+            "server_encoding": "UTF8",
+            "TimeZone": "UTC",
+        }
+        found = {name: await connection.fetchval(f"SHOW {name}") for name in expected}
+        assert found == expected
+
+
+async def test_callers_settings_go_over_the_defaults(folder: Path, installation: Installation) -> None:
+    settings = {"work_mem": "5MB", "shared_preload_libraries": "pg_stat_statements"}
+    async with (
+        EmbeddedPostgres(folder / "pg", installation=installation, settings=settings) as server,
+        connected(server.url) as connection,
+    ):
+        assert await connection.fetchval("SHOW work_mem") == "5MB"
+        assert await connection.fetchval("SHOW shared_preload_libraries") == "pg_stat_statements"
+
+
+def test_what_keeps_it_private_cannot_be_set(folder: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match="listen_addresses"):
+        EmbeddedPostgres(folder / "pg", settings={"listen_addresses": "*"})
+
+
+async def test_stop_is_safe_without_start_and_twice(folder: Path, installation: Installation) -> None:
+    server = EmbeddedPostgres(folder / "pg", installation=installation)
+    await server.stop()
+    await server.start()
+    pid = server.pid
+    assert pid is not None
+    await server.stop()
+    await server.stop()
+    assert server.pid is None
+    assert not psutil.pid_exists(pid)
+
+
+async def test_it_is_started_only_once(folder: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        with pytest.raises(EmbeddedPostgresError, match="only once"):
+            await server.start()
+        async with connected(server.url):
+            pass
+
+
+async def test_address_and_pid_are_known_from_the_data_directory(
+    folder: Path, installation: Installation
+) -> None:
+    assert running_pid(folder / "pg") is None
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        assert database_url(folder / "pg") == server.url
+        assert running_pid(folder / "pg") == server.pid
+    assert running_pid(folder / "pg") is None
+
+
+async def test_ctrl_c_in_the_terminal_does_not_reach_the_server(
+    folder: Path, installation: Installation
+) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        assert server.pid is not None
+        assert os.getpgid(server.pid) != os.getpgid(0)
+        assert os.getsid(server.pid) != os.getsid(0)
+
+
+# Who can reach it
+
+
+async def test_nothing_listens_on_the_network(folder: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        async with connected(server.url) as connection:
+            assert await connection.fetchval("SHOW listen_addresses") == ""
+            assert await connection.fetchval("SELECT inet_server_addr()") is None
+        # The server's own account of where it listens: the socket's folder, then the network address.
+        _, _, _, _, socket_folder, address, *_ = (
+            (folder / "pg/cluster/postmaster.pid").read_text().splitlines()
+        )
+        assert (socket_folder, address) == (".", "")
+
+
+@as_root
+async def test_not_even_the_servers_own_user_is_let_in(installation: Installation) -> None:
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        data_dir = Path(name) / "pg"
+        for path in (Path(name), data_dir):  # the folders shall not be what keeps it out
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+        async with EmbeddedPostgres(data_dir, installation=installation) as server:
+            assert server.pid is not None
+            user = pwd.getpwnam(user_of(server.pid))
+            psql = shutil.which("psql", path=os.pathsep.join((str(installation.prefix / "bin"), os.defpath)))
+            assert psql is not None
+            attempt = await asyncio.to_thread(
+                subprocess.run,
+                [psql, server.url, "-c", "SELECT 1"],
+                user=user.pw_uid,
+                group=user.pw_gid,
+                extra_groups=[],
+                cwd="/",
+                capture_output=True,
+                text=True,
+                timeout=LIMIT_S,
+                check=False,
+            )
+            assert 'Peer authentication failed for user "decahertz"' in attempt.stderr
+
+
+@as_root
+async def test_as_root_it_runs_as_an_ordinary_user_below_a_private_folder(
+    folder: Path, installation: Installation
+) -> None:
+    (folder / "parent").mkdir(mode=0o700)
+    before = [(path.stat().st_uid, path.stat().st_mode) for path in (folder, folder / "parent")]
+    async with EmbeddedPostgres(folder / "parent/pg", installation=installation) as server:
+        assert server.pid is not None
+        assert psutil.Process(server.pid).uids().effective != 0
+        await remember(server.url, 1)
+    assert [(path.stat().st_uid, path.stat().st_mode) for path in (folder, folder / "parent")] == before
+
+
+@as_root
+async def test_as_root_the_user_can_be_chosen_and_the_data_stays_with_it(
+    folder: Path, installation: Installation
+) -> None:
+    nobody = Options(user="nobody")
+    async with EmbeddedPostgres(folder / "pg", installation=installation, options=nobody) as server:
+        assert server.pid is not None
+        assert user_of(server.pid) == "nobody"
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        assert server.pid is not None
+        assert user_of(server.pid) == "nobody"
+    other = EmbeddedPostgres(folder / "pg", installation=installation, options=Options(user="daemon"))
+    with pytest.raises(EmbeddedPostgresError, match="belongs to nobody, not to daemon"):
+        await other.start()
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+async def test_root_of_a_container_has_enough_capabilities(folder: Path, installation: Installation) -> None:
+    kept = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap")
+    bounded = ("setpriv", "--bounding-set", "-all," + ",".join(f"+{name}" for name in kept))
+    async with other_process(folder / "pg", installation, *bounded) as process:
+        pid = await server_pid(process)
+        assert user_of(pid) != "root"
+        process.terminate()
+        await gone(pid)
+
+
+# Refusals
+
+
+async def test_a_second_server_on_the_same_data_is_refused(folder: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+        with pytest.raises(EmbeddedPostgresError, match=f"already in use by process {os.getpid()} "):
+            await EmbeddedPostgres(folder / "pg", installation=installation).start()
+        async with other_process(folder / "pg", installation) as second:
+            _, said = await asyncio.wait_for(second.communicate(), LIMIT_S)
+            assert f"already in use by process {os.getpid()} on {socket.gethostname()}" in said.decode()
+        async with connected(server.url):
+            pass
+
+
+async def test_data_of_another_major_version_is_refused(folder: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(folder / "pg", installation=installation):
+        pass
+    version = folder / "pg/cluster/PG_VERSION"
+    version.write_text("12\n")
+    with pytest.raises(EmbeddedPostgresError, match=f"made by PostgreSQL 12.* is {installation.version}"):
+        await EmbeddedPostgres(folder / "pg", installation=installation).start()
+    assert running_pid(folder / "pg") is None
+    version.write_text(f"{installation.major}\n")
+    async with EmbeddedPostgres(folder / "pg", installation=installation):
+        pass
+
+
+async def test_a_folder_with_something_else_in_it_is_refused(
+    folder: Path, installation: Installation
+) -> None:
+    (folder / "pg/cluster").mkdir(parents=True)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder / "pg/cluster", nobody.pw_uid, nobody.pw_gid)
+    with pytest.raises(EmbeddedPostgresError, match="is not a data directory of PostgreSQL"):
+        await EmbeddedPostgres(folder / "pg", installation=installation).start()
+
+
+async def test_a_failed_start_says_what_the_server_said_in_one_line(
+    folder: Path, installation: Installation
+) -> None:
+    server = EmbeddedPostgres(folder / "pg", installation=installation, settings={"work_mem": "much"})
+    with pytest.raises(EmbeddedPostgresError) as caught:
+        await server.start()
+    assert 'FATAL:  invalid value for parameter "work_mem": "much"' in str(caught.value)
+    assert str(folder / "pg/server.log") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Paths
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "comma,comma", "ünïcode +%&?=", os.fsdecode(b"\xff")])
+async def test_every_path_works(folder: Path, installation: Installation, name: str) -> None:
+    async with EmbeddedPostgres(folder / name / "pg", installation=installation) as server:
+        await remember(server.url, 1)
+        async with await psycopg.AsyncConnection.connect(server.url) as connection:
+            row = await (await connection.execute("SELECT value FROM kept")).fetchone()
+            assert row == (1,)
+        assert running_pid(folder / name / "pg") == server.pid

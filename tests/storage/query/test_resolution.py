@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.settings import RetentionSettings
+from storage.query.resolution import (
+    LONGEST_STEP_NS,
+    Resolution,
+    ResolutionError,
+    Wish,
+    buckets,
+    finest_kept,
+    parse_duration,
+    resolve,
+)
+from storage.tiers.names import Tier, width_ns
+
+MINUTE_NS = 60 * NS_PER_SECOND
+HOUR_NS = 60 * MINUTE_NS
+DAY_NS = 24 * HOUR_NS
+NOON_NS = 1_767_268_800 * NS_PER_SECOND
+EVERY = tuple(Tier)
+
+times = st.integers(0, 2**63 - 1)
+tiers = st.sampled_from(Tier)
+kept = st.sets(tiers)
+steps = st.integers(1, LONGEST_STEP_NS // TICK_NS).map(lambda count: count * TICK_NS)
+points = st.integers(2, 50_000)
+
+
+def over(
+    length_ns: int, *, finest: Tier = Tier.RAW, there: tuple[Tier, ...] = EVERY, **wish: int | Tier
+) -> Resolution:
+    return resolve(NOON_NS, NOON_NS + length_ns, Wish(**wish), there, finest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [
+        ("100ms", TICK_NS),
+        ("5s", 5 * NS_PER_SECOND),
+        ("1m", MINUTE_NS),
+        ("1h", HOUR_NS),
+        ("7d", 7 * DAY_NS),
+        ("300", 300),
+    ],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, ns: int) -> None:
+    assert parse_duration(text) == ns
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-1s", "1.5s", "1w", "s", " 1s", "1s\n", "1 s", "01s", "٣s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+def test_without_a_wish_the_samples_are_answered_as_they_were_taken() -> None:
+    assert over(DAY_NS) == Resolution(Tier.RAW, None)
+
+
+def test_samples_that_fit_are_answered_as_they_were_taken() -> None:
+    assert over(100 * NS_PER_SECOND, max_points=1000) == Resolution(Tier.RAW, None)
+    assert over(100 * NS_PER_SECOND + 1, max_points=1000) == Resolution(Tier.RAW, 2 * TICK_NS)
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "expected"),
+    [
+        (HOUR_NS, Resolution(Tier.S1, 5 * NS_PER_SECOND)),
+        (DAY_NS, Resolution(Tier.M1, 2 * MINUTE_NS)),
+        (30 * DAY_NS, Resolution(Tier.H1, HOUR_NS)),
+        (365 * DAY_NS, Resolution(Tier.H1, 12 * HOUR_NS)),
+        (3650 * DAY_NS, Resolution(Tier.H1, 4 * DAY_NS)),
+    ],
+)
+def test_the_longer_the_range_the_coarser_the_tier(length_ns: int, expected: Resolution) -> None:
+    assert over(length_ns, max_points=1000) == expected
+
+
+def test_a_step_is_made_of_the_coarsest_tier_that_divides_it() -> None:
+    assert over(DAY_NS, step_ns=5 * TICK_NS) == Resolution(Tier.RAW, 5 * TICK_NS)
+    assert over(DAY_NS, step_ns=90 * NS_PER_SECOND) == Resolution(Tier.S1, 90 * NS_PER_SECOND)
+    assert over(DAY_NS, step_ns=HOUR_NS) == Resolution(Tier.H1, HOUR_NS)
+
+
+def test_a_tier_alone_is_answered_in_its_own_buckets() -> None:
+    assert over(DAY_NS, tier=Tier.M1) == Resolution(Tier.M1, MINUTE_NS)
+    assert over(DAY_NS, tier=Tier.S1, step_ns=HOUR_NS) == Resolution(Tier.S1, HOUR_NS)
+
+
+def test_a_tier_that_is_missing_is_made_of_a_finer_one() -> None:
+    assert over(DAY_NS, tier=Tier.H1, there=(Tier.M1,)) == Resolution(Tier.M1, HOUR_NS)
+    assert over(DAY_NS, tier=Tier.H1, there=()) == Resolution(Tier.RAW, HOUR_NS)
+
+
+def test_where_raw_does_not_reach_back_the_buckets_are_those_of_the_tier_that_does() -> None:
+    assert over(MINUTE_NS, max_points=1000, finest=Tier.M1) == Resolution(Tier.M1, MINUTE_NS)
+    assert over(MINUTE_NS, step_ns=NS_PER_SECOND, finest=Tier.M1) == Resolution(Tier.M1, MINUTE_NS)
+    assert over(MINUTE_NS, tier=Tier.RAW, finest=Tier.M1) == Resolution(Tier.RAW, None)
+
+
+@pytest.mark.parametrize(
+    ("days", "tier"),
+    [
+        (0, Tier.RAW),
+        (7, Tier.RAW),
+        (8, Tier.S1),
+        (31, Tier.M1),
+        (800, Tier.H1),
+        (100_000, Tier.H1),
+        (-1, Tier.RAW),
+    ],
+)
+def test_the_finest_tier_is_the_first_that_is_kept_so_long(days: int, tier: Tier) -> None:
+    assert finest_kept(days * DAY_NS, RetentionSettings()) is tier
+
+
+def test_what_is_kept_for_ever_reaches_back_for_ever() -> None:
+    assert finest_kept(10**6 * DAY_NS, RetentionSettings(raw_days=0)) is Tier.RAW
+    assert finest_kept(10**6 * DAY_NS, RetentionSettings(one_hour_days=900)) is Tier.H1
+
+
+@pytest.mark.parametrize(
+    ("wish", "parameter"),
+    [
+        ({"step_ns": 0}, "step"),
+        ({"step_ns": -TICK_NS}, "step"),
+        ({"step_ns": TICK_NS + 1}, "step"),
+        ({"step_ns": LONGEST_STEP_NS + TICK_NS}, "step"),
+        ({"step_ns": NS_PER_SECOND, "tier": Tier.M1}, "step"),
+        ({"max_points": 1}, "max_points"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(wish: dict[str, int], parameter: str) -> None:
+    with pytest.raises(ResolutionError) as refused:
+        Wish(**wish)  # type: ignore[arg-type]
+    assert refused.value.parameter == parameter
+
+
+@given(times, times, st.none() | steps, points, kept, tiers)
+def test_no_series_has_more_points_than_wished_for(
+    one: int, other: int, step_ns: int | None, most: int, there: set[Tier], finest: Tier
+) -> None:
+    start_ns, end_ns = min(one, other), max(one, other)
+    chosen = resolve(start_ns, end_ns, Wish(None, step_ns, most), there, finest)
+    width = chosen.step_ns or TICK_NS
+    assert buckets(start_ns, end_ns, width) <= most
+    assert width % width_ns(chosen.tier) == 0
+    assert chosen.tier is Tier.RAW or chosen.tier in there
+    assert step_ns is None or width % step_ns == 0 or finest is not Tier.RAW
+
+
+@given(times, times, points)
+def test_no_step_is_much_wider_than_it_has_to_be(one: int, other: int, most: int) -> None:
+    start_ns, end_ns = min(one, other), max(one, other)
+    chosen = resolve(start_ns, end_ns, Wish(max_points=most), EVERY)
+    if chosen.step_ns is not None:
+        assert chosen.step_ns <= 4 * max(TICK_NS, (end_ns - start_ns) // (most - 1))

@@ -1,0 +1,267 @@
+"""The database goes away and comes back in the middle of the work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from decahertz.event import Side
+from decahertz.health import Health
+from decahertz.settings import SpoolSettings, StorageSettings
+from storage.database import Database
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.schema.migrate import migrate
+from tests.embedded_server import chosen_installation
+from tests.postgres_proxy import Proxy
+from tests.storage_examples import Bench, arrival, book, books, fill, quotes, until, writing
+
+SETTINGS = StorageSettings(flush_seconds=0.01, connect_timeout_seconds=5.0)
+
+
+class Restartable:
+    """A server of the test's own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._server: EmbeddedPostgres | None = None
+
+    async def start(self) -> str:
+        self._server = EmbeddedPostgres(self._data_dir, installation=chosen_installation())
+        return await self._server.start()
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+    async def kill(self) -> None:
+        assert self._server is not None
+        assert self._server.pid is not None
+        os.kill(self._server.pid, signal.SIGKILL)
+        await self._server.wait_ended()
+        await self.stop()
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Restartable]:
+    server = Restartable(tmp_path / "data")
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
+    """A migrated database behind a proxy."""
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
+        async with Proxy(database_url, Path(folder)).running() as proxy:
+            database = Database(proxy.url, SETTINGS)
+            await database.open()
+            await migrate(database)
+            yield proxy, database
+            await database.close()
+
+
+async def stored(bench: Bench) -> list[int]:
+    return [row[0] for row in await bench.rows("SELECT sequence FROM quotes ORDER BY sequence")]
+
+
+@pytest.mark.parametrize("way", ["stop", "kill"])
+async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restartable, way: str) -> None:
+    database = Database(await server.start(), SETTINGS)
+    await database.open()
+    await migrate(database)
+    async with writing(database) as bench:
+        emitting = asyncio.create_task(emit(bench, 150))
+        await until(lambda: bench.writer.events_stored >= 20)
+        await (server.stop() if way == "stop" else server.kill())
+        await until(lambda: bench.writer.status().health is Health.DEGRADED)
+        await server.start()
+        await emitting
+        await bench.drained()
+        assert await stored(bench) == list(range(1, 301))
+        ticks = await bench.rows("SELECT gaps FROM book_samples ORDER BY time")
+        assert [row[0] for row in ticks] == list(range(150))
+        assert bench.spool.dropped == 0
+        assert bench.account("samples:book") == (150, 150, 0, {})
+        assert bench.account("events:loop") == (300, 300, 0, {})
+        assert bench.writer.status().health is Health.OK
+    await database.close()
+
+
+async def emit(bench: Bench, ticks: int) -> None:
+    for tick in range(ticks):
+        bench.sample(books(tick))
+        await bench.spool.append(quotes(2 * tick + 1, 2 * tick + 2), 10)
+        await asyncio.sleep(0.01)
+
+
+async def test_an_answer_lost_after_the_commit_doubles_nothing(proxied: tuple[Proxy, Database]) -> None:
+    proxy, database = proxied
+    async with writing(database) as bench:
+        proxy.lose_answers = 1
+        bench.sample(books(0))
+        receipt = await bench.append(quotes(1, 3), 10)
+        assert proxy.lost == 1
+        assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
+        assert await stored(bench) == [1, 2, 3]
+        await bench.drained()
+        assert await bench.value("SELECT count(*) FROM book_samples") == 1
+        assert bench.writer.rows_stored == 4
+
+
+async def test_trades_survive_a_lost_answer(proxied: tuple[Proxy, Database]) -> None:
+    proxy, database = proxied
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        proxy.lose_answers = 1
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
+        await bench.append(arrival(3, [fill(3, Side.BUY, 1.0, 12.0)]), 10)
+        assert proxy.lost == 1
+        assert [r[0] for r in await bench.rows("SELECT pnl FROM trades")] == [1.0]
+        assert await bench.value("SELECT position FROM round_trips") == 1.0
+
+
+async def test_a_commit_that_never_arrived_is_made_good(proxied: tuple[Proxy, Database]) -> None:
+    proxy, database = proxied
+    async with writing(database) as bench:
+        proxy.lose_commits = 2
+        bench.sample(books(0))
+        receipt = await bench.append(quotes(1, 3), 10)
+        assert proxy.lost == 2
+        assert receipt.accepted == 3
+        assert await stored(bench) == [1, 2, 3]
+        assert bench.registry.get_sample_value("decahertz_storage_retries_total") == 2
+
+
+def cut(proxy: Proxy) -> None:
+    proxy.refuse = True
+    proxy.cut()
+
+
+async def pour(bench: Bench, ticks: int, instruments: int) -> None:
+    """Samples as fast as the disk takes them."""
+    for tick in range(ticks):
+        bench.sample(books(tick, *(book(f"i{n}", gaps=tick) for n in range(instruments))))
+        await bench.spool.flush()
+
+
+async def away(bench: Bench) -> None:
+    await until(lambda: bench.writer.status().health is Health.DEGRADED)
+
+
+async def test_events_are_durable_without_the_database(proxied: tuple[Proxy, Database]) -> None:
+    proxy, database = proxied
+    async with writing(database) as bench:
+        cut(proxy)
+        receipt = await bench.spool.append(quotes(1, 3), 10)
+        assert (receipt.accepted, receipt.durable_sequence) == (3, 3)
+        await away(bench)
+        assert (await bench.spool.append(quotes(1, 3), 10)).duplicates == 3
+        assert bench.account("events:loop") == (3, 0, 3, {})
+        assert bench.spool.status().health is Health.OK
+        proxy.refuse = False
+        await bench.drained()
+        assert await stored(bench) == [1, 2, 3]
+        assert bench.writer.status().health is Health.OK
+
+
+async def test_what_does_not_fit_into_memory_waits_on_disk(
+    proxied: tuple[Proxy, Database],
+) -> None:
+    proxy, database = proxied
+    small = Database(database.url, StorageSettings(flush_seconds=0.01, queue_rows=1000))
+    await small.open()
+    async with writing(small) as bench:
+        cut(proxy)
+        await bench.spool.append(quotes(1, 500), 10)
+        await away(bench)
+        await pour(bench, 300, 10)
+        await bench.spool.append(quotes(501, 3500), 10)
+        await bench.spool.flush()
+        assert bench.writer.rows_waiting <= 1000
+        assert bench.spool.backlog_rows >= 5500
+        proxy.refuse = False
+        await bench.drained()
+        ticks = await bench.rows("SELECT gaps, count(*) FROM book_samples GROUP BY gaps ORDER BY gaps")
+        assert [tuple(row) for row in ticks] == [(tick, 10) for tick in range(300)]
+        assert await stored(bench) == list(range(1, 3501))
+        assert bench.account("samples:book") == (3000, 3000, 0, {})
+        assert bench.account("events:loop") == (3500, 3500, 0, {})
+    await small.close()
+
+
+async def test_after_an_outage_the_newest_is_stored_first(proxied: tuple[Proxy, Database]) -> None:
+    proxy, database = proxied
+    small = Database(database.url, StorageSettings(flush_seconds=0.01, queue_rows=1000))
+    await small.open()
+    slow = SpoolSettings(commit_seconds=0.005, backlog_rows_per_second=2000)
+    newest = "SELECT max(gaps) FROM book_samples"
+    async with writing(small, spool=slow) as bench:
+        cut(proxy)
+        await pour(bench, 200, 100)
+        await away(bench)
+        proxy.refuse = False
+        waited: list[int] = []
+        for tick in range(200, 210):
+            bench.sample(books(tick, book(gaps=tick)))
+
+            async def is_there(wanted: int = tick) -> bool:
+                return bool(await bench.value(newest) == wanted)
+
+            await until(is_there)
+            waited.append(bench.spool.backlog_rows)
+        assert min(waited) > 0  # the backlog was still there each time
+        assert await bench.value("SELECT count(*) FROM book_samples WHERE gaps = 199") == 100
+        assert await bench.value("SELECT count(*) FROM book_samples WHERE gaps = 0") == 0
+    await small.close()
+
+
+async def test_stopping_without_a_database_ends_and_keeps_everything(
+    proxied: tuple[Proxy, Database], tmp_path: Path
+) -> None:
+    proxy, database = proxied
+    async with writing(database, tmp_path / "spool") as bench:
+        cut(proxy)
+        bench.sample(books(0))
+        await bench.spool.enqueue(quotes(1, 5))
+        await bench.spool.append(quotes(6, 7), 30)
+        await away(bench)
+    assert bench.account("events:loop") == (7, 0, 7, {})
+    proxy.refuse = False
+    async with writing(database, tmp_path / "spool") as bench:
+        await bench.drained()
+        assert await stored(bench) == [1, 2, 3, 4, 5, 6, 7]
+        assert bench.account("events:loop") == (7, 7, 0, {})
+        assert bench.account("samples:book") == (1, 1, 0, {})
+
+
+async def test_a_crash_between_the_commit_and_the_deletion_doubles_nothing(
+    proxied: tuple[Proxy, Database], tmp_path: Path
+) -> None:
+    proxy, database = proxied
+    async with writing(database, tmp_path / "spool") as bench:
+        bench.spool.on_settled = lambda _: None  # what has crashed forgets nothing
+        await bench.rows("ALTER TABLE book_samples ADD CONSTRAINT positive CHECK (gaps >= 0)")
+        cut(proxy)
+        bench.sample(books(0, *(book(f"i{n}", gaps=n - 1) for n in range(10))))
+        await bench.spool.append(quotes(1, 5), 10)
+        await bench.spool.flush()
+        shutil.copytree(tmp_path / "spool", tmp_path / "as it was")
+        proxy.refuse = False
+        await bench.drained()
+        counted = bench.account("samples:book"), bench.account("events:loop")
+    assert counted == ((10, 9, 0, {"dead_letter": 1}), (5, 5, 0, {}))
+    async with writing(database, tmp_path / "as it was") as bench:
+        await bench.drained()
+        assert (bench.account("samples:book"), bench.account("events:loop")) == counted
+        assert await stored(bench) == [1, 2, 3, 4, 5]
+        assert await bench.value("SELECT count(*) FROM book_samples") == 9
+        assert await bench.value("SELECT count(*) FROM dead_letters") == 1

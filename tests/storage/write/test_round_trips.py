@@ -1,0 +1,294 @@
+"""Trades are those of the sorted fills, however the fills come in."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from collectors.strategy.account import Account
+from decahertz.event import Fill, Side
+from decahertz.trade import RoundTrip, Trade
+from storage.database import Database
+from storage.query.queries import FillFilter, Queries, TradeFilter
+from tests.storage_examples import START_NS, Bench, arrival, fill, writing
+
+_epochs = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A fill with its identity."""
+
+    source: str
+    epoch: int
+    sequence: int
+    fill: Fill
+
+    @property
+    def place(self) -> tuple[int, str, int, int]:
+        return (self.fill.time_ns, self.source, self.epoch, self.sequence)
+
+
+def folded(sent: list[Sent]) -> list[Trade]:
+    """The trades of each key, by folding its sorted fills, each execution once; the last closed first."""
+    trips: dict[tuple[str, str], RoundTrip] = {}
+    trades = []
+    seen = set()
+    for one in sorted(sent, key=lambda one: one.place):
+        execution = (one.fill.strategy, one.fill.instrument, one.fill.order_id, one.fill.fill_id)
+        if execution in seen:
+            continue
+        seen.add(execution)
+        trip = trips.setdefault((one.fill.strategy, one.fill.instrument), RoundTrip())
+        trade = trip.add(one.fill)
+        if trade is not None:
+            trades.append(trade)
+    return trades[::-1]
+
+
+async def stored(bench: Bench, strategy: str) -> list[Trade]:
+    page = await Queries(bench.database).trades(TradeFilter(strategy=strategy), limit=10_000)
+    return page.items
+
+
+async def test_round_trips_become_trades(database: Database) -> None:
+    async with writing(database) as bench:
+        fills = [
+            fill(1, Side.BUY, 2.0, 10.0, fee=0.1, risk=2.0),
+            fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
+            fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
+        ]
+        await bench.append(arrival(1, fills), 10)
+        (trade,) = await stored(bench, "trend")
+    assert trade.side is Side.BUY
+    assert (trade.quantity, trade.entry_price, trade.exit_price, trade.fills) == (3.0, 11.0, 12.0, 3)
+    assert trade.pnl == 36.0 - 33.0 - trade.fees
+    assert trade.r_multiple == trade.pnl / 2.0
+
+
+async def test_an_open_position_goes_on_after_a_restart(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        assert await stored(bench, "trend") == []
+    async with writing(database) as bench:
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+
+
+async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: Database) -> None:
+    early = [fill(1, Side.BUY, 1.0, 10.0), fill(2, Side.SELL, 1.0, 11.0)]
+    later = [fill(5, Side.BUY, 1.0, 20.0), fill(6, Side.SELL, 1.0, 21.0)]
+    async with writing(database) as bench:
+        await bench.append(arrival(1, early + later), 10)
+        before = await stored(bench, "trend")
+        rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
+        await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
+        after = await stored(bench, "trend")
+        assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
+        # Sold first now: bought back by the next fill, and the last one opens anew.
+        assert [(trade.side, trade.pnl) for trade in after] == [(Side.SELL, 10.0), (Side.BUY, 1.0)]
+        # The trade before the late fill was not even touched.
+        assert await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2") == rows
+        assert await bench.value("SELECT position FROM round_trips") == -1.0
+
+
+async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database: Database) -> None:
+    in_order = [
+        fill(1, Side.BUY, 1.0, 10.0),
+        fill(2, Side.SELL, 3.0, 11.0),  # closes the long trade and opens a short one
+        fill(6, Side.BUY, 1.0, 8.0),
+    ]
+    async with writing(database) as bench:
+        await bench.append(arrival(1, in_order), 10)
+        await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
+        trades = await stored(bench, "trend")
+    assert [(trade.side, trade.quantity, trade.pnl) for trade in trades] == [
+        (Side.SELL, 2.0, 5.0),
+        (Side.BUY, 1.0, 1.0),
+    ]
+
+
+async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Database) -> None:
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.rows("ALTER TABLE emitter_drops ADD CONSTRAINT few CHECK (events <= 2)")
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}), 10)
+        assert await stored(bench, "trend") == []
+        assert bench.account("events:loop")[3] == {"client_ring_full": 3, "dead_letter": 1}
+        await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [2.0]
+
+
+async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(database: Database) -> None:
+    async with writing(database) as bench:
+        for sequence, side, price in [
+            (1, Side.BUY, 1e299),
+            (2, Side.SELL, 1e299),
+            (3, Side.BUY, 10.0),
+            (4, Side.SELL, 11.0),
+        ]:
+            quantity = 1e299 if price > 100 else 1.0
+            await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
+        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
+    """Fills of two instruments from two sources, some repeated, permuted and cut into batches."""
+    strategy = f"s{next(_epochs)}"
+    count = draw(st.integers(1, 12))
+    sent = [
+        Sent(
+            draw(st.sampled_from(["a", "b"])),
+            next(_epochs),  # each an emitter of its own, so that every order of arrival is possible
+            1,
+            fill(
+                draw(st.integers(1, 100)),
+                draw(st.sampled_from(Side)),
+                float(draw(st.integers(1, 3))),
+                float(draw(st.integers(1, 9))),
+                strategy=strategy,
+                instrument=draw(st.sampled_from("xxxy")),
+                order_id=f"o{number}",
+                risk=draw(st.sampled_from([None, 2.0])),
+            ),
+        )
+        for number in range(count)
+    ]
+    for one in draw(st.lists(st.sampled_from(sent), max_size=6)):
+        # Mostly the same report again; also one whose time was set anew, before or after the first.
+        time_ns = draw(st.sampled_from([one.fill.time_ns, START_NS + draw(st.integers(1, 100))]))
+        again = structs.replace(one.fill, time_ns=time_ns)
+        sent.append(Sent(draw(st.sampled_from(["a", "b"])), next(_epochs), 1, again))
+    count = len(sent)
+    shuffled = draw(st.permutations(sent))
+    if draw(st.booleans()):
+        cuts = list(range(1, count))  # one by one
+    else:
+        cuts = sorted(draw(st.lists(st.integers(0, count), max_size=5)))
+    return [shuffled[a:b] for a, b in itertools.pairwise([0, *cuts, count]) if a < b]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=deliveries(), restart=st.booleans())
+async def test_any_order_of_arrival_ends_in_the_trades_of_the_sorted_fills(
+    database: Database,
+    batches: list[list[Sent]],
+    restart: bool,  # noqa: FBT001 - a drawn value
+) -> None:
+    everything = [one for batch in batches for one in batch]
+    strategy = everything[0].fill.strategy
+    for part in [[batch] for batch in batches] if restart else [batches]:
+        async with writing(database) as bench:
+            for batch in part:
+                for one in batch:
+                    await bench.spool.enqueue(arrival(1, [one.fill], one.source, one.epoch))
+                await bench.drained()
+    expected = folded(everything)
+    found = await stored(bench, strategy)
+    assert sorted(found, key=_order) == sorted(expected, key=_order)
+
+
+async def test_executions_replayed_after_a_restart_count_once(database: Database) -> None:
+    fills = [
+        fill(1, Side.BUY, 2.0, 10.0),
+        fill(2, Side.SELL, 2.0, 11.0),
+        fill(3, Side.SELL, 1.0, 12.0),
+    ]
+    async with writing(database) as bench:
+        await bench.append(arrival(1, fills, epoch=1), 10)
+        before = await bench.rows("SELECT ctid::text, * FROM trades")
+    async with writing(database) as bench:
+        await bench.append(arrival(1, fills, epoch=2), 10)
+        assert await bench.rows("SELECT ctid::text, * FROM trades") == before
+        assert await bench.value("SELECT position FROM round_trips") == -1.0
+        everything = await Queries(bench.database).fills(FillFilter(), limit=10)
+        assert len(everything.items) == 6  # what was reported stays on record
+
+
+async def test_the_same_ids_elsewhere_are_another_execution(database: Database) -> None:
+    first = fill(1, Side.BUY, 1.0, 10.0)
+    others = [
+        structs.replace(first, **{name: "other"})
+        for name in ("strategy", "venue", "instrument", "order_id", "fill_id")
+    ]
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [first, *others]), 10)
+        positions = await bench.rows("SELECT position FROM round_trips ORDER BY position")
+        assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
+
+
+async def test_storage_and_the_strategy_collector_count_the_same_executions(database: Database) -> None:
+    generator = random.Random(11)
+    account = Account("trend", START_NS)
+    original = [
+        Sent(
+            "loop",
+            1,
+            number,
+            fill(number, generator.choice(list(Side)), float(generator.randint(1, 3)), 10.0 + number % 7),
+        )
+        for number in range(1, 201)
+    ]
+    replayed = [replace(one, epoch=2) for one in original[120:]]
+    stream = [*original[:160], *replayed[:30], *original[160:], *replayed[30:]]
+    async with writing(database) as bench:
+        for one in stream:
+            await bench.spool.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
+            account.add_fill(one.fill, one.fill.time_ns)
+        await bench.drained()
+        trades = await stored(bench, "trend")
+        position = await bench.value("SELECT position FROM round_trips")
+    (book,) = account.books.values()
+    assert account.duplicate_fills == len(replayed)
+    assert account.statistics.trades == len(trades)
+    assert book.trip.position == position
+    realised = sum(trade.pnl for trade in trades) + book.trip.realised()
+    assert account.realised == pytest.approx(realised)
+
+
+def _order(trade: Trade) -> tuple[str, int, str]:
+    return trade.instrument, trade.closed_ns, trade.trade_id
+
+
+async def test_a_long_history_is_folded_anew_in_chunks(database: Database) -> None:
+    generator = random.Random(5)
+    sent = []
+    for number in range(1, 3001):
+        side = generator.choice([Side.BUY, Side.SELL])
+        sent.append(
+            Sent(
+                "loop",
+                7,
+                number,
+                fill(number + 1, side, generator.choice([0.1, 0.2, 0.7]), 10.0 + number % 7),
+            )
+        )
+    late = Sent("late", 1, 1, fill(1, Side.BUY, 0.5, 9.0))
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [one.fill for one in sent]), 20)
+        assert await stored(bench, "trend") == folded(sent)
+        await bench.append(arrival(1, [late.fill], "late", 1), 20)
+        assert await stored(bench, "trend") == folded([late, *sent])
+
+
+async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
+    sent = [
+        Sent(source, 1, number, fill(2 * number + (source == "b"), side, 1.0, float(number)))
+        for number in range(1, 21)
+        for source, side in (("a", Side.BUY), ("b", Side.SELL))
+    ]
+    async with writing(database) as one, writing(database) as other:
+        for source, bench in (("a", one), ("b", other)):
+            for item in sent:
+                if item.source == source:
+                    await bench.spool.enqueue(arrival(item.sequence, [item.fill], source, 1))
+        await one.drained()
+        await other.drained()
+        assert await stored(one, "trend") == folded(sent)
