@@ -156,7 +156,7 @@ def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
 
 _BARE = """
 import asyncio
-from collectors.ticker import GridTicker
+from collectors.host.ticker import GridTicker
 from decahertz.clock import SystemClock
 
 async def main():

@@ -18,7 +18,7 @@ import uvloop
 from cyclopts import App, Parameter
 from prometheus_client import disable_created_metrics
 
-from collectors.plugins import builtin_classes
+from collectors.host.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.console import run_up
 from decahertz.doctor import run_check

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from collectors.plugins import PluginFailure, load_collectors, load_feeds
+from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
 from decahertz.addresses import check_loopback, check_port
 from decahertz.clock import SystemClock
 from decahertz.main import StartError, database_url, embedded_dir, start_errors
@@ -47,7 +47,7 @@ def _policies(settings: Settings) -> Line:
 def _plugins(settings: Settings) -> Iterator[Line]:
     clock = SystemClock()
     collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
-    for collector in collectors.plugins:
+    for collector in collectors.host.plugins:
         count = len(collector.schema.metrics)
         yield f"collector {collector.name}", f"{count} metrics, from {collector.distribution}", ""
     for feed in feeds.plugins:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from collectors.plugins import load_collectors
+from collectors.host.plugins import load_collectors
 from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
 from decahertz.main import StartError, open_database, refuse_without_database
 from decahertz.target import target

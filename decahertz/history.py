@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from collectors.feeds.recording_errors import RecordingError
-from collectors.feeds.recordings import Recording, import_source, open_recording
+from collectors.feeds.recordings.errors import RecordingError
+from collectors.feeds.recordings.captures import Recording, import_source, open_recording
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.main import StartError, open_database

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from api.app import Api
 from api.parts import ApiParts
 from collectors.feeds.host import FeedHost
-from collectors.plugins import LoadedFeed, PluginFailure, load_collectors, load_feeds
-from collectors.sampler import Sampler
-from collectors.ticker import GridTicker
+from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, load_feeds
+from collectors.host.sampler import Sampler
+from collectors.host.ticker import GridTicker
 from decahertz import __version__
 from decahertz.addresses import check_addresses
 from decahertz.bus import LocalBus
@@ -157,7 +157,7 @@ class Pipeline:
         registry, bus = CollectorRegistry(), LocalBus()
         collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
-        schemas = tuple(loaded.schema for loaded in collectors.plugins)
+        schemas = tuple(loaded.schema for loaded in collectors.host.plugins)
         latest = LatestSamples(bus)
         with start_errors():
             opened = await self._stack.enter_async_context(open_database(settings))
@@ -211,7 +211,7 @@ class Pipeline:
                     ),
                     registry,
                     settings.sampler,
-                    collectors.plugins,
+                    collectors.host.plugins,
                     failures=collectors.failures,
                     history=EventHistory(self._database, self._spool),
                 ),

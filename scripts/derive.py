@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from api.openapi import openapi_document
-from collectors.plugins import builtin_classes
+from collectors.host.plugins import builtin_classes
 from decahertz.cli import all_keys
 from decahertz.metric import Unit, family_name
 from decahertz.sample import SampleSchema, schema_of

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from collectors.values import finite, is_usable
+from collectors.common.values import finite, is_usable
 from decahertz.event import OrderState, Side
 
 

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from collectors.feeds.backoff import Backoff
+from decahertz.backoff import Backoff
 from collectors.feeds.runner import FeedRunner, Intake, RestartPolicy
 from decahertz.clock import Clock
 from decahertz.feed import Feed

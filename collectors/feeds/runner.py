@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from collectors.feeds.backoff import Backoff
+from decahertz.backoff import Backoff
 from collectors.feeds.guard import EventGuard
 from decahertz.clock import Clock
 from decahertz.event import AnyEvent, EventBatch

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from collectors.marks import Mark, Marks
+from collectors.common.mark_prices import Mark, Marks
 from collectors.strategy.book import Book
 from collectors.strategy.equity import DayLedger, EquityCurve
 from collectors.strategy.statistics import TradeStatistics
-from collectors.values import UnusableEventError, finite, is_usable
-from collectors.windows import RecentSet
+from collectors.common.values import UnusableEventError, finite, is_usable
+from collectors.common.windows import RecentSet
 from decahertz.event import Equity, Fill, Position, Regime
 
 _FILLS_REMEMBERED = 10_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors.values import UnusableEventError, is_usable
+from collectors.common.values import UnusableEventError, is_usable
 from decahertz.event import Fill, Position, PositionSource
 from decahertz.trade import RoundTrip, Trade
 

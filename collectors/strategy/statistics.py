@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from collectors.values import finite
+from collectors.common.values import finite
 from decahertz.trade import Trade
 
 Z_95 = 1.959963984540054

@@ -46,7 +46,7 @@ async def newest_sample_ns(database: Database, schemas: Sequence[SampleSchema]) 
 
 
 class EventHistory:
-    """Reads the past. A :class:`collectors.restore.History`.
+    """Reads the past. A :class:`collectors.host.restore.History`.
 
     ``spool`` is open. Of what waits in it the database says, in the same state of it, what it has already: so
     every event is read from one of the two, once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.plugins import builtin_classes
+from collectors.host.plugins import builtin_classes
 from decahertz.clock import Clock
 from decahertz.collector import BaseCollector
 from decahertz.testing import CHECKS, example_events

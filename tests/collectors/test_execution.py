@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
 from collectors.execution.sample import ExecutionSample
-from collectors.values import UnusableEventError
+from collectors.common.values import UnusableEventError
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
     FINAL_ORDER_STATES,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.feeds.recordings import recorded_events
+from collectors.feeds.recordings.captures import recorded_events
 from collectors.market.collector import MarketCollector, MarketOptions
 from collectors.market.sample import MarketSample, Verdict
 from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock, parse_time

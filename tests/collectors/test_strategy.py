@@ -16,7 +16,7 @@ from collectors.strategy.collector import StrategyCollector, StrategyOptions
 from collectors.strategy.equity import DAY_NS
 from collectors.strategy.sample import StrategySample
 from collectors.strategy.statistics import sharpe_ratio, sortino_ratio, wilson_lower
-from collectors.values import UnusableEventError
+from collectors.common.values import UnusableEventError
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
     Direction,

@@ -14,7 +14,7 @@ import pytest
 from collectors.execution.desk import Desk, Memory
 from collectors.execution.order import Benchmark, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
-from collectors.marks import Mark, Marks
+from collectors.common.mark_prices import Mark, Marks
 from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from collectors.feeds.backoff import Backoff
+from decahertz.backoff import Backoff
 from collectors.feeds.host import FeedHost
 from decahertz.bus import EVENTS, LocalBus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock

@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from collectors.feeds import recordings
-from collectors.feeds.coinbase import CoinbaseFeed
-from collectors.feeds.replay import ReplayFeed
-from collectors.feeds.synthetic import SyntheticFeed
+from collectors.feeds.recordings import captures as recordings
+from collectors.feeds.coinbase.feed import CoinbaseFeed
+from collectors.feeds.recordings.replay import ReplayFeed
+from collectors.feeds.synthetic.feed import SyntheticFeed
 
 README = Path(recordings.__file__).with_name("README.md")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from collectors.feeds.recordings import recorded_events
+from collectors.feeds.recordings.captures import recorded_events
 from decahertz.event import Tick
 from storage.query.bars import Bar, BarFilter
 from storage.database import Database

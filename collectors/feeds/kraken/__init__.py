@@ -1,0 +1,1 @@
+"""Kraken (WebSocket version 1)."""

@@ -1,0 +1,1 @@
+"""Recorded markets: reading, replaying, importing them."""

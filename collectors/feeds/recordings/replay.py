@@ -1,0 +1,164 @@
+"""The feed ``replay``: a recording played as if it happened now.
+
+Events keep the pace of their receipt (or a multiple of it) and the age that they had on receipt; their
+times are moved to now. While it plays, a heartbeat a second says that the venue is connected; at the end
+one says that it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from collectors.feeds.recordings.pacing import Pacer, Shifter
+from collectors.feeds.pulse import Pulse
+from collectors.feeds.recordings.errors import RecordingError
+from collectors.feeds.recordings.captures import Record, Recording, open_recording
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.event import AnyEvent
+from decahertz.feed import BaseFeed, Emit, Progress
+from decahertz.settings import SettingsError
+
+_CHUNK = 256
+"""Records read ahead at a time, in another thread."""
+
+
+class ReplayOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table ``[feeds.replay]`` of the settings."""
+
+    file: Annotated[Path, Meta(description="The recording: a captured WebSocket stream, or CSV.")]
+    speed: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:original|max|0*[1-9][0-9]{0,5}(?:\.[0-9]{1,6})?|0+\.0{0,3}[1-9][0-9]{0,5})$(?!\n)",
+            description="original, a number (4: four times as fast), or max: as fast as it goes.",
+        ),
+    ] = "original"
+    venue: Annotated[
+        str,
+        Meta(description="Venue of a CSV recording; empty: told by its columns."),
+    ] = ""
+    instrument: Annotated[
+        str,
+        Meta(description="Instrument of a CSV recording; empty: told by the file's name."),
+    ] = ""
+
+
+def speed_of(text: str) -> float:
+    """How many times as fast as recorded; infinity for ``max``."""
+    return {"original": 1.0, "max": math.inf}.get(text) or float(text)
+
+
+class ReplayFeed(BaseFeed[ReplayOptions]):
+    """Plays one recording, then ends.
+
+    Started again after a failure it goes on behind the last record that was handed over.
+    """
+
+    name: ClassVar[str] = "replay"
+    options_type: ClassVar[type[Struct]] = ReplayOptions
+
+    def __init__(self, clock: Clock, options: ReplayOptions) -> None:
+        """A file that is not there, or no recording, is a wrong setting: ``SettingsError``."""
+        super().__init__(clock, options)
+        try:
+            open_recording(options.file, options.venue or None, options.instrument or None)
+        except (OSError, RecordingError) as error:
+            raise SettingsError("feeds.replay.file", str(error)) from error
+        self._recording: Recording | None = None
+        self._done_bytes = 0
+        self._handed_over = 0
+
+    @property
+    def progress(self) -> Progress | None:
+        """Bytes of the file; ``None`` until it is opened."""
+        if self._recording is None:
+            return None
+        return Progress(done=self._done_bytes, total=self._recording.total_bytes)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Messages, malformed lines, and what the venue's decoder counts."""
+        return self._recording.counts if self._recording is not None else {}
+
+    async def run(self, emit: Emit) -> None:
+        """Play to the end. Raises ``RecordingError`` or ``OSError``."""
+        options = self.options
+        recording = await asyncio.to_thread(
+            open_recording,
+            options.file,
+            options.venue or None,
+            options.instrument or None,
+        )
+        self._recording = recording
+        pulse = Pulse(self.clock, f"feed-{self.name}", recording.venue)
+        player = _Player(self.clock, Pacer(self.clock, speed_of(options.speed)), pulse, emit)
+        records = islice(recording.records(), self._handed_over, None)
+        chunk: asyncio.Task[list[Record]] = asyncio.create_task(_read(records))
+        try:
+            while read := await asyncio.shield(chunk):
+                chunk = asyncio.create_task(_read(records))
+                await self._play(player, read)
+        finally:
+            # The thread must be out of the file before it is closed.
+            await asyncio.wait([chunk])
+        self._done_bytes = recording.total_bytes
+        now_ns = self.clock.time_ns()
+        await emit([pulse.closed(now_ns)], now_ns)
+
+    async def _play(self, player: _Player, records: list[Record]) -> None:
+        pending: list[Record] = []
+        for record in records:
+            if pending and player.pacer.wait_ns(record.received_ns):
+                await self._hand_over(player, pending)
+                pending = []
+            await player.wait_for(record)
+            pending.append(record)
+        await self._hand_over(player, pending)
+
+    async def _hand_over(self, player: _Player, records: list[Record]) -> None:
+        self._handed_over += len(records)
+        self._done_bytes = records[-1].offset
+        await player.hand_over(records)
+
+
+class _Player:
+    """Waits for records and hands them over."""
+
+    def __init__(self, clock: Clock, pacer: Pacer, pulse: Pulse, emit: Emit) -> None:
+        self.pacer = pacer
+        self._clock = clock
+        self._pulse = pulse
+        self._emit = emit
+        self._shifter = Shifter()
+
+    async def wait_for(self, record: Record) -> None:
+        """Return when it is due; beat meanwhile."""
+        while wait_ns := self.pacer.wait_ns(record.received_ns):
+            await asyncio.sleep(min(wait_ns, self._pulse.due_ns()) / NS_PER_SECOND)
+            now_ns = self._clock.time_ns()
+            heartbeat = self._pulse.beat(now_ns)
+            if heartbeat is not None:
+                await self._emit([heartbeat], now_ns)
+
+    async def hand_over(self, records: list[Record]) -> None:
+        """Move the events to now and emit them at once."""
+        now_ns = self._clock.time_ns()
+        events: list[AnyEvent] = []
+        heartbeat = self._pulse.beat(now_ns)
+        if heartbeat is not None:
+            events.append(heartbeat)
+        for record in records:
+            events += self._shifter.shift(record.events, record.received_ns, now_ns)
+        if events:
+            await self._emit(events, now_ns)
+
+
+async def _read(records: Iterator[Record]) -> list[Record]:
+    return await asyncio.to_thread(lambda: list(islice(records, _CHUNK)))

@@ -1,0 +1,113 @@
+"""The feed ``synthetic``: a market for demos, load tests and trying alert rules out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from collectors.feeds.pulse import Pulse
+from collectors.feeds.synthetic.market import Rates, SyntheticMarket
+from collectors.feeds.synthetic.names import listings
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.event import AnyEvent, Name
+from decahertz.feed import BaseFeed, Emit
+
+_BEHIND_NS = NS_PER_SECOND
+"""A process that slept longer than this is not flooded with what would have happened meanwhile."""
+
+_Rate = Annotated[float, Meta(ge=0, le=10_000)]
+_Length = Annotated[float, Meta(ge=0, le=86_400)]
+_Period = Annotated[int, Meta(ge=0, le=86_400)]
+
+
+class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[feeds.synthetic]`` of the settings. Times in seconds."""
+
+    instruments: Annotated[int, Meta(ge=0, le=10_000, description="How many instruments.")] = 20
+    venues: Annotated[
+        tuple[Name, ...],
+        Meta(min_length=1, description="Venues; the instruments are dealt out to them."),
+    ] = ("synthetic",)
+    seed: Annotated[int, Meta(description="The same seed gives the same market.")] = 1
+    quotes_per_second: Annotated[_Rate, Meta(description="Quotes per instrument.")] = 4.0
+    ticks_per_second: Annotated[_Rate, Meta(description="Prints per instrument.")] = 1.0
+    burst_every: Annotated[_Period, Meta(description="Whole seconds from burst to burst; 0: none.")] = 0
+    burst_length: Annotated[_Length, Meta(description="How long a burst lasts.")] = 1.0
+    burst_factor: Annotated[
+        float,
+        Meta(ge=1, le=1000, description="By what a burst multiplies the rates."),
+    ] = 10.0
+    pause_every: Annotated[_Period, Meta(description="Whole seconds from pause to pause; 0: none.")] = 0
+    pause_length: Annotated[_Length, Meta(description="How long a pause lasts.")] = 5.0
+    pause_kind: Annotated[
+        Literal["quiet", "silent", "closed"],
+        Meta(description="quiet: heartbeats go on; silent: they stop; closed: they say so first."),
+    ] = "quiet"
+    gap_probability: Annotated[
+        float,
+        Meta(ge=0, le=1, description="How likely sequence numbers are skipped before an event."),
+    ] = 0.0
+    batch_seconds: Annotated[
+        float,
+        Meta(ge=0.001, le=1, description="Events are handed over this often."),
+    ] = 0.02
+
+
+class SyntheticFeed(BaseFeed[SyntheticOptions]):
+    """Quotes and prints of instruments that follow a seeded random walk."""
+
+    name: ClassVar[str] = "synthetic"
+    options_type: ClassVar[type[Struct]] = SyntheticOptions
+
+    def __init__(self, clock: Clock, options: SyntheticOptions) -> None:
+        """The market is made when it runs."""
+        super().__init__(clock, options)
+        self._pulses = [Pulse(clock, f"feed-{self.name}", venue) for venue in options.venues]
+        self._is_closed = False
+
+    async def run(self, emit: Emit) -> None:
+        """Hand events over until cancelled."""
+        options = self.options
+        rates = _rates(options)
+        market = SyntheticMarket(listings(options.instruments, options.venues), rates, options.seed)
+        batch_ns = int(options.batch_seconds * NS_PER_SECOND)
+        anchor_ns = due_ns = self.clock.monotonic_ns()
+        while True:
+            monotonic_ns, now_ns = self.clock.monotonic_ns(), self.clock.time_ns()
+            if monotonic_ns - due_ns > _BEHIND_NS:
+                self.count("stalls")
+                anchor_ns += monotonic_ns - due_ns
+                due_ns = monotonic_ns
+            elapsed_ns = monotonic_ns - anchor_ns
+            elapsed = elapsed_ns / NS_PER_SECOND
+            events = market.until(elapsed, now_ns - elapsed_ns)
+            events += self._heartbeats(now_ns, is_pause=rates.is_pause(elapsed))
+            if events:
+                await emit(events, now_ns)
+            due_ns += batch_ns
+            await asyncio.sleep(max(0, due_ns - self.clock.monotonic_ns()) / NS_PER_SECOND)
+
+    def _heartbeats(self, now_ns: int, *, is_pause: bool) -> list[AnyEvent]:
+        kind = self.options.pause_kind if is_pause else "quiet"
+        if kind == "quiet":
+            self._is_closed = False
+            return [beat for pulse in self._pulses if (beat := pulse.beat(now_ns)) is not None]
+        if kind == "silent" or self._is_closed:
+            return []
+        self._is_closed = True
+        return [pulse.closed(now_ns) for pulse in self._pulses]
+
+
+def _rates(options: SyntheticOptions) -> Rates:
+    return Rates(
+        quotes_per_second=options.quotes_per_second,
+        ticks_per_second=options.ticks_per_second,
+        burst_every=options.burst_every,
+        burst_length=options.burst_length,
+        burst_factor=options.burst_factor,
+        pause_every=options.pause_every,
+        pause_length=options.pause_length,
+        gap_probability=options.gap_probability,
+    )

@@ -1,0 +1,220 @@
+"""A market that does not exist: seeded random quotes and prints of many instruments.
+
+What happens is a function of seed, options and elapsed time alone: however the time is cut into steps,
+the same events come, in the same order. Each instrument has a generator of its own, so its prices do not
+depend on how many others there are.
+
+Mid prices follow a geometric random walk; waiting times are exponential; sizes are log-normal. In a burst
+rates are multiplied, in a pause nothing happens. Waiting times that cross the edge of a burst or pause are
+drawn anew from that edge, which is exact, because the exponential distribution has no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from heapq import heapify, heapreplace
+from random import Random
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from collectors.feeds.synthetic.names import Listing
+from decahertz.clock import NS_PER_SECOND
+from decahertz.event import AnyEvent, Quote, Side, Tick
+
+_SECONDS_PER_YEAR = 365.25 * 86_400
+_MOST_SKIPPED = 5
+_MEDIAN_LATENCY_SECONDS = 0.004
+_LOT_FIGURES = 4
+"""Sizes have four significant figures."""
+_WIDEST_TICKS = 4
+
+
+class Rates(Struct, frozen=True, kw_only=True):
+    """How much happens per instrument, and when it does not. Times in seconds since the start."""
+
+    quotes_per_second: float = 4.0
+    ticks_per_second: float = 1.0
+    burst_every: float = 0.0
+    """A burst begins at each multiple of it; 0: never."""
+    burst_length: float = 0.0
+    burst_factor: float = 10.0
+    """At least 1."""
+    pause_every: float = 0.0
+    """A pause begins at each multiple of it; 0: never. It outweighs a burst."""
+    pause_length: float = 0.0
+    gap_probability: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """How likely numbers are skipped before an event."""
+
+    def factor(self, at: float) -> float:
+        """By what the rates are multiplied at a time: 0 in a pause."""
+        if self.is_pause(at):
+            return 0.0
+        return self.burst_factor if _is_within(at, self.burst_every, self.burst_length) else 1.0
+
+    def is_pause(self, at: float) -> bool:
+        """Whether nothing happens at a time."""
+        return _is_within(at, self.pause_every, self.pause_length)
+
+    def next_edge(self, at: float) -> float:
+        """The first time after ``at`` at which the factor may change; infinity if it never does."""
+        if self.is_pause(at) and self.pause_length >= self.pause_every:
+            return math.inf  # a pause without end, whatever the bursts do
+        return min(
+            _next_edge(at, self.burst_every, self.burst_length),
+            _next_edge(at, self.pause_every, self.pause_length),
+        )
+
+
+class SyntheticMarket:
+    """All instruments, and what happens next."""
+
+    def __init__(self, listings: list[Listing], rates: Rates, seed: int) -> None:
+        """``listings`` may be empty; then nothing ever happens."""
+        walks = (_Walk(listing, rates, seed) for listing in listings)
+        # The position breaks ties, so that walks are never compared.
+        self._queue = [(walk.next_arrival(), position, walk) for position, walk in enumerate(walks)]
+        self._queue = [entry for entry in self._queue if entry[0] < math.inf]
+        heapify(self._queue)
+
+    def until(self, elapsed: float, start_ns: int) -> list[AnyEvent]:
+        """What arrived since the last call until ``elapsed`` seconds after the start, in order.
+
+        ``start_ns`` is the wall time of the start: event times are counted from it.
+        """
+        queue = self._queue
+        events: list[AnyEvent] = []
+        while queue and queue[0][0] <= elapsed:
+            _, position, walk = queue[0]
+            events.append(walk.happen(start_ns))
+            heapreplace(queue, (walk.next_arrival(), position, walk))
+        return events
+
+
+class _Walk:
+    """One instrument's random walk."""
+
+    __slots__ = (
+        "_at",
+        "_latency",
+        "_listing",
+        "_log_mid",
+        "_moved_at",
+        "_random",
+        "_rates",
+        "_sequence",
+        "_spread_ticks",
+        "_tick_share",
+        "_total_rate",
+        "_trade_id",
+        "_volatility",
+    )
+
+    def __init__(self, listing: Listing, rates: Rates, seed: int) -> None:
+        self._listing = listing
+        self._rates = rates
+        self._random = Random(f"{seed}:{listing.venue}:{listing.instrument}")  # noqa: S311 - prices, no secret
+        self._total_rate = rates.quotes_per_second + rates.ticks_per_second
+        self._tick_share = rates.ticks_per_second / self._total_rate if self._total_rate else 0.0
+        self._volatility = listing.volatility / math.sqrt(_SECONDS_PER_YEAR)
+        self._latency = _MEDIAN_LATENCY_SECONDS * self._random.lognormvariate(0.0, 0.5)
+        self._log_mid = math.log(listing.price)
+        self._spread_ticks = 1
+        self._sequence = self._random.randrange(1, 10**9)
+        self._trade_id = self._random.randrange(1, 10**7)
+        self._moved_at = 0.0
+        self._at = self._next_time(0.0)
+
+    def next_arrival(self) -> float:
+        """When the next event arrives: later than it happens by the instrument's latency."""
+        return self._at + self._latency
+
+    def happen(self, start_ns: int) -> AnyEvent:
+        """The event that is due; the one after it is drawn."""
+        random = self._random
+        time_ns = start_ns + int(self._at * NS_PER_SECOND)
+        self._move()
+        missed = 0
+        if self._rates.gap_probability and random.random() < self._rates.gap_probability:
+            missed = random.randint(1, _MOST_SKIPPED)
+        self._sequence += 1 + missed
+        event: AnyEvent
+        if random.random() < self._tick_share:
+            event = self._tick(time_ns, missed)
+        else:
+            event = self._quote(time_ns, missed)
+        self._at = self._next_time(self._at)
+        return event
+
+    def _move(self) -> None:
+        elapsed = self._at - self._moved_at
+        self._log_mid += self._random.gauss(0.0, self._volatility * math.sqrt(elapsed))
+        self._moved_at = self._at
+
+    def _quote(self, time_ns: int, missed: int) -> Quote:
+        self._spread_ticks = min(1 + int(self._random.expovariate(1.5)), _WIDEST_TICKS)
+        bid, ask = self._prices()
+        return Quote(
+            time_ns=time_ns,
+            venue=self._listing.venue,
+            instrument=self._listing.instrument,
+            sequence=self._sequence,
+            missed=missed,
+            bid=bid,
+            ask=ask,
+            bid_size=self._size(1.0),
+            ask_size=self._size(1.0),
+        )
+
+    def _tick(self, time_ns: int, missed: int) -> Tick:
+        bid, ask = self._prices()
+        is_buy = self._random.random() < 0.5  # noqa: PLR2004 - a fair coin
+        self._trade_id += 1
+        return Tick(
+            time_ns=time_ns,
+            venue=self._listing.venue,
+            instrument=self._listing.instrument,
+            sequence=self._sequence,
+            missed=missed,
+            price=ask if is_buy else bid,
+            size=self._size(0.2),
+            side=Side.BUY if is_buy else Side.SELL,
+            trade_id=str(self._trade_id),
+        )
+
+    def _prices(self) -> tuple[float, float]:
+        decimals = self._listing.decimals
+        scale = 10.0**decimals
+        # At least one tick, however far the walk went down.
+        bid_ticks = max(1, math.floor(math.exp(self._log_mid) * scale - self._spread_ticks / 2))
+        return round(bid_ticks / scale, decimals), round((bid_ticks + self._spread_ticks) / scale, decimals)
+
+    def _size(self, share: float) -> float:
+        return float(f"{self._listing.size * share * self._random.lognormvariate(0.0, 1.0):.{_LOT_FIGURES}g}")
+
+    def _next_time(self, at: float) -> float:
+        if not self._total_rate:
+            return math.inf
+        while True:
+            edge = self._rates.next_edge(at)
+            rate = self._total_rate * self._rates.factor(at)
+            at_next = at + self._random.expovariate(rate) if rate else math.inf
+            if at_next < edge or edge == math.inf:
+                return at_next
+            at = edge
+
+
+def _is_within(at: float, every: float, length: float) -> bool:
+    # The same sum as in _next_edge, so that an edge never lies on both of its sides.
+    return every > 0 and at >= every and at < math.floor(at / every) * every + length
+
+
+def _next_edge(at: float, every: float, length: float) -> float:
+    if not (every > 0 and length > 0):
+        return math.inf
+    if at < every:
+        return every
+    if length >= every:
+        return math.inf
+    begin = math.floor(at / every) * every
+    return begin + length if at < begin + length else begin + every

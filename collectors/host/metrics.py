@@ -1,0 +1,127 @@
+"""What the sampler says of itself to Prometheus: families ``decahertz_sampler_…``.
+
+Counters that are kept for other reasons anyway are read when scraped; nothing here is on the way of an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from collectors.host.hosted import HostedCollector
+from decahertz.clock import NS_PER_SECOND
+from decahertz.health import RunState
+
+ReasonT = TypeVar("ReasonT", bound=StrEnum)
+_LATENESS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1)
+_DURATION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+
+
+class Counts(Protocol):
+    """What a sampler counts, since its start."""
+
+    ticks: int
+    missed: int
+    steps: int
+
+    @property
+    def pending_events(self) -> int:
+        """Events that wait for the collectors."""
+        ...
+
+
+class SamplerMetrics(Collector):
+    """The sampler's families in ``registry``."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        sampler: Counts,
+        hosted: Sequence[HostedCollector],
+    ) -> None:
+        """Register."""
+        self._sampler = sampler
+        self._hosted = hosted
+        self._lateness = Histogram(
+            "decahertz_sampler_lateness_seconds",
+            "How long after its instant a tick was met.",
+            buckets=_LATENESS,
+            registry=registry,
+        )
+        duration = Histogram(
+            "decahertz_sampler_duration_seconds",
+            "Time that a collector took to return its samples and the sampler to check them.",
+            ["collector"],
+            buckets=_DURATION,
+            registry=registry,
+        )
+        for collector in hosted:
+            collector.observe_duration = duration.labels(collector.name).observe
+        registry.register(self)
+
+    def observe_lateness(self, lateness_ns: int) -> None:
+        """A tick was met."""
+        self._lateness.observe(lateness_ns / NS_PER_SECOND)
+
+    def describe(self) -> Iterator[Metric]:
+        """The families, so that the registry can refuse a second sampler."""
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, read from the sampler and its collectors."""
+        sampler = self._sampler
+        yield _total("ticks", "Ticks of the grid that were met.", sampler.ticks)
+        yield _total("missed_ticks", "Ticks of the grid that were not met.", sampler.missed)
+        yield _total("clock_steps", "Steps of the wall clock.", sampler.steps)
+        yield GaugeMetricFamily(
+            "decahertz_sampler_pending_events",
+            "Events that wait until the collectors have worked through those before them.",
+            sampler.pending_events,
+        )
+        running = GaugeMetricFamily(
+            "decahertz_sampler_collector_running",
+            "1 while the collector is sampled, 0 when it is disabled or failed.",
+            labels=["collector"],
+        )
+        for c in self._hosted:
+            running.add_metric([c.name], c.state is RunState.RUNNING)
+        yield running
+        yield self._by_collector("samples", "Samples returned.", lambda c: c.samples)
+        yield self._by_collector("events", "Events delivered.", lambda c: c.events)
+        yield self._by_collector(
+            "event_seconds", "Time spent taking events.", lambda c: c.event_ns / NS_PER_SECOND
+        )
+        yield self._by_collector("errors", "Exceptions raised by the collector.", lambda c: c.errors)
+        yield self._by_collector(
+            "over_budget", "Calls that took longer than the budget.", lambda c: c.over_budget
+        )
+        yield self._by_reason(
+            "skipped", "Ticks on which a due collector was not sampled.", lambda c: c.skipped
+        )
+        yield self._by_reason("dropped_samples", "Samples refused for what they hold.", lambda c: c.dropped)
+
+    def _by_collector(
+        self, name: str, text: str, value: Callable[[HostedCollector], float]
+    ) -> CounterMetricFamily:
+        family = CounterMetricFamily(f"decahertz_sampler_{name}", text, labels=["collector"])
+        for collector in self._hosted:
+            family.add_metric([collector.name], value(collector))
+        return family
+
+    def _by_reason(
+        self, name: str, text: str, values: Callable[[HostedCollector], Mapping[ReasonT, int]]
+    ) -> CounterMetricFamily:
+        family = CounterMetricFamily(f"decahertz_sampler_{name}", text, labels=["collector", "reason"])
+        for collector in self._hosted:
+            for reason, value in values(collector).items():
+                family.add_metric([collector.name, reason.value], value)
+        return family
+
+
+def _total(name: str, text: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"decahertz_sampler_{name}", text, value)

@@ -1,0 +1,226 @@
+"""The sampler: the host that meets the grid and asks the collectors for their samples.
+
+It owns what collectors must not care for: the schedule, the time budget, the counting of errors, what is
+logged and what is not. On each beat every collector that is due is asked in turn, its samples are checked
+and published as one :class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Beats never overlap:
+one that takes too long makes the next one late, and the ticker counts those that it left out.
+
+A collector that is disabled while the process runs still takes events, so that its state is right when it
+is enabled again; one that is not wanted at all is left out of ``collectors.enabled``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from collectors.host.dispatch import Dispatcher
+from collectors.host.hosted import HostedCollector, describe
+from collectors.host.plugins import LoadedCollector, PluginFailure
+from collectors.host.restore import History, no_history, restore
+from collectors.host.metrics import SamplerMetrics
+from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
+from decahertz.clock import NS_PER_SECOND, Beat, Clock, Grid, Ticker
+from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
+from decahertz.settings import SamplerSettings
+
+LIMIT_SECONDS = 10.0
+"""How long a collector may take to start, and to stop."""
+_REMEMBERED = 6_000
+"""Ticks whose lateness is kept for the percentiles: ten minutes."""
+_SILENCE_NS = 2 * NS_PER_SECOND
+_RECENTLY_NS = 60 * NS_PER_SECOND
+
+
+class UnknownCollectorError(LookupError):
+    """No collector of that name is loaded."""
+
+
+class FailedCollectorError(RuntimeError):
+    """A collector that could not be started cannot be enabled or disabled."""
+
+
+class Sampler:
+    """Hosts collectors. ``start`` once, then ``stop``; nothing is published afterwards.
+
+    ``failures`` are plugins that could not be loaded: they are shown among the collectors.
+    """
+
+    def __init__(  # noqa: PLR0913 - the last four have defaults
+        self,
+        bus: Bus,
+        clock: Clock,
+        ticker: Ticker,
+        registry: CollectorRegistry,
+        settings: SamplerSettings,
+        collectors: Sequence[LoadedCollector],
+        *,
+        failures: Sequence[PluginFailure] = (),
+        history: History = no_history,
+        grid: Grid | None = None,
+        limit_seconds: float = LIMIT_SECONDS,
+    ) -> None:
+        """``history`` gives collectors their state back.
+
+        ``limit_seconds`` bounds the start and the stop of each collector.
+        """
+        budget_ns = int(settings.budget_seconds * NS_PER_SECOND)
+        self._hosted = tuple(HostedCollector(c, clock.monotonic_ns, budget_ns) for c in collectors)
+        self._failures = tuple(failures)
+        self._bus = bus
+        self._clock = clock
+        self._ticker = ticker
+        self._history = history
+        self._grid = grid or Grid()
+        self._limit_seconds = limit_seconds
+        self._dispatcher = Dispatcher((), clock.monotonic_ns)
+        self._subscription: Subscription | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._started = self._stopped = False
+        self._lateness: deque[int] = deque(maxlen=_REMEMBERED)
+        self._last_beat_ns = 0
+        self._last_missed_ns: int | None = None
+        self._last_step_ns: int | None = None
+        self._failure = ""
+        self.ticks = 0
+        """Instants met since the start."""
+        self.missed = 0
+        """Instants not met since the start."""
+        self.steps = 0
+        """Steps of the wall clock since the start."""
+        self.last_instant_ns: int | None = None
+        self._log = structlog.get_logger(part="sampler")
+        self._metrics = SamplerMetrics(registry, self, self._hosted)
+
+    async def start(self) -> None:
+        """Start the collectors, then the grid. A collector that fails is left out."""
+        if self._started:
+            raise RuntimeError("a sampler is started once")
+        self._started = True
+        try:
+            await asyncio.gather(*(hosted.start(self._limit_seconds) for hosted in self._hosted))
+        except BaseException:
+            await self.stop()
+            raise
+        running = [hosted for hosted in self._hosted if hosted.state is RunState.RUNNING]
+        await restore(running, self._history, self._clock.time_ns())
+        self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
+        self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
+        self._last_beat_ns = self._clock.monotonic_ns()
+        self._task = asyncio.create_task(self._run(), name="sampler")
+
+    async def stop(self) -> None:
+        """Stop the grid, then the collectors in reverse. Safe without ``start`` and twice."""
+        if self._stopped or not self._started:
+            return
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if self._subscription is not None:
+            self._subscription.cancel()
+        self._dispatcher.close()
+        for hosted in reversed(self._hosted):
+            await hosted.stop(self._limit_seconds)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._meet(await self._ticker.next())
+        except Exception as error:  # noqa: BLE001 - said by status; nothing may end the process
+            self._failure = f"the grid stopped: {describe(error)}"
+            self._log.exception("grid_failed")
+
+    def _meet(self, beat: Beat) -> None:
+        self._note(beat)
+        index = self._grid.index(beat.instant_ns)
+        for hosted in self._hosted:
+            batch = hosted.beat(beat.instant_ns, index, beat.missed)
+            if batch is not None:
+                self._bus.publish(samples_topic(hosted.name), batch)
+
+    def _note(self, beat: Beat) -> None:
+        self._last_beat_ns = self._clock.monotonic_ns()
+        self.last_instant_ns = beat.instant_ns
+        self.ticks += 1
+        self._lateness.append(beat.lateness_ns)
+        self._metrics.observe_lateness(beat.lateness_ns)
+        if beat.missed:
+            self.missed += beat.missed
+            self._last_missed_ns = self._last_beat_ns
+        if beat.stepped_ns:
+            self.steps += 1
+            self._last_step_ns = self._last_beat_ns
+            self._log.warning("clock_stepped", seconds=beat.stepped_ns / NS_PER_SECOND, missed=beat.missed)
+
+    def enable(self, name: str) -> None:
+        """Sample a collector again from the next tick on.
+
+        Raises :class:`UnknownCollectorError` or :class:`FailedCollectorError`.
+        """
+        self._switch(name, RunState.RUNNING)
+
+    def disable(self, name: str) -> None:
+        """Sample a collector no more; an empty batch takes its keys away. Raises as :meth:`enable`."""
+        self._switch(name, RunState.DISABLED)
+
+    def _switch(self, name: str, state: RunState) -> None:
+        hosted = next((hosted for hosted in self._hosted if hosted.name == name), None)
+        if hosted is None:
+            raise UnknownCollectorError(f"no collector is named {name!r}")
+        if hosted.state is RunState.FAILED or self._task is None or self._stopped:
+            raise FailedCollectorError(f"the collector {name!r} is not running")
+        if hosted.state is not state:
+            hosted.state = state
+            self._log.info("collector_switched", collector=name, state=state.value)
+
+    @property
+    def pending_events(self) -> int:
+        """Events that wait for the collectors."""
+        return self._dispatcher.pending
+
+    def lateness_seconds(self, quantile: float) -> float | None:
+        """Lateness of the last ten minutes: 0.5 for the median, 0.99; ``None`` before the first tick."""
+        if not self._lateness:
+            return None
+        ordered = sorted(self._lateness)
+        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / NS_PER_SECOND
+
+    def collectors(self) -> list[CollectorStatus]:
+        """Each collector, those that could not be loaded last."""
+        unloaded = [
+            CollectorStatus(name=failure.name, state=RunState.FAILED, last_error=failure.reason)
+            for failure in self._failures
+        ]
+        return [*(hosted.status() for hosted in self._hosted), *unloaded]
+
+    def status(self) -> ComponentStatus:
+        """Failed when the grid does not run; degraded when ticks or collectors are missing."""
+        if self._failure or self._task is None or self._stopped:
+            detail = self._failure or ("stopped" if self._stopped else "not started")
+            return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
+        troubles = self._grid_troubles(self._clock.monotonic_ns())
+        failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
+        failed += [failure.name for failure in self._failures]
+        troubled = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.troubled]
+        if failed:
+            troubles.append(f"failed: {', '.join(failed)}")
+        if troubled:
+            troubles.append(f"in trouble: {', '.join(troubled)}")
+        health = Health.DEGRADED if troubles else Health.OK
+        return ComponentStatus(name="sampler", health=health, detail="; ".join(troubles))
+
+    def _grid_troubles(self, now_ns: int) -> list[str]:
+        troubles = []
+        silent_ns = now_ns - self._last_beat_ns
+        if silent_ns > _SILENCE_NS:
+            troubles.append(f"no tick for {silent_ns / NS_PER_SECOND:.0f} s (did the clock go back?)")
+        if self._last_missed_ns is not None and now_ns - self._last_missed_ns < _RECENTLY_NS:
+            troubles.append(f"{self.missed} ticks missed, the last within a minute")
+        if self._last_step_ns is not None and now_ns - self._last_step_ns < _RECENTLY_NS:
+            troubles.append("the wall clock stepped within a minute")
+        return troubles

@@ -1,0 +1,362 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.typing import EventDict
+
+from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
+from collectors.feeds.host import FeedHost
+from decahertz.event import Connection, Heartbeat, Quote, Tick
+from decahertz.settings import Settings, SettingsError, Source
+from tests.collectors.feeds.exchange import Act, Exchange, confirmation
+from tests.collectors.feeds.parts import Pipeline, until
+
+
+def a_feed(pipeline: Pipeline, url: str, **options: Any) -> CoinbaseFeed:  # noqa: ANN401 - any option
+    defaults: dict[str, Any] = {
+        "url": url,
+        "products": ("A-B",),
+        "channels": ("ticker", "matches", "level2"),
+        "backoff_seconds": 0.001,
+        "backoff_most_seconds": 0.01,
+    }
+    return CoinbaseFeed(pipeline.clock, CoinbaseOptions(**{**defaults, **options}))
+
+
+def a_match(trade_id: int, type_: str = "match") -> str:
+    return json.dumps(
+        {
+            "type": type_,
+            "trade_id": trade_id,
+            "sequence": trade_id * 10,
+            "product_id": "A-B",
+            "price": str(trade_id),
+            "size": "1",
+            "side": "sell",
+            "time": "2021-04-17T16:43:37Z",
+        },
+    )
+
+
+def a_snapshot(bid: str) -> str:
+    return json.dumps({"type": "snapshot", "product_id": "A-B", "bids": [[bid, "1"]], "asks": [["99", "1"]]})
+
+
+def an_update(bid: str) -> str:
+    return json.dumps({"type": "l2update", "product_id": "A-B", "changes": [["buy", bid, "1"]]})
+
+
+def connections(pipeline: Pipeline) -> list[Connection]:
+    """What the heartbeats said, without repetitions."""
+    said = [heartbeat.connection for heartbeat in pipeline.of(Heartbeat)]
+    return [now for index, now in enumerate(said) if index == 0 or now is not said[index - 1]]
+
+
+def trades(pipeline: Pipeline) -> list[tuple[str | None, int]]:
+    return [(tick.trade_id, tick.missed) for tick in pipeline.of(Tick)]
+
+
+async def running(pipeline: Pipeline, feed: CoinbaseFeed) -> FeedHost:
+    host = pipeline.host(feed)
+    await host.start()
+    return host
+
+
+async def test_it_subscribes_and_hands_over_what_the_exchange_says(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, a_snapshot("10"), a_match(1), a_match(2).encode(), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: len(pipeline.of(Tick)) == 2)
+        await host.stop()
+    assert exchange.requests == [
+        {"type": "subscribe", "product_ids": ["A-B"], "channels": ["ticker", "matches", "level2"]},
+    ]
+    assert trades(pipeline) == [("1", 0), ("2", 0)]
+    assert [quote.bid for quote in pipeline.of(Quote)] == [10.0]
+    (heartbeat,) = pipeline.of(Heartbeat)
+    assert (heartbeat.component, heartbeat.venue) == ("feed-coinbase", "coinbase")
+    assert feed.counters == {"subscriptions": 1, "messages": 4}
+
+
+async def test_a_stop_leaves_the_exchange_with_a_goodbye(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, Act.HOLD])
+    async with exchange.serving() as url:
+        host = await running(pipeline, a_feed(pipeline, url))
+        await until(lambda: exchange.held)
+        await host.stop()
+        await until(lambda: exchange.left)
+
+
+@pytest.mark.parametrize("ending", [Act.CUT, a_match(2)])
+async def test_after_a_disconnect_it_connects_and_subscribes_again(
+    pipeline: Pipeline,
+    ending: str | Act,
+    logs: list[EventDict],
+) -> None:
+    exchange = Exchange([Act.CONFIRM, a_match(1), ending], [Act.CONFIRM, a_match(3), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: ("3", 0) in trades(pipeline) or ("3", 1) in trades(pipeline))
+        await host.stop()
+    assert len(exchange.requests) == 2
+    assert exchange.requests[0] == exchange.requests[1]
+    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+    assert feed.counters["reconnects"] == 1
+    assert feed.counters["subscriptions"] == 2
+    assert host.feeds()[0].restarts == 0
+    said = [entry["event"] for entry in logs if entry["event"].startswith("feed_")]
+    assert said == ["feed_disconnected", "feed_reconnected"]
+
+
+async def test_trades_missed_while_away_are_told_by_the_first_one_after(pipeline: Pipeline) -> None:
+    exchange = Exchange(
+        [Act.CONFIRM, a_match(1), Act.CUT],
+        [Act.CONFIRM, a_match(5, "last_match"), a_match(6), Act.HOLD],
+    )
+    async with exchange.serving() as url:
+        host = await running(pipeline, a_feed(pipeline, url))
+        await until(lambda: len(pipeline.of(Tick)) == 3)
+        await host.stop()
+    assert trades(pipeline) == [("1", 0), ("5", 3), ("6", 0)]
+
+
+async def test_books_begin_anew_with_each_connection(pipeline: Pipeline) -> None:
+    exchange = Exchange(
+        [Act.CONFIRM, a_snapshot("10"), an_update("20"), Act.CUT],
+        [Act.CONFIRM, an_update("30"), a_snapshot("5"), an_update("6"), Act.HOLD],
+    )
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: len(pipeline.of(Quote)) == 4)
+        await host.stop()
+    assert [quote.bid for quote in pipeline.of(Quote)] == [10.0, 20.0, 5.0, 6.0]
+    assert feed.counters["without_snapshot"] == 1
+
+
+async def test_a_malformed_message_is_counted_and_costs_nothing_else(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, a_match(1), "{", b"\xff", a_match(2), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: len(pipeline.of(Tick)) == 2)
+        await host.stop()
+    assert trades(pipeline) == [("1", 0), ("2", 0)]
+    assert feed.counters["malformed"] == 2
+    assert len(exchange.requests) == 1
+
+
+async def test_skipped_and_repeated_trades_are_told_apart(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, *map(a_match, (1, 2, 2, 5, 4, 6)), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: ("6", 0) in trades(pipeline))
+        await host.stop()
+    assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("6", 0)]
+    assert feed.counters["duplicates"] == 2
+    assert (feed.counters["gaps"], feed.counters["missed"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [a_match(1)],
+        [confirmation({"product_ids": ["C-D"], "channels": ["ticker", "matches", "level2"]})],
+        [confirmation({"product_ids": ["A-B"], "channels": ["ticker", "matches"]})],
+    ],
+)
+async def test_a_subscription_that_is_not_confirmed_whole_is_given_up(
+    pipeline: Pipeline,
+    answer: list[str],
+) -> None:
+    exchange = Exchange([*answer, Act.HOLD], [Act.CONFIRM, a_match(2), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, confirm_seconds=0.2)
+        host = await running(pipeline, feed)
+        await until(lambda: any(trade == "2" for trade, _ in trades(pipeline)))
+        await host.stop()
+    assert connections(pipeline) == [Connection.CLOSED, Connection.OPEN]
+    assert (feed.counters["subscriptions"], feed.counters["reconnects"]) == (1, 1)
+
+
+async def test_data_without_a_confirmation_does_not_put_the_deadline_off(pipeline: Pipeline) -> None:
+    chatter = json.dumps({"type": "status"})
+    exchange = Exchange([chatter] * 200_000, [Act.CONFIRM, Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, confirm_seconds=0.05)
+        host = await running(pipeline, feed)
+        await until(lambda: feed.counters.get("subscriptions"))
+        await host.stop()
+    assert len(exchange.requests) == 2
+
+
+async def test_the_exchange_may_name_the_batched_book_otherwise(pipeline: Pipeline) -> None:
+    asked = {"product_ids": ["A-B"], "channels": ["level2_batch"]}
+    exchange = Exchange([confirmation(asked, level2_batch="level2_50"), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, channels=("level2_batch",))
+        host = await running(pipeline, feed)
+        await until(lambda: feed.counters.get("subscriptions"))
+        await host.stop()
+
+
+async def test_a_refusal_is_counted_and_tried_again(pipeline: Pipeline, logs: list[EventDict]) -> None:
+    refusal = json.dumps({"type": "error", "message": "Failed to subscribe", "reason": "no such product"})
+    exchange = Exchange([refusal, Act.HOLD], [refusal, Act.HOLD], [Act.CONFIRM, Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url)
+        host = await running(pipeline, feed)
+        await until(lambda: feed.counters.get("subscriptions"))
+        await host.stop()
+    assert (feed.counters["errors"], feed.counters["reconnects"]) == (2, 2)
+    (entry,) = [entry for entry in logs if entry["event"] == "feed_disconnected"]
+    assert entry["reason"] == "the exchange refused: Failed to subscribe no such product"
+
+
+async def test_a_connection_that_says_nothing_is_given_up(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, stale_seconds=0.2)
+        host = await running(pipeline, feed)
+        await until(lambda: pipeline.of(Tick))
+        await host.stop()
+    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+
+
+async def test_a_message_that_is_too_large_ends_the_connection(pipeline: Pipeline) -> None:
+    exchange = Exchange([Act.CONFIRM, "x" * 3_000, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, max_message_bytes=2_000)
+        host = await running(pipeline, feed)
+        await until(lambda: pipeline.of(Tick))
+        await host.stop()
+    assert feed.counters["reconnects"] == 1
+
+
+async def test_it_keeps_trying_where_nobody_listens(
+    pipeline: Pipeline,
+    unused_tcp_port: int,
+    logs: list[EventDict],
+) -> None:
+    feed = a_feed(pipeline, f"ws://127.0.0.1:{unused_tcp_port}/")
+    host = await running(pipeline, feed)
+    await until(lambda: feed.counters.get("reconnects", 0) >= 3)
+    assert connections(pipeline) == [Connection.CLOSED]
+    exchange = Exchange([Act.CONFIRM, a_match(1), Act.HOLD])
+    async with exchange.serving(unused_tcp_port):
+        await until(lambda: pipeline.of(Tick))
+        await host.stop()
+    assert [entry["event"] for entry in logs].count("feed_disconnected") == 1
+
+
+async def test_a_server_that_refuses_the_upgrade_is_tried_again(pipeline: Pipeline) -> None:
+    exchange = Exchange()
+    async with exchange.serving() as url:
+        host = await running(pipeline, a_feed(pipeline, url))
+        await until(lambda: exchange.refused >= 3)
+        await host.stop()
+    assert host.feeds()[0].restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("url", "https://example.com"),
+        ("products", ""),
+        ("channels", "level3"),
+        ("stale_seconds", 0),
+        ("max_message_bytes", 10),
+    ],
+)
+def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
+    settings = Settings(sources=(Source("the command line", {f"feeds.coinbase.{key}": value}),))
+    with pytest.raises(SettingsError, match=f"feeds.coinbase.{key}"):
+        settings.plugin_options("feeds", "coinbase", CoinbaseOptions)
+
+
+@pytest.mark.recordings
+async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, recordings: Path) -> None:
+    lines = (await asyncio.to_thread((recordings / "coinbase.ws").read_text)).splitlines()
+    texts = [text for line in lines if not line.startswith("wss:") and (text := line.partition(": ")[2])]
+    said = [json.loads(text) for text in texts]
+    products = sorted({message["product_id"] for message in said if message["type"] == "snapshot"})
+
+    def place(type_: str, number: int) -> int:
+        """Where the so-many-th message of a type stands."""
+        return [index for index, message in enumerate(said) if message["type"] == type_][number]
+
+    skipped = place("match", 30)  # its ticker follows, with the same sequence
+    lost = said[skipped]
+    lost_ticker = next(
+        index
+        for index, message in enumerate(said)
+        if message["type"] == "ticker" and message["sequence"] == lost["sequence"]
+    )
+    repeated_match, repeated_ticker = place("match", 40), place("ticker", 60)
+    cut = place("match", 70)
+    first: list[str | Act] = [
+        text for index, text in enumerate(texts[:cut]) if index not in (skipped, lost_ticker)
+    ]
+    first.insert(500, '{"type":"match","product_id":"SKL-USD"')
+    first += [texts[repeated_match], texts[repeated_ticker], Act.CUT]
+    # After a reconnect the exchange repeats books, last trades and last tickers.
+    newest = {
+        (message["type"].removeprefix("last_"), message["product_id"]): index
+        for index, message in enumerate(said[:cut])
+        if message["type"] in ("snapshot", "ticker", "match", "last_match")
+    }
+    greeting = [
+        texts[index].replace('"type":"match"', '"type":"last_match"') for index in sorted(newest.values())
+    ]
+    exchange = Exchange(first, [Act.CONFIRM, *greeting, *texts[cut:], Act.HOLD])
+
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, products=tuple(products))
+        host = await running(pipeline, feed)
+        await until(lambda: exchange.held, limit_seconds=40)
+        last = said[place("match", -1)]
+        await until(lambda: any(tick.sequence == last["sequence"] for tick in pipeline.of(Tick)))
+        await until(
+            lambda: feed.counters["messages"] == len(first) - 2 + 1 + len(greeting) + len(texts) - cut
+        )
+        await host.stop()
+
+    expected_trades = Counter(
+        (message["product_id"], str(message["trade_id"]), float(message["price"]))
+        for message in said
+        if message["type"] == "match" and message is not lost
+    )
+    expected_tickers = Counter(
+        (message["product_id"], message["sequence"])
+        for message in said
+        if message["type"] == "ticker" and message["sequence"] != lost["sequence"]
+    )
+    ticks = [tick for tick in pipeline.of(Tick) if tick.sequence is not None]
+    assert Counter((tick.instrument, tick.trade_id, tick.price) for tick in ticks) == expected_trades
+    assert expected_trades.total() == 96
+    tickers = [quote for quote in pipeline.of(Quote) if quote.sequence is not None]
+    assert Counter((quote.instrument, quote.sequence) for quote in tickers) == expected_tickers
+    assert [(tick.instrument, tick.trade_id, tick.missed) for tick in pipeline.of(Tick) if tick.missed] == [
+        (lost["product_id"], str(lost["trade_id"] + 1), 1)
+    ]
+    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+    assert len(exchange.requests) == 2
+    assert exchange.requests[0] == exchange.requests[1]
+    counters = feed.counters
+    assert {name: counters[name] for name in ("malformed", "duplicates", "gaps", "missed")} == {
+        "malformed": 1,
+        "duplicates": 2,
+        "gaps": 1,
+        "missed": 1,
+    }
+    assert (counters["reconnects"], counters["subscriptions"]) == (1, 2)
+    assert len(pipeline.of(Tick)) == 96 + 10  # and the last trades before the first connection, once

@@ -1,0 +1,238 @@
+"""Plugins, loaded from real distributions that are written into a folder of the test's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, distributions, entry_points
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from collectors.host.plugins import (
+    GROUPS,
+    Available,
+    PluginFailure,
+    available,
+    builtin_classes,
+    load_collectors,
+    load_feeds,
+)
+from decahertz.clock import SystemClock
+from decahertz.settings import PLUGIN_TABLES, CollectorsSettings, FeedsSettings, Settings, SettingsError, load
+
+COLLECTOR = """
+from typing import Annotated, ClassVar
+import msgspec
+from decahertz.collector import BaseCollector
+from decahertz.event import Quote
+from decahertz.metric import Metric
+from decahertz.sample import Sample
+
+class DepthSample(Sample, frozen=True, kw_only=True):
+    collector: ClassVar[str] = "depth"
+    levels: Annotated[int, Metric("Levels of the book.")]
+
+class DepthOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    levels: int = 5
+
+class DepthCollector(BaseCollector[DepthOptions]):
+    sample_type = DepthSample
+    events = frozenset({Quote})
+    options_type = DepthOptions
+
+    def sample(self, now_ns):
+        return [DepthSample(levels=self.options.levels)]
+"""
+FEED = """
+from decahertz.feed import BaseFeed
+
+class TapeFeed(BaseFeed):
+    name = "tape"
+
+    async def run(self, emit):
+        pass
+"""
+
+Install = Callable[..., list[EntryPoint]]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Write a distribution; returns the entry points of all that were written so far."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(distribution: str, module: str, source: str, **points: Mapping[str, str]) -> list[EntryPoint]:
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        lines = []
+        for table, names in points.items():
+            lines += [f"[{GROUPS[table]}]", *(f"{name} = {value}" for name, value in names.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        return [p for d in distributions(path=[str(tmp_path)]) for p in d.entry_points]
+
+    yield write
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def enabled(*names: str) -> Settings:
+    return Settings(collectors=CollectorsSettings(enabled=names))
+
+
+def test_a_collector_is_loaded_by_its_entry_point_name(install: Install) -> None:
+    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    loaded = load_collectors(enabled("depth"), SystemClock(), points)
+    assert loaded.failures == ()
+    [plugin] = loaded.plugins
+    assert (plugin.name, plugin.distribution) == ("depth", "depth-plugin")
+    assert [field.name for field in plugin.schema.metrics] == ["levels"]
+
+
+def test_a_collector_gets_its_options_from_its_own_table(install: Install, tmp_path: Path) -> None:
+    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    file = tmp_path / "decahertz.toml"
+    file.write_text('[collectors]\nenabled = ["depth"]\n[collectors.depth]\nlevels = 9\n')
+    settings = load(file=file, environ={})
+    [plugin] = load_collectors(settings, SystemClock(), points).plugins
+    assert plugin.collector.options.levels == 9  # type: ignore[attr-defined] # its own attribute
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("[collectors.depth]\nlevls = 9", "collectors.depth.levls"),
+        ("[collectors.depth]\nlevels = 'many'", "collectors.depth.levels"),
+        ("[collectors.dept]\nlevels = 9", "collectors.dept"),
+    ],
+)
+def test_wrong_options_stop_the_start_and_name_the_key(
+    install: Install, tmp_path: Path, table: str, key: str
+) -> None:
+    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    file = tmp_path / "decahertz.toml"
+    file.write_text(f'[collectors]\nenabled = ["depth"]\n{table}\n')
+    settings = load(file=file, environ={})
+    with pytest.raises(SettingsError) as caught:
+        load_collectors(settings, SystemClock(), points)
+    assert caught.value.key == key
+    assert "depth" in caught.value.reason or caught.value.key.startswith("collectors.depth.")
+
+
+def test_an_unknown_name_stops_the_start_and_offers_close_ones(install: Install) -> None:
+    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    with pytest.raises(SettingsError, match=r"collectors\.enabled: .*'dept'.*did you mean depth\?"):
+        load_collectors(enabled("dept"), SystemClock(), points)
+
+
+def test_a_name_far_from_all_others_lists_what_is_installed(install: Install) -> None:
+    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    with pytest.raises(SettingsError, match="installed are: depth"):
+        load_collectors(enabled("zzz"), SystemClock(), points)
+
+
+def test_one_name_from_two_distributions_is_refused_naming_both(install: Install) -> None:
+    install("one", "depth_one", COLLECTOR, collectors={"depth": "depth_one:DepthCollector"})
+    points = install("two", "depth_two", COLLECTOR, collectors={"depth": "depth_two:DepthCollector"})
+    with pytest.raises(SettingsError, match=r"one .*and two"):
+        load_collectors(enabled("depth"), SystemClock(), points)
+
+
+def test_a_plugin_that_nobody_enabled_is_not_imported(install: Install) -> None:
+    points = install("bomb", "bomb", "raise RuntimeError", collectors={"bomb": "bomb:Bomb"})
+    assert load_collectors(enabled(), SystemClock(), points).plugins == ()
+    assert "bomb" not in sys.modules
+
+
+BREAKAGES = {
+    "cannot be imported: ZeroDivisionError": COLLECTOR + "\n1 / 0",
+    "cannot be imported: SystemExit": COLLECTOR + "\nraise SystemExit(1)",
+    "cannot be imported: AttributeError": COLLECTOR.replace("class DepthCollector", "class Other"),
+    "is not a class": COLLECTOR + "\nDepthCollector = 5",
+    "sample_type is missing": COLLECTOR.replace("    sample_type = DepthSample", ""),
+    "DepthSample declares no metric": COLLECTOR.replace(
+        '    levels: Annotated[int, Metric("Levels of the book.")]', ""
+    ),
+    "entry point is named 'depth' but DepthSample.collector is 'width'": COLLECTOR.replace(
+        '"depth"', '"width"'
+    ),
+    "every is 0": COLLECTOR.replace("    options_type", "    every = 0\n    options_type"),
+    "every is 2.5": COLLECTOR.replace("    options_type", "    every = 2.5\n    options_type"),
+    "not an event type: int": COLLECTOR.replace("{Quote}", "{Quote, int}"),
+    "not a frozenset": COLLECTOR.replace("frozenset({Quote})", "[Quote]"),
+    "restored names Tick, which is not among its events": COLLECTOR.replace(
+        "    options_type", "    restored = {Tick: 60.0}\n    options_type"
+    ).replace("import Quote", "import Quote, Tick"),
+    "restored[Quote] is nan": COLLECTOR.replace(
+        "    options_type", "    restored = {Quote: float('nan')}\n    options_type"
+    ),
+    "restored is not a mapping": COLLECTOR.replace(
+        "    options_type", "    restored = {Quote}\n    options_type"
+    ),
+    "sample must be synchronous": COLLECTOR.replace("def sample", "async def sample"),
+    "stop must be async": COLLECTOR + "\n    def stop(self): pass",
+    "options_type is not a msgspec.Struct": COLLECTOR.replace("= DepthOptions", "= dict"),
+    "DepthCollector(clock, options) raised TypeError": COLLECTOR + "\n    def __init__(self): pass",
+}
+
+
+@pytest.mark.parametrize("reason", BREAKAGES)
+def test_an_unsound_plugin_is_reported_and_the_others_are_loaded(install: Install, reason: str) -> None:
+    install("broken", "broken", BREAKAGES[reason], collectors={"depth": "broken:DepthCollector"})
+    good = COLLECTOR.replace('"depth"', '"good"')
+    points = install("fine", "fine", good, collectors={"good": "fine:DepthCollector"})
+    with capture_logs() as logs:
+        loaded = load_collectors(enabled("depth", "good"), SystemClock(), points)
+    assert [plugin.name for plugin in loaded.plugins] == ["good"]
+    [failure] = loaded.failures
+    assert (failure.name, failure.distribution) == ("depth", "broken")
+    assert reason in failure.reason
+    assert "\n" not in failure.reason
+    assert [log["event"] for log in logs] == ["plugin_failed"]
+
+
+def test_a_feed_is_loaded_by_its_entry_point_name(install: Install) -> None:
+    points = install("tapes", "tape", FEED, feeds={"tape": "tape:TapeFeed"})
+    loaded = load_feeds(Settings(feeds=FeedsSettings(enabled=("tape",))), SystemClock(), points)
+    assert [(plugin.name, plugin.distribution) for plugin in loaded.plugins] == [("tape", "tapes")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "source"),
+    [
+        ("TapeFeed.name is 'disc'", FEED.replace('"tape"', '"disc"')),
+        ("run must be async", FEED.replace("async def", "def")),
+        ("TypeError", FEED.replace("async def run", "async def walk")),
+    ],
+)
+def test_an_unsound_feed_is_reported(install: Install, reason: str, source: str) -> None:
+    points = install("tapes", "tape", source, feeds={"tape": "tape:TapeFeed"})
+    loaded = load_feeds(Settings(feeds=FeedsSettings(enabled=("tape",))), SystemClock(), points)
+    assert loaded.plugins == ()
+    [failure] = loaded.failures
+    assert isinstance(failure, PluginFailure)
+    assert reason in failure.reason
+
+
+def test_what_is_available_is_told_without_importing_it(install: Install) -> None:
+    points = install("bomb", "bomb", "raise RuntimeError", collectors={"bomb": "bomb:Bomb"})
+    assert available(GROUPS["collectors"], points) == [Available("bomb", "bomb", "bomb:Bomb")]
+
+
+def test_only_plugins_of_our_own_distribution_are_built_in(install: Install) -> None:
+    points = install("foreign", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+    assert builtin_classes("collectors", points) == {}
+
+
+def test_the_settings_know_the_same_tables() -> None:
+    assert tuple(GROUPS) == PLUGIN_TABLES
+
+
+def test_the_default_settings_name_collectors_that_are_installed() -> None:
+    installed = {point.name for point in entry_points(group=GROUPS["collectors"])}
+    assert set(Settings().collectors.enabled) <= installed
