@@ -131,7 +131,7 @@ def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
         "feeds-synthetic-quotes-per-second": str(QUOTES_PER_SECOND),
         "feeds-synthetic-ticks-per-second": str(QUOTES_PER_SECOND / 4),
     }
-    command = [sys.executable, "-m", "decahertz.cli", "up"]
+    command = [sys.executable, "-m", "decahertz.app.cli", "up"]
     command += [f"--{name}={value}" for name, value in options.items()]
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

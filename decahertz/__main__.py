@@ -11,7 +11,7 @@ def main() -> None:
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from decahertz.cli import main as run  # noqa: PLC0415 - it takes half a second, see above
+    from decahertz.app.cli import main as run  # noqa: PLC0415 - it takes half a second, see above
 
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ import msgspec
 
 from api.openapi import openapi_document
 from collectors.host.plugins import builtin_classes
-from decahertz.cli import all_keys
+from decahertz.app.cli import all_keys
 from decahertz.metric import Unit, family_name
 from decahertz.sample import SampleSchema, schema_of
 from decahertz.settings import Key

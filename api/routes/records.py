@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from api.query import NoQuery, Time
 from api.route import Call, Route
-from decahertz.trade import Trade
+from decahertz.round_trip import Trade
 from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collectors.common.values import UnusableEventError, is_usable
 from decahertz.event import Fill, Position, PositionSource
-from decahertz.trade import RoundTrip, Trade
+from decahertz.round_trip import RoundTrip, Trade
 
 _TOLERANCE = 1e-6
 """Reported and added-up positions may differ by this share of the larger: rounding, not a break."""

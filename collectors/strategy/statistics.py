@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from collectors.common.values import finite
-from decahertz.trade import Trade
+from decahertz.round_trip import Trade
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""

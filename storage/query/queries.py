@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from decahertz.event import Fill, Liquidity, Side
 from decahertz.sample import SampleSchema
-from decahertz.trade import Trade
+from decahertz.round_trip import Trade
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
 from storage.query.history import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError

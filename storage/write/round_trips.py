@@ -21,7 +21,7 @@ import msgspec
 
 from decahertz.clock import to_datetime
 from decahertz.event import Fill, Liquidity, Side
-from decahertz.trade import RoundTrip, Trade
+from decahertz.round_trip import RoundTrip, Trade
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import uvloop
 
-from decahertz.cli import all_keys
+from decahertz.app.cli import all_keys
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.console import welcome
-from decahertz.logs import configure_logs
-from decahertz.main import Pipeline
+from decahertz.app.up import welcome
+from decahertz.app.logs import configure_logs
+from decahertz.app.pipeline import Pipeline
 from decahertz.settings import load
 
 

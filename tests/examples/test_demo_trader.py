@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from decahertz.event import FINAL_ORDER_STATES, Fill
-from decahertz.trade import RoundTrip, trade_id
+from decahertz.round_trip import RoundTrip, trade_id
 from tests.pipeline.running import ROOT, RunningDecahertz, environment, running
 
 pytestmark = pytest.mark.timeout(120)

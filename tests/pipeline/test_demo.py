@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from decahertz.clock import TICK_NS, to_datetime
 from decahertz.event import Fill
-from decahertz.trade import RoundTrip, Trade
+from decahertz.round_trip import RoundTrip, Trade
 from tests.pipeline.running import RunningDecahertz, read, running
 
 pytestmark = pytest.mark.timeout(150)

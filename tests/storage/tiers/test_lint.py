@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from decahertz.main import Pipeline
+from decahertz.app.pipeline import Pipeline
 from decahertz.settings import RetentionSettings, Settings, SettingsError, SpoolSettings, TiersSettings
 from storage.tiers.lint import lint
 

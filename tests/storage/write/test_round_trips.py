@@ -13,7 +13,7 @@ from msgspec import structs
 
 from collectors.strategy.account import Account
 from decahertz.event import Fill, Side
-from decahertz.trade import RoundTrip, Trade
+from decahertz.round_trip import RoundTrip, Trade
 from storage.database import Database
 from storage.query.queries import FillFilter, Queries, TradeFilter
 from tests.storage_examples import START_NS, Bench, arrival, fill, writing

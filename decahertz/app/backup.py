@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from decahertz.main import StartError, embedded_dir, refuse_without_database, start_errors
-from decahertz.target import target
+from decahertz.app.pipeline import StartError, embedded_dir, refuse_without_database, start_errors
+from decahertz.app.output_file import target
 from storage.maintenance import backup
 from storage.maintenance.pg_archive import Report
 from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
@@ -32,7 +32,7 @@ _OWN_SERVER = (
 async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
     """Write a backup, while ``decahertz up`` runs or not, and read it back.
 
-    ``file`` is an absolute path. Raises :class:`~decahertz.main.StartError` where that is impossible; then
+    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then
     no file was changed.
     """
     _refuse_own_server(settings, "backup", "pg_dump")
@@ -50,7 +50,7 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
 async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     """Make the embedded database what a backup holds. Nobody else may use it meanwhile.
 
-    Raises :class:`~decahertz.main.StartError` where that is impossible; then the database is as it was.
+    Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then the database is as it was.
     """
     _refuse_own_server(settings, "restore", "pg_restore")
     with _errors():
@@ -88,7 +88,7 @@ def _errors() -> Iterator[None]:
 async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
     """The embedded server: with ``share`` the one that runs, else our own for a while.
 
-    Nothing happens where the settings name another. Raises :class:`~decahertz.main.StartError` where, with
+    Nothing happens where the settings name another. Raises :class:`~decahertz.app.pipeline.StartError` where, with
     ``share``, there is no database yet.
     """
     folder = embedded_dir(settings)

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from decahertz.clock import SystemClock, format_time
-from decahertz.main import database_url, start_errors
-from decahertz.operations import embedded_server
+from decahertz.app.pipeline import database_url, start_errors
+from decahertz.app.backup import embedded_server
 from storage.database import Database
 from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
 from storage.spool.status import SpoolStatus, spool_status
@@ -47,7 +47,7 @@ async def run_status(settings: Settings, *, as_json: bool) -> int:
     """Print the status of the database and of the spool.
 
     An embedded database that does not run is started for it. Raises
-    :class:`~decahertz.main.StartError` where there is none or it cannot be reached.
+    :class:`~decahertz.app.pipeline.StartError` where there is none or it cannot be reached.
     """
     with start_errors():
         async with embedded_server(settings, share=True):

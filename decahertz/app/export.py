@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from collectors.host.plugins import load_collectors
 from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
-from decahertz.main import StartError, open_database, refuse_without_database
-from decahertz.target import target
+from decahertz.app.pipeline import StartError, open_database, refuse_without_database
+from decahertz.app.output_file import target
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
     ExportFormat,
@@ -56,7 +56,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
     """Write the file; it appears under its name when it is complete.
 
-    Raises :class:`~decahertz.main.StartError` for what cannot be exported or written.
+    Raises :class:`~decahertz.app.pipeline.StartError` for what cannot be exported or written.
     """
     question = _question(settings, wanted)
     form = wanted.form or _form_of(file)

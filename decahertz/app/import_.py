@@ -15,7 +15,7 @@ from collectors.feeds.recordings.errors import RecordingError
 from collectors.feeds.recordings.captures import Recording, import_source, open_recording
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
-from decahertz.main import StartError, open_database
+from decahertz.app.pipeline import StartError, open_database
 from storage.database import DatabaseUnavailableError
 from storage.write.bulk_import import DirectWriter
 
@@ -30,7 +30,7 @@ _ATTEMPT_SECONDS = 60.0
 async def run_import(settings: Settings, file: Path) -> int:
     """Store a recording; the same content a second time is recognised and stores nothing.
 
-    Raises :class:`~decahertz.main.StartError` for a file that cannot be read or a database that cannot
+    Raises :class:`~decahertz.app.pipeline.StartError` for a file that cannot be read or a database that cannot
     be used.
     """
     try:

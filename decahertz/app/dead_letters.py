@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from collectors.host.plugins import load_collectors
 from decahertz.clock import SystemClock, format_time
-from decahertz.main import StartError, open_database, refuse_without_database
+from decahertz.app.pipeline import StartError, open_database, refuse_without_database
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _NO_NUMBER = 2**63
 
 
 async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
-    """Print the newest dead letters. Raises :class:`~decahertz.main.StartError`."""
+    """Print the newest dead letters. Raises :class:`~decahertz.app.pipeline.StartError`."""
     if not 1 <= limit <= _MOST_SHOWN:
         raise StartError(f"--limit: {limit} is not between 1 and {_MOST_SHOWN:,}")
     refuse_without_database(settings)
@@ -43,7 +43,7 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
 async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
     """Store dead letters again; 1 when some are refused again, or numbers are not there.
 
-    Raises :class:`~decahertz.main.StartError` or :class:`~decahertz.settings.SettingsError`.
+    Raises :class:`~decahertz.app.pipeline.StartError` or :class:`~decahertz.settings.SettingsError`.
     """
     clock = SystemClock()
     collectors = load_collectors(settings, clock)

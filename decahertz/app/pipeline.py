@@ -19,7 +19,7 @@ from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, 
 from collectors.host.sampler import Sampler
 from collectors.host.ticker import GridTicker
 from decahertz import __version__
-from decahertz.addresses import check_addresses
+from decahertz.app.addresses import check_addresses
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState

@@ -18,7 +18,7 @@ from collectors.common.mark_prices import Mark, Marks
 from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock
-from decahertz.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
+from decahertz.app.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
 
 MS = 1_000_000
 

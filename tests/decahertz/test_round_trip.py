@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decahertz.event import Fill, Side
-from decahertz.trade import RoundTrip, Trade, trade_id
+from decahertz.round_trip import RoundTrip, Trade, trade_id
 
 T0 = 1_767_225_600_000_000_000
 

@@ -21,14 +21,14 @@ from rich.text import Text
 
 from decahertz import __version__
 from decahertz.clock import SystemClock
-from decahertz.garbage import collecting
-from decahertz.main import Pipeline, StartError
+from decahertz.app.garbage import collecting
+from decahertz.app.pipeline import Pipeline, StartError
 from decahertz.settings import FeedsSettings
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings
 
-_DEMO = Path(__file__).resolve().parent.parent / "examples" / "demo_trader.py"
+_DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_trader.py"
 _PLAIN_STATUS_SECONDS = 10.0
 _LIVE_STATUS_SECONDS = 0.5
 _COMPANION_GRACE_SECONDS = 1.5
@@ -47,7 +47,7 @@ async def run_up(
 ) -> int:
     """Run until SIGINT or SIGTERM (or until all feeds ended); the exit code.
 
-    Raises :class:`~decahertz.main.StartError` when a part cannot start.
+    Raises :class:`~decahertz.app.pipeline.StartError` when a part cannot start.
     """
     programs = [shlex.split(command) for command in commands]
     if demo:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
-from decahertz.addresses import check_loopback, check_port
+from decahertz.app.addresses import check_loopback, check_port
 from decahertz.clock import SystemClock
-from decahertz.main import StartError, database_url, embedded_dir, start_errors
+from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
 from decahertz.settings import SettingsError
 from storage.database import Database
 from storage.postgres.embedded import find_installation, running_pid

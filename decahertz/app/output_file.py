@@ -5,14 +5,14 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from decahertz.main import StartError
+from decahertz.app.pipeline import StartError
 
 
 def target(file: Path, *, force: bool) -> Path:
     """The path to write to for ``file``: itself, or what it is a symbolic link to.
 
     Only a regular file is ever replaced, and only with ``force``: devices, pipes and folders stay what they
-    are. Raises :class:`~decahertz.main.StartError`.
+    are. Raises :class:`~decahertz.app.pipeline.StartError`.
     """
     try:
         path = file.resolve()
