@@ -9,18 +9,18 @@ import errno
 import msgspec
 from aiohttp import web
 
-from api.envelope import Handler, envelope
-from api.guard import Guard, PortInUseError, check_loopback
-from api.httplog import http_logger
+from api.http.envelope import Handler, envelope
+from api.http.guard import Guard, PortInUseError, check_loopback
+from api.http.httplog import http_logger
 from api.live.client import ClientStatistics
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.socket import LiveEndpoint
-from api.negotiation import accepts_gzip
-from api.observe import HttpMetrics, HubMetrics
-from api.openapi import openapi_document
+from api.http.negotiation import accepts_gzip
+from api.metrics import HttpMetrics, HubMetrics
+from api.http.openapi import openapi_document
 from api.parts import ApiParts
-from api.route import Endpoint, gzipped
+from api.http.route import Endpoint, gzipped
 from api.routes.table import ROUTES
 from decahertz.health import ComponentStatus, Health
 from decahertz.settings import ApiSettings, SettingsError
@@ -66,8 +66,8 @@ class Api:
     async def start(self) -> None:
         """Listen.
 
-        Raises :class:`~api.guard.UnsafeAddressError` for an address that other machines reach and
-        :class:`~api.guard.PortInUseError`; both are :class:`~decahertz.settings.SettingsError`.
+        Raises :class:`~api.http.guard.UnsafeAddressError` for an address that other machines reach and
+        :class:`~api.http.guard.PortInUseError`; both are :class:`~decahertz.settings.SettingsError`.
         """
         host, port = self._settings.host, self._settings.port
         await check_loopback(host)

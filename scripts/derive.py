@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from api.openapi import openapi_document
+from api.http.openapi import openapi_document
 from collectors.host.plugins import builtin_classes
 from decahertz.app.cli import all_keys
 from decahertz.metric import Unit, family_name

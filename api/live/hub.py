@@ -27,7 +27,7 @@ from decahertz.topic import Pattern
 from decahertz.wire import Codec
 
 if TYPE_CHECKING:
-    from api.observe import HubMetrics
+    from api.metrics import HubMetrics
     from decahertz.bus import Bus, Subscription
     from decahertz.clock import Clock
     from decahertz.latest import LatestSamples

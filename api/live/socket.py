@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 
-from api.errors import ProblemError
+from api.http.errors import ProblemError
 from api.live.client import Client
 from api.live.frames import CLOSE, PONG, frame, write
 from api.live.messages import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from api.live.hub import Hub
     from api.live.limits import HubLimits
-    from api.observe import HubMetrics
+    from api.metrics import HubMetrics
     from decahertz.clock import Clock
 
 _UNSENT_BYTES = 128 * 1024

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from api.query import NoQuery
-from api.route import Call, Route
+from api.http.query import NoQuery
+from api.http.route import Call, Route
 from decahertz.health import CollectorStatus, FeedStatus
 
 

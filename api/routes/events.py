@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
-from api.body import NOT_DECODABLE, BodyReader, is_not_finite, malformed
-from api.errors import FieldProblem, ProblemError, field_problem
-from api.query import NoQuery
-from api.route import Call, Route, Scope
+from api.http.body import NOT_DECODABLE, BodyReader, is_not_finite, malformed
+from api.http.errors import FieldProblem, ProblemError, field_problem
+from api.http.query import NoQuery
+from api.http.route import Call, Route, Scope
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.ingest import Receipt
 from decahertz.wire import Codec, Decoder, decoder

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
-from api.query import Time, parameter_problem
-from api.route import Call, Route
+from api.http.query import Time, parameter_problem
+from api.http.route import Call, Route
 from api.routes.names import Names, unknown_name
-from api.stream import Stream, Write
+from api.http.stream import Stream, Write
 from storage.query.export import (
     ExportFormat,
     ExportQuestion,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from api.query import NoQuery
-from api.route import Answer, Call, Route, Scope
+from api.http.query import NoQuery
+from api.http.route import Answer, Call, Route, Scope
 from decahertz.health import ComponentStatus, Health
 
 _FAILED = 503

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
-from api.body import BodyReader
-from api.errors import FieldProblem, ProblemError
+from api.http.body import BodyReader
+from api.http.errors import FieldProblem, ProblemError
 from api.parts import ApiParts
-from api.query import Extra, NoQuery, Time, parameter_problem
-from api.route import Call, Route
+from api.http.query import Extra, NoQuery, Time, parameter_problem
+from api.http.route import Call, Route
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
 from storage.query.queries import History, Limits

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from api.query import Time, parameter_problem
-from api.route import Call, Route
+from api.http.query import Time, parameter_problem
+from api.http.route import Call, Route
 from api.routes.names import Names
 from api.routes.records import Cursor
 from storage.query.bars import LONGEST_TIMEFRAME_NS

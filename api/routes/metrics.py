@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from api.query import NoQuery
-from api.route import Call, Route
+from api.http.query import NoQuery
+from api.http.route import Call, Route
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema

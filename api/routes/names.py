@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from api.query import Extra, parameter_problem, unknown_parameter
+from api.http.query import Extra, parameter_problem, unknown_parameter
 from decahertz.sample import SampleSchema
 
 Names: TypeAlias = Annotated[

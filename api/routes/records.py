@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
-from api.query import NoQuery, Time
-from api.route import Call, Route
+from api.http.query import NoQuery, Time
+from api.http.route import Call, Route
 from decahertz.round_trip import Trade
 from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
 

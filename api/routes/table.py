@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api.route import Route
+from api.http.route import Route
 from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (

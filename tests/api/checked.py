@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from openapi_schema_validator import OAS31Validator
 
-from api.openapi import openapi_document
+from api.http.openapi import openapi_document
 
 DOCUMENT = openapi_document()
 PROBLEM = "application/problem+json"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.errors import KINDS
+from api.http.errors import KINDS
 from api.live.limits import HubLimits
 from api.live.messages import PROTOCOLS, CloseCode, ErrorCode, ServerMessage
 from api.live.topics import FAMILIES, PER_INSTRUMENT

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from aiohttp import ClientSession
 
-from api.guard import PortInUseError, UnsafeAddressError
+from api.http.guard import PortInUseError, UnsafeAddressError
 from decahertz.health import Health
 from decahertz.settings import ApiSettings, SettingsError
 from tests.api.checked import Caller

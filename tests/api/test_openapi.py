@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from api.openapi import openapi_document
-from api.query import NoQuery
-from api.route import Route
+from api.http.openapi import openapi_document
+from api.http.query import NoQuery
+from api.http.route import Route
 from api.routes.table import ROUTES
 from tests.api.checked import Caller
 from tests.api.helpers import Stack, quote
@@ -64,7 +64,7 @@ def test_every_operation_and_parameter_is_explained() -> None:
 
 
 def test_the_document_is_the_same_in_every_process() -> None:
-    code = "import json; from api.openapi import openapi_document; print(json.dumps(openapi_document()))"
+    code = "import json; from api.http.openapi import openapi_document; print(json.dumps(openapi_document()))"
     texts = [
         subprocess.run(
             [sys.executable, "-c", code],

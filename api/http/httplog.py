@@ -13,7 +13,7 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, Counter
 
-from api.stream import StreamCutError
+from api.http.stream import StreamCutError
 
 
 class _Handler(logging.Handler):

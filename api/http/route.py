@@ -17,12 +17,12 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from aiohttp import web
 from msgspec import Struct
 
-from api.body import BodyReader
-from api.errors import ProblemError, too_large
-from api.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
+from api.http.body import BodyReader
+from api.http.errors import ProblemError, too_large
+from api.http.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
 from api.parts import ApiParts
-from api.query import Extra, NoQuery, QueryParser, QueryT
-from api.stream import Stream, streamed
+from api.http.query import Extra, NoQuery, QueryParser, QueryT
+from api.http.stream import Stream, streamed
 from decahertz.wire import Codec, encode
 
 BodyT = TypeVar("BodyT")
@@ -73,7 +73,7 @@ class Route(Generic[QueryT, BodyT, ResponseT]):
     summary: str
     handler: Callable[[Call[QueryT, BodyT]], Awaitable[ResponseT | Answer[ResponseT]]]
     response: Any
-    """The type of the answer's body; :class:`~api.stream.Stream` for what is streamed."""
+    """The type of the answer's body; :class:`~api.http.stream.Stream` for what is streamed."""
     streams: tuple[str, ...] = ()
     """The media types of what is streamed."""
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
@@ -124,7 +124,7 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         self._headers = {codec: {**headers, "Cache-Control": caching} for codec, headers in _HEADERS.items()}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Serve one request. Raises what :func:`api.errors.problem_of` maps."""
+        """Serve one request. Raises what :func:`api.http.errors.problem_of` maps."""
         headers = request.headers
         codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
         query, extra = self._query.parse(request.rel_url.raw_query_string, request.match_info)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from api.errors import FieldProblem, ProblemError, field_problem
+from api.http.errors import FieldProblem, ProblemError, field_problem
 from decahertz.clock import parse_time
 
 QueryT = TypeVar("QueryT", bound=Struct)

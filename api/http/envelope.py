@@ -12,10 +12,10 @@ import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from api.errors import ProblemError, problem_of
-from api.guard import Guard
-from api.observe import HttpMetrics
-from api.stream import FINISH
+from api.http.errors import ProblemError, problem_of
+from api.http.guard import Guard
+from api.metrics import HttpMetrics
+from api.http.stream import FINISH
 from decahertz.clock import NS_PER_SECOND, Clock
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from api.errors import KINDS, MEDIA_TYPE, Problem
-from api.query import is_list, is_time
-from api.route import Route
+from api.http.errors import KINDS, MEDIA_TYPE, Problem
+from api.http.query import is_list, is_time
+from api.http.route import Route
 from api.routes.table import ROUTES
 from decahertz import __version__
 from decahertz.wire import MEDIA_TYPES, Codec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from api.errors import FieldProblem, ProblemError
+from api.http.errors import FieldProblem, ProblemError
 from decahertz.wire import MEDIA_TYPES, Codec
 
 _OFFERED = ", ".join(codec.media_type for codec in Codec)

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from api.errors import ProblemError, field_problem
+from api.http.errors import ProblemError, field_problem
 from decahertz.wire import Codec, Decoder, decoder
 
 BodyT = TypeVar("BodyT")

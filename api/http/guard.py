@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.errors import ProblemError
+from api.http.errors import ProblemError
 from decahertz.settings import SettingsError
 
 
