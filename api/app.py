@@ -12,15 +12,15 @@ from aiohttp import web
 from api.http.envelope import Handler, envelope
 from api.http.guard import Guard, PortInUseError, check_loopback
 from api.http.httplog import http_logger
+from api.http.negotiation import accepts_gzip
+from api.http.openapi import openapi_document
+from api.http.route import Endpoint, gzipped
 from api.live.client import ClientStatistics
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.socket import LiveEndpoint
-from api.http.negotiation import accepts_gzip
 from api.metrics import HttpMetrics, HubMetrics
-from api.http.openapi import openapi_document
 from api.parts import ApiParts
-from api.http.route import Endpoint, gzipped
 from api.routes.table import ROUTES
 from decahertz.health import ComponentStatus, Health
 from decahertz.settings import ApiSettings, SettingsError

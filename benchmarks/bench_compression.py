@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from benchmarks.bench_copy_writer import COLUMNS, INSTRUMENTS, SCHEMA, START_NS, TICK_NS
+from benchmarks.bench_copy_writer import COLUMNS, CYCLE_NS, INSTRUMENTS, SCHEMA, START_NS
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
 from decahertz.clock import SystemClock, to_datetime
@@ -25,7 +25,7 @@ from decahertz.settings import Settings
 from storage.database import Database
 from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
-from storage.tiers.worker import TierKeeper
+from storage.tiers.worker import RollUpWorker
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -57,7 +57,7 @@ class Walk:
         bid, ask = self._cents / 100, (self._cents + 2) / 100
         mid = (bid + ask) / 2
         return (
-            to_datetime(START_NS + instant * TICK_NS),
+            to_datetime(START_NS + instant * CYCLE_NS),
             "sim",
             self.name,
             bid,
@@ -87,7 +87,7 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
             await database.open()
             await migrate(database)
             await ensure_tables(database, [SCHEMA])
-            keeper = TierKeeper(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
+            keeper = RollUpWorker(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
             await keeper.prepare()
             connection = await database.connect("benchmark", unlimited=True)
             try:

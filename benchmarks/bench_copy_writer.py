@@ -29,12 +29,12 @@ from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.settings import StorageSettings
 from storage.database import Database
-from storage.postgres.embedded import EmbeddedPostgres
-from storage.write.copy_format import HEADER, TRAILER
-from storage.schema.migrate import migrate
-from storage.write.encoders import SampleRows
-from storage.schema.samples import columns_of, ensure_tables
 from storage.entry import entry_of
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.schema.migrate import migrate
+from storage.schema.samples import columns_of, ensure_tables
+from storage.write.copy_format import HEADER, TRAILER
+from storage.write.encoders import SampleRows
 from storage.write.transaction import Store
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 INSTRUMENTS = 1000
 INSTANTS = 50
 START_NS = 1_700_000_000_000_000_000
-TICK_NS = 100_000_000
+CYCLE_NS = 100_000_000
 
 
 class Verdict(StrEnum):
@@ -84,7 +84,7 @@ COLUMNS = [column.name for column in columns_of(SCHEMA)]
 def samples(tick: int) -> SampleBatch:
     return SampleBatch(
         SCHEMA,
-        START_NS + tick * TICK_NS,
+        START_NS + tick * CYCLE_NS,
         tuple(
             BenchSample(
                 venue="sim",

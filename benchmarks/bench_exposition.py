@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness import Measure, alternate, seconds
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from decahertz.metric import Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from exporter.exposition import Exposition
@@ -55,7 +55,7 @@ class _Ours:
         self._exposition = Exposition([SCHEMA])
 
     def render(self, rows: list[list[float]]) -> tuple[float, bytes]:
-        batch = SampleBatch(SCHEMA, TICK_NS, tuple(_sample(n, row) for n, row in enumerate(rows)))
+        batch = SampleBatch(SCHEMA, CYCLE_NS, tuple(_sample(n, row) for n, row in enumerate(rows)))
         rendered = []
         taken = seconds(lambda: rendered.append(b"".join(self._exposition.render(batch, Format.TEXT))))
         return taken, rendered[0]

@@ -20,23 +20,23 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
-from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
 from decahertz.settings import Settings
 from storage.database import Database
 from storage.query.history import History
-from storage.schema.migrate import migrate
 from storage.query.queries import Queries
-from storage.query.resolution import Wish
+from storage.query.resolution import ResolutionRequest
+from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables, quoted, table_of
 from storage.tiers.names import Tier
-from storage.tiers.worker import TierKeeper
+from storage.tiers.worker import RollUpWorker
 
 DAY_NS = 86_400 * NS_PER_SECOND
 START_NS = 1_767_225_600 * NS_PER_SECOND
-ROWS = DAY_NS // TICK_NS
+ROWS = DAY_NS // CYCLE_NS
 OTHERS = 9
 OTHERS_EVERY = 10
 """The other instruments have a sample a second: what matters is that they are in between."""
@@ -82,7 +82,7 @@ async def fill(database: Database, settings: Settings) -> None:
     await migrate(database)
     await ensure_tables(database, [SCHEMA])
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
-    keeper = TierKeeper(database, clock, CollectorRegistry(), settings, [SCHEMA])
+    keeper = RollUpWorker(database, clock, CollectorRegistry(), settings, [SCHEMA])
     await keeper.prepare()
     connection = await database.connect("benchmark", unlimited=True)
     try:
@@ -113,14 +113,14 @@ async def measure(engine: Engine) -> Measure:
 
 
 async def compare(name: str, queries: Queries) -> Measure:
-    async def ask(wish: Wish) -> History:
+    async def ask(wish: ResolutionRequest) -> History:
         return await queries.history(SCHEMA, FIELDS, KEY, START_NS, START_NS + DAY_NS, wish=wish)
 
     async def ours() -> History:
-        return await ask(Wish(max_points=POINTS))
+        return await ask(ResolutionRequest(max_points=POINTS))
 
     async def raw() -> History:
-        return await ask(Wish(Tier.RAW, None, POINTS))
+        return await ask(ResolutionRequest(Tier.RAW, None, POINTS))
 
     check(await ours(), await raw())
     pairs = [(await seconds(ours, REPEAT), await seconds(raw, REPEAT)) for _ in range(ROUNDS)]

@@ -7,7 +7,7 @@ signals, orders, fills and positions through ``decahertz_client``, and a Prometh
 fifteen seconds.
 
 The reference is the grid: the ticks that fall into the time measured, and one core. The reference of the
-lateness is that of a bare ticker, in a third process at the same time: what the machine itself adds.
+lateness is that of a bare timer, in a third process at the same time: what the machine itself adds.
 ``SAMPLER_GRID_SECONDS`` in the environment sets the time measured (600 for the ten minutes of the goal).
 """
 
@@ -156,14 +156,14 @@ def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
 
 _BARE = """
 import asyncio
-from collectors.host.ticker import GridTicker
+from collectors.host.timer import GridTimer
 from decahertz.clock import SystemClock
 
 async def main():
-    ticker = GridTicker(SystemClock())
+    timer = GridTimer(SystemClock())
     while True:
-        beat = await ticker.next()
-        print(beat.instant_ns, beat.lateness_ns, flush=True)
+        cycle = await timer.next()
+        print(cycle.instant_ns, cycle.lateness_ns, flush=True)
 
 import uvloop
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

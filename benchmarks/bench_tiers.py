@@ -24,11 +24,11 @@ from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
 from decahertz.settings import Settings
 from storage.database import Database
+from storage.entry import entry_of
 from storage.schema.migrate import migrate
 from storage.schema.samples import columns_of, ensure_tables
-from storage.entry import entry_of
+from storage.tiers.worker import RollUpWorker
 from storage.write.transaction import Store
-from storage.tiers.worker import TierKeeper
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -76,7 +76,7 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
     )
 
 
-async def _roll_up(connection: Connection, keeper: TierKeeper, engine: str) -> Measure:
+async def _roll_up(connection: Connection, keeper: RollUpWorker, engine: str) -> Measure:
     """The tiers of a minute of samples, in rounds, each of another minute."""
     await connection.execute("TRUNCATE bench_samples")
     shares = []
@@ -108,7 +108,7 @@ async def _measure(engine: Engine) -> list[Measure]:
             await ensure_tables(database, [SCHEMA])
             # An hour later all that is stored is over: the roll-up has something to do.
             clock = ManualClock(START_NS + _HOUR_NS)
-            keeper = TierKeeper(database, clock, CollectorRegistry(), chosen, [SCHEMA])
+            keeper = RollUpWorker(database, clock, CollectorRegistry(), chosen, [SCHEMA])
             await keeper.prepare()
             connection = await database.connect("benchmark")
             try:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 NS_PER_SECOND = 1_000_000_000
-TICK_NS = 100_000_000
+CYCLE_NS = 100_000_000
 """One decahertz: the spacing of the grid."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,7 +54,7 @@ class SystemClock:
 class Grid:
     """The instants at which samples are taken: multiples of ``interval_ns`` since the epoch."""
 
-    interval_ns: int = TICK_NS
+    interval_ns: int = CYCLE_NS
 
     def __post_init__(self) -> None:
         """Refuse a grid whose instants would not repeat every second."""
@@ -75,24 +75,24 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Cycle:
     """One instant of the grid, as it was met."""
 
     instant_ns: int
     """The grid instant (wall time): what samples are stamped with."""
     lateness_ns: int
-    """How long after the instant the beat was delivered, by the monotonic clock; never negative."""
+    """How long after the instant the cycle was delivered, by the monotonic clock; never negative."""
     missed: int = 0
-    """Instants between the previous beat and this one that could not be met any more."""
+    """Instants between the previous cycle and this one that could not be met any more."""
     stepped_ns: int = 0
-    """How far the wall clock stepped against the monotonic one since the previous beat; 0: not at all."""
+    """How far the wall clock stepped against the monotonic one since the previous cycle; 0: not at all."""
 
 
-class Ticker(Protocol):
-    """Delivers the beats of a grid, in order, without an overlap."""
+class CycleTimer(Protocol):
+    """Delivers the cycles of a grid, in order, without an overlap."""
 
-    async def next(self) -> Beat:
-        """Wait for the next instant. Instants in the past are skipped and counted in the beat."""
+    async def next(self) -> Cycle:
+        """Wait for the next instant. Instants in the past are skipped and counted in the cycle."""
         ...
 
 

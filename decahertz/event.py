@@ -80,7 +80,7 @@ class PositionSource(StrEnum):
     AUTONOMOUS = "autonomous"
 
 
-class Connection(StrEnum):
+class ConnectionState(StrEnum):
     """What a heartbeat says of the feed or component it speaks for."""
 
     OPEN = "open"
@@ -258,7 +258,7 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     """
 
     component: Name
-    connection: Connection = Connection.OPEN
+    connection: ConnectionState = ConnectionState.OPEN
     venue: Name | None = None
     instrument: Name | None = None
 

@@ -10,7 +10,7 @@ import asyncio
 import msgspec
 
 from decahertz.bus import Bus, Message
-from decahertz.clock import NS_PER_SECOND, Beat, Grid
+from decahertz.clock import NS_PER_SECOND, Cycle, Grid
 from decahertz.event import AnyEvent, Arrival
 from decahertz.sample import SampleBatch
 
@@ -74,27 +74,27 @@ class ManualClock:
         self._time_ns += by_ns
 
 
-class ManualTicker:
-    """A :class:`~decahertz.clock.Ticker` whose beats are given by hand."""
+class ManualTimer:
+    """A :class:`~decahertz.clock.CycleTimer` whose cycles are given by hand."""
 
     def __init__(self, clock: ManualClock, grid: Grid | None = None) -> None:
         """Beats move ``clock`` to their instants."""
         self._clock = clock
         self._grid = grid or Grid()
-        self._beats: asyncio.Queue[Beat] = asyncio.Queue()
+        self._beats: asyncio.Queue[Cycle] = asyncio.Queue()
         self._asked = asyncio.Event()
 
-    async def next(self) -> Beat:
-        """Wait for a beat."""
+    async def next(self) -> Cycle:
+        """Wait for a cycle."""
         self._asked.set()
         return await self._beats.get()
 
-    async def beat(
+    async def cycle(
         self, count: int = 1, *, lateness_ns: int = 0, missed: int = 0, stepped_ns: int = 0
     ) -> int:
-        """Give ``count`` beats and return the last instant, when the host has dealt with it.
+        """Give ``count`` cycles and return the last instant, when the host has dealt with it.
 
-        ``missed`` instants are left out before each. Raises ``TimeoutError`` where nobody asks for a beat.
+        ``missed`` instants are left out before each. Raises ``TimeoutError`` where nobody asks for a cycle.
         """
         instant_ns = 0
         for _ in range(count):
@@ -104,7 +104,7 @@ class ManualTicker:
                 self._clock.step(stepped_ns)
             instant_ns = self._grid.after(self._clock.time_ns()) + missed * self._grid.interval_ns
             self._clock.advance(instant_ns + lateness_ns - self._clock.time_ns())
-            self._beats.put_nowait(Beat(instant_ns, lateness_ns, missed, stepped_ns))
+            self._beats.put_nowait(Cycle(instant_ns, lateness_ns, missed, stepped_ns))
             await self._host_waits()
         return instant_ns
 

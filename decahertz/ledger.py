@@ -124,7 +124,7 @@ class Changes:
         return account
 
 
-class LedgerBook:
+class Ledger:
     """All streams. May be used from several threads."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ _FLAT = 1e-9
 """A remainder below this share of the largest position held is rounding, not a position."""
 
 
-class Trade(Struct, frozen=True, kw_only=True):
+class RoundTrip(Struct, frozen=True, kw_only=True):
     """A finished round trip."""
 
     trade_id: str
@@ -50,7 +50,7 @@ class Trade(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class RoundTrip:
+class OpenRoundTrip:
     """The open round trip of one (strategy, venue, instrument): fold fills in, trades come out.
 
     Fills must come in order of time, each execution once: whoever folds leaves repeats out. The state is
@@ -71,7 +71,7 @@ class RoundTrip:
     fills: int = 0
     opening: Fill | None = field(default=None, repr=False)
 
-    def add(self, fill: Fill) -> Trade | None:
+    def add(self, fill: Fill) -> RoundTrip | None:
         """Fold one fill in; the trade that it closed, or ``None``."""
         signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
         if self.position == 0.0 or (self.position > 0) == (signed > 0):
@@ -123,12 +123,12 @@ class RoundTrip:
         self.fees += fee
         self.fills += 1
 
-    def _finish(self, last: Fill) -> Trade:
+    def _finish(self, last: Fill) -> RoundTrip:
         opening = self.opening
         assert opening is not None  # noqa: S101 - a position was opened by a fill
         gain = self.exit_value - self.entry_value
         pnl = (gain if opening.side is Side.BUY else -gain) - self.fees
-        trade = Trade(
+        trade = RoundTrip(
             trade_id=trade_id(opening),
             strategy=opening.strategy,
             venue=opening.venue,

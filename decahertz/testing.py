@@ -21,14 +21,14 @@ from typing import Any, Self
 import msgspec
 
 from decahertz.checks import SampleCheck
-from decahertz.clock import TICK_NS, Clock
+from decahertz.clock import CYCLE_NS, Clock
 from decahertz.collector import BaseCollector, Collector
 from decahertz.event import EVENT_TYPES, AnyEvent
 from decahertz.fakes import (
     LIMIT_SECONDS,
     START_NS,
     ManualClock,
-    ManualTicker,
+    ManualTimer,
     Recorder,
     example_events,
 )
@@ -39,7 +39,7 @@ __all__ = [
     "CHECKS",
     "START_NS",
     "ManualClock",
-    "ManualTicker",
+    "ManualTimer",
     "Recorder",
     "check_collector",
     "example_events",
@@ -208,7 +208,7 @@ class _Run:
     def sample(self, *, advance: bool = True) -> dict[tuple[str, ...], Sample]:
         """The samples of the next instant (or once more of this one), by key."""
         if advance:
-            self.clock.advance(TICK_NS - self.clock.time_ns() % TICK_NS)
+            self.clock.advance(CYCLE_NS - self.clock.time_ns() % CYCLE_NS)
         try:
             returned = self.collector.sample(self.clock.time_ns())
             _must(not inspect.isawaitable(returned), "sample returned something to be awaited")

@@ -15,7 +15,7 @@ ENTRY_ROWS = 2_000
 """A larger batch of events becomes several entries, so that reading one back is a matter of milliseconds."""
 
 
-class Kind(IntEnum):
+class EntryKind(IntEnum):
     """What is in an entry. The numbers stand in the file."""
 
     SAMPLES = 1
@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(slots=True, eq=False)
-class Settlement:
+class Ack:
     """What became of an entry."""
 
     entry: Entry

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from decahertz.event import (
     AnyEvent,
-    Connection,
+    ConnectionState,
     Direction,
     Equity,
     Fill,
@@ -142,7 +142,7 @@ events_by_type: dict[type, st.SearchStrategy[AnyEvent]] = {
         Heartbeat,
         time_ns=times,
         component=names,
-        connection=st.sampled_from(Connection),
+        connection=st.sampled_from(ConnectionState),
         venue=maybe(names),
         instrument=maybe(names),
     ),

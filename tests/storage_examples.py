@@ -21,13 +21,13 @@ from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.settings import SpoolSettings
 from storage.database import Database
-from storage.write.emitters import stored_events
 from storage.schema.samples import ensure_tables
 from storage.spool import Spool
+from storage.write.emitters import stored_events
 from storage.write.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
-TICK_NS = 100_000_000
+CYCLE_NS = 100_000_000
 LIMIT_SECONDS = 20.0
 FAST = SpoolSettings(commit_seconds=0.005)
 
@@ -63,7 +63,7 @@ def book(instrument: str = "EUR/USD", venue: str = "sim", **values: Any) -> Book
 
 def books(tick: int, *samples: BookSample) -> SampleBatch:
     """The samples of the tick-th instant."""
-    return SampleBatch(BOOK, START_NS + tick * TICK_NS, samples or (book(gaps=tick),))
+    return SampleBatch(BOOK, START_NS + tick * CYCLE_NS, samples or (book(gaps=tick),))
 
 
 def quote(number: int, instrument: str = "EUR/USD") -> Quote:

@@ -11,7 +11,7 @@ import asyncpg
 
 from decahertz.clock import from_datetime, to_datetime
 from storage.tiers.names import ROLLED, Tier, width_ns
-from tests.storage_examples import START_NS, TICK_NS
+from tests.storage_examples import CYCLE_NS, START_NS
 from tests.tiered_database import TieredDatabase
 
 Row: TypeAlias = tuple[int, str, float | None, int | None, str | None, bool | None]
@@ -73,4 +73,4 @@ async def assert_tiers(tiered: TieredDatabase) -> None:
 
 
 def row(tick: int, instrument: str = "EUR/USD", mid: float | None = 1.0, gaps: int = 0) -> Row:
-    return START_NS + tick * TICK_NS, instrument, mid, gaps, "live", None
+    return START_NS + tick * CYCLE_NS, instrument, mid, gaps, "live", None

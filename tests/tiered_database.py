@@ -16,7 +16,7 @@ from decahertz.sample import SampleSchema
 from decahertz.settings import Settings
 from storage.database import Database
 from storage.schema.samples import ensure_tables
-from storage.tiers.worker import TierKeeper
+from storage.tiers.worker import RollUpWorker
 from tests.storage_examples import BOOK, MACHINE, START_NS
 
 TIMESCALE_SETTINGS = {
@@ -42,8 +42,8 @@ class TieredDatabase:
         )
         self.keeper = self.new_keeper([])
 
-    def new_keeper(self, schemas: Sequence[SampleSchema]) -> TierKeeper:
-        return TierKeeper(self.database, self.clock, CollectorRegistry(), self.settings, schemas)
+    def new_keeper(self, schemas: Sequence[SampleSchema]) -> RollUpWorker:
+        return RollUpWorker(self.database, self.clock, CollectorRegistry(), self.settings, schemas)
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
         """What happens at a start: tables, then tiers."""

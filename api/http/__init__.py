@@ -1,1 +1,1 @@
-"""The small HTTP framework under the routes: declared routes, validation, negotiation, problem documents, OpenAPI."""
+"""The small HTTP framework under the routes: routes declared once, validation, problems, OpenAPI."""

@@ -14,8 +14,8 @@ from aiohttp.typedefs import Middleware
 
 from api.http.errors import ProblemError, problem_of
 from api.http.guard import Guard
-from api.metrics import HttpMetrics
 from api.http.stream import FINISH
+from api.metrics import HttpMetrics
 from decahertz.clock import NS_PER_SECOND, Clock
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]

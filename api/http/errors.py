@@ -50,7 +50,7 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """A kind of problem."""
 
     status: int
@@ -62,28 +62,28 @@ class Kind:
         return self.status == web.HTTPServiceUnavailable.status_code
 
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "query": Kind(400, "The query is wrong"),
-    "cursor": Kind(400, "The cursor is wrong"),
-    "malformed": Kind(400, "The body cannot be decoded"),
-    "subprotocol": Kind(400, "The subprotocol is unknown"),
-    "request": Kind(400, "The request is not understood"),
-    "origin": Kind(403, "The origin is not allowed"),
-    "not-found": Kind(404, "There is nothing at this address"),
-    "method": Kind(405, "The method is not allowed"),
-    "not-acceptable": Kind(406, "No acceptable media type"),
-    "timeout": Kind(408, "The request took too long"),
-    "too-large": Kind(413, "The body is too large"),
-    "media-type": Kind(415, "The media type is not supported"),
-    "host": Kind(421, "The host is not served here"),
-    "validation": Kind(422, "The content is refused"),
-    "batch-refused": Kind(422, "The batch is refused"),
-    "upgrade-required": Kind(426, "A WebSocket is expected"),
-    "internal": Kind(500, "The server failed"),
-    "not-installed": Kind(501, "A part is not installed"),
-    "database": Kind(503, "The database is not available"),
-    "not-durable": Kind(503, "The batch is not durable yet"),
-    "overloaded": Kind(503, "Too much at once"),
+KINDS: Final[Mapping[str, ProblemKind]] = {
+    "query": ProblemKind(400, "The query is wrong"),
+    "cursor": ProblemKind(400, "The cursor is wrong"),
+    "malformed": ProblemKind(400, "The body cannot be decoded"),
+    "subprotocol": ProblemKind(400, "The subprotocol is unknown"),
+    "request": ProblemKind(400, "The request is not understood"),
+    "origin": ProblemKind(403, "The origin is not allowed"),
+    "not-found": ProblemKind(404, "There is nothing at this address"),
+    "method": ProblemKind(405, "The method is not allowed"),
+    "not-acceptable": ProblemKind(406, "No acceptable media type"),
+    "timeout": ProblemKind(408, "The request took too long"),
+    "too-large": ProblemKind(413, "The body is too large"),
+    "media-type": ProblemKind(415, "The media type is not supported"),
+    "host": ProblemKind(421, "The host is not served here"),
+    "validation": ProblemKind(422, "The content is refused"),
+    "batch-refused": ProblemKind(422, "The batch is refused"),
+    "upgrade-required": ProblemKind(426, "A WebSocket is expected"),
+    "internal": ProblemKind(500, "The server failed"),
+    "not-installed": ProblemKind(501, "A part is not installed"),
+    "database": ProblemKind(503, "The database is not available"),
+    "not-durable": ProblemKind(503, "The batch is not durable yet"),
+    "overloaded": ProblemKind(503, "Too much at once"),
 }
 """All kinds, by the last part of their ``type``."""
 

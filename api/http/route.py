@@ -20,9 +20,9 @@ from msgspec import Struct
 from api.http.body import BodyReader
 from api.http.errors import ProblemError, too_large
 from api.http.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
-from api.parts import ApiParts
 from api.http.query import Extra, NoQuery, QueryParser, QueryT
 from api.http.stream import Stream, streamed
+from api.parts import ApiParts
 from decahertz.wire import Codec, encode
 
 BodyT = TypeVar("BodyT")

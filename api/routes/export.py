@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from api.http.query import Time, parameter_problem
 from api.http.route import Call, Route
-from api.routes.names import Names, unknown_name
 from api.http.stream import Stream, Write
+from api.routes.names import Names, unknown_name
 from storage.query.export import (
     ExportFormat,
     ExportQuestion,

@@ -8,13 +8,13 @@ from msgspec import Meta, Struct
 
 from api.http.body import BodyReader
 from api.http.errors import FieldProblem, ProblemError
-from api.parts import ApiParts
 from api.http.query import Extra, NoQuery, Time, parameter_problem
 from api.http.route import Call, Route
+from api.parts import ApiParts
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
 from storage.query.queries import History, Limits
-from storage.query.resolution import DURATION_PATTERN, ResolutionError, Wish, parse_duration
+from storage.query.resolution import DURATION_PATTERN, ResolutionError, ResolutionRequest, parse_duration
 from storage.tiers.names import Tier
 
 NS_OF_DEFAULT_RANGE: Final = 5 * 60 * NS_PER_SECOND
@@ -124,12 +124,16 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
     )
 
 
-def _wish(query: HistoryQuery, length_ns: int) -> Wish:
+def _wish(query: HistoryQuery, length_ns: int) -> ResolutionRequest:
     try:
         step_ns = None if query.step is None else parse_duration(query.step)
         if query.tier is None and step_ns is None and query.max_points is None:
-            return Wish() if length_ns <= NS_AS_TAKEN else Wish(max_points=DEFAULT_POINTS)
-        return Wish(query.tier, step_ns, query.max_points)
+            return (
+                ResolutionRequest()
+                if length_ns <= NS_AS_TAKEN
+                else ResolutionRequest(max_points=DEFAULT_POINTS)
+            )
+        return ResolutionRequest(query.tier, step_ns, query.max_points)
     except ResolutionError as error:
         raise parameter_problem(error.parameter, str(error)) from error
 

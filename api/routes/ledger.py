@@ -11,7 +11,7 @@ from api.http.route import Call, Route, Scope
 from decahertz.ledger import StreamLedger
 
 
-class Ledger(Struct, frozen=True, kw_only=True):
+class LedgerReport(Struct, frozen=True, kw_only=True):
     """All streams at one moment."""
 
     time_ns: int
@@ -20,7 +20,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     streams: list[StreamLedger]
 
 
-async def ledger(call: Call[NoQuery, None]) -> Ledger:
+async def ledger(call: Call[NoQuery, None]) -> LedgerReport:
     """What was emitted, and what became of it: `emitted = stored + spooled + dropped`, for each stream.
 
     A stream is `events:{source}` or `samples:{collector}`. The counts are rows, one event or one sample each,
@@ -28,7 +28,7 @@ async def ledger(call: Call[NoQuery, None]) -> Ledger:
     `client_{reason}`.
     """
     streams = call.parts.ledger()
-    return Ledger(
+    return LedgerReport(
         time_ns=call.parts.clock.time_ns(),
         balanced=all(stream.imbalance == 0 for stream in streams),
         streams=streams,
@@ -41,7 +41,7 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
         path="/api/v1/ledger",
         summary="The loss ledger",
         handler=ledger,
-        response=Ledger,
+        response=LedgerReport,
         scope=Scope.READ,
     ),
 )

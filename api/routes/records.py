@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from api.http.query import NoQuery, Time
 from api.http.route import Call, Route
-from decahertz.round_trip import Trade
+from decahertz.round_trip import RoundTrip
 from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -63,7 +63,7 @@ async def fills(call: Call[FillsQuery, None]) -> Page[StoredFill]:
     return await call.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
-async def trades(call: Call[TradesQuery, None]) -> Page[Trade]:
+async def trades(call: Call[TradesQuery, None]) -> Page[RoundTrip]:
     """Finished round trips, from flat to flat, derived from the fills; the last closed first."""
     query = call.query
     which = TradeFilter(
@@ -105,7 +105,7 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
         summary="Trades (round trips)",
         handler=trades,
         query=TradesQuery,
-        response=Page[Trade],
+        response=Page[RoundTrip],
         problems=("cursor", "database"),
     ),
 )

@@ -12,11 +12,11 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from collectors.common.mark_prices import Marks
 from collectors.execution.desk import Desk, Memory
 from collectors.execution.order import Leg
 from collectors.execution.sample import ExecutionSample
 from collectors.execution.signals import Signals
-from collectors.common.mark_prices import Marks
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Fill, Order, OrderState, Quote, Signal

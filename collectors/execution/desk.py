@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
-from collectors.execution.order import Leg, OrderRecord
-from collectors.execution.signals import SignalRecord
 from collectors.common.values import UnusableEventError, is_usable
 from collectors.common.windows import Quantiles, RecentSet, WeightedMean
+from collectors.execution.order import Leg, OrderRecord
+from collectors.execution.signals import SignalRecord
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import FINAL_ORDER_STATES, Fill, Liquidity, Order, OrderState
 

@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from decahertz.backoff import Backoff
 from collectors.feeds.runner import FeedRunner, Intake, RestartPolicy
+from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.feed import Feed
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decahertz.clock import NS_PER_SECOND, Clock
-from decahertz.event import Connection, Heartbeat
+from decahertz.event import ConnectionState, Heartbeat
 
 
 class Pulse:
@@ -27,14 +27,14 @@ class Pulse:
         if self.due_ns():
             return None
         self._next_ns = self._clock.monotonic_ns() + NS_PER_SECOND
-        return self._heartbeat(now_ns, Connection.OPEN)
+        return self._heartbeat(now_ns, ConnectionState.OPEN)
 
     def closed(self, now_ns: int) -> Heartbeat:
         """The last word: not connected any more. The next beat is due at once."""
         self._next_ns = None
-        return self._heartbeat(now_ns, Connection.CLOSED)
+        return self._heartbeat(now_ns, ConnectionState.CLOSED)
 
-    def _heartbeat(self, now_ns: int, connection: Connection) -> Heartbeat:
+    def _heartbeat(self, now_ns: int, connection: ConnectionState) -> Heartbeat:
         return Heartbeat(
             time_ns=now_ns,
             component=self._component,

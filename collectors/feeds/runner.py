@@ -9,8 +9,8 @@ from typing import Protocol
 
 import structlog
 
-from decahertz.backoff import Backoff
 from collectors.feeds.guard import EventGuard
+from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.feed import Feed

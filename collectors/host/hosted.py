@@ -15,12 +15,12 @@ from typing import Any
 
 import structlog
 
-from decahertz.incident import Incident
 from collectors.host.plugins import LoadedCollector
 from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Event
 from decahertz.health import CollectorStatus, RunState
+from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
 
 _CREDIT = 5
@@ -114,7 +114,7 @@ class HostedCollector:
         self._last_error = f"on_event raised {describe(error)}"
         self._taking.fail(self._monotonic_ns(), error)
 
-    def beat(self, instant_ns: int, index: int, missed: int) -> SampleBatch | None:
+    def cycle(self, instant_ns: int, index: int, missed: int) -> SampleBatch | None:
         """Meet an instant, the ``index``-th of the grid, after ``missed`` ones: the batch to publish."""
         if self.state is not RunState.RUNNING:
             return self._vanish(instant_ns)

@@ -1,9 +1,9 @@
 """The sampler: the host that meets the grid and asks the collectors for their samples.
 
 It owns what collectors must not care for: the schedule, the time budget, the counting of errors, what is
-logged and what is not. On each beat every collector that is due is asked in turn, its samples are checked
+logged and what is not. On each cycle every collector that is due is asked in turn, its samples are checked
 and published as one :class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Beats never overlap:
-one that takes too long makes the next one late, and the ticker counts those that it left out.
+one that takes too long makes the next one late, and the timer counts those that it left out.
 
 A collector that is disabled while the process runs still takes events, so that its state is right when it
 is enabled again; one that is not wanted at all is left out of ``collectors.enabled``.
@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector, describe
+from collectors.host.metrics import SamplerMetrics
 from collectors.host.plugins import LoadedCollector, PluginFailure
 from collectors.host.restore import History, no_history, restore
-from collectors.host.metrics import SamplerMetrics
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
-from decahertz.clock import NS_PER_SECOND, Beat, Clock, Grid, Ticker
+from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
 from decahertz.settings import SamplerSettings
 
@@ -54,7 +54,7 @@ class Sampler:
         self,
         bus: Bus,
         clock: Clock,
-        ticker: Ticker,
+        timer: CycleTimer,
         registry: CollectorRegistry,
         settings: SamplerSettings,
         collectors: Sequence[LoadedCollector],
@@ -73,7 +73,7 @@ class Sampler:
         self._failures = tuple(failures)
         self._bus = bus
         self._clock = clock
-        self._ticker = ticker
+        self._ticker = timer
         self._history = history
         self._grid = grid or Grid()
         self._limit_seconds = limit_seconds
@@ -135,27 +135,27 @@ class Sampler:
             self._failure = f"the grid stopped: {describe(error)}"
             self._log.exception("grid_failed")
 
-    def _meet(self, beat: Beat) -> None:
-        self._note(beat)
-        index = self._grid.index(beat.instant_ns)
+    def _meet(self, cycle: Cycle) -> None:
+        self._note(cycle)
+        index = self._grid.index(cycle.instant_ns)
         for hosted in self._hosted:
-            batch = hosted.beat(beat.instant_ns, index, beat.missed)
+            batch = hosted.cycle(cycle.instant_ns, index, cycle.missed)
             if batch is not None:
                 self._bus.publish(samples_topic(hosted.name), batch)
 
-    def _note(self, beat: Beat) -> None:
+    def _note(self, cycle: Cycle) -> None:
         self._last_beat_ns = self._clock.monotonic_ns()
-        self.last_instant_ns = beat.instant_ns
+        self.last_instant_ns = cycle.instant_ns
         self.ticks += 1
-        self._lateness.append(beat.lateness_ns)
-        self._metrics.observe_lateness(beat.lateness_ns)
-        if beat.missed:
-            self.missed += beat.missed
+        self._lateness.append(cycle.lateness_ns)
+        self._metrics.observe_lateness(cycle.lateness_ns)
+        if cycle.missed:
+            self.missed += cycle.missed
             self._last_missed_ns = self._last_beat_ns
-        if beat.stepped_ns:
+        if cycle.stepped_ns:
             self.steps += 1
             self._last_step_ns = self._last_beat_ns
-            self._log.warning("clock_stepped", seconds=beat.stepped_ns / NS_PER_SECOND, missed=beat.missed)
+            self._log.warning("clock_stepped", seconds=cycle.stepped_ns / NS_PER_SECOND, missed=cycle.missed)
 
     def enable(self, name: str) -> None:
         """Sample a collector again from the next tick on.

@@ -15,7 +15,7 @@ from collectors.market.connection import Line
 from collectors.market.instrument import Instrument, Venue
 from collectors.market.sample import MarketSample
 from collectors.market.verdict import Limits, judge
-from decahertz.clock import NS_PER_SECOND, TICK_NS, Clock
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Heartbeat, Quote, Tick
 from decahertz.sample import Sample
@@ -27,7 +27,7 @@ Window = Annotated[float, Meta(ge=0.1, le=3600)]
 _STEP_NS = NS_PER_SECOND
 """A receipt later than this after the instant was stamped before the wall clock stepped back. It counts as
 received then, so that a dead feed is not taken for a live one until the clock has caught up."""
-_PER_SECOND = NS_PER_SECOND // TICK_NS
+_PER_SECOND = NS_PER_SECOND // CYCLE_NS
 """Instants of the grid per second."""
 
 
@@ -70,8 +70,8 @@ class MarketCollector(BaseCollector[MarketOptions]):
             quiet_ns=_nanoseconds(options.quiet_seconds),
         )
         self._idle_ns = _nanoseconds(options.idle_seconds)
-        self._rate_size = round(options.rate_seconds * NS_PER_SECOND / TICK_NS)
-        self._trade_size = round(options.window_seconds * NS_PER_SECOND / TICK_NS)
+        self._rate_size = round(options.rate_seconds * NS_PER_SECOND / CYCLE_NS)
+        self._trade_size = round(options.window_seconds * NS_PER_SECOND / CYCLE_NS)
         self._venues: dict[str, Venue] = {}
         self._instruments: dict[tuple[str, str], Instrument] = {}
 
@@ -86,7 +86,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
 
     def sample(self, now_ns: int) -> list[Sample]:
         """One sample per instrument at the instant ``now_ns``."""
-        index = now_ns // TICK_NS
+        index = now_ns // CYCLE_NS
         samples: list[Sample] = []
         idle = []
         before_ns = now_ns - self._idle_ns
@@ -146,7 +146,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
                 venue,
                 instrument,
                 self._venue(venue),
-                index=received_ns // TICK_NS,
+                index=received_ns // CYCLE_NS,
                 rate_size=self._rate_size,
                 trade_size=self._trade_size,
             )

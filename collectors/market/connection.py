@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decahertz.event import Connection, Heartbeat
+from decahertz.event import ConnectionState, Heartbeat
 
 
 class Line:
@@ -35,7 +35,7 @@ class Line:
             return
         self.received_ns = received_ns
         self._words[heartbeat.component] = (heartbeat, received_ns)
-        if heartbeat.connection is Connection.OPEN:
+        if heartbeat.connection is ConnectionState.OPEN:
             self.open_word_ns = received_ns
             if self.is_closed or not self.opened_ns:
                 self.opened_ns = received_ns
@@ -46,4 +46,4 @@ class Line:
 
     def _is_unanimous(self, since_ns: int) -> bool:
         self._words = {name: word for name, word in self._words.items() if word[1] > since_ns}
-        return all(word.connection is Connection.CLOSED for word, _ in self._words.values())
+        return all(word.connection is ConnectionState.CLOSED for word, _ in self._words.values())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from collectors.market.connection import Line
 from collectors.common.values import is_usable
 from collectors.common.windows import CountWindow, TradeWindow
+from collectors.market.connection import Line
 from decahertz.event import Quote, Tick
 
 _MOST_GAPS = 2**62

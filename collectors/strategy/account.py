@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from collectors.common.mark_prices import Mark, Marks
+from collectors.common.values import UnusableEventError, finite, is_usable
+from collectors.common.windows import RecentSet
 from collectors.strategy.book import Book
 from collectors.strategy.equity import DayLedger, EquityCurve
 from collectors.strategy.statistics import TradeStatistics
-from collectors.common.values import UnusableEventError, finite, is_usable
-from collectors.common.windows import RecentSet
 from decahertz.event import Equity, Fill, Position, Regime
 
 _FILLS_REMEMBERED = 10_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collectors.common.values import UnusableEventError, is_usable
 from decahertz.event import Fill, Position, PositionSource
-from decahertz.round_trip import RoundTrip, Trade
+from decahertz.round_trip import OpenRoundTrip, RoundTrip
 
 _TOLERANCE = 1e-6
 """Reported and added-up positions may differ by this share of the larger: rounding, not a break."""
@@ -31,7 +31,7 @@ class Book:
         """Flat, and nothing reported."""
         self.venue = venue
         self.instrument = instrument
-        self.trip = RoundTrip()
+        self.trip = OpenRoundTrip()
         self._fill_ns = 0
         self._reported: dict[PositionSource, Position] = {}
         self._reported_ns = 0
@@ -47,7 +47,7 @@ class Book:
         """Whether the fills leave a position."""
         return self.trip.position != 0.0
 
-    def add_fill(self, fill: Fill, received_ns: int) -> tuple[Trade | None, float]:
+    def add_fill(self, fill: Fill, received_ns: int) -> tuple[RoundTrip | None, float]:
         """Fold a fill in: the trade that it closed, and how much it realised (money).
 
         Raises :class:`UnusableEventError` for numbers that nothing can be calculated from.

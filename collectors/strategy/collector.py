@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta
 
 from collectors.common.mark_prices import Marks
+from collectors.common.values import finite
 from collectors.strategy.account import Account
 from collectors.strategy.sample import StrategySample
-from collectors.common.values import finite
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Equity, Event, Fill, Position, Quote, Regime, Signal

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from collectors.common.values import finite
-from decahertz.round_trip import Trade
+from decahertz.round_trip import RoundTrip
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
@@ -100,7 +100,7 @@ class TradeStatistics:
         self._wins = self._win_r_trades = self._loss_r_trades = 0
         self._gains = self._losses = self._win_r = self._loss_r = 0.0
 
-    def add(self, trade: Trade) -> None:
+    def add(self, trade: RoundTrip) -> None:
         """Take a closed trade."""
         pnl = trade.pnl
         self.trades += 1

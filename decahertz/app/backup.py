@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from decahertz.app.pipeline import StartError, embedded_dir, refuse_without_database, start_errors
 from decahertz.app.output_file import target
+from decahertz.app.pipeline import StartError, embedded_dir, refuse_without_database, start_errors
 from storage.maintenance import backup
 from storage.maintenance.pg_archive import Report
-from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
 from storage.postgres.cluster import DATABASE
+from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
 
 if TYPE_CHECKING:
     from decahertz.settings import Settings
@@ -32,8 +32,8 @@ _OWN_SERVER = (
 async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
     """Write a backup, while ``decahertz up`` runs or not, and read it back.
 
-    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then
-    no file was changed.
+    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError` where that is
+    impossible; then no file was changed.
     """
     _refuse_own_server(settings, "backup", "pg_dump")
     path = await asyncio.to_thread(target, file, force=force)
@@ -50,7 +50,8 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
 async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     """Make the embedded database what a backup holds. Nobody else may use it meanwhile.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then the database is as it was.
+    Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then the database is as
+    it was.
     """
     _refuse_own_server(settings, "restore", "pg_restore")
     with _errors():
@@ -88,7 +89,8 @@ def _errors() -> Iterator[None]:
 async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
     """The embedded server: with ``share`` the one that runs, else our own for a while.
 
-    Nothing happens where the settings name another. Raises :class:`~decahertz.app.pipeline.StartError` where, with
+    Nothing happens where the settings name another. Raises :class:`~decahertz.app.pipeline.StartError`
+    where, with
     ``share``, there is no database yet.
     """
     folder = embedded_dir(settings)

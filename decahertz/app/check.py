@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
 from decahertz.app.addresses import check_loopback, check_port
-from decahertz.clock import SystemClock
 from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
+from decahertz.clock import SystemClock
 from decahertz.settings import SettingsError
 from storage.database import Database
 from storage.postgres.embedded import find_installation, running_pid
@@ -47,7 +47,7 @@ def _policies(settings: Settings) -> Line:
 def _plugins(settings: Settings) -> Iterator[Line]:
     clock = SystemClock()
     collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
-    for collector in collectors.host.plugins:
+    for collector in collectors.plugins:
         count = len(collector.schema.metrics)
         yield f"collector {collector.name}", f"{count} metrics, from {collector.distribution}", ""
     for feed in feeds.plugins:

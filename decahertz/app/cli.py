@@ -20,15 +20,15 @@ from prometheus_client import disable_created_metrics
 
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
-from decahertz.app.up import run_up
+from decahertz.app.backup import run_backup, run_restore
 from decahertz.app.check import run_check
+from decahertz.app.db_status import run_status
+from decahertz.app.dead_letters import run_list, run_replay
 from decahertz.app.export import Wanted, run_export
 from decahertz.app.import_ import run_import
-from decahertz.app.dead_letters import run_list, run_replay
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import StartError, database_url
-from decahertz.app.backup import run_backup, run_restore
-from decahertz.app.db_status import run_status
+from decahertz.app.up import run_up
 from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
 from storage.query.export import ExportFormat
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from decahertz.clock import SystemClock, format_time
-from decahertz.app.pipeline import database_url, start_errors
 from decahertz.app.backup import embedded_server
+from decahertz.app.pipeline import database_url, start_errors
+from decahertz.clock import SystemClock, format_time
 from storage.database import Database
 from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
 from storage.spool.status import SpoolStatus, spool_status

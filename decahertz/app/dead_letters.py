@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from collectors.host.plugins import load_collectors
-from decahertz.clock import SystemClock, format_time
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database
+from decahertz.clock import SystemClock, format_time
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
     """
     clock = SystemClock()
     collectors = load_collectors(settings, clock)
-    schemas = [loaded.schema for loaded in collectors.host.plugins]
+    schemas = [loaded.schema for loaded in collectors.plugins]
     wanted = sorted(set(ids)) or None
     if wanted and not 0 < wanted[0] <= wanted[-1] < _NO_NUMBER:
         raise StartError("the numbers are those of decahertz dead-letters list")

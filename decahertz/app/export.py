@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from collectors.host.plugins import load_collectors
-from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
-from decahertz.app.pipeline import StartError, open_database, refuse_without_database
 from decahertz.app.output_file import target
+from decahertz.app.pipeline import StartError, open_database, refuse_without_database
+from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
     ExportFormat,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from collectors.feeds.recordings.errors import RecordingError
 from collectors.feeds.recordings.captures import Recording, import_source, open_recording
+from collectors.feeds.recordings.errors import RecordingError
+from decahertz.app.pipeline import StartError, open_database
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
-from decahertz.app.pipeline import StartError, open_database
 from storage.database import DatabaseUnavailableError
 from storage.write.bulk_import import DirectWriter
 
@@ -30,8 +30,8 @@ _ATTEMPT_SECONDS = 60.0
 async def run_import(settings: Settings, file: Path) -> int:
     """Store a recording; the same content a second time is recognised and stores nothing.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` for a file that cannot be read or a database that cannot
-    be used.
+    Raises :class:`~decahertz.app.pipeline.StartError` for a file that cannot be read or a database that
+    cannot be used.
     """
     try:
         source, epoch = import_source(file)

@@ -17,7 +17,7 @@ from api.parts import ApiParts
 from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, load_feeds
 from collectors.host.sampler import Sampler
-from collectors.host.ticker import GridTicker
+from collectors.host.timer import GridTimer
 from decahertz import __version__
 from decahertz.app.addresses import check_addresses
 from decahertz.bus import LocalBus
@@ -29,15 +29,15 @@ from exporter.exporter import Exporter, ListenError
 from storage.database import Database, DatabaseError
 from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
 from storage.postgres.embedded import database_url as embedded_url
-from storage.write.emitters import stored_events
-from storage.postgres.supervisor import PostgresKeeper
-from storage.schema.migrate import migrate
-from storage.query.queries import Queries
+from storage.postgres.supervisor import PostgresSupervisor
 from storage.query.event_history import EventHistory, newest_sample_ns
+from storage.query.queries import Queries
+from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
 from storage.spool import Spool
 from storage.tiers.lint import lint
-from storage.tiers.worker import TierKeeper
+from storage.tiers.worker import RollUpWorker
+from storage.write.emitters import stored_events
 from storage.write.writer import Writer
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def open_database(
     settings: Settings,
     *,
     share: bool = False,
-) -> AsyncIterator[tuple[Database, PostgresKeeper | None]]:
+) -> AsyncIterator[tuple[Database, PostgresSupervisor | None]]:
     """The database, ready for work: the embedded one started, and all migrated; with its keeper, if any.
 
     With ``share`` an embedded one that another process runs is used; without it that is refused.
@@ -121,7 +121,9 @@ async def open_database(
         with start_errors():
             runs_already = share and running_pid(embedded_dir(settings)) is not None
             if not settings.database_url and not runs_already:
-                keeper = PostgresKeeper(lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES))
+                keeper = PostgresSupervisor(
+                    lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES)
+                )
                 stack.push_async_callback(keeper.stop)
                 await keeper.start()
             database = Database(database_url(settings), settings.storage)
@@ -140,7 +142,7 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._components: list[_Component] = []
-        self._keeper: PostgresKeeper | None = None
+        self._keeper: PostgresSupervisor | None = None
         self._loaded_feeds: tuple[LoadedFeed, ...] = ()
         self._failed_feeds: tuple[PluginFailure, ...] = ()
         self.started = False
@@ -157,7 +159,7 @@ class Pipeline:
         registry, bus = CollectorRegistry(), LocalBus()
         collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
-        schemas = tuple(loaded.schema for loaded in collectors.host.plugins)
+        schemas = tuple(loaded.schema for loaded in collectors.plugins)
         latest = LatestSamples(bus)
         with start_errors():
             opened = await self._stack.enter_async_context(open_database(settings))
@@ -165,7 +167,7 @@ class Pipeline:
             if self._keeper is not None:
                 self._components.append(self._keeper)
             await ensure_tables(self._database, schemas)
-            await self._run(TierKeeper(self._database, clock, registry, settings, schemas))
+            await self._run(RollUpWorker(self._database, clock, registry, settings, schemas))
             queries = Queries(self._database, clock, settings.retention)
             stored = await stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas)
@@ -203,7 +205,7 @@ class Pipeline:
                 Sampler(
                     bus,
                     clock,
-                    GridTicker(
+                    GridTimer(
                         clock,
                         Grid(),
                         int(settings.sampler.step_seconds * NS_PER_SECOND),
@@ -211,7 +213,7 @@ class Pipeline:
                     ),
                     registry,
                     settings.sampler,
-                    collectors.host.plugins,
+                    collectors.plugins,
                     failures=collectors.failures,
                     history=EventHistory(self._database, self._spool),
                 ),

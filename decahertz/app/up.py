@@ -20,9 +20,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from decahertz import __version__
-from decahertz.clock import SystemClock
 from decahertz.app.garbage import collecting
 from decahertz.app.pipeline import Pipeline, StartError
+from decahertz.clock import SystemClock
 from decahertz.settings import FeedsSettings
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from storage.maintenance.pg_archive import (
     verify,
 )
 from storage.maintenance.pg_archive import opened as opened_archive
-from storage.schema.migrate import shipped_migrations
 from storage.postgres.installation import Installation
 from storage.postgres.process import in_thread
+from storage.schema.migrate import shipped_migrations
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]

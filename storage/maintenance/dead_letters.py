@@ -17,10 +17,10 @@ from decahertz.clock import Clock, from_datetime
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.sample import SampleBatch, SampleSchema
 from storage.database import Database
-from storage.write.inserter import Filler
-from storage.write.result import Outcome
+from storage.entry import Ack, Entry, samples_stream
 from storage.write.dead_letters import ENTRY, EVENT
-from storage.entry import Entry, Settlement, samples_stream
+from storage.write.inserter import Inserter
+from storage.write.result import WriteResult
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -157,14 +157,14 @@ class _Replay:
 
     def __init__(self, database: Database, clock: Clock, schemas: Sequence[SampleSchema]) -> None:
         self._database = database
-        self._filler = Filler(clock)
+        self._inserter = Inserter(clock)
         self._schemas = {samples_stream(schema.collector): schema for schema in schemas}
         self.stored = 0
         self.refused: dict[int, str] = {}
 
     async def one(self, connection: Connection, id_: int) -> None:
         """Store one, or note why not. Raises what breaks the connection."""
-        outcome = Outcome()
+        outcome = WriteResult()
         try:
             with self._database.errors():
                 async with connection.transaction():
@@ -176,19 +176,19 @@ class _Replay:
         except (_RefusedError, asyncpg.PostgresError) as error:
             self.refused[id_] = str(error).partition("\n")[0]
         else:
-            self._filler.committed(outcome)
+            self._inserter.committed(outcome)
             self.stored += row["rows"]
 
     async def finish(self, connection: Connection) -> None:
         """Write what could wait until now."""
-        await self._filler.write_instruments(connection)
+        await self._inserter.write_instruments(connection)
 
-    async def _store(self, connection: Connection, row: asyncpg.Record, outcome: Outcome) -> None:
+    async def _store(self, connection: Connection, row: asyncpg.Record, outcome: WriteResult) -> None:
         entry = Entry(self._content(row), row["stream"], 1, row["batch_id"])
         if row["kind"] == EVENT:
             await connection.execute(_UNMARK, row["source"], row["epoch"], row["sequence"])
-        outcome.settlements[entry.batch_id] = Settlement(entry)
-        await self._filler.fill(connection, [entry], outcome)
+        outcome.acks[entry.batch_id] = Ack(entry)
+        await self._inserter.fill(connection, [entry], outcome)
         if outcome.rejects:
             raise _RefusedError(outcome.rejects[0].reason)
 

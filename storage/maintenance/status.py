@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND, from_datetime
 from storage.database import Database
-from storage.write.emitters import load_emitters
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import ROLLED, width_ns
 from storage.tiers.schema import shortened
+from storage.write.emitters import load_emitters
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class PostgresKeeper:
+class PostgresSupervisor:
     """One embedded server after another on the same data. The address stays the same."""
 
     def __init__(self, make: Callable[[], EmbeddedPostgres]) -> None:

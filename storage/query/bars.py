@@ -84,7 +84,10 @@ class BarFilter:
 async def newest_bars(
     connection: AnyConnection, which: BarFilter, limit: int, cursor: str | None
 ) -> tuple[list[Bar], str | None]:
-    """The newest bars first, and the cursor of the rest. Raises :class:`~storage.query.pagination.CursorError`."""
+    """The newest bars first, and the cursor of the rest.
+
+    Raises :class:`~storage.query.pagination.CursorError`.
+    """
     width = which.timeframe_ns
     upper = _LATEST_NS if which.end_ns is None else min(-(-which.end_ns // width) * width, _LATEST_NS)
     if cursor is not None:

@@ -14,8 +14,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from decahertz.clock import to_datetime
 from decahertz.sample import MetricField, SampleSchema
-from storage.query.samples import MICROSECONDS, Value, key_conditions
 from storage.query.resolution import Resolution
+from storage.query.samples import MICROSECONDS, Value, key_conditions
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import Part, Tier, has_parts, relation_of, width_ns
 

@@ -16,9 +16,9 @@ import structlog
 
 from decahertz.clock import from_datetime
 from decahertz.event import AnyEvent, Event
+from storage.schema.samples import TIME, quoted, table_of
 from storage.write.emitters import stored_of
 from storage.write.encoders import EVENT_TABLES, event_fields
-from storage.schema.samples import TIME, quoted, table_of
 
 if TYPE_CHECKING:
     from decahertz.ingest import EmitterId

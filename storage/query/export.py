@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import Event
 from decahertz.sample import SampleSchema
-from storage.write.copy_format import boolean, text_array
-from storage.query.samples import MICROSECONDS, key_conditions
 from storage.query.parquet import ParquetPieces
-from storage.write.encoders import EVENT_TABLES, event_fields
+from storage.query.samples import MICROSECONDS, key_conditions
 from storage.schema.samples import TIME, quoted, sql_type_of, table_of
+from storage.write.copy_format import boolean, text_array
+from storage.write.encoders import EVENT_TABLES, event_fields
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database

@@ -14,9 +14,9 @@ from msgspec import Struct
 
 from decahertz.sample import MetricField, SampleSchema
 from storage.query.buckets import BucketQuestion, Summary, columns_in
+from storage.query.resolution import ResolutionRequest, finest_kept, resolve
 from storage.query.samples import HistoryQuestion, Value
-from storage.query.tier_catalogue import PresentTiers
-from storage.query.resolution import Wish, finest_kept, resolve
+from storage.query.tier_catalogue import TierCatalogue
 from storage.tiers.names import Tier
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from decahertz.settings import RetentionSettings
     from storage.database import Database
 
-AS_TAKEN = Wish(tier=Tier.RAW)
+AS_TAKEN = ResolutionRequest(tier=Tier.RAW)
 """The samples as they were taken."""
 
 
@@ -73,7 +73,7 @@ class _Asked:
     fields: tuple[MetricField, ...]
     key_filter: Mapping[str, Sequence[str]]
     span: tuple[int, int]
-    wish: Wish
+    wish: ResolutionRequest
     limits: Limits
 
 
@@ -87,7 +87,7 @@ class Histories:
         self._database = database
         self._clock = clock
         self._retention = retention
-        self._tiers = PresentTiers()
+        self._tiers = TierCatalogue()
 
     async def history(
         self,
@@ -96,14 +96,15 @@ class Histories:
         key_filter: Mapping[str, Sequence[str]],
         span: tuple[int, int],
         *,
-        wish: Wish,
+        wish: ResolutionRequest,
         limits: Limits,
     ) -> History:
         """Samples of the schema in the range ``span``, ``[start, end)``, grouped by key.
 
         ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field,
-        ``wish`` says how finely (see :mod:`storage.query.resolution`). Buckets are answered whole where they touch
-        the range. Where the answer is cut, it is at an instant or bucket; one that alone is beyond the limits
+        ``wish`` says how finely (see :mod:`storage.query.resolution`). Buckets are answered whole
+        where they touch the range. Where the answer is cut, it is at an instant or bucket; one that
+        alone is beyond the limits
         is answered whole. Raises :class:`UnknownFieldError`.
         """
         by_name = {field.name: field for field in schema.metrics}

@@ -30,7 +30,7 @@ class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class NewestFirst:
+class KeysetPage:
     """A table whose rows are listed in the descending order of ``position``."""
 
     table: str

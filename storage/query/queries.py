@@ -13,14 +13,14 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.event import Fill, Liquidity, Side
+from decahertz.round_trip import RoundTrip
 from decahertz.sample import SampleSchema
-from decahertz.round_trip import Trade
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
 from storage.query.history import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
+from storage.query.pagination import CursorError, KeysetPage
+from storage.query.resolution import ResolutionRequest
 from storage.query.samples import Value
-from storage.query.pagination import CursorError, NewestFirst
-from storage.query.resolution import Wish
 from storage.write.round_trips import fill_of
 
 if TYPE_CHECKING:
@@ -41,17 +41,15 @@ __all__ = [
     "Limits",
     "Page",
     "Queries",
+    "RoundTrip",
     "Series",
     "StoredFill",
-    "Trade",
     "TradeFilter",
     "UnknownFieldError",
     "Value",
 ]
-_FILLS = NewestFirst("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
-_TRADES = NewestFirst(
-    "trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence")
-)
+_FILLS = KeysetPage("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
+_TRADES = KeysetPage("trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence"))
 
 
 class StoredFill(Struct, frozen=True, kw_only=True):
@@ -142,7 +140,7 @@ class Queries:
         start_ns: int,
         end_ns: int,
         *,
-        wish: Wish = AS_TAKEN,
+        wish: ResolutionRequest = AS_TAKEN,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
         """See :meth:`storage.query.history.Histories.history`."""
@@ -155,7 +153,7 @@ class Queries:
         rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
         return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
 
-    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[Trade]:
+    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[RoundTrip]:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
         rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
         return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
@@ -178,7 +176,7 @@ class Queries:
         return [InstrumentInfo(**row) for row in rows]
 
     async def _newest(
-        self, of: NewestFirst, which: Struct, limit: int, cursor: str | None
+        self, of: KeysetPage, which: Struct, limit: int, cursor: str | None
     ) -> tuple[list[asyncpg.Record], str | None]:
         statement, values = of.statement(which, limit, cursor)
         async with self._database.query() as connection:
@@ -200,6 +198,6 @@ def _stored_fill(row: asyncpg.Record) -> StoredFill:
     )
 
 
-def _trade(row: asyncpg.Record) -> Trade:
-    values = {name: row[name] for name in Trade.__struct_fields__}
-    return Trade(**values | {"side": Side(row["side"])})
+def _trade(row: asyncpg.Record) -> RoundTrip:
+    values = {name: row[name] for name in RoundTrip.__struct_fields__}
+    return RoundTrip(**values | {"side": Side(row["side"])})

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.settings import RetentionSettings
 from storage.tiers.names import Tier, width_ns
 
@@ -67,7 +67,7 @@ class Resolution:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ResolutionRequest:
     """How somebody wants a history answered; what is ``None`` is for us to choose."""
 
     tier: Tier | None = None
@@ -81,7 +81,7 @@ class Wish:
         """Raise :class:`ResolutionError` for what cannot be fulfilled."""
         step = self.step_ns
         if step is not None:
-            if not 0 < step <= LONGEST_STEP_NS or step % TICK_NS:
+            if not 0 < step <= LONGEST_STEP_NS or step % CYCLE_NS:
                 raise ResolutionError("step", "a step is a multiple of 100ms and at most 366d")
             if self.tier is not None and step % width_ns(self.tier):
                 raise ResolutionError("step", f"not a multiple of the tier's width, {self.tier}")
@@ -99,7 +99,7 @@ def parse_duration(text: str) -> int:
 
 
 def resolve(
-    start_ns: int, end_ns: int, wish: Wish, kept: Collection[Tier], finest: Tier = Tier.RAW
+    start_ns: int, end_ns: int, wish: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
 ) -> Resolution:
     """How the range ``[start, end)`` is answered.
 
@@ -109,7 +109,7 @@ def resolve(
     base = wish.tier or finest
     most, step = wish.max_points, wish.step_ns
     if step is None:
-        if base is Tier.RAW and (most is None or buckets(start_ns, end_ns, TICK_NS) <= most):
+        if base is Tier.RAW and (most is None or buckets(start_ns, end_ns, CYCLE_NS) <= most):
             return Resolution(Tier.RAW, None)
         step = width_ns(base) if most is None else _nice_step(start_ns, end_ns, most)
     step = _multiple(step, width_ns(base))

@@ -20,7 +20,7 @@ GROUP BY c.relname
 """
 
 
-class PresentTiers:
+class TierCatalogue:
     """Remembers the tiers that were found complete; looks again for those that were not."""
 
     def __init__(self) -> None:

@@ -2,7 +2,8 @@
 
 A table has the grid instant ``time``, the key, and one column for each metric. A new metric becomes a new
 column at start. Nothing is ever dropped: the column of a metric that is gone stays and is null from then on.
-A sample is stored once because its batch is (see :mod:`storage.write.transaction`), so there is no unique index.
+A sample is stored once because its batch is (see :mod:`storage.write.transaction`), so there is no unique
+index.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
-from storage.spool.transaction import Draft
-from storage.entry import Content, Entry, Kind, Settlement, Unreadable
-from storage.spool.errors import SpoolDamagedError
+from storage.entry import Ack, Content, Entry, EntryKind, Unreadable
 from storage.spool.codec import PayloadError, decode_events, decode_layout, fingerprint, reader_of
+from storage.spool.errors import SpoolDamagedError
 from storage.spool.state import State
+from storage.spool.transaction import Draft
 
 CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"
 """Why rows are given up that wait."""
@@ -38,11 +38,11 @@ class DamagedEntry:
     rows: int
     batch_id: uuid.UUID
 
-    def settlement(self) -> Settlement:
+    def ack(self) -> Ack:
         """It is given up."""
         nothing = Unreadable(b"", "damaged")
         entry = Entry(nothing, self.stream, self.rows, self.batch_id, self.id)
-        return Settlement(entry, {DAMAGED: self.rows})
+        return Ack(entry, {DAMAGED: self.rows})
 
 
 def read_backlog(
@@ -53,8 +53,8 @@ def read_backlog(
     About half of the rows are events where there are both. Trades are derived from events, and that is
     cheapest in the order of time; a chart is read from its right end.
     """
-    events = list(_ids(connection, state, Kind.EVENTS, "ASC", max_rows))
-    samples = list(_ids(connection, state, Kind.SAMPLES, "DESC", max_rows))
+    events = list(_ids(connection, state, EntryKind.EVENTS, "ASC", max_rows))
+    samples = list(_ids(connection, state, EntryKind.SAMPLES, "DESC", max_rows))
     if samples and events:
         events = _first(events, max_rows // 2)
     rows = sum(rows for _, rows in events)
@@ -72,7 +72,7 @@ def read_arrivals(
     """
     statement = "SELECT id, rows FROM entries WHERE kind = ? AND id > ? ORDER BY id"
     found: list[Arrival] = []
-    for id_, rows in connection.execute(statement, (Kind.EVENTS.value, after_id)).fetchmany(max_rows):
+    for id_, rows in connection.execute(statement, (EntryKind.EVENTS.value, after_id)).fetchmany(max_rows):
         entry = read_entry(connection, id_)
         after_id = id_
         if isinstance(entry, Entry) and isinstance(entry.content, Arrival):
@@ -95,7 +95,7 @@ def _first(found: list[tuple[int, int]], max_rows: int) -> list[tuple[int, int]]
 
 
 def _ids(
-    connection: sqlite3.Connection, state: State, kind: Kind, order: str, max_rows: int
+    connection: sqlite3.Connection, state: State, kind: EntryKind, order: str, max_rows: int
 ) -> Iterator[tuple[int, int]]:
     max_bytes = _BYTES_AT_ONCE
     # The order is one of two words of this module.
@@ -125,7 +125,7 @@ def read_entry(
         return DamagedEntry(entry_id, stream, rows, uuid.UUID(bytes=batch_id))
     content: Content
     try:
-        if kind == Kind.EVENTS:
+        if kind == EntryKind.EVENTS:
             content = Arrival(batch=decode_events(payload), received_ns=time_ns)
         else:
             content = _samples(connection, declared, layout, time_ns, payload)
@@ -153,7 +153,7 @@ def trim(connection: sqlite3.Connection, state: State, draft: Draft, max_bytes: 
     Samples go first and events last. What the loop has in hand stays: it is about to be stored.
     """
     excess = draft.size - max_bytes
-    for kind in Kind:
+    for kind in EntryKind:
         doomed = list(_doomed(connection, state, kind, excess, oldest_ns))
         for id_, stream, rows, size, reason in doomed:
             draft.give_up(id_, stream, reason, rows)
@@ -161,7 +161,7 @@ def trim(connection: sqlite3.Connection, state: State, draft: Draft, max_bytes: 
 
 
 def _doomed(
-    connection: sqlite3.Connection, state: State, kind: Kind, excess: int, oldest_ns: int
+    connection: sqlite3.Connection, state: State, kind: EntryKind, excess: int, oldest_ns: int
 ) -> Iterator[tuple[int, str, int, int, str]]:
     statement = "SELECT id, spooled_ns, stream, rows, size FROM entries WHERE kind = ? AND id < ? ORDER BY id"
     for id_, spooled_ns, stream, rows, size in connection.execute(statement, (kind.value, state.next_id)):

@@ -16,14 +16,15 @@ from pathlib import Path
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.ingest import FORGET_NS, EmitterId, Receipt
-from decahertz.ledger import Account, Changes, LedgerBook
+from decahertz.ledger import Account, Changes, Ledger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
+from storage.entry import Ack, Entry
 from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
-from storage.spool.transaction import Draft, LayoutNames
-from storage.entry import Entry, Settlement
+from storage.spool.codec import encode_layout, fingerprint, layout_of
+from storage.spool.commit_counter import Tally
 from storage.spool.errors import (
     NONSENSE,
     SpoolDamagedError,
@@ -31,9 +32,8 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
-from storage.spool.codec import encode_layout, fingerprint, layout_of
 from storage.spool.state import forgettable_before, load_state
-from storage.spool.commit_counter import Tally
+from storage.spool.transaction import Draft, LayoutNames
 
 _NS_PER_HOUR = 3600 * NS_PER_SECOND
 _HOURS_PER_DAY = 24
@@ -66,7 +66,7 @@ class SpoolFile:
         path: Path,
         settings: SpoolSettings,
         clock: Clock,
-        book: LedgerBook,
+        book: Ledger,
         before: SpoolFile | None = None,
     ) -> None:
         """Open it, or make it. Raises an error of :mod:`storage.spool.errors`.
@@ -110,7 +110,7 @@ class SpoolFile:
             book.apply(self._outside)
 
     def close(self) -> None:
-        """Close the file. What is settled and not written down yet is settled again next time. Safe twice."""
+        """Close the file. What is acked and not written down yet is acked again next time. Safe twice."""
         self._is_closed = True
         self.connection.close()
         self._tally.close()
@@ -145,13 +145,13 @@ class SpoolFile:
             for low, high in stored:
                 taken.add(low, high)
 
-    def settle(self, settlements: Iterable[Settlement]) -> None:
+    def ack(self, acks: Iterable[Ack]) -> None:
         """Entries are in the database, or given up. The next :meth:`write` takes them out of the file."""
-        for settlement in settlements:
-            entry = settlement.entry
+        for ack in acks:
+            entry = ack.entry
             changes = Changes()
-            changes.store(entry.stream, settlement.stored)
-            for reason, rows in settlement.dropped.items():
+            changes.store(entry.stream, ack.stored)
+            for reason, rows in ack.dropped.items():
                 changes.drop(entry.stream, reason, rows)
             self.book.apply(changes)
             if entry.id:
@@ -256,7 +256,7 @@ class SpoolFile:
         for wreck in damaged:
             self.state.held.add(wreck.id, wreck.stream, wreck.rows)
             self.lost[wreck.stream] = self.lost.get(wreck.stream, 0) + wreck.rows
-        self.settle(wreck.settlement() for wreck in damaged)
+        self.ack(wreck.ack() for wreck in damaged)
         return found
 
     def read_arrivals(self, after_id: int, max_rows: int) -> tuple[list[Arrival], int | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from decahertz.ingest import Receipt
 from decahertz.ledger import Changes
-from storage.entry import Entry, Settlement
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolError
 from storage.spool.file import SpoolFile, Written
 
@@ -34,14 +34,14 @@ class SamplesJob:
 
 
 @dataclass(frozen=True, slots=True)
-class SettleJob:
+class AckJob:
     """Entries that are in the database, or given up."""
 
-    settlements: Sequence[Settlement]
+    acks: Sequence[Ack]
 
 
 @dataclass(frozen=True, slots=True)
-class HandBackJob:
+class ReleaseJob:
     """Entries that the loop has no longer in hand."""
 
     ids: Sequence[int]
@@ -83,7 +83,7 @@ class StopJob:
     """Write down what is there, and end."""
 
 
-Job: TypeAlias = EventsJob | SamplesJob | SettleJob | HandBackJob | LossJob | ReadJob | CallJob | StopJob
+Job: TypeAlias = EventsJob | SamplesJob | AckJob | ReleaseJob | LossJob | ReadJob | CallJob | StopJob
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ FULL_ROWS = 20_000
 """Rows that make a transaction worth its while: about 50 ms."""
 
 
-class LiveQueue:
+class MemoryQueue:
     """The queue between the spool and the writer. Belongs to one event loop."""
 
     def __init__(

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 
 _WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -40,7 +40,7 @@ class SpoolMetrics:
 class LedgerMetrics(Collector):
     """The families ``decahertz_ledger_…``, all of one moment."""
 
-    def __init__(self, book: LedgerBook) -> None:
+    def __init__(self, book: Ledger) -> None:
         """Keep the book."""
         self._book = book
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from decahertz.clock import Clock
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.settings import SpoolSettings
+from storage.entry import EntryKind
 from storage.spool import tables
-from storage.entry import Kind
+from storage.spool.commit_counter import commits_of, missing_commits, open_to_read
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolInUseError, translated
 from storage.spool.file import SpoolFile
 from storage.spool.log import mend_log
-from storage.spool.commit_counter import commits_of, missing_commits, open_to_read
 
 FILE_NAME = "spool.sqlite"
 LOCK_NAME = "spool.lock"
@@ -77,7 +77,7 @@ class SpoolLock:
 
 
 def open_spool(
-    folder: Path, settings: SpoolSettings, clock: Clock, book: LedgerBook
+    folder: Path, settings: SpoolSettings, clock: Clock, book: Ledger
 ) -> tuple[SpoolFile, Salvage | None]:
     """Open the spool of a folder. Whoever calls has the folder's :class:`SpoolLock`.
 
@@ -101,7 +101,7 @@ def start_over(
     folder: Path,
     settings: SpoolSettings,
     clock: Clock,
-    book: LedgerBook,
+    book: Ledger,
     reason: str,
     before: SpoolFile | None = None,
     missing: int = 0,
@@ -279,6 +279,6 @@ def _is_whole(entry: tuple[Any, ...], least_id: int) -> bool:
         and all(isinstance(value, str) for value in (stream, layout))
         and all(isinstance(value, bytes) for value in (batch_id, payload))
         and (id_ >= least_id and rows >= 0 and size == len(payload) and len(batch_id) == _UUID_BYTES)
-        and kind in set(Kind)
+        and kind in set(EntryKind)
         and zlib.crc32(payload) == checksum
     )

@@ -1,8 +1,9 @@
 """The spool as the event loop sees it: takes events and samples, answers when they are on disk.
 
 What is on disk stays in memory too, within bounds, until the writer has brought it into the database
-(:class:`~storage.spool.memory_queue.LiveQueue`). What finds no place there waits in the file and is read back. When
-the disk takes nothing emitters are refused and send again; samples and the feeds' events go on in memory.
+(:class:`~storage.spool.memory_queue.MemoryQueue`). What finds no place there waits in the file and is read
+back. When the disk takes nothing emitters are refused and send again; samples and the feeds' events go on in
+memory.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.health import ComponentStatus, Health
 from decahertz.ingest import EmitterId, NotDurableError, Receipt
-from decahertz.ledger import Changes, LedgerBook, StreamLedger
+from decahertz.ledger import Changes, Ledger, StreamLedger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
-from storage.entry import Entry, Settlement, samples_stream
+from storage.entry import Ack, Entry, samples_stream
 from storage.spool.errors import SpoolError
+from storage.spool.health import Troubles
 from storage.spool.jobs import (
+    AckJob,
     CallJob,
     EventsJob,
-    HandBackJob,
     Job,
     LossJob,
     ReadJob,
+    ReleaseJob,
     Report,
     SamplesJob,
-    SettleJob,
 )
-from storage.spool.memory_queue import LiveQueue
+from storage.spool.memory_queue import MemoryQueue
 from storage.spool.metrics import LedgerMetrics, SpoolMetrics
-from storage.spool.health import Troubles
 from storage.spool.worker import SpoolWorker
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class Spool:
         ``queue_rows`` bounds what is kept in memory on its way to the database, and what may wait for the
         disk.
         """
-        self.queue = LiveQueue(queue_rows, self._release, self._lose)
+        self.queue = MemoryQueue(queue_rows, self._release, self._lose)
         """On disk, and not in the database yet."""
         self._bus = bus
         self._clock = clock
         self._queue_rows = queue_rows
-        self._book = LedgerBook()
+        self._book = Ledger()
         for schema in schemas:
             self._book.announce(samples_stream(schema.collector))
         self._worker = SpoolWorker(folder, settings, clock, self._book, schemas, self._report)
@@ -101,7 +102,7 @@ class Spool:
         self._troubles = Troubles()
         self._stopped = False
         self._log = structlog.get_logger(part="spool")
-        self.on_settled: Callable[[list[uuid.UUID]], None] = lambda _: None
+        self.on_acked: Callable[[list[uuid.UUID]], None] = lambda _: None
         """Told which batches are in the database and no longer in the file."""
 
     async def start(self) -> None:
@@ -118,9 +119,9 @@ class Spool:
             self._subscription.cancel()
             self._subscription = None
         self._place.set()
-        lost = [Settlement(entry, {SHUTDOWN: entry.rows}) for entry in self.queue.unspooled()]
+        lost = [Ack(entry, {SHUTDOWN: entry.rows}) for entry in self.queue.unspooled()]
         if lost:
-            self.settle(lost)
+            self.ack(lost)
         await asyncio.to_thread(self._worker.close)
         if lost:
             self._log.warning("rows_given_up", rows=sum(item.entry.rows for item in lost))
@@ -200,7 +201,7 @@ class Spool:
             await self._asked(reached)
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
-        """Some of what is on disk only. Each entry is to be settled, or released."""
+        """Some of what is on disk only. Each entry is to be acked, or released."""
 
         def read(answer: Callable[[list[Entry] | SpoolError], None]) -> Job:
             return ReadJob(max_rows, answer)
@@ -240,17 +241,17 @@ class Spool:
         self._worker.put(job_with(answer))
         return await done
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def ack(self, acks: Sequence[Ack]) -> None:
         """Entries are in the database, or given up: they leave the file."""
-        self._worker.put(SettleJob(settlements))
+        self._worker.put(AckJob(acks))
 
     def _release(self, entries: Sequence[Entry]) -> None:
         """Entries are no longer in memory: they wait in the file."""
-        self._worker.put(HandBackJob([entry.id for entry in entries]))
+        self._worker.put(ReleaseJob([entry.id for entry in entries]))
 
     def _lose(self, entries: Sequence[Entry]) -> None:
         """Entries are no longer in memory and nowhere else."""
-        self.settle([Settlement(entry, {QUEUE_FULL: entry.rows}) for entry in entries])
+        self.ack([Ack(entry, {QUEUE_FULL: entry.rows}) for entry in entries])
 
     async def _place_for(self, arrival: Arrival) -> None:
         rows = len(arrival.batch.events)
@@ -294,10 +295,10 @@ class Spool:
         self._troubles.note_given_up(report.written.given_up, has_backlog=self.has_backlog)
         self.queue.put(report.entries)
         if report.written.forgettable:
-            self.on_settled(report.written.forgettable)
+            self.on_acked(report.written.forgettable)
 
 
-def _dropped(book: LedgerBook) -> int:
+def _dropped(book: Ledger) -> int:
     return sum(sum(ledger.dropped.values()) for ledger in book.read())
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
+from storage.entry import EntryKind
 from storage.spool import tables
-from storage.entry import Kind
 
 _NEWEST_SAMPLE = (
     "SELECT max(time_ns) FROM (SELECT time_ns FROM entries WHERE kind = ? ORDER BY id DESC LIMIT ?)"
@@ -97,7 +97,7 @@ def forgettable_before(connection: sqlite3.Connection, keep_ns: int, now_ns: int
 
     What waits must be here once, so its numbers have to be known. Raises ``sqlite3.Error``.
     """
-    oldest_ns = connection.execute(_OLDEST_EVENTS, (Kind.EVENTS.value,)).fetchone()[0]
+    oldest_ns = connection.execute(_OLDEST_EVENTS, (EntryKind.EVENTS.value,)).fetchone()[0]
     return now_ns - keep_ns if oldest_ns is None else min(oldest_ns, now_ns - keep_ns)
 
 
@@ -115,7 +115,9 @@ def load_state(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> tup
     sequences = tables.load_emitters(connection)
     question = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size), 0), max(id) FROM entries"
     entries, rows, size, newest = connection.execute(question).fetchone()
-    newest_sample_ns = connection.execute(_NEWEST_SAMPLE, (Kind.SAMPLES.value, _LAST_ENTRIES)).fetchone()[0]
+    newest_sample_ns = connection.execute(
+        _NEWEST_SAMPLE, (EntryKind.SAMPLES.value, _LAST_ENTRIES)
+    ).fetchone()[0]
     state = State(
         sequences={emitter: taken for emitter, taken in sequences.items() if emitter in heard_ns},
         heard_ns=heard_ns,

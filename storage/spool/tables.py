@@ -12,6 +12,7 @@ import msgspec
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
+from storage.spool.codec import fingerprint
 from storage.spool.errors import (
     SpoolDamagedError,
     SpoolError,
@@ -19,7 +20,6 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
-from storage.spool.codec import fingerprint
 
 VERSION = 2
 PAGE_BYTES = 4096

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from decahertz.clock import Clock
 from decahertz.event import Arrival
 from decahertz.ingest import EmitterId, Receipt, part_of
-from decahertz.ledger import CLIENT_PREFIX, Changes, LedgerBook
+from decahertz.ledger import CLIENT_PREFIX, Changes, Ledger
 from decahertz.sample import Sample, SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
+from storage.entry import ENTRY_ROWS, Entry, EntryKind, events_stream, samples_stream
 from storage.spool import tables
-from storage.entry import ENTRY_ROWS, Entry, Kind, events_stream, samples_stream
 from storage.spool.codec import encode_events, encode_layout, encode_samples, fingerprint, layout_of
 from storage.spool.state import State
 
@@ -51,7 +51,7 @@ class Draft:
         self,
         connection: sqlite3.Connection,
         state: State,
-        book: LedgerBook,
+        book: Ledger,
         clock: Clock,
         names: LayoutNames,
     ) -> None:
@@ -144,7 +144,7 @@ class Draft:
             batch = SampleBatch(batch.schema, batch.time_ns, tuple(samples))
             payload = encode_samples(samples)
         entry = Entry(batch, stream, len(batch.samples))
-        self._put(entry, Kind.SAMPLES, batch.time_ns, self._layout(batch.schema), payload)
+        self._put(entry, EntryKind.SAMPLES, batch.time_ns, self._layout(batch.schema), payload)
         self.changes.emit(stream, entry.rows)
         return entry
 
@@ -193,7 +193,7 @@ class Draft:
             batch = part_of(batch, first, last)
             arrival = Arrival(batch=batch, received_ns=arrival.received_ns)
         entry = Entry(arrival, stream, len(batch.events))
-        self._put(entry, Kind.EVENTS, arrival.received_ns, "", encode_events(batch))
+        self._put(entry, EntryKind.EVENTS, arrival.received_ns, "", encode_events(batch))
         return entry
 
     def _note_drops(self, arrival: Arrival, stream: str) -> bool:
@@ -221,7 +221,7 @@ class Draft:
             self._layouts.add(name)
         return name
 
-    def _put(self, entry: Entry, kind: Kind, time_ns: int, layout: str, payload: bytes) -> None:
+    def _put(self, entry: Entry, kind: EntryKind, time_ns: int, layout: str, payload: bytes) -> None:
         entry.id = self._state.next_id + len(self._new)
         self._new.append(entry)
         row = (

@@ -16,26 +16,26 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.ingest import EmitterId
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
 from decahertz.settings import SpoolSettings
 from storage.entry import Entry, entry_of
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUncertainError, SpoolUnwritableError
 from storage.spool.file import SpoolFile, Written
-from storage.spool.queue import Inbox
 from storage.spool.jobs import (
+    AckJob,
     CallJob,
     EventsJob,
-    HandBackJob,
     Job,
     LossJob,
     ReadJob,
+    ReleaseJob,
     Report,
     SamplesJob,
-    SettleJob,
     StopJob,
     rows_of,
 )
+from storage.spool.queue import Inbox
 from storage.spool.recovery import Salvage, SpoolLock, open_spool, start_over
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SpoolWorker:
         folder: Path,
         settings: SpoolSettings,
         clock: Clock,
-        book: LedgerBook,
+        book: Ledger,
         schemas: Sequence[SampleSchema],
         report: Callable[[Report], None],
     ) -> None:
@@ -175,10 +175,10 @@ class SpoolWorker:
     def _process(self, file: SpoolFile, jobs: Sequence[Job]) -> SpoolFile:
         events = [job for job in jobs if isinstance(job, EventsJob)]
         samples = [job.batch for job in jobs if isinstance(job, SamplesJob)]
-        for job in jobs:  # in their order: what is settled first cannot be handed back
-            if isinstance(job, SettleJob):
-                file.settle(job.settlements)
-            elif isinstance(job, HandBackJob):
+        for job in jobs:  # in their order: what is acked first cannot be handed back
+            if isinstance(job, AckJob):
+                file.ack(job.acks)
+            elif isinstance(job, ReleaseJob):
                 file.hand_back(job.ids)
             elif isinstance(job, LossJob):
                 file.note(job.changes)

@@ -29,13 +29,13 @@ class Engine(Protocol):
     name: str
     """``plain`` or ``timescaledb``."""
     settle_seconds: float
-    """How long to leave it at least between two calls of :meth:`settle`."""
+    """How long to leave it at least between two calls of :meth:`roll_up`."""
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Make tables, tiers and policies fit declarations and settings; does nothing where they do."""
         ...
 
-    async def settle(self, connection: AnyConnection, now_ns: int) -> int:
+    async def roll_up(self, connection: AnyConnection, now_ns: int) -> int:
         """Roll up what has changed in buckets that are over; returns how many steps that took."""
         ...
 
@@ -47,7 +47,8 @@ class Engine(Protocol):
 async def prepare_tiers(
     database: Database, schemas: Sequence[SampleSchema], settings: Settings, clock: Clock
 ) -> Engine:
-    """Choose the engine and make all fit. Their tables must be there (:func:`~storage.schema.samples.ensure_tables`).
+    """Choose the engine and make all fit. Their tables must be there
+    (:func:`~storage.schema.samples.ensure_tables`).
 
     Raises :class:`~decahertz.settings.SettingsError` for settings that contradict each other,
     :class:`~storage.database.DatabaseUnsuitableError` where an engine is asked for that cannot be had, and

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.metric import Kind
 from decahertz.sample import MetricField, SampleSchema
 from storage.schema.samples import TIME, Column, sql_type_of, table_of
@@ -42,7 +42,7 @@ class Part(StrEnum):
 ROLLED = (Tier.S1, Tier.M1, Tier.H1)
 """All but the raw one, from fine to coarse; each is made from the one before."""
 _WIDTHS_NS = {
-    Tier.RAW: TICK_NS,
+    Tier.RAW: CYCLE_NS,
     Tier.S1: NS_PER_SECOND,
     Tier.M1: 60 * NS_PER_SECOND,
     Tier.H1: 3600 * NS_PER_SECOND,

@@ -10,10 +10,10 @@ import asyncpg
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
 from decahertz.settings import RetentionSettings, TiersSettings
-from storage.tiers.rolled_table import EVENT_TABLES, PlainTable, prepare, prepare_events
 from storage.tiers.names import ROLLED, Tier
 from storage.tiers.partitions import Partitioned, is_busy, make_room
 from storage.tiers.roll_up import retain, retain_events, roll_up, thin_marks
+from storage.tiers.rolled_table import EVENT_TABLES, PlainTable, prepare, prepare_events
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -41,7 +41,7 @@ class PlainEngine:
         await prepare_events(connection, now_ns)
         self._tables = [await prepare(connection, schema, now_ns) for schema in schemas]
 
-    async def settle(self, connection: AnyConnection, now_ns: int) -> int:
+    async def roll_up(self, connection: AnyConnection, now_ns: int) -> int:
         """Roll up what has changed in buckets that are over, the finest first; returns how many."""
         before_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         buckets = 0

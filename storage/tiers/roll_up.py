@@ -15,7 +15,6 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.schema.samples import TIME, quoted
-from storage.tiers.rolled_table import PlainTable
 from storage.tiers.names import ROLLED, Tier, width_ns
 from storage.tiers.partitions import (
     Partitioned,
@@ -24,6 +23,7 @@ from storage.tiers.partitions import (
     is_busy,
     limit_locks,
 )
+from storage.tiers.rolled_table import PlainTable
 from storage.tiers.schema import listed
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ class TimescaleEngine:
             await self._prepare_samples(connection, schema, now_ns)
         self._tables = [table_of(schema) for schema in schemas]
 
-    async def settle(self, connection: AnyConnection, now_ns: int) -> int:
+    async def roll_up(self, connection: AnyConnection, now_ns: int) -> int:
         """Refresh what has changed, in every tier, the finest first. Where nothing has it costs little."""
         # The limit is for questions. A refresh that is cut off would begin again, and be cut off again.
         await connection.execute("SET statement_timeout = 0")

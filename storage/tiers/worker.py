@@ -33,7 +33,7 @@ _MAINTAIN_SECONDS = 60.0
 _STOP_SECONDS = 3.0
 
 
-class TierKeeper:
+class RollUpWorker:
     """Prepares the tiers when it is started, and keeps them while it runs."""
 
     def __init__(
@@ -145,7 +145,7 @@ class TierKeeper:
             with self._seconds.time():
                 if everything or self._is_due(self._settled_ns, engine.settle_seconds):
                     self._settled_ns = self._clock.monotonic_ns()
-                    self._buckets.inc(await engine.settle(connection, now_ns))
+                    self._buckets.inc(await engine.roll_up(connection, now_ns))
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
                     self._troubles = await engine.maintain(connection, now_ns)
                     self._maintained_ns = self._clock.monotonic_ns()

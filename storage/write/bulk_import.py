@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decahertz.clock import Clock
 from decahertz.event import Arrival
 from storage.database import Database, DatabaseUnavailableError
-from storage.write.result import DEAD_LETTER, DUPLICATE
-from storage.entry import Entry, Settlement, entry_of
+from storage.entry import Ack, Entry, entry_of
 from storage.spool.memory_queue import FULL_ROWS
+from storage.write.result import DEAD_LETTER, DUPLICATE
 from storage.write.transaction import Store
 
 _PAUSE_SECONDS = 0.5
@@ -44,23 +44,23 @@ class DirectWriter:
         by then is recognised the next time.
         """
         waiting = [entry_of(arrival) for arrival in arrivals]
-        settled: list[Settlement] = []
+        acked: list[Ack] = []
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_seconds
         while waiting:
             try:
-                await self._attempt(waiting, settled)
+                await self._attempt(waiting, acked)
             except DatabaseUnavailableError:
                 if clock() >= deadline:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
-            done = {settlement.entry.batch_id for settlement in settled}
+            done = {ack.entry.batch_id for ack in acked}
             waiting = [entry for entry in waiting if entry.batch_id not in done]
-        self._store.forget(settlement.entry.batch_id for settlement in settled)
+        self._store.forget(ack.entry.batch_id for ack in acked)
         return Stored(
-            stored=sum(settlement.stored for settlement in settled),
-            duplicates=sum(settlement.dropped.get(DUPLICATE, 0) for settlement in settled),
-            dead_letters=sum(settlement.dropped.get(DEAD_LETTER, 0) for settlement in settled),
+            stored=sum(ack.stored for ack in acked),
+            duplicates=sum(ack.dropped.get(DUPLICATE, 0) for ack in acked),
+            dead_letters=sum(ack.dropped.get(DEAD_LETTER, 0) for ack in acked),
         )
 
     async def close(self) -> None:
@@ -71,13 +71,13 @@ class DirectWriter:
         finally:
             await self._database.disconnect(connection)
 
-    async def _attempt(self, entries: list[Entry], settled: list[Settlement]) -> None:
+    async def _attempt(self, entries: list[Entry], acked: list[Ack]) -> None:
         connection = await self._database.connect("import")
         try:
             for lot in _lots(entries):
                 async with aclosing(self._store.deliver(connection, lot)) as outcomes:
                     async for outcome in outcomes:
-                        settled += outcome.settlements.values()
+                        acked += outcome.acks.values()
         finally:
             await self._database.disconnect(connection)
 

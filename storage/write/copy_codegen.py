@@ -121,8 +121,8 @@ class SampleLoop:
         """(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
 
         The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each
-        number. Raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`, also for a value that is missing where
-        it may not be.
+        number. Raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`, also for a value that
+        is missing where it may not be.
         """
         data, total, apart = self._encode(samples, moment)
         if len(apart) > max(_FREQUENT_ROWS, len(samples) // 4) and self._rewrites < _REWRITES:

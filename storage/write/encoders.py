@@ -38,6 +38,7 @@ from decahertz.event import (
     Tick,
 )
 from decahertz.sample import Sample, SampleSchema
+from storage.schema.samples import TIME, table_of
 from storage.write.copy_codegen import Number, SampleLoop, compile_event
 from storage.write.copy_format import (
     ENCODING_ERRORS,
@@ -52,7 +53,6 @@ from storage.write.copy_format import (
     text_array,
     timestamp,
 )
-from storage.schema.samples import TIME, table_of
 
 EVENT_TABLES: dict[type[Event], str] = {
     Quote: "quotes",

@@ -17,13 +17,13 @@ from decahertz.event import AnyEvent, Arrival, Event, Fill, Order, Quote, Tick
 from decahertz.ingest import EmitterId
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
-from storage.write.emitters import lock_emitters, save_drops, save_emitters
-from storage.write.copy_format import ENCODING_ERRORS, HEADER, TRAILER
-from storage.write.instruments import InstrumentBook, save_instruments
-from storage.write.orders import PlacedOrder, update_orders
-from storage.write.result import DUPLICATE, Outcome
-from storage.write.encoders import EventRows, SampleRows
 from storage.entry import Entry
+from storage.write.copy_format import ENCODING_ERRORS, HEADER, TRAILER
+from storage.write.emitters import lock_emitters, save_drops, save_emitters
+from storage.write.encoders import EventRows, SampleRows
+from storage.write.instruments import InstrumentTable, save_instruments
+from storage.write.orders import PlacedOrder, update_orders
+from storage.write.result import DUPLICATE, WriteResult
 from storage.write.round_trips import PlacedFill, fold_fills
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ class _NewEvents:
     orders: list[PlacedOrder] = field(default_factory=list)
 
 
-class Filler:
+class Inserter:
     """Fills tables. Keeps the encoders."""
 
     def __init__(self, clock: Clock) -> None:
         """Encoders are made when a type is first seen."""
         self._samples: dict[int, tuple[SampleSchema, SampleRows]] = {}
         self._events: dict[type[Event], EventRows] = {}
-        self._instruments = InstrumentBook(clock)
+        self._instruments = InstrumentTable(clock)
 
-    async def fill(self, connection: AnyConnection, entries: Sequence[Entry], outcome: Outcome) -> None:
+    async def fill(self, connection: AnyConnection, entries: Sequence[Entry], outcome: WriteResult) -> None:
         """Put the rows in. Raises what asyncpg raises."""
         events: list[tuple[Entry, Arrival]] = []
         samples: dict[int, list[tuple[Entry, SampleBatch]]] = {}
@@ -71,7 +71,7 @@ class Filler:
         for batches in samples.values():
             await self._store_samples(connection, batches, outcome)
 
-    def committed(self, outcome: Outcome) -> None:
+    def committed(self, outcome: WriteResult) -> None:
         """What was filled in is committed."""
         self._instruments.mark(outcome.instruments)
 
@@ -82,7 +82,7 @@ class Filler:
         self._instruments.mark(rows)
 
     async def _store_samples(
-        self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], outcome: Outcome
+        self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], outcome: WriteResult
     ) -> None:
         rows = self._sample_rows(batches[0][1].schema)
         counted = Counted()
@@ -91,7 +91,7 @@ class Filler:
         outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + counted.rows
 
     async def _store_events(
-        self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], outcome: Outcome
+        self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], outcome: WriteResult
     ) -> None:
         batches = [arrival.batch for _, arrival in items]
         stored = await lock_emitters(connection, ((b.source, b.epoch) for b in batches))
@@ -117,7 +117,7 @@ class Filler:
         arrival: Arrival,
         stored: dict[EmitterId, SequenceSet],
         new: _NewEvents,
-        outcome: Outcome,
+        outcome: WriteResult,
     ) -> None:
         """Encode what is new in one batch, and mark it as stored."""
         batch = arrival.batch
@@ -132,7 +132,7 @@ class Filler:
         outcome.drop(entry, DUPLICATE, len(batch.events) - accepted)
 
     def _encode(
-        self, entry: Entry, arrival: Arrival, numbers: range, new: _NewEvents, outcome: Outcome
+        self, entry: Entry, arrival: Arrival, numbers: range, new: _NewEvents, outcome: WriteResult
     ) -> None:
         batch = arrival.batch
         origins: dict[type[Event], bytes] = {}
@@ -185,7 +185,7 @@ class Counted:
 
 
 async def _encode_samples(
-    rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], outcome: Outcome, counted: Counted
+    rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], outcome: WriteResult, counted: Counted
 ) -> AsyncIterator[bytes]:
     yield HEADER
     pieces: list[bytes] = []

@@ -35,7 +35,7 @@ class _Seen:
     written_at_ns: int = 0
 
 
-class InstrumentBook:
+class InstrumentTable:
     """Remembers when instruments were seen, and what of that is in the database."""
 
     def __init__(self, clock: Clock) -> None:
@@ -72,6 +72,6 @@ class InstrumentBook:
 
 
 async def save_instruments(connection: AnyConnection, rows: list[Row]) -> None:
-    """Write rows that :meth:`InstrumentBook.due` returned."""
+    """Write rows that :meth:`InstrumentTable.due` returned."""
     if rows:
         await connection.execute(_UPSERT, *map(list, zip(*rows, strict=True)))

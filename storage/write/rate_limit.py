@@ -5,7 +5,7 @@ from __future__ import annotations
 from decahertz.clock import NS_PER_SECOND, Clock
 
 
-class Pace:
+class RateLimiter:
     """Says when the next lot may go. What is not used is not saved up."""
 
     def __init__(self, rows_per_second: float, clock: Clock) -> None:

@@ -6,19 +6,19 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from storage.write.instruments import Row
+from storage.entry import Ack, Entry, Unreadable
 from storage.write.dead_letters import Reject, rejects_of
-from storage.entry import Entry, Settlement, Unreadable
+from storage.write.instruments import Row
 
 DEAD_LETTER, DUPLICATE = "dead_letter", "duplicate"
 """Why rows of an entry are not in their table: no table took them; they were there before."""
 
 
 @dataclass(slots=True)
-class Outcome:
+class WriteResult:
     """What a transaction stored. It is true once the transaction is committed."""
 
-    settlements: dict[uuid.UUID, Settlement] = field(default_factory=dict)
+    acks: dict[uuid.UUID, Ack] = field(default_factory=dict)
     """By batch id, of every entry."""
     rows: dict[str, int] = field(default_factory=dict)
     """By table."""
@@ -30,7 +30,7 @@ class Outcome:
     def drop(self, entry: Entry, reason: str, rows: int) -> None:
         """Rows of an entry are not stored by it."""
         if rows:
-            dropped = self.settlements[entry.batch_id].dropped
+            dropped = self.acks[entry.batch_id].dropped
             dropped[reason] = dropped.get(reason, 0) + rows
 
     def reject(self, entry: Entry, indices: Sequence[int], reason: str) -> None:
@@ -39,11 +39,11 @@ class Outcome:
         rows = entry.rows if isinstance(entry.content, Unreadable) else len(indices)
         self.drop(entry, DEAD_LETTER, rows)
 
-    def merge(self, part: Outcome) -> None:
+    def merge(self, part: WriteResult) -> None:
         """Take over what a part of an entry came to."""
-        for settlement in part.settlements.values():
-            for reason, rows in settlement.dropped.items():
-                self.drop(settlement.entry, reason, rows)
+        for ack in part.acks.values():
+            for reason, rows in ack.dropped.items():
+                self.drop(ack.entry, reason, rows)
         for mine, others in ((self.rows, part.rows), (self.not_finite, part.not_finite)):
             for table, count in others.items():
                 mine[table] = mine.get(table, 0) + count

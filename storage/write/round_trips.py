@@ -21,7 +21,7 @@ import msgspec
 
 from decahertz.clock import to_datetime
 from decahertz.event import Fill, Liquidity, Side
-from decahertz.round_trip import RoundTrip, Trade
+from decahertz.round_trip import OpenRoundTrip, RoundTrip
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -76,7 +76,7 @@ FROM fills
 WHERE (order_id, fill_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 ORDER BY strategy, venue, instrument, order_id, fill_id, time_ns, source, epoch, sequence
 """
-_TRADE_COLUMNS = Trade.__struct_fields__
+_TRADE_COLUMNS = RoundTrip.__struct_fields__
 _COLUMNS = (
     *_TRADE_COLUMNS,
     *("opened", "closed", "closed_source", "closed_epoch", "closed_sequence", "closed_flat"),
@@ -87,9 +87,9 @@ _COLUMNS = (
 class Fold:
     """The derivation of one key: what is open, the newest fill in it, and the trades that came out."""
 
-    trip: RoundTrip = field(default_factory=RoundTrip)
+    trip: OpenRoundTrip = field(default_factory=OpenRoundTrip)
     last: Place = BEFORE_ALL
-    trades: list[tuple[Trade, Place, bool]] = field(default_factory=list)
+    trades: list[tuple[RoundTrip, Place, bool]] = field(default_factory=list)
     """Each with the place of its closing fill and whether that left no position."""
 
     def add(self, place: Place, fill: Fill) -> None:
@@ -177,7 +177,7 @@ async def _lock(connection: AnyConnection, keys: Sequence[Key]) -> dict[Key, Fol
     rows = await connection.fetch(_LOCK, *(list(column) for column in zip(*keys, strict=True)))
     states = {}
     for row in rows:
-        trip = msgspec.msgpack.decode(row["state"], type=RoundTrip) if row["state"] else RoundTrip()
+        trip = msgspec.msgpack.decode(row["state"], type=OpenRoundTrip) if row["state"] else OpenRoundTrip()
         last = (row["last_ns"], row["last_source"], row["last_epoch"], row["last_sequence"])
         states[row["strategy"], row["venue"], row["instrument"]] = Fold(trip, last)
     return states
@@ -200,7 +200,7 @@ def _placed(row: Any) -> PlacedFill:  # noqa: ANN401 - a record, by column name
     return (row["time_ns"], row["source"], row["epoch"], row["sequence"]), fill_of(row)
 
 
-def _record(closed: tuple[Trade, Place, bool]) -> tuple[Any, ...]:
+def _record(closed: tuple[RoundTrip, Place, bool]) -> tuple[Any, ...]:
     trade, (_, source, epoch, sequence), flat = closed
     return (
         *_values(trade),
@@ -213,11 +213,11 @@ def _record(closed: tuple[Trade, Place, bool]) -> tuple[Any, ...]:
     )
 
 
-def _is_finite(trade: Trade) -> bool:
+def _is_finite(trade: RoundTrip) -> bool:
     """Whether its numbers are numbers: prices and quantities near the limits multiply to infinity."""
     numbers = [value for value in _values(trade) if isinstance(value, float)]
     return all(map(math.isfinite, numbers))
 
 
-def _values(trade: Trade) -> Iterator[Any]:
+def _values(trade: RoundTrip) -> Iterator[Any]:
     return (getattr(trade, name) for name in _TRADE_COLUMNS)

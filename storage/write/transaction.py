@@ -16,17 +16,17 @@ import asyncpg
 from decahertz.clock import Clock
 from decahertz.event import Arrival
 from storage.database import Database, DatabaseUnavailableError
-from storage.write.emitters import lock_emitters, save_emitters
-from storage.write.inserter import Filler
-from storage.write.result import DEAD_LETTER, DUPLICATE, Outcome
+from storage.entry import Ack, Entry
 from storage.write.dead_letters import save_rejects
-from storage.entry import Entry, Settlement
+from storage.write.emitters import lock_emitters, save_emitters
+from storage.write.inserter import Inserter
+from storage.write.result import DEAD_LETTER, DUPLICATE, WriteResult
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 _CLAIM = """
-WITH settled AS (DELETE FROM stored_batches WHERE batch_id = ANY($2::uuid[]))
+WITH acked AS (DELETE FROM stored_batches WHERE batch_id = ANY($2::uuid[]))
 INSERT INTO stored_batches (batch_id) SELECT * FROM unnest($1::uuid[])
 ON CONFLICT (batch_id) DO NOTHING RETURNING batch_id
 """
@@ -41,7 +41,7 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         """The connections come from elsewhere; the database says what its errors mean."""
         self._database = database
-        self._filler = Filler(clock)
+        self._inserter = Inserter(clock)
         self._forgettable: list[uuid.UUID] = []
 
     def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
@@ -50,7 +50,7 @@ class Store:
 
     async def deliver(
         self, connection: AnyConnection, entries: Sequence[Entry]
-    ) -> AsyncGenerator[Outcome, None]:
+    ) -> AsyncGenerator[WriteResult, None]:
         """Store entries, together where the database takes them together; gives what is committed.
 
         Raises :class:`~storage.database.DatabaseUnavailableError`; what was not given by then may be stored
@@ -71,7 +71,7 @@ class Store:
                 outcome = await self._write_somehow(connection, group[0])
             yield outcome
 
-    async def _write_somehow(self, connection: AnyConnection, entry: Entry) -> Outcome:
+    async def _write_somehow(self, connection: AnyConnection, entry: Entry) -> WriteResult:
         try:
             return await self.write_apart(connection, entry)
         except DatabaseUnavailableError:
@@ -81,17 +81,17 @@ class Store:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise DatabaseUnavailableError(f"{self._database.name} takes nothing: {reason}") from error
 
-    async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> Outcome:
+    async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> WriteResult:
         """Store entries in one transaction; returns when it is committed.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` when nobody knows whether it was, and what
         else asyncpg raises when the database does not take something; then nothing is stored.
         """
         async with self._claiming(connection, entries) as (outcome, fresh):
-            await self._filler.fill(connection, fresh, outcome)
+            await self._inserter.fill(connection, fresh, outcome)
         return outcome
 
-    async def write_apart(self, connection: AnyConnection, entry: Entry) -> Outcome:
+    async def write_apart(self, connection: AnyConnection, entry: Entry) -> WriteResult:
         """Store of an entry what the database takes; the rest goes to the dead letters.
 
         Raises as :meth:`write` does, but not for what is in the entry.
@@ -104,34 +104,34 @@ class Store:
     async def finish(self, connection: AnyConnection) -> None:
         """Write what could wait until now."""
         with self._database.errors():
-            await self._filler.write_instruments(connection)
+            await self._inserter.write_instruments(connection)
             await connection.execute(_FORGET, self._forgettable)
         self._forgettable.clear()
 
     @asynccontextmanager
     async def _claiming(
         self, connection: AnyConnection, entries: Sequence[Entry]
-    ) -> AsyncIterator[tuple[Outcome, list[Entry]]]:
+    ) -> AsyncIterator[tuple[WriteResult, list[Entry]]]:
         """A transaction, and which of the entries no transaction before stored."""
-        outcome = Outcome({entry.batch_id: Settlement(entry) for entry in entries})
+        outcome = WriteResult({entry.batch_id: Ack(entry) for entry in entries})
         forgettable = self._forgettable.copy()
         with self._database.errors():
             async with connection.transaction():
-                rows = await connection.fetch(_CLAIM, list(outcome.settlements), forgettable)
+                rows = await connection.fetch(_CLAIM, list(outcome.acks), forgettable)
                 fresh = {row["batch_id"] for row in rows}
                 if len(fresh) < len(entries):
                     await _recall(connection, outcome, [e for e in entries if e.batch_id not in fresh])
                 yield outcome, [entry for entry in entries if entry.batch_id in fresh]
                 await _conclude(connection, outcome)
         del self._forgettable[: len(forgettable)]
-        self._filler.committed(outcome)
+        self._inserter.committed(outcome)
 
-    async def _sift(self, connection: AnyConnection, entry: Entry, outcome: Outcome) -> None:
-        part = Outcome({entry.batch_id: Settlement(entry)})
+    async def _sift(self, connection: AnyConnection, entry: Entry, outcome: WriteResult) -> None:
+        part = WriteResult({entry.batch_id: Ack(entry)})
         try:
             with self._database.errors():
                 async with connection.transaction():  # a savepoint: what comes before stays
-                    await self._filler.fill(connection, [entry], part)
+                    await self._inserter.fill(connection, [entry], part)
         except DatabaseUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is about this entry
@@ -146,7 +146,7 @@ class Store:
             outcome.merge(part)
 
 
-async def _reject(connection: AnyConnection, entry: Entry, error: Exception, outcome: Outcome) -> None:
+async def _reject(connection: AnyConnection, entry: Entry, error: Exception, outcome: WriteResult) -> None:
     """The rows go to the dead letters; events are known there and not taken when they come again."""
     reason = f"{type(error).__name__}: {error}".partition("\n")[0]
     outcome.reject(entry, range(entry.rows), reason)
@@ -157,7 +157,7 @@ async def _reject(connection: AnyConnection, entry: Entry, error: Exception, out
         await save_emitters(connection, stored)
 
 
-async def _recall(connection: AnyConnection, outcome: Outcome, entries: Sequence[Entry]) -> None:
+async def _recall(connection: AnyConnection, outcome: WriteResult, entries: Sequence[Entry]) -> None:
     """What became of entries that were stored before."""
     by_id = {entry.batch_id: entry for entry in entries}
     for row in await connection.fetch(_CLAIMED, list(by_id)):
@@ -166,12 +166,12 @@ async def _recall(connection: AnyConnection, outcome: Outcome, entries: Sequence
         outcome.drop(entry, DUPLICATE, row["duplicates"])
 
 
-async def _conclude(connection: AnyConnection, outcome: Outcome) -> None:
+async def _conclude(connection: AnyConnection, outcome: WriteResult) -> None:
     await save_rejects(connection, outcome.rejects)
     notes = [
-        (batch_id, settlement.dropped.get(DEAD_LETTER, 0), settlement.dropped.get(DUPLICATE, 0))
-        for batch_id, settlement in outcome.settlements.items()
-        if settlement.dropped
+        (batch_id, ack.dropped.get(DEAD_LETTER, 0), ack.dropped.get(DUPLICATE, 0))
+        for batch_id, ack in outcome.acks.items()
+        if ack.dropped
     ]
     if notes:
         await connection.executemany(_NOTE, notes)

@@ -19,13 +19,13 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
 from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseUnavailableError
-from storage.write.metrics import WriterMetrics
-from storage.write.result import DEAD_LETTER, Outcome
-from storage.write.rate_limit import Pace
-from storage.write.encoders import EVENT_TABLES
+from storage.entry import Entry
 from storage.schema.samples import table_of
 from storage.spool import Spool
-from storage.entry import Entry
+from storage.write.encoders import EVENT_TABLES
+from storage.write.metrics import WriterMetrics
+from storage.write.rate_limit import RateLimiter
+from storage.write.result import DEAD_LETTER, WriteResult
 from storage.write.transaction import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Writer:
         self._store = Store(database, clock)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
         self._metrics.announce([*map(table_of, schemas), *EVENT_TABLES.values()])
-        self._pace = Pace(backlog_rows_per_second, clock)
+        self._pace = RateLimiter(backlog_rows_per_second, clock)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._in_hand: list[Entry] = []
@@ -92,7 +92,7 @@ class Writer:
         if not self._spool.has_backlog:  # what waits may have been stored before, however long ago
             with self._database.errors():
                 await connection.execute(_FORGET_BATCHES)
-        self._spool.on_settled = self._store.forget
+        self._spool.on_acked = self._store.forget
         self._task = asyncio.create_task(self._run(), name="storage-writer")
 
     async def stop(self) -> None:
@@ -188,37 +188,37 @@ class Writer:
             await self._disconnect()
             raise
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _settle(self, outcome: WriteResult) -> None:
         if self._away_since_ns is not None:
             seconds = (self._clock.monotonic_ns() - self._away_since_ns) / NS_PER_SECOND
             self._away_since_ns = None
             backlog = self._spool.backlog_rows
             self._log.info("database_back", seconds=round(seconds, 3), backlog_rows=backlog)
-        self._in_hand = [entry for entry in self._in_hand if entry.batch_id not in outcome.settlements]
-        self._spool.settle(list(outcome.settlements.values()))
+        self._in_hand = [entry for entry in self._in_hand if entry.batch_id not in outcome.acks]
+        self._spool.ack(list(outcome.acks.values()))
         for table, rows in outcome.rows.items():
             self._metrics.rows.labels(table).inc(rows)
         for table, numbers in outcome.not_finite.items():
             self._metrics.not_finite.labels(table).inc(numbers)
-        for settlement in outcome.settlements.values():
-            self.rows_stored += settlement.stored
-            if settlement.entry.stream.startswith("samples:"):
-                self.samples_stored += settlement.stored
+        for ack in outcome.acks.values():
+            self.rows_stored += ack.stored
+            if ack.entry.stream.startswith("samples:"):
+                self.samples_stored += ack.stored
             else:
-                self.events_stored += settlement.stored
+                self.events_stored += ack.stored
         self._note_refusal(outcome)
 
-    def _note_refusal(self, outcome: Outcome) -> None:
+    def _note_refusal(self, outcome: WriteResult) -> None:
         if outcome.rejects:
             if not self._refusal:
                 reject = outcome.rejects[0]
                 self._log.error("rows_refused", stream=reject.stream, reason=reject.reason)
             self._refusal = outcome.rejects[-1].reason
-        elif self._refusal and any(s.entry.rows and not s.dropped for s in outcome.settlements.values()):
+        elif self._refusal and any(s.entry.rows and not s.dropped for s in outcome.acks.values()):
             self._log.info("rows_no_longer_refused")
             self._refusal = ""
-        for settlement in outcome.settlements.values():
-            self._metrics.dead_letters.inc(settlement.dropped.get(DEAD_LETTER, 0))
+        for ack in outcome.acks.values():
+            self._metrics.dead_letters.inc(ack.dropped.get(DEAD_LETTER, 0))
 
     def _put_back(self) -> None:
         entries, self._in_hand = self._in_hand, []

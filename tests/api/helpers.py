@@ -21,7 +21,7 @@ from api.app import Api
 from api.live.limits import HubLimits
 from api.parts import ApiParts
 from decahertz.bus import LocalBus, samples_topic
-from decahertz.clock import TICK_NS, Clock, SystemClock
+from decahertz.clock import CYCLE_NS, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt
@@ -173,7 +173,7 @@ class Stack:
 
     def tick(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
         """Publish a sample per instrument, for the instant ``number``; returns its time."""
-        time_ns = START_NS + number * TICK_NS
+        time_ns = START_NS + number * CYCLE_NS
         samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, prints=number) for i in instruments)
         self.bus.publish(samples_topic("probe"), SampleBatch(PROBE, time_ns, samples))
         return time_ns

@@ -18,7 +18,7 @@ from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
 from api.routes.export import EventTable
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from storage.database import Database
 from storage.write.encoders import EVENT_TABLES
 from tests.api.checked import Caller
@@ -75,13 +75,13 @@ def test_every_table_of_events_can_be_exported() -> None:
 
 
 async def test_samples_are_exported_as_csv(asked: Caller) -> None:
-    answer = await asked.get(f"export?collector=probe&fields=prints&start={START_NS + 8 * TICK_NS}")
+    answer = await asked.get(f"export?collector=probe&fields=prints&start={START_NS + 8 * CYCLE_NS}")
     assert answer.headers["Content-Type"] == "text/csv"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="probe.csv"'
     assert list(csv.reader(io.StringIO(answer.raw.decode()))) == [
         ["time_ns", "venue", "instrument", "prints"],
         *(
-            [str(START_NS + number * TICK_NS), "SIM", name, str(number)]
+            [str(START_NS + number * CYCLE_NS), "SIM", name, str(number)]
             for number in (8, 9)
             for name in ("A", "B,C")
         ),

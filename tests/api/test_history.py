@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from decahertz.clock import NS_PER_SECOND, TICK_NS, format_time
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, format_time
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
 
 TICKS = 50
-SPAN = f"start={START_NS}&end={START_NS + TICKS * TICK_NS}"
-BODY = {"collector": "probe", "start": START_NS, "end": START_NS + TICKS * TICK_NS}
+SPAN = f"start={START_NS}&end={START_NS + TICKS * CYCLE_NS}"
+BODY = {"collector": "probe", "start": START_NS, "end": START_NS + TICKS * CYCLE_NS}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.live.limits import HubLimits
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from tests.api.helpers import START_NS, SlowReader, Stack, quote, reader, slow_reader, wait_for
 
 LIMITS = HubLimits(buffer_bytes=64 * 1024, max_queued_events=200)
@@ -53,7 +53,7 @@ async def test_a_slow_reader_gets_the_newest_state_and_the_count_of_those_left_o
         before = stack.api.clients()[0]
         assert before.slow
         assert before.buffered_bytes < 10 * LIMITS.buffer_bytes
-        sent, conflated = await last_states(slow, START_NS + ticks * TICK_NS)
+        sent, conflated = await last_states(slow, START_NS + ticks * CYCLE_NS)
         assert {sent[topic] + conflated[topic] for topic in sent} == {ticks}
         await wait_for(lambda: not stack.api.clients()[0].slow, "the reader has caught up")
         after = stack.api.clients()[0]
@@ -120,7 +120,7 @@ async def test_a_slow_reader_is_not_listened_to() -> None:
         await wait_for(lambda: stack.api.clients()[0].conflated >= 99 * len(NAMES), "the ticks are conflated")
         assert stack.api.clients()[0].received == received
         assert stack.api.clients()[0].buffered_bytes < 10 * LIMITS.buffer_bytes
-        await last_states(slow, START_NS + (ticks + 100) * TICK_NS)
+        await last_states(slow, START_NS + (ticks + 100) * CYCLE_NS)
         snapshots = [message async for message in first(slow, 100)]
         assert {message["type"] for message in snapshots} == {"snapshot"}
 

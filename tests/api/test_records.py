@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from decahertz.clock import TICK_NS, format_time
+from decahertz.clock import CYCLE_NS, format_time
 from decahertz.fakes import example_events
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
@@ -140,7 +140,7 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
     writer = stored.sink
     assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 10, "the samples are stored")
-    span = f"start={START_NS + TICK_NS}&end={START_NS + 4 * TICK_NS}"
+    span = f"start={START_NS + CYCLE_NS}&end={START_NS + 4 * CYCLE_NS}"
     answer = await stored_caller.get(f"metrics/history?collector=probe&instrument=B&fields=prints,mid&{span}")
     assert answer.body == {
         "tier": "raw",
@@ -148,7 +148,7 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
         "series": [
             {
                 "key": {"venue": "SIM", "instrument": "B"},
-                "time_ns": [START_NS + number * TICK_NS for number in (1, 2, 3)],
+                "time_ns": [START_NS + number * CYCLE_NS for number in (1, 2, 3)],
                 "fields": {"prints": [1, 2, 3], "mid": [1.5, 1.5, 1.5]},
             }
         ],
@@ -162,7 +162,7 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
 async def test_a_history_without_times_is_that_of_the_last_five_minutes(
     stored: Stack, stored_caller: Caller
 ) -> None:
-    now = (stored.clock.time_ns() - START_NS) // TICK_NS
+    now = (stored.clock.time_ns() - START_NS) // CYCLE_NS
     for number in (now - 3001, now - 2900, now):
         stored.tick(number)
     writer = stored.sink

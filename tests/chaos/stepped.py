@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import uvloop
 
 from decahertz.app.cli import all_keys
-from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.app.up import welcome
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import Pipeline
+from decahertz.app.up import welcome
+from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.settings import load
 
 

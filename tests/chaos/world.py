@@ -22,7 +22,7 @@ from typing import Any
 
 import asyncpg
 
-from decahertz.clock import TICK_NS, from_datetime
+from decahertz.clock import CYCLE_NS, from_datetime
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.network import Network
@@ -180,7 +180,7 @@ class World:
         def has_passed() -> bool:
             nonlocal first_ns
             first_ns = first_ns or sample()["time_ns"]
-            return bool(first_ns) and sample()["time_ns"] >= first_ns + 2 * TICK_NS
+            return bool(first_ns) and sample()["time_ns"] >= first_ns + 2 * CYCLE_NS
 
         wait_until("a later sample of the strategy", has_passed)
         return sample()
@@ -286,16 +286,16 @@ def _missing(times: Mapping[int, int], lives: Sequence[Life], first_ns: int) -> 
     assert times
     doubled = [instant for instant, count in times.items() if count > 1]
     assert doubled == []
-    assert all(instant % TICK_NS == 0 for instant in times)
+    assert all(instant % CYCLE_NS == 0 for instant in times)
     last_ns = max(times)
     found = []
     for life in lives:
         begin_ns = life.ready_ns + first_ns
         end_ns = min(life.died_ns - LAST_GASP_NS, last_ns)
-        first = -(-begin_ns // TICK_NS) * TICK_NS
+        first = -(-begin_ns // CYCLE_NS) * CYCLE_NS
         found += [
             instant
-            for instant in range(first, end_ns, TICK_NS)
+            for instant in range(first, end_ns, CYCLE_NS)
             if instant not in times and not any(low <= instant <= high for low, high in life.unclear)
         ]
     return found
@@ -305,7 +305,7 @@ def _gaps(missing: Sequence[int]) -> str:
     """Missing instants as stretches: where each begins and how many it has."""
     stretches: list[list[int]] = []
     for instant in missing:
-        if stretches and instant == stretches[-1][-1] + TICK_NS:
+        if stretches and instant == stretches[-1][-1] + CYCLE_NS:
             stretches[-1].append(instant)
         else:
             stretches.append([instant])

@@ -16,7 +16,7 @@ import pytest
 
 from decahertz.event import (
     EVENT_TYPES,
-    Connection,
+    ConnectionState,
     Direction,
     Event,
     Fill,
@@ -220,7 +220,7 @@ def test_bytes_that_look_like_an_infinity_are_only_bytes(client: Client, server:
 
 
 def test_no_field_needs_an_enumeration_that_plain_text_cannot_spell() -> None:
-    for enumeration in (Side, Direction, OrderState, PositionSource, Connection, LogLevel):
+    for enumeration in (Side, Direction, OrderState, PositionSource, ConnectionState, LogLevel):
         assert all(isinstance(member, str) for member in enumeration)
 
 

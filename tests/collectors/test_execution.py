@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.common.values import UnusableEventError
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
 from collectors.execution.sample import ExecutionSample
-from collectors.common.values import UnusableEventError
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
     FINAL_ORDER_STATES,

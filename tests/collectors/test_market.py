@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from collectors.feeds.recordings.captures import recorded_events
 from collectors.market.collector import MarketCollector, MarketOptions
 from collectors.market.sample import MarketSample, Verdict
-from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock, parse_time
-from decahertz.event import Connection, Event, Heartbeat, Quote, Tick
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock, parse_time
+from decahertz.event import ConnectionState, Event, Heartbeat, Quote, Tick
 from decahertz.sample import schema_of
 from decahertz.testing import CHECKS, example_events
 
@@ -51,7 +51,7 @@ class Market:
         more.setdefault("instrument", "EUR/USD")
         self.take(Tick(venue="fx", price=price, size=size, **more), at)
 
-    def beat(self, connection: Connection, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+    def beat(self, connection: ConnectionState, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         more.setdefault("component", "feed")
         more.setdefault("time_ns", ns(at))
         self.take(Heartbeat(venue="fx", connection=connection, **more), at)
@@ -71,7 +71,7 @@ def ns(at: float) -> int:
     return T0 + round(at * NS_PER_SECOND)
 
 
-OPEN, CLOSED = Connection.OPEN, Connection.CLOSED
+OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -498,7 +498,7 @@ def event_of(step: dict[str, Any], time_ns: int) -> Event:
             size=step["size"],
             missed=missed,
         )
-    return Heartbeat(time_ns=time_ns, component="f", venue="fx", connection=Connection(step["what"]))
+    return Heartbeat(time_ns=time_ns, component="f", venue="fx", connection=ConnectionState(step["what"]))
 
 
 @settings(max_examples=150, deadline=None)
@@ -512,7 +512,7 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
         if step["what"] != "sample":
             market.collector.on_event(event_of(step, T0 + (now - step["delay_ms"]) * MS), T0 + now * MS)
             continue
-        instant = (T0 + now * MS) // TICK_NS * TICK_NS
+        instant = (T0 + now * MS) // CYCLE_NS * CYCLE_NS
         for sample in market.collector.sample(instant):
             assert isinstance(sample, MarketSample)
             history.setdefault(sample.instrument, []).append(sample)
@@ -578,7 +578,7 @@ def test_last_prices_and_volumes_of_a_coinbase_recording_equal_those_in_the_file
         for event in events:
             if type(event) in MarketCollector.events:
                 collector.on_event(event, received)
-    samples = [s for s in collector.sample(received // TICK_NS * TICK_NS) if isinstance(s, MarketSample)]
+    samples = [s for s in collector.sample(received // CYCLE_NS * CYCLE_NS) if isinstance(s, MarketSample)]
     prints: dict[str, list[dict[str, Any]]] = {}
     for line in (RECORDINGS / "coinbase.ws").read_text().splitlines():
         if '"last_match"' in line or '"match"' in line:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.common.values import UnusableEventError
 from collectors.strategy.collector import StrategyCollector, StrategyOptions
 from collectors.strategy.equity import DAY_NS
 from collectors.strategy.sample import StrategySample
 from collectors.strategy.statistics import sharpe_ratio, sortino_ratio, wilson_lower
-from collectors.common.values import UnusableEventError
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
     Direction,

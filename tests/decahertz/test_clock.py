@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decahertz.clock import (
+    CYCLE_NS,
     NS_PER_SECOND,
-    TICK_NS,
     Grid,
     SystemClock,
     TimeFormatError,
@@ -53,7 +53,7 @@ def test_indices_count_the_instants(interval: int, now: int) -> None:
 
 def test_the_grid_of_ten_hertz_falls_on_tenths_of_utc_seconds() -> None:
     grid = Grid()
-    assert grid.interval_ns == TICK_NS == 100_000_000
+    assert grid.interval_ns == CYCLE_NS == 100_000_000
     assert format_time(grid.after(parse_time("2026-01-02T03:04:05.678Z"))) == "2026-01-02T03:04:05.700000000Z"
 
 

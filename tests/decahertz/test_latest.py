@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from decahertz.bus import EVENTS, LocalBus, samples_topic
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from decahertz.event import Arrival, EventBatch
 from decahertz.latest import LatestSamples
 from decahertz.metric import Metric
@@ -21,7 +21,7 @@ SCHEMA = schema_of(Depth)
 
 
 def batch(tick: int, *venues: str) -> SampleBatch:
-    return SampleBatch(SCHEMA, tick * TICK_NS, tuple(Depth(venue=venue, levels=tick) for venue in venues))
+    return SampleBatch(SCHEMA, tick * CYCLE_NS, tuple(Depth(venue=venue, levels=tick) for venue in venues))
 
 
 def test_the_newest_batch_is_kept_whole_so_a_retired_key_is_gone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decahertz.ledger import Account, Changes, LedgerBook
+from decahertz.ledger import Account, Changes, Ledger
 
 STEPS = st.tuples(
     st.sampled_from(["emit", "store", "drop", "lose"]), st.sampled_from("ab"), st.integers(0, 99)
@@ -14,7 +14,7 @@ STEPS = st.tuples(
 
 @given(st.lists(STEPS))
 def test_every_step_keeps_the_balance(steps: list[tuple[str, str, int]]) -> None:
-    book = LedgerBook()
+    book = Ledger()
     for what, stream, rows in steps:
         changes = Changes()
         if what in ("drop", "lose"):
@@ -26,7 +26,7 @@ def test_every_step_keeps_the_balance(steps: list[tuple[str, str, int]]) -> None
 
 
 def test_a_reading_says_where_everything_is() -> None:
-    book, changes = LedgerBook(), Changes()
+    book, changes = Ledger(), Changes()
     changes.emit("a", 10)
     changes.store("a", 4)
     changes.drop("a", "age", 1)
@@ -38,13 +38,13 @@ def test_a_reading_says_where_everything_is() -> None:
 
 
 def test_what_does_not_add_up_is_shown() -> None:
-    book = LedgerBook()
+    book = Ledger()
     book.load({"a": Account(emitted=10, stored=4, spooled=5)})
     assert [ledger.imbalance for ledger in book.read()] == [1]
 
 
 def test_what_is_read_does_not_change_afterwards() -> None:
-    book, changes = LedgerBook(), Changes()
+    book, changes = Ledger(), Changes()
     changes.lose("a", "age", 1)
     book.apply(changes)
     accounts, (found,) = book.accounts(), book.read()

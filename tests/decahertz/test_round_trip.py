@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decahertz.event import Fill, Side
-from decahertz.round_trip import RoundTrip, Trade, trade_id
+from decahertz.round_trip import OpenRoundTrip, RoundTrip, trade_id
 
 T0 = 1_767_225_600_000_000_000
 
@@ -40,8 +40,8 @@ def fill(
     )
 
 
-def fold(fills: Sequence[Fill]) -> tuple[list[Trade], RoundTrip]:
-    trip = RoundTrip()
+def fold(fills: Sequence[Fill]) -> tuple[list[RoundTrip], OpenRoundTrip]:
+    trip = OpenRoundTrip()
     trades = [trade for trade in map(trip.add, fills) if trade is not None]
     return trades, trip
 
@@ -52,7 +52,7 @@ def test_a_long_trade_earns_the_rise_less_fees() -> None:
     assert (trade.side, trade.quantity, trade.entry_price, trade.exit_price) == (Side.BUY, 2, 100, 110)
     assert (trade.pnl, trade.fees, trade.risk, trade.r_multiple, trade.fills) == (17, 3, 10, 1.7, 2)
     assert (trade.opened_ns, trade.closed_ns) == (T0, T0 + 5)
-    assert trip == RoundTrip()
+    assert trip == OpenRoundTrip()
 
 
 def test_a_short_trade_earns_the_fall() -> None:
@@ -116,7 +116,7 @@ def test_a_short_position_gains_when_the_mark_falls() -> None:
 
 
 def test_flat_has_neither_price_nor_profit() -> None:
-    trip = RoundTrip()
+    trip = OpenRoundTrip()
     assert trip.average_price() is None
     assert trip.unrealised(100) == trip.realised() == 0
 
@@ -220,11 +220,11 @@ def flips(fills: Sequence[Fill]) -> int:
 @settings(max_examples=200, deadline=None)
 @given(FILLS)
 def test_every_moment_is_consistent(fills: list[Fill]) -> None:
-    trip = RoundTrip()
+    trip = OpenRoundTrip()
     for each in fills:
         trade = trip.add(each)
         price = trip.average_price()
-        assert (price is None) == (trip.position == 0) == (trip == RoundTrip())
+        assert (price is None) == (trip.position == 0) == (trip == OpenRoundTrip())
         if trip.opening is not None:
             assert (trip.position > 0) == (trip.opening.side is Side.BUY)
         assert trade is None or (trade.quantity > 0 and math.isfinite(trade.pnl))

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import pytest
 
 from decahertz.bus import EVENTS, LocalBus, samples_topic
-from decahertz.clock import TICK_NS, Clock
+from decahertz.clock import CYCLE_NS, Clock
 from decahertz.collector import BaseCollector, NoOptions
 from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Order, Quote, Tick, type_name
 from decahertz.metric import Kind, Metric
@@ -21,7 +21,7 @@ from decahertz.testing import (
     CHECKS,
     START_NS,
     ManualClock,
-    ManualTicker,
+    ManualTimer,
     Recorder,
     check_collector,
     example_events,
@@ -187,38 +187,38 @@ def test_the_example_events_have_every_type() -> None:
 def test_the_example_events_happen_one_after_the_other_from_the_given_time_on() -> None:
     times = [event.time_ns for event in example_events(START_NS)]
     assert times == sorted(set(times))
-    assert START_NS < times[0] < times[-1] < START_NS + TICK_NS
+    assert START_NS < times[0] < times[-1] < START_NS + CYCLE_NS
 
 
 async def test_a_manual_ticker_waits_until_the_host_has_dealt_with_the_beat() -> None:
     clock = ManualClock(START_NS + 1)
-    ticker = ManualTicker(clock)
+    timer = ManualTimer(clock)
     seen = []
 
     async def host() -> None:
         while True:
-            seen.append(await ticker.next())
+            seen.append(await timer.next())
 
     task = asyncio.create_task(host())
-    last = await ticker.beat(3)
-    assert [beat.instant_ns for beat in seen] == [START_NS + n * TICK_NS for n in (1, 2, 3)]
-    assert last == clock.time_ns() == START_NS + 3 * TICK_NS
-    await ticker.beat(lateness_ns=5, missed=2)
-    assert (seen[-1].instant_ns, seen[-1].missed) == (START_NS + 6 * TICK_NS, 2)
-    assert clock.time_ns() == START_NS + 6 * TICK_NS + 5
+    last = await timer.cycle(3)
+    assert [cycle.instant_ns for cycle in seen] == [START_NS + n * CYCLE_NS for n in (1, 2, 3)]
+    assert last == clock.time_ns() == START_NS + 3 * CYCLE_NS
+    await timer.cycle(lateness_ns=5, missed=2)
+    assert (seen[-1].instant_ns, seen[-1].missed) == (START_NS + 6 * CYCLE_NS, 2)
+    assert clock.time_ns() == START_NS + 6 * CYCLE_NS + 5
     task.cancel()
 
 
 async def test_a_manual_ticker_steps_the_wall_clock_alone() -> None:
     clock = ManualClock()
-    ticker = ManualTicker(clock)
-    task = asyncio.create_task(ticker.next())
+    timer = ManualTimer(clock)
+    task = asyncio.create_task(timer.next())
     before = clock.monotonic_ns()
-    giving = asyncio.create_task(ticker.beat(stepped_ns=3 * TICK_NS))
-    beat = await task
+    giving = asyncio.create_task(timer.cycle(stepped_ns=3 * CYCLE_NS))
+    cycle = await task
     giving.cancel()
-    assert (beat.instant_ns, beat.stepped_ns) == (START_NS + 4 * TICK_NS, 3 * TICK_NS)
-    assert clock.monotonic_ns() == before + TICK_NS
+    assert (cycle.instant_ns, cycle.stepped_ns) == (START_NS + 4 * CYCLE_NS, 3 * CYCLE_NS)
+    assert clock.monotonic_ns() == before + CYCLE_NS
 
 
 def test_a_manual_clock_refuses_to_run_backward() -> None:

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from decahertz.event import FINAL_ORDER_STATES, Fill
-from decahertz.round_trip import RoundTrip, trade_id
+from decahertz.round_trip import OpenRoundTrip, trade_id
 from tests.pipeline.running import ROOT, RunningDecahertz, environment, running
 
 pytestmark = pytest.mark.timeout(120)
@@ -68,9 +68,9 @@ def all_of(decahertz: RunningDecahertz, name: str) -> list[dict[str, Any]]:
         cursor = page["next_cursor"]
 
 
-def books(decahertz: RunningDecahertz) -> dict[Key, RoundTrip]:
+def books(decahertz: RunningDecahertz) -> dict[Key, OpenRoundTrip]:
     """What each strategy holds, computed from its fills alone."""
-    held: dict[Key, RoundTrip] = defaultdict(RoundTrip)
+    held: dict[Key, OpenRoundTrip] = defaultdict(OpenRoundTrip)
     for item in sorted(all_of(decahertz, "fills"), key=lambda f: (f["time_ns"], f["sequence"])):
         known = {name: value for name, value in item.items() if name in Fill.__struct_fields__}
         fill = msgspec.convert({"type": "fill", **known}, Fill)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from decahertz.metric import Kind, Metric, Unit, family_name
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.testing import START_NS
@@ -53,7 +53,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def batch_of(*samples: Sample, tick: int = 0) -> SampleBatch:
     """A batch of samples of one type."""
-    return SampleBatch(schema_of(type(samples[0])), START_NS + tick * TICK_NS, samples)
+    return SampleBatch(schema_of(type(samples[0])), START_NS + tick * CYCLE_NS, samples)
 
 
 def book(instrument: str, **values: Any) -> BookSample:  # noqa: ANN401 - any of its fields

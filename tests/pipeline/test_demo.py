@@ -15,9 +15,9 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
-from decahertz.clock import TICK_NS, to_datetime
+from decahertz.clock import CYCLE_NS, to_datetime
 from decahertz.event import Fill
-from decahertz.round_trip import RoundTrip, Trade
+from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from tests.pipeline.running import RunningDecahertz, read, running
 
 pytestmark = pytest.mark.timeout(150)
@@ -43,9 +43,9 @@ def all_items(decahertz: RunningDecahertz, path: str) -> list[dict[str, Any]]:
         cursor = page["next_cursor"]
 
 
-def folded(fills: list[dict[str, Any]]) -> list[Trade]:
+def folded(fills: list[dict[str, Any]]) -> list[RoundTrip]:
     """Round trips computed from a ``fills`` answer alone."""
-    books: dict[tuple[str, str, str], RoundTrip] = defaultdict(RoundTrip)
+    books: dict[tuple[str, str, str], OpenRoundTrip] = defaultdict(OpenRoundTrip)
     trades = []
     for item in sorted(fills, key=lambda f: (f["time_ns"], f["source"], f["epoch"], f["sequence"])):
         known = {k: v for k, v in item.items() if k in Fill.__struct_fields__}
@@ -144,7 +144,7 @@ async def check_websocket(decahertz: RunningDecahertz, seconds: float) -> None:
                 times[message["topic"]].append(message["time_ns"])
     assert len(times) == 20
     for stamps in times.values():
-        assert stamps == list(range(stamps[0], stamps[-1] + TICK_NS, TICK_NS))
+        assert stamps == list(range(stamps[0], stamps[-1] + CYCLE_NS, CYCLE_NS))
         assert len(stamps) >= 10 * (seconds - 1)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from tests.pipeline.running import RunningDecahertz, run, running
 
 pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
@@ -93,9 +93,9 @@ async def test_a_recording_replayed_at_its_pace_is_stored_exactly_once_and_sampl
         by_instrument.setdefault(row["instrument"], []).append(time_ns)
     assert len(by_instrument) == 10
     for times in by_instrument.values():
-        assert all(t % TICK_NS == 0 for t in times)
+        assert all(t % CYCLE_NS == 0 for t in times)
         run_times = [t for t in times if t <= times[0] + 29 * 10**9]
-        assert run_times == list(range(times[0], run_times[-1] + TICK_NS, TICK_NS))
+        assert run_times == list(range(times[0], run_times[-1] + CYCLE_NS, CYCLE_NS))
 
 
 async def test_an_import_keeps_the_recorded_times_and_stores_the_same_file_once(

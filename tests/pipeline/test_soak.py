@@ -14,7 +14,7 @@ import asyncpg
 import psutil
 import pytest
 
-from decahertz.clock import TICK_NS
+from decahertz.clock import CYCLE_NS
 from tests.pipeline.running import RunningDecahertz, running
 
 MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.3"))
@@ -79,7 +79,7 @@ async def missing_samples(connection: asyncpg.Connection[asyncpg.Record], collec
     wrong = 0
     for row in rows:
         span = row["last"] - row["first"]
-        instants = round(span.total_seconds() * 10**9 / TICK_NS) + 1
+        instants = round(span.total_seconds() * 10**9 / CYCLE_NS) + 1
         wrong += abs(instants - row["n"]) + abs(row["n"] - row["different"])
     return wrong
 

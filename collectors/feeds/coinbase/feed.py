@@ -18,10 +18,10 @@ import msgspec
 import structlog
 from msgspec import Meta, Struct
 
-from decahertz.backoff import Backoff
 from collectors.feeds.coinbase.messages import VENUE, CoinbaseDecoder, Error, Subscriptions, parse
 from collectors.feeds.messages import MalformedMessageError
 from collectors.feeds.pulse import Pulse
+from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Name
 from decahertz.feed import BaseFeed, Emit

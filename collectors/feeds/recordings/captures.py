@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from collectors.feeds.binance.messages import BinanceDecoder
 from collectors.feeds.coinbase.messages import CoinbaseDecoder
-from collectors.feeds.recordings.csv import CsvRows, csv_rows
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
+from collectors.feeds.recordings.csv import CsvRows, csv_rows
 from collectors.feeds.recordings.errors import UnknownRecordingError
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent

@@ -16,10 +16,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from collectors.feeds.recordings.pacing import Pacer, Shifter
 from collectors.feeds.pulse import Pulse
-from collectors.feeds.recordings.errors import RecordingError
 from collectors.feeds.recordings.captures import Record, Recording, open_recording
+from collectors.feeds.recordings.errors import RecordingError
+from collectors.feeds.recordings.pacing import Pacer, Shifter
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent
 from decahertz.feed import BaseFeed, Emit, Progress

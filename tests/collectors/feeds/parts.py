@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from decahertz.backoff import Backoff
 from collectors.feeds.host import FeedHost
+from decahertz.backoff import Backoff
 from decahertz.bus import EVENTS, LocalBus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, Event

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collectors.feeds.pulse import Pulse
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import Connection, Heartbeat
+from decahertz.event import ConnectionState, Heartbeat
 from tests.collectors.feeds.parts import ManualClock
 
 
@@ -25,5 +25,5 @@ def test_after_the_last_word_the_next_beat_is_due_at_once() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
     pulse.beat(clock.time_ns())
-    assert pulse.closed(clock.time_ns()).connection is Connection.CLOSED
+    assert pulse.closed(clock.time_ns()).connection is ConnectionState.CLOSED
     assert pulse.beat(clock.time_ns()) is not None

@@ -16,7 +16,7 @@ from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Fill, Order, O
 from decahertz.latest import LatestSamples
 from decahertz.sample import Sample, schema_of
 from decahertz.settings import SamplerSettings
-from decahertz.testing import ManualClock, ManualTicker
+from decahertz.testing import ManualClock, ManualTimer
 
 START_NS = 1_767_225_600 * NS_PER_SECOND
 
@@ -64,14 +64,14 @@ def collectors(clock: ManualClock) -> list[LoadedCollector]:
 async def sampled(history: StoredEvents, live: Sequence[AnyEvent]) -> dict[str, Sample]:
     """The newest sample of each collector after a start with a history, some live events and a tick."""
     clock, bus = ManualClock(START_NS), LocalBus()
-    ticker = ManualTicker(clock)
+    timer = ManualTimer(clock)
     latest = LatestSamples(bus)
     loaded = collectors(clock)
-    sampler = Sampler(bus, clock, ticker, CollectorRegistry(), SamplerSettings(), loaded, history=history)
+    sampler = Sampler(bus, clock, timer, CollectorRegistry(), SamplerSettings(), loaded, history=history)
     await sampler.start()
     batch = EventBatch(source="test", epoch=1, first_sequence=1, events=tuple(live))
     bus.publish(EVENTS, Arrival(batch=batch, received_ns=START_NS))
-    await ticker.beat()
+    await timer.cycle()
     await sampler.stop()
     return {batch.schema.collector: sample for batch in latest for sample in batch.samples}
 

@@ -18,16 +18,16 @@ from structlog.testing import capture_logs
 from collectors.host.dispatch import SLICE
 from collectors.host.plugins import LoadedCollector, PluginFailure
 from collectors.host.sampler import FailedCollectorError, Sampler, UnknownCollectorError
-from collectors.host.ticker import GridTicker
+from collectors.host.timer import GridTimer
 from decahertz.bus import EVENTS, LocalBus
-from decahertz.clock import NS_PER_SECOND, TICK_NS, Beat, SystemClock
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Cycle, SystemClock
 from decahertz.collector import BaseCollector, NoOptions
 from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Heartbeat, Quote, Tick
 from decahertz.health import Health, RunState
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, schema_of
 from decahertz.settings import SamplerSettings
-from decahertz.testing import START_NS, ManualClock, ManualTicker, Recorder
+from decahertz.testing import START_NS, ManualClock, ManualTimer, Recorder
 
 MS = 1_000_000
 
@@ -103,15 +103,15 @@ def loaded(collector: One) -> LoadedCollector:
 class Rig:
     clock: ManualClock
     bus: LocalBus
-    ticker: ManualTicker
+    timer: ManualTimer
     registry: CollectorRegistry
     recorder: Recorder
     sampler: Sampler
     one: One
     two: Two
 
-    async def beat(self, count: int = 1, **what: int) -> int:
-        return await self.ticker.beat(count, **what)
+    async def cycle(self, count: int = 1, **what: int) -> int:
+        return await self.timer.cycle(count, **what)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"decahertz_sampler_{name}", labels)
@@ -127,21 +127,21 @@ class Rig:
 def rig_of(two: type[Two] = Two, failures: tuple[PluginFailure, ...] = (), limit: float = 5.0) -> Rig:
     clock = ManualClock()
     bus = LocalBus()
-    ticker = ManualTicker(clock)
+    timer = ManualTimer(clock)
     registry = CollectorRegistry()
     recorder = Recorder(bus, "samples:*")
     collectors = One(clock), two(clock)
     sampler = Sampler(
         bus,
         clock,
-        ticker,
+        timer,
         registry,
         SamplerSettings(budget_seconds=0.02),
         [loaded(collector) for collector in collectors],
         failures=failures,
         limit_seconds=limit,
     )
-    return Rig(clock, bus, ticker, registry, recorder, sampler, *collectors)
+    return Rig(clock, bus, timer, registry, recorder, sampler, *collectors)
 
 
 @asynccontextmanager
@@ -171,8 +171,8 @@ def fail() -> None:
 
 async def test_each_collector_is_asked_at_each_instant_and_its_samples_are_published() -> None:
     async with running() as rig:
-        await rig.beat(3)
-        expected = [START_NS + n * TICK_NS for n in (1, 2, 3)]
+        await rig.cycle(3)
+        expected = [START_NS + n * CYCLE_NS for n in (1, 2, 3)]
         assert rig.one.sampled == rig.two.sampled == expected
         assert [batch.time_ns for batch in rig.recorder.batches("one")] == expected
         assert rig.recorder.batches("two")[0].samples == (TwoSample(name="a", value=1.5, events=0),)
@@ -180,9 +180,9 @@ async def test_each_collector_is_asked_at_each_instant_and_its_samples_are_publi
 
 async def test_a_slower_cadence_falls_on_its_multiples_even_if_beats_are_missed() -> None:
     async with running(Tenth) as rig:
-        await rig.beat(7)
-        await rig.beat(missed=4)
-        await rig.beat(18)
+        await rig.cycle(7)
+        await rig.cycle(missed=4)
+        await rig.cycle(18)
         seconds = [instant / NS_PER_SECOND for instant in rig.two.sampled]
         assert seconds == [START_NS / NS_PER_SECOND + n for n in (2, 3)]
         [status] = [status for status in rig.sampler.collectors() if status.name == "two"]
@@ -191,9 +191,9 @@ async def test_a_slower_cadence_falls_on_its_multiples_even_if_beats_are_missed(
 
 async def test_lateness_missed_ticks_and_steps_are_counted() -> None:
     async with running() as rig:
-        await rig.beat(lateness_ns=3 * MS)
-        await rig.beat(missed=4, lateness_ns=7 * MS)
-        last = await rig.beat(stepped_ns=5 * NS_PER_SECOND)
+        await rig.cycle(lateness_ns=3 * MS)
+        await rig.cycle(missed=4, lateness_ns=7 * MS)
+        last = await rig.cycle(stepped_ns=5 * NS_PER_SECOND)
         sampler = rig.sampler
         assert (sampler.ticks, sampler.missed, sampler.steps) == (3, 4, 1)
         assert sampler.last_instant_ns == last
@@ -210,10 +210,10 @@ async def test_lateness_missed_ticks_and_steps_are_counted() -> None:
 async def test_a_stepped_clock_is_logged_and_said_for_a_minute() -> None:
     async with running() as rig:
         with capture_logs() as logs:
-            await rig.beat(stepped_ns=-2 * NS_PER_SECOND)
+            await rig.cycle(stepped_ns=-2 * NS_PER_SECOND)
         assert [log["event"] for log in logs] == ["clock_stepped"]
         assert rig.sampler.status().health is Health.DEGRADED
-        await rig.beat(601)
+        await rig.cycle(601)
         assert rig.sampler.status().health is Health.OK
 
 
@@ -224,7 +224,7 @@ async def test_before_the_first_tick_there_is_no_lateness() -> None:
 
 async def test_silence_of_the_grid_is_said() -> None:
     async with running() as rig:
-        await rig.beat()
+        await rig.cycle()
         rig.clock.advance(3 * NS_PER_SECOND)
         status = rig.sampler.status()
         assert status.health is Health.DEGRADED
@@ -233,7 +233,7 @@ async def test_silence_of_the_grid_is_said() -> None:
 
 async def test_a_grid_that_breaks_is_a_failure_and_not_the_end_of_the_process() -> None:
     class Broken:
-        async def next(self) -> Beat:
+        async def next(self) -> Cycle:
             raise OSError("no clock")
 
     clock = ManualClock()
@@ -279,10 +279,10 @@ async def test_recovery_is_logged_after_a_quiet_time() -> None:
         rig.publish(quote())
         rig.one.during_event = None
         with capture_logs() as logs:
-            await rig.beat(99)
+            await rig.cycle(99)
             assert logs == []
             assert rig.sampler.status().health is Health.DEGRADED
-            await rig.beat(2)
+            await rig.cycle(2)
         assert [log["event"] for log in logs] == ["collector_event_recovered"]
         assert rig.sampler.status().health is Health.OK
 
@@ -293,7 +293,7 @@ async def test_a_huge_batch_leaves_room_for_the_grid_and_keeps_the_order() -> No
         rig.publish(*events)
         rig.publish(last := quote(-1.0))
         assert rig.sampler.pending_events == len(events) + 1
-        await rig.beat()
+        await rig.cycle()
         assert 0 < len(rig.one.taken) < len(events)
         for _ in range(2 * len(events) // SLICE):
             await asyncio.sleep(0)
@@ -316,7 +316,7 @@ async def test_a_sample_that_raises_is_counted_logged_once_and_the_others_go_on(
     async with running() as rig:
         rig.one.during_sample = fail
         with capture_logs() as logs:
-            await rig.beat(5)
+            await rig.cycle(5)
         assert [log["event"] for log in logs] == ["collector_sample_failed"]
         assert rig.recorder.batches("one") == []
         assert len(rig.recorder.batches("two")) == 5
@@ -330,7 +330,7 @@ async def test_a_bad_sample_is_dropped_and_counted_and_the_others_are_published(
     async with running() as rig:
         rig.one.names = ["a", "b:b", "c", "a"]
         with capture_logs() as logs:
-            await rig.beat(3)
+            await rig.cycle(3)
         assert [s.name for s in rig.recorder.batches("one")[0].samples if isinstance(s, OneSample)] == [
             "a",
             "c",
@@ -340,16 +340,16 @@ async def test_a_bad_sample_is_dropped_and_counted_and_the_others_are_published(
         assert rig.metric("dropped_samples_total", collector="one", reason="duplicate") == 3
         assert rig.metric("samples_total", collector="one") == 6
         rig.one.names, rig.one.value = ["a"], float("nan")
-        await rig.beat()
+        await rig.cycle()
         assert rig.metric("dropped_samples_total", collector="one", reason="value") == 1
 
 
 async def test_an_empty_batch_says_that_the_keys_are_gone_and_says_it_once() -> None:
     async with running() as rig:
-        await rig.beat()
+        await rig.cycle()
         rig.one.names = []
-        last = await rig.beat()
-        await rig.beat(3)
+        last = await rig.cycle()
+        await rig.cycle(3)
         batches = rig.recorder.batches("one")
         assert [len(batch.samples) for batch in batches] == [1, 0]
         assert batches[-1].time_ns == last
@@ -359,9 +359,9 @@ async def test_one_call_over_budget_is_counted_and_forgiven_however_long_it_took
     async with running() as rig:
         rig.one.during_sample = rig.take_time(3_000 * MS)
         with capture_logs() as logs:
-            await rig.beat()
+            await rig.cycle()
             rig.one.during_sample = None
-            await rig.beat(5)
+            await rig.cycle(5)
         assert len(rig.one.sampled) == 6
         assert rig.metric("over_budget_total", collector="one") == 1
         assert logs == []
@@ -371,26 +371,26 @@ async def test_a_collector_that_keeps_exceeding_its_budget_is_left_out_for_what_
     async with running() as rig:
         rig.one.during_sample = rig.take_time(50 * MS)  # one and a half budgets of 20 ms too long
         with capture_logs() as logs:
-            await rig.beat(20)
-        start = START_NS // TICK_NS
-        assert [instant // TICK_NS - start for instant in rig.one.sampled] == [1, 2, 3, 4, 11, 12, 13, 14]
+            await rig.cycle(20)
+        start = START_NS // CYCLE_NS
+        assert [instant // CYCLE_NS - start for instant in rig.one.sampled] == [1, 2, 3, 4, 11, 12, 13, 14]
         assert len(rig.two.sampled) == 20
         assert rig.metric("skipped_total", collector="one", reason="over_budget") == 12
         assert [log["event"] for log in logs] == ["collector_budget_failed"]
         assert rig.sampler.status().health is Health.DEGRADED
         assert rig.sampler.collectors()[0].duration_max_seconds == 0.05
         rig.one.during_sample = None
-        await rig.beat(5)
+        await rig.cycle(5)
         assert len(rig.one.sampled) == 13
 
 
 async def test_a_very_slow_collector_is_left_out_after_its_second_call() -> None:
     async with running() as rig:
         rig.one.during_sample = rig.take_time(90 * MS)
-        await rig.beat(9)
+        await rig.cycle(9)
         assert len(rig.one.sampled) == 2
         assert rig.metric("skipped_total", collector="one", reason="over_budget") == 7
-        await rig.beat()
+        await rig.cycle()
         assert len(rig.one.sampled) == 3
 
 
@@ -413,7 +413,7 @@ async def test_a_collector_that_does_not_start_has_failed_and_the_others_go_on(k
     try:
         with capture_logs() as logs:
             await rig.sampler.start()
-        await rig.beat(2)
+        await rig.cycle(2)
         rig.publish(quote())
         one, two = rig.sampler.collectors()
         assert (one.state, two.state) == (RunState.FAILED, RunState.RUNNING)
@@ -444,9 +444,9 @@ async def test_a_plugin_that_could_not_be_loaded_is_shown_as_failed() -> None:
 
 async def test_a_disabled_collector_is_not_sampled_and_its_keys_vanish() -> None:
     async with running() as rig:
-        await rig.beat()
+        await rig.cycle()
         rig.sampler.disable("one")
-        await rig.beat(3)
+        await rig.cycle(3)
         assert [len(batch.samples) for batch in rig.recorder.batches("one")] == [1, 0]
         assert len(rig.recorder.batches("two")) == 4
         assert rig.sampler.collectors()[0].state is RunState.DISABLED
@@ -457,9 +457,9 @@ async def test_an_enabled_collector_knows_what_happened_meanwhile() -> None:
     async with running() as rig:
         rig.sampler.disable("one")
         rig.publish(quote())
-        await rig.beat()
+        await rig.cycle()
         rig.sampler.enable("one")
-        await rig.beat()
+        await rig.cycle()
         [batch] = rig.recorder.batches("one")
         assert batch.samples == (OneSample(name="a", value=1.5, events=1),)
 
@@ -530,7 +530,7 @@ async def test_a_collector_that_fails_to_stop_does_not_keep_the_others_from_it()
 async def test_nothing_is_published_and_no_event_delivered_after_stop() -> None:
     rig = rig_of()
     await rig.sampler.start()
-    await rig.beat()
+    await rig.cycle()
     rig.publish(*[quote()] * (100 * SLICE))
     await rig.sampler.stop()
     taken, published = len(rig.one.taken), len(rig.recorder.messages)
@@ -572,22 +572,22 @@ async def test_with_the_real_clock_every_instant_is_sampled_or_counted() -> None
     enough = asyncio.Event()
     bus.subscribe("samples:one", lambda _: enough.set() if len(recorder.messages) >= 5 else None)
     sampler = Sampler(
-        bus, clock, GridTicker(clock), CollectorRegistry(), SamplerSettings(), [loaded(One(clock))]
+        bus, clock, GridTimer(clock), CollectorRegistry(), SamplerSettings(), [loaded(One(clock))]
     )
     await sampler.start()
     async with asyncio.timeout(30):
         await enough.wait()
     await sampler.stop()
     instants = [batch.time_ns for batch in recorder.batches("one")]
-    assert all(instant % TICK_NS == 0 for instant in instants)
-    assert (instants[-1] - instants[0]) // TICK_NS + 1 == len(instants) + sampler.missed
+    assert all(instant % CYCLE_NS == 0 for instant in instants)
+    assert (instants[-1] - instants[0]) // CYCLE_NS + 1 == len(instants) + sampler.missed
 
 
 # The ledger of ticks
 
-beats = st.lists(
+cycles = st.lists(
     st.tuples(
-        st.integers(0, 12),  # missed before the beat
+        st.integers(0, 12),  # missed before the cycle
         st.sampled_from(["fine", "raises", "slow", "very slow"]),
     ),
     max_size=40,
@@ -595,9 +595,9 @@ beats = st.lists(
 
 
 @settings(deadline=None, max_examples=50)
-@given(beats=beats, every=st.sampled_from([1, 2, 5, 10]))
+@given(cycles=cycles, every=st.sampled_from([1, 2, 5, 10]))
 def test_a_collector_is_sampled_or_skipped_on_every_tick_on_which_it_is_due(
-    beats: list[tuple[int, str]], every: int
+    cycles: list[tuple[int, str]], every: int
 ) -> None:
     async def run() -> None:
         class Slower(Two):
@@ -605,8 +605,8 @@ def test_a_collector_is_sampled_or_skipped_on_every_tick_on_which_it_is_due(
 
         Slower.every = every
         async with running(Slower) as rig:
-            last = START_NS // TICK_NS
-            for missed, what in beats:
+            last = START_NS // CYCLE_NS
+            for missed, what in cycles:
                 acts: dict[str, Callable[[], object] | None] = {
                     "fine": None,
                     "raises": fail,
@@ -614,8 +614,8 @@ def test_a_collector_is_sampled_or_skipped_on_every_tick_on_which_it_is_due(
                     "very slow": rig.take_time(99 * MS),
                 }
                 rig.two.during_sample = acts[what]
-                last = await rig.beat(missed=missed) // TICK_NS
-            due = last // every - (START_NS // TICK_NS) // every
+                last = await rig.cycle(missed=missed) // CYCLE_NS
+            due = last // every - (START_NS // CYCLE_NS) // every
             two = rig.sampler.collectors()[1]
             assert two.samples + two.skipped == due
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from collectors.common.mark_prices import Mark, Marks
 from collectors.execution.desk import Desk, Memory
 from collectors.execution.order import Benchmark, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
-from collectors.common.mark_prices import Mark, Marks
-from decahertz.clock import NS_PER_SECOND, TICK_NS, SystemClock
+from decahertz.app.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock
-from decahertz.app.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
 
 MS = 1_000_000
 
@@ -79,9 +79,9 @@ async def test_collections_begin_in_the_middle_between_two_ticks(start_ns: int) 
     machine = Machine(ManualClock(START_NS + start_ns), on_time, [0] * 20)
     await machine.run()
     assert len(machine.begun) == 20
-    assert {began % TICK_NS for began in machine.begun[1:]} == {TICK_NS // 2}
+    assert {began % CYCLE_NS for began in machine.begun[1:]} == {CYCLE_NS // 2}
     between = [after - before for before, after in zip(machine.begun[1:-1], machine.begun[2:], strict=True)]
-    assert all(INTERVAL_NS <= distance <= INTERVAL_NS + TICK_NS for distance in between)
+    assert all(INTERVAL_NS <= distance <= INTERVAL_NS + CYCLE_NS for distance in between)
 
 
 async def test_a_collection_that_would_begin_late_waits_for_another_tick() -> None:
@@ -89,7 +89,7 @@ async def test_a_collection_that_would_begin_late_waits_for_another_tick() -> No
     late = {1: 40 * MS, 2: 30 * MS, 3: 20 * MS}  # 0 is the ten seconds
     machine = Machine(clock, lambda number: late.get(number, 0), [0, 0])
     await machine.run()
-    assert machine.begun == [0, INTERVAL_NS + 2 * TICK_NS + TICK_NS // 2 + 20 * MS]
+    assert machine.begun == [0, INTERVAL_NS + 2 * CYCLE_NS + CYCLE_NS // 2 + 20 * MS]
 
 
 async def test_a_process_that_is_never_on_time_is_collected_all_the_same() -> None:

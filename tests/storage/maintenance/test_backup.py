@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from storage.maintenance import backup
-from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url, find_installation
 from storage.postgres.cluster import DATABASE
+from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url, find_installation
 from tests.storage.tiers.test_timescale import _SETTINGS, has_timescale
 
 pytestmark = pytest.mark.timescale

@@ -12,6 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
+from storage.postgres.cluster import SOCKET_NAME
 from storage.postgres.embedded import (
     EmbeddedPostgres,
     EmbeddedPostgresError,
@@ -20,7 +21,6 @@ from storage.postgres.embedded import (
     database_url,
     running_pid,
 )
-from storage.postgres.cluster import SOCKET_NAME
 from tests.embedded_server import LIMIT_S, gone, on_linux, other_process, recall, remember, server_pid
 
 pytestmark = pytest.mark.timeout(60)

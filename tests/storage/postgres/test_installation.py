@@ -62,7 +62,8 @@ def test_a_cache_that_others_can_write_is_refused(folder: Path, installation: In
 def machines_own() -> Installation | None:
     """What is found without the wheel, in an interpreter that does not see it."""
     code = (
-        "from storage.postgres.embedded import find_installation as f; i = f(); print(i.prefix, i.version, sep='\\n')"
+        "from storage.postgres.embedded import find_installation as f; i = f();"
+        "print(i.prefix, i.version, sep='\\n')"
     )
     with tempfile.TemporaryDirectory() as name:
         for entry in (Path(part) for part in sys.path if part.endswith("-packages")):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from storage.query.buckets import Summary
 from storage.database import Database
+from storage.query.buckets import Summary
 from storage.query.queries import Series
-from tests.storage_examples import START_NS, TICK_NS, BookSample, Verdict, book, books, writing
+from tests.storage_examples import CYCLE_NS, START_NS, BookSample, Verdict, book, books, writing
 
 
 def some_books(seed: int, ticks: int, instruments: str) -> dict[int, list[BookSample]]:
@@ -48,7 +48,7 @@ def naive(samples: dict[int, list[BookSample]], instrument: str, step_ns: int) -
     """What each bucket has to hold."""
     rows: dict[int, list[BookSample]] = {}
     for tick, of_tick in samples.items():
-        time_ns = START_NS + tick * TICK_NS
+        time_ns = START_NS + tick * CYCLE_NS
         rows.setdefault(time_ns - time_ns % step_ns, []).extend(
             s for s in of_tick if s.instrument == instrument
         )

@@ -14,8 +14,8 @@ import pytest
 
 from collectors.feeds.recordings.captures import recorded_events
 from decahertz.event import Tick
-from storage.query.bars import Bar, BarFilter
 from storage.database import Database
+from storage.query.bars import Bar, BarFilter
 from storage.query.pagination import CursorError
 from storage.query.queries import Queries
 from tests.storage_examples import START_NS, arrival, quote, writing

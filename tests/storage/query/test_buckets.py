@@ -10,18 +10,18 @@ import pytest
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleBatch
 from decahertz.settings import RetentionSettings
+from storage.database import Database
 from storage.query import buckets as module
 from storage.query.buckets import Summary
-from storage.database import Database
 from storage.query.queries import Limits, Queries
-from storage.query.resolution import Wish
+from storage.query.resolution import ResolutionRequest
 from storage.tiers.names import Tier
 from tests.storage.query.buckets_by_hand import answered, naive, some_books, store, summary
 from tests.storage_examples import (
     BOOK,
+    CYCLE_NS,
     MACHINE,
     START_NS,
-    TICK_NS,
     HostSample,
     book,
     books,
@@ -32,13 +32,15 @@ SECOND_NS = 10**9
 END_NS = START_NS + 3600 * SECOND_NS
 
 
-@pytest.mark.parametrize("step_ns", [TICK_NS, 3 * TICK_NS, SECOND_NS, 7 * SECOND_NS, 60 * SECOND_NS])
+@pytest.mark.parametrize("step_ns", [CYCLE_NS, 3 * CYCLE_NS, SECOND_NS, 7 * SECOND_NS, 60 * SECOND_NS])
 async def test_buckets_of_raw_samples_are_what_plain_python_makes_of_them(
     database: Database, step_ns: int
 ) -> None:
     samples = some_books(step_ns % 97, 900, "ab")
     await store(database, samples)
-    history = await Queries(database).history(BOOK, [], {}, START_NS, END_NS, wish=Wish(step_ns=step_ns))
+    history = await Queries(database).history(
+        BOOK, [], {}, START_NS, END_NS, wish=ResolutionRequest(step_ns=step_ns)
+    )
     assert (history.tier, history.step_ns, history.next_start_ns) == (Tier.RAW, step_ns, None)
     assert [series.key["instrument"] for series in history.series] == ["a", "b"]
     for series in history.series:
@@ -51,7 +53,7 @@ async def test_late_samples_count_where_they_belong(database: Database) -> None:
         for tick in (3, 1, 2, 0):
             bench.sample(books(tick, book(mid=float(tick), gaps=tick)))
             await bench.drained()
-    wish = Wish(step_ns=SECOND_NS)
+    wish = ResolutionRequest(step_ns=SECOND_NS)
     (series,) = (
         await Queries(database).history(BOOK, ["mid", "gaps"], {}, START_NS, END_NS, wish=wish)
     ).series
@@ -66,7 +68,7 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
             bench.sample(books(tick, book(mid=-50.0 if tick == spike else 1.0)))
     for most in (2, 3, 10, 99, 500):
         history = await Queries(database).history(
-            BOOK, ["mid"], {}, START_NS, START_NS + 1000 * TICK_NS, wish=Wish(max_points=most)
+            BOOK, ["mid"], {}, START_NS, START_NS + 1000 * CYCLE_NS, wish=ResolutionRequest(max_points=most)
         )
         (series,) = history.series
         assert len(series.time_ns) <= most
@@ -76,7 +78,7 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
         assert history.step_ns is not None
         assert (
             series.time_ns[position]
-            <= START_NS + spike * TICK_NS
+            <= START_NS + spike * CYCLE_NS
             < series.time_ns[position] + history.step_ns
         )
 
@@ -84,7 +86,7 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
 async def test_few_samples_are_answered_as_they_were_taken(database: Database) -> None:
     await store(database, {tick: [book(mid=float(tick))] for tick in range(10)})
     history = await Queries(database).history(
-        BOOK, ["mid"], {}, START_NS, START_NS + 10 * TICK_NS, wish=Wish(max_points=10)
+        BOOK, ["mid"], {}, START_NS, START_NS + 10 * CYCLE_NS, wish=ResolutionRequest(max_points=10)
     )
     assert (history.tier, history.step_ns) == (Tier.RAW, None)
     assert history.series[0].fields == {"mid": [float(tick) for tick in range(10)]}
@@ -92,8 +94,8 @@ async def test_few_samples_are_answered_as_they_were_taken(database: Database) -
 
 async def test_a_bucket_at_either_end_is_answered_whole(database: Database) -> None:
     await store(database, {tick: [book(gaps=tick)] for tick in range(30)})
-    inside = (START_NS + 5 * TICK_NS, START_NS + 11 * TICK_NS + 1)
-    wish = Wish(step_ns=SECOND_NS)
+    inside = (START_NS + 5 * CYCLE_NS, START_NS + 11 * CYCLE_NS + 1)
+    wish = ResolutionRequest(step_ns=SECOND_NS)
     (series,) = (await Queries(database).history(BOOK, ["gaps"], {}, *inside, wish=wish)).series
     assert series.time_ns == [START_NS, START_NS + SECOND_NS]
     assert summary(series, "gaps").last == [9, 19]
@@ -110,7 +112,13 @@ async def test_a_capped_answer_says_where_to_go_on(
     start_ns: int | None = START_NS
     while start_ns is not None:
         history = await Queries(database).history(
-            BOOK, ["gaps"], {}, start_ns, END_NS, wish=Wish(step_ns=SECOND_NS), limits=Limits(rows=max_rows)
+            BOOK,
+            ["gaps"],
+            {},
+            start_ns,
+            END_NS,
+            wish=ResolutionRequest(step_ns=SECOND_NS),
+            limits=Limits(rows=max_rows),
         )
         assert 0 < sum(len(series.time_ns) for series in history.series) <= max(3, max_rows)
         for series in history.series:
@@ -131,15 +139,17 @@ async def test_keys_narrow_buckets_as_they_narrow_samples(
     database: Database, keys: dict[str, Sequence[str]], found: str
 ) -> None:
     await store(database, {0: [book(name) for name in "abc"]})
-    history = await Queries(database).history(BOOK, [], keys, START_NS, END_NS, wish=Wish(step_ns=SECOND_NS))
+    history = await Queries(database).history(
+        BOOK, [], keys, START_NS, END_NS, wish=ResolutionRequest(step_ns=SECOND_NS)
+    )
     assert [series.key["instrument"] for series in history.series] == list(found)
 
 
 async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
     async with writing(database) as bench:
         for tick in range(20):
-            bench.sample(SampleBatch(MACHINE, START_NS + tick * TICK_NS, (HostSample(load=float(tick)),)))
-    wish = Wish(tier=Tier.S1)
+            bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
+    wish = ResolutionRequest(tier=Tier.S1)
     (series,) = (await Queries(database).history(MACHINE, [], {}, START_NS, END_NS, wish=wish)).series
     assert series.key == {}
     assert summary(series, "load") == Summary(
@@ -152,7 +162,9 @@ async def test_what_raw_no_longer_keeps_is_answered_by_the_finest_tier_that_does
         bench.sample(books(0, book(gaps=5)))
     clock = ManualClock(START_NS + 40 * 86_400 * SECOND_NS)
     queries = Queries(database, clock, RetentionSettings())
-    history = await queries.history(BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS, wish=Wish())
+    history = await queries.history(
+        BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS, wish=ResolutionRequest()
+    )
     assert history.step_ns == 60 * SECOND_NS
     as_taken = await queries.history(BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS)
     assert as_taken.step_ns is None

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
-from decahertz.clock import TICK_NS, SystemClock
+from decahertz.clock import CYCLE_NS, SystemClock
 from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
 from decahertz.settings import SpoolSettings
 from storage.database import Database
-from storage.write.emitters import stored_events
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.spool import Spool
+from storage.write.emitters import stored_events
 from tests.event_examples import events
 from tests.storage_examples import BOOK, MACHINE, START_NS, arrival, books, fill, quote, quotes, writing
 
@@ -119,10 +119,10 @@ async def test_until_when_it_was_sampled_is_known_at_the_next_start(
         bench.sample(books(2))
         bench.sample(books(1))
         await bench.drained()
-        assert await newest_sample_ns(database, [BOOK, MACHINE]) == START_NS + 2 * TICK_NS
+        assert await newest_sample_ns(database, [BOOK, MACHINE]) == START_NS + 2 * CYCLE_NS
         await bench.writer.stop()
         bench.sample(books(9))
         bench.sample(books(8))
         await bench.spool.flush()
     async with writing(database, tmp_path) as bench:
-        assert bench.spool.newest_sample_ns == START_NS + 9 * TICK_NS
+        assert bench.spool.newest_sample_ns == START_NS + 9 * CYCLE_NS

@@ -15,7 +15,7 @@ import pytest
 
 from decahertz.event import (
     AnyEvent,
-    Connection,
+    ConnectionState,
     Direction,
     Equity,
     Event,
@@ -35,9 +35,9 @@ from decahertz.event import (
     Tick,
 )
 from decahertz.settings import StorageSettings
+from storage.database import Database
 from storage.query import export as module
 from storage.query import parquet
-from storage.database import Database
 from storage.query.export import (
     ExportFormat,
     ExportQuestion,
@@ -49,9 +49,9 @@ from storage.query.export import (
     samples_question,
 )
 from storage.query.parquet import ParquetMissingError
-from storage.write.encoders import EVENT_TABLES, event_fields
 from storage.schema.samples import ensure_tables
-from tests.storage_examples import BOOK, START_NS, TICK_NS, Verdict, arrival, book, books, until, writing
+from storage.write.encoders import EVENT_TABLES, event_fields
+from tests.storage_examples import BOOK, CYCLE_NS, START_NS, Verdict, arrival, book, books, until, writing
 
 MANY = 300_000
 WHERE: dict[str, Any] = {"time_ns": START_NS + 1, "venue": "sim", "instrument": "EUR/USD"}
@@ -68,7 +68,7 @@ ONE_OF_EACH: list[AnyEvent] = [
     Risk(time_ns=START_NS, name="var", value=1.0, limit=0.5, breached=True),
     News(time_ns=START_NS, headline="€", instruments=("A,B", 'C"D'), sentiment=-1.0),
     Log(time_ns=START_NS, component="x", level=LogLevel.WARNING, message="true"),
-    Heartbeat(time_ns=START_NS, component="feed", connection=Connection.OPEN),
+    Heartbeat(time_ns=START_NS, component="feed", connection=ConnectionState.OPEN),
 ]
 BOTH = pytest.mark.parametrize("form", list(ExportFormat))
 
@@ -134,7 +134,7 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
         {**first, "instrument": "a", "mid": 1e-300, "verdict": "live", "crossed": None},
         {**first, "instrument": "b", "mid": None, "verdict": "stale", "crossed": False},
         {
-            "time_ns": START_NS + TICK_NS,
+            "time_ns": START_NS + CYCLE_NS,
             "venue": "sim",
             "instrument": 'a,"b"\n',
             "mid": 0.1 + 0.2,
@@ -175,12 +175,12 @@ async def test_fields_keys_and_times_narrow_an_export(database: Database, form: 
         BOOK,
         ["gaps"],
         {"instrument": ["a", "c"], "venue": ["sim"]},
-        START_NS + 2 * TICK_NS,
-        START_NS + 4 * TICK_NS,
+        START_NS + 2 * CYCLE_NS,
+        START_NS + 4 * CYCLE_NS,
     )
     rows = rows_of(await exported(database, question, form), form, question)
     assert [(row["time_ns"], row["instrument"], row["gaps"]) for row in rows] == [
-        (START_NS + tick * TICK_NS, name, tick) for tick in (2, 3) for name in "ac"
+        (START_NS + tick * CYCLE_NS, name, tick) for tick in (2, 3) for name in "ac"
     ]
     assert set(rows[0]) == {"time_ns", "venue", "instrument", "gaps"}
 
@@ -222,8 +222,8 @@ def test_a_column_that_is_not_there_is_refused(name: str) -> None:
 
 async def test_the_bounds_are_the_times_of_the_first_and_last_row(database: Database) -> None:
     await fill_many(database, 50)
-    question = samples_question(BOOK, end_ns=START_NS + 41 * TICK_NS)
-    assert await Exports(database).bounds(question) == (START_NS + TICK_NS, START_NS + 40 * TICK_NS)
+    question = samples_question(BOOK, end_ns=START_NS + 41 * CYCLE_NS)
+    assert await Exports(database).bounds(question) == (START_NS + CYCLE_NS, START_NS + 40 * CYCLE_NS)
 
 
 @BOTH
@@ -241,7 +241,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(
 
     reached: list[int] = []
     await exports.run(
-        samples_question(BOOK, end_ns=START_NS + 100 * TICK_NS), form, forget
+        samples_question(BOOK, end_ns=START_NS + 100 * CYCLE_NS), form, forget
     )  # imports, caches
     arrow_before = pyarrow.total_allocated_bytes()
     tracemalloc.start()
@@ -253,7 +253,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(
     assert peak < 16 * 2**20
     assert pyarrow.total_allocated_bytes() - arrow_before < 16 * 2**20
     assert total > MANY * 2
-    assert reached[-1] == START_NS + MANY * TICK_NS
+    assert reached[-1] == START_NS + MANY * CYCLE_NS
     assert reached == sorted(reached)
 
 

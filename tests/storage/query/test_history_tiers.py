@@ -7,10 +7,10 @@ import pytest
 
 from storage.database import Database
 from storage.query.queries import Queries
-from storage.query.resolution import Wish
+from storage.query.resolution import ResolutionRequest
 from storage.tiers.names import Tier, relation_of
 from tests.storage.query.buckets_by_hand import answered, naive, some_books, store
-from tests.storage_examples import BOOK, START_NS, TICK_NS, book, books, writing
+from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing
 from tests.tiered_database import TieredDatabase
 
 SECOND_NS = 10**9
@@ -35,7 +35,7 @@ async def test_every_tier_answers_what_plain_python_makes_of_the_samples(
         await tiered_database.keeper.run_once()
     queries = Queries(tiered_database.database)
     for seconds, tier in STEPS.items():
-        wish = Wish(step_ns=seconds * SECOND_NS)
+        wish = ResolutionRequest(step_ns=seconds * SECOND_NS)
         history = await queries.history(BOOK, [], {}, START_NS, END_NS, wish=wish)
         assert (history.tier, history.step_ns) == (tier, seconds * SECOND_NS)
         for series in history.series:
@@ -58,12 +58,16 @@ async def test_tiers_and_samples_give_the_same_answers(tiered_database: TieredDa
 
 
 async def assert_same_answers(database: Database) -> None:
-    queries, start_ns = Queries(database), START_NS - 6000 * TICK_NS
-    for wish in (Wish(step_ns=SECOND_NS), Wish(step_ns=60 * SECOND_NS), Wish(max_points=50)):
+    queries, start_ns = Queries(database), START_NS - 6000 * CYCLE_NS
+    for wish in (
+        ResolutionRequest(step_ns=SECOND_NS),
+        ResolutionRequest(step_ns=60 * SECOND_NS),
+        ResolutionRequest(max_points=50),
+    ):
         by_tier = await queries.history(BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, wish=wish)
         assert by_tier.tier is not Tier.RAW
         by_hand = await queries.history(
-            BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, wish=Wish(Tier.RAW, by_tier.step_ns)
+            BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, wish=ResolutionRequest(Tier.RAW, by_tier.step_ns)
         )
         assert by_hand.tier is Tier.RAW
         assert by_tier.series == by_hand.series
@@ -73,7 +77,7 @@ async def test_a_tier_that_goes_away_is_replaced_by_the_samples(database: Databa
     async with writing(database) as bench:
         for tick in range(20):
             bench.sample(books(tick, book(gaps=tick)))
-    queries, wish = Queries(database), Wish(tier=Tier.S1)
+    queries, wish = Queries(database), ResolutionRequest(tier=Tier.S1)
 
     async def last() -> tuple[Tier, list[object]]:
         history = await queries.history(BOOK, ["gaps"], {}, START_NS, END_NS, wish=wish)

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decahertz.clock import NS_PER_SECOND, TICK_NS
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.settings import RetentionSettings
 from storage.query.resolution import (
     LONGEST_STEP_NS,
     Resolution,
     ResolutionError,
-    Wish,
+    ResolutionRequest,
     buckets,
     finest_kept,
     parse_duration,
@@ -27,20 +27,20 @@ EVERY = tuple(Tier)
 times = st.integers(0, 2**63 - 1)
 tiers = st.sampled_from(Tier)
 kept = st.sets(tiers)
-steps = st.integers(1, LONGEST_STEP_NS // TICK_NS).map(lambda count: count * TICK_NS)
+steps = st.integers(1, LONGEST_STEP_NS // CYCLE_NS).map(lambda count: count * CYCLE_NS)
 points = st.integers(2, 50_000)
 
 
 def over(
     length_ns: int, *, finest: Tier = Tier.RAW, there: tuple[Tier, ...] = EVERY, **wish: int | Tier
 ) -> Resolution:
-    return resolve(NOON_NS, NOON_NS + length_ns, Wish(**wish), there, finest)  # type: ignore[arg-type]
+    return resolve(NOON_NS, NOON_NS + length_ns, ResolutionRequest(**wish), there, finest)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("text", "ns"),
     [
-        ("100ms", TICK_NS),
+        ("100ms", CYCLE_NS),
         ("5s", 5 * NS_PER_SECOND),
         ("1m", MINUTE_NS),
         ("1h", HOUR_NS),
@@ -64,7 +64,7 @@ def test_without_a_wish_the_samples_are_answered_as_they_were_taken() -> None:
 
 def test_samples_that_fit_are_answered_as_they_were_taken() -> None:
     assert over(100 * NS_PER_SECOND, max_points=1000) == Resolution(Tier.RAW, None)
-    assert over(100 * NS_PER_SECOND + 1, max_points=1000) == Resolution(Tier.RAW, 2 * TICK_NS)
+    assert over(100 * NS_PER_SECOND + 1, max_points=1000) == Resolution(Tier.RAW, 2 * CYCLE_NS)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_longer_the_range_the_coarser_the_tier(length_ns: int, expected: Res
 
 
 def test_a_step_is_made_of_the_coarsest_tier_that_divides_it() -> None:
-    assert over(DAY_NS, step_ns=5 * TICK_NS) == Resolution(Tier.RAW, 5 * TICK_NS)
+    assert over(DAY_NS, step_ns=5 * CYCLE_NS) == Resolution(Tier.RAW, 5 * CYCLE_NS)
     assert over(DAY_NS, step_ns=90 * NS_PER_SECOND) == Resolution(Tier.S1, 90 * NS_PER_SECOND)
     assert over(DAY_NS, step_ns=HOUR_NS) == Resolution(Tier.H1, HOUR_NS)
 
@@ -128,16 +128,16 @@ def test_what_is_kept_for_ever_reaches_back_for_ever() -> None:
     ("wish", "parameter"),
     [
         ({"step_ns": 0}, "step"),
-        ({"step_ns": -TICK_NS}, "step"),
-        ({"step_ns": TICK_NS + 1}, "step"),
-        ({"step_ns": LONGEST_STEP_NS + TICK_NS}, "step"),
+        ({"step_ns": -CYCLE_NS}, "step"),
+        ({"step_ns": CYCLE_NS + 1}, "step"),
+        ({"step_ns": LONGEST_STEP_NS + CYCLE_NS}, "step"),
         ({"step_ns": NS_PER_SECOND, "tier": Tier.M1}, "step"),
         ({"max_points": 1}, "max_points"),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(wish: dict[str, int], parameter: str) -> None:
     with pytest.raises(ResolutionError) as refused:
-        Wish(**wish)  # type: ignore[arg-type]
+        ResolutionRequest(**wish)  # type: ignore[arg-type]
     assert refused.value.parameter == parameter
 
 
@@ -146,8 +146,8 @@ def test_no_series_has_more_points_than_wished_for(
     one: int, other: int, step_ns: int | None, most: int, there: set[Tier], finest: Tier
 ) -> None:
     start_ns, end_ns = min(one, other), max(one, other)
-    chosen = resolve(start_ns, end_ns, Wish(None, step_ns, most), there, finest)
-    width = chosen.step_ns or TICK_NS
+    chosen = resolve(start_ns, end_ns, ResolutionRequest(None, step_ns, most), there, finest)
+    width = chosen.step_ns or CYCLE_NS
     assert buckets(start_ns, end_ns, width) <= most
     assert width % width_ns(chosen.tier) == 0
     assert chosen.tier is Tier.RAW or chosen.tier in there
@@ -157,6 +157,6 @@ def test_no_series_has_more_points_than_wished_for(
 @given(times, times, points)
 def test_no_step_is_much_wider_than_it_has_to_be(one: int, other: int, most: int) -> None:
     start_ns, end_ns = min(one, other), max(one, other)
-    chosen = resolve(start_ns, end_ns, Wish(max_points=most), EVERY)
+    chosen = resolve(start_ns, end_ns, ResolutionRequest(max_points=most), EVERY)
     if chosen.step_ns is not None:
-        assert chosen.step_ns <= 4 * max(TICK_NS, (end_ns - start_ns) // (most - 1))
+        assert chosen.step_ns <= 4 * max(CYCLE_NS, (end_ns - start_ns) // (most - 1))

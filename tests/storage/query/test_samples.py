@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import pytest
 
 from decahertz.sample import SampleBatch
-from storage.query import samples as module
 from storage.database import Database
+from storage.query import samples as module
 from storage.query.queries import History, Limits, Queries, UnknownFieldError
 from tests.storage_examples import (
     BOOK,
+    CYCLE_NS,
     MACHINE,
     START_NS,
-    TICK_NS,
     HostSample,
     Verdict,
     book,
@@ -32,7 +32,7 @@ async def fill_table(database: Database, ticks: Sequence[int], instruments: str 
 def shape(history: History) -> dict[str, list[int]]:
     """The ticks that were answered, by instrument."""
     return {
-        series.key["instrument"]: [(time_ns - START_NS) // TICK_NS for time_ns in series.time_ns]
+        series.key["instrument"]: [(time_ns - START_NS) // CYCLE_NS for time_ns in series.time_ns]
         for series in history.series
     }
 
@@ -47,7 +47,7 @@ async def test_a_history_is_columns_by_key_sorted_by_time(database: Database) ->
         {"venue": "sim", "instrument": "b"},
     ]
     for series in history.series:
-        assert series.time_ns == [START_NS + tick * TICK_NS for tick in range(3)]
+        assert series.time_ns == [START_NS + tick * CYCLE_NS for tick in range(3)]
         assert series.fields == {"gaps": [0, 1, 2], "mid": [0.0, 0.25, 0.5]}
 
 
@@ -65,7 +65,7 @@ async def test_the_end_of_a_range_is_not_in_it(database: Database) -> None:
     async def between(start_ns: int, end_ns: int) -> list[int]:
         return shape(await queries.history(BOOK, ["mid"], {}, start_ns, end_ns)).get("a", [])
 
-    first, last = START_NS + TICK_NS, START_NS + 3 * TICK_NS
+    first, last = START_NS + CYCLE_NS, START_NS + 3 * CYCLE_NS
     assert await between(first, last) == [1, 2]
     assert await between(first + 1, last + 1) == [2, 3]
     assert await between(first - 1, last - 1) == [1, 2]
@@ -145,7 +145,7 @@ async def test_an_instant_larger_than_a_part_comes_whole(
 async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
     async with writing(database) as bench:
         for tick in range(3):
-            bench.sample(SampleBatch(MACHINE, START_NS + tick * TICK_NS, (HostSample(load=float(tick)),)))
+            bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
     queries = Queries(database)
     (series,) = (await queries.history(MACHINE, ["load"], {}, START_NS, END_NS)).series
     assert series.key == {}

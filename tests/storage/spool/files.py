@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.spool.file import SpoolFile
@@ -17,7 +17,7 @@ PAGE = 4096
 
 def filled(folder: Path, batches: int) -> Path:
     """A closed spool with so many batches of 10 events, and as many of 10 samples."""
-    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+    file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
     for number in range(batches):
         file.write(
             [quotes(10 * number + 1, 10 * number + 10)],

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from decahertz.event import Arrival
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
-from storage.entry import Entry, Settlement
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Salvage, open_spool, start_over
@@ -26,7 +26,7 @@ class Reopened:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.book = LedgerBook()
+        self.book = Ledger()
         self.file, self.salvage = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.book)
 
     def totals(self) -> tuple[int, int, int]:
@@ -54,7 +54,7 @@ class Reopened:
         entries: list[Entry] = []
         while found := self.read():
             entries += found
-            self.file.settle([Settlement(entry) for entry in found])
+            self.file.ack([Ack(entry) for entry in found])
             self.file.write()
         return entries
 
@@ -139,11 +139,11 @@ def test_somebody_elses_database_is_set_aside_whole(tmp_path: Path) -> None:
 
 def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Path) -> None:
     """Half of the entries are in the loop's hands, half wait in the file alone."""
-    clock, ledger = ManualClock(START_NS), LedgerBook()
+    clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     entries = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
     file.hand_back(entry.id for entry in entries[: BATCHES // 2])
-    file.settle([Settlement(entries[-1])])
+    file.ack([Ack(entries[-1])])
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = file.path.stat().st_size
     with file.path.open("r+b") as raw:
@@ -154,7 +154,7 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     file, salvage = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
     ((receipt, _),) = file.write([quotes(1, 10 * BATCHES + 10)]).events
     assert (receipt.accepted, receipt.duplicates) == (10, 10 * BATCHES)
-    file.settle([Settlement(entry) for entry in entries[BATCHES // 2 : -1]])
+    file.ack([Ack(entry) for entry in entries[BATCHES // 2 : -1]])
     file.write()
     (account,) = ledger.read()
     lost = account.dropped.get("damaged", 0)
@@ -168,11 +168,11 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
 
 def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_path: Path) -> None:
     """The log, in which it is deleted, was cut short."""
-    clock, ledger = ManualClock(START_NS), LedgerBook()
+    clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     gone, waits = file.write(samples=[books(0), books(1)]).samples
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    file.settle([Settlement(gone)])
+    file.ack([Ack(gone)])
     file.write()
     with Path(f"{file.path}-wal").open("r+b") as log:
         log.truncate(0)
@@ -208,7 +208,7 @@ def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp
 
 
 def test_where_no_new_file_can_be_made_it_is_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:
-    clock, ledger = ManualClock(START_NS), LedgerBook()
+    clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     waiting = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
     file.hand_back(entry.id for entry in waiting)

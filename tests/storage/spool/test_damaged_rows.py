@@ -15,12 +15,12 @@ from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Arrival
 from decahertz.health import Health
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
+from storage.entry import Ack, Entry, Unreadable
 from storage.spool import Spool
-from storage.entry import Entry, Settlement, Unreadable
 from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import CallJob
@@ -74,7 +74,7 @@ async def drained(spool: Spool) -> list[Entry]:
     entries: list[Entry] = []
     while found := await spool.read_backlog(10_000):
         entries += found
-        spool.settle([Settlement(entry) for entry in found])
+        spool.ack([Ack(entry) for entry in found])
         await spool.flush()
     return entries
 
@@ -109,7 +109,7 @@ async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
 
 async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: Path) -> None:
     damage_layout(filled(tmp_path, BATCHES), garbled)
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
     file.write(samples=[books(BATCHES)])
     file.close()
     async with opened(tmp_path) as spool:

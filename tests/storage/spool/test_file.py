@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from decahertz.event import Arrival
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
-from storage.entry import Entry, Settlement
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, SpoolLock
@@ -26,7 +26,7 @@ class Opened:
 
     def __init__(self, folder: Path, **settings: float) -> None:
         self.clock = ManualClock(START_NS)
-        self.book = LedgerBook()
+        self.book = Ledger()
         self.file = SpoolFile(
             folder / FILE_NAME,
             SpoolSettings(**settings),  # type: ignore[arg-type]  # numbers by name
@@ -44,8 +44,8 @@ class Opened:
         return [row[0] for row in self.file.connection.execute("SELECT id FROM entries ORDER BY id")]
 
 
-def stored(*entries: Entry, **dropped: int) -> list[Settlement]:
-    return [Settlement(entry, dict(dropped)) for entry in entries]
+def stored(*entries: Entry, **dropped: int) -> list[Ack]:
+    return [Ack(entry, dict(dropped)) for entry in entries]
 
 
 def sequences(entry: Entry) -> tuple[int, int]:
@@ -96,7 +96,7 @@ def test_what_the_database_has_leaves_the_file_with_the_next_transaction(tmp_pat
     spool = Opened(tmp_path)
     written = spool.file.write([quotes(1, 3)], [books(0)])
     entry = written.events[0][1][0]
-    spool.file.settle(stored(entry, dead_letter=1))
+    spool.file.ack(stored(entry, dead_letter=1))
     assert spool.account("events:loop") == (3, 2, 0, {"dead_letter": 1})
     assert spool.file.has_unsaved
     spool.file.write()
@@ -110,7 +110,7 @@ def test_a_batch_is_forgettable_when_not_even_a_lost_log_brings_its_entry_back(t
     (entry,) = spool.file.write(samples=[books(0)]).samples
     spool.file.tidy()
     spool.file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    spool.file.settle(stored(entry))
+    spool.file.ack(stored(entry))
     assert spool.file.write().forgettable == []
     (tmp_path / "older").mkdir()
     shutil.copyfile(spool.file.path, tmp_path / "older" / FILE_NAME)  # without the log
@@ -125,7 +125,7 @@ def test_a_batch_is_forgettable_when_not_even_a_lost_log_brings_its_entry_back(t
 def test_batches_become_forgettable_while_it_is_busy_too(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entries = spool.file.write(samples=[books(tick) for tick in range(1_200)]).samples
-    spool.file.settle(stored(*entries))
+    spool.file.ack(stored(*entries))
     assert set(spool.file.write().forgettable) == {entry.batch_id for entry in entries}
     assert spool.file.tidy() == []
 
@@ -133,7 +133,7 @@ def test_batches_become_forgettable_while_it_is_busy_too(tmp_path: Path) -> None
 def test_a_crash_before_the_deletion_leaves_the_entry_and_its_batch_id(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entry = spool.file.write([quotes(1, 3)]).events[0][1][0]
-    spool.file.settle(stored(entry))
+    spool.file.ack(stored(entry))
     spool.file.close()
     again = Opened(tmp_path)
     assert again.account("events:loop") == (3, 0, 3, {})
@@ -248,7 +248,7 @@ def test_a_full_disk_takes_nothing_and_everything_again_when_there_is_room(tmp_p
     with pytest.raises(SpoolUnwritableError, match="full"):
         spool.file.write([quotes(1001, 3000)], [books(0)])
     assert spool.account("events:loop") == (1000, 0, 1000, {})
-    spool.file.settle(stored(entry))
+    spool.file.ack(stored(entry))
     spool.file.write()
     ((receipt, _),) = spool.file.write([quotes(1001, 1500)]).events
     assert receipt.accepted == 500
@@ -295,7 +295,7 @@ def emitters(spool: Opened) -> set[str]:
 def test_an_emitter_that_is_not_heard_of_for_a_week_is_forgotten(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     for source in ("silent", "heard"):
-        spool.file.settle(stored(*spool.file.write([quotes(1, 3, source)]).events[0][1]))
+        spool.file.ack(stored(*spool.file.write([quotes(1, 3, source)]).events[0][1]))
     spool.clock.advance(5 * DAY_NS)
     spool.file.write([quotes(2, 3, "heard")])  # no more than duplicates
     assert emitters(spool) == {"silent", "heard"}
@@ -326,12 +326,12 @@ def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_
     tmp_path: Path,
 ) -> None:
     spool = Opened(tmp_path)
-    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.file.write()
     known = dict(spool.file.state.sequences)
     spool.file.close()
     clock = ManualClock(START_NS + 8 * DAY_NS)
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, LedgerBook())
+    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, Ledger())
     assert (file.state.sequences, file.state.heard_ns) == ({}, {})
     file.adopt(known)
     file.write()
@@ -343,7 +343,7 @@ def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_
 
 def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_age_hours=30 * 24)
-    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.clock.advance(30 * DAY_NS)
     spool.file.write()
     assert emitters(spool) == {"loop"}
@@ -354,7 +354,7 @@ def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:
 
 def test_emitters_of_a_file_of_before_are_forgotten_a_week_after_its_upgrade(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
-    spool.file.settle(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
+    spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.file.write()
     spool.file.connection.executescript(
         "DROP TABLE commits; ALTER TABLE emitters DROP COLUMN heard_ns; PRAGMA user_version = 1"

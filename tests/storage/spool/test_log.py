@@ -16,14 +16,14 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import Arrival
 from decahertz.health import Health
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
+from storage.entry import Ack
 from storage.spool import Spool
-from storage.entry import Settlement
+from storage.spool.commit_counter import Tally
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Salvage, open_spool
-from storage.spool.commit_counter import Tally
 from tests.storage_examples import books, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096
@@ -38,7 +38,7 @@ class Crashed:
     def __init__(self, folder: Path, before: Callable[[SpoolFile], None] = lambda _: None) -> None:
         alive, self.folder = folder / "alive", folder / "dead"
         alive.mkdir()
-        file = SpoolFile(alive / FILE_NAME, SpoolSettings(), ManualClock(START_NS), LedgerBook())
+        file = SpoolFile(alive / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
         before(file)
         self.ends = []
         """How long the log was after each transaction."""
@@ -58,8 +58,8 @@ class Crashed:
         self.log.write_bytes(data)
         return bytes(data)
 
-    def open(self) -> tuple[SpoolFile, LedgerBook, Salvage | None]:
-        ledger = LedgerBook()
+    def open(self) -> tuple[SpoolFile, Ledger, Salvage | None]:
+        ledger = Ledger()
         file, salvage = open_spool(self.folder, SpoolSettings(), ManualClock(START_NS), ledger)
         return file, ledger, salvage
 
@@ -192,7 +192,7 @@ def test_of_a_log_that_began_anew_no_old_frame_is_taken_for_a_new_one(
 ) -> None:
     def use(file: SpoolFile) -> None:
         entries = file.write(samples=[books(tick) for tick in range(20_000)]).samples
-        file.settle([Settlement(entry) for entry in entries])
+        file.ack([Ack(entry) for entry in entries])
         file.write()
         file.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -236,4 +236,4 @@ def test_a_file_of_before_has_no_note_and_gets_one(tmp_path: Path) -> None:
     shutil.copytree(crashed.folder, tmp_path / "again")
     file.close()
     (tmp_path / "again" / LOG).unlink()
-    assert open_spool(tmp_path / "again", SpoolSettings(), ManualClock(START_NS), LedgerBook())[1] is not None
+    assert open_spool(tmp_path / "again", SpoolSettings(), ManualClock(START_NS), Ledger())[1] is not None

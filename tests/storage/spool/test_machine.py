@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from decahertz.event import Arrival
-from decahertz.ledger import LedgerBook
+from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
-from storage.entry import Entry, Settlement
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolUnwritableError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME
@@ -53,7 +53,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def open(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self.book = LedgerBook()
+        self.book = Ledger()
         self.file = SpoolFile(folder / FILE_NAME, SpoolSettings(), self.clock, self.book)
         self.hands = {}
 
@@ -98,7 +98,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.batches.add(entry.batch_id)
             self.database.update(rows_of(entry))
         refused = min(refused, entry.rows)
-        self.file.settle([Settlement(entry, {"dead_letter": refused} if refused else {})])
+        self.file.ack([Ack(entry, {"dead_letter": refused} if refused else {})])
         if deleted:
             self.write([], [])
 
@@ -166,7 +166,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 if entry.batch_id not in self.batches:
                     self.batches.add(entry.batch_id)
                     self.database.update(rows_of(entry))
-                self.file.settle([Settlement(entry)])
+                self.file.ack([Ack(entry)])
             self.write([], [])
         self.write([], [])
         given_up = sum(ledger.dropped.get("cap_bytes", 0) for ledger in self.book.read())

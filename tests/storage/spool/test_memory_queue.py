@@ -7,7 +7,7 @@ import asyncio
 from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
 from storage.entry import Entry, entry_of
-from storage.spool.memory_queue import LiveQueue
+from storage.spool.memory_queue import MemoryQueue
 from tests.storage_examples import book, books, quotes
 
 
@@ -17,7 +17,7 @@ class Queue:
     def __init__(self, max_rows: int = 100, full_rows: int = 1000) -> None:
         self.released: list[Entry] = []
         self.lost: list[Entry] = []
-        self.queue = LiveQueue(max_rows, self.released.extend, self.lost.extend, full_rows)
+        self.queue = MemoryQueue(max_rows, self.released.extend, self.lost.extend, full_rows)
         self._id = 0
 
     def put(self, content: SampleBatch | Arrival, *, on_disk: bool = True) -> Entry:

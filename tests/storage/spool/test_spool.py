@@ -27,11 +27,11 @@ from decahertz.health import Health
 from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
 from decahertz.settings import SpoolSettings
+from storage.entry import Ack, Entry
 from storage.spool import Spool
-from storage.entry import Entry, Settlement
 from storage.spool.errors import SpoolError, SpoolInUseError
 from storage.spool.file import SpoolFile
-from storage.spool.jobs import CallJob, SettleJob
+from storage.spool.jobs import AckJob, CallJob
 from storage.spool.recovery import FILE_NAME
 from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
 
@@ -62,7 +62,7 @@ class Opened:
         entries: list[Entry] = []
         while not self.spool.queue.is_empty:
             entries += self.spool.queue.take()
-        self.spool.settle([Settlement(entry) for entry in entries])
+        self.spool.ack([Ack(entry) for entry in entries])
         return entries
 
 
@@ -108,7 +108,7 @@ async def test_giving_up_what_waits_is_told_until_nothing_waits_any_more(tmp_pat
         assert str(one.account("events:loop")[3]["cap_bytes"]) in status.detail
         one.store_all()
         while entries := await one.spool.read_backlog(10_000):
-            one.spool.settle([Settlement(entry) for entry in entries])
+            one.spool.ack([Ack(entry) for entry in entries])
         await one.spool.flush()
         await until(lambda: one.spool.status().health is Health.OK)
 
@@ -146,7 +146,7 @@ async def test_what_finds_no_place_in_memory_is_read_back(tmp_path: Path) -> Non
         assert all(isinstance(entry.content, Arrival) for entry in newest)
         read = await one.spool.read_backlog(5000)
         assert sum(entry.rows for entry in read) == 2000
-        one.spool.settle([Settlement(entry) for entry in read])
+        one.spool.ack([Ack(entry) for entry in read])
         await one.spool.flush()
         assert one.account("events:loop") == (3000, 3000, 0, {})
         assert not one.spool.has_backlog
@@ -201,7 +201,7 @@ async def test_an_error_of_ours_is_told_to_who_asked_and_stops_nobody_else(tmp_p
 async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: Path) -> None:
     begun, released = threading.Event(), threading.Event()
 
-    def break_down() -> Iterator[Settlement]:
+    def break_down() -> Iterator[Ack]:
         begun.set()
         released.wait(20)
         raise RuntimeError("a mistake of ours")
@@ -212,7 +212,7 @@ async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: 
 
     async with opened(tmp_path, queue_rows=10) as one:
         await one.spool.append(quotes(1, 10), 10)
-        one.spool._worker.put(SettleJob(break_down()))  # type: ignore[arg-type]  # that is the mistake
+        one.spool._worker.put(AckJob(break_down()))  # type: ignore[arg-type]  # that is the mistake
         await asyncio.to_thread(begun.wait, 20)
         pending = [
             asyncio.create_task(work)
@@ -316,7 +316,7 @@ async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(sma
         while one.spool.has_backlog:
             found = await one.spool.read_backlog(10_000)
             stored += found
-            one.spool.settle([Settlement(entry) for entry in found])
+            one.spool.ack([Ack(entry) for entry in found])
             await one.spool.flush()
         counted = {"samples:book": 0, "events:loop": 0}
         for entry in stored:
@@ -420,7 +420,7 @@ async def test_a_large_backlog_is_read_in_flat_memory(tmp_path: Path) -> None:
             while again.spool.has_backlog:
                 entries = await again.spool.read_backlog(5000)
                 rows += sum(entry.rows for entry in entries)
-                again.spool.settle([Settlement(entry) for entry in entries])
+                again.spool.ack([Ack(entry) for entry in entries])
                 await again.spool.flush()
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -14,7 +14,7 @@ from decahertz.sample import Sample, SampleSchema, schema_of
 from decahertz.settings import RetentionSettings
 from storage.database import DatabaseError, DatabaseUnsuitableError
 from storage.tiers.names import ROLLED, Tier, columns_of, relation_of
-from tests.storage_examples import BOOK, MACHINE, START_NS, TICK_NS, BookSample, until
+from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, START_NS, BookSample, until
 from tests.tier_checks import Row, assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
 
@@ -133,7 +133,7 @@ async def test_raw_rows_go_after_their_time_and_the_tiers_stay(tiered_database: 
     now_ns = SystemClock().time_ns()  # TimescaleDB's jobs go by the server's clock
     old_ns = now_ns - 9 * DAY_NS
     rows: list[Row] = [
-        (start_ns + tick * TICK_NS, "EUR/USD", float(tick), tick, "live", None)
+        (start_ns + tick * CYCLE_NS, "EUR/USD", float(tick), tick, "live", None)
         for start_ns in (old_ns, now_ns - DAY_NS)
         for tick in range(50)
     ]

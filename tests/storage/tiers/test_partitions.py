@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
-from tests.storage_examples import START_NS, TICK_NS, until
+from tests.storage_examples import CYCLE_NS, START_NS, until
 from tests.tier_checks import assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
 
@@ -120,7 +120,7 @@ async def test_many_who_write_at_once_and_a_keeper_at_work_leave_the_tiers_right
 
 async def test_marks_of_an_hour_that_lasts_do_not_pile_up(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
-    now = (tiered.clock.time_ns() - START_NS) // TICK_NS
+    now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
     for _ in range(80):
         await store(tiered, [row(now)])
     await tiered.keeper.run_once()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.tiers.names import ROLLED
-from tests.storage_examples import START_NS, TICK_NS
+from tests.storage_examples import CYCLE_NS, START_NS
 from tests.tier_checks import Row, assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
 
@@ -60,7 +60,7 @@ async def test_the_newest_second_is_seen_in_every_tier(tiered_database: TieredDa
     tiered = tiered_database
     for second in range(3):
         tiered.clock.advance(NS_PER_SECOND)
-        now = (tiered.clock.time_ns() - START_NS) // TICK_NS
+        now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
         await store(tiered, [row(now, mid=float(second))])
         await tiered.keeper.run_once()
         for tier in ROLLED:
@@ -90,7 +90,7 @@ _VALUES = st.none() | st.floats(-1e6, 1e6, allow_nan=False)
 _ROWS = st.lists(
     st.builds(
         lambda tick, name, mid, gaps, verdict, crossed: (
-            START_NS + tick * TICK_NS,
+            START_NS + tick * CYCLE_NS,
             name,
             mid,
             gaps,

@@ -15,10 +15,10 @@ from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
-from storage.schema.migrate import migrate
 from storage.query.queries import Queries
+from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
-from tests.storage_examples import BOOK, START_NS, TICK_NS, book, books, writing
+from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing
 
 pytestmark = pytest.mark.timescale
 _SETTINGS = {
@@ -72,14 +72,14 @@ async def test_no_table_stands_in_the_way_of_becoming_a_hypertable(timescale: Da
 
 
 async def test_samples_over_several_chunks_come_back_exactly(timescale: Database) -> None:
-    week = 7 * 24 * 3600 * 10**9 // TICK_NS
+    week = 7 * 24 * 3600 * 10**9 // CYCLE_NS
     ticks = [0, 1, week, week + 1, 2 * week]
     async with writing(timescale) as bench:
         for tick in ticks:
             bench.sample(books(tick, book(gaps=tick, mid=tick / 4)))
-    end_ns = START_NS + (2 * week + 1) * TICK_NS
+    end_ns = START_NS + (2 * week + 1) * CYCLE_NS
     (series,) = (await Queries(timescale).history(BOOK, ["gaps", "mid"], {}, START_NS, end_ns)).series
-    assert series.time_ns == [START_NS + tick * TICK_NS for tick in ticks]
+    assert series.time_ns == [START_NS + tick * CYCLE_NS for tick in ticks]
     assert series.fields == {"gaps": ticks, "mid": [tick / 4 for tick in ticks]}
 
 
@@ -90,6 +90,6 @@ async def test_a_new_metric_becomes_a_column_of_a_hypertable_with_rows(timescale
     await ensure_tables(timescale, [wider])
     async with writing(timescale) as bench:
         sample = WiderBookSample(venue="sim", instrument="EUR/USD", depth=2.5)
-        bench.sample(SampleBatch(wider, START_NS + TICK_NS, (sample,)))
+        bench.sample(SampleBatch(wider, START_NS + CYCLE_NS, (sample,)))
     (series,) = (await Queries(timescale).history(wider, ["depth"], {}, START_NS, START_NS + 10**9)).series
     assert series.fields == {"depth": [None, 2.5]}

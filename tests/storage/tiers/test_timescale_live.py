@@ -16,9 +16,9 @@ from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.health import Health
 from decahertz.settings import TiersSettings
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
-from storage.tiers.worker import TierKeeper
+from storage.tiers.worker import RollUpWorker
 from tests.postgres_server import PostgresServer
-from tests.storage_examples import BOOK, MACHINE, TICK_NS, until
+from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, until
 from tests.tier_checks import Row, assert_tiers, row, store
 from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 
@@ -49,10 +49,10 @@ async def timescale_server(
 
 
 @pytest_asyncio.fixture
-async def keeper(tiered_database: TieredDatabase) -> AsyncIterator[TierKeeper]:
+async def keeper(tiered_database: TieredDatabase) -> AsyncIterator[RollUpWorker]:
     """At work with the defaults, by the real clock."""
     settings = replace(tiered_database.settings, tiers=TiersSettings(engine="timescaledb"))
-    keeper = TierKeeper(
+    keeper = RollUpWorker(
         tiered_database.database, SystemClock(), CollectorRegistry(), settings, [BOOK, MACHINE]
     )
     await keeper.start()
@@ -68,13 +68,15 @@ async def are_right(tiered: TieredDatabase) -> bool:
     return True
 
 
-async def test_late_rows_are_soon_in_every_tier(tiered_database: TieredDatabase, keeper: TierKeeper) -> None:
+async def test_late_rows_are_soon_in_every_tier(
+    tiered_database: TieredDatabase, keeper: RollUpWorker
+) -> None:
     tiered = tiered_database
     start_ns = SystemClock().time_ns() // HOUR_NS * HOUR_NS - 6 * HOUR_NS
 
     def rows(first: int, last: int, value: float) -> list[Row]:
         return [
-            (start_ns + tick * TICK_NS, "EUR/USD", value, tick, "live", None) for tick in range(first, last)
+            (start_ns + tick * CYCLE_NS, "EUR/USD", value, tick, "live", None) for tick in range(first, last)
         ]
 
     # From here on every bucket of the rows below counts as refreshed.
@@ -125,7 +127,7 @@ async def _count(tiered: TieredDatabase, condition: str) -> bool:
 
 
 async def test_a_job_that_fails_is_told_until_it_succeeds_again(
-    tiered_database: TieredDatabase, keeper: TierKeeper
+    tiered_database: TieredDatabase, keeper: RollUpWorker
 ) -> None:
     tiered = tiered_database
     await until(lambda: keeper.status().health is Health.OK)

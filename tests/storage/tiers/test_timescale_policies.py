@@ -12,7 +12,7 @@ from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.metric import Metric
 from decahertz.sample import schema_of
 from decahertz.settings import RetentionSettings, SpoolSettings, TiersSettings
-from tests.storage_examples import MACHINE, START_NS, TICK_NS, BookSample
+from tests.storage_examples import CYCLE_NS, MACHINE, START_NS, BookSample
 from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase
 
@@ -99,7 +99,7 @@ async def test_the_jobs_alone_keep_the_tiers_and_compression_changes_no_answer(
     tiered.clock.advance(now_ns - tiered.clock.time_ns())
     start_ns = now_ns - 100 * 3600 * NS_PER_SECOND
     rows: list[Row] = [
-        (start_ns + tick * TICK_NS, name, float(tick), tick, "live", None)
+        (start_ns + tick * CYCLE_NS, name, float(tick), tick, "live", None)
         for tick in range(0, 9000, 3)
         for name in ("A", "B")
     ]
@@ -149,7 +149,7 @@ async def test_aggregates_with_a_successor_are_refreshed_up_to_it(tiered_databas
     await tiered.prepare([schema_of(WiderBookSample), MACHINE])
     since = await tiered.value("SELECT max(valid_from) FROM tier_generations")
     tiered.clock.advance(600 * NS_PER_SECOND)
-    now = (tiered.clock.time_ns() - START_NS) // TICK_NS
+    now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
     await store(tiered, [row(now - 3000 + tick) for tick in range(100)] + [row(200)])
     await tiered.keeper.run_once()
     old, new = [await stored_times(tiered, f"book_samples_1s_g{number}") for number in (1, 2)]

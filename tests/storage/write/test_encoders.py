@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from decahertz.event import EVENT_TYPES, Event, Quote
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
-from storage.write.copy_codegen import Number, SampleLoop
 from storage.database import Database
+from storage.write.copy_codegen import Number, SampleLoop
 from storage.write.copy_format import ENCODING_ERRORS, PieceCache, field_count, text_array, timestamp
 from storage.write.encoders import EVENT_TABLES, EventRows, SampleRows
 from tests.event_examples import events_by_type, names

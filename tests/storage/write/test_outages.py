@@ -248,7 +248,7 @@ async def test_a_crash_between_the_commit_and_the_deletion_doubles_nothing(
 ) -> None:
     proxy, database = proxied
     async with writing(database, tmp_path / "spool") as bench:
-        bench.spool.on_settled = lambda _: None  # what has crashed forgets nothing
+        bench.spool.on_acked = lambda _: None  # what has crashed forgets nothing
         await bench.rows("ALTER TABLE book_samples ADD CONSTRAINT positive CHECK (gaps >= 0)")
         cut(proxy)
         bench.sample(books(0, *(book(f"i{n}", gaps=n - 1) for n in range(10))))

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from collectors.strategy.account import Account
 from decahertz.event import Fill, Side
-from decahertz.round_trip import RoundTrip, Trade
+from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from storage.database import Database
 from storage.query.queries import FillFilter, Queries, TradeFilter
 from tests.storage_examples import START_NS, Bench, arrival, fill, writing
@@ -35,9 +35,9 @@ class Sent:
         return (self.fill.time_ns, self.source, self.epoch, self.sequence)
 
 
-def folded(sent: list[Sent]) -> list[Trade]:
+def folded(sent: list[Sent]) -> list[RoundTrip]:
     """The trades of each key, by folding its sorted fills, each execution once; the last closed first."""
-    trips: dict[tuple[str, str], RoundTrip] = {}
+    trips: dict[tuple[str, str], OpenRoundTrip] = {}
     trades = []
     seen = set()
     for one in sorted(sent, key=lambda one: one.place):
@@ -45,14 +45,14 @@ def folded(sent: list[Sent]) -> list[Trade]:
         if execution in seen:
             continue
         seen.add(execution)
-        trip = trips.setdefault((one.fill.strategy, one.fill.instrument), RoundTrip())
+        trip = trips.setdefault((one.fill.strategy, one.fill.instrument), OpenRoundTrip())
         trade = trip.add(one.fill)
         if trade is not None:
             trades.append(trade)
     return trades[::-1]
 
 
-async def stored(bench: Bench, strategy: str) -> list[Trade]:
+async def stored(bench: Bench, strategy: str) -> list[RoundTrip]:
     page = await Queries(bench.database).trades(TradeFilter(strategy=strategy), limit=10_000)
     return page.items
 
@@ -253,7 +253,7 @@ async def test_storage_and_the_strategy_collector_count_the_same_executions(data
     assert account.realised == pytest.approx(realised)
 
 
-def _order(trade: Trade) -> tuple[str, int, str]:
+def _order(trade: RoundTrip) -> tuple[str, int, str]:
     return trade.instrument, trade.closed_ns, trade.trade_id
 
 

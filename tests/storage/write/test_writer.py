@@ -14,8 +14,8 @@ from decahertz.ingest import NotDurableError
 from storage.database import Database
 from storage.write.emitters import stored_events
 from tests.storage_examples import (
+    CYCLE_NS,
     START_NS,
-    TICK_NS,
     arrival,
     book,
     books,
@@ -39,7 +39,7 @@ async def test_samples_end_up_in_their_table(database: Database) -> None:
             " ORDER BY time, instrument"
         )
         assert bench.writer.samples_stored == 40
-    expected = [(START_NS + t * TICK_NS, i, g) for t in range(20) for i, g in (("a", t), ("b", -t))]
+    expected = [(START_NS + t * CYCLE_NS, i, g) for t in range(20) for i, g in (("a", t), ("b", -t))]
     assert [tuple(row) for row in rows] == expected
 
 
@@ -175,7 +175,7 @@ async def test_rows_that_the_database_refuses_are_found_among_the_others(databas
     assert "positive" in by_stream["samples:book"]["reason"]
     sample = msgspec.msgpack.decode(by_stream["samples:book"]["payload"])
     assert (sample["instrument"], sample["gaps"]) == ("i13", -1)
-    assert by_stream["samples:book"]["time_ns"] == START_NS + TICK_NS
+    assert by_stream["samples:book"]["time_ns"] == START_NS + CYCLE_NS
     assert by_stream["events:loop"]["sequence"] == 37
 
 

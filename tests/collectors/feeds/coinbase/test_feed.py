@@ -11,7 +11,7 @@ from structlog.typing import EventDict
 
 from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
 from collectors.feeds.host import FeedHost
-from decahertz.event import Connection, Heartbeat, Quote, Tick
+from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
 from decahertz.settings import Settings, SettingsError, Source
 from tests.collectors.feeds.exchange import Act, Exchange, confirmation
 from tests.collectors.feeds.parts import Pipeline, until
@@ -51,7 +51,7 @@ def an_update(bid: str) -> str:
     return json.dumps({"type": "l2update", "product_id": "A-B", "changes": [["buy", bid, "1"]]})
 
 
-def connections(pipeline: Pipeline) -> list[Connection]:
+def connections(pipeline: Pipeline) -> list[ConnectionState]:
     """What the heartbeats said, without repetitions."""
     said = [heartbeat.connection for heartbeat in pipeline.of(Heartbeat)]
     return [now for index, now in enumerate(said) if index == 0 or now is not said[index - 1]]
@@ -107,7 +107,7 @@ async def test_after_a_disconnect_it_connects_and_subscribes_again(
         await host.stop()
     assert len(exchange.requests) == 2
     assert exchange.requests[0] == exchange.requests[1]
-    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
     assert feed.counters["reconnects"] == 1
     assert feed.counters["subscriptions"] == 2
     assert host.feeds()[0].restarts == 0
@@ -184,7 +184,7 @@ async def test_a_subscription_that_is_not_confirmed_whole_is_given_up(
         host = await running(pipeline, feed)
         await until(lambda: any(trade == "2" for trade, _ in trades(pipeline)))
         await host.stop()
-    assert connections(pipeline) == [Connection.CLOSED, Connection.OPEN]
+    assert connections(pipeline) == [ConnectionState.CLOSED, ConnectionState.OPEN]
     assert (feed.counters["subscriptions"], feed.counters["reconnects"]) == (1, 1)
 
 
@@ -229,7 +229,7 @@ async def test_a_connection_that_says_nothing_is_given_up(pipeline: Pipeline) ->
         host = await running(pipeline, feed)
         await until(lambda: pipeline.of(Tick))
         await host.stop()
-    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
 
 
 async def test_a_message_that_is_too_large_ends_the_connection(pipeline: Pipeline) -> None:
@@ -250,7 +250,7 @@ async def test_it_keeps_trying_where_nobody_listens(
     feed = a_feed(pipeline, f"ws://127.0.0.1:{unused_tcp_port}/")
     host = await running(pipeline, feed)
     await until(lambda: feed.counters.get("reconnects", 0) >= 3)
-    assert connections(pipeline) == [Connection.CLOSED]
+    assert connections(pipeline) == [ConnectionState.CLOSED]
     exchange = Exchange([Act.CONFIRM, a_match(1), Act.HOLD])
     async with exchange.serving(unused_tcp_port):
         await until(lambda: pipeline.of(Tick))
@@ -348,7 +348,7 @@ async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, reco
     assert [(tick.instrument, tick.trade_id, tick.missed) for tick in pipeline.of(Tick) if tick.missed] == [
         (lost["product_id"], str(lost["trade_id"] + 1), 1)
     ]
-    assert connections(pipeline) == [Connection.OPEN, Connection.CLOSED, Connection.OPEN]
+    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
     assert len(exchange.requests) == 2
     assert exchange.requests[0] == exchange.requests[1]
     counters = feed.counters

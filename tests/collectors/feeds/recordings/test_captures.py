@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from collectors.feeds.recordings import captures as module
-from collectors.feeds.recordings.errors import BarsError, RecordingError, UnknownRecordingError
 from collectors.feeds.recordings.captures import import_source, open_recording, recorded_events
+from collectors.feeds.recordings.errors import BarsError, RecordingError, UnknownRecordingError
 from decahertz.clock import parse_time
 from decahertz.event import Quote, Side, Tick
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from collectors.feeds.recordings.captures import open_recording
 from collectors.feeds.recordings.replay import ReplayFeed, ReplayOptions, speed_of
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.event import AnyEvent, Connection, Heartbeat, MarketEvent, Quote, Tick
+from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
 from decahertz.health import RunState
 from decahertz.settings import Settings, SettingsError, Source
 from tests.collectors.feeds.parts import Pipeline, until
@@ -91,9 +91,9 @@ async def test_heartbeats_say_when_it_begins_and_ends(pipeline: Pipeline, tmp_pa
     await played(pipeline, await a_feed(path, "original"))
     heartbeats = pipeline.of(Heartbeat)
     assert [beat.connection for beat in heartbeats] == [
-        Connection.OPEN,
-        Connection.OPEN,
-        Connection.CLOSED,
+        ConnectionState.OPEN,
+        ConnectionState.OPEN,
+        ConnectionState.CLOSED,
     ]
     assert {(beat.component, beat.venue) for beat in heartbeats} == {("feed-replay", "coinbase")}
     assert pipeline.events[0] is heartbeats[0]

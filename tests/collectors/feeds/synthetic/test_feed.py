@@ -8,7 +8,7 @@ import pytest
 
 from collectors.feeds.synthetic.feed import SyntheticFeed, SyntheticOptions
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import AnyEvent, Connection, Heartbeat, MarketEvent, Quote, Tick
+from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
 from decahertz.settings import Settings, SettingsError, Source
 from tests.collectors.feeds.parts import ManualClock, Pipeline, until
 
@@ -40,7 +40,7 @@ class Stepped:
             await self.feed.run(self.emit)
         return self
 
-    def heartbeats(self) -> list[tuple[float, Connection]]:
+    def heartbeats(self) -> list[tuple[float, ConnectionState]]:
         return [(at, event.connection) for at, event in self.events if isinstance(event, Heartbeat)]
 
 
@@ -67,7 +67,7 @@ async def test_an_event_is_as_old_as_its_way_and_the_batch_took(monkeypatch: pyt
 async def test_each_venue_beats_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     options = SyntheticOptions(venues=("one", "two"), instruments=2)
     stepped = await Stepped(options, 2.5, monkeypatch).run()
-    assert stepped.heartbeats() == [(float(second), Connection.OPEN) for second in (0, 0, 1, 1, 2, 2)]
+    assert stepped.heartbeats() == [(float(second), ConnectionState.OPEN) for second in (0, 0, 1, 1, 2, 2)]
     venues = {event.venue for _, event in stepped.events if isinstance(event, Heartbeat)}
     assert venues == {"one", "two"}
 
@@ -89,8 +89,8 @@ async def test_a_pause_is_quiet_silent_or_closed(
     options = SyntheticOptions(pause_every=3, pause_length=2.0, pause_kind=kind)
     stepped = await Stepped(options, 7.5, monkeypatch).run()
     heartbeats = stepped.heartbeats()
-    assert [at for at, connection in heartbeats if connection is Connection.OPEN] == opened
-    assert [at for at, connection in heartbeats if connection is Connection.CLOSED] == closed
+    assert [at for at, connection in heartbeats if connection is ConnectionState.OPEN] == opened
+    assert [at for at, connection in heartbeats if connection is ConnectionState.CLOSED] == closed
     # What happened just before the pause may still arrive in it.
     seconds = {int(at) for at, event in stepped.events if isinstance(event, Quote) and at % 1 > 0.1}
     assert seconds == {0, 1, 2, 5}

@@ -1,4 +1,4 @@
-"""The grid ticker against clocks that stall, drift and step, and against the real ones."""
+"""The grid timer against clocks that stall, drift and step, and against the real ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.host.ticker import GridTicker
-from decahertz.clock import NS_PER_SECOND, TICK_NS, Beat, Grid, SystemClock
+from collectors.host.timer import GridTimer
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Cycle, Grid, SystemClock
 
 START_NS = 1_767_225_600_000_000_000
 MS = 1_000_000
@@ -51,29 +51,29 @@ class Machine:
         next(self.during_sleep, Machine.pass_)(self, asked_ns)
 
 
-def ticker_of(machine: Machine) -> GridTicker:
-    return GridTicker(machine, Grid(), sleep=machine.sleep)
+def ticker_of(machine: Machine) -> GridTimer:
+    return GridTimer(machine, Grid(), sleep=machine.sleep)
 
 
 async def test_beats_fall_on_every_tenth_of_a_second() -> None:
     machine = Machine(wall_ns=START_NS + 37 * MS)
-    ticker = ticker_of(machine)
-    beats = [await ticker.next() for _ in range(20)]
-    assert [beat.instant_ns for beat in beats] == [START_NS + n * TICK_NS for n in range(1, 21)]
-    assert all(beat == Beat(beat.instant_ns, 0) for beat in beats)
+    timer = ticker_of(machine)
+    cycles = [await timer.next() for _ in range(20)]
+    assert [cycle.instant_ns for cycle in cycles] == [START_NS + n * CYCLE_NS for n in range(1, 21)]
+    assert all(cycle == Cycle(cycle.instant_ns, 0) for cycle in cycles)
 
 
 async def test_the_first_beat_is_not_an_instant_that_was_already_there() -> None:
     machine = Machine(wall_ns=START_NS)
-    assert (await ticker_of(machine).next()).instant_ns == START_NS + TICK_NS
+    assert (await ticker_of(machine).next()).instant_ns == START_NS + CYCLE_NS
 
 
 async def test_the_first_beat_comes_after_what_an_earlier_process_met() -> None:
     machine = Machine(wall_ns=START_NS)
-    sampled_ns = START_NS + 30 * TICK_NS  # the clock was set back by three seconds between the two
-    beat = await GridTicker(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
-    assert beat == Beat(sampled_ns + TICK_NS, 0)
-    assert max(machine.sleeps) <= TICK_NS
+    sampled_ns = START_NS + 30 * CYCLE_NS  # the clock was set back by three seconds between the two
+    cycle = await GridTimer(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
+    assert cycle == Cycle(sampled_ns + CYCLE_NS, 0)
+    assert max(machine.sleeps) <= CYCLE_NS
 
 
 @pytest.mark.parametrize("sampled_ns", [None, 0, START_NS - YEAR_NS, START_NS, START_NS + YEAR_NS])
@@ -81,25 +81,25 @@ async def test_an_earlier_process_of_long_ago_or_of_a_wrong_time_holds_nothing_u
     sampled_ns: int | None,
 ) -> None:
     machine = Machine(wall_ns=START_NS)
-    beat = await GridTicker(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
-    assert beat == Beat(START_NS + TICK_NS, 0)
+    cycle = await GridTimer(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
+    assert cycle == Cycle(START_NS + CYCLE_NS, 0)
 
 
 async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    first = await ticker.next()
-    machine.pass_(TICK_NS + 99 * MS)
-    assert await ticker.next() == Beat(first.instant_ns + TICK_NS, lateness_ns=99 * MS)
+    timer = ticker_of(machine)
+    first = await timer.next()
+    machine.pass_(CYCLE_NS + 99 * MS)
+    assert await timer.next() == Cycle(first.instant_ns + CYCLE_NS, lateness_ns=99 * MS)
 
 
 async def test_instants_during_a_stall_are_counted_as_missed() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    first = await ticker.next()
+    timer = ticker_of(machine)
+    first = await timer.next()
     machine.pass_(1_030 * MS)
-    beat = await ticker.next()
-    assert beat == Beat(first.instant_ns + 10 * TICK_NS, lateness_ns=30 * MS, missed=9)
+    cycle = await timer.next()
+    assert cycle == Cycle(first.instant_ns + 10 * CYCLE_NS, lateness_ns=30 * MS, missed=9)
 
 
 async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
@@ -109,66 +109,66 @@ async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
         machine.pass_(max(asked_ns * 9 // 10, 1))
 
     machine.during_sleep = iter([early] * 10)
-    beat = await ticker_of(machine).next()
-    assert machine.wall_ns >= beat.instant_ns
+    cycle = await ticker_of(machine).next()
+    assert machine.wall_ns >= cycle.instant_ns
     assert len(machine.sleeps) > 3
 
 
 async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    first = await ticker.next()
+    timer = ticker_of(machine)
+    first = await timer.next()
     machine.wall_ns += 3 * NS_PER_SECOND
-    beat = await ticker.next()
-    assert beat.stepped_ns == 3 * NS_PER_SECOND
-    assert beat.instant_ns == first.instant_ns + 30 * TICK_NS
-    assert beat.missed == 29
-    assert (await ticker.next()).stepped_ns == 0
+    cycle = await timer.next()
+    assert cycle.stepped_ns == 3 * NS_PER_SECOND
+    assert cycle.instant_ns == first.instant_ns + 30 * CYCLE_NS
+    assert cycle.missed == 29
+    assert (await timer.next()).stepped_ns == 0
 
 
 async def test_a_small_step_backward_samples_no_instant_twice() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    first = await ticker.next()
+    timer = ticker_of(machine)
+    first = await timer.next()
     machine.wall_ns -= 2 * NS_PER_SECOND
-    beat = await ticker.next()
-    assert beat == Beat(first.instant_ns + TICK_NS, 0, missed=0, stepped_ns=-2 * NS_PER_SECOND)
-    assert max(machine.sleeps) <= TICK_NS
+    cycle = await timer.next()
+    assert cycle == Cycle(first.instant_ns + CYCLE_NS, 0, missed=0, stepped_ns=-2 * NS_PER_SECOND)
+    assert max(machine.sleeps) <= CYCLE_NS
 
 
 async def test_a_large_step_backward_goes_on_at_once_on_the_new_time() -> None:
     machine = Machine(wall_ns=START_NS + YEAR_NS)
-    ticker = ticker_of(machine)
-    await ticker.next()
+    timer = ticker_of(machine)
+    await timer.next()
     machine.pass_(10 * MS)
     machine.wall_ns -= YEAR_NS
     before = machine.monotonic
-    beat = await ticker.next()
-    assert beat == Beat(START_NS + 2 * TICK_NS, 0, missed=0, stepped_ns=-YEAR_NS)
-    assert machine.monotonic - before <= TICK_NS
-    assert (await ticker.next()).instant_ns == beat.instant_ns + TICK_NS
+    cycle = await timer.next()
+    assert cycle == Cycle(START_NS + 2 * CYCLE_NS, 0, missed=0, stepped_ns=-YEAR_NS)
+    assert machine.monotonic - before <= CYCLE_NS
+    assert (await timer.next()).instant_ns == cycle.instant_ns + CYCLE_NS
 
 
 async def test_what_was_missed_before_a_large_step_backward_is_still_counted() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    await ticker.next()
+    timer = ticker_of(machine)
+    await timer.next()
     machine.pass_(NS_PER_SECOND)
     machine.wall_ns -= YEAR_NS
-    assert (await ticker.next()).missed == 10
+    assert (await timer.next()).missed == 10
 
 
 async def test_two_large_steps_backward_in_a_row_do_not_leave_it_waiting() -> None:
     machine = Machine()
-    ticker = ticker_of(machine)
-    await ticker.next()
+    timer = ticker_of(machine)
+    await timer.next()
 
     def step(machine: Machine, _asked_ns: int) -> None:
         machine.wall_ns -= YEAR_NS
 
     machine.during_sleep = iter([step, step])
-    beat = await ticker.next()
-    assert beat.stepped_ns == -2 * YEAR_NS
+    cycle = await timer.next()
+    assert cycle.stepped_ns == -2 * YEAR_NS
     assert len(machine.sleeps) <= 5
 
 
@@ -182,16 +182,16 @@ async def test_a_slewed_clock_is_followed_and_not_called_a_step(ppm: int) -> Non
         machine.wall_ns += passed + passed * ppm // 1_000_000
 
     machine.during_sleep = itertools.repeat(slewed)
-    ticker = ticker_of(machine)
-    beats = [await ticker.next() for _ in range(20_000)]
-    assert not any(beat.stepped_ns for beat in beats)
-    assert sum(beat.missed for beat in beats) == 0
-    assert max(beat.lateness_ns for beat in beats) < MS
+    timer = ticker_of(machine)
+    cycles = [await timer.next() for _ in range(20_000)]
+    assert not any(cycle.stepped_ns for cycle in cycles)
+    assert sum(cycle.missed for cycle in cycles) == 0
+    assert max(cycle.lateness_ns for cycle in cycles) < MS
 
 
 async def test_a_process_stopped_between_two_readings_sees_no_step() -> None:
     class StoppedOnce(Machine):
-        countdown = 6  # the reading with which the third beat is due
+        countdown = 6  # the reading with which the third cycle is due
 
         def time_ns(self) -> int:
             now = self.wall_ns
@@ -201,10 +201,10 @@ async def test_a_process_stopped_between_two_readings_sees_no_step() -> None:
             return now
 
     machine = StoppedOnce()
-    ticker = ticker_of(machine)
-    beats = [await ticker.next() for _ in range(5)]
-    assert not any(beat.stepped_ns for beat in beats)
-    assert beats[-1].instant_ns == beats[0].instant_ns + sum(1 + b.missed for b in beats[1:]) * TICK_NS
+    timer = ticker_of(machine)
+    cycles = [await timer.next() for _ in range(5)]
+    assert not any(cycle.stepped_ns for cycle in cycles)
+    assert cycles[-1].instant_ns == cycles[0].instant_ns + sum(1 + b.missed for b in cycles[1:]) * CYCLE_NS
 
 
 steps = st.one_of(
@@ -225,7 +225,7 @@ behaviours = st.lists(
 
 
 @settings(deadline=None)
-@given(start=st.integers(0, 3 * TICK_NS), script=behaviours)
+@given(start=st.integers(0, 3 * CYCLE_NS), script=behaviours)
 def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
     start: int, script: list[tuple[float, int, int, int]]
 ) -> None:
@@ -240,26 +240,26 @@ def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
         return during
 
     machine.during_sleep = iter([act(*behaviour[:3]) for behaviour in script])
-    ticker = ticker_of(machine)
+    timer = ticker_of(machine)
 
-    async def run() -> list[Beat]:
-        beats = []
+    async def run() -> list[Cycle]:
+        cycles = []
         for *_, work_ns in script:
-            beats.append(await ticker.next())
-            assert machine.wall_ns - beats[-1].instant_ns == beats[-1].lateness_ns
+            cycles.append(await timer.next())
+            assert machine.wall_ns - cycles[-1].instant_ns == cycles[-1].lateness_ns
             machine.pass_(work_ns)
-        return beats
+        return cycles
 
-    beats = asyncio.run(run())
-    for beat in beats:
-        assert beat.instant_ns % TICK_NS == 0
-        assert 0 <= beat.lateness_ns < TICK_NS
-        assert beat.missed >= 0
-    for previous, beat in pairwise(beats):
-        if beat.instant_ns > previous.instant_ns:
-            assert beat.instant_ns == previous.instant_ns + (beat.missed + 1) * TICK_NS
+    cycles = asyncio.run(run())
+    for cycle in cycles:
+        assert cycle.instant_ns % CYCLE_NS == 0
+        assert 0 <= cycle.lateness_ns < CYCLE_NS
+        assert cycle.missed >= 0
+    for previous, cycle in pairwise(cycles):
+        if cycle.instant_ns > previous.instant_ns:
+            assert cycle.instant_ns == previous.instant_ns + (cycle.missed + 1) * CYCLE_NS
         else:
-            assert beat.stepped_ns < -9 * NS_PER_SECOND
+            assert cycle.stepped_ns < -9 * NS_PER_SECOND
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -268,28 +268,28 @@ def test_on_the_real_clocks_no_beat_comes_early_and_none_is_left_out(
 ) -> None:
     clock = SystemClock()
 
-    async def run() -> list[tuple[Beat, int]]:
-        ticker = GridTicker(clock)
-        return [(await ticker.next(), clock.time_ns()) for _ in range(8)]
+    async def run() -> list[tuple[Cycle, int]]:
+        timer = GridTimer(clock)
+        return [(await timer.next(), clock.time_ns()) for _ in range(8)]
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        beats = runner.run(run())
-    assert all(now_ns >= beat.instant_ns for beat, now_ns in beats)
-    for (previous, _), (beat, _) in pairwise(beats):
-        assert beat.instant_ns == previous.instant_ns + (beat.missed + 1) * TICK_NS
-        assert beat.stepped_ns == 0
+        cycles = runner.run(run())
+    assert all(now_ns >= cycle.instant_ns for cycle, now_ns in cycles)
+    for (previous, _), (cycle, _) in pairwise(cycles):
+        assert cycle.instant_ns == previous.instant_ns + (cycle.missed + 1) * CYCLE_NS
+        assert cycle.stepped_ns == 0
 
 
 CHILD = """
 import asyncio
-from collectors.host.ticker import GridTicker
+from collectors.host.timer import GridTimer
 from decahertz.clock import SystemClock
 
 async def main():
-    ticker = GridTicker(SystemClock())
+    timer = GridTimer(SystemClock())
     while True:
-        beat = await ticker.next()
-        print(beat.instant_ns, beat.missed, beat.stepped_ns, flush=True)
+        cycle = await timer.next()
+        print(cycle.instant_ns, cycle.missed, cycle.stepped_ns, flush=True)
 
 asyncio.run(main())
 """
@@ -299,16 +299,16 @@ def test_a_process_that_was_stopped_counts_the_instants_it_slept_through() -> No
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
-            beats = [next(child.stdout) for _ in range(3)]
+            cycles = [next(child.stdout) for _ in range(3)]
             os.kill(child.pid, signal.SIGSTOP)
             time.sleep(1)  # what the child sleeps through
             os.kill(child.pid, signal.SIGCONT)
-            while not any(int(line.split()[1]) for line in beats[1:]):
-                beats.append(next(child.stdout))
+            while not any(int(line.split()[1]) for line in cycles[1:]):
+                cycles.append(next(child.stdout))
         finally:
             child.kill()
-    rows = [tuple(map(int, line.split())) for line in beats]
+    rows = [tuple(map(int, line.split())) for line in cycles]
     for (previous, *_), (instant, missed, stepped) in pairwise(rows):
-        assert instant == previous + (missed + 1) * TICK_NS
+        assert instant == previous + (missed + 1) * CYCLE_NS
         assert stepped == 0
     assert max(missed for _, missed, _ in rows[1:]) >= 8

@@ -1,4 +1,4 @@
-"""The beat of the grid, from the machine's clocks.
+"""The cycle of the grid, from the machine's clocks.
 
 Waiting is done by the monotonic clock and aligned by the wall clock: before each wait both are read,
 and the wait is as long as the wall clock still lacks to the instant. Reading again after every wake-up
@@ -8,7 +8,7 @@ was stepped as a jump of the difference between the two.
 What a stepped wall clock does to the grid:
 
 * forward (NTP, a suspended machine): the instants that were jumped over are counted as missed;
-* backward by up to ``longest_wait_ns``: those instants have their samples already, so the ticker waits
+* backward by up to ``longest_wait_ns``: those instants have their samples already, so the timer waits
   until the wall clock has passed the last of them again;
 * backward by more: the old time was wrong, and nobody should be blind until it comes again. The grid goes
   on at once on the new time, where instants may repeat that were sampled under the wrong one.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from decahertz.clock import NS_PER_SECOND, Beat, Clock, Grid
+from decahertz.clock import NS_PER_SECOND, Clock, Cycle, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,8 +40,8 @@ class _Reading(NamedTuple):
     monotonic_ns: int
 
 
-class GridTicker:
-    """Delivers the instants of a grid; a :class:`~decahertz.clock.Ticker`.
+class GridTimer:
+    """Delivers the instants of a grid; a :class:`~decahertz.clock.CycleTimer`.
 
     ``step_threshold_ns`` is the jump of the wall clock against the monotonic one that counts as a step,
     ``sleep`` waits for a number of seconds (it may return early). One task at a time awaits :meth:`next`.
@@ -57,9 +57,9 @@ class GridTicker:
         sampled_ns: int | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """The first beat falls on the first instant after the first call of :meth:`next`.
+        """The first cycle falls on the first instant after the first call of :meth:`next`.
 
-        ``sampled_ns`` is the last instant that an earlier process met: the first beat comes after that too.
+        ``sampled_ns`` is the last instant that an earlier process met: the first cycle comes after that too.
         """
         self._clock = clock
         self._grid = grid or Grid()
@@ -72,7 +72,7 @@ class GridTicker:
         self._sampled_ns = sampled_ns or 0
         self._due_ns: int | None = None
 
-    async def next(self) -> Beat:
+    async def next(self) -> Cycle:
         """Wait for the next instant. See the module for what happens when the wall clock steps."""
         while True:
             now = self._read()
@@ -86,7 +86,7 @@ class GridTicker:
             wait_ns = min(self._due_ns - now.wall_ns, self._grid.interval_ns)
             await self._sleep(wait_ns / NS_PER_SECOND)
 
-    def _beat(self, now: _Reading, due_ns: int) -> Beat:
+    def _beat(self, now: _Reading, due_ns: int) -> Cycle:
         interval_ns = self._grid.interval_ns
         instant_ns = self._grid.floor(now.wall_ns)
         lateness_ns = now.wall_ns - instant_ns
@@ -97,11 +97,11 @@ class GridTicker:
             missed = (instant_ns - self._last.wall_ns) // interval_ns - 1
         else:  # Begun anew on an earlier time: only the time passed says what was missed.
             missed = max(0, (met.monotonic_ns - self._last.monotonic_ns) // interval_ns - 1)
-        beat = Beat(instant_ns, lateness_ns, missed, self._stepped_ns)
+        cycle = Cycle(instant_ns, lateness_ns, missed, self._stepped_ns)
         self._stepped_ns = 0
         self._last = met
         self._due_ns = instant_ns + interval_ns
-        return beat
+        return cycle
 
     def _read(self) -> _Reading:
         """Read both clocks as one, and notice a step since the last time."""
