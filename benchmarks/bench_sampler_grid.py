@@ -6,7 +6,7 @@ system says of its processor time. This process plays the trading side: fifty st
 signals, orders, fills and positions through ``decahertz_client``, and a Prometheus that scrapes every
 fifteen seconds.
 
-The reference is the grid: the ticks that fall into the time measured, and one core. The reference of the
+The reference is the grid: the cycles that fall into the time measured, and one core. The reference of the
 lateness is that of a bare timer, in a third process at the same time: what the machine itself adds.
 ``SAMPLER_GRID_SECONDS`` in the environment sets the time measured (600 for the ten minutes of the goal).
 """
@@ -45,7 +45,7 @@ TRADES_PER_SECOND = 0.5
 SECONDS = float(os.environ.get("SAMPLER_GRID_SECONDS", "30"))
 WARM_UP_SECONDS = 8.0
 SCRAPE_SECONDS = 15.0
-TICKS_PER_SECOND = 10
+CYCLES_PER_SECOND = 10
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -71,7 +71,7 @@ def run() -> list[Measure]:
 def _run_on(engine: Engine) -> list[Measure]:
     with (
         _process(engine) as (process, metrics_url, api_url),
-        _bare_ticker() as bare,
+        _bare_timer() as bare,
         Client(api_url, source="bench") as client,
     ):
         trading = _Trading(client)
@@ -89,9 +89,9 @@ def _run_on(engine: Engine) -> list[Measure]:
     return [
         _measure(
             f"{engine.name} missed",
-            _increase(first, last, "decahertz_sampler_missed_ticks_total"),
-            round(passed * TICKS_PER_SECOND),
-            "ticks",
+            _increase(first, last, "decahertz_sampler_missed_cycles_total"),
+            round(passed * CYCLES_PER_SECOND),
+            "cycles",
             "ours = 0",
         ),
         _measure(
@@ -172,7 +172,7 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
 
 @contextlib.contextmanager
-def _bare_ticker() -> Iterator[Path]:
+def _bare_timer() -> Iterator[Path]:
     """A process that does nothing but meet the grid; the file it writes its lateness to."""
     with tempfile.NamedTemporaryFile("w+", prefix="decahertz-bench-") as out:
         child = subprocess.Popen([sys.executable, "-c", _BARE], stdout=out)

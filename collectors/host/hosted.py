@@ -2,7 +2,7 @@
 
 Nothing that a collector does reaches the grid as an error. A call of ``sample`` that takes longer than
 its budget is counted. What calls in a row overrun adds up, and where that comes to a few budgets, the
-collector is left out for as many ticks: however slow it is, on average it takes no more than its share. One
+collector is left out for as many cycles: however slow it is, on average it takes no more than its share. One
 slow call (a garbage collection, a stopped process) or a machine that is busy for a moment costs no sample.
 """
 
@@ -30,13 +30,13 @@ _LONGEST_OVERRUN_NS = NS_PER_SECOND
 
 
 class Skip(StrEnum):
-    """Why a collector was not sampled on a tick on which it was due."""
+    """Why a collector was not sampled on a cycle on which it was due."""
 
     OVER_BUDGET = "over_budget"
     ERROR = "error"
     """Its ``sample`` raised."""
     MISSED = "missed"
-    """The tick itself was missed."""
+    """The cycle itself was missed."""
 
 
 class HostedCollector:

@@ -25,9 +25,9 @@ _DURATION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.
 class Counts(Protocol):
     """What a sampler counts, since its start."""
 
-    ticks: int
-    missed: int
-    steps: int
+    cycles: int
+    missed_cycles: int
+    clock_steps: int
 
     @property
     def pending_events(self) -> int:
@@ -49,7 +49,7 @@ class SamplerMetrics(Collector):
         self._hosted = hosted
         self._lateness = Histogram(
             "decahertz_sampler_lateness_seconds",
-            "How long after its instant a tick was met.",
+            "Cycle lateness: time from the scheduled start of a cycle to its actual start.",
             buckets=_LATENESS,
             registry=registry,
         )
@@ -65,7 +65,7 @@ class SamplerMetrics(Collector):
         registry.register(self)
 
     def observe_lateness(self, lateness_ns: int) -> None:
-        """A tick was met."""
+        """Records the lateness of a cycle."""
         self._lateness.observe(lateness_ns / NS_PER_SECOND)
 
     def describe(self) -> Iterator[Metric]:
@@ -75,9 +75,9 @@ class SamplerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families, read from the sampler and its collectors."""
         sampler = self._sampler
-        yield _total("ticks", "Ticks of the grid that were met.", sampler.ticks)
-        yield _total("missed_ticks", "Ticks of the grid that were not met.", sampler.missed)
-        yield _total("clock_steps", "Steps of the wall clock.", sampler.steps)
+        yield _total("cycles", "Cycles run.", sampler.cycles)
+        yield _total("missed_cycles", "Cycles of the 100 ms grid that were missed.", sampler.missed_cycles)
+        yield _total("clock_steps", "Steps of the wall clock detected.", sampler.clock_steps)
         yield GaugeMetricFamily(
             "decahertz_sampler_pending_events",
             "Events that wait until the collectors have worked through those before them.",

@@ -244,7 +244,7 @@ def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
         )
     every = getattr(class_, "every", None)
     if type(every) is not int or every < 1:
-        raise PluginError(f"{where}.every is {every!r}; it is a number of ticks, at least 1")
+        raise PluginError(f"{where}.every is {every!r}; it must be a number of cycles, at least 1")
     events = getattr(class_, "events", None)
     if not isinstance(events, frozenset):
         raise PluginError(f"{where}.events is not a frozenset of event types")

@@ -31,7 +31,7 @@ from decahertz.settings import SamplerSettings
 LIMIT_SECONDS = 10.0
 """How long a collector may take to start, and to stop."""
 _REMEMBERED = 6_000
-"""Ticks whose lateness is kept for the percentiles: ten minutes."""
+"""Cycles whose lateness is kept for the percentiles: ten minutes."""
 _SILENCE_NS = 2 * NS_PER_SECOND
 _RECENTLY_NS = 60 * NS_PER_SECOND
 
@@ -73,7 +73,7 @@ class Sampler:
         self._failures = tuple(failures)
         self._bus = bus
         self._clock = clock
-        self._ticker = timer
+        self._timer = timer
         self._history = history
         self._grid = grid or Grid()
         self._limit_seconds = limit_seconds
@@ -82,16 +82,13 @@ class Sampler:
         self._task: asyncio.Task[None] | None = None
         self._started = self._stopped = False
         self._lateness: deque[int] = deque(maxlen=_REMEMBERED)
-        self._last_beat_ns = 0
+        self._last_cycle_ns = 0
         self._last_missed_ns: int | None = None
         self._last_step_ns: int | None = None
         self._failure = ""
-        self.ticks = 0
-        """Instants met since the start."""
-        self.missed = 0
-        """Instants not met since the start."""
-        self.steps = 0
-        """Steps of the wall clock since the start."""
+        self.cycles = 0
+        self.missed_cycles = 0
+        self.clock_steps = 0
         self.last_instant_ns: int | None = None
         self._log = structlog.get_logger(part="sampler")
         self._metrics = SamplerMetrics(registry, self, self._hosted)
@@ -110,7 +107,7 @@ class Sampler:
         await restore(running, self._history, self._clock.time_ns())
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
-        self._last_beat_ns = self._clock.monotonic_ns()
+        self._last_cycle_ns = self._clock.monotonic_ns()
         self._task = asyncio.create_task(self._run(), name="sampler")
 
     async def stop(self) -> None:
@@ -130,7 +127,7 @@ class Sampler:
     async def _run(self) -> None:
         try:
             while True:
-                self._meet(await self._ticker.next())
+                self._meet(await self._timer.next())
         except Exception as error:  # noqa: BLE001 - said by status; nothing may end the process
             self._failure = f"the grid stopped: {describe(error)}"
             self._log.exception("grid_failed")
@@ -144,21 +141,21 @@ class Sampler:
                 self._bus.publish(samples_topic(hosted.name), batch)
 
     def _note(self, cycle: Cycle) -> None:
-        self._last_beat_ns = self._clock.monotonic_ns()
+        self._last_cycle_ns = self._clock.monotonic_ns()
         self.last_instant_ns = cycle.instant_ns
-        self.ticks += 1
+        self.cycles += 1
         self._lateness.append(cycle.lateness_ns)
         self._metrics.observe_lateness(cycle.lateness_ns)
         if cycle.missed:
-            self.missed += cycle.missed
-            self._last_missed_ns = self._last_beat_ns
+            self.missed_cycles += cycle.missed
+            self._last_missed_ns = self._last_cycle_ns
         if cycle.stepped_ns:
-            self.steps += 1
-            self._last_step_ns = self._last_beat_ns
+            self.clock_steps += 1
+            self._last_step_ns = self._last_cycle_ns
             self._log.warning("clock_stepped", seconds=cycle.stepped_ns / NS_PER_SECOND, missed=cycle.missed)
 
     def enable(self, name: str) -> None:
-        """Sample a collector again from the next tick on.
+        """Sample a collector again from the next cycle on.
 
         Raises :class:`UnknownCollectorError` or :class:`FailedCollectorError`.
         """
@@ -184,7 +181,7 @@ class Sampler:
         return self._dispatcher.pending
 
     def lateness_seconds(self, quantile: float) -> float | None:
-        """Lateness of the last ten minutes: 0.5 for the median, 0.99; ``None`` before the first tick."""
+        """Lateness of the last ten minutes: 0.5 for the median, 0.99; ``None`` before the first cycle."""
         if not self._lateness:
             return None
         ordered = sorted(self._lateness)
@@ -199,28 +196,30 @@ class Sampler:
         return [*(hosted.status() for hosted in self._hosted), *unloaded]
 
     def status(self) -> ComponentStatus:
-        """Failed when the grid does not run; degraded when ticks or collectors are missing."""
+        """Failed when the grid does not run; degraded when cycles or collectors are missing."""
         if self._failure or self._task is None or self._stopped:
             detail = self._failure or ("stopped" if self._stopped else "not started")
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
-        troubles = self._grid_troubles(self._clock.monotonic_ns())
+        problems = self._grid_problems(self._clock.monotonic_ns())
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
         failed += [failure.name for failure in self._failures]
         troubled = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.troubled]
         if failed:
-            troubles.append(f"failed: {', '.join(failed)}")
+            problems.append(f"failed: {', '.join(failed)}")
         if troubled:
-            troubles.append(f"in trouble: {', '.join(troubled)}")
-        health = Health.DEGRADED if troubles else Health.OK
-        return ComponentStatus(name="sampler", health=health, detail="; ".join(troubles))
+            problems.append(f"in trouble: {', '.join(troubled)}")
+        health = Health.DEGRADED if problems else Health.OK
+        return ComponentStatus(name="sampler", health=health, detail="; ".join(problems))
 
-    def _grid_troubles(self, now_ns: int) -> list[str]:
-        troubles = []
-        silent_ns = now_ns - self._last_beat_ns
+    def _grid_problems(self, now_ns: int) -> list[str]:
+        problems = []
+        silent_ns = now_ns - self._last_cycle_ns
         if silent_ns > _SILENCE_NS:
-            troubles.append(f"no tick for {silent_ns / NS_PER_SECOND:.0f} s (did the clock go back?)")
+            problems.append(
+                f"no cycle for {silent_ns / NS_PER_SECOND:.0f} s (the wall clock may have stepped back)"
+            )
         if self._last_missed_ns is not None and now_ns - self._last_missed_ns < _RECENTLY_NS:
-            troubles.append(f"{self.missed} ticks missed, the last within a minute")
+            problems.append(f"{self.missed_cycles} cycles missed, the last within a minute")
         if self._last_step_ns is not None and now_ns - self._last_step_ns < _RECENTLY_NS:
-            troubles.append("the wall clock stepped within a minute")
-        return troubles
+            problems.append("the wall clock stepped within a minute")
+        return problems

@@ -66,7 +66,7 @@ class Share:
     """How much of one growing number falls to another over a trailing window.
 
     The kernel counts the machine's processor time in hundredths of a second, far too coarse for one
-    tick; over a second that is a percent of one core.
+    cycle; over a second that is a percent of one core.
     """
 
     def __init__(self, limit: float, window_ns: int = NS_PER_SECOND) -> None:

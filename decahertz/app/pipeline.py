@@ -69,8 +69,8 @@ class StartError(Exception):
 class Figures(Struct, frozen=True, kw_only=True):
     """What the status line shows."""
 
-    ticks: int
-    missed: int
+    cycles: int
+    missed_cycles: int
     lateness_p99_seconds: float
     samples_stored: int
     events: int
@@ -296,8 +296,8 @@ class Pipeline:
     def figures(self) -> Figures:
         """What the status line shows."""
         return Figures(
-            ticks=self._sampler.ticks,
-            missed=self._sampler.missed,
+            cycles=self._sampler.cycles,
+            missed_cycles=self._sampler.missed_cycles,
             lateness_p99_seconds=self._sampler.lateness_seconds(0.99) or 0.0,
             samples_stored=self._writer.samples_stored,
             events=self._ingest.events,

@@ -155,8 +155,8 @@ def status_text(pipeline: Pipeline) -> str:
     """The one-line status."""
     now = pipeline.figures()
     parts = [
-        f"ticks {now.ticks:,}",
-        f"missed {now.missed:,}",
+        f"cycles {now.cycles:,}",
+        f"missed {now.missed_cycles:,}",
         f"late p99 {now.lateness_p99_seconds * 1000:.1f} ms",
         f"samples stored {now.samples_stored:,}",
         f"events {now.events:,}",

@@ -77,7 +77,7 @@ class Life:
     """When it said that it is recording."""
     died_ns: int = 0
     missed: int = 0
-    """Ticks that it says it missed, when it was last asked."""
+    """Cycles that it says it missed, when it was last asked."""
     unclear: list[tuple[int, int]] = field(default_factory=list)
     """When its clock was another, and it was killed before it could say what it had missed."""
 
@@ -127,10 +127,10 @@ class Pipeline:
             assert process.returncode == 0, self._log.read_text()[-3000:]
 
     def note_missed(self) -> None:
-        """Ask it, if it runs, how many ticks it missed. Raises one error or another when it is dying."""
+        """Ask it, if it runs, how many cycles it missed. Raises one error or another when it is dying."""
         running, life = self.running, self.lives[-1]
         if running is not None:
-            life.missed = max(life.missed, missed_ticks(running.metrics))
+            life.missed = max(life.missed, missed_cycles(running.metrics))
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
         assert self.running is not None
@@ -211,9 +211,9 @@ def free_port() -> int:
         return port
 
 
-def missed_ticks(metrics_url: str) -> int:
-    """Ticks that the sampler says it missed."""
+def missed_cycles(metrics_url: str) -> int:
+    """Cycles that the sampler says it missed."""
     for line in read(metrics_url).decode().splitlines():
-        if line.startswith("decahertz_sampler_missed_ticks_total "):
+        if line.startswith("decahertz_sampler_missed_cycles_total "):
             return int(float(line.split()[1]))
     return 0

@@ -170,7 +170,7 @@ class World:
         wait_until("an empty spool", lambda: self.ledger().spooled() == 0, limit_seconds)
 
     def _strategy_later(self) -> Any:  # noqa: ANN401 - whatever the API answers
-        """The sample of the client's strategy, from at least a whole tick after this moment."""
+        """The sample of the client's strategy, from at least a whole cycle after this moment."""
         first_ns = 0
 
         def sample() -> Any:  # noqa: ANN401 - see above

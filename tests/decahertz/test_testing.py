@@ -190,7 +190,7 @@ def test_the_example_events_happen_one_after_the_other_from_the_given_time_on() 
     assert START_NS < times[0] < times[-1] < START_NS + CYCLE_NS
 
 
-async def test_a_manual_ticker_waits_until_the_host_has_dealt_with_the_beat() -> None:
+async def test_a_manual_timer_waits_until_the_host_has_dealt_with_the_beat() -> None:
     clock = ManualClock(START_NS + 1)
     timer = ManualTimer(clock)
     seen = []
@@ -209,7 +209,7 @@ async def test_a_manual_ticker_waits_until_the_host_has_dealt_with_the_beat() ->
     task.cancel()
 
 
-async def test_a_manual_ticker_steps_the_wall_clock_alone() -> None:
+async def test_a_manual_timer_steps_the_wall_clock_alone() -> None:
     clock = ManualClock()
     timer = ManualTimer(clock)
     task = asyncio.create_task(timer.next())

@@ -62,7 +62,7 @@ def collectors(clock: ManualClock) -> list[LoadedCollector]:
 
 
 async def sampled(history: StoredEvents, live: Sequence[AnyEvent]) -> dict[str, Sample]:
-    """The newest sample of each collector after a start with a history, some live events and a tick."""
+    """The newest sample of each collector after a start with a history, some live events and a cycle."""
     clock, bus = ManualClock(START_NS), LocalBus()
     timer = ManualTimer(clock)
     latest = LatestSamples(bus)

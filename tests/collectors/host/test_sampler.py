@@ -189,18 +189,18 @@ async def test_a_slower_cadence_falls_on_its_multiples_even_if_beats_are_missed(
         assert status.skipped == 1
 
 
-async def test_lateness_missed_ticks_and_steps_are_counted() -> None:
+async def test_lateness_missed_cycles_and_clock_steps_are_counted() -> None:
     async with running() as rig:
         await rig.cycle(lateness_ns=3 * MS)
         await rig.cycle(missed=4, lateness_ns=7 * MS)
         last = await rig.cycle(stepped_ns=5 * NS_PER_SECOND)
         sampler = rig.sampler
-        assert (sampler.ticks, sampler.missed, sampler.steps) == (3, 4, 1)
+        assert (sampler.cycles, sampler.missed_cycles, sampler.clock_steps) == (3, 4, 1)
         assert sampler.last_instant_ns == last
         assert sampler.lateness_seconds(0.5) == 0.003
         assert sampler.lateness_seconds(0.99) == 0.007
-        assert rig.metric("ticks_total") == 3
-        assert rig.metric("missed_ticks_total") == 4
+        assert rig.metric("cycles_total") == 3
+        assert rig.metric("missed_cycles_total") == 4
         assert rig.metric("clock_steps_total") == 1
         assert rig.metric("lateness_seconds_count") == 3
         assert rig.metric("lateness_seconds_bucket", le="0.005") == 2
@@ -217,7 +217,7 @@ async def test_a_stepped_clock_is_logged_and_said_for_a_minute() -> None:
         assert rig.sampler.status().health is Health.OK
 
 
-async def test_before_the_first_tick_there_is_no_lateness() -> None:
+async def test_before_the_first_cycle_there_is_no_lateness() -> None:
     async with running() as rig:
         assert rig.sampler.lateness_seconds(0.99) is None
 
@@ -228,7 +228,7 @@ async def test_silence_of_the_grid_is_said() -> None:
         rig.clock.advance(3 * NS_PER_SECOND)
         status = rig.sampler.status()
         assert status.health is Health.DEGRADED
-        assert "no tick for 3 s" in status.detail
+        assert "no cycle for 3 s" in status.detail
 
 
 async def test_a_grid_that_breaks_is_a_failure_and_not_the_end_of_the_process() -> None:
@@ -580,10 +580,10 @@ async def test_with_the_real_clock_every_instant_is_sampled_or_counted() -> None
     await sampler.stop()
     instants = [batch.time_ns for batch in recorder.batches("one")]
     assert all(instant % CYCLE_NS == 0 for instant in instants)
-    assert (instants[-1] - instants[0]) // CYCLE_NS + 1 == len(instants) + sampler.missed
+    assert (instants[-1] - instants[0]) // CYCLE_NS + 1 == len(instants) + sampler.missed_cycles
 
 
-# The ledger of ticks
+# The account of cycles
 
 cycles = st.lists(
     st.tuples(
@@ -596,7 +596,7 @@ cycles = st.lists(
 
 @settings(deadline=None, max_examples=50)
 @given(cycles=cycles, every=st.sampled_from([1, 2, 5, 10]))
-def test_a_collector_is_sampled_or_skipped_on_every_tick_on_which_it_is_due(
+def test_a_collector_is_sampled_or_skipped_on_every_cycle_on_which_it_is_due(
     cycles: list[tuple[int, str]], every: int
 ) -> None:
     async def run() -> None:

@@ -51,13 +51,13 @@ class Machine:
         next(self.during_sleep, Machine.pass_)(self, asked_ns)
 
 
-def ticker_of(machine: Machine) -> GridTimer:
+def timer_of(machine: Machine) -> GridTimer:
     return GridTimer(machine, Grid(), sleep=machine.sleep)
 
 
 async def test_beats_fall_on_every_tenth_of_a_second() -> None:
     machine = Machine(wall_ns=START_NS + 37 * MS)
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(20)]
     assert [cycle.instant_ns for cycle in cycles] == [START_NS + n * CYCLE_NS for n in range(1, 21)]
     assert all(cycle == Cycle(cycle.instant_ns, 0) for cycle in cycles)
@@ -65,7 +65,7 @@ async def test_beats_fall_on_every_tenth_of_a_second() -> None:
 
 async def test_the_first_beat_is_not_an_instant_that_was_already_there() -> None:
     machine = Machine(wall_ns=START_NS)
-    assert (await ticker_of(machine).next()).instant_ns == START_NS + CYCLE_NS
+    assert (await timer_of(machine).next()).instant_ns == START_NS + CYCLE_NS
 
 
 async def test_the_first_beat_comes_after_what_an_earlier_process_met() -> None:
@@ -87,7 +87,7 @@ async def test_an_earlier_process_of_long_ago_or_of_a_wrong_time_holds_nothing_u
 
 async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     first = await timer.next()
     machine.pass_(CYCLE_NS + 99 * MS)
     assert await timer.next() == Cycle(first.instant_ns + CYCLE_NS, lateness_ns=99 * MS)
@@ -95,7 +95,7 @@ async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> N
 
 async def test_instants_during_a_stall_are_counted_as_missed() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     first = await timer.next()
     machine.pass_(1_030 * MS)
     cycle = await timer.next()
@@ -109,14 +109,14 @@ async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
         machine.pass_(max(asked_ns * 9 // 10, 1))
 
     machine.during_sleep = iter([early] * 10)
-    cycle = await ticker_of(machine).next()
+    cycle = await timer_of(machine).next()
     assert machine.wall_ns >= cycle.instant_ns
     assert len(machine.sleeps) > 3
 
 
 async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     first = await timer.next()
     machine.wall_ns += 3 * NS_PER_SECOND
     cycle = await timer.next()
@@ -128,7 +128,7 @@ async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
 
 async def test_a_small_step_backward_samples_no_instant_twice() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     first = await timer.next()
     machine.wall_ns -= 2 * NS_PER_SECOND
     cycle = await timer.next()
@@ -138,7 +138,7 @@ async def test_a_small_step_backward_samples_no_instant_twice() -> None:
 
 async def test_a_large_step_backward_goes_on_at_once_on_the_new_time() -> None:
     machine = Machine(wall_ns=START_NS + YEAR_NS)
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     await timer.next()
     machine.pass_(10 * MS)
     machine.wall_ns -= YEAR_NS
@@ -151,7 +151,7 @@ async def test_a_large_step_backward_goes_on_at_once_on_the_new_time() -> None:
 
 async def test_what_was_missed_before_a_large_step_backward_is_still_counted() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     await timer.next()
     machine.pass_(NS_PER_SECOND)
     machine.wall_ns -= YEAR_NS
@@ -160,7 +160,7 @@ async def test_what_was_missed_before_a_large_step_backward_is_still_counted() -
 
 async def test_two_large_steps_backward_in_a_row_do_not_leave_it_waiting() -> None:
     machine = Machine()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     await timer.next()
 
     def step(machine: Machine, _asked_ns: int) -> None:
@@ -182,7 +182,7 @@ async def test_a_slewed_clock_is_followed_and_not_called_a_step(ppm: int) -> Non
         machine.wall_ns += passed + passed * ppm // 1_000_000
 
     machine.during_sleep = itertools.repeat(slewed)
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(20_000)]
     assert not any(cycle.stepped_ns for cycle in cycles)
     assert sum(cycle.missed for cycle in cycles) == 0
@@ -201,7 +201,7 @@ async def test_a_process_stopped_between_two_readings_sees_no_step() -> None:
             return now
 
     machine = StoppedOnce()
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(5)]
     assert not any(cycle.stepped_ns for cycle in cycles)
     assert cycles[-1].instant_ns == cycles[0].instant_ns + sum(1 + b.missed for b in cycles[1:]) * CYCLE_NS
@@ -240,7 +240,7 @@ def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
         return during
 
     machine.during_sleep = iter([act(*behaviour[:3]) for behaviour in script])
-    timer = ticker_of(machine)
+    timer = timer_of(machine)
 
     async def run() -> list[Cycle]:
         cycles = []
