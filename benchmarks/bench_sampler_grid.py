@@ -306,6 +306,9 @@ def _tell(first: Reading, last: Reading, passed: float) -> None:
         f"  {rows:,.0f} rows/s stored, {dropped:.0f} dropped; by collector, seconds of processor per second:"
     )
     for (name, labels), value in sorted(last.series.items()):
-        if name in ("decahertz_sampler_duration_seconds_sum", "decahertz_sampler_event_seconds_total"):
+        if name in (
+            "decahertz_sampler_collector_duration_seconds_sum",
+            "decahertz_sampler_event_seconds_total",
+        ):
             share = (value - first.series.get((name, labels), 0.0)) / passed
             print(f"    {dict(labels)['collector']:<10} {name.split('_')[2]:<9} {share:.4f}")

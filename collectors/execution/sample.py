@@ -59,24 +59,24 @@ class ExecutionSample(Sample, frozen=True, kw_only=True):
     signal_to_submit_p99: Annotated[
         float | None, Metric("Signal to its first order, 99th percentile.", unit=Unit.SECONDS)
     ]
-    signal_to_submit_count: Annotated[int, Metric("Signals that signal_to_submit is made of.")]
+    signal_to_submit_observations: Annotated[int, Metric("Signals that signal_to_submit is made of.")]
     submit_to_ack_p50: Annotated[float | None, Metric("Submission to acceptance, median.", unit=Unit.SECONDS)]
     submit_to_ack_p99: Annotated[
         float | None, Metric("Submission to acceptance, 99th percentile.", unit=Unit.SECONDS)
     ]
-    submit_to_ack_count: Annotated[int, Metric("Orders that submit_to_ack is made of.")]
+    submit_to_ack_observations: Annotated[int, Metric("Orders that submit_to_ack is made of.")]
     ack_to_fill_p50: Annotated[float | None, Metric("Acceptance to first fill, median.", unit=Unit.SECONDS)]
     ack_to_fill_p99: Annotated[
         float | None, Metric("Acceptance to first fill, 99th percentile.", unit=Unit.SECONDS)
     ]
-    ack_to_fill_count: Annotated[int, Metric("Orders that ack_to_fill is made of.")]
+    ack_to_fill_observations: Annotated[int, Metric("Orders that ack_to_fill is made of.")]
     submit_to_fill_p50: Annotated[
         float | None, Metric("Submission to first fill, median.", unit=Unit.SECONDS)
     ]
     submit_to_fill_p99: Annotated[
         float | None, Metric("Submission to first fill, 99th percentile.", unit=Unit.SECONDS)
     ]
-    submit_to_fill_count: Annotated[int, Metric("Orders that submit_to_fill is made of.")]
+    submit_to_fill_observations: Annotated[int, Metric("Orders that submit_to_fill is made of.")]
     negative_latencies: Annotated[
         int, Metric("Latencies below zero: the clocks of two parties disagree.", kind=Kind.COUNTER)
     ]
@@ -87,7 +87,7 @@ class ExecutionSample(Sample, frozen=True, kw_only=True):
             unit=Unit.BASIS_POINTS,
         ),
     ]
-    slippage_decision_count: Annotated[int, Metric("Fills that slippage_decision_bps is made of.")]
+    slippage_decision_observations: Annotated[int, Metric("Fills that slippage_decision_bps is made of.")]
     slippage_arrival_bps: Annotated[
         float | None,
         Metric(
@@ -95,4 +95,4 @@ class ExecutionSample(Sample, frozen=True, kw_only=True):
             unit=Unit.BASIS_POINTS,
         ),
     ]
-    slippage_arrival_count: Annotated[int, Metric("Fills that slippage_arrival_bps is made of.")]
+    slippage_arrival_observations: Annotated[int, Metric("Fills that slippage_arrival_bps is made of.")]

@@ -149,11 +149,19 @@ def _families() -> tuple[
     GaugeMetricFamily,
 ]:
     return (
-        CounterMetricFamily("decahertz_feed_events", "Events handed over by the feed.", labels=["feed"]),
-        CounterMetricFamily("decahertz_feed_restarts", "Restarts after a failure.", labels=["feed"]),
-        CounterMetricFamily("decahertz_feed_refused", "Events refused as bad.", labels=["feed"]),
+        CounterMetricFamily("decahertz_feed_events", "Events published by the feed.", labels=["feed"]),
         CounterMetricFamily(
-            "decahertz_feed_counter", "What the feed itself counts.", labels=["feed", "what"]
+            "decahertz_feed_restarts", "Restarts of the feed after a failure.", labels=["feed"]
         ),
-        GaugeMetricFamily("decahertz_feed_running", "1 while the feed runs.", labels=["feed"]),
+        CounterMetricFamily(
+            "decahertz_feed_refused_events", "Events refused by validation.", labels=["feed"]
+        ),
+        CounterMetricFamily(
+            "decahertz_feed_occurrences", "Occurrences counted by the feed itself.", labels=["feed", "kind"]
+        ),
+        GaugeMetricFamily(
+            "decahertz_feed_running",
+            "1 while the feed runs, 0 while it waits for a restart or after it ended.",
+            labels=["feed"],
+        ),
     )

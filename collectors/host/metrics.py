@@ -54,8 +54,8 @@ class SamplerMetrics(Collector):
             registry=registry,
         )
         duration = Histogram(
-            "decahertz_sampler_duration_seconds",
-            "Time that a collector took to return its samples and the sampler to check them.",
+            "decahertz_sampler_collector_duration_seconds",
+            "Time taken by a collector to return its samples and by the sampler to validate them.",
             ["collector"],
             buckets=_DURATION,
             registry=registry,
@@ -80,30 +80,32 @@ class SamplerMetrics(Collector):
         yield _total("clock_steps", "Steps of the wall clock detected.", sampler.clock_steps)
         yield GaugeMetricFamily(
             "decahertz_sampler_pending_events",
-            "Events that wait until the collectors have worked through those before them.",
+            "Events queued for delivery to the collectors.",
             sampler.pending_events,
         )
         running = GaugeMetricFamily(
             "decahertz_sampler_collector_running",
-            "1 while the collector is sampled, 0 when it is disabled or failed.",
+            "1 while the collector is sampled, 0 while it is disabled or after it failed.",
             labels=["collector"],
         )
         for c in self._hosted:
             running.add_metric([c.name], c.state is RunState.RUNNING)
         yield running
-        yield self._by_collector("samples", "Samples returned.", lambda c: c.samples)
-        yield self._by_collector("events", "Events delivered.", lambda c: c.events)
+        yield self._by_collector("samples", "Samples returned by the collector.", lambda c: c.samples)
+        yield self._by_collector("events", "Events delivered to the collector.", lambda c: c.events)
         yield self._by_collector(
-            "event_seconds", "Time spent taking events.", lambda c: c.event_ns / NS_PER_SECOND
+            "event_seconds", "Time the collector spent handling events.", lambda c: c.event_ns / NS_PER_SECOND
         )
         yield self._by_collector("errors", "Exceptions raised by the collector.", lambda c: c.errors)
         yield self._by_collector(
-            "over_budget", "Calls that took longer than the budget.", lambda c: c.over_budget
+            "over_budget_calls",
+            "Calls of sample() that exceeded sampler.budget_seconds.",
+            lambda c: c.over_budget,
         )
         yield self._by_reason(
-            "skipped", "Ticks on which a due collector was not sampled.", lambda c: c.skipped
+            "skipped_cycles", "Cycles in which a due collector was not sampled.", lambda c: c.skipped
         )
-        yield self._by_reason("dropped_samples", "Samples refused for what they hold.", lambda c: c.dropped)
+        yield self._by_reason("dropped_samples", "Samples rejected by validation.", lambda c: c.dropped)
 
     def _by_collector(
         self, name: str, text: str, value: Callable[[HostedCollector], float]

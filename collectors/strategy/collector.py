@@ -102,7 +102,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             worth = finite(account.realised + value.unrealised)
         curve = account.curve
         curve.observe(now_ns, worth)
-        has_ratios = curve.days >= self.options.min_days
+        has_ratios = curve.daily_changes >= self.options.min_days
         statistics = account.statistics
         mark_ns = value.oldest_mark_ns
         return StrategySample(
@@ -131,12 +131,12 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             average_win_r=statistics.average_win_r,
             average_loss_r=statistics.average_loss_r,
             streak=statistics.streak,
-            red_days=account.ledger.red_days,
+            daily_loss_streak=account.ledger.daily_loss_streak,
             drawdown=None if worth is None else curve.drawdown,
             max_drawdown=curve.max_drawdown,
             drawdown_seconds=None if worth is None else curve.drawdown_ns / NS_PER_SECOND,
             max_drawdown_seconds=curve.max_drawdown_ns / NS_PER_SECOND,
-            days=curve.days,
+            daily_changes=curve.daily_changes,
             sharpe=curve.sharpe if has_ratios else None,
             sortino=curve.sortino if has_ratios else None,
             regime_changes=account.regime_changes,

@@ -49,7 +49,7 @@ class EquityCurve:
         self.sortino: float | None = None
 
     @property
-    def days(self) -> int:
+    def daily_changes(self) -> int:
         """How many daily changes there are."""
         return len(self._changes)
 
@@ -85,12 +85,12 @@ class EquityCurve:
 class DayLedger:
     """Realised P&L by UTC day: that of the fill which realised it."""
 
-    __slots__ = ("_days", "red_days")
+    __slots__ = ("_days", "daily_loss_streak")
 
     def __init__(self) -> None:
         """Nothing realised yet."""
         self._days: dict[int, float] = {}
-        self.red_days = 0
+        self.daily_loss_streak = 0
         """Newest days in a row that lost; days without P&L are left out."""
 
     def add(self, time_ns: int, amount: float) -> None:
@@ -101,11 +101,11 @@ class DayLedger:
         self._days[day] = self._days.get(day, 0.0) + amount
         if len(self._days) > _DAYS_KEPT:
             del self._days[min(self._days)]
-        self.red_days = 0
+        self.daily_loss_streak = 0
         for newest in sorted(self._days, reverse=True):
             if self._days[newest] >= 0:
                 break
-            self.red_days += 1
+            self.daily_loss_streak += 1
 
     def daily(self, now_ns: int) -> float:
         """Realised in the UTC day of ``now_ns``."""

@@ -77,7 +77,9 @@ class StrategySample(Sample, frozen=True, kw_only=True):
     streak: Annotated[
         int, Metric("Trades won in a row; negative: lost in a row; 0 after a trade without P&L.")
     ]
-    red_days: Annotated[int, Metric("Newest days in a row with a realised loss, days without P&L left out.")]
+    daily_loss_streak: Annotated[
+        int, Metric("Consecutive most recent UTC days with a realised loss; days without P&L are skipped.")
+    ]
     drawdown: Annotated[float | None, Metric("Fall of the equity curve from its peak.", unit=Unit.MONEY)]
     max_drawdown: Annotated[float, Metric("Deepest fall of the equity curve from a peak.", unit=Unit.MONEY)]
     drawdown_seconds: Annotated[
@@ -86,7 +88,9 @@ class StrategySample(Sample, frozen=True, kw_only=True):
     max_drawdown_seconds: Annotated[
         float, Metric("Longest time that the equity curve stayed below a peak.", unit=Unit.SECONDS)
     ]
-    days: Annotated[int, Metric("Daily changes of the equity curve: the n of Sharpe and Sortino ratio.")]
+    daily_changes: Annotated[
+        int, Metric("Daily changes in equity: the sample size of the Sharpe and Sortino ratios.")
+    ]
     sharpe: Annotated[float | None, Metric("Annualised Sharpe ratio of the daily changes.", unit=Unit.RATIO)]
     sortino: Annotated[
         float | None, Metric("Annualised Sortino ratio of the daily changes.", unit=Unit.RATIO)

@@ -160,9 +160,9 @@ def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often
     sample = desk.sample(at=6)
     assert counts(sample) == {"submitted": 1, "accepted": 1, "filled": 1}
     assert (sample.fills, sample.duplicate_fills, sample.order_conflicts) == (1, 1, 0)
-    assert (sample.submit_to_ack_p50, sample.submit_to_ack_count) == (1.0, 1)
+    assert (sample.submit_to_ack_p50, sample.submit_to_ack_observations) == (1.0, 1)
     assert (sample.ack_to_fill_p50, sample.submit_to_fill_p50) == (0.5, 1.5)
-    assert sample.ack_to_fill_count == sample.submit_to_fill_count == 1
+    assert sample.ack_to_fill_observations == sample.submit_to_fill_observations == 1
 
 
 def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
@@ -200,10 +200,10 @@ def test_each_leg_is_timed_from_event_to_event() -> None:
     desk.fill("a", 1.0, 0.5, at=3.75)
     desk.fill("a", 1.0, 0.5, at=9)
     sample = desk.sample(at=10)
-    assert (sample.signal_to_submit_p50, sample.signal_to_submit_count) == (0.25, 1)
-    assert (sample.submit_to_ack_p50, sample.submit_to_ack_count) == (0.5, 1)
-    assert (sample.ack_to_fill_p50, sample.ack_to_fill_count) == (2.0, 1)
-    assert (sample.submit_to_fill_p50, sample.submit_to_fill_count) == (2.5, 1)
+    assert (sample.signal_to_submit_p50, sample.signal_to_submit_observations) == (0.25, 1)
+    assert (sample.submit_to_ack_p50, sample.submit_to_ack_observations) == (0.5, 1)
+    assert (sample.ack_to_fill_p50, sample.ack_to_fill_observations) == (2.0, 1)
+    assert (sample.submit_to_fill_p50, sample.submit_to_fill_observations) == (2.5, 1)
     assert sample.negative_latencies == 0
 
 
@@ -221,14 +221,14 @@ def test_only_the_first_order_of_a_signal_is_timed_against_it() -> None:
     desk.order("a", SUBMITTED, at=2, signal_id="g")
     desk.order("b", SUBMITTED, at=60, signal_id="g")
     sample = desk.sample(at=61)
-    assert (sample.signal_to_submit_p99, sample.signal_to_submit_count) == (1.0, 1)
+    assert (sample.signal_to_submit_p99, sample.signal_to_submit_observations) == (1.0, 1)
 
 
 def test_a_signal_of_another_strategy_is_not_meant() -> None:
     desk = Desk()
     desk.signal("g", at=1, strategy="carry")
     desk.order("a", SUBMITTED, at=2, signal_id="g")
-    assert desk.sample(at=3).signal_to_submit_count == 0
+    assert desk.sample(at=3).signal_to_submit_observations == 0
 
 
 def test_a_negative_latency_is_kept_and_counted() -> None:
@@ -246,11 +246,11 @@ def test_percentiles_are_observed_values_of_the_window() -> None:
         desk.order(str(n), ACCEPTED, at=1 + n / 8)
     sample = desk.sample(at=30)
     assert (sample.submit_to_ack_p50, sample.submit_to_ack_p99) == (100 / 8, 198 / 8)
-    assert sample.submit_to_ack_count == 200
+    assert sample.submit_to_ack_observations == 200
     sample = desk.sample(at=111)
-    assert (sample.submit_to_ack_count, sample.submit_to_ack_p50) == (120, (80 + 60) / 8)
+    assert (sample.submit_to_ack_observations, sample.submit_to_ack_p50) == (120, (80 + 60) / 8)
     sample = desk.sample(at=130)
-    assert (sample.submit_to_ack_count, sample.submit_to_ack_p50) == (0, None)
+    assert (sample.submit_to_ack_observations, sample.submit_to_ack_p50) == (0, None)
 
 
 def test_no_more_than_the_newest_observations_count() -> None:
@@ -259,7 +259,7 @@ def test_no_more_than_the_newest_observations_count() -> None:
         desk.order(str(n), SUBMITTED, at=1)
         desk.order(str(n), ACCEPTED, at=1 + latency)
     sample = desk.sample(at=20)
-    assert (sample.submit_to_ack_count, sample.submit_to_ack_p99) == (3, 3.0)
+    assert (sample.submit_to_ack_observations, sample.submit_to_ack_p99) == (3, 3.0)
 
 
 # Slippage: a positive one is a cost.
@@ -276,7 +276,7 @@ def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: 
     desk.fill("a", price, 1, at=3, side=side)
     sample = desk.sample(at=4)
     assert (sample.slippage_decision_bps, sample.slippage_arrival_bps) == (bps, bps)
-    assert (sample.slippage_decision_count, sample.slippage_arrival_count) == (1, 1)
+    assert (sample.slippage_decision_observations, sample.slippage_arrival_observations) == (1, 1)
 
 
 def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
@@ -289,7 +289,7 @@ def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
     desk.fill("b", 51, 2, at=5)
     sample = desk.sample(at=6)
     assert sample.slippage_arrival_bps == pytest.approx((200 * 100 + 0 * 102) / 202)
-    assert (sample.slippage_decision_bps, sample.slippage_decision_count) == (None, 0)
+    assert (sample.slippage_decision_bps, sample.slippage_decision_observations) == (None, 0)
 
 
 @pytest.mark.parametrize(("bid", "ask"), [(None, 101.0), (99.0, None), (-1.0, 1.0), (-3.0, -2.0)])
@@ -298,7 +298,7 @@ def test_without_a_positive_mid_there_is_no_arrival(bid: float | None, ask: floa
     desk.quote(bid, ask, at=1)
     desk.order("a", SUBMITTED, at=2)
     desk.fill("a", 102, 1, at=3)
-    assert desk.sample(at=4).slippage_arrival_count == 0
+    assert desk.sample(at=4).slippage_arrival_observations == 0
 
 
 def test_fills_are_weighted_by_value() -> None:
@@ -308,7 +308,7 @@ def test_fills_are_weighted_by_value() -> None:
     desk.fill("a", 105, 3, at=3)
     sample = desk.sample(at=4)
     assert sample.slippage_arrival_bps == pytest.approx((100 + 3 * 500) / 4)
-    assert sample.slippage_arrival_count == 2
+    assert sample.slippage_arrival_observations == 2
 
 
 def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
@@ -320,7 +320,7 @@ def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
     assert desk.sample(at=2.6).fills == 2
     desk.order("a", FILLED, at=3, signal_id="g", arrival_price=101)
     sample = desk.sample(at=4)
-    assert (sample.slippage_decision_bps, sample.slippage_decision_count) == (200, 1)
+    assert (sample.slippage_decision_bps, sample.slippage_decision_observations) == (200, 1)
     assert sample.slippage_arrival_bps == pytest.approx(10_000 / 101)
 
 
@@ -328,7 +328,7 @@ def test_slippage_leaves_with_the_window() -> None:
     desk = Desk(window_seconds=10.0)
     desk.order("a", SUBMITTED, at=1, arrival_price=100)
     desk.fill("a", 101, 1, at=2)
-    assert desk.sample(at=11.9).slippage_arrival_count == 1
+    assert desk.sample(at=11.9).slippage_arrival_observations == 1
     assert desk.sample(at=12).slippage_arrival_bps is None
 
 
@@ -488,5 +488,5 @@ def check_sample(sample: ExecutionSample) -> None:
     assert sample.maker_ratio is None or 0 <= sample.maker_ratio <= 1
     for leg in ("signal_to_submit", "submit_to_ack", "ack_to_fill", "submit_to_fill"):
         low, high = getattr(sample, f"{leg}_p50"), getattr(sample, f"{leg}_p99")
-        assert (low is None) == (high is None) == (getattr(sample, f"{leg}_count") == 0)
+        assert (low is None) == (high is None) == (getattr(sample, f"{leg}_observations") == 0)
         assert low is None or low <= high

@@ -117,7 +117,13 @@ def test_a_strategy_without_trades_has_no_statistics() -> None:
         at=1,
     )
     sample = desk.sample(at=1.1)
-    assert (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.days) == (1, 0, 0, 0, 0)
+    assert (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.daily_changes) == (
+        1,
+        0,
+        0,
+        0,
+        0,
+    )
     assert (sample.realised_pnl, sample.unrealised_pnl, sample.exposure, sample.drawdown) == (0, 0, 0, 0)
     for name in ("win_rate", "win_rate_lower", "profit_factor", "expectancy", "expectancy_r", "equity"):
         assert getattr(sample, name) is None, name
@@ -356,16 +362,16 @@ def test_a_fill_counts_for_the_day_in_which_it_happened() -> None:
     assert (sample.daily_pnl, sample.weekly_pnl) == (0, 2)
 
 
-def test_red_days_are_the_newest_losing_days_in_a_row() -> None:
+def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row() -> None:
     desk = Desk()
     red = []
     for day, pnl in enumerate([-1, 5, -2, None, -3, -4]):
         if pnl is not None:
             desk.trade(pnl, at=day * DAY + 10)
-        red.append(desk.sample(at=day * DAY + 20).red_days)
+        red.append(desk.sample(at=day * DAY + 20).daily_loss_streak)
     assert red == [1, 0, 1, 1, 2, 3]
     desk.trade(9, at=5 * DAY + 30)
-    assert desk.sample(at=5 * DAY + 40).red_days == 0
+    assert desk.sample(at=5 * DAY + 40).daily_loss_streak == 0
 
 
 # The equity curve.
@@ -432,13 +438,13 @@ def test_ratios_come_from_whole_days_and_say_how_many() -> None:
         desk.equity(close + 500, at=day * DAY + 10)
         desk.equity(close, at=day * DAY + 20)
         sample = desk.sample(at=day * DAY + 30)
-        found.append((sample.days, sample.sharpe is None))
+        found.append((sample.daily_changes, sample.sharpe is None))
     assert found == [(0, True), (0, True), (1, True), (2, True), (3, False)]
     sample = desk.sample(at=5 * DAY)
     changes = [b - a for a, b in pairwise(closes)]
     sharpe = statistics.fmean(changes) / statistics.stdev(changes) * math.sqrt(365)
     downside = math.sqrt(statistics.fmean(min(c, 0) ** 2 for c in changes))
-    assert sample.days == 4
+    assert sample.daily_changes == 4
     assert sample.sharpe == pytest.approx(sharpe)
     assert sample.sortino == pytest.approx(statistics.fmean(changes) / downside * math.sqrt(365))
 
@@ -448,8 +454,8 @@ def test_a_day_without_a_sample_repeats_the_one_before() -> None:
     desk.equity(1000, at=0)
     desk.sample(at=1)
     desk.equity(1010, at=4 * DAY + 5)
-    assert desk.sample(at=4 * DAY + 6).days == 3
-    assert desk.sample(at=5 * DAY).days == 4
+    assert desk.sample(at=4 * DAY + 6).daily_changes == 3
+    assert desk.sample(at=5 * DAY).daily_changes == 4
     sharpe = sharpe_ratio([0, 0, 0, 10])
     assert desk.sample(at=5 * DAY).sharpe == sharpe
 
@@ -460,7 +466,7 @@ def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
         desk.trade(pnl, at=day * DAY + 10)
     sample = desk.sample(at=4 * DAY + 10)
     changes = [10.0, -30.0, 20.0]
-    assert (sample.days, sample.sharpe) == (3, sharpe_ratio(changes))
+    assert (sample.daily_changes, sample.sharpe) == (3, sharpe_ratio(changes))
     assert (sample.max_drawdown, sample.drawdown) == (30, 10)
     assert sample.max_drawdown_seconds == 3 * DAY
 

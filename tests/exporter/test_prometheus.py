@@ -13,9 +13,11 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from prometheus_client import Counter, Histogram
 
+from collectors.execution.sample import ExecutionSample
+from collectors.market.sample import MarketSample
+from collectors.strategy.sample import StrategySample
 from collectors.system.sample import SystemSample
-from decahertz.metric import Kind
-from decahertz.sample import schema_of
+from decahertz.sample import Sample, schema_of
 from exporter.exposition import Exposition
 from exporter.negotiation import Format
 from tests.exporter.conftest import Rig
@@ -50,11 +52,14 @@ async def test_promtool_finds_nothing_to_say_about_a_scrape(rig: Rig, session: C
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 
 
-async def test_promtool_finds_nothing_to_say_about_the_system_collector() -> None:
+@pytest.mark.parametrize("sample_type", [MarketSample, StrategySample, ExecutionSample, SystemSample])
+async def test_promtool_finds_nothing_to_say_about_a_built_in_collector(sample_type: type[Sample]) -> None:
     promtool = require("promtool")
-    schema = schema_of(SystemSample)
-    values = {field.name: 1 for field in schema.metrics if field.metric.kind is not Kind.STATE}
-    body = b"".join(Exposition([schema]).render(batch_of(SystemSample(host="a", **values)), Format.TEXT))
+    schema = schema_of(sample_type)
+    key = dict.fromkeys(schema.key, "a")
+    values = {field.name: field.states[0] if field.states else 1 for field in schema.metrics}
+    sample = msgspec.convert({**key, **values}, sample_type, strict=False)
+    body = b"".join(Exposition([schema]).render(batch_of(sample), Format.TEXT))
 
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from decahertz.clock import CYCLE_NS, to_datetime
 from decahertz.event import Fill
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from tests.pipeline.running import RunningDecahertz, read, running
+from tests.servers import require
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -104,6 +106,18 @@ def check_gauges(decahertz: RunningDecahertz) -> set[str]:
     return agreed
 
 
+def check_names(exposition: bytes) -> None:
+    """``promtool check metrics`` prints nothing about the metrics of the whole product."""
+    checked = subprocess.run(
+        [require("promtool"), "check", "metrics"],
+        input=exposition,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout.decode()) == (0, "")
+
+
 async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
     """What ``metrics/current`` shows is in the database under the same instant, value by value."""
     items = decahertz.get("/api/v1/metrics/current")["items"]
@@ -164,6 +178,7 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
         assert await check_newest_rows(decahertz) == everything
         await check_websocket(decahertz, 3)
         trades_before = check_trades(decahertz)
+        exposition = read(decahertz.metrics)
         took, output = decahertz.stop()
         assert decahertz.process.returncode == 0
         assert "stopped" in output
@@ -176,3 +191,5 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
             lambda: len(all_items(decahertz, "/api/v1/trades")) > trades_before,
         )
         check_trades(decahertz)
+
+    check_names(exposition)  # last: without promtool the test ends here

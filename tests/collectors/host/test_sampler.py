@@ -204,7 +204,7 @@ async def test_lateness_missed_cycles_and_clock_steps_are_counted() -> None:
         assert rig.metric("clock_steps_total") == 1
         assert rig.metric("lateness_seconds_count") == 3
         assert rig.metric("lateness_seconds_bucket", le="0.005") == 2
-        assert rig.metric("skipped_total", collector="one", reason="missed") == 4
+        assert rig.metric("skipped_cycles_total", collector="one", reason="missed") == 4
 
 
 async def test_a_stepped_clock_is_logged_and_said_for_a_minute() -> None:
@@ -323,7 +323,7 @@ async def test_a_sample_that_raises_is_counted_logged_once_and_the_others_go_on(
         one, two = rig.sampler.collectors()
         assert (one.errors, one.skipped, one.state) == (5, 5, RunState.RUNNING)
         assert two.errors == 0
-        assert rig.metric("skipped_total", collector="one", reason="error") == 5
+        assert rig.metric("skipped_cycles_total", collector="one", reason="error") == 5
 
 
 async def test_a_bad_sample_is_dropped_and_counted_and_the_others_are_published() -> None:
@@ -363,7 +363,7 @@ async def test_one_call_over_budget_is_counted_and_forgiven_however_long_it_took
             rig.one.during_sample = None
             await rig.cycle(5)
         assert len(rig.one.sampled) == 6
-        assert rig.metric("over_budget_total", collector="one") == 1
+        assert rig.metric("over_budget_calls_total", collector="one") == 1
         assert logs == []
 
 
@@ -375,7 +375,7 @@ async def test_a_collector_that_keeps_exceeding_its_budget_is_left_out_for_what_
         start = START_NS // CYCLE_NS
         assert [instant // CYCLE_NS - start for instant in rig.one.sampled] == [1, 2, 3, 4, 11, 12, 13, 14]
         assert len(rig.two.sampled) == 20
-        assert rig.metric("skipped_total", collector="one", reason="over_budget") == 12
+        assert rig.metric("skipped_cycles_total", collector="one", reason="over_budget") == 12
         assert [log["event"] for log in logs] == ["collector_budget_failed"]
         assert rig.sampler.status().health is Health.DEGRADED
         assert rig.sampler.collectors()[0].duration_max_seconds == 0.05
@@ -389,7 +389,7 @@ async def test_a_very_slow_collector_is_left_out_after_its_second_call() -> None
         rig.one.during_sample = rig.take_time(90 * MS)
         await rig.cycle(9)
         assert len(rig.one.sampled) == 2
-        assert rig.metric("skipped_total", collector="one", reason="over_budget") == 7
+        assert rig.metric("skipped_cycles_total", collector="one", reason="over_budget") == 7
         await rig.cycle()
         assert len(rig.one.sampled) == 3
 
