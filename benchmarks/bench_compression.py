@@ -87,8 +87,8 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
             await database.open()
             await migrate(database)
             await ensure_tables(database, [SCHEMA])
-            keeper = RollUpWorker(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
-            await keeper.prepare()
+            worker = RollUpWorker(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
+            await worker.prepare()
             connection = await database.connect("benchmark", unlimited=True)
             try:
                 for instant in range(INSTANTS):

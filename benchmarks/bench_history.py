@@ -82,16 +82,16 @@ async def fill(database: Database, settings: Settings) -> None:
     await migrate(database)
     await ensure_tables(database, [SCHEMA])
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
-    keeper = RollUpWorker(database, clock, CollectorRegistry(), settings, [SCHEMA])
-    await keeper.prepare()
+    worker = RollUpWorker(database, clock, CollectorRegistry(), settings, [SCHEMA])
+    await worker.prepare()
     connection = await database.connect("benchmark", unlimited=True)
     try:
         await connection.execute(_FILL, START_NS, ROWS, OTHERS, OTHERS_EVERY)
-        await keeper.run_once()
+        await worker.run_once()
         await connection.execute("VACUUM ANALYZE")
     finally:
         await database.disconnect(connection)
-        await keeper.stop()
+        await worker.stop()
 
 
 async def measure(engine: Engine) -> Measure:
@@ -113,8 +113,8 @@ async def measure(engine: Engine) -> Measure:
 
 
 async def compare(name: str, queries: Queries) -> Measure:
-    async def ask(wish: ResolutionRequest) -> History:
-        return await queries.history(SCHEMA, FIELDS, KEY, START_NS, START_NS + DAY_NS, wish=wish)
+    async def ask(request: ResolutionRequest) -> History:
+        return await queries.history(SCHEMA, FIELDS, KEY, START_NS, START_NS + DAY_NS, request=request)
 
     async def ours() -> History:
         return await ask(ResolutionRequest(max_points=POINTS))

@@ -76,7 +76,7 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
     )
 
 
-async def _roll_up(connection: Connection, keeper: RollUpWorker, engine: str) -> Measure:
+async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) -> Measure:
     """The tiers of a minute of samples, in rounds, each of another minute."""
     await connection.execute("TRUNCATE bench_samples")
     shares = []
@@ -85,7 +85,7 @@ async def _roll_up(connection: Connection, keeper: RollUpWorker, engine: str) ->
             rows = records(samples(tick))
             await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
         start = time.perf_counter()
-        await keeper.run_once()
+        await worker.run_once()
         shares.append((time.perf_counter() - start) / 60)
     return Measure(
         name=f"roll-up-{engine}",
@@ -108,15 +108,15 @@ async def _measure(engine: Engine) -> list[Measure]:
             await ensure_tables(database, [SCHEMA])
             # An hour later all that is stored is over: the roll-up has something to do.
             clock = ManualClock(START_NS + _HOUR_NS)
-            keeper = RollUpWorker(database, clock, CollectorRegistry(), chosen, [SCHEMA])
-            await keeper.prepare()
+            worker = RollUpWorker(database, clock, CollectorRegistry(), chosen, [SCHEMA])
+            await worker.prepare()
             connection = await database.connect("benchmark")
             try:
                 await _flat_table(connection)
                 written = await _writer(database, connection, engine.name)
-                return [written, await _roll_up(connection, keeper, engine.name)]
+                return [written, await _roll_up(connection, worker, engine.name)]
             finally:
-                await keeper.stop()
+                await worker.stop()
                 await database.disconnect(connection)
                 await database.close()
 

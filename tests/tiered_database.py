@@ -40,20 +40,20 @@ class TieredDatabase:
         self.settings = replace(
             settings, tiers=replace(settings.tiers, engine=engine, interval_seconds=0.05), **changes
         )
-        self.keeper = self.new_keeper([])
+        self.worker = self.new_worker([])
 
-    def new_keeper(self, schemas: Sequence[SampleSchema]) -> RollUpWorker:
+    def new_worker(self, schemas: Sequence[SampleSchema]) -> RollUpWorker:
         return RollUpWorker(self.database, self.clock, CollectorRegistry(), self.settings, schemas)
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
         """What happens at a start: tables, then tiers."""
-        await self.keeper.stop()
+        await self.worker.stop()
         await ensure_tables(self.database, schemas)
-        self.keeper = self.new_keeper(schemas)
-        await self.keeper.prepare()
+        self.worker = self.new_worker(schemas)
+        await self.worker.prepare()
 
     async def run_jobs(self, procedure: str) -> None:
-        """Run the jobs of TimescaleDB with that name, as its scheduler would; else the keeper has no jobs."""
+        """Run the jobs of TimescaleDB with that name, as its scheduler would; else the worker has no jobs."""
         if self.engine == "plain":
             return
         jobs = await self.rows(
@@ -85,4 +85,4 @@ class TieredDatabase:
 
     async def close(self) -> None:
         with suppress(Exception):
-            await self.keeper.stop()
+            await self.worker.stop()

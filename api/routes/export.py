@@ -12,10 +12,10 @@ from api.http.stream import Stream, Write
 from api.routes.names import Names, unknown_name
 from storage.query.export import (
     ExportFormat,
-    ExportQuestion,
+    ExportRequest,
     UnknownColumnError,
-    events_question,
-    samples_question,
+    events_request,
+    samples_request,
 )
 
 _LATEST_NS: Final = 2**63 - 1
@@ -56,17 +56,17 @@ async def export(call: Call[ExportQuery, None]) -> Stream:
     be installed with the extra `parquet`.
     """
     query = call.query
-    question = _question(call)
+    request = _request(call)
     exports = call.parts.queries.exports
 
     async def send(write: Write) -> None:
-        await exports.run(question, query.format, write)
+        await exports.run(request, query.format, write)
 
     name = f"{query.collector or query.table}.{query.format}"
     return Stream(query.format.media_type, name, send)
 
 
-def _question(call: Call[ExportQuery, None]) -> ExportQuestion:
+def _request(call: Call[ExportQuery, None]) -> ExportRequest:
     query = call.query
     start, end = query.start or 0, _LATEST_NS if query.end is None else query.end
     if start > end:
@@ -76,10 +76,10 @@ def _question(call: Call[ExportQuery, None]) -> ExportQuestion:
     schemas = {schema.collector: schema for schema in call.parts.schemas}
     try:
         if query.table is not None:
-            return events_question(query.table, query.fields, call.extra, start, end)
+            return events_request(query.table, query.fields, call.extra, start, end)
         if query.collector not in schemas:
             raise unknown_name("collector", query.collector or "", schemas)
-        return samples_question(schemas[query.collector], query.fields, call.extra, start, end)
+        return samples_request(schemas[query.collector], query.fields, call.extra, start, end)
     except UnknownColumnError as error:
         name = "fields" if error.name in query.fields else error.name
         raise parameter_problem(name, str(error)) from error

@@ -112,19 +112,19 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
     start = query.start if query.start is not None else max(0, end - NS_OF_DEFAULT_RANGE)
     if start > end:
         raise parameter_problem("start", "later than end")
-    wish = _wish(query, end - start)
+    request = _resolution_request(query, end - start)
     return await parts.queries.history(
         schema,
         tuple(dict.fromkeys(query.fields)),
         keys,
         start,
         end,
-        wish=wish,
+        request=request,
         limits=_MOST,
     )
 
 
-def _wish(query: HistoryQuery, length_ns: int) -> ResolutionRequest:
+def _resolution_request(query: HistoryQuery, length_ns: int) -> ResolutionRequest:
     try:
         step_ns = None if query.step is None else parse_duration(query.step)
         if query.tier is None and step_ns is None and query.max_points is None:

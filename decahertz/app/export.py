@@ -21,12 +21,12 @@ from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_tim
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
     ExportFormat,
-    ExportQuestion,
+    ExportRequest,
     Exports,
     ExportStoppedError,
     UnknownColumnError,
-    events_question,
-    samples_question,
+    events_request,
+    samples_request,
 )
 from storage.query.parquet import ParquetMissingError
 from storage.write.encoders import EVENT_TABLES
@@ -58,7 +58,7 @@ async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: b
 
     Raises :class:`~decahertz.app.pipeline.StartError` for what cannot be exported or written.
     """
-    question = _question(settings, wanted)
+    request = _request(settings, wanted)
     form = wanted.form or _form_of(file)
     path = await asyncio.to_thread(target, file, force=force)
     partial = path.with_name(path.name + ".partial")
@@ -67,8 +67,8 @@ async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: b
         with _errors(wanted.what, file):
             exports = Exports(database)
             try:
-                with _bar(file.name, await _bounds(exports, question)) as reached:
-                    size = await _write(exports, question, form, partial, reached)
+                with _bar(file.name, await _bounds(exports, request)) as reached:
+                    size = await _write(exports, request, form, partial, reached)
                 await asyncio.to_thread(partial.replace, path)
             finally:
                 await asyncio.to_thread(partial.unlink, missing_ok=True)
@@ -78,7 +78,7 @@ async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: b
 
 async def _write(
     exports: Exports,
-    question: ExportQuestion,
+    request: ExportRequest,
     form: ExportFormat,
     file: Path,
     reached: Callable[[int], None],
@@ -91,11 +91,11 @@ async def _write(
             await asyncio.to_thread(stream.write, data)
             size += len(data)
 
-        await exports.run(question, form, write, reached)
+        await exports.run(request, form, write, reached)
     return size
 
 
-def _question(settings: Settings, wanted: Wanted) -> ExportQuestion:
+def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
     start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
     if start_ns > end_ns:
         raise StartError("--start is later than --end")
@@ -105,9 +105,9 @@ def _question(settings: Settings, wanted: Wanted) -> ExportQuestion:
     keys = _filter(wanted.where)
     try:
         if wanted.what in schemas:
-            return samples_question(schemas[wanted.what], wanted.fields, keys, start_ns, end_ns)
+            return samples_request(schemas[wanted.what], wanted.fields, keys, start_ns, end_ns)
         if wanted.what in tables:
-            return events_question(wanted.what, wanted.fields, keys, start_ns, end_ns)
+            return events_request(wanted.what, wanted.fields, keys, start_ns, end_ns)
     except UnknownColumnError as error:
         raise StartError(f"{wanted.what}: {error}") from error
     raise StartError(
@@ -145,10 +145,10 @@ def _form_of(file: Path) -> ExportFormat:
         raise StartError(f"{file} does not end with .csv or .parquet: say which with --format") from error
 
 
-async def _bounds(exports: Exports, question: ExportQuestion) -> tuple[int, int] | None:
+async def _bounds(exports: Exports, request: ExportRequest) -> tuple[int, int] | None:
     """What the bar runs from and to; without an index that would take too long."""
     try:
-        return await exports.bounds(question)
+        return await exports.bounds(request)
     except DatabaseTimeoutError:
         return None
 

@@ -17,7 +17,7 @@ from decahertz.sample import MetricField, SampleSchema
 from storage.query.resolution import Resolution
 from storage.query.samples import MICROSECONDS, Value, key_conditions
 from storage.schema.samples import TIME, quoted
-from storage.tiers.names import Part, Tier, has_parts, relation_of, width_ns
+from storage.tiers.names import Aggregate, Tier, has_aggregates, relation_of, width_ns
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -42,7 +42,7 @@ _Buckets: TypeAlias = dict[tuple[str, ...], list[list[Any]]]
 """By key: the starts in nanoseconds, then one list for each column."""
 
 
-class BucketQuestion:
+class BucketQuery:
     """A question for some fields and keys of one sample type, in buckets."""
 
     def __init__(
@@ -60,12 +60,12 @@ class BucketQuestion:
         tier = resolution.tier
         conditions, self._values = key_conditions(key_filter, first=4)
         where = " AND ".join((f"{TIME} >= $1", f"{TIME} < $2", *conditions))
-        as_they_are = tier is not Tier.RAW and width_ns(tier) == self._step_ns
+        stored = tier is not Tier.RAW and width_ns(tier) == self._step_ns
         keys = [quoted(name) for name in schema.key]
         by = ", ".join(("bucket", *keys))
         columns = ", ".join(
-            f"{_expression(field, part, tier, as_they_are=as_they_are)} AS c{n}"
-            for n, (field, part) in enumerate((f, p) for f in fields for p in _columns(f))
+            f"{_expression(field, aggregate, tier, stored=stored)} AS c{n}"
+            for n, (field, aggregate) in enumerate((f, a) for f in fields for a in _aggregates(f).values())
         )
         source = f"SELECT *, date_bin($3::interval, {TIME}, 'epoch') AS bucket FROM"
         # The names are those of the declaration, quoted; all values are parameters.
@@ -73,7 +73,7 @@ class BucketQuestion:
             SELECT {MICROSECONDS.format("bucket")} AS us, {", ".join((*keys, columns))} FROM (
                 {source} {quoted(relation_of(schema, tier))} WHERE {where}
             ) AS rows
-            {"" if as_they_are else f"GROUP BY {by}"} ORDER BY {by}
+            {"" if stored else f"GROUP BY {by}"} ORDER BY {by}
         """  # noqa: S608 - see above
 
     async def ask(
@@ -103,7 +103,9 @@ class BucketQuestion:
     def named(self, columns: Sequence[list[Any]]) -> dict[str, Summary]:
         """The columns of one key, by field."""
         rest = iter(columns)
-        return {field.name: Summary(**{name: next(rest) for name in _names(field)}) for field in self._fields}
+        return {
+            field.name: Summary(**{name: next(rest) for name in _aggregates(field)}) for field in self._fields
+        }
 
 
 class _Collected:
@@ -149,35 +151,34 @@ class _Collected:
 
 
 def columns_in(fields: Sequence[MetricField]) -> int:
-    """How many columns the answer has for these fields."""
-    return sum(len(_columns(field)) for field in fields)
+    """Number of columns that the answer has for these fields."""
+    return sum(len(_aggregates(field)) for field in fields)
 
 
-def _columns(field: MetricField) -> tuple[Part, ...]:
-    """What is asked for; the sum stands for the average."""
-    return (Part.LAST, Part.MIN, Part.MAX, Part.SUM) if has_parts(field) else (Part.LAST,)
+def _aggregates(field: MetricField) -> dict[str, Aggregate]:
+    """The aggregates of a field by their name in the answer; the average is made from the sum."""
+    last = {"last": Aggregate.LAST}
+    more = {"min": Aggregate.MIN, "max": Aggregate.MAX, "avg": Aggregate.SUM}
+    return last | more if has_aggregates(field) else last
 
 
-def _names(field: MetricField) -> tuple[str, ...]:
-    return ("last", "min", "max", "avg") if has_parts(field) else ("last",)
-
-
-def _expression(field: MetricField, part: Part, tier: Tier, *, as_they_are: bool) -> str:
+def _expression(field: MetricField, aggregate: Aggregate, tier: Tier, *, stored: bool) -> str:
+    """SQL for one aggregate of a bucket; ``stored``: the bucket is a row of the tier."""
     if tier is Tier.RAW:
         column = total = quoted(field.name)
         count = f"count({column})"
     else:
-        column = quoted(f"{field.name}_{part}")
-        total = quoted(f"{field.name}_{Part.SUM}")
-        count = quoted(f"{field.name}_{Part.COUNT}")
-        if as_they_are:
-            return f"{total} / nullif({count}, 0)" if part is Part.SUM else column
+        column = quoted(f"{field.name}_{aggregate}")
+        total = quoted(f"{field.name}_{Aggregate.SUM}")
+        count = quoted(f"{field.name}_{Aggregate.COUNT}")
+        if stored:
+            return f"{total} / nullif({count}, 0)" if aggregate is Aggregate.SUM else column
         count = f"sum({count})::double precision"
-    match part:
-        case Part.SUM:
+    match aggregate:
+        case Aggregate.SUM:
             return f"sum({total}::double precision) / nullif({count}, 0)"
-        case Part.LAST:
+        case Aggregate.LAST:
             newest = f"array_agg({column} ORDER BY {TIME} DESC) FILTER (WHERE {column} IS NOT NULL)"
             return f"({newest})[1]"
         case _:
-            return f"{part}({column})"
+            return f"{aggregate}({column})"

@@ -91,8 +91,8 @@ class ExportColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class ExportQuestion:
-    """What to export. Make it with :func:`samples_question` or :func:`events_question`."""
+class ExportRequest:
+    """What to export. Make it with :func:`samples_request` or :func:`events_request`."""
 
     table: str
     columns: tuple[ExportColumn, ...]
@@ -104,7 +104,7 @@ class ExportQuestion:
     """Whether the table has the exact ``time_ns`` beside ``time``, which is rounded down."""
 
     def statement(self, *, as_text: bool) -> tuple[str, list[Any]]:
-        """The question and its parameters."""
+        """The request and its parameters."""
         where, values = self.narrowed(self.key_filter)
         selected = ", ".join(column.selected(as_text=as_text) for column in self.columns)
         order = ", ".join(quoted(name) for name in self.order)
@@ -124,13 +124,13 @@ class ExportQuestion:
         return "WHERE " + " AND ".join((*conditions, *on_keys)), [*values, *more]
 
 
-def samples_question(
+def samples_request(
     schema: SampleSchema,
     fields: Sequence[str] = (),
     key_filter: Mapping[str, Sequence[str]] | None = None,
     start_ns: int = 0,
     end_ns: int = _LATEST_NS,
-) -> ExportQuestion:
+) -> ExportRequest:
     """All samples of a collector in the range: time, key and the fields (none named: all).
 
     Raises :class:`UnknownColumnError`.
@@ -141,16 +141,16 @@ def samples_question(
     _check(key_filter or {}, schema.key)
     columns = (time, *keys, *_chosen(metrics, fields))
     order = (TIME, *schema.key)
-    return ExportQuestion(table_of(schema), columns, key_filter or {}, start_ns, end_ns, order)
+    return ExportRequest(table_of(schema), columns, key_filter or {}, start_ns, end_ns, order)
 
 
-def events_question(
+def events_request(
     table: str,
     fields: Sequence[str] = (),
     key_filter: Mapping[str, Sequence[str]] | None = None,
     start_ns: int = 0,
     end_ns: int = _LATEST_NS,
-) -> ExportQuestion:
+) -> ExportRequest:
     """All events of a table in the range: time and the columns (none named: all).
 
     Narrowed by any column of texts. Raises :class:`UnknownColumnError`.
@@ -162,7 +162,7 @@ def events_question(
     time = ExportColumn("time_ns", "bigint")
     order = ("time", "time_ns", "source", "epoch", "sequence")
     chosen = (time, *_chosen(columns, fields))
-    return ExportQuestion(table, chosen, key_filter or {}, start_ns, end_ns, order, exact=True)
+    return ExportRequest(table, chosen, key_filter or {}, start_ns, end_ns, order, exact=True)
 
 
 def _event_columns(event_type: type[Event]) -> dict[str, ExportColumn]:
@@ -202,7 +202,7 @@ class Exports:
 
     async def run(
         self,
-        question: ExportQuestion,
+        request: ExportRequest,
         form: ExportFormat,
         write: Write,
         reached: Reached = lambda _: None,
@@ -222,17 +222,17 @@ class Exports:
 
         pieces: ParquetPieces | None = None
         if form is ExportFormat.PARQUET:  # the first time this loads a large library
-            pieces = await asyncio.to_thread(ParquetPieces, question.columns)
+            pieces = await asyncio.to_thread(ParquetPieces, request.columns)
         async with self._connection() as connection:
             if pieces is None:
-                await _csv(connection, question, guarded, reached)
+                await _csv(connection, request, guarded, reached)
             else:
-                await _parquet(connection, question, pieces, guarded, reached)
+                await _parquet(connection, request, pieces, guarded, reached)
 
-    async def bounds(self, question: ExportQuestion) -> tuple[int, int] | None:
+    async def bounds(self, request: ExportRequest) -> tuple[int, int] | None:
         """The times of the first and last row of the table in the range, whatever their key."""
-        where, values = question.narrowed({})
-        text = f"SELECT min({TIME}), max({TIME}) FROM {quoted(question.table)} {where}"  # noqa: S608 - as above
+        where, values = request.narrowed({})
+        text = f"SELECT min({TIME}), max({TIME}) FROM {quoted(request.table)} {where}"  # noqa: S608 - as above
         async with self._database.query() as connection:
             row = await connection.fetchrow(text, *values)
         if row is None or row[0] is None:
@@ -256,23 +256,23 @@ class Exports:
             self._running -= 1
 
 
-async def _csv(connection: Connection, question: ExportQuestion, write: Write, reached: Reached) -> None:
+async def _csv(connection: Connection, request: ExportRequest, write: Write, reached: Reached) -> None:
     async def take(data: bytes) -> None:
         await write(data)
         first, _, _ = data[data.rfind(b"\n", 0, -1) + 1 :].partition(b",")
         if first.isdigit():  # else a text with a line break stands there
             reached(int(first))
 
-    statement, values = question.statement(as_text=True)
+    statement, values = request.statement(as_text=True)
     await connection.copy_from_query(
         statement, *values, output=take, format="csv", header=True, timeout=_LONGEST_SECONDS
     )
 
 
 async def _parquet(
-    connection: Connection, question: ExportQuestion, pieces: ParquetPieces, write: Write, reached: Reached
+    connection: Connection, request: ExportRequest, pieces: ParquetPieces, write: Write, reached: Reached
 ) -> None:
-    statement, values = question.statement(as_text=False)
+    statement, values = request.statement(as_text=False)
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         cursor = await connection.cursor(statement, *values)
         while records := await cursor.fetch(_ROWS_AT_ONCE):

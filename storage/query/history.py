@@ -13,9 +13,9 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.sample import MetricField, SampleSchema
-from storage.query.buckets import BucketQuestion, Summary, columns_in
+from storage.query.buckets import BucketQuery, Summary, columns_in
 from storage.query.resolution import ResolutionRequest, finest_kept, resolve
-from storage.query.samples import HistoryQuestion, Value
+from storage.query.samples import SampleQuery, Value
 from storage.query.tier_catalogue import TierCatalogue
 from storage.tiers.names import Tier
 
@@ -73,7 +73,7 @@ class _Asked:
     fields: tuple[MetricField, ...]
     key_filter: Mapping[str, Sequence[str]]
     span: tuple[int, int]
-    wish: ResolutionRequest
+    request: ResolutionRequest
     limits: Limits
 
 
@@ -96,13 +96,13 @@ class Histories:
         key_filter: Mapping[str, Sequence[str]],
         span: tuple[int, int],
         *,
-        wish: ResolutionRequest,
+        request: ResolutionRequest,
         limits: Limits,
     ) -> History:
         """Samples of the schema in the range ``span``, ``[start, end)``, grouped by key.
 
         ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field,
-        ``wish`` says how finely (see :mod:`storage.query.resolution`). Buckets are answered whole
+        ``request`` says how finely (see :mod:`storage.query.resolution`). Buckets are answered whole
         where they touch the range. Where the answer is cut, it is at an instant or bucket; one that
         alone is beyond the limits
         is answered whole. Raises :class:`UnknownFieldError`.
@@ -110,7 +110,7 @@ class Histories:
         by_name = {field.name: field for field in schema.metrics}
         names = tuple(fields) or tuple(by_name)
         _check_names(schema, names, key_filter)
-        asked = _Asked(schema, tuple(by_name[name] for name in names), key_filter, span, wish, limits)
+        asked = _Asked(schema, tuple(by_name[name] for name in names), key_filter, span, request, limits)
         try:
             return await self._answer(asked)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
@@ -121,17 +121,17 @@ class Histories:
         schema, span = asked.schema, asked.span
         columns: dict[tuple[str, ...], dict[str, list[Value] | Summary]]
         async with self._database.query() as connection:
-            kept = await self._tiers.of(connection, schema) if asked.wish != AS_TAKEN else ()
-            resolution = resolve(*span, asked.wish, kept, self._finest(span[0]))
+            kept = await self._tiers.of(connection, schema) if asked.request != AS_TAKEN else ()
+            resolution = resolve(*span, asked.request, kept, self._finest(span[0]))
             if resolution.step_ns is None:
                 names = [field.name for field in asked.fields]
                 rows = asked.limits.rows_of(1 + len(names))
-                samples = HistoryQuestion(schema, names, asked.key_filter)
+                samples = SampleQuery(schema, names, asked.key_filter)
                 found, next_start_ns = await samples.ask(connection, *span, rows)
                 columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
             else:
                 rows = asked.limits.rows_of(1 + columns_in(asked.fields))
-                buckets = BucketQuestion(schema, asked.fields, asked.key_filter, resolution)
+                buckets = BucketQuery(schema, asked.fields, asked.key_filter, resolution)
                 found, next_start_ns = await buckets.ask(connection, *span, rows)
                 columns = {key: {**buckets.named(lists[1:])} for key, lists in found.items()}
         series = [

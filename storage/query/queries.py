@@ -140,12 +140,12 @@ class Queries:
         start_ns: int,
         end_ns: int,
         *,
-        wish: ResolutionRequest = AS_TAKEN,
+        request: ResolutionRequest = AS_TAKEN,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
         """See :meth:`storage.query.history.Histories.history`."""
         return await self._histories.history(
-            schema, fields, key_filter, (start_ns, end_ns), wish=wish, limits=limits
+            schema, fields, key_filter, (start_ns, end_ns), request=request, limits=limits
         )
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:

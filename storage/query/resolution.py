@@ -19,7 +19,7 @@ from typing import Final
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.settings import RetentionSettings
-from storage.tiers.names import Tier, width_ns
+from storage.tiers.names import Tier, retention_days, width_ns
 
 _UNITS: Final = {
     "": 1,
@@ -99,15 +99,15 @@ def parse_duration(text: str) -> int:
 
 
 def resolve(
-    start_ns: int, end_ns: int, wish: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
+    start_ns: int, end_ns: int, request: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
 ) -> Resolution:
     """How the range ``[start, end)`` is answered.
 
     ``kept`` are the tiers that exist, ``finest`` is the finest of them that still reaches back to the start;
     what is raw always exists.
     """
-    base = wish.tier or finest
-    most, step = wish.max_points, wish.step_ns
+    base = request.tier or finest
+    most, step = request.max_points, request.step_ns
     if step is None:
         if base is Tier.RAW and (most is None or buckets(start_ns, end_ns, CYCLE_NS) <= most):
             return Resolution(Tier.RAW, None)
@@ -115,18 +115,12 @@ def resolve(
     step = _multiple(step, width_ns(base))
     if most is not None:
         step = _widened(start_ns, end_ns, step, most)
-    return Resolution(_coarsest(step, wish.tier, kept), step)
+    return Resolution(_coarsest(step, request.tier, kept), step)
 
 
 def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
     """The finest tier that still has what is as old as this; where none has, the one that is kept longest."""
-    days = {
-        Tier.RAW: retention.raw_days,
-        Tier.S1: retention.one_second_days,
-        Tier.M1: retention.one_minute_days,
-        Tier.H1: retention.one_hour_days,
-    }
-    for tier, kept in days.items():
+    for tier, kept in retention_days(retention).items():
         if not kept or age_ns <= kept * _UNITS["d"]:
             return tier
     return Tier.H1

@@ -28,7 +28,7 @@ _LATEST_NS = 2**63 - 1
 MICROSECONDS = "(date_part('epoch', {}) * 1000000)::bigint"
 
 
-class HistoryQuestion:
+class SampleQuery:
     """A question for some fields and keys of one sample type."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which tiers of a sample table are there to be asked."""
+"""The tiers of a sample table that queries can read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
-from storage.tiers.names import ROLLED, Tier, columns_of, relation_of
+from storage.tiers.names import ROLLED, Tier, relation_of
+from storage.tiers.schema import tier_schema_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -21,26 +22,23 @@ GROUP BY c.relname
 
 
 class TierCatalogue:
-    """Remembers the tiers that were found complete; looks again for those that were not."""
+    """Caches which tiers are complete; looks again for those that were missing."""
 
     def __init__(self) -> None:
-        """Nothing is known yet."""
         self._found: dict[str, tuple[Tier, ...]] = {}
 
     async def of(self, connection: AnyConnection, schema: SampleSchema) -> Sequence[Tier]:
-        """The tiers, besides the raw one, that have a column for all that the schema declares."""
+        """The tiers, apart from the raw one, that have every column that the schema declares."""
         known = self._found.get(schema.collector)
         if known is not None and len(known) == len(ROLLED):
             return known
-        names = {relation_of(schema, tier): tier for tier in ROLLED}
-        found = []
-        for row in await connection.fetch(_COLUMNS, list(names)):
-            tier = names[row["relation"]]
-            if {column.name for column in columns_of(schema, tier)} <= set(row["columns"]):
-                found.append(tier)
-        self._found[schema.collector] = tuple(found)
+        tiers = {relation_of(schema, tier): tier for tier in ROLLED}
+        declared = tier_schema_of(schema).columns().keys()
+        rows = await connection.fetch(_COLUMNS, list(tiers))
+        found = tuple(tiers[row["relation"]] for row in rows if declared <= set(row["columns"]))
+        self._found[schema.collector] = found
         return found
 
     def forget(self, schema: SampleSchema) -> None:
-        """Look again next time: a relation has changed."""
+        """Look again next time, because a relation has changed."""
         self._found.pop(schema.collector, None)

@@ -16,12 +16,12 @@ from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import ROLLED, Tier, width_ns
 from storage.tiers.schema import (
-    Shape,
+    TierSchema,
+    aggregates_of_raw,
+    aggregates_of_tier,
     columns_in,
     interval,
     shortened,
-    values_of_raw,
-    values_of_tier,
 )
 
 if TYPE_CHECKING:
@@ -66,37 +66,39 @@ async def note_filled(connection: AnyConnection, generation: Generation) -> None
     )
 
 
-async def ensure_generation(connection: AnyConnection, shape: Shape, now_ns: int) -> None:
+async def ensure_generation(connection: AnyConnection, schema: TierSchema, now_ns: int) -> None:
     """Make a generation where none has all columns."""
-    there = await generations_of(connection, shape.table)
+    there = await generations_of(connection, schema.table)
     if there:
         columns = await columns_in(connection, there[-1].view(Tier.S1))
-        if all(name in columns for name, _ in shape.columns()):
+        if all(name in columns for name in schema.columns()):
             return
     async with connection.transaction():
-        made = await _make(connection, shape, there, now_ns)
+        made = await _make(connection, schema, there, now_ns)
         for tier in ROLLED:
-            await _make_view(connection, shape, tier, [*there, made])
-    structlog.get_logger(part="tiers").info("generation_made", table=shape.table, generation=made.number)
+            await _make_view(connection, schema, tier, [*there, made])
+    structlog.get_logger(part="tiers").info("generation_made", table=schema.table, generation=made.number)
 
 
-async def _make(connection: AnyConnection, shape: Shape, there: list[Generation], now_ns: int) -> Generation:
+async def _make(
+    connection: AnyConnection, schema: TierSchema, there: list[Generation], now_ns: int
+) -> Generation:
     """The continuous aggregates, empty. Until they are refreshed they compute all that they are asked."""
     number = there[-1].number + 1 if there else 1
     hour_ns = width_ns(Tier.H1)
     start = to_datetime(now_ns // hour_ns * hour_ns) if there else None
     await connection.execute(
         "INSERT INTO tier_generations VALUES ($1, $2, coalesce($3::timestamptz, '-infinity'))",
-        shape.table,
+        schema.table,
         number,
         start,
     )
-    made = Generation(shape.table, number, start, is_filled=False)
-    source = shape.table
+    made = Generation(schema.table, number, start, is_filled=False)
+    source = schema.table
     for tier in ROLLED:
-        values = (values_of_raw if tier is Tier.S1 else values_of_tier)(shape, _NEWEST)
+        values = (aggregates_of_raw if tier is Tier.S1 else aggregates_of_tier)(schema, _NEWEST)
         start_of_bucket = f"time_bucket({interval(tier)}, {TIME})"
-        keys = [quoted(name) for name in shape.key]
+        keys = [quoted(name) for name in schema.key]
         columns = ", ".join(
             [
                 f"{start_of_bucket} AS {TIME}",
@@ -115,12 +117,12 @@ async def _make(connection: AnyConnection, shape: Shape, there: list[Generation]
 
 
 async def _make_view(
-    connection: AnyConnection, shape: Shape, tier: Tier, generations: list[Generation]
+    connection: AnyConnection, schema: TierSchema, tier: Tier, generations: list[Generation]
 ) -> None:
     """A view over all generations, each for its own time. A column keeps its place: views can only grow."""
-    name = shape.relation(tier)
+    name = schema.relation(tier)
     there = await columns_in(connection, name)
-    wanted = there | dict(shape.columns())
+    wanted = there | schema.columns()
     parts = []
     ends = [later.valid_from for _, later in pairwise(generations)]
     for generation, end in zip(generations, [*ends, None], strict=True):

@@ -1,27 +1,29 @@
-"""What the tiers of a sample table are called, and which columns they have. The same on every engine.
+"""Names and columns of the tiers; the same on every engine.
 
-A row of a tier is one key in one bucket: ``time`` is the start of the bucket. Of an int or float gauge it
-has last, min, max, sum and count, of everything else the last value. Nulls do not take part: ``_last`` is
-the newest value that is not null, ``_count`` says how many there were, and the average is sum by count.
+A row of a tier is one key in one bucket; ``time`` is the start of the bucket. A numeric gauge has the columns
+``_last``, ``_min``, ``_max``, ``_sum`` and ``_count``; every other metric has ``_last`` alone. Aggregates
+ignore nulls: ``_last`` is the newest value that is not null, and the average is ``_sum`` by ``_count``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.metric import Kind
 from decahertz.sample import MetricField, SampleSchema
-from storage.schema.samples import TIME, Column, sql_type_of, table_of
-from storage.schema.samples import columns_of as raw_columns_of
+from storage.schema.samples import table_of
+
+if TYPE_CHECKING:
+    from decahertz.settings import RetentionSettings
 
 SAMPLES = "samples"
-"""The column that says how many raw rows are in the bucket."""
+"""Column with the number of raw rows in the bucket."""
 
 
 class Tier(StrEnum):
-    """How fine."""
+    """Resolution at which samples are stored."""
 
     RAW = "raw"
     S1 = "1s"
@@ -29,8 +31,8 @@ class Tier(StrEnum):
     H1 = "1h"
 
 
-class Part(StrEnum):
-    """What a column of a tier keeps of a metric; also the end of its name."""
+class Aggregate(StrEnum):
+    """Aggregate of a metric over a bucket; also the suffix of its column."""
 
     LAST = "last"
     MIN = "min"
@@ -40,7 +42,7 @@ class Part(StrEnum):
 
 
 ROLLED = (Tier.S1, Tier.M1, Tier.H1)
-"""All but the raw one, from fine to coarse; each is made from the one before."""
+"""Tiers that are rolled up, fine to coarse; each is made from the one before it."""
 _WIDTHS_NS = {
     Tier.RAW: CYCLE_NS,
     Tier.S1: NS_PER_SECOND,
@@ -49,60 +51,32 @@ _WIDTHS_NS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TierColumn:
-    """One column that a tier has of a metric."""
-
-    field: MetricField
-    part: Part
-
-    @property
-    def name(self) -> str:
-        """``{metric}_{part}``."""
-        return f"{self.field.name}_{self.part}"
-
-    @property
-    def sql_type(self) -> str:
-        """Last, min and max have the type of the raw column."""
-        if self.part is Part.SUM:
-            return "double precision"
-        return "bigint" if self.part is Part.COUNT else sql_type_of(self.field)
-
-
 def width_ns(tier: Tier) -> int:
-    """The length of a bucket in nanoseconds; of ``raw`` the spacing of the grid."""
+    """Width of a bucket in nanoseconds; for ``raw`` the length of a cycle."""
     return _WIDTHS_NS[tier]
 
 
+def finer(tier: Tier) -> Tier:
+    """The tier that ``tier`` is rolled up from."""
+    return Tier.RAW if tier is Tier.S1 else ROLLED[ROLLED.index(tier) - 1]
+
+
 def relation_of(schema: SampleSchema, tier: Tier) -> str:
-    """What readers select from: a table or a view."""
+    """The table or view to select from."""
     table = table_of(schema)
     return table if tier is Tier.RAW else f"{table}_{tier}"
 
 
-def parts_of(field: MetricField) -> tuple[Part, ...]:
-    """What a tier keeps of a metric."""
-    return tuple(Part) if has_parts(field) else (Part.LAST,)
-
-
-def has_parts(field: MetricField) -> bool:
-    """Whether a tier keeps more of it than the last value: it is a gauge and a number."""
+def has_aggregates(field: MetricField) -> bool:
+    """Whether tiers keep more of a metric than its last value: true for numeric gauges."""
     return field.metric.kind is Kind.GAUGE and field.type is not bool
 
 
-def tier_columns_of(schema: SampleSchema) -> tuple[TierColumn, ...]:
-    """The columns of the metrics in a tier, in order."""
-    return tuple(TierColumn(field, part) for field in schema.metrics for part in parts_of(field))
-
-
-def columns_of(schema: SampleSchema, tier: Tier) -> tuple[Column, ...]:
-    """All columns of the relation, in order."""
-    if tier is Tier.RAW:
-        return raw_columns_of(schema)
-    time = Column(TIME, "timestamp with time zone", required=True, comment="Where the bucket begins.")
-    keys = (Column(name, "text", required=True, comment="Part of the key.") for name in schema.key)
-    rows = Column(SAMPLES, "bigint", required=False, comment="Raw rows in the bucket.")
-    metrics = (
-        Column(column.name, column.sql_type, required=False, comment="") for column in tier_columns_of(schema)
-    )
-    return (time, *keys, rows, *metrics)
+def retention_days(retention: RetentionSettings) -> dict[Tier, int]:
+    """Days that each tier is kept, fine to coarse; 0 means for ever."""
+    return {
+        Tier.RAW: retention.raw_days,
+        Tier.S1: retention.one_second_days,
+        Tier.M1: retention.one_minute_days,
+        Tier.H1: retention.one_hour_days,
+    }

@@ -54,7 +54,7 @@ class PlainEngine:
 
     async def _step(self, connection: AnyConnection, table: PlainTable, tier: Tier, before_ns: int) -> int:
         """One transaction, about as large as takes half a second."""
-        key = table.shape.table, tier
+        key = table.schema.table, tier
         limit = self._limits.get(key, _FIRST_LIMIT)
         start_ns = self._clock.monotonic_ns()
         try:

@@ -15,7 +15,7 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.schema.samples import TIME, quoted
-from storage.tiers.names import ROLLED, Tier, width_ns
+from storage.tiers.names import ROLLED, Tier, retention_days, width_ns
 from storage.tiers.partitions import (
     Partitioned,
     drop_before,
@@ -85,8 +85,7 @@ async def retain(
 ) -> list[str]:
     """Drop the partitions that have had their time; returns what stands in the way, in words."""
     troubles = []
-    for tier in Tier:
-        days = days_of(retention, tier)
+    for tier, days in retention_days(retention).items():
         partitioned = table.partitioned(tier)
         if days:
             horizon = partitioned.start_of(now_ns - days * 86_400 * NS_PER_SECOND)
@@ -97,16 +96,6 @@ async def retain(
                     raise
                 troubles.append(f"{partitioned.name} is in use: what is too old is dropped later")
     return troubles
-
-
-def days_of(retention: RetentionSettings, tier: Tier) -> int:
-    """How many days a tier is kept; 0: for ever."""
-    return {
-        Tier.RAW: retention.raw_days,
-        Tier.S1: retention.one_second_days,
-        Tier.M1: retention.one_minute_days,
-        Tier.H1: retention.one_hour_days,
-    }[tier]
 
 
 async def _drop(connection: AnyConnection, table: PlainTable, tier: Tier, horizon: datetime) -> list[str]:
@@ -122,7 +111,7 @@ async def _drop(connection: AnyConnection, table: PlainTable, tier: Tier, horizo
         if tier is Tier.RAW:
             await connection.execute(
                 "UPDATE tier_state SET raw_from = greatest(raw_from, $2) WHERE table_name = $1",
-                table.shape.table,
+                table.schema.table,
                 horizon,
             )
         _log_dropped(partitioned, await drop_before(connection, partitioned, horizon))

@@ -20,18 +20,18 @@ from decahertz.clock import to_datetime
 from decahertz.sample import SampleSchema
 from storage.schema.samples import TIME, literal, quoted, table_of
 from storage.tiers.convert import is_flat, to_partitions
-from storage.tiers.names import ROLLED, Tier, relation_of, width_ns
+from storage.tiers.names import ROLLED, Tier, finer, relation_of, width_ns
 from storage.tiers.partitions import Partitioned, ensure_rest, make_room
 from storage.tiers.schema import (
-    Shape,
+    TierSchema,
+    aggregates_of_raw,
+    aggregates_of_tier,
     bucket,
     columns_in,
     interval,
     listed,
-    shape_of,
     shortened,
-    values_of_raw,
-    values_of_tier,
+    tier_schema_of,
 )
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ _TRIGGERS = (
 class PlainTable:
     """Names and statements of one sample table."""
 
-    def __init__(self, shape: Shape, orders: dict[Tier, list[str]] | None = None) -> None:
-        """``orders`` are the columns of the rolled tables as they are; else those of the shape."""
-        self.shape = shape
-        self.changed = shortened(shape.table, "_changed")
-        self.raw = Partitioned(shape.table, PARTITION_DAYS[Tier.RAW])
+    def __init__(self, schema: TierSchema, orders: dict[Tier, list[str]] | None = None) -> None:
+        """``orders`` are the columns of the rolled tables as they are; else those of the schema."""
+        self.schema = schema
+        self.changed = shortened(schema.table, "_changed")
+        self.raw = Partitioned(schema.table, PARTITION_DAYS[Tier.RAW])
         self._orders = orders or {}
 
     def rolled(self, tier: Tier) -> Partitioned:
         """The table that a tier is rolled up into."""
-        return Partitioned(shortened(self.shape.relation(tier), "_rolled"), PARTITION_DAYS[tier])
+        return Partitioned(shortened(self.schema.relation(tier), "_rolled"), PARTITION_DAYS[tier])
 
     def partitioned(self, tier: Tier) -> Partitioned:
         """The table of a tier."""
@@ -70,13 +70,13 @@ class PlainTable:
 
     def columns(self, tier: Tier) -> list[str]:
         """The columns of a tier, in the order of its table."""
-        return self._orders.get(tier) or [name for name, _ in self.shape.columns()]
+        return self._orders.get(tier) or list(self.schema.columns())
 
     def computed(self, tier: Tier, buckets: str) -> str:
         """A query for buckets, from the finer tier. ``buckets`` is a relation ``changed`` with ``time``."""
-        source = self.shape.relation(finer(tier))
-        values = (values_of_raw if tier is Tier.S1 else values_of_tier)(self.shape, _NEWEST)
-        keys = {name: f"source.{quoted(name)}" for name in self.shape.key}
+        source = self.schema.relation(finer(tier))
+        values = (aggregates_of_raw if tier is Tier.S1 else aggregates_of_tier)(self.schema, _NEWEST)
+        keys = {name: f"source.{quoted(name)}" for name in self.schema.key}
         inner = ", ".join(f"{made} AS {quoted(name)}" for name, made in (keys | values).items())
         group = f"GROUP BY {', '.join(keys.values())}" if keys else "HAVING count(*) > 0"
         outer = ", ".join(
@@ -94,16 +94,11 @@ class PlainTable:
         """What readers see: the rolled rows, and what has changed since, computed."""
         width = width_ns(tier) // 10**9
         marks = f"SELECT {TIME} FROM {quoted(self.changed)} WHERE width = {width}"  # noqa: S608 - quoted
-        return f"""CREATE OR REPLACE VIEW {quoted(self.shape.relation(tier))} AS
+        return f"""CREATE OR REPLACE VIEW {quoted(self.schema.relation(tier))} AS
             SELECT {listed(self.columns(tier))} FROM {quoted(self.rolled(tier).name)} AS rolled
             WHERE NOT EXISTS ({marks} AND {quoted(self.changed)}.{TIME} = rolled.{TIME})
             UNION ALL
             {self.computed(tier, f"({marks} GROUP BY {TIME}) AS changed")}"""  # noqa: S608 - quoted
-
-
-def finer(tier: Tier) -> Tier:
-    """The tier that one is made from."""
-    return Tier.RAW if tier is Tier.S1 else ROLLED[ROLLED.index(tier) - 1]
 
 
 async def prepare(connection: AnyConnection, schema: SampleSchema, now_ns: int) -> PlainTable:
@@ -114,10 +109,10 @@ async def prepare(connection: AnyConnection, schema: SampleSchema, now_ns: int) 
         was_flat = await is_flat(connection, name)
         had_rows = was_flat and await to_partitions(connection, raw, to_datetime(now_ns))
         there = await columns_in(connection, shortened(relation_of(schema, Tier.S1), "_rolled"))
-        table = PlainTable(shape_of(schema, await columns_in(connection, name), there))
+        table = PlainTable(tier_schema_of(schema, await columns_in(connection, name), there))
         await _make_marks(connection, table)
         orders = {tier: await _make_rolled(connection, table, tier) for tier in ROLLED}
-        table = PlainTable(table.shape, orders)
+        table = PlainTable(table.schema, orders)
         for tier in ROLLED:
             await connection.execute(table.view(tier))
         if had_rows:
@@ -139,7 +134,7 @@ async def prepare_events(connection: AnyConnection, now_ns: int) -> None:
 async def _make_marks(connection: AnyConnection, table: PlainTable) -> None:
     changed = quoted(table.changed)
     await connection.execute(
-        "INSERT INTO tier_state (table_name) VALUES ($1) ON CONFLICT DO NOTHING", table.shape.table
+        "INSERT INTO tier_state (table_name) VALUES ($1) ON CONFLICT DO NOTHING", table.schema.table
     )
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", changed):
         # Rows come and go all the time: it is vacuumed by their number, not by their share.
@@ -154,11 +149,11 @@ async def _make_marks(connection: AnyConnection, table: PlainTable) -> None:
         text = "Buckets that are not rolled up yet, by their width in seconds."
         await connection.execute(f"COMMENT ON TABLE {changed} IS {literal(text)}")
     schema = quoted(await connection.fetchval("SELECT current_schema()"))
-    function = quoted(shortened(table.shape.table, "_mark"))
+    function = quoted(shortened(table.schema.table, "_mark"))
     await connection.execute(_mark_function(table, schema, function))
     for trigger, event, rows in _TRIGGERS:
         await connection.execute(
-            f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.shape.table)}"
+            f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.schema.table)}"
             f" REFERENCING {rows} TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()"
         )
 
@@ -174,7 +169,7 @@ def _mark_function(table: PlainTable, schema: str, function: str) -> str:
             FROM (SELECT DISTINCT {TIME} FROM touched) AS instants
             CROSS JOIN LATERAL (VALUES {marks}) AS mark (width, start)
             WHERE instants.{TIME} >= (
-                SELECT raw_from FROM {schema}.tier_state WHERE table_name = {literal(table.shape.table)}
+                SELECT raw_from FROM {schema}.tier_state WHERE table_name = {literal(table.schema.table)}
             );
             RETURN NULL;
         END $mark$"""  # noqa: S608 - see above
@@ -184,12 +179,12 @@ async def _make_rolled(connection: AnyConnection, table: PlainTable, tier: Tier)
     """Make the table of a tier, or add what it lacks; returns its columns in order."""
     rolled = table.rolled(tier)
     there = await columns_in(connection, rolled.name)
-    wanted = dict(table.shape.columns())
-    required = {TIME, *table.shape.key}
+    wanted = table.schema.columns()
+    required = {TIME, *table.schema.key}
     if not there:
         definitions = ", ".join(
             f"{quoted(name)} {kind}"
-            + (' COLLATE "C"' if name in table.shape.key else "")
+            + (' COLLATE "C"' if name in table.schema.key else "")
             + (" NOT NULL" if name in required else "")
             for name, kind in wanted.items()
         )
@@ -197,9 +192,9 @@ async def _make_rolled(connection: AnyConnection, table: PlainTable, tier: Tier)
             f"CREATE TABLE {quoted(rolled.name)} ({definitions}) PARTITION BY RANGE ({TIME})"
         )
         # One row for a key and a bucket, whatever happens; and the order in which histories are read.
-        key = listed([*table.shape.key, TIME])
+        key = listed([*table.schema.key, TIME])
         await connection.execute(f"CREATE UNIQUE INDEX ON {quoted(rolled.name)} ({key})")
-        if table.shape.key:
+        if table.schema.key:
             await connection.execute(f"CREATE INDEX ON {quoted(rolled.name)} ({TIME})")
         await ensure_rest(connection, rolled)
         return list(wanted)
@@ -212,7 +207,7 @@ async def _make_rolled(connection: AnyConnection, table: PlainTable, tier: Tier)
 async def _mark_all(connection: AnyConnection, table: PlainTable) -> None:
     """Mark every bucket that has rows, day by day: the table is older than its tiers."""
     log = structlog.get_logger(part="tiers")
-    source, changed = quoted(table.shape.table), quoted(table.changed)
+    source, changed = quoted(table.schema.table), quoted(table.changed)
     await connection.execute("SET LOCAL statement_timeout = 0")
     start: datetime | None = await connection.fetchval(f"SELECT min({TIME}) FROM {source}")  # noqa: S608
     while start is not None:
@@ -240,7 +235,7 @@ async def _mark_all(connection: AnyConnection, table: PlainTable) -> None:
             start,
             end,
         )
-        log.info("table_marked", table=table.shape.table, until=end.isoformat())
+        log.info("table_marked", table=table.schema.table, until=end.isoformat())
         start = await connection.fetchval(
             f"SELECT min({TIME}) FROM {source} WHERE {TIME} >= $1",  # noqa: S608 - a table's name, quoted
             end,

@@ -1,7 +1,7 @@
-"""What a tier is made of, as the engines need it: the declaration, and what is in the database already.
+"""Tier schemas: the columns of a sample table's tiers, and the SQL that computes them.
 
-A metric that is declared no more keeps its column in the samples, so its buckets can be computed again when
-late rows arrive; it stays in the tiers too.
+A metric that is no longer declared keeps its column in the raw table, so late rows can still change its
+buckets; it stays in the tiers as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
 from storage.schema.samples import TIME, quoted, sql_type_of, table_of
-from storage.tiers.names import SAMPLES, Part, Tier, has_parts, width_ns
+from storage.tiers.names import SAMPLES, Aggregate, Tier, has_aggregates, width_ns
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -31,62 +31,65 @@ ORDER BY a.attnum
 
 
 @dataclass(frozen=True, slots=True)
-class ShapedMetric:
-    """A metric by its name, the type of its raw column, and whether it has min, max, sum and count."""
+class TierMetric:
+    """A metric of a tier: its name, the SQL type of its raw column, and which aggregates it has."""
 
     name: str
     sql_type: str
-    parts: bool
+    aggregated: bool
+    """Whether it has ``min``, ``max``, ``sum`` and ``count`` besides ``last``."""
 
-    def columns(self) -> tuple[tuple[str, str], ...]:
-        """Names and types of its columns in a tier."""
-        last = (f"{self.name}_{Part.LAST}", self.sql_type)
-        if not self.parts:
-            return (last,)
-        return (
-            last,
-            (f"{self.name}_{Part.MIN}", self.sql_type),
-            (f"{self.name}_{Part.MAX}", self.sql_type),
-            (f"{self.name}_{Part.SUM}", "double precision"),
-            (f"{self.name}_{Part.COUNT}", "bigint"),
-        )
+    def columns(self) -> dict[str, str]:
+        """SQL types by column name."""
+        types = {Aggregate.SUM: "double precision", Aggregate.COUNT: "bigint"}
+        aggregates = Aggregate if self.aggregated else (Aggregate.LAST,)
+        return {f"{self.name}_{one}": types.get(one, self.sql_type) for one in aggregates}
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A sample table and what its tiers hold."""
+class TierSchema:
+    """A sample table and the columns of its tiers."""
 
     table: str
     key: tuple[str, ...]
-    metrics: tuple[ShapedMetric, ...]
+    metrics: tuple[TierMetric, ...]
 
     def relation(self, tier: Tier) -> str:
-        """What readers select from."""
+        """The table or view to select from."""
         return self.table if tier is Tier.RAW else f"{self.table}_{tier}"
 
-    def columns(self) -> tuple[tuple[str, str], ...]:
-        """Names and types of all columns of a tier, in the order in which they are made."""
-        keys = ((name, "text") for name in self.key)
-        metrics = (column for metric in self.metrics for column in metric.columns())
-        return ((TIME, "timestamp with time zone"), *keys, (SAMPLES, "bigint"), *metrics)
+    def columns(self) -> dict[str, str]:
+        """SQL types by name of all columns of a tier, in the order of their creation."""
+        columns = {TIME: "timestamp with time zone", **dict.fromkeys(self.key, "text"), SAMPLES: "bigint"}
+        for metric in self.metrics:
+            columns |= metric.columns()
+        return columns
 
 
-def shape_of(schema: SampleSchema, raw: Mapping[str, str], tier: Mapping[str, str]) -> Shape:
-    """The shape from the declaration and from the columns (name to type) that are there already."""
+def tier_schema_of(
+    schema: SampleSchema, raw: Mapping[str, str] | None = None, tier: Mapping[str, str] | None = None
+) -> TierSchema:
+    """The tier schema of a declaration, together with undeclared metrics that the database still has.
+
+    ``raw`` and ``tier`` are the existing columns (SQL types by name) of the raw table and of a tier.
+    """
+    raw, tier = raw or {}, tier or {}
     metrics = {
-        field.name: ShapedMetric(
-            field.name, sql_type_of(field), has_parts(field) or f"{field.name}_{Part.COUNT}" in tier
+        field.name: TierMetric(
+            field.name,
+            sql_type_of(field),
+            has_aggregates(field) or f"{field.name}_{Aggregate.COUNT}" in tier,
         )
         for field in schema.metrics
     }
     for name, sql_type in raw.items():
-        if name not in metrics and f"{name}_{Part.LAST}" in tier:
-            metrics[name] = ShapedMetric(name, sql_type, f"{name}_{Part.COUNT}" in tier)
-    return Shape(table_of(schema), schema.key, tuple(metrics.values()))
+        if name not in metrics and f"{name}_{Aggregate.LAST}" in tier:
+            metrics[name] = TierMetric(name, sql_type, f"{name}_{Aggregate.COUNT}" in tier)
+    return TierSchema(table_of(schema), schema.key, tuple(metrics.values()))
 
 
 async def columns_in(connection: AnyConnection, relation: str) -> dict[str, str]:
-    """Names and types of the columns of a table or view; empty where there is none."""
+    """SQL types by column name of a table or view; empty if it does not exist."""
     return {row["name"]: row["sql_type"] for row in await connection.fetch(_COLUMNS, relation)}
 
 
@@ -96,53 +99,54 @@ def interval(tier: Tier) -> str:
 
 
 def bucket(tier: Tier, column: str = TIME) -> str:
-    """The start of the bucket that a time falls in. Buckets count from 1970, whatever the time zone."""
+    """SQL for the start of the bucket that a time falls into. Buckets are aligned to 1970 UTC."""
     return f"date_bin({interval(tier)}, {quoted(column)}, {EPOCH})"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names of columns, quoted, with commas."""
+    """Column names, quoted and separated by commas."""
     return ", ".join(map(quoted, names))
 
 
-def values_of_raw(shape: Shape, newest: str) -> dict[str, str]:
-    """Expressions that make a bucket from raw rows, by name of column; without time and key.
+def aggregates_of_raw(schema: TierSchema, last: str) -> dict[str, str]:
+    """SQL that aggregates raw rows to a bucket, by column; without time and key.
 
-    ``newest`` is a template for the newest of a column's values: ``{value}`` stands for the column.
+    ``last`` is a template for a column's newest value; ``{value}`` stands for the column.
     """
     found = {SAMPLES: "count(*)"}
-    for metric in shape.metrics:
+    for metric in schema.metrics:
         value = quoted(metric.name)
-        made = [newest.format(value=value)]
-        if metric.parts:
-            made += [f"min({value})", f"max({value})", f"sum({value})::double precision", f"count({value})"]
-        found |= _named(metric, made)
-    return found
-
-
-def values_of_tier(shape: Shape, newest: str) -> dict[str, str]:
-    """Expressions that make a bucket from those of the finer tier; as :func:`values_of_raw`."""
-    found = {SAMPLES: f"sum({SAMPLES})::bigint"}
-    for metric in shape.metrics:
-        part = {part: quoted(f"{metric.name}_{part}") for part in Part}
-        made = [newest.format(value=part[Part.LAST])]
-        if metric.parts:
-            made += [
-                f"min({part[Part.MIN]})",
-                f"max({part[Part.MAX]})",
-                f"sum({part[Part.SUM]})",
-                f"sum({part[Part.COUNT]})::bigint",
+        aggregates = [last.format(value=value)]
+        if metric.aggregated:
+            aggregates += [
+                f"min({value})",
+                f"max({value})",
+                f"sum({value})::double precision",
+                f"count({value})",
             ]
-        found |= _named(metric, made)
+        found |= zip(metric.columns(), aggregates, strict=True)
     return found
 
 
-def _named(metric: ShapedMetric, expressions: list[str]) -> dict[str, str]:
-    return {name: made for (name, _), made in zip(metric.columns(), expressions, strict=True)}
+def aggregates_of_tier(schema: TierSchema, last: str) -> dict[str, str]:
+    """SQL that aggregates rows of the finer tier to a bucket; see :func:`aggregates_of_raw`."""
+    found = {SAMPLES: f"sum({SAMPLES})::bigint"}
+    for metric in schema.metrics:
+        column = {one: quoted(f"{metric.name}_{one}") for one in Aggregate}
+        aggregates = [last.format(value=column[Aggregate.LAST])]
+        if metric.aggregated:
+            aggregates += [
+                f"min({column[Aggregate.MIN]})",
+                f"max({column[Aggregate.MAX]})",
+                f"sum({column[Aggregate.SUM]})",
+                f"sum({column[Aggregate.COUNT]})::bigint",
+            ]
+        found |= zip(metric.columns(), aggregates, strict=True)
+    return found
 
 
 def shortened(name: str, suffix: str) -> str:
-    """A name of ours with a suffix, within PostgreSQL's 63 bytes, and still one of a kind."""
+    """A name with a suffix within PostgreSQL's 63 bytes; a digest keeps shortened names distinct."""
     if len(name) + len(suffix) <= _LONGEST:
         return name + suffix
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

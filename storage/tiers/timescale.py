@@ -4,7 +4,7 @@ Of each sample table ``{table}_1s_g1`` is made from the raw rows, ``…_1m_g1`` 
 that, all with real-time aggregation. A continuous aggregate cannot gain a column, so a new metric makes a new
 generation (``_g2``) that speaks from the hour in which it was made; readers see a view over all of them
 (:mod:`storage.tiers.generations`). TimescaleDB's own jobs compress and drop, and refresh each tier in its
-own time (:mod:`storage.tiers.policies`); the keeper refreshes all of them in one go and more often, so that
+own time (:mod:`storage.tiers.policies`); the worker refreshes all of them in one go and more often, so that
 a late row is soon in the coarsest one too.
 """
 
@@ -30,9 +30,9 @@ from storage.tiers.generations import (
     generations_of,
     note_filled,
 )
-from storage.tiers.names import ROLLED, Tier, relation_of, width_ns
+from storage.tiers.names import ROLLED, Tier, relation_of, retention_days, width_ns
 from storage.tiers.policies import Policies, apply_policies, failing_jobs
-from storage.tiers.schema import columns_in, shape_of
+from storage.tiers.schema import columns_in, tier_schema_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -44,9 +44,9 @@ OLDEST = (2, 18)
 _DAY_NS = 86_400 * NS_PER_SECOND
 _CHUNK_HOURS = {Tier.S1: 24, Tier.M1: 24 * 30, Tier.H1: 24 * 360}
 _REFRESH_SECONDS = {Tier.S1: 60, Tier.M1: 300, Tier.H1: 900}
-"""How often the jobs refresh. They are for the time in which no keeper runs: each costs a process."""
+"""How often the jobs refresh. They are for the time in which no worker runs: each costs a process."""
 _INTERVALS = 3
-"""After so many intervals of the keeper it refreshes: each refresh has its price even where little is new."""
+"""After so many intervals of the worker it refreshes: each refresh has its price even where little is new."""
 _LIMIT_SECONDS = 3600.0
 """For one refresh: what it did not finish it would have to do again."""
 _BUSY_SECONDS, _BUSY_ATTEMPTS = 0.5, 120
@@ -130,8 +130,8 @@ class TimescaleEngine:
         table = table_of(schema)
         await self._ensure_hypertable(connection, table)
         raw = await columns_in(connection, table)
-        shape = shape_of(schema, raw, await columns_in(connection, relation_of(schema, Tier.S1)))
-        await ensure_generation(connection, shape, now_ns)
+        tier_schema = tier_schema_of(schema, raw, await columns_in(connection, relation_of(schema, Tier.S1)))
+        await ensure_generation(connection, tier_schema, now_ns)
         for generation in await generations_of(connection, table):
             if not generation.is_filled:
                 await self._fill(connection, generation, now_ns)
@@ -156,11 +156,7 @@ class TimescaleEngine:
             generation.view(tier),
             segment,
             self._tiers.compress_after_hours,
-            {
-                Tier.S1: self._retention.one_second_days,
-                Tier.M1: self._retention.one_minute_days,
-                Tier.H1: self._retention.one_hour_days,
-            }[tier],
+            retention_days(self._retention)[tier],
             chunk=timedelta(hours=_CHUNK_HOURS[tier]),
             refresh_from=None if over else late,
             refresh_until=timedelta(seconds=self._tiers.lag_seconds) + width,

@@ -1,4 +1,4 @@
-"""The keeper of the tiers: it rolls up what has changed, makes partitions ahead and drops what had its time.
+"""The worker of the tiers: it rolls up what has changed, makes partitions ahead and drops what had its time.
 
 With several processes on one database one of them keeps; when it goes, the next takes over. What it does is
 never needed for an answer to be right, only for it to be quick: so it retries, says so, and stops nothing.
@@ -77,7 +77,7 @@ class RollUpWorker:
     async def start(self) -> None:
         """Prepare, and begin to keep. Raises as :meth:`prepare`."""
         await self.prepare()
-        self._task = asyncio.create_task(self._run(), name="tier-keeper")
+        self._task = asyncio.create_task(self._run(), name="tier-worker")
 
     async def stop(self) -> None:
         """Stop; what is under way is rolled back. Safe without :meth:`start`, and twice."""
@@ -103,7 +103,7 @@ class RollUpWorker:
     def status(self) -> ComponentStatus:
         """How it is now."""
         if self._task is None or self._task.done():
-            return ComponentStatus(name="tiers", health=Health.DEGRADED, detail="the keeper does not run")
+            return ComponentStatus(name="tiers", health=Health.DEGRADED, detail="the worker does not run")
         health = Health.DEGRADED if self._trouble else Health.OK
         return ComponentStatus(name="tiers", health=health, detail=self._trouble)
 

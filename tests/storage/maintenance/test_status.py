@@ -56,7 +56,7 @@ async def test_a_tier_is_behind_until_it_is_rolled_up(tiered_database: TieredDat
     if tiered_database.engine == "plain":
         assert tier(before, "book_samples_1s").waiting_buckets == _ROWS // 10
     assert tier(before, "book_samples_1s").lag_seconds >= (_LAST_NS - START_NS) / NS_PER_SECOND
-    assert await tiered_database.keeper.run_once()
+    assert await tiered_database.worker.run_once()
     after = await asked(tiered_database)
     assert {found.relation for found in after.tiers} == {
         f"{name}_samples_{width}"
@@ -123,7 +123,7 @@ async def test_a_tier_is_not_behind_with_a_bucket_that_is_not_over(tiered_databa
 
 async def test_the_tables_behind_the_tiers_have_their_sizes(tiered_database: TieredDatabase) -> None:
     await store(tiered_database)
-    assert await tiered_database.keeper.run_once()
+    assert await tiered_database.worker.run_once()
     await tiered_database.execute("ANALYZE")
     ending = "rolled" if tiered_database.engine == "plain" else "g1"
     seconds = table(await asked(tiered_database), f"book_samples_1s_{ending}")

@@ -39,7 +39,7 @@ async def test_buckets_of_raw_samples_are_what_plain_python_makes_of_them(
     samples = some_books(step_ns % 97, 900, "ab")
     await store(database, samples)
     history = await Queries(database).history(
-        BOOK, [], {}, START_NS, END_NS, wish=ResolutionRequest(step_ns=step_ns)
+        BOOK, [], {}, START_NS, END_NS, request=ResolutionRequest(step_ns=step_ns)
     )
     assert (history.tier, history.step_ns, history.next_start_ns) == (Tier.RAW, step_ns, None)
     assert [series.key["instrument"] for series in history.series] == ["a", "b"]
@@ -53,9 +53,9 @@ async def test_late_samples_count_where_they_belong(database: Database) -> None:
         for tick in (3, 1, 2, 0):
             bench.sample(books(tick, book(mid=float(tick), gaps=tick)))
             await bench.drained()
-    wish = ResolutionRequest(step_ns=SECOND_NS)
+    request = ResolutionRequest(step_ns=SECOND_NS)
     (series,) = (
-        await Queries(database).history(BOOK, ["mid", "gaps"], {}, START_NS, END_NS, wish=wish)
+        await Queries(database).history(BOOK, ["mid", "gaps"], {}, START_NS, END_NS, request=request)
     ).series
     assert summary(series, "mid") == Summary(last=[3.0], min=[0.0], max=[3.0], avg=[1.5])
     assert summary(series, "gaps") == Summary(last=[3])
@@ -68,7 +68,12 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
             bench.sample(books(tick, book(mid=-50.0 if tick == spike else 1.0)))
     for most in (2, 3, 10, 99, 500):
         history = await Queries(database).history(
-            BOOK, ["mid"], {}, START_NS, START_NS + 1000 * CYCLE_NS, wish=ResolutionRequest(max_points=most)
+            BOOK,
+            ["mid"],
+            {},
+            START_NS,
+            START_NS + 1000 * CYCLE_NS,
+            request=ResolutionRequest(max_points=most),
         )
         (series,) = history.series
         assert len(series.time_ns) <= most
@@ -86,7 +91,7 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
 async def test_few_samples_are_answered_as_they_were_taken(database: Database) -> None:
     await store(database, {tick: [book(mid=float(tick))] for tick in range(10)})
     history = await Queries(database).history(
-        BOOK, ["mid"], {}, START_NS, START_NS + 10 * CYCLE_NS, wish=ResolutionRequest(max_points=10)
+        BOOK, ["mid"], {}, START_NS, START_NS + 10 * CYCLE_NS, request=ResolutionRequest(max_points=10)
     )
     assert (history.tier, history.step_ns) == (Tier.RAW, None)
     assert history.series[0].fields == {"mid": [float(tick) for tick in range(10)]}
@@ -95,8 +100,8 @@ async def test_few_samples_are_answered_as_they_were_taken(database: Database) -
 async def test_a_bucket_at_either_end_is_answered_whole(database: Database) -> None:
     await store(database, {tick: [book(gaps=tick)] for tick in range(30)})
     inside = (START_NS + 5 * CYCLE_NS, START_NS + 11 * CYCLE_NS + 1)
-    wish = ResolutionRequest(step_ns=SECOND_NS)
-    (series,) = (await Queries(database).history(BOOK, ["gaps"], {}, *inside, wish=wish)).series
+    request = ResolutionRequest(step_ns=SECOND_NS)
+    (series,) = (await Queries(database).history(BOOK, ["gaps"], {}, *inside, request=request)).series
     assert series.time_ns == [START_NS, START_NS + SECOND_NS]
     assert summary(series, "gaps").last == [9, 19]
 
@@ -117,7 +122,7 @@ async def test_a_capped_answer_says_where_to_go_on(
             {},
             start_ns,
             END_NS,
-            wish=ResolutionRequest(step_ns=SECOND_NS),
+            request=ResolutionRequest(step_ns=SECOND_NS),
             limits=Limits(rows=max_rows),
         )
         assert 0 < sum(len(series.time_ns) for series in history.series) <= max(3, max_rows)
@@ -140,7 +145,7 @@ async def test_keys_narrow_buckets_as_they_narrow_samples(
 ) -> None:
     await store(database, {0: [book(name) for name in "abc"]})
     history = await Queries(database).history(
-        BOOK, [], keys, START_NS, END_NS, wish=ResolutionRequest(step_ns=SECOND_NS)
+        BOOK, [], keys, START_NS, END_NS, request=ResolutionRequest(step_ns=SECOND_NS)
     )
     assert [series.key["instrument"] for series in history.series] == list(found)
 
@@ -149,8 +154,8 @@ async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
     async with writing(database) as bench:
         for tick in range(20):
             bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
-    wish = ResolutionRequest(tier=Tier.S1)
-    (series,) = (await Queries(database).history(MACHINE, [], {}, START_NS, END_NS, wish=wish)).series
+    request = ResolutionRequest(tier=Tier.S1)
+    (series,) = (await Queries(database).history(MACHINE, [], {}, START_NS, END_NS, request=request)).series
     assert series.key == {}
     assert summary(series, "load") == Summary(
         last=[9.0, 19.0], min=[0.0, 10.0], max=[9.0, 19.0], avg=[4.5, 14.5]
@@ -163,7 +168,7 @@ async def test_what_raw_no_longer_keeps_is_answered_by_the_finest_tier_that_does
     clock = ManualClock(START_NS + 40 * 86_400 * SECOND_NS)
     queries = Queries(database, clock, RetentionSettings())
     history = await queries.history(
-        BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS, wish=ResolutionRequest()
+        BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS, request=ResolutionRequest()
     )
     assert history.step_ns == 60 * SECOND_NS
     as_taken = await queries.history(BOOK, ["gaps"], {}, START_NS, START_NS + SECOND_NS)

@@ -40,13 +40,13 @@ from storage.query import export as module
 from storage.query import parquet
 from storage.query.export import (
     ExportFormat,
-    ExportQuestion,
+    ExportRequest,
     Exports,
     ExportStoppedError,
     TooManyExportsError,
     UnknownColumnError,
-    events_question,
-    samples_question,
+    events_request,
+    samples_request,
 )
 from storage.query.parquet import ParquetMissingError
 from storage.schema.samples import ensure_tables
@@ -73,7 +73,7 @@ ONE_OF_EACH: list[AnyEvent] = [
 BOTH = pytest.mark.parametrize("form", list(ExportFormat))
 
 
-async def exported(database: Database, question: ExportQuestion, form: ExportFormat) -> bytes:
+async def exported(database: Database, question: ExportRequest, form: ExportFormat) -> bytes:
     pieces: list[bytes] = []
 
     async def keep(data: bytes) -> None:
@@ -83,7 +83,7 @@ async def exported(database: Database, question: ExportQuestion, form: ExportFor
     return b"".join(pieces)
 
 
-def rows_of(data: bytes, form: ExportFormat, question: ExportQuestion) -> list[dict[str, Any]]:
+def rows_of(data: bytes, form: ExportFormat, question: ExportRequest) -> list[dict[str, Any]]:
     """The rows of a file, with the types of the question's columns."""
     if form is ExportFormat.PARQUET:
         rows: list[dict[str, Any]] = pyarrow.parquet.read_table(io.BytesIO(data)).to_pylist()
@@ -127,7 +127,7 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
         bench.sample(
             books(0, book("b", mid=None, crossed=False, verdict=Verdict.STALE), book("a", mid=1e-300))
         )
-    question = samples_question(BOOK)
+    question = samples_request(BOOK)
     rows = rows_of(await exported(database, question, form), form, question)
     first = {"time_ns": START_NS, "venue": "sim", "gaps": 0}
     assert rows == [
@@ -152,7 +152,7 @@ async def test_events_of_every_type_come_out_as_they_went_in(database: Database,
         await bench.append(arrival(1, ONE_OF_EACH), 10.0)
     assert {type(event) for event in ONE_OF_EACH} == set(EVENT_TABLES)
     for sequence, event in enumerate(ONE_OF_EACH, start=1):
-        question = events_question(EVENT_TABLES[type(event)])
+        question = events_request(EVENT_TABLES[type(event)])
         (row,) = rows_of(await exported(database, question, form), form, question)
         assert (row["source"], row["epoch"], row["sequence"]) == ("loop", 7, sequence)
         assert event_in(row, type(event)) == event
@@ -171,7 +171,7 @@ async def test_fields_keys_and_times_narrow_an_export(database: Database, form: 
     async with writing(database) as bench:
         for tick in range(6):
             bench.sample(books(tick, *(book(name, gaps=tick) for name in "abc")))
-    question = samples_question(
+    question = samples_request(
         BOOK,
         ["gaps"],
         {"instrument": ["a", "c"], "venue": ["sim"]},
@@ -190,7 +190,7 @@ async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Databas
     moved = [msgspec.structs.replace(event, time_ns=START_NS + offset) for offset in (0, 1, 2)]
     async with writing(database) as bench:
         await bench.append(arrival(1, moved), 10.0)
-    question = events_question(EVENT_TABLES[type(event)], [], {}, START_NS + 1, START_NS + 2)
+    question = events_request(EVENT_TABLES[type(event)], [], {}, START_NS + 1, START_NS + 2)
     rows = rows_of(await exported(database, question, ExportFormat.CSV), ExportFormat.CSV, question)
     assert [row["time_ns"] for row in rows] == [START_NS + 1]
 
@@ -200,7 +200,7 @@ async def test_nothing_comes_out_as_a_file_with_columns_and_no_rows(
     database: Database, form: ExportFormat
 ) -> None:
     await ensure_tables(database, [BOOK])
-    question = samples_question(BOOK)
+    question = samples_request(BOOK)
     data = await exported(database, question, form)
     assert rows_of(data, form, question) == []
     assert data
@@ -211,18 +211,18 @@ async def test_nothing_comes_out_as_a_file_with_columns_and_no_rows(
 def test_a_column_that_is_not_there_is_refused(name: str) -> None:
     narrowed = {name: ["x"]}
     with pytest.raises(UnknownColumnError):
-        samples_question(BOOK, [name])
+        samples_request(BOOK, [name])
     with pytest.raises(UnknownColumnError):
-        samples_question(BOOK, [], narrowed)
+        samples_request(BOOK, [], narrowed)
     with pytest.raises(UnknownColumnError):
-        events_question("news", [name])
+        events_request("news", [name])
     with pytest.raises(UnknownColumnError):
-        events_question("news", [], narrowed)
+        events_request("news", [], narrowed)
 
 
 async def test_the_bounds_are_the_times_of_the_first_and_last_row(database: Database) -> None:
     await fill_many(database, 50)
-    question = samples_question(BOOK, end_ns=START_NS + 41 * CYCLE_NS)
+    question = samples_request(BOOK, end_ns=START_NS + 41 * CYCLE_NS)
     assert await Exports(database).bounds(question) == (START_NS + CYCLE_NS, START_NS + 40 * CYCLE_NS)
 
 
@@ -232,7 +232,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(
 ) -> None:
     monkeypatch.setattr(parquet, "ROWS_OF_A_GROUP", 20_000)
     await fill_many(database)
-    question, exports = samples_question(BOOK), Exports(database)
+    question, exports = samples_request(BOOK), Exports(database)
     total = 0
 
     async def forget(data: bytes) -> None:
@@ -241,7 +241,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(
 
     reached: list[int] = []
     await exports.run(
-        samples_question(BOOK, end_ns=START_NS + 100 * CYCLE_NS), form, forget
+        samples_request(BOOK, end_ns=START_NS + 100 * CYCLE_NS), form, forget
     )  # imports, caches
     arrow_before = pyarrow.total_allocated_bytes()
     tracemalloc.start()
@@ -270,7 +270,7 @@ async def test_a_slow_reader_slows_the_query_and_is_not_read_ahead_of(
         waiting.set()
         await taken.acquire()
 
-    work = asyncio.create_task(Exports(database).run(samples_question(BOOK), form, slow))
+    work = asyncio.create_task(Exports(database).run(samples_request(BOOK), form, slow))
     await waiting.wait()
 
     async def is_held_up() -> bool:
@@ -296,7 +296,7 @@ async def test_a_reader_that_fails_stops_the_query(database: Database, form: Exp
         raise ConnectionResetError("gone")
 
     with pytest.raises(ExportStoppedError) as stopped:
-        await Exports(database).run(samples_question(BOOK), form, fail)
+        await Exports(database).run(samples_request(BOOK), form, fail)
     assert isinstance(stopped.value.__cause__, ConnectionResetError)
     await until(lambda: none_runs(database))
 
@@ -310,7 +310,7 @@ async def test_an_export_that_is_cancelled_stops_the_query(database: Database, f
         waiting.set()
         await asyncio.Event().wait()
 
-    work = asyncio.create_task(Exports(database).run(samples_question(BOOK), form, never))
+    work = asyncio.create_task(Exports(database).run(samples_request(BOOK), form, never))
     await waiting.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -335,7 +335,7 @@ async def test_an_export_may_take_longer_than_other_statements(database_url: str
             async with database.query() as connection:
                 await connection.execute("SELECT pg_sleep(0.5)")
 
-    await Exports(hasty).run(samples_question(BOOK), ExportFormat.CSV, slow)
+    await Exports(hasty).run(samples_request(BOOK), ExportFormat.CSV, slow)
     await hasty.close()
     assert pieces > 2
 
@@ -352,13 +352,13 @@ async def test_only_some_exports_run_at_once(database: Database, monkeypatch: py
     async def drop(_: bytes) -> None:
         pass
 
-    first = asyncio.create_task(exports.run(samples_question(BOOK), ExportFormat.CSV, hold))
+    first = asyncio.create_task(exports.run(samples_request(BOOK), ExportFormat.CSV, hold))
     await waiting.wait()
     with pytest.raises(TooManyExportsError):
-        await exports.run(samples_question(BOOK), ExportFormat.CSV, drop)
+        await exports.run(samples_request(BOOK), ExportFormat.CSV, drop)
     go.set()
     await first
-    await exports.run(samples_question(BOOK), ExportFormat.CSV, drop)
+    await exports.run(samples_request(BOOK), ExportFormat.CSV, drop)
 
 
 async def test_without_pyarrow_parquet_is_refused_and_csv_is_not(
@@ -367,5 +367,5 @@ async def test_without_pyarrow_parquet_is_refused_and_csv_is_not(
     await fill_many(database, 10)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ParquetMissingError, match="extra"):
-        await exported(database, samples_question(BOOK), ExportFormat.PARQUET)
-    assert await exported(database, samples_question(BOOK), ExportFormat.CSV)
+        await exported(database, samples_request(BOOK), ExportFormat.PARQUET)
+    assert await exported(database, samples_request(BOOK), ExportFormat.CSV)

@@ -32,11 +32,11 @@ async def test_every_tier_answers_what_plain_python_makes_of_the_samples(
     samples = some_books(11, 3000, "ab")
     await store(tiered_database.database, samples)
     if rolled:
-        await tiered_database.keeper.run_once()
+        await tiered_database.worker.run_once()
     queries = Queries(tiered_database.database)
     for seconds, tier in STEPS.items():
-        wish = ResolutionRequest(step_ns=seconds * SECOND_NS)
-        history = await queries.history(BOOK, [], {}, START_NS, END_NS, wish=wish)
+        request = ResolutionRequest(step_ns=seconds * SECOND_NS)
+        history = await queries.history(BOOK, [], {}, START_NS, END_NS, request=request)
         assert (history.tier, history.step_ns) == (tier, seconds * SECOND_NS)
         for series in history.series:
             assert answered(series) == naive(samples, series.key["instrument"], seconds * SECOND_NS)
@@ -46,28 +46,33 @@ async def test_every_tier_answers_what_plain_python_makes_of_the_samples(
 async def test_tiers_and_samples_give_the_same_answers(tiered_database: TieredDatabase) -> None:
     database = tiered_database.database
     await store(database, some_books(12, 2000, "a"))
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     async with writing(database) as bench:
         bench.sample(books(9500, book("a", mid=3.0)))  # the clock stands at 9000
     await assert_same_answers(database)  # what is newer than the last round is there at once
     async with writing(database) as bench:
         bench.sample(books(-5000, book("a", mid=4.0)))
         bench.sample(books(1000, book("a", mid=5.0)))
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_same_answers(database)  # what came late is there with the next round
 
 
 async def assert_same_answers(database: Database) -> None:
     queries, start_ns = Queries(database), START_NS - 6000 * CYCLE_NS
-    for wish in (
+    for request in (
         ResolutionRequest(step_ns=SECOND_NS),
         ResolutionRequest(step_ns=60 * SECOND_NS),
         ResolutionRequest(max_points=50),
     ):
-        by_tier = await queries.history(BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, wish=wish)
+        by_tier = await queries.history(BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, request=request)
         assert by_tier.tier is not Tier.RAW
         by_hand = await queries.history(
-            BOOK, ["gaps", "verdict"], {}, start_ns, END_NS, wish=ResolutionRequest(Tier.RAW, by_tier.step_ns)
+            BOOK,
+            ["gaps", "verdict"],
+            {},
+            start_ns,
+            END_NS,
+            request=ResolutionRequest(Tier.RAW, by_tier.step_ns),
         )
         assert by_hand.tier is Tier.RAW
         assert by_tier.series == by_hand.series
@@ -77,10 +82,10 @@ async def test_a_tier_that_goes_away_is_replaced_by_the_samples(database: Databa
     async with writing(database) as bench:
         for tick in range(20):
             bench.sample(books(tick, book(gaps=tick)))
-    queries, wish = Queries(database), ResolutionRequest(tier=Tier.S1)
+    queries, request = Queries(database), ResolutionRequest(tier=Tier.S1)
 
     async def last() -> tuple[Tier, list[object]]:
-        history = await queries.history(BOOK, ["gaps"], {}, START_NS, END_NS, wish=wish)
+        history = await queries.history(BOOK, ["gaps"], {}, START_NS, END_NS, request=request)
         found = answered(history.series[0], ["gaps"])
         return history.tier, [row["gaps"] for row in found.values()]
 

@@ -32,9 +32,9 @@ points = st.integers(2, 50_000)
 
 
 def over(
-    length_ns: int, *, finest: Tier = Tier.RAW, there: tuple[Tier, ...] = EVERY, **wish: int | Tier
+    length_ns: int, *, finest: Tier = Tier.RAW, there: tuple[Tier, ...] = EVERY, **request: int | Tier
 ) -> Resolution:
-    return resolve(NOON_NS, NOON_NS + length_ns, ResolutionRequest(**wish), there, finest)  # type: ignore[arg-type]
+    return resolve(NOON_NS, NOON_NS + length_ns, ResolutionRequest(**request), there, finest)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_is_kept_for_ever_reaches_back_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "parameter"),
+    ("wanted", "parameter"),
     [
         ({"step_ns": 0}, "step"),
         ({"step_ns": -CYCLE_NS}, "step"),
@@ -135,14 +135,14 @@ def test_what_is_kept_for_ever_reaches_back_for_ever() -> None:
         ({"max_points": 1}, "max_points"),
     ],
 )
-def test_what_does_not_go_together_is_refused_by_name(wish: dict[str, int], parameter: str) -> None:
+def test_what_does_not_go_together_is_refused_by_name(wanted: dict[str, int], parameter: str) -> None:
     with pytest.raises(ResolutionError) as refused:
-        ResolutionRequest(**wish)  # type: ignore[arg-type]
+        ResolutionRequest(**wanted)  # type: ignore[arg-type]
     assert refused.value.parameter == parameter
 
 
 @given(times, times, st.none() | steps, points, kept, tiers)
-def test_no_series_has_more_points_than_wished_for(
+def test_no_series_has_more_points_than_requested(
     one: int, other: int, step_ns: int | None, most: int, there: set[Tier], finest: Tier
 ) -> None:
     start_ns, end_ns = min(one, other), max(one, other)

@@ -104,14 +104,14 @@ async def test_left_to_itself_it_does_without_says_why_and_works(
     await tiered.prepare()
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "timescaledb_not_used" in line]
     assert obstacle.reason in said
-    assert tiered.keeper.engine == "plain"
+    assert tiered.worker.engine == "plain"
     await store(tiered, [row(tick, mid=float(tick)) for tick in range(0, 3000, 7)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
     await store(tiered, [row(5, mid=-1.0)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
-    assert not tiered.keeper.trouble
+    assert not tiered.worker.trouble
 
 
 async def test_told_to_use_it_it_refuses_to_start_and_changes_nothing(

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from storage.query.bars import BarFilter
-from storage.query.export import ExportFormat, Exports, events_question
+from storage.query.export import ExportFormat, Exports, events_request
 from storage.query.queries import Queries
 from tests.storage_examples import START_NS
 from tests.tiered_database import TieredDatabase
@@ -65,7 +65,7 @@ async def test_an_export_over_many_days_is_whole_and_in_order(
     async def keep(data: bytes) -> None:
         pieces.append(data)
 
-    question = events_question("ticks", ["price"], {"instrument": ["EUR/USD"]})
+    question = events_request("ticks", ["price"], {"instrument": ["EUR/USD"]})
     await Exports(filled.database).run(question, form, keep)
     data = b"".join(pieces)
     if form is ExportFormat.CSV:

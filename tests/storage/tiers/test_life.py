@@ -13,7 +13,8 @@ from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
 from decahertz.settings import RetentionSettings
 from storage.database import DatabaseError, DatabaseUnsuitableError
-from storage.tiers.names import ROLLED, Tier, columns_of, relation_of
+from storage.tiers.names import ROLLED, Tier, relation_of
+from storage.tiers.schema import tier_schema_of
 from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, START_NS, BookSample, until
 from tests.tier_checks import Row, assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
@@ -61,7 +62,7 @@ async def test_the_relations_have_the_columns_that_readers_are_told_of(
         " WHERE attrelid = $1::text::regclass AND attnum > 0 ORDER BY attnum",
         relation_of(schema, tier),
     )
-    assert [tuple(r) for r in found] == [(c.name, c.sql_type) for c in columns_of(schema, tier)]
+    assert [tuple(r) for r in found] == list(tier_schema_of(schema).columns().items())
 
 
 async def test_a_new_metric_is_in_every_tier_from_then_on_and_no_history_is_lost(
@@ -69,7 +70,7 @@ async def test_a_new_metric_is_in_every_tier_from_then_on_and_no_history_is_lost
 ) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick, mid=float(tick)) for tick in range(100)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     before = await tier_rows(tiered)
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([WIDER, MACHINE])
@@ -87,17 +88,17 @@ async def test_a_new_metric_is_in_every_tier_from_then_on_and_no_history_is_lost
                 to_datetime(START_NS + 3600 * NS_PER_SECOND),
             )
             assert tuple(new[0]) == (550.0, 55.0, 100.0)
-        await tiered.keeper.run_once()
+        await tiered.worker.run_once()
 
 
 async def test_late_rows_reach_the_tiers_of_before_a_new_metric(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick) for tick in range(100)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([WIDER, MACHINE])
     await store(tiered, [row(50, mid=99.0), row(9000, "GBP/USD", mid=-99.0)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
 
 
@@ -108,7 +109,7 @@ async def test_a_late_value_of_a_new_metric_hides_nothing_else_of_its_row(
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([WIDER, MACHINE])
     await tiered.execute(_DEEP, to_datetime(START_NS))
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
     # Documented: an aggregate of before the metric has no column for it.
     kept = 550.0 if tiered.engine == "plain" else None
@@ -123,7 +124,7 @@ async def test_a_metric_that_is_declared_no_more_stays_in_the_tiers(tiered_datab
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([NARROW, MACHINE])
     await store(tiered, [row(7, mid=5.0)])  # a late row of the earlier version
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert await tiered.value("SELECT sum(mid_sum) FROM book_samples_1s") == 45.0
     await assert_tiers(tiered)
 
@@ -139,17 +140,17 @@ async def test_raw_rows_go_after_their_time_and_the_tiers_stay(tiered_database: 
     ]
     tiered.clock.advance(old_ns + 3600 * NS_PER_SECOND - tiered.clock.time_ns())
     await store(tiered, rows[:50])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     tiered.clock.advance(now_ns - tiered.clock.time_ns())
     await store(tiered, rows[50:])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await tiered.run_jobs("policy_retention")
     assert await tiered.value("SELECT count(*) FROM book_samples") == 50
     before = await tier_rows(tiered)
     assert sum(int(str(r[3])) for r in before[Tier.S1]) == 100
     # A row that comes later than its bucket can be made again changes nothing.
     await store(tiered, [rows[0]])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await tiered.run_jobs("policy_retention")
     assert await tier_rows(tiered) == before
 
@@ -165,10 +166,10 @@ async def test_each_tier_goes_in_its_own_time(untiered_database: TieredDatabase)
         tiered.clock.advance(start_ns + 60 * NS_PER_SECOND - tiered.clock.time_ns())
         await store(tiered, [(start_ns, "EUR/USD", 1.0, 1, "live", None)])
         tiered.clock.advance(3600 * NS_PER_SECOND)
-        await tiered.keeper.run_once()
+        await tiered.worker.run_once()
     tiered.clock.advance(now_ns - tiered.clock.time_ns())
     for _ in range(2):
-        await tiered.keeper.run_once()
+        await tiered.worker.run_once()
         await tiered.run_jobs("policy_retention")
     left = {tier: len(rows) for tier, rows in (await tier_rows(tiered)).items()}
     # A partition or chunk goes when all of it is too old: here a month of minutes, a year of hours.
@@ -182,7 +183,7 @@ async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_
 ) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick, mid=float(tick)) for tick in range(3000)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await store(tiered, [row(tick, mid=-1.0) for tick in range(0, 3000, 9)])
     # Held up when the first tier is done and the second is about to be.
     held = "book_samples_1m_rolled"
@@ -190,7 +191,7 @@ async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_
         held = await tiered.materialized("book_samples_1m_g1")
     async with tiered.database.query() as blocker, blocker.transaction():
         await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
-        rolling = asyncio.create_task(tiered.keeper.run_once())
+        rolling = asyncio.create_task(tiered.worker.run_once())
         await until(lambda: _is_blocked(tiered))
         await tiered.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -200,7 +201,7 @@ async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_
             await rolling
     if tiered.engine == "plain":
         await assert_tiers(tiered)
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
 
 
@@ -217,12 +218,12 @@ async def test_of_two_processes_one_keeps_the_tiers_and_the_other_takes_over(
     tiered_database: TieredDatabase,
 ) -> None:
     tiered = tiered_database
-    other = tiered.new_keeper([BOOK, MACHINE])
+    other = tiered.new_worker([BOOK, MACHINE])
     await other.prepare()
     try:
-        assert await tiered.keeper.run_once()
+        assert await tiered.worker.run_once()
         assert not await other.run_once()
-        await tiered.keeper.stop()
+        await tiered.worker.stop()
         assert await other.run_once()
     finally:
         await other.stop()
@@ -246,7 +247,7 @@ async def test_the_engine_of_a_database_stays(tiered_database: TieredDatabase) -
         await tiered.prepare()
     tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine="auto"))
     await tiered.prepare()
-    assert tiered.keeper.engine == tiered.engine
+    assert tiered.worker.engine == tiered.engine
 
 
 async def test_left_to_itself_it_takes_timescaledb_where_that_can_be_used(
@@ -255,7 +256,7 @@ async def test_left_to_itself_it_takes_timescaledb_where_that_can_be_used(
     tiered = untiered_database
     tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine="auto"))
     await tiered.prepare()
-    assert tiered.keeper.engine == tiered.engine
+    assert tiered.worker.engine == tiered.engine
 
 
 async def test_the_keeper_works_while_rows_come_in_and_after_its_connection_is_lost(
@@ -265,7 +266,7 @@ async def test_the_keeper_works_while_rows_come_in_and_after_its_connection_is_l
     quick = replace(tiered.settings.tiers, interval_seconds=0.02)
     tiered.settings = replace(tiered.settings, tiers=quick)
     await tiered.prepare()
-    await tiered.keeper.start()
+    await tiered.worker.start()
     for part in range(20):
         await store(tiered, [row(100 * part + tick, mid=float(tick)) for tick in range(100)])
         if part == 10:
@@ -273,5 +274,5 @@ async def test_the_keeper_works_while_rows_come_in_and_after_its_connection_is_l
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'decahertz tiers' AND datname = current_database()"
             )
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)

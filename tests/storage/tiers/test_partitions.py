@@ -34,7 +34,7 @@ async def partitions(tiered: TieredDatabase, table: str = "book_samples") -> dic
 async def test_partitions_are_there_before_they_are_needed(tiered_database: TieredDatabase) -> None:
     assert set(await partitions(tiered_database)) == {"_p20231114", "_p20231115", "_p20231116", "_rest"}
     tiered_database.clock.advance(86_400 * NS_PER_SECOND)
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     assert "_p20231117" in await partitions(tiered_database)
 
 
@@ -42,7 +42,7 @@ async def test_a_row_of_any_day_is_taken_and_gets_a_partition(tiered_database: T
     tiered = tiered_database
     await store(tiered, [row(0), row(-5 * DAY), row(-5 * DAY + 1), row(-3 * DAY), row(300 * DAY)])
     assert (await partitions(tiered))["_rest"] == 4
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     found = await partitions(tiered)
     assert (found["_rest"], found["_p20231109"], found["_p20231111"], found["_p20240909"]) == (0, 2, 1, 1)
     await assert_tiers(tiered)
@@ -56,7 +56,7 @@ async def test_quotes_of_any_day_are_taken_too(tiered_database: TieredDatabase) 
             " sequence) VALUES ($1, 'sim', 'EUR/USD', 0, 1, 1, 'a', 1, 1)",
             to_datetime(START_NS) + timedelta(days=days),
         )
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert {name: n for name, n in (await partitions(tiered, "quotes")).items() if n} == {
         "_p20231114": 1,
         "_p20210217": 1,
@@ -66,12 +66,12 @@ async def test_quotes_of_any_day_are_taken_too(tiered_database: TieredDatabase) 
 async def test_only_buckets_that_changed_are_made_again(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick) for tick in range(0, 8000, 5)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     untouched = "SELECT count(*) FROM book_samples_1s_rolled WHERE xmin::text = ANY($1::text[])"
     xmins = [r[0] for r in await tiered.rows("SELECT DISTINCT xmin::text FROM book_samples_1s_rolled")]
     before = await tiered.value(untouched, xmins)
     await store(tiered, [row(3), row(4003)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert await tiered.value(untouched, xmins) == before - 2
 
 
@@ -88,10 +88,10 @@ async def test_rows_that_are_committed_while_their_bucket_is_rolled_up_are_not_l
             "INSERT INTO book_samples (time, venue, instrument, mid) VALUES ($1, 'sim', 'EUR/USD', 77)",
             to_datetime(START_NS),
         )
-        await tiered.keeper.run_once()  # does not see the row, and does not wait for it
+        await tiered.worker.run_once()  # does not see the row, and does not wait for it
         await transaction.commit()
     await assert_tiers(tiered)
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
     assert await tiered.value("SELECT max(mid_max) FROM book_samples_1h") == 77
 
@@ -107,14 +107,14 @@ async def test_many_who_write_at_once_and_a_keeper_at_work_leave_the_tiers_right
 
     async def keep() -> None:
         while True:
-            await tiered.keeper.run_once()
+            await tiered.worker.run_once()
 
     keeping = asyncio.create_task(keep())
     await asyncio.gather(*map(write, range(4)))
     keeping.cancel()
     await asyncio.wait([keeping])
     await assert_tiers(tiered)
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await assert_tiers(tiered)
 
 
@@ -123,7 +123,7 @@ async def test_marks_of_an_hour_that_lasts_do_not_pile_up(tiered_database: Tiere
     now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
     for _ in range(80):
         await store(tiered, [row(now)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert await tiered.value("SELECT count(*) FROM book_samples_changed") == 3
     await assert_tiers(tiered)
 
@@ -133,14 +133,14 @@ async def test_a_table_in_use_delays_retention_and_nothing_else(
 ) -> None:
     tiered = tiered_database
     await store(tiered, [row(0)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     tiered.clock.advance(20 * 86_400 * NS_PER_SECOND)
     async with tiered.database.query() as reader, reader.transaction():
         await reader.fetch("SELECT * FROM book_samples")
-        await tiered.keeper.run_once()
-        assert "book_samples is in use" in tiered.keeper.trouble
-    await tiered.keeper.run_once()
-    assert tiered.keeper.trouble == ""
+        await tiered.worker.run_once()
+        assert "book_samples is in use" in tiered.worker.trouble
+    await tiered.worker.run_once()
+    assert tiered.worker.trouble == ""
     assert await tiered.value("SELECT count(*) FROM book_samples") == 0
     assert await tiered.value("SELECT sum(samples) FROM book_samples_1m") == 1
 
@@ -149,12 +149,12 @@ async def test_a_keeper_that_cannot_work_says_so_and_recovers(
     tiered_database: TieredDatabase,
 ) -> None:
     tiered = tiered_database
-    await tiered.keeper.start()
-    await until(lambda: tiered.keeper.status().detail == "")
+    await tiered.worker.start()
+    await until(lambda: tiered.worker.status().detail == "")
     await tiered.execute("ALTER TABLE book_samples_changed RENAME TO gone")
-    await until(lambda: "book_samples_changed" in tiered.keeper.status().detail)
+    await until(lambda: "book_samples_changed" in tiered.worker.status().detail)
     await tiered.execute("ALTER TABLE gone RENAME TO book_samples_changed")
-    await until(lambda: tiered.keeper.status().detail == "")
+    await until(lambda: tiered.worker.status().detail == "")
 
 
 async def test_raw_rows_stay_until_they_are_rolled_up_however_old_they_are(
@@ -163,12 +163,12 @@ async def test_raw_rows_stay_until_they_are_rolled_up_however_old_they_are(
     tiered = tiered_database
     await store(tiered, [row(0)])
     tiered.clock.advance(20 * 86_400 * NS_PER_SECOND)
-    engine = tiered.keeper._engine
+    engine = tiered.worker._engine
     assert engine is not None
     async with tiered.database.query() as connection:
         troubles = await engine.maintain(connection, tiered.clock.time_ns())
     assert "book_samples keeps rows that are too old until they are rolled up" in troubles
     assert await tiered.value("SELECT count(*) FROM book_samples") == 1
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert await tiered.value("SELECT count(*) FROM book_samples") == 0
     assert await tiered.value("SELECT sum(samples) FROM book_samples_1h") == 1

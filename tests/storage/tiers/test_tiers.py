@@ -19,15 +19,15 @@ from tests.tiered_database import TieredDatabase
 async def test_rolled_up_or_not_the_answer_is_the_same(tiered_database: TieredDatabase) -> None:
     await store(tiered_database, [row(tick, mid=math.sin(tick)) for tick in range(0, 9000, 7)])
     await assert_tiers(tiered_database)
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_tiers(tiered_database)
 
 
 async def test_late_rows_change_the_buckets_they_belong_to(tiered_database: TieredDatabase) -> None:
     await store(tiered_database, [row(tick) for tick in range(0, 8000, 10)])
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await store(tiered_database, [row(5, mid=99.0), row(3605, mid=-99.0), row(4000, "GBP/USD")])
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_tiers(tiered_database)
     assert await tiered_database.value("SELECT max(mid_max) FROM book_samples_1h") == 99.0
 
@@ -36,23 +36,23 @@ async def test_rows_that_are_corrected_change_the_buckets_they_were_in_and_are_i
     tiered_database: TieredDatabase,
 ) -> None:
     await store(tiered_database, [row(tick, mid=float(tick)) for tick in range(0, 8000, 10)])
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await tiered_database.execute("UPDATE book_samples SET mid = -1 WHERE mid BETWEEN 10 AND 700")
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_tiers(tiered_database)
     if tiered_database.engine == "plain":  # a hypertable takes no row from one chunk to another
         await tiered_database.execute("UPDATE book_samples SET time = time - interval '2 days' WHERE mid = 0")
         await assert_tiers(tiered_database)
-        await tiered_database.keeper.run_once()
+        await tiered_database.worker.run_once()
         await assert_tiers(tiered_database)
 
 
 async def test_hours_and_days_that_were_never_there_can_be_filled_in(tiered_database: TieredDatabase) -> None:
     await store(tiered_database, [row(0)])
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     day = 86_400 * 10
     await store(tiered_database, [row(-tick, mid=float(tick)) for tick in range(0, 2 * day, day // 7)])
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_tiers(tiered_database)
 
 
@@ -62,7 +62,7 @@ async def test_the_newest_second_is_seen_in_every_tier(tiered_database: TieredDa
         tiered.clock.advance(NS_PER_SECOND)
         now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
         await store(tiered, [row(now, mid=float(second))])
-        await tiered.keeper.run_once()
+        await tiered.worker.run_once()
         for tier in ROLLED:
             last = f"SELECT mid_last FROM book_samples_{tier} ORDER BY time DESC LIMIT 1"  # noqa: S608 - ours
             assert await tiered.value(last) == float(second)
@@ -71,7 +71,7 @@ async def test_the_newest_second_is_seen_in_every_tier(tiered_database: TieredDa
 async def test_a_second_round_finds_nothing_to_do(tiered_database: TieredDatabase) -> None:
     await store(tiered_database, [row(tick) for tick in range(100)])
     for _ in range(2):
-        await tiered_database.keeper.run_once()
+        await tiered_database.worker.run_once()
         await assert_tiers(tiered_database)
 
 
@@ -79,7 +79,7 @@ async def test_samples_without_a_key_have_tiers_too(tiered_database: TieredDatab
     insert = "INSERT INTO machine_samples (time, load) VALUES ($1, $2)"
     for tick in range(20):
         await tiered_database.execute(insert, to_datetime(START_NS) + timedelta(seconds=tick), float(tick))
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     found = await tiered_database.rows(
         "SELECT sum(load_sum), sum(samples), max(load_max) FROM machine_samples_1m"
     )
@@ -118,7 +118,7 @@ async def test_any_rows_in_any_order_give_what_the_raw_rows_say(
     for rows, rolls in parcels:
         await store(tiered_database, rows)
         if rolls:
-            await tiered_database.keeper.run_once()
+            await tiered_database.worker.run_once()
             await assert_tiers(tiered_database)
-    await tiered_database.keeper.run_once()
+    await tiered_database.worker.run_once()
     await assert_tiers(tiered_database)

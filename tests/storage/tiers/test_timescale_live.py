@@ -1,4 +1,4 @@
-"""TimescaleDB with its background jobs, and the keeper beside them, as they run in earnest."""
+"""TimescaleDB with its background jobs, and the worker beside them, as they run in earnest."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ async def timescale_server(
 
 
 @pytest_asyncio.fixture
-async def keeper(tiered_database: TieredDatabase) -> AsyncIterator[RollUpWorker]:
+async def worker(tiered_database: TieredDatabase) -> AsyncIterator[RollUpWorker]:
     """At work with the defaults, by the real clock."""
     settings = replace(tiered_database.settings, tiers=TiersSettings(engine="timescaledb"))
-    keeper = RollUpWorker(
+    worker = RollUpWorker(
         tiered_database.database, SystemClock(), CollectorRegistry(), settings, [BOOK, MACHINE]
     )
-    await keeper.start()
-    yield keeper
-    await keeper.stop()
+    await worker.start()
+    yield worker
+    await worker.stop()
 
 
 async def are_right(tiered: TieredDatabase) -> bool:
@@ -69,7 +69,7 @@ async def are_right(tiered: TieredDatabase) -> bool:
 
 
 async def test_late_rows_are_soon_in_every_tier(
-    tiered_database: TieredDatabase, keeper: RollUpWorker
+    tiered_database: TieredDatabase, worker: RollUpWorker
 ) -> None:
     tiered = tiered_database
     start_ns = SystemClock().time_ns() // HOUR_NS * HOUR_NS - 6 * HOUR_NS
@@ -87,7 +87,7 @@ async def test_late_rows_are_soon_in_every_tier(
     for first in (72_050, 36_000, 50):
         await store(tiered, rows(first, first + 100, 9.0 + first))
     await until(lambda: are_right(tiered))
-    assert keeper.status().health is Health.OK
+    assert worker.status().health is Health.OK
 
 
 async def _has_rows(tiered: TieredDatabase, table: str, count: int) -> bool:
@@ -97,7 +97,7 @@ async def _has_rows(tiered: TieredDatabase, table: str, count: int) -> bool:
 async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick) for tick in range(100)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     await store(tiered, [row(tick, mid=2.0) for tick in range(50)])
     held = await tiered.materialized("book_samples_1s_g1")
     async with tiered.database.query() as blocker, blocker.transaction():
@@ -106,7 +106,7 @@ async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredD
             tiered.execute("CALL refresh_continuous_aggregate('book_samples_1s_g1', NULL, NULL)")
         )
         await until(lambda: _count(tiered, "wait_event_type = 'Lock'"))
-        ours = asyncio.create_task(tiered.keeper.run_once())
+        ours = asyncio.create_task(tiered.worker.run_once())
         # It was refused and has not given up, or (older versions of TimescaleDB) waits by itself.
         await until(
             lambda: _count(
@@ -127,10 +127,10 @@ async def _count(tiered: TieredDatabase, condition: str) -> bool:
 
 
 async def test_a_job_that_fails_is_told_until_it_succeeds_again(
-    tiered_database: TieredDatabase, keeper: RollUpWorker
+    tiered_database: TieredDatabase, worker: RollUpWorker
 ) -> None:
     tiered = tiered_database
-    await until(lambda: keeper.status().health is Health.OK)
+    await until(lambda: worker.status().health is Health.OK)
     await store(tiered, [row(0)])  # of years ago: retention would drop it
     chunk = await tiered.value("SELECT format('%s', c) FROM show_chunks('book_samples') AS c")
     await tiered.execute(f"CREATE VIEW in_use AS SELECT * FROM {chunk}")  # noqa: S608 - a chunk's name
@@ -140,15 +140,15 @@ async def test_a_job_that_fails_is_told_until_it_succeeds_again(
     )
     await tiered.execute("SELECT alter_job($1, next_start => now())", job)
     await until(lambda: tiered.value(_ENDED, job, "Failed"))
-    await keeper.run_once()
-    status = keeper.status()
+    await worker.run_once()
+    status = worker.status()
     assert status.health is Health.DEGRADED
     assert "policy_retention of book_samples failed: cannot drop table" in status.detail
     await tiered.execute("DROP VIEW in_use")
     await tiered.execute("SELECT alter_job($1, next_start => now())", job)
     await until(lambda: tiered.value(_ENDED, job, "Success"))
-    await keeper.run_once()
-    assert keeper.status().health is Health.OK
+    await worker.run_once()
+    assert worker.status().health is Health.OK
     assert await tiered.value("SELECT count(*) FROM book_samples") == 0
 
 
@@ -172,5 +172,5 @@ async def test_a_job_that_found_somebody_else_at_its_work_did_not_fail(
         await until(lambda: tiered.value(_ENDED, job, "Failed"))
         await tiered.execute("SELECT alter_job($1, scheduled => false)", job)
     await other
-    await tiered.keeper.run_once()
-    assert not tiered.keeper.trouble
+    await tiered.worker.run_once()
+    assert not tiered.worker.trouble

@@ -134,7 +134,7 @@ async def test_aggregates_that_are_still_being_filled_are_left_alone(tiered_data
     await store(tiered, [row(tick) for tick in range(100)])
     # So it is while another process, which has just started, fills them from the oldest day on.
     await tiered.execute("UPDATE tier_generations SET is_filled = false WHERE table_name = 'book_samples'")
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     assert await stored_times(tiered, "book_samples_1s_g1") == []
     await tiered.prepare()
     assert len(await stored_times(tiered, "book_samples_1s_g1")) == 10
@@ -144,14 +144,14 @@ async def test_aggregates_that_are_still_being_filled_are_left_alone(tiered_data
 async def test_aggregates_with_a_successor_are_refreshed_up_to_it(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     await store(tiered, [row(tick) for tick in range(100)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([schema_of(WiderBookSample), MACHINE])
     since = await tiered.value("SELECT max(valid_from) FROM tier_generations")
     tiered.clock.advance(600 * NS_PER_SECOND)
     now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
     await store(tiered, [row(now - 3000 + tick) for tick in range(100)] + [row(200)])
-    await tiered.keeper.run_once()
+    await tiered.worker.run_once()
     old, new = [await stored_times(tiered, f"book_samples_1s_g{number}") for number in (1, 2)]
     assert len(old) == 11
     assert max(old) < since <= min(new)

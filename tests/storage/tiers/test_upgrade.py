@@ -61,7 +61,7 @@ async def test_every_row_is_kept_and_is_in_every_tier(old: TieredDatabase) -> No
     await upgrade(old)
     assert Counter(await raw_rows(old)) == before
     await assert_tiers(old)
-    await old.keeper.run_once()
+    await old.worker.run_once()
     await assert_tiers(old) if old.engine == "timescaledb" else None
     assert await old.value("SELECT sum(samples) FROM book_samples_1h") == len(ROWS)
     assert await old.value("SELECT count(*) FROM quotes") == 101
@@ -72,7 +72,7 @@ async def test_it_goes_on_as_if_it_had_always_been_so(old: TieredDatabase) -> No
     await store(old, [row(1, mid=9999.0), row(-DAY + 1, mid=-99.0), row(5000)])
     await old.execute(QUOTES, to_datetime(START_NS), 1, 3)
     await upgrade(old)
-    await old.keeper.run_once()
+    await old.worker.run_once()
     assert await old.value("SELECT sum(samples) FROM book_samples_1m") == len(ROWS) + 3
     assert await old.value("SELECT max(mid_max) FROM book_samples_1h") == 9999.0
     assert await old.value("SELECT count(*) FROM quotes") == 104
