@@ -1,9 +1,9 @@
-"""How many transactions the spool's file has, noted beside it too.
+"""Counts the transactions of a spool file in a small file beside it.
 
-SQLite ends a log at the first frame that is not whole and says nothing: the file is then as it was some
-transactions ago. The note tells. It is written after each commit, in its place and not synced each time: what
-a killed process wrote stays, and after a power cut the note is at most a little older than the file. So the
-file is never behind the note, unless committed transactions were lost.
+SQLite reads a damaged write-ahead log up to the first bad frame and reports nothing: the database is then in
+an earlier state. The counter shows it. It is written after each commit, in place, and synced at most once a
+second: what a killed process wrote stays, and after a power cut the counter is at most a little behind the
+spool. So the spool is never behind the counter, unless committed transactions were lost.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from urllib.parse import quote
 
 from decahertz.clock import NS_PER_SECOND, Clock
 
-_NOTE = struct.Struct(">16sQ")
-"""Which file, and how many."""
+_RECORD = struct.Struct(">16sQ")
+"""Id of the spool file, number of its transactions."""
 _CHECKSUM = struct.Struct(">I")
 
 
-class Tally:
-    """The note of an open file. Where it cannot be written it says less than it might, and that is all."""
+class CommitCounter:
+    """Counter of an open spool file. If it cannot be written, recording goes on without it."""
 
     def __init__(self, path: Path, file_id: bytes, commits: int, clock: Clock) -> None:
-        """Begin with what the file has."""
+        """Start from the count in the spool file at ``path``."""
         self._file_id = file_id
         self._clock = clock
         self._synced_ns = clock.monotonic_ns()
         self._handle: int | None = None
         with suppress(OSError):
-            self._handle = os.open(tally_of(path), os.O_RDWR | os.O_CREAT, 0o600)
+            self._handle = os.open(counter_path(path), os.O_RDWR | os.O_CREAT, 0o600)
         self.commits = commits
         self._write()
 
     def count(self) -> None:
-        """One more is on disk."""
+        """Count one more committed transaction."""
         self.commits += 1
         self._write()
 
     def close(self) -> None:
-        """Safe twice."""
+        """Close the counter. Safe twice."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -51,46 +51,40 @@ class Tally:
     def _write(self) -> None:
         if self._handle is None:
             return
-        note = _NOTE.pack(self._file_id, self.commits)
+        record = _RECORD.pack(self._file_id, self.commits)
         now_ns = self._clock.monotonic_ns()
         with suppress(OSError):
-            os.pwrite(self._handle, note + _CHECKSUM.pack(zlib.crc32(note)), 0)
+            os.pwrite(self._handle, record + _CHECKSUM.pack(zlib.crc32(record)), 0)
             if now_ns - self._synced_ns >= NS_PER_SECOND:
                 self._synced_ns = now_ns
                 os.fdatasync(self._handle)
 
 
-def tally_of(path: Path) -> Path:
-    """Where the note for a spool's file is."""
+def counter_path(path: Path) -> Path:
+    """Where the counter of a spool file is."""
     return path.with_suffix(".commits")
 
 
 def missing_commits(path: Path) -> int:
-    """How many transactions the file had once and has not now.
+    """Return how many counted transactions the spool file no longer has; 0 if there is no valid counter.
 
-    Nothing is changed, the log least of all: whoever may write to the file brings the log into it and deletes
-    it. 0 also where nobody can tell.
+    Opens the file read-only: a connection that may write would checkpoint the log and delete it.
     """
     try:
-        data = tally_of(path).read_bytes()
+        data = counter_path(path).read_bytes()
     except OSError:
         return 0
-    note = data[: _NOTE.size]
-    if data[_NOTE.size :] != _CHECKSUM.pack(zlib.crc32(note)):
+    record = data[: _RECORD.size]
+    if data[_RECORD.size :] != _CHECKSUM.pack(zlib.crc32(record)):
         return 0
-    file_id, commits = _NOTE.unpack(note)
-    found = commits_of(path)
-    return max(0, commits - found[1]) if found is not None and found[0] == file_id else 0
-
-
-def commits_of(path: Path) -> tuple[bytes, int] | None:
-    """The id of a file and how many transactions it has; ``None`` where it does not say."""
-    with suppress(sqlite3.Error), closing(open_to_read(path)) as connection:
+    file_id, commits = _RECORD.unpack(record)
+    with suppress(sqlite3.Error), closing(open_read_only(path)) as connection:
         found: tuple[bytes, int] | None = connection.execute("SELECT file_id, number FROM commits").fetchone()
-        return found
-    return None
+        if found is not None and found[0] == file_id:
+            return max(0, int(commits) - found[1])
+    return 0
 
 
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file so that neither it nor its log is changed. Raises ``sqlite3.Error``."""
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database without changing it or its log. Raises ``sqlite3.Error``."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)

@@ -24,7 +24,7 @@ from storage.entry import Ack, Entry
 from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.codec import encode_layout, fingerprint, layout_of
-from storage.spool.commit_counter import Tally
+from storage.spool.commit_counter import CommitCounter
 from storage.spool.errors import (
     NONSENSE,
     SpoolDamagedError,
@@ -98,7 +98,7 @@ class SpoolFile:
         except NONSENSE as error:
             self.connection.close()
             raise SpoolDamagedError(f"the spool holds what nobody wrote: {error}") from error
-        self._tally = Tally(path, file_id, commits, clock)
+        self._counter = CommitCounter(path, file_id, commits, clock)
         if before is not None:
             self._take_over(before, accounts)
         self.lost = self._reconcile(accounts)
@@ -113,7 +113,7 @@ class SpoolFile:
         """Close the file. What is acked and not written down yet is acked again next time. Safe twice."""
         self._is_closed = True
         self.connection.close()
-        self._tally.close()
+        self._counter.close()
 
     @property
     def backlog_rows(self) -> int:
@@ -209,7 +209,7 @@ class SpoolFile:
         except BaseException:
             tables.roll_back(self.connection)
             raise
-        self._tally.count()
+        self._counter.count()
         draft.apply()
         self._forgot_ns = forgot_ns
         for id_ in self._settling:

@@ -27,6 +27,11 @@ class SpoolMetrics:
         self.failures = Counter(
             "decahertz_spool_failures", "Attempts to write that the disk did not take.", registry=registry
         )
+        self.lost_transactions = Counter(
+            "decahertz_spool_lost_transactions",
+            "Committed transactions that a damaged write-ahead log no longer held at the start.",
+            registry=registry,
+        )
         Gauge("decahertz_spool_bytes", "Bytes that wait for the database.", registry=registry).set_function(
             size
         )

@@ -109,6 +109,8 @@ class Spool:
         """Open the file and take samples from the bus. Raises an error of :mod:`storage.spool.errors`."""
         self._loop = asyncio.get_running_loop()
         self._known = await asyncio.to_thread(self._worker.open, self._stored)
+        if self._worker.recovery is not None:
+            self._metrics.lost_transactions.inc(self._worker.recovery.lost_transactions)
         self._dropped_before = _dropped(self._book)
         self._subscription = self._bus.subscribe("samples:*", self._take_samples)
 
@@ -163,8 +165,8 @@ class Spool:
             health, detail = Health.FAILED, "the spool is not open"
         elif trouble := str(self._troubles):
             health, detail = Health.DEGRADED, trouble
-        elif self._worker.salvage is not None:
-            health, detail = Health.DEGRADED, str(self._worker.salvage)
+        elif self._worker.recovery is not None:
+            health, detail = Health.DEGRADED, str(self._worker.recovery)
         return ComponentStatus(name="spool", health=health, detail=detail)
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:

@@ -108,9 +108,7 @@ def load_state(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> tup
     """
     before_ns = forgettable_before(connection, keep_ns, now_ns)
     heard_ns = {
-        emitter: at_ns
-        for emitter, at_ns in tables.load_heard(connection, now_ns).items()
-        if at_ns >= before_ns
+        emitter: at_ns for emitter, at_ns in tables.load_heard(connection).items() if at_ns >= before_ns
     }
     sequences = tables.load_emitters(connection)
     question = "SELECT count(*), coalesce(sum(rows), 0), coalesce(sum(size), 0), max(id) FROM entries"

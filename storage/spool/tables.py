@@ -21,16 +21,12 @@ from storage.spool.errors import (
     translated,
 )
 
-VERSION = 2
+VERSION = 1
 PAGE_BYTES = 4096
 _CHECKPOINT_PAGES = 4_000
 _WAL_BYTES = 64 * 1024 * 1024
 _BUSY_SECONDS = 5.0
-_COMMITS = """
-CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL);
-INSERT INTO commits VALUES (randomblob(16), 0);
-"""
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -57,11 +53,8 @@ CREATE TABLE emitter_drops (
 CREATE TABLE ledger (
     stream TEXT NOT NULL, account TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (stream, account)
 ) WITHOUT ROWID;
-{_COMMITS}
-"""
-_UPGRADE = f"""
-{_COMMITS}
-ALTER TABLE emitters ADD COLUMN heard_ns INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL);
+INSERT INTO commits VALUES (randomblob(16), 0);
 """
 _EMITTED, _STORED, _DROPPED = "emitted", "stored", "dropped:"
 _ADD = """
@@ -119,15 +112,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if found == 0:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise SpoolDamagedError(f"{path} is a database, and none of ours")
-        _build(connection, _SCHEMA)
-    elif found < VERSION:
-        _build(connection, _UPGRADE)
+        _create_tables(connection)
 
 
-def _build(connection: sqlite3.Connection, statements: str) -> None:
-    """Whole, or not at all."""
+def _create_tables(connection: sqlite3.Connection) -> None:
     try:
-        connection.executescript(f"BEGIN; {statements} PRAGMA user_version = {VERSION}; COMMIT")
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
     except sqlite3.Error:
         roll_back(connection)
         raise
@@ -164,9 +154,8 @@ def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet
         raise SpoolDamagedError(f"the spool's notes on emitters are damaged: {error}") from error
 
 
-def load_heard(connection: sqlite3.Connection, now_ns: int) -> dict[EmitterId, int]:
-    """When each emitter was heard of last; now, where an older version of the program did not note it."""
-    connection.execute("UPDATE emitters SET heard_ns = ? WHERE heard_ns = 0", (now_ns,))
+def load_heard(connection: sqlite3.Connection) -> dict[EmitterId, int]:
+    """When each emitter was heard of last."""
     rows = connection.execute("SELECT source, epoch, heard_ns FROM emitters")
     return {(source, epoch): heard_ns for source, epoch, heard_ns in rows}
 

@@ -36,7 +36,7 @@ from storage.spool.jobs import (
     rows_of,
 )
 from storage.spool.queue import Inbox
-from storage.spool.recovery import Salvage, SpoolLock, open_spool, start_over
+from storage.spool.recovery import Recovery, SpoolLock, open_spool, replace_file
 
 if TYPE_CHECKING:
     from decahertz.sample import SampleBatch, SampleSchema
@@ -72,7 +72,7 @@ class SpoolWorker:
         self._thread: threading.Thread | None = None
         self._replaced_ns: int | None = None
         self._log = structlog.get_logger(part="spool")
-        self.salvage: Salvage | None = None
+        self.recovery: Recovery | None = None
         """The last damage."""
         self.failure = ""
         """Why the thread ended before it was told to."""
@@ -141,7 +141,7 @@ class SpoolWorker:
             lock.release()
 
     def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
-        file, self.salvage = open_spool(self._folder, self._settings, self._clock, self._book)
+        file, self.recovery = open_spool(self._folder, self._settings, self._clock, self._book)
         self._note_damage()
         file.adopt(known, self._schemas)
         self._publish(file)
@@ -288,7 +288,7 @@ class SpoolWorker:
         if self._replaced_ns is not None and now_ns - self._replaced_ns < _AGAIN_NS:
             raise SpoolUnwritableError(f"so soon again: {error}")  # or copies would fill the disk
         try:
-            file, self.salvage = start_over(
+            file, self.recovery = replace_file(
                 self._folder, self._settings, self._clock, self._book, str(error), file
             )
         except SpoolError:
@@ -309,14 +309,15 @@ class SpoolWorker:
             self._report(Report(written=Written(forgettable=forgettable)))
 
     def _note_damage(self) -> None:
-        if self.salvage is not None:
+        if self.recovery is not None:
             self._log.error(
                 "spool_damaged",
-                reason=self.salvage.reason,
-                set_aside=str(self.salvage.aside),
-                rows_saved=self.salvage.rows,
-                rows_lost=self.salvage.lost,
-                transactions_lost=self.salvage.transactions,
+                reason=self.recovery.reason,
+                set_aside=str(self.recovery.set_aside),
+                rows_recovered=self.recovery.rows,
+                rows_lost=self.recovery.lost,
+                transactions_lost=self.recovery.lost_transactions,
+                inspect=self.recovery.inspect,
             )
 
     def _publish(self, file: SpoolFile) -> None:

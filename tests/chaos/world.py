@@ -221,6 +221,11 @@ class World:
         )
         assert others == []
 
+    def stored_events(self) -> int:
+        """Events of the client that are in the database."""
+        stored, _ = self._stored()
+        return sum(len(numbers) for numbers in stored.values())
+
     def _stored(self) -> tuple[dict[int, Counter[int]], list[Any]]:
         """How often each event of the client is there, by epoch, and those that are not what was sent."""
         found: dict[int, Counter[int]] = {}

@@ -14,7 +14,7 @@ from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, Salvage, open_spool, start_over
+from storage.spool.recovery import FILE_NAME, Recovery, open_spool, replace_file
 from tests.storage.spool.files import PAGE, filled, garble
 from tests.storage_examples import books, quotes
 
@@ -27,7 +27,7 @@ class Reopened:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.book = Ledger()
-        self.file, self.salvage = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.book)
+        self.file, self.recovery = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.book)
 
     def totals(self) -> tuple[int, int, int]:
         """Emitted, spooled, dropped as damaged, over all streams; all balanced."""
@@ -45,7 +45,7 @@ class Reopened:
         try:
             return self.file.read_backlog(10_000)
         except SpoolDamagedError as error:
-            self.file, self.salvage = start_over(
+            self.file, self.recovery = replace_file(
                 self.folder, SpoolSettings(), ManualClock(START_NS), self.book, str(error), self.file
             )
             return self.file.read_backlog(10_000)
@@ -79,9 +79,9 @@ def test_a_file_cut_in_half_gives_back_its_first_half(tmp_path: Path) -> None:
     entries = again.drained()
     emitted, spooled, lost = again.totals()
     assert spooled == 0
-    assert again.salvage is not None
-    assert again.salvage.aside.exists()
-    assert sum(again.salvage.lost.values()) == lost
+    assert again.recovery is not None
+    assert again.recovery.set_aside.exists()
+    assert sum(again.recovery.lost.values()) == lost
     saved = sum(entry.rows for entry in entries)
     assert (emitted, saved + lost) == (2 * 10 * BATCHES, 2 * 10 * BATCHES)
     assert saved > 5 * BATCHES
@@ -107,7 +107,7 @@ def test_a_bit_that_fell_over_within_an_entry_is_noticed(tmp_path: Path) -> None
     place = data.index(b"EUR/USD", len(data) // 2)
     path.write_bytes(data[:place] + b"EUX" + data[place + 3 :])
     again = Reopened(tmp_path)
-    assert again.salvage is None
+    assert again.recovery is None
     entries = again.drained()
     assert again.totals()[2] == 10
     assert sum(entry.rows for entry in entries) == 2 * 10 * BATCHES - 10
@@ -131,8 +131,8 @@ def test_somebody_elses_database_is_set_aside_whole(tmp_path: Path) -> None:
     other.commit()
     other.close()
     again = Reopened(tmp_path)
-    assert again.salvage is not None
-    kept = sqlite3.connect(again.salvage.aside)
+    assert again.recovery is not None
+    kept = sqlite3.connect(again.recovery.set_aside)
     assert kept.execute("SELECT owner FROM accounts").fetchall() == [("me",)]
     kept.close()
 
@@ -151,7 +151,7 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     file.connection.execute("PRAGMA shrink_memory")  # what SQLite remembers would hide it for a while
     with pytest.raises(SpoolDamagedError):
         file.read_backlog(10_000)
-    file, salvage = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    file, recovery = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
     ((receipt, _),) = file.write([quotes(1, 10 * BATCHES + 10)]).events
     assert (receipt.accepted, receipt.duplicates) == (10, 10 * BATCHES)
     file.ack([Ack(entry) for entry in entries[BATCHES // 2 : -1]])
@@ -161,8 +161,8 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     assert (account.imbalance, account.emitted) == (0, 10 * BATCHES + 10)
     assert account.stored == 10 * BATCHES // 2  # none of what was in memory is lost
     assert 0 < lost <= 10 * BATCHES // 2
-    assert isinstance(salvage, Salvage)
-    assert lost == sum(salvage.lost.values())
+    assert isinstance(recovery, Recovery)
+    assert lost == sum(recovery.lost.values())
     assert account.spooled == 10 * BATCHES // 2 - lost + 10
 
 
@@ -176,7 +176,7 @@ def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_
     file.write()
     with Path(f"{file.path}-wal").open("r+b") as log:
         log.truncate(0)
-    file, _ = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    file, _ = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
     file.hand_back([waits.id])
     assert [entry.batch_id for entry in file.read_backlog(10)] == [waits.batch_id]
     (account,) = ledger.read()
@@ -193,8 +193,8 @@ def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path
     cut(filled(tmp_path, BATCHES))
     (tmp_path / f"{FILE_NAME}.new").write_bytes(b"half of a file")
     again = Reopened(tmp_path)
-    assert again.salvage is not None
-    assert again.salvage.rows > 10 * BATCHES
+    assert again.recovery is not None
+    assert again.recovery.rows > 10 * BATCHES
     assert not (tmp_path / f"{FILE_NAME}.new").exists()
 
 
@@ -203,7 +203,7 @@ def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp
     path.rename(tmp_path / f"{FILE_NAME}.new")
     Path(f"{path}-wal").write_bytes(b"the log of the damaged one")
     again = Reopened(tmp_path)
-    assert again.salvage is None
+    assert again.recovery is None
     assert again.totals() == (2 * 10 * BATCHES, 2 * 10 * BATCHES, 0)
 
 
@@ -217,14 +217,14 @@ def test_where_no_new_file_can_be_made_it_is_tried_again_and_nothing_is_lost(tmp
     no_place.mkdir()
     for _ in range(2):
         with pytest.raises(OSError, match="directory"):
-            start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+            replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
         with pytest.raises(SpoolDamagedError):
             file.write()
         with pytest.raises(SpoolError):
             file.read_backlog(1)
     no_place.rmdir()
-    file, salvage = start_over(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
-    assert (salvage.rows, salvage.lost) == (10 * BATCHES, {})
+    file, recovery = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    assert (recovery.rows, recovery.lost) == (10 * BATCHES, {})
     assert events_of(file.read_backlog(10 * BATCHES)) == list(range(1, 10 * BATCHES + 1))
     (account,) = ledger.read()
     assert (account.emitted, account.spooled, account.imbalance) == (10 * BATCHES, 10 * BATCHES, 0)

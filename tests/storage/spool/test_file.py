@@ -350,22 +350,3 @@ def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:
     spool.clock.advance(2 * DAY_NS)
     spool.file.write()
     assert emitters(spool) == set()
-
-
-def test_emitters_of_a_file_of_before_are_forgotten_a_week_after_its_upgrade(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
-    spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
-    spool.file.write()
-    spool.file.connection.executescript(
-        "DROP TABLE commits; ALTER TABLE emitters DROP COLUMN heard_ns; PRAGMA user_version = 1"
-    )
-    spool.file.close()
-    again = Opened(tmp_path)
-    again.clock.advance(7 * DAY_NS)
-    ((receipt, _),) = again.file.write([quotes(1, 3)]).events
-    assert receipt.duplicates == 3
-    again.file.close()
-    again = Opened(tmp_path)
-    again.clock.advance(8 * DAY_NS)
-    again.file.write()
-    assert emitters(again) == set()
