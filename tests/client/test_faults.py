@@ -17,9 +17,8 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import decahertz_client
 from decahertz.event import Fill
-from decahertz_client import Client
+from decahertz_client import Client, _sender
 from tests.client_server import Fault, KillableRecorder, Recorder, problem
 
 FILL: dict[str, Any] = {
@@ -37,8 +36,8 @@ Process = Callable[[], Awaitable[web.Response]]
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests wait for the thing itself; there is no need to be gentle with the server."""
-    monkeypatch.setattr(decahertz_client, "_LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(decahertz_client, "_SLOW_PAUSE", 0.05)
+    monkeypatch.setattr(_sender, "_MAX_BACKOFF", 0.05)
+    monkeypatch.setattr(_sender, "_OPERATOR_BACKOFF", 0.05)
 
 
 @contextmanager

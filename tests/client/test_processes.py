@@ -21,7 +21,8 @@ from decahertz_client import Client
 from tests.client_server import Recorder
 
 ROOT = Path(__file__).parent.parent.parent
-MODULE = Path(decahertz_client.__file__)
+PACKAGE = Path(decahertz_client.__file__).parent
+MODULES = sorted(PACKAGE.glob("*.py"))
 FILL: dict[str, Any] = {"strategy": "s", "venue": "v", "instrument": "i", "fill_id": "1", "side": "buy"}
 PROGRAM = """
     import os, sys, threading
@@ -39,7 +40,7 @@ PROGRAM = """
 def run(server: Recorder, body: str) -> subprocess.CompletedProcess[str]:
     program = textwrap.dedent(PROGRAM) + textwrap.dedent(body)
     command = [sys.executable, "-W", "error", "-c", program, server.url]
-    environment = {**os.environ, "PYTHONPATH": str(MODULE.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -220,18 +221,19 @@ def test_two_clients_of_one_source_have_epochs_of_their_own(server: Recorder) ->
     assert sorted(orders(server, epoch) for _, epoch in server.sink.stored) == [["one"], ["other"]]
 
 
-def test_the_module_is_written_for_python_3_9() -> None:
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_the_client_is_written_for_python_3_9(module: Path) -> None:
     text = (ROOT / "client" / "pyproject.toml").read_text()
     assert 'requires-python = ">=3.9"' in text
-    ast.parse(MODULE.read_text(), feature_version=(3, 9))
+    ast.parse(module.read_text(), feature_version=(3, 9))
 
 
 def test_nothing_but_msgpack_is_imported_beyond_the_standard_library() -> None:
-    tree = ast.parse(MODULE.read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    nodes = [node for module in MODULES for node in ast.walk(ast.parse(module.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in names}
-    assert packages - sys.stdlib_module_names == {"msgpack"}
+    assert packages - sys.stdlib_module_names == {"msgpack", "decahertz_client"}
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:
@@ -243,7 +245,7 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
 
 
 def test_the_example_records_a_trading_loop(server: Recorder) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(MODULE.parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "instrumented_loop.py", server.url],
         env=environment,
