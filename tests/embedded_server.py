@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import asyncpg
@@ -16,7 +21,7 @@ import psutil
 import pytest
 
 import storage
-from storage.postgres.embedded import Installation, find_installation
+from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 
 LIMIT_S = 20.0
 PROJECT = Path(storage.__file__).resolve().parent.parent
@@ -31,6 +36,34 @@ def chosen_installation() -> Installation:
     """The PostgreSQL under test."""
     prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES")
     return find_installation(Path(prefix) if prefix else None)
+
+
+@cache
+def _cluster(installation: Installation) -> Path:
+    """The data folder of a server that started once and stopped; made once for each process of a test run."""
+    folder = Path(tempfile.mkdtemp(prefix="cluster-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    async def started() -> None:
+        async with EmbeddedPostgres(folder, installation=installation):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
+        thread.submit(asyncio.run, started()).result()
+    return folder
+
+
+def create_data(data_dir: Path, installation: Installation | None = None) -> Path:
+    """Create an empty database in ``data_dir`` by copying one: five times faster than initdb.
+
+    Durable against the end of any process, not against a power cut.
+    """
+    data_dir.mkdir(mode=0o700, parents=True)
+    cluster = _cluster(installation or find_installation()) / "cluster"
+    subprocess.run(["cp", "-a", str(cluster), str(data_dir)], check=True)
+    with (data_dir / "cluster" / "postgresql.conf").open("a") as settings:
+        settings.write("fsync = off\n")
+    return data_dir
 
 
 def clone(installation: Installation, target: Path) -> Installation:

@@ -20,6 +20,7 @@ import psutil
 
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
+from tests.embedded_server import create_data
 from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read
 
 STOP_SECONDS = 60.0
@@ -40,7 +41,7 @@ class Postgres:
         has_timescale = any(installation.prefix.glob("share/**/timescaledb.control"))
         self._settings = _TIMESCALE if has_timescale else {}
         self._server: EmbeddedPostgres | None = None
-        self.url = database_url(folder)
+        self.url = database_url(create_data(folder, installation))
 
     def start(self) -> None:
         """Start it on the data that are there; returns when it takes connections."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +19,14 @@ from typing import Any
 
 import msgspec
 
+import decahertz.__main__
+from tests.embedded_server import create_data
+
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_SECONDS = 40.0
 STOP_LIMIT_SECONDS = 15.0
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["decahertz.app.cli", __name__])
 
 
 class RunningDecahertz:
@@ -78,16 +85,32 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, env: Mapping[str, str], timeout: float = 50) -> subprocess.CompletedProcess[str]:
-    """Run a command of ``decahertz`` to its end."""
-    return subprocess.run(
-        command(*arguments),
-        env=dict(env),
-        cwd=env["DECAHERTZ_DATA_DIR"],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Run a command of ``decahertz`` to its end, in a process that has its modules imported already."""
+    with tempfile.TemporaryDirectory(prefix="decahertz-run-") as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        process = _FORKS.Process(target=_run, args=(arguments, dict(env), output, errors))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(arguments, timeout, errors.read_bytes())
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(
+            command(*arguments), process.exitcode, output.read_text(), errors.read_text()
+        )
+
+
+def _run(arguments: Sequence[str], env: Mapping[str, str], output: Path, errors: Path) -> None:
+    """Become ``decahertz ARGUMENTS``."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(env["DECAHERTZ_DATA_DIR"])
+    for stream, path in ((0, Path(os.devnull)), (1, output), (2, errors)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
+    sys.argv = ["decahertz", *arguments]
+    decahertz.__main__.main()
 
 
 @contextmanager
@@ -98,6 +121,9 @@ def running(
     prefix: Sequence[str] = (),
 ) -> Iterator[RunningDecahertz]:
     """``decahertz up ARGUMENTS`` until the block ends; it has to be there still, or to have ended well."""
+    data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
+    if "DECAHERTZ_DATABASE_URL" not in env and not data.exists():
+        create_data(data)
     with log.open("a") as errors:
         process = subprocess.Popen(
             [*prefix, *command("up", *arguments)],

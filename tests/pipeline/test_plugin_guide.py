@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import websockets
 
-from tests.pipeline.running import ROOT, RunningDecahertz, read, run, running
+from tests.pipeline.running import ROOT, RunningDecahertz, command, read, running
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -56,8 +56,8 @@ async def test_its_table_its_gauge_and_its_topic_appear(
         "PYTHONPATH": os.pathsep.join([str(installed), env.get("PYTHONPATH", "")]),
         "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,execution,system,imbalance",
     }
-    checked = run("check", env=env)
-    assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked.stdout, checked.stdout
+    checked = check(env)
+    assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked, checked
     with running("--feeds-enabled", "synthetic", env=env, log=data_dir / "log") as decahertz:
         topic = await first_topic(decahertz)
         assert topic.startswith("metrics:imbalance:")
@@ -69,6 +69,11 @@ async def test_its_table_its_gauge_and_its_topic_appear(
         assert await stored_rows(decahertz, venue, instrument)
         names = {c["collector"] for c in decahertz.get("/api/v1/metrics/catalogue")["items"]}
         assert "imbalance" in names
+
+
+def check(env: dict[str, str]) -> str:
+    """The output of ``decahertz check``, in a new interpreter: it reads PYTHONPATH when it starts."""
+    return subprocess.run(command("check"), env=env, stdout=subprocess.PIPE, text=True, check=False).stdout
 
 
 async def first_topic(decahertz: RunningDecahertz) -> str:
