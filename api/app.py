@@ -22,8 +22,9 @@ from api.live.socket import LiveEndpoint
 from api.metrics import HttpMetrics, HubMetrics
 from api.parts import ApiParts
 from api.routes.table import ROUTES
+from api.settings import ApiSettings
 from decahertz.health import ComponentStatus, Health
-from decahertz.settings import ApiSettings, SettingsError
+from decahertz.settings import SettingsError
 
 __all__ = ["Api", "ApiParts"]
 

@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 from benchmarks.bench_copy_writer import COLUMNS, CYCLE_NS, INSTRUMENTS, SCHEMA, START_NS
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
+from decahertz.app.settings import Settings
 from decahertz.clock import SystemClock, to_datetime
-from decahertz.settings import Settings
 from storage.database import Database
 from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
@@ -87,7 +87,9 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
             await database.open()
             await migrate(database)
             await ensure_tables(database, [SCHEMA])
-            worker = RollUpWorker(database, SystemClock(), CollectorRegistry(), chosen, [SCHEMA])
+            worker = RollUpWorker(
+                database, SystemClock(), CollectorRegistry(), chosen.tiers, chosen.retention, [SCHEMA]
+            )
             await worker.prepare()
             connection = await database.connect("benchmark", unlimited=True)
             try:

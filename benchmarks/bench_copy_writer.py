@@ -27,12 +27,12 @@ from benchmarks.harness import ROUNDS, Measure
 from decahertz.clock import SystemClock, to_datetime
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.entry import entry_of
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
 from storage.schema.samples import columns_of, ensure_tables
+from storage.settings import StorageSettings
 from storage.write.copy_format import HEADER, TRAILER
 from storage.write.encoders import SampleRows
 from storage.write.transaction import Store

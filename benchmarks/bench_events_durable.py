@@ -24,8 +24,8 @@ from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import AnyEvent, EventBatch, Fill, Order, OrderState, Quote, Side, Signal, Tick
 from decahertz.event import Direction as Wish
 from decahertz.ingest import Ingest
-from decahertz.settings import SpoolSettings
 from decahertz.wire import Codec
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 
 BATCHES = 100

@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
+from decahertz.app.settings import Settings
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
-from decahertz.settings import Settings
 from storage.database import Database
 from storage.query.history import History
 from storage.query.queries import Queries
@@ -82,7 +82,7 @@ async def fill(database: Database, settings: Settings) -> None:
     await migrate(database)
     await ensure_tables(database, [SCHEMA])
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
-    worker = RollUpWorker(database, clock, CollectorRegistry(), settings, [SCHEMA])
+    worker = RollUpWorker(database, clock, CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA])
     await worker.prepare()
     connection = await database.connect("benchmark", unlimited=True)
     try:

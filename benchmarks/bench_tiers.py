@@ -20,9 +20,9 @@ from prometheus_client import CollectorRegistry
 from benchmarks.bench_copy_writer import COLUMNS, INSTANTS, SCHEMA, START_NS, records, samples
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
+from decahertz.app.settings import Settings
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
-from decahertz.settings import Settings
 from storage.database import Database
 from storage.entry import entry_of
 from storage.schema.migrate import migrate
@@ -108,7 +108,9 @@ async def _measure(engine: Engine) -> list[Measure]:
             await ensure_tables(database, [SCHEMA])
             # An hour later all that is stored is over: the roll-up has something to do.
             clock = ManualClock(START_NS + _HOUR_NS)
-            worker = RollUpWorker(database, clock, CollectorRegistry(), chosen, [SCHEMA])
+            worker = RollUpWorker(
+                database, clock, CollectorRegistry(), chosen.tiers, chosen.retention, [SCHEMA]
+            )
             await worker.prepare()
             connection = await database.connect("benchmark")
             try:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from decahertz.bus import EVENTS, Bus
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.sequences import SequenceSet
+from decahertz.settings import Seconds
 
 MAX_RANGES = 4096
 """Ranges of sequences that are kept of one emitter; what would make another hole is refused."""
@@ -26,6 +27,19 @@ FORGET_NS = 7 * 24 * 3600 * NS_PER_SECOND
 _LOOK_NS = 3600 * NS_PER_SECOND
 _PROBLEMS_LISTED = 20
 _STEP_REMEMBERED_NS = 3600 * NS_PER_SECOND
+
+
+class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Admission of events: the section ``[ingest]``."""
+
+    max_future_seconds: Annotated[
+        Seconds,
+        Meta(description="How far an event's time may be ahead of this machine's clock."),
+    ] = 60.0
+    timeout_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a batch may wait to become durable; then it is refused with 503."),
+    ] = 10.0
 
 
 class Receipt(Struct, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
-"""Typed settings, with one name everywhere.
+"""Loads typed settings from a file, the environment and the command line.
 
-``api.port`` in ``decahertz.toml`` is ``DECAHERTZ_API_PORT`` in the environment and ``--api-port`` on the
-command line. Later sources win: defaults < file < environment < command line. A setting that does not
-exist or a value of the wrong kind raises :class:`SettingsError`, which names key, source and reason.
+A setting has one name everywhere: ``api.port`` in ``decahertz.toml`` is ``DECAHERTZ_API_PORT`` in the
+environment and ``--api-port`` on the command line. Later sources override earlier ones: defaults < file <
+environment < command line. An unknown setting or an invalid value raises :class:`SettingsError`, which
+names the key, the source and the reason.
 
-Plugins have tables of their own, ``[collectors.NAME]`` and ``[feeds.NAME]``; the plugin declares a struct
-and :meth:`Settings.plugin_options` fills it from the same sources under the same rules.
+Each part declares its settings as a struct of its own. So do plugins, whose options stand in the sections
+``[collectors.NAME]`` and ``[feeds.NAME]``: :meth:`Sources.plugin_options` reads them by the same rules.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ENVIRONMENT_PREFIX = "DECAHERTZ_"
 PLUGIN_TABLES = ("collectors", "feeds")
 _OTHER_VARIABLES = (
     *(f"{ENVIRONMENT_PREFIX}{table.upper()}_" for table in PLUGIN_TABLES),
-    f"{ENVIRONMENT_PREFIX}URL",  # tells a companion where the API is
+    f"{ENVIRONMENT_PREFIX}URL",  # the API's address, for companion programs
     f"{ENVIRONMENT_PREFIX}TEST_",
     f"{ENVIRONMENT_PREFIX}SOAK_",
 )
@@ -37,215 +38,18 @@ T = TypeVar("T", bound=Struct)
 
 
 class SettingsError(ValueError):
-    """A setting is wrong. ``str()`` of it is one line: key, where it was set, why it is refused."""
+    """Raised for an invalid setting. ``str()`` gives one line: the key, the reason, the source."""
 
     def __init__(self, key: str, reason: str, origin: str = "") -> None:
-        """Keep the parts."""
         super().__init__(f"{key}: {reason}" + (f" (from {origin})" if origin else ""))
         self.key = key
         self.reason = reason
         self.origin = origin
 
 
-class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """REST and WebSocket."""
-
-    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="Port of REST and WebSocket; 0 takes a free one.")] = 8000
-    max_body_bytes: Annotated[
-        int,
-        Meta(ge=1024, description="Largest request body taken."),
-    ] = 8 * 1024 * 1024
-
-
-class ExporterSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The Prometheus exposition."""
-
-    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[Port, Meta(description="Port of /metrics; 0 takes a free one.")] = 9464
-
-
-class SamplerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The 10 Hz sampler."""
-
-    budget_seconds: Annotated[
-        float,
-        Meta(gt=0, le=0.1, description="Time one collector may take per tick."),
-    ] = 0.02
-    step_seconds: Annotated[
-        Seconds,
-        Meta(description="A jump of the wall clock beyond this is a step, not drift."),
-    ] = 0.05
-
-
-class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Events in."""
-
-    max_future_seconds: Annotated[
-        Seconds,
-        Meta(description="How far ahead of this machine's clock an event's time may be."),
-    ] = 60.0
-    timeout_seconds: Annotated[
-        Seconds,
-        Meta(description="How long a batch may wait to become durable before it is refused with 503."),
-    ] = 10.0
-
-
-class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The writer and its queue."""
-
-    flush_seconds: Annotated[
-        Seconds,
-        Meta(description="How long samples may wait for others to share a transaction with."),
-    ] = 0.2
-    queue_rows: Annotated[
-        int,
-        Meta(ge=1000, description="Rows kept in memory on their way; what is beyond waits in the spool."),
-    ] = 200_000
-    connect_timeout_seconds: Annotated[Seconds, Meta(description="Limit for a connection.")] = 10.0
-    statement_timeout_seconds: Annotated[Seconds, Meta(description="Limit for one statement.")] = 30.0
-
-
-class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What waits on this machine's disk for the database."""
-
-    commit_seconds: Annotated[
-        float,
-        Meta(gt=0, le=0.1, description="How long samples may wait for others to be written to disk with."),
-    ] = 0.05
-    max_bytes: Annotated[
-        int,
-        Meta(ge=100_000, description="Bytes that may wait; then the oldest samples go, and events last."),
-    ] = 4 * 1024**3
-    max_age_hours: Annotated[
-        float,
-        Meta(gt=0, le=87_600, description="Age at which what waits is given up."),
-    ] = 72.0
-    backlog_rows_per_second: Annotated[
-        int,
-        Meta(ge=100, description="Pace at which a backlog goes into the database beside what is new."),
-    ] = 50_000
-
-
-class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """How samples are laid out on disk and rolled up to buckets of 1 s, 1 m and 1 h."""
-
-    engine: Annotated[
-        str,
-        Meta(
-            pattern="^(auto|plain|timescaledb)$",
-            description="plain, timescaledb, or auto: timescaledb where it can be used, kept from then on.",
-        ),
-    ] = "auto"
-    chunk_hours: Annotated[
-        int,
-        Meta(ge=1, le=720, description="TimescaleDB: width of a chunk of raw samples, quotes and ticks."),
-    ] = 6
-    compress_after_hours: Annotated[
-        int,
-        Meta(ge=1, description="TimescaleDB: age at which raw samples, quotes and ticks are compressed."),
-    ] = 72
-    late_hours: Annotated[
-        int,
-        Meta(ge=4, description="How late a sample may be stored and still reach every tier."),
-    ] = 144
-    lag_seconds: Annotated[
-        Seconds,
-        Meta(
-            description="How long after its end a bucket is rolled up; until then it is computed when asked."
-        ),
-    ] = 5.0
-    interval_seconds: Annotated[
-        Seconds,
-        Meta(description="How often changed buckets are rolled up; on TimescaleDB at every third time."),
-    ] = 2.0
-
-
-Days = Annotated[int, Meta(ge=0, le=36_500)]
-
-
-class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """How long rows are kept, by the time they speak of. 0 keeps them for ever."""
-
-    raw_days: Annotated[Days, Meta(description="Days raw samples are kept.")] = 7
-    one_second_days: Annotated[Days, Meta(description="Days the 1 s tier is kept.")] = 30
-    one_minute_days: Annotated[Days, Meta(description="Days the 1 m tier is kept.")] = 730
-    one_hour_days: Annotated[Days, Meta(description="Days the 1 h tier is kept.")] = 0
-    quotes_days: Annotated[Days, Meta(description="Days quotes are kept.")] = 0
-    ticks_days: Annotated[Days, Meta(description="Days prints of the market are kept.")] = 0
-
-
-class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Logs, on standard error."""
-
-    level: Annotated[
-        str,
-        Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."),
-    ] = "info"
-    format: Annotated[
-        str,
-        Meta(pattern="^(auto|console|json)$", description="console, json, or auto: console on a terminal."),
-    ] = "auto"
-
-
-class CollectorsSettings(Struct, frozen=True):
-    """Which collectors run. Each has a table of its own beside this."""
-
-    enabled: Annotated[
-        tuple[str, ...],
-        Meta(description="Collectors to run, by entry-point name."),
-    ] = ("market", "strategy", "execution", "system")
-
-
-class FeedsSettings(Struct, frozen=True):
-    """Which feeds run. Each has a table of its own beside this."""
-
-    enabled: Annotated[tuple[str, ...], Meta(description="Feeds to run, by entry-point name.")] = ()
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """All settings of the process. Made by :func:`load`; tests may construct it directly."""
-
-    data_dir: Annotated[
-        Path,
-        Meta(description="Where the embedded database and the spool live."),
-    ] = Path()
-    database_url: Annotated[
-        str,
-        Meta(description="PostgreSQL of your own; empty: the embedded one."),
-    ] = ""
-    api: ApiSettings = ApiSettings()
-    exporter: ExporterSettings = ExporterSettings()
-    sampler: SamplerSettings = SamplerSettings()
-    ingest: IngestSettings = IngestSettings()
-    storage: StorageSettings = StorageSettings()
-    spool: SpoolSettings = SpoolSettings()
-    tiers: TiersSettings = TiersSettings()
-    retention: RetentionSettings = RetentionSettings()
-    log: LogSettings = LogSettings()
-    collectors: CollectorsSettings = CollectorsSettings()
-    feeds: FeedsSettings = FeedsSettings()
-    sources: tuple[Source, ...] = ()
-
-    def plugin_options(self, table: str, name: str, options_type: type[T]) -> T:
-        """The options of the plugin ``name``; ``table`` is ``collectors`` or ``feeds``.
-
-        Raises :class:`SettingsError` for an unknown option in file or command line, or a bad value.
-        """
-        prefix = f"{table}.{name}"
-        declared = {key.key: key for key in keys_of(options_type, prefix)}
-        values: dict[str, Any] = {}
-        for source in self.sources:
-            for key in source.keys_below(prefix, declared):
-                if key not in declared:
-                    raise SettingsError(key, _unknown(key, declared), source.origin)
-                values[key] = _convert(declared[key], source.get(key), source.origin)
-        return _build(options_type, prefix, values)
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One setting: its dotted key, its type, its default and one line of help."""
+    """One setting: dotted key, type, default and a line of help."""
 
     key: str
     type: Any
@@ -265,7 +69,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Values from one place. ``values`` is flat: by dotted key, or by variable for the environment."""
+    """Values from one place, by dotted key; those of the environment by variable."""
 
     origin: str
     values: Mapping[str, Any]
@@ -276,7 +80,7 @@ class Source:
         return self.values[environment_name(key) if self.is_environment else key]
 
     def keys_below(self, prefix: str, declared: Mapping[str, Key]) -> list[str]:
-        """Keys under ``prefix`` that this source sets, those that are not declared included."""
+        """Keys under ``prefix`` that this source sets, declared or not."""
         if self.is_environment:
             names = {environment_name(key): key for key in declared}
             start = environment_name(prefix) + "_"
@@ -284,23 +88,64 @@ class Source:
         return [key for key in self.values if key.startswith(prefix + ".")]
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All sources, weakest first. They hold the options of plugins too."""
+
+    sources: tuple[Source, ...] = ()
+
+    def plugin_options(self, table: str, name: str, options_type: type[T]) -> T:
+        """Build the options of the plugin ``name``; ``table`` is ``collectors`` or ``feeds``.
+
+        Raises :class:`SettingsError` for an invalid value, and for an unknown option in the file or on the
+        command line.
+        """
+        prefix = f"{table}.{name}"
+        declared = {key.key: key for key in keys_of(options_type, prefix)}
+        values: dict[str, Any] = {}
+        for source in self.sources:
+            for key in source.keys_below(prefix, declared):
+                if key not in declared:
+                    raise SettingsError(key, _unknown(key, declared), source.origin)
+                values[key] = _convert(declared[key], source.get(key), source.origin)
+        return _build(options_type, prefix, values)
+
+    def plugin_names(self, table: str) -> Iterator[tuple[str, str]]:
+        """Yield each plugin that a file or the command line sets options of, and the source's name."""
+        for source in self.sources:
+            for key in () if source.is_environment else source.values:
+                head, _, rest = key.partition(".")
+                name, dot, _ = rest.partition(".")
+                if head == table and dot:
+                    yield name, source.origin
+
+
+class LoadedSettings(Struct, frozen=True, kw_only=True):
+    """Base of the root struct: the settings, and the sources that plugins read their options from."""
+
+    sources: Sources = Sources()
+
+
+SettingsT = TypeVar("SettingsT", bound=LoadedSettings)
+
+
 def environment_name(key: str) -> str:
     """``api.port`` → ``DECAHERTZ_API_PORT``."""
     return ENVIRONMENT_PREFIX + key.replace(".", "_").replace("-", "_").upper()
 
 
-def keys_of(type_: type[Struct] = Settings, prefix: str = "") -> list[Key]:
-    """All settings of a struct, nested ones by dotted key, in declaration order."""
+def keys_of(type_: type[Struct], prefix: str = "") -> list[Key]:
+    """List the settings of a struct in declaration order; nested ones by dotted key."""
     return list(_walk(type_, prefix))
 
 
 def _walk(type_: type[Struct], prefix: str) -> Iterator[Key]:
     hints = get_type_hints(type_, include_extras=True)
     for field in msgspec.structs.fields(type_):
-        if field.name == "sources":
-            continue
         hint = hints[field.name]
         bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if bare is Sources:
+            continue
         key = f"{prefix}.{field.name}" if prefix else field.name
         if isinstance(bare, type) and issubclass(bare, Struct):
             yield from _walk(bare, key)
@@ -313,46 +158,46 @@ def _walk(type_: type[Struct], prefix: str) -> Iterator[Key]:
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """The user's data folder; for root, which has none that other users can reach, ``/var/lib``."""
+    """The user's data folder; ``/var/lib`` for root, whose home folder other users cannot read."""
     if os.geteuid() == 0:
         return Path("/var/lib/decahertz")
     base = environ.get("XDG_DATA_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "share") / "decahertz"
 
 
-def load(
+def load_settings(
+    type_: type[SettingsT],
     *,
-    file: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-) -> Settings:
-    """Gather the settings.
+    file: Path | None,
+    environ: Mapping[str, str],
+    arguments: Mapping[str, Any] | None,
+    defaults: Mapping[str, Any],
+) -> SettingsT:
+    """Load ``type_`` from all sources.
 
-    ``file`` is the TOML file (none: ``decahertz.toml`` in the working folder, if it is there),
-    ``environ`` the environment (none: the process's), ``arguments`` values from the command line by
-    dotted key. Raises :class:`SettingsError`.
+    ``file`` is the TOML file; ``None`` reads ``decahertz.toml`` in the working folder if it exists.
+    ``arguments`` holds the values from the command line by dotted key, ``defaults`` those that depend on
+    the machine. Raises :class:`SettingsError`.
     """
-    environ = os.environ if environ is None else environ
     variables = {k: v for k, v in environ.items() if k.startswith(ENVIRONMENT_PREFIX)}
     sources = (
         _read_file(file),
         Source("the environment", variables, is_environment=True),
         Source("the command line", dict(arguments or {})),
     )
-    declared = {key.key: key for key in keys_of()}
+    declared = {key.key: key for key in keys_of(type_)}
     _refuse_unknown(variables, declared)
-    values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
+    values = dict(defaults)
     for source in sources:
         for key in _core_keys(source, declared):
             if key not in declared:
                 raise SettingsError(key, _unknown(key, declared), source.origin)
             values[key] = _convert(declared[key], source.get(key), source.origin)
-    values["sources"] = sources
-    return _build(Settings, "", values)
+    return _build(type_, "", {**values, "sources": Sources(sources)})
 
 
 def _refuse_unknown(variables: Mapping[str, str], declared: Mapping[str, Key]) -> None:
-    """A variable of ours that is no setting is a mistyped one; those of plugins are looked at by them."""
+    """Refuse a mistyped variable. Those of plugins are checked when the plugin is loaded."""
     known = {key.environment: key for key in declared.values()}
     for name in variables:
         if name not in known and not name.startswith(_OTHER_VARIABLES):
@@ -370,7 +215,7 @@ def _read_file(file: Path | None) -> Source:
         if file is not None:
             raise SettingsError("config", "no such file", str(path)) from None
         return Source(str(path), {})
-    except (OSError, ValueError) as error:  # not TOML, or not even text
+    except (OSError, ValueError) as error:  # invalid TOML or UTF-8
         raise SettingsError("config", str(error), str(path)) from error
     return Source(str(path), dict(_flatten(table, "")))
 
@@ -406,8 +251,8 @@ def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any se
     try:
         return msgspec.convert(value, key.type, strict=False, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
-        shown = "it" if "url" in key.key or "secret" in key.key else repr(value)
-        raise SettingsError(key.key, f"{shown} is refused: {error}", origin) from error
+        shown = "the value" if "url" in key.key or "secret" in key.key else repr(value)
+        raise SettingsError(key.key, f"{shown} is invalid: {error}", origin) from error
 
 
 def _decode(type_: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
@@ -424,9 +269,9 @@ def _build(type_: type[T], prefix: str, values: Mapping[str, Any]) -> T:
     given: dict[str, Any] = {}
     for field in msgspec.structs.fields(type_):
         key = f"{prefix}.{field.name}" if prefix else field.name
-        kind = hints[field.name]
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            given[field.name] = _build(kind, key, values)
+        hint = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, Struct):
+            given[field.name] = _build(hint, key, values)
         elif key in values:
             given[field.name] = values[key]
         elif field.required:

@@ -20,11 +20,11 @@ from decahertz.clock import Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.latest import LatestSamples
 from decahertz.sample import SampleBatch, SampleSchema
-from decahertz.settings import ExporterSettings
 from exporter.exposition import Exposition
 from exporter.metrics import ExporterMetrics
 from exporter.negotiation import Format, accepts_gzip, choose_format
 from exporter.registry import family_texts
+from exporter.settings import ExporterSettings
 
 SLICE_NS = 1_000_000
 """After this long the event loop gets its turn."""

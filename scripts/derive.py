@@ -63,6 +63,8 @@ def _settings_row(key: Key) -> str:
     default: Any = key.default
     if key.key == "data_dir":
         default = "`~/.local/share/decahertz`; for root `/var/lib/decahertz`"
+    elif key.key == "recorder":
+        default = "the host name"
     elif default is msgspec.NODEFAULT:
         default = "none: must be set"
     elif isinstance(default, tuple):

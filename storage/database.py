@@ -15,7 +15,7 @@ import asyncpg
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    from decahertz.settings import StorageSettings
+    from storage.settings import StorageSettings
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]

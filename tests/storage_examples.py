@@ -19,9 +19,9 @@ from decahertz.event import AnyEvent, Arrival, EventBatch, Fill, Quote, Side
 from decahertz.ingest import Receipt
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
-from decahertz.settings import SpoolSettings
 from storage.database import Database
 from storage.schema.samples import ensure_tables
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.write.emitters import stored_events
 from storage.write.writer import Writer

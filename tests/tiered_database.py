@@ -10,10 +10,10 @@ import asyncpg
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from decahertz.app.settings import Settings
 from decahertz.clock import NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
-from decahertz.settings import Settings
 from storage.database import Database
 from storage.schema.samples import ensure_tables
 from storage.tiers.worker import RollUpWorker
@@ -43,7 +43,14 @@ class TieredDatabase:
         self.worker = self.new_worker([])
 
     def new_worker(self, schemas: Sequence[SampleSchema]) -> RollUpWorker:
-        return RollUpWorker(self.database, self.clock, CollectorRegistry(), self.settings, schemas)
+        return RollUpWorker(
+            self.database,
+            self.clock,
+            CollectorRegistry(),
+            self.settings.tiers,
+            self.settings.retention,
+            schemas,
+        )
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
         """What happens at a start: tables, then tiers."""

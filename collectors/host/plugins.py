@@ -26,7 +26,7 @@ from decahertz.collector import Collector, NoOptions
 from decahertz.event import EVENT_TYPES
 from decahertz.feed import Feed
 from decahertz.sample import SampleDeclarationError, SampleSchema, schema_of
-from decahertz.settings import Settings, SettingsError
+from decahertz.settings import SettingsError, Sources
 
 BUILTIN_DISTRIBUTION = "decahertz"
 GROUPS = {
@@ -109,11 +109,12 @@ def builtin_classes(table: str, points: Iterable[EntryPoint] | None = None) -> d
 
 
 def load_collectors(
-    settings: Settings,
+    enabled: Sequence[str],
+    sources: Sources,
     clock: Clock,
     points: Iterable[EntryPoint] | None = None,
 ) -> Loaded[LoadedCollector]:
-    """Import, check and make the collectors of ``collectors.enabled``.
+    """Import, check and construct the collectors named in ``enabled``, with their options from ``sources``.
 
     ``points`` are the entry points to choose from; by default those of the installed distributions.
     Raises :class:`~decahertz.settings.SettingsError` for a name or an option that does not exist, a bad
@@ -123,30 +124,31 @@ def load_collectors(
     def make(point: EntryPoint) -> LoadedCollector:
         class_ = _load(point)
         schema = _check_collector(point.name, class_)
-        collector: Collector = _construct(class_, settings, "collectors", point.name, clock)
+        collector: Collector = _construct(class_, sources, "collectors", point.name, clock)
         return LoadedCollector(point.name, _distribution(point), collector, schema)
 
-    return _load_all(settings, "collectors", settings.collectors.enabled, points, make)
+    return _load_all(sources, "collectors", enabled, points, make)
 
 
 def load_feeds(
-    settings: Settings,
+    enabled: Sequence[str],
+    sources: Sources,
     clock: Clock,
     points: Iterable[EntryPoint] | None = None,
 ) -> Loaded[LoadedFeed]:
-    """Import, check and make the feeds of ``feeds.enabled``; as :func:`load_collectors`."""
+    """Import, check and construct the feeds named in ``enabled``; see :func:`load_collectors`."""
 
     def make(point: EntryPoint) -> LoadedFeed:
         class_ = _load(point)
         _check_feed(point.name, class_)
-        feed: Feed = _construct(class_, settings, "feeds", point.name, clock)
+        feed: Feed = _construct(class_, sources, "feeds", point.name, clock)
         return LoadedFeed(point.name, _distribution(point), feed)
 
-    return _load_all(settings, "feeds", settings.feeds.enabled, points, make)
+    return _load_all(sources, "feeds", enabled, points, make)
 
 
 def _load_all(
-    settings: Settings,
+    sources: Sources,
     table: str,
     enabled: Sequence[str],
     points: Iterable[EntryPoint] | None,
@@ -156,7 +158,7 @@ def _load_all(
     by_name: dict[str, list[EntryPoint]] = {}
     for point in _points(GROUPS[table], points):
         by_name.setdefault(point.name, []).append(point)
-    _refuse_stray_tables(settings, table, by_name)
+    _refuse_unknown_plugins(sources, table, by_name)
     chosen = [_choose(table, name, by_name) for name in dict.fromkeys(enabled)]
     plugins: list[PluginT] = []
     failures: list[PluginFailure] = []
@@ -179,13 +181,10 @@ def _choose(table: str, name: str, by_name: dict[str, list[EntryPoint]]) -> Entr
     return found[0]
 
 
-def _refuse_stray_tables(settings: Settings, table: str, by_name: dict[str, list[EntryPoint]]) -> None:
-    for source in settings.sources:
-        for key in () if source.is_environment else source.values:
-            head, _, rest = key.partition(".")
-            name = rest.partition(".")[0]
-            if head == table and "." in rest and name not in by_name:
-                raise SettingsError(f"{table}.{name}", _no_such(name, by_name), source.origin)
+def _refuse_unknown_plugins(sources: Sources, table: str, by_name: dict[str, list[EntryPoint]]) -> None:
+    for name, origin in sources.plugin_names(table):
+        if name not in by_name:
+            raise SettingsError(f"{table}.{name}", _no_such(name, by_name), origin)
 
 
 def _no_such(name: str, by_name: dict[str, list[EntryPoint]]) -> str:
@@ -215,12 +214,12 @@ def _load(point: EntryPoint) -> type[Any]:
     return class_
 
 
-def _construct(class_: type[Any], settings: Settings, table: str, name: str, clock: Clock) -> Any:  # noqa: ANN401 - of the class
+def _construct(class_: type[Any], sources: Sources, table: str, name: str, clock: Clock) -> Any:  # noqa: ANN401 - of the class
     options_type = getattr(class_, "options_type", NoOptions)
     if not (isinstance(options_type, type) and issubclass(options_type, msgspec.Struct)):
         raise PluginError(f"{class_.__name__}.options_type is not a msgspec.Struct")
     try:
-        return class_(clock, settings.plugin_options(table, name, options_type))
+        return class_(clock, sources.plugin_options(table, name, options_type))
     except SettingsError:
         raise
     except Exception as error:

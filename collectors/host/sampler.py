@@ -23,10 +23,10 @@ from collectors.host.hosted import HostedCollector, describe
 from collectors.host.metrics import SamplerMetrics
 from collectors.host.plugins import LoadedCollector, PluginFailure
 from collectors.host.restore import History, no_history, restore
+from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
 from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
-from decahertz.settings import SamplerSettings
 
 LIMIT_SECONDS = 10.0
 """How long a collector may take to start, and to stop."""

@@ -7,7 +7,8 @@ import ipaddress
 import socket
 from contextlib import closing
 
-from decahertz.settings import Settings, SettingsError
+from decahertz.app.settings import Settings
+from decahertz.settings import SettingsError
 
 
 class UnsafeAddressError(SettingsError):

@@ -21,7 +21,7 @@ from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 _OWN_SERVER = (
     "database_url names a PostgreSQL of yours: {what} is for the embedded one. Use {program} of the server's"

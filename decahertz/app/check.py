@@ -16,7 +16,7 @@ from storage.postgres.embedded import find_installation, running_pid
 from storage.tiers.lint import lint
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 
 async def run_check(settings: Settings) -> int:
@@ -38,7 +38,7 @@ Line = tuple[str, str, str]
 
 def _policies(settings: Settings) -> Line:
     try:
-        lint(settings)
+        lint(settings.spool, settings.tiers, settings.retention)
     except SettingsError as error:
         return error.key, "", error.reason
     return "settings", "", ""
@@ -46,7 +46,8 @@ def _policies(settings: Settings) -> Line:
 
 def _plugins(settings: Settings) -> Iterator[Line]:
     clock = SystemClock()
-    collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
+    collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
+    feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
     for collector in collectors.plugins:
         count = len(collector.schema.metrics)
         yield f"collector {collector.name}", f"{count} metrics, from {collector.distribution}", ""

@@ -28,8 +28,9 @@ from decahertz.app.export import Wanted, run_export
 from decahertz.app.import_ import run_import
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import StartError, database_url
+from decahertz.app.settings import Settings, load
 from decahertz.app.up import run_up
-from decahertz.settings import PLUGIN_TABLES, Key, Settings, SettingsError, keys_of, load
+from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, keys_of
 from storage.query.export import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
@@ -54,7 +55,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 def all_keys() -> Iterator[Key]:
     """Every setting of the core and of the plugins that come with Decahertz."""
-    yield from keys_of()
+    yield from keys_of(Settings)
     for table in PLUGIN_TABLES:
         for name, plugin in builtin_classes(table).items():
             yield from keys_of(plugin.options_type, f"{table}.{name}")
@@ -257,7 +258,7 @@ def _replay_letters(
 
 def _show_settings(settings: Settings) -> int:
     """Print the settings in force, and where each can be set."""
-    for key in keys_of():
+    for key in keys_of(Settings):
         value: Any = settings
         for part in key.key.split("."):
             value = getattr(value, part)

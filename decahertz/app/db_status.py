@@ -18,7 +18,7 @@ from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatu
 from storage.spool.status import SpoolStatus, spool_status
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 Row: TypeAlias = tuple[str, ...]
 

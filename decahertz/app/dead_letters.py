@@ -16,7 +16,7 @@ from decahertz.clock import SystemClock, format_time
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 _REASONS_SHOWN = 10
 _MOST_SHOWN = 100_000
@@ -46,7 +46,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
     Raises :class:`~decahertz.app.pipeline.StartError` or :class:`~decahertz.settings.SettingsError`.
     """
     clock = SystemClock()
-    collectors = load_collectors(settings, clock)
+    collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
     schemas = [loaded.schema for loaded in collectors.plugins]
     wanted = sorted(set(ids)) or None
     if wanted and not 0 < wanted[0] <= wanted[-1] < _NO_NUMBER:

@@ -34,7 +34,7 @@ from storage.write.encoders import EVENT_TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 _LATEST_NS = 2**63 - 1
 
@@ -100,7 +100,7 @@ def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
     if start_ns > end_ns:
         raise StartError("--start is later than --end")
     tables = sorted(EVENT_TABLES.values())
-    plugins = load_collectors(settings, SystemClock()).plugins
+    plugins = load_collectors(settings.collectors.enabled, settings.sources, SystemClock()).plugins
     schemas = {loaded.schema.collector: loaded.schema for loaded in plugins}
     keys = _filter(wanted.where)
     try:

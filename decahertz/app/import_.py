@@ -20,7 +20,7 @@ from storage.database import DatabaseUnavailableError
 from storage.write.bulk_import import DirectWriter
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 _BATCH = 2_000
 _GROUP = 500

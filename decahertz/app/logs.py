@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Annotated
 
 import structlog
+from msgspec import Meta, Struct
 
-from decahertz.settings import LogSettings
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The section ``[log]``."""
+
+    level: Annotated[
+        str,
+        Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."),
+    ] = "info"
+    format: Annotated[
+        str,
+        Meta(pattern="^(auto|console|json)$", description="console, json, or auto: console on a terminal."),
+    ] = "auto"
 
 
 def configure_logs(settings: LogSettings) -> None:

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from decahertz.app.settings import Settings
     from decahertz.feed import Progress
-    from decahertz.settings import Settings
 
 _PartT = TypeVar("_PartT", bound="_Part")
 
@@ -155,9 +155,10 @@ class Pipeline:
         """
         settings, clock = self._settings, self._clock
         check_addresses(settings)
-        lint(settings)
+        lint(settings.spool, settings.tiers, settings.retention)
         registry, bus = CollectorRegistry(), LocalBus()
-        collectors, feeds = load_collectors(settings, clock), load_feeds(settings, clock)
+        collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
+        feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
         schemas = tuple(loaded.schema for loaded in collectors.plugins)
         latest = LatestSamples(bus)
@@ -167,7 +168,9 @@ class Pipeline:
             if self._keeper is not None:
                 self._components.append(self._keeper)
             await ensure_tables(self._database, schemas)
-            await self._run(RollUpWorker(self._database, clock, registry, settings, schemas))
+            await self._run(
+                RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
+            )
             queries = Queries(self._database, clock, settings.retention)
             stored = await stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas)

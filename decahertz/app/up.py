@@ -19,14 +19,14 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
 from decahertz.app.garbage import collecting
 from decahertz.app.pipeline import Pipeline, StartError
 from decahertz.clock import SystemClock
-from decahertz.settings import FeedsSettings
 
 if TYPE_CHECKING:
-    from decahertz.settings import Settings
+    from decahertz.app.settings import Settings
 
 _DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_trader.py"
 _PLAIN_STATUS_SECONDS = 10.0

@@ -21,8 +21,8 @@ from storage.tiers.names import Tier
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
-    from decahertz.settings import RetentionSettings
     from storage.database import Database
+    from storage.settings import RetentionSettings
 
 AS_TAKEN = ResolutionRequest(tier=Tier.RAW)
 """The samples as they were taken."""

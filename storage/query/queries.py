@@ -25,8 +25,8 @@ from storage.write.round_trips import fill_of
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
-    from decahertz.settings import RetentionSettings
     from storage.database import Database
+    from storage.settings import RetentionSettings
 
 ItemT = TypeVar("ItemT")
 

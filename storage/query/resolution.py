@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
-from decahertz.settings import RetentionSettings
+from storage.settings import RetentionSettings
 from storage.tiers.names import Tier, retention_days, width_ns
 
 _UNITS: Final = {

@@ -19,8 +19,8 @@ from decahertz.ingest import FORGET_NS, EmitterId, Receipt
 from decahertz.ledger import Account, Changes, Ledger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
-from decahertz.settings import SpoolSettings
 from storage.entry import Ack, Entry
+from storage.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.backlog import DAMAGED, DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.codec import encode_layout, fingerprint, layout_of

@@ -14,8 +14,8 @@ from typing import Any
 
 from decahertz.clock import Clock
 from decahertz.ledger import Ledger
-from decahertz.settings import SpoolSettings
 from storage.entry import EntryKind
+from storage.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.commit_counter import missing_commits, open_read_only
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolInUseError, translated

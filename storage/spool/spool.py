@@ -25,8 +25,8 @@ from decahertz.ingest import EmitterId, NotDurableError, Receipt
 from decahertz.ledger import Changes, Ledger, StreamLedger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
-from decahertz.settings import SpoolSettings
 from storage.entry import Ack, Entry, samples_stream
+from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolError
 from storage.spool.health import Troubles
 from storage.spool.jobs import (

@@ -18,8 +18,8 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
-from decahertz.settings import SpoolSettings
 from storage.entry import Entry, entry_of
+from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUncertainError, SpoolUnwritableError
 from storage.spool.file import SpoolFile, Written
 from storage.spool.jobs import (

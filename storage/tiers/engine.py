@@ -11,11 +11,10 @@ import structlog
 
 from decahertz.clock import Clock
 from decahertz.sample import SampleSchema
-from decahertz.settings import Settings
 from storage.database import Database, DatabaseError, DatabaseUnsuitableError
 from storage.schema.migrate import LOCK_SECONDS, SCHEMA_LOCK
 from storage.schema.samples import quoted, table_of
-from storage.tiers.lint import lint
+from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.plain import PlainEngine
 from storage.tiers.timescale import EVENT_TABLES, TimescaleEngine, unusable
 
@@ -45,21 +44,23 @@ class Engine(Protocol):
 
 
 async def prepare_tiers(
-    database: Database, schemas: Sequence[SampleSchema], settings: Settings, clock: Clock
+    database: Database,
+    schemas: Sequence[SampleSchema],
+    tiers: TiersSettings,
+    retention: RetentionSettings,
+    clock: Clock,
 ) -> Engine:
     """Choose the engine and make all fit. Their tables must be there
     (:func:`~storage.schema.samples.ensure_tables`).
 
-    Raises :class:`~decahertz.settings.SettingsError` for settings that contradict each other,
-    :class:`~storage.database.DatabaseUnsuitableError` where an engine is asked for that cannot be had, and
-    :class:`~storage.database.DatabaseError` where PostgreSQL refuses.
+    Raises :class:`~storage.database.DatabaseUnsuitableError` where an engine is asked for that cannot be
+    had, and :class:`~storage.database.DatabaseError` where PostgreSQL refuses.
     """
-    lint(settings)
     connection = await database.connect("tiers", unlimited=True)
     try:
         with database.errors():
             await _lock(connection)
-            engine = await _choose(database, connection, schemas, settings, clock)
+            engine = await _choose(database, connection, schemas, tiers, retention, clock)
             await engine.prepare(connection, schemas, clock.time_ns())
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"cannot make the tiers in {database.name}: {error}") from error
@@ -82,10 +83,11 @@ async def _choose(
     database: Database,
     connection: Connection,
     schemas: Sequence[SampleSchema],
-    settings: Settings,
+    tiers: TiersSettings,
+    retention: RetentionSettings,
     clock: Clock,
 ) -> Engine:
-    wanted = settings.tiers.engine
+    wanted = tiers.engine
     kept = await _engine_of_tables(connection, [*EVENT_TABLES, *map(table_of, schemas)])
     if kept is not None and wanted not in {"auto", kept}:
         raise DatabaseUnsuitableError(
@@ -95,11 +97,11 @@ async def _choose(
     if chosen != "plain":
         reason = await unusable(database)
         if reason is None:
-            return TimescaleEngine(settings.tiers, settings.retention)
+            return TimescaleEngine(tiers, retention)
         if chosen == "timescaledb":
             raise DatabaseUnsuitableError(f"{database.name} cannot use TimescaleDB: {reason}")
         structlog.get_logger(part="tiers").info("timescaledb_not_used", reason=reason)
-    return PlainEngine(settings.tiers, settings.retention, clock)
+    return PlainEngine(tiers, retention, clock)
 
 
 async def _engine_of_tables(connection: Connection, tables: Sequence[str]) -> str | None:

@@ -1,25 +1,25 @@
-"""Settings that contradict each other are refused before anything starts: each would lose data, or stall."""
+"""Refuses settings that contradict each other, before anything starts: each would lose data or stall."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from decahertz.settings import Settings, SettingsError
+from decahertz.settings import SettingsError
+from storage.settings import RetentionSettings, SpoolSettings, TiersSettings
 
 _DAY_HOURS = 24
 _TIERS = ("raw_days", "one_second_days", "one_minute_days", "one_hour_days")
 
 
-def lint(settings: Settings) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError`, with key and reason, for the first contradiction."""
-    _check_chunks(settings)
-    _check_order(settings)
-    _check_late(settings)
-    _check_spool(settings)
+def lint(spool: SpoolSettings, tiers: TiersSettings, retention: RetentionSettings) -> None:
+    """Raise :class:`~decahertz.settings.SettingsError` for the first contradiction."""
+    _check_chunks(tiers.chunk_hours)
+    _check_order(retention)
+    _check_late(tiers, retention)
+    _check_spool(spool.max_age_hours, tiers)
 
 
-def _check_chunks(settings: Settings) -> None:
-    hours = settings.tiers.chunk_hours
+def _check_chunks(hours: int) -> None:
     if _DAY_HOURS % hours and hours % _DAY_HOURS:
         raise SettingsError(
             "tiers.chunk_hours",
@@ -28,8 +28,7 @@ def _check_chunks(settings: Settings) -> None:
         )
 
 
-def _check_order(settings: Settings) -> None:
-    retention = settings.retention
+def _check_order(retention: RetentionSettings) -> None:
     for fine, coarse in pairwise(_TIERS):
         longer, shorter = getattr(retention, fine), getattr(retention, coarse)
         if shorter and (not longer or shorter < longer):
@@ -41,8 +40,7 @@ def _check_order(settings: Settings) -> None:
             )
 
 
-def _check_late(settings: Settings) -> None:
-    tiers, retention = settings.tiers, settings.retention
+def _check_late(tiers: TiersSettings, retention: RetentionSettings) -> None:
     kept_hours = retention.raw_days * _DAY_HOURS
     if kept_hours and tiers.late_hours + tiers.chunk_hours > kept_hours:
         raise SettingsError(
@@ -52,8 +50,7 @@ def _check_late(settings: Settings) -> None:
         )
 
 
-def _check_spool(settings: Settings) -> None:
-    spool, tiers = settings.spool.max_age_hours, settings.tiers
+def _check_spool(spool: float, tiers: TiersSettings) -> None:
     if spool > tiers.compress_after_hours:
         raise SettingsError(
             "spool.max_age_hours",

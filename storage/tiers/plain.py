@@ -9,7 +9,7 @@ import asyncpg
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
-from decahertz.settings import RetentionSettings, TiersSettings
+from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.names import ROLLED, Tier
 from storage.tiers.partitions import Partitioned, is_busy, make_room
 from storage.tiers.roll_up import retain, retain_events, roll_up, thin_marks

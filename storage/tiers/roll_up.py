@@ -27,8 +27,8 @@ from storage.tiers.rolled_table import PlainTable
 from storage.tiers.schema import listed
 
 if TYPE_CHECKING:
-    from decahertz.settings import RetentionSettings
     from storage.database import AnyConnection
+    from storage.settings import RetentionSettings
 
 _CROWDED = 64
 """Marks of buckets that are not over yet, beyond which they are reduced to one for each bucket."""

@@ -20,9 +20,9 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, from_datetime, to_datetime
 from decahertz.sample import SampleSchema
-from decahertz.settings import RetentionSettings, TiersSettings
 from storage.database import Database, DatabaseUnavailableError
 from storage.schema.samples import TIME, quoted, table_of
+from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.convert import to_hypertable
 from storage.tiers.generations import (
     Generation,

@@ -18,7 +18,6 @@ from prometheus_client import Counter, Histogram
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
 from decahertz.sample import SampleSchema
-from decahertz.settings import Settings
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.tiers.engine import Engine, prepare_tiers
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from storage.database import Connection
+    from storage.settings import RetentionSettings, TiersSettings
 
 TIER_LOCK = 0x6461_487A_0002
 """Key of the advisory lock that the one process that keeps the tiers holds."""
@@ -41,13 +41,15 @@ class RollUpWorker:
         database: Database,
         clock: Clock,
         registry: CollectorRegistry,
-        settings: Settings,
+        tiers: TiersSettings,
+        retention: RetentionSettings,
         schemas: Sequence[SampleSchema],
     ) -> None:
         """Nothing happens yet."""
         self._database = database
         self._clock = clock
-        self._settings = settings
+        self._tiers = tiers
+        self._retention = retention
         self._schemas = tuple(schemas)
         self._engine: Engine | None = None
         self._connection: Connection | None = None
@@ -72,7 +74,9 @@ class RollUpWorker:
 
         Raises as :func:`~storage.tiers.engine.prepare_tiers` does.
         """
-        self._engine = await prepare_tiers(self._database, self._schemas, self._settings, self._clock)
+        self._engine = await prepare_tiers(
+            self._database, self._schemas, self._tiers, self._retention, self._clock
+        )
 
     async def start(self) -> None:
         """Prepare, and begin to keep. Raises as :meth:`prepare`."""
@@ -131,7 +135,7 @@ class RollUpWorker:
                 self._note(str(error).partition("\n")[0] or type(error).__name__)
                 if isinstance(error, DatabaseUnavailableError):
                     await self._disconnect()
-            await asyncio.sleep(self._settings.tiers.interval_seconds)
+            await asyncio.sleep(self._tiers.interval_seconds)
 
     async def _round(self, *, everything: bool) -> bool:
         engine = self._engine

@@ -31,8 +31,8 @@ from storage.write.transaction import Store
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from decahertz.settings import StorageSettings
     from storage.database import Connection
+    from storage.settings import StorageSettings
 
 BACKLOG_ROWS = 5_000
 """Rows of a backlog in one transaction: new rows wait no longer than for that."""

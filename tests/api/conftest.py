@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from decahertz.settings import SpoolSettings, StorageSettings
 from storage.database import Database
 from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
+from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
 from tests.api.checked import Caller

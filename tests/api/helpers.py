@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from api.app import Api
 from api.live.limits import HubLimits
 from api.parts import ApiParts
+from api.settings import ApiSettings
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import CYCLE_NS, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
@@ -29,9 +30,9 @@ from decahertz.latest import LatestSamples
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.sequences import SequenceSet
-from decahertz.settings import ApiSettings, StorageSettings
 from storage.database import Database
 from storage.query.queries import Queries
+from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
 

@@ -8,9 +8,9 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.settings import ApiSettings
 from decahertz.event import Quote
 from decahertz.fakes import Recorder
-from decahertz.settings import ApiSettings
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack
 

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import ClientSession
 
 from api.http.guard import PortInUseError, UnsafeAddressError
+from api.settings import ApiSettings
 from decahertz.health import Health
-from decahertz.settings import ApiSettings, SettingsError
+from decahertz.settings import SettingsError
 from tests.api.checked import Caller
 from tests.api.helpers import Stack
 

@@ -16,9 +16,9 @@ import uvloop
 from decahertz.app.cli import all_keys
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import Pipeline
+from decahertz.app.settings import load
 from decahertz.app.up import welcome
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.settings import load
 
 
 class SteppedClock(SystemClock):

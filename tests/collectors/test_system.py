@@ -21,8 +21,8 @@ from collectors.system.loop import BEAT_SECONDS, LoopMonitor, Watchdog
 from collectors.system.poll import Poll, Reading
 from collectors.system.readings import Share, Total, busy_and_total, read_disk
 from collectors.system.sample import SystemSample
+from decahertz.app.settings import Settings, load
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.settings import Settings, load
 from decahertz.testing import CHECKS, ManualClock, example_events
 
 LIMIT_SECONDS = 20
@@ -311,6 +311,6 @@ def test_options_come_from_the_settings() -> None:
         arguments={"collectors.system.block_seconds": 0.5},
     )
 
-    options = settings.plugin_options("collectors", "system", SystemOptions)
+    options = settings.sources.plugin_options("collectors", "system", SystemOptions)
 
     assert (options.host, options.block_seconds, options.late_seconds) == ("desk-1", 0.5, 0.05)

@@ -12,19 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from decahertz.settings import (
-    FILE_NAME,
-    Key,
-    Settings,
-    SettingsError,
-    default_data_dir,
-    environment_name,
-    keys_of,
-    load,
-)
+from decahertz.app.settings import Settings, load
+from decahertz.settings import FILE_NAME, Key, SettingsError, default_data_dir, environment_name, keys_of
 
-KEYS = {key.key: key for key in keys_of()}
+KEYS = {key.key: key for key in keys_of(Settings)}
 _TEXTS = {
+    "recorder": ["desk-1", "Zürich 2", "r"],
     "log.level": ["debug", "info", "warning", "error"],
     "log.format": ["auto", "console", "json"],
     "tiers.engine": ["auto", "plain", "timescaledb"],
@@ -293,7 +286,7 @@ def test_options_of_a_plugin_come_from_the_same_sources_by_the_same_rules(tmp_pa
         environ={"DECAHERTZ_FEEDS_MINE_URL": "environment", "DECAHERTZ_FEEDS_MINE_IS_SHY": "true"},
         arguments={"feeds.mine.url": "argument"},
     )
-    assert loaded.plugin_options("feeds", "mine", Options) == Options(
+    assert loaded.sources.plugin_options("feeds", "mine", Options) == Options(
         url="argument", instruments=("x", "y"), idle_seconds=1.0, is_shy=True, limits=Limits(6)
     )
 
@@ -301,7 +294,7 @@ def test_options_of_a_plugin_come_from_the_same_sources_by_the_same_rules(tmp_pa
 def test_options_of_other_plugins_and_other_tables_are_none_of_its_business(tmp_path: Path) -> None:
     text = "[feeds.mine]\nurl = 'u'\n[feeds.mine2]\nbad = 1\n[collectors.mine]\nbad = 1\n"
     loaded = load(file=of_file(tmp_path, text), environ={})
-    assert loaded.plugin_options("feeds", "mine", Options) == Options(url="u")
+    assert loaded.sources.plugin_options("feeds", "mine", Options) == Options(url="u")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +313,7 @@ def test_bad_options_of_a_plugin_are_refused_by_name(
 ) -> None:
     loaded = load(file=of_file(tmp_path, toml), environ={})
     with pytest.raises(SettingsError) as caught:
-        loaded.plugin_options("feeds", "mine", Options)
+        loaded.sources.plugin_options("feeds", "mine", Options)
     assert caught.value.key == key
     assert reason in caught.value.reason
 
@@ -328,7 +321,7 @@ def test_bad_options_of_a_plugin_are_refused_by_name(
 def test_an_unknown_option_of_a_plugin_on_the_command_line_is_refused(tmp_path: Path) -> None:
     loaded = load(file=of_file(tmp_path, ""), environ={}, arguments={"feeds.mine.ur": "x"})
     with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
-        loaded.plugin_options("feeds", "mine", Options)
+        loaded.sources.plugin_options("feeds", "mine", Options)
 
 
 def test_a_name_with_a_dash_has_a_variable_that_a_shell_can_set() -> None:
@@ -345,4 +338,4 @@ def test_settings_of_a_plugin_are_listed_like_the_others() -> None:
 
 
 def test_settings_may_be_constructed_directly() -> None:
-    assert Settings().plugin_options("feeds", "mine", Limits) == Limits()
+    assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.latest import LatestSamples
 from decahertz.sample import Sample
-from decahertz.settings import ExporterSettings
 from exporter.exporter import Exporter
+from exporter.settings import ExporterSettings
 from tests.exporter.samples import BOOK, DESK, HOST, batch_of
 
 

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.health import Health
 from decahertz.latest import LatestSamples
-from decahertz.settings import ExporterSettings
 from decahertz.testing import ManualClock
 from exporter.exporter import SLICE_NS, Exporter, ListenError
 from exporter.negotiation import Format
+from exporter.settings import ExporterSettings
 from tests.exporter.conftest import Rig
 from tests.exporter.parsing import families_in, series_in
 from tests.exporter.samples import BOOK, HostSample, Series, Verdict, batch_of, book, expected

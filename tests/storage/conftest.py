@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 

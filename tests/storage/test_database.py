@@ -6,7 +6,6 @@ import uuid
 import asyncpg
 import pytest
 
-from decahertz.settings import StorageSettings
 from storage import database as module
 from storage.database import (
     Database,
@@ -17,6 +16,7 @@ from storage.database import (
     DatabaseUnsuitableError,
     redact,
 )
+from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 
 SETTINGS = StorageSettings(connect_timeout_seconds=5.0)

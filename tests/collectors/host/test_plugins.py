@@ -19,8 +19,9 @@ from collectors.host.plugins import (
     load_collectors,
     load_feeds,
 )
+from decahertz.app.settings import Settings, load
 from decahertz.clock import SystemClock
-from decahertz.settings import PLUGIN_TABLES, CollectorsSettings, FeedsSettings, Settings, SettingsError, load
+from decahertz.settings import PLUGIN_TABLES, SettingsError, Sources
 
 COLLECTOR = """
 from typing import Annotated, ClassVar
@@ -81,13 +82,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[name]
 
 
-def enabled(*names: str) -> Settings:
-    return Settings(collectors=CollectorsSettings(enabled=names))
-
-
 def test_a_collector_is_loaded_by_its_entry_point_name(install: Install) -> None:
     points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    loaded = load_collectors(enabled("depth"), SystemClock(), points)
+    loaded = load_collectors(["depth"], Sources(), SystemClock(), points)
     assert loaded.failures == ()
     [plugin] = loaded.plugins
     assert (plugin.name, plugin.distribution) == ("depth", "depth-plugin")
@@ -99,7 +96,7 @@ def test_a_collector_gets_its_options_from_its_own_table(install: Install, tmp_p
     file = tmp_path / "decahertz.toml"
     file.write_text('[collectors]\nenabled = ["depth"]\n[collectors.depth]\nlevels = 9\n')
     settings = load(file=file, environ={})
-    [plugin] = load_collectors(settings, SystemClock(), points).plugins
+    [plugin] = load_collectors(settings.collectors.enabled, settings.sources, SystemClock(), points).plugins
     assert plugin.collector.options.levels == 9  # type: ignore[attr-defined] # its own attribute
 
 
@@ -119,7 +116,7 @@ def test_wrong_options_stop_the_start_and_name_the_key(
     file.write_text(f'[collectors]\nenabled = ["depth"]\n{table}\n')
     settings = load(file=file, environ={})
     with pytest.raises(SettingsError) as caught:
-        load_collectors(settings, SystemClock(), points)
+        load_collectors(settings.collectors.enabled, settings.sources, SystemClock(), points)
     assert caught.value.key == key
     assert "depth" in caught.value.reason or caught.value.key.startswith("collectors.depth.")
 
@@ -127,25 +124,25 @@ def test_wrong_options_stop_the_start_and_name_the_key(
 def test_an_unknown_name_stops_the_start_and_offers_close_ones(install: Install) -> None:
     points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
     with pytest.raises(SettingsError, match=r"collectors\.enabled: .*'dept'.*did you mean depth\?"):
-        load_collectors(enabled("dept"), SystemClock(), points)
+        load_collectors(["dept"], Sources(), SystemClock(), points)
 
 
 def test_a_name_far_from_all_others_lists_what_is_installed(install: Install) -> None:
     points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
     with pytest.raises(SettingsError, match="installed are: depth"):
-        load_collectors(enabled("zzz"), SystemClock(), points)
+        load_collectors(["zzz"], Sources(), SystemClock(), points)
 
 
 def test_one_name_from_two_distributions_is_refused_naming_both(install: Install) -> None:
     install("one", "depth_one", COLLECTOR, collectors={"depth": "depth_one:DepthCollector"})
     points = install("two", "depth_two", COLLECTOR, collectors={"depth": "depth_two:DepthCollector"})
     with pytest.raises(SettingsError, match=r"one .*and two"):
-        load_collectors(enabled("depth"), SystemClock(), points)
+        load_collectors(["depth"], Sources(), SystemClock(), points)
 
 
 def test_a_plugin_that_nobody_enabled_is_not_imported(install: Install) -> None:
     points = install("bomb", "bomb", "raise RuntimeError", collectors={"bomb": "bomb:Bomb"})
-    assert load_collectors(enabled(), SystemClock(), points).plugins == ()
+    assert load_collectors([], Sources(), SystemClock(), points).plugins == ()
     assert "bomb" not in sys.modules
 
 
@@ -187,7 +184,7 @@ def test_an_unsound_plugin_is_reported_and_the_others_are_loaded(install: Instal
     good = COLLECTOR.replace('"depth"', '"good"')
     points = install("fine", "fine", good, collectors={"good": "fine:DepthCollector"})
     with capture_logs() as logs:
-        loaded = load_collectors(enabled("depth", "good"), SystemClock(), points)
+        loaded = load_collectors(["depth", "good"], Sources(), SystemClock(), points)
     assert [plugin.name for plugin in loaded.plugins] == ["good"]
     [failure] = loaded.failures
     assert (failure.name, failure.distribution) == ("depth", "broken")
@@ -198,7 +195,7 @@ def test_an_unsound_plugin_is_reported_and_the_others_are_loaded(install: Instal
 
 def test_a_feed_is_loaded_by_its_entry_point_name(install: Install) -> None:
     points = install("tapes", "tape", FEED, feeds={"tape": "tape:TapeFeed"})
-    loaded = load_feeds(Settings(feeds=FeedsSettings(enabled=("tape",))), SystemClock(), points)
+    loaded = load_feeds(["tape"], Sources(), SystemClock(), points)
     assert [(plugin.name, plugin.distribution) for plugin in loaded.plugins] == [("tape", "tapes")]
 
 
@@ -212,7 +209,7 @@ def test_a_feed_is_loaded_by_its_entry_point_name(install: Install) -> None:
 )
 def test_an_unsound_feed_is_reported(install: Install, reason: str, source: str) -> None:
     points = install("tapes", "tape", source, feeds={"tape": "tape:TapeFeed"})
-    loaded = load_feeds(Settings(feeds=FeedsSettings(enabled=("tape",))), SystemClock(), points)
+    loaded = load_feeds(["tape"], Sources(), SystemClock(), points)
     assert loaded.plugins == ()
     [failure] = loaded.failures
     assert isinstance(failure, PluginFailure)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
 from collectors.host.plugins import LoadedCollector
 from collectors.host.sampler import Sampler
+from collectors.host.settings import SamplerSettings
 from collectors.strategy.collector import StrategyCollector, StrategyOptions
 from decahertz.bus import EVENTS, LocalBus
 from decahertz.clock import NS_PER_SECOND
@@ -15,7 +16,6 @@ from decahertz.collector import Collector
 from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Fill, Order, OrderState, Side
 from decahertz.latest import LatestSamples
 from decahertz.sample import Sample, schema_of
-from decahertz.settings import SamplerSettings
 from decahertz.testing import ManualClock, ManualTimer
 
 START_NS = 1_767_225_600 * NS_PER_SECOND

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from collectors.host.dispatch import SLICE
 from collectors.host.plugins import LoadedCollector, PluginFailure
 from collectors.host.sampler import FailedCollectorError, Sampler, UnknownCollectorError
+from collectors.host.settings import SamplerSettings
 from collectors.host.timer import GridTimer
 from decahertz.bus import EVENTS, LocalBus
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Cycle, SystemClock
@@ -26,7 +27,6 @@ from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Heartbeat, Quo
 from decahertz.health import Health, RunState
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, schema_of
-from decahertz.settings import SamplerSettings
 from decahertz.testing import START_NS, ManualClock, ManualTimer, Recorder
 
 MS = 1_000_000

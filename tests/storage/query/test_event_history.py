@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from decahertz.bus import LocalBus
 from decahertz.clock import CYCLE_NS, SystemClock
 from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
-from decahertz.settings import SpoolSettings
 from storage.database import Database
 from storage.query.event_history import EventHistory, newest_sample_ns
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.write.emitters import stored_events
 from tests.event_examples import events

@@ -34,7 +34,6 @@ from decahertz.event import (
     Signal,
     Tick,
 )
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.query import export as module
 from storage.query import parquet
@@ -50,6 +49,7 @@ from storage.query.export import (
 )
 from storage.query.parquet import ParquetMissingError
 from storage.schema.samples import ensure_tables
+from storage.settings import StorageSettings
 from storage.write.encoders import EVENT_TABLES, event_fields
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, Verdict, arrival, book, books, until, writing
 

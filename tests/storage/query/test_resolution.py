@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
-from decahertz.settings import RetentionSettings
 from storage.query.resolution import (
     LONGEST_STEP_NS,
     Resolution,
@@ -16,6 +15,7 @@ from storage.query.resolution import (
     parse_duration,
     resolve,
 )
+from storage.settings import RetentionSettings
 from storage.tiers.names import Tier, width_ns
 
 MINUTE_NS = 60 * NS_PER_SECOND

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from decahertz.settings import StorageSettings
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.schema.migrate import (
     Migration,
@@ -18,6 +17,7 @@ from storage.schema.migrate import (
     shipped_migrations,
 )
 from storage.schema.samples import ensure_tables
+from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, until
 
@@ -57,7 +57,7 @@ async def test_processes_that_start_at_once_do_it_once(empty: Database) -> None:
 
 async def test_what_a_killed_process_had_begun_does_not_hold_the_next_one_up(empty: Database) -> None:
     program = (
-        "import asyncio, sys; from decahertz.settings import StorageSettings;"
+        "import asyncio, sys; from storage.settings import StorageSettings;"
         "from storage.database import Database; from storage.schema.migrate import Migration, migrate;"
         "asyncio.run(migrate(Database(sys.argv[1], StorageSettings()), [Migration(1, 'first', sys.argv[2])]))"
     )

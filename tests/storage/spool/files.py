@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 from decahertz.ledger import Ledger
-from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
+from storage.settings import SpoolSettings
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME
 from tests.storage_examples import book, books, quotes

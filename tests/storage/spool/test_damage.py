@@ -9,9 +9,9 @@ import pytest
 
 from decahertz.event import Arrival
 from decahertz.ledger import Ledger
-from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
+from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Recovery, open_spool, replace_file

@@ -17,9 +17,9 @@ from decahertz.event import Arrival
 from decahertz.health import Health
 from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch, SampleSchema
-from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry, Unreadable
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile

@@ -17,9 +17,9 @@ from decahertz.clock import SystemClock
 from decahertz.event import Arrival
 from decahertz.health import Health
 from decahertz.ledger import Ledger
-from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.commit_counter import CommitCounter
 from storage.spool.file import SpoolFile

@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from decahertz.event import Arrival
 from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch
-from decahertz.settings import SpoolSettings
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
+from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolUnwritableError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME

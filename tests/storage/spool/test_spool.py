@@ -26,8 +26,8 @@ from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
-from decahertz.settings import SpoolSettings
 from storage.entry import Ack, Entry
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.errors import SpoolError, SpoolInUseError
 from storage.spool.file import SpoolFile
@@ -337,7 +337,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from decahertz.settings import SpoolSettings
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from tests.storage_examples import quotes
 

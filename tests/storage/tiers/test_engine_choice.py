@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from decahertz.settings import StorageSettings
 from storage.database import Database, DatabaseUnsuitableError
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, MACHINE
 from tests.tier_checks import assert_tiers, row, store

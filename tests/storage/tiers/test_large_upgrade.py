@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 
 from decahertz.clock import to_datetime
-from decahertz.settings import StorageSettings
 from storage.database import Database
+from storage.settings import StorageSettings
 from storage.tiers.names import ROLLED
 from tests.storage_examples import START_NS, until
 from tests.tiered_database import TieredDatabase

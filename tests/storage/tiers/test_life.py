@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from decahertz.clock import NS_PER_SECOND, SystemClock, to_datetime
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
-from decahertz.settings import RetentionSettings
 from storage.database import DatabaseError, DatabaseUnsuitableError
+from storage.settings import RetentionSettings
 from storage.tiers.names import ROLLED, Tier, relation_of
 from storage.tiers.schema import tier_schema_of
 from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, START_NS, BookSample, until

@@ -3,28 +3,36 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from decahertz.app.pipeline import Pipeline
-from decahertz.settings import RetentionSettings, Settings, SettingsError, SpoolSettings, TiersSettings
+from decahertz.app.settings import Settings
+from decahertz.settings import SettingsError
+from storage.settings import RetentionSettings, SpoolSettings, TiersSettings
 from storage.tiers.lint import lint
 
-DEFAULTS = Settings()
+
+def check(
+    *,
+    spool: SpoolSettings = SpoolSettings(),  # noqa: B008 - frozen
+    tiers: TiersSettings = TiersSettings(),  # noqa: B008 - frozen
+    retention: RetentionSettings = RetentionSettings(),  # noqa: B008 - frozen
+) -> None:
+    lint(spool, tiers, retention)
 
 
 def test_the_defaults_do_not_contradict_each_other() -> None:
-    lint(DEFAULTS)
+    check()
 
 
 @pytest.mark.parametrize("hours", [1, 2, 3, 4, 6, 8, 12, 24, 48])
 def test_chunks_that_end_with_days_are_taken(hours: int) -> None:
-    lint(replace(DEFAULTS, tiers=TiersSettings(chunk_hours=hours, late_hours=100)))
+    check(tiers=TiersSettings(chunk_hours=hours, late_hours=100))
 
 
 @pytest.mark.parametrize("hours", [5, 7, 36, 100])
 def test_chunks_that_cut_through_days_are_refused(hours: int) -> None:
     with pytest.raises(SettingsError, match=rf"tiers\.chunk_hours: {hours} hours neither divide a day"):
-        lint(replace(DEFAULTS, tiers=TiersSettings(chunk_hours=hours, late_hours=72)))
+        check(tiers=TiersSettings(chunk_hours=hours, late_hours=72))
 
 
 @pytest.mark.parametrize(
@@ -38,32 +46,32 @@ def test_chunks_that_cut_through_days_are_refused(hours: int) -> None:
 )
 def test_a_coarse_tier_that_goes_before_a_fine_one_is_refused(retention: RetentionSettings, key: str) -> None:
     with pytest.raises(SettingsError, match="a coarser tier has to outlive") as refused:
-        lint(replace(DEFAULTS, retention=retention))
+        check(retention=retention)
     assert refused.value.key == key
 
 
 def test_a_roll_up_that_reaches_past_the_raw_rows_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"tiers\.late_hours: 163 hours .* rows that are gone"):
-        lint(replace(DEFAULTS, tiers=TiersSettings(late_hours=163)))
-    lint(replace(DEFAULTS, tiers=TiersSettings(late_hours=162)))
+        check(tiers=TiersSettings(late_hours=163))
+    check(tiers=TiersSettings(late_hours=162))
 
 
 def test_raw_rows_that_are_kept_for_ever_take_any_lateness() -> None:
     for_ever = RetentionSettings(raw_days=0, one_second_days=0, one_minute_days=0)
-    lint(replace(DEFAULTS, retention=for_ever, tiers=TiersSettings(late_hours=100_000)))
+    check(retention=for_ever, tiers=TiersSettings(late_hours=100_000))
 
 
 def test_a_spool_that_outlasts_the_time_to_compression_is_refused() -> None:
     spool = SpoolSettings(max_age_hours=73)
     with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 73 hours .* compressed already"):
-        lint(replace(DEFAULTS, spool=spool))
-    lint(replace(DEFAULTS, spool=spool, tiers=TiersSettings(compress_after_hours=73)))
+        check(spool=spool)
+    check(spool=spool, tiers=TiersSettings(compress_after_hours=73))
 
 
 def test_a_spool_whose_rows_would_be_too_late_for_the_tiers_is_refused() -> None:
     tiers = TiersSettings(late_hours=48, compress_after_hours=72)
     with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 72 hours .* not reach every tier"):
-        lint(replace(DEFAULTS, tiers=tiers))
+        check(tiers=tiers)
 
 
 async def test_a_start_is_refused_before_anything_is_touched(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest_asyncio
 
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.query.queries import Queries
 from storage.schema.migrate import migrate
 from storage.schema.samples import ensure_tables
+from storage.settings import StorageSettings
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing
 
 pytestmark = pytest.mark.timescale

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.health import Health
-from decahertz.settings import TiersSettings
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
+from storage.settings import TiersSettings
 from storage.tiers.worker import RollUpWorker
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, until
@@ -51,9 +50,13 @@ async def timescale_server(
 @pytest_asyncio.fixture
 async def worker(tiered_database: TieredDatabase) -> AsyncIterator[RollUpWorker]:
     """At work with the defaults, by the real clock."""
-    settings = replace(tiered_database.settings, tiers=TiersSettings(engine="timescaledb"))
     worker = RollUpWorker(
-        tiered_database.database, SystemClock(), CollectorRegistry(), settings, [BOOK, MACHINE]
+        tiered_database.database,
+        SystemClock(),
+        CollectorRegistry(),
+        TiersSettings(engine="timescaledb"),
+        tiered_database.settings.retention,
+        [BOOK, MACHINE],
     )
     await worker.start()
     yield worker

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.metric import Metric
 from decahertz.sample import schema_of
-from decahertz.settings import RetentionSettings, SpoolSettings, TiersSettings
+from storage.settings import RetentionSettings, SpoolSettings, TiersSettings
 from tests.storage_examples import CYCLE_NS, MACHINE, START_NS, BookSample
 from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from decahertz.clock import to_datetime
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 from tests.storage_examples import START_NS
 from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase

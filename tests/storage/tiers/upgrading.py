@@ -6,9 +6,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from decahertz.settings import StorageSettings
 from storage.database import Database
 from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 from tests.tiered_database import TieredDatabase
 
 

@@ -15,10 +15,10 @@ import pytest_asyncio
 
 from decahertz.event import Side
 from decahertz.health import Health
-from decahertz.settings import SpoolSettings, StorageSettings
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
+from storage.settings import SpoolSettings, StorageSettings
 from tests.embedded_server import chosen_installation
 from tests.postgres_proxy import Proxy
 from tests.storage_examples import Bench, arrival, book, books, fill, quotes, until, writing

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
 from collectors.feeds.host import FeedHost
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
-from decahertz.settings import Settings, SettingsError, Source
+from decahertz.settings import SettingsError, Source, Sources
 from tests.collectors.feeds.exchange import Act, Exchange, confirmation
 from tests.collectors.feeds.parts import Pipeline, until
 
@@ -278,9 +278,9 @@ async def test_a_server_that_refuses_the_upgrade_is_tried_again(pipeline: Pipeli
     ],
 )
 def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    settings = Settings(sources=(Source("the command line", {f"feeds.coinbase.{key}": value}),))
+    sources = Sources((Source("the command line", {f"feeds.coinbase.{key}": value}),))
     with pytest.raises(SettingsError, match=f"feeds.coinbase.{key}"):
-        settings.plugin_options("feeds", "coinbase", CoinbaseOptions)
+        sources.plugin_options("feeds", "coinbase", CoinbaseOptions)
 
 
 @pytest.mark.recordings

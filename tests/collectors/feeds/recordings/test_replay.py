@@ -14,7 +14,7 @@ from collectors.feeds.recordings.replay import ReplayFeed, ReplayOptions, speed_
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
 from decahertz.health import RunState
-from decahertz.settings import Settings, SettingsError, Source
+from decahertz.settings import SettingsError, Source, Sources
 from tests.collectors.feeds.parts import Pipeline, until
 
 START_NS = 1_618_677_817 * NS_PER_SECOND
@@ -169,26 +169,26 @@ def test_a_file_that_cannot_be_played_is_a_wrong_setting(tmp_path: Path, name: s
     [("original", 1.0), ("1", 1.0), ("2.5", 2.5), ("0.25", 0.25), ("100", 100.0), ("max", math.inf)],
 )
 def test_a_speed_is_original_a_number_or_max(text: str, speed: float) -> None:
-    settings = Settings(
-        sources=(Source("the command line", {"feeds.replay.file": "x", "feeds.replay.speed": text}),),
+    sources = Sources(
+        (Source("the command line", {"feeds.replay.file": "x", "feeds.replay.speed": text}),),
     )
-    options = settings.plugin_options("feeds", "replay", ReplayOptions)
+    options = sources.plugin_options("feeds", "replay", ReplayOptions)
     assert options.file == Path("x")
     assert speed_of(options.speed) == speed
 
 
 @pytest.mark.parametrize("text", ["", "fast", "0", "0.0", "-1", "nan", "inf", "1e9", "1\n"])
 def test_another_speed_is_refused_by_its_key(text: str) -> None:
-    settings = Settings(
-        sources=(Source("the command line", {"feeds.replay.file": "x", "feeds.replay.speed": text}),),
+    sources = Sources(
+        (Source("the command line", {"feeds.replay.file": "x", "feeds.replay.speed": text}),),
     )
     with pytest.raises(SettingsError, match=r"feeds\.replay\.speed"):
-        settings.plugin_options("feeds", "replay", ReplayOptions)
+        sources.plugin_options("feeds", "replay", ReplayOptions)
 
 
 def test_a_file_must_be_set() -> None:
     with pytest.raises(SettingsError, match=r"feeds\.replay\.file: is not set"):
-        Settings().plugin_options("feeds", "replay", ReplayOptions)
+        Sources().plugin_options("feeds", "replay", ReplayOptions)
 
 
 @pytest.mark.recordings

@@ -9,7 +9,7 @@ import pytest
 from collectors.feeds.synthetic.feed import SyntheticFeed, SyntheticOptions
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
-from decahertz.settings import Settings, SettingsError, Source
+from decahertz.settings import SettingsError, Source, Sources
 from tests.collectors.feeds.parts import ManualClock, Pipeline, until
 
 
@@ -128,8 +128,8 @@ async def test_it_runs_through_the_pipeline(pipeline: Pipeline) -> None:
 
 def test_its_options_come_from_the_settings() -> None:
     values = {"feeds.synthetic.instruments": "3", "feeds.synthetic.venues": "one, two"}
-    settings = Settings(sources=(Source("the command line", values),))
-    options = settings.plugin_options("feeds", "synthetic", SyntheticOptions)
+    sources = Sources((Source("the command line", values),))
+    options = sources.plugin_options("feeds", "synthetic", SyntheticOptions)
     assert (options.instruments, options.venues, options.seed) == (3, ("one", "two"), 1)
 
 
@@ -147,6 +147,6 @@ def test_its_options_come_from_the_settings() -> None:
     ],
 )
 def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    settings = Settings(sources=(Source("the command line", {f"feeds.synthetic.{key}": value}),))
+    sources = Sources((Source("the command line", {f"feeds.synthetic.{key}": value}),))
     with pytest.raises(SettingsError, match=f"feeds.synthetic.{key}"):
-        settings.plugin_options("feeds", "synthetic", SyntheticOptions)
+        sources.plugin_options("feeds", "synthetic", SyntheticOptions)

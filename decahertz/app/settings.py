@@ -1,0 +1,69 @@
+"""All settings of the program: the sections of its parts in one struct."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta, field
+
+from api.settings import ApiSettings
+from collectors.feeds.settings import FeedsSettings
+from collectors.host.settings import CollectorsSettings, SamplerSettings
+from decahertz.app.logs import LogSettings
+from decahertz.event import Name
+from decahertz.ingest import IngestSettings
+from decahertz.settings import LoadedSettings, default_data_dir, load_settings
+from exporter.settings import ExporterSettings
+from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings
+
+_NAME_LENGTH = 128
+
+
+def default_recorder() -> str:
+    """The host name as a valid :data:`~decahertz.event.Name`."""
+    return re.sub(r"[^\w.-]+", "-", socket.gethostname()).strip("-")[:_NAME_LENGTH] or "recorder"
+
+
+class Settings(LoadedSettings, frozen=True, kw_only=True):
+    """All settings. :func:`load` reads them; tests may construct them directly."""
+
+    recorder: Annotated[
+        Name,
+        Meta(description="Name of this recorder, unique among those that share a database."),
+    ] = field(default_factory=default_recorder)
+    data_dir: Annotated[
+        Path,
+        Meta(description="Folder of the embedded database and the spool."),
+    ] = Path()
+    database_url: Annotated[
+        str,
+        Meta(description="URL of your own PostgreSQL; empty uses the embedded one."),
+    ] = ""
+    api: ApiSettings = ApiSettings()
+    exporter: ExporterSettings = ExporterSettings()
+    sampler: SamplerSettings = SamplerSettings()
+    ingest: IngestSettings = IngestSettings()
+    storage: StorageSettings = StorageSettings()
+    spool: SpoolSettings = SpoolSettings()
+    tiers: TiersSettings = TiersSettings()
+    retention: RetentionSettings = RetentionSettings()
+    log: LogSettings = LogSettings()
+    collectors: CollectorsSettings = CollectorsSettings()
+    feeds: FeedsSettings = FeedsSettings()
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Load the settings of the program; see :func:`~decahertz.settings.load_settings`."""
+    environ = os.environ if environ is None else environ
+    defaults = {"data_dir": default_data_dir(environ)}
+    return load_settings(Settings, file=file, environ=environ, arguments=arguments, defaults=defaults)

@@ -1,0 +1,91 @@
+"""Settings of storage: ``[storage]``, ``[spool]``, ``[tiers]`` and ``[retention]``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from decahertz.settings import Seconds
+
+
+class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The database writer and its memory queue."""
+
+    flush_seconds: Annotated[
+        Seconds,
+        Meta(description="How long samples may wait to share a transaction with others."),
+    ] = 0.2
+    queue_rows: Annotated[
+        int,
+        Meta(ge=1000, description="Rows held in memory for the writer; the rest stays in the spool."),
+    ] = 200_000
+    connect_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for a connection attempt.")] = 10.0
+    statement_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for one statement.")] = 30.0
+
+
+class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The durable queue on disk."""
+
+    commit_seconds: Annotated[
+        float,
+        Meta(gt=0, le=0.1, description="How long samples may wait to share a disk write with others."),
+    ] = 0.05
+    max_bytes: Annotated[
+        int,
+        Meta(ge=100_000, description="Size limit; above it the oldest samples are dropped, events last."),
+    ] = 4 * 1024**3
+    max_age_hours: Annotated[
+        float,
+        Meta(gt=0, le=87_600, description="Age limit; older entries are dropped."),
+    ] = 72.0
+    backlog_rows_per_second: Annotated[
+        int,
+        Meta(ge=100, description="Rate limit for writing the backlog to the database next to new rows."),
+    ] = 50_000
+
+
+class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How samples are partitioned, compressed and rolled up to buckets of 1 s, 1 m and 1 h."""
+
+    engine: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|plain|timescaledb)$",
+            description="plain, timescaledb, or auto: timescaledb where available. The first start decides.",
+        ),
+    ] = "auto"
+    chunk_hours: Annotated[
+        int,
+        Meta(ge=1, le=720, description="TimescaleDB: chunk interval of raw samples, quotes and ticks."),
+    ] = 6
+    compress_after_hours: Annotated[
+        int,
+        Meta(ge=1, description="TimescaleDB: age at which raw samples, quotes and ticks are compressed."),
+    ] = 72
+    late_hours: Annotated[
+        int,
+        Meta(ge=4, description="How late a sample may arrive and still be rolled up into every tier."),
+    ] = 144
+    lag_seconds: Annotated[
+        Seconds,
+        Meta(description="Delay between the end of a bucket and its roll-up; queries compute it until then."),
+    ] = 5.0
+    interval_seconds: Annotated[
+        Seconds,
+        Meta(description="Interval between roll-ups; TimescaleDB refreshes every third time."),
+    ] = 2.0
+
+
+Days = Annotated[int, Meta(ge=0, le=36_500)]
+
+
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Retention by the rows' own time. 0 keeps them forever."""
+
+    raw_days: Annotated[Days, Meta(description="Retention of raw samples; 0 keeps them forever.")] = 7
+    one_second_days: Annotated[Days, Meta(description="Retention of the 1 s tier.")] = 30
+    one_minute_days: Annotated[Days, Meta(description="Retention of the 1 m tier.")] = 730
+    one_hour_days: Annotated[Days, Meta(description="Retention of the 1 h tier.")] = 0
+    quotes_days: Annotated[Days, Meta(description="Retention of quotes.")] = 0
+    ticks_days: Annotated[Days, Meta(description="Retention of ticks.")] = 0
