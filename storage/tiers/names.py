@@ -16,7 +16,7 @@ from decahertz.sample import MetricField, SampleSchema
 from storage.schema.samples import table_of
 
 if TYPE_CHECKING:
-    from decahertz.settings import RetentionSettings
+    from storage.settings import RetentionSettings
 
 SAMPLES = "samples"
 """Column with the number of raw rows in the bucket."""
