@@ -86,7 +86,7 @@ def of_file(tmp_path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(KEYS))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_setting_works_from_file_environment_and_command_line_alike(
     name: str,
