@@ -75,7 +75,8 @@ async def ours(ingest: Ingest, epoch: int) -> float:
     async def connection() -> None:
         nonlocal accepted
         for body in waiting:
-            receipt = await ingest.submit(await reader.read(body, Codec.MSGPACK))
+            read = await reader.read(body, Codec.MSGPACK)
+            receipt = await ingest.submit(read.batch, read.encoded)
             accepted += receipt.accepted
 
     start = time.perf_counter()

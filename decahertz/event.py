@@ -314,3 +314,5 @@ class Arrival(Struct, frozen=True, kw_only=True):
     batch: EventBatch
     received_ns: int
     """When the batch reached this process, nanoseconds UTC by this machine's clock."""
+    encoded: bytes = b""
+    """The MessagePack bytes that ``batch`` was decoded from, on the way to storage; empty elsewhere."""

@@ -145,21 +145,27 @@ class Ingest:
         self.refused = 0
         """Events of refused batches."""
 
-    async def submit(self, batch: EventBatch) -> Receipt:
+    async def submit(self, batch: EventBatch, encoded: bytes = b"") -> Receipt:
         """Take a batch from outside; returns when it is durable.
+
+        ``encoded`` is the MessagePack that the batch was decoded from: storage keeps these bytes and need not
+        encode the batch again.
 
         Raises :class:`BatchRefusedError` (bad content) or :class:`NotDurableError` (send again).
         """
         now_ns = self._clock.time_ns()
         self._check(batch)
-        arrival = Arrival(batch=batch, received_ns=now_ns)
+        arrival = Arrival(batch=batch, received_ns=now_ns, encoded=encoded)
         self._publish(arrival)
         return await self._sink.append(arrival, self._timeout_seconds)
 
-    async def take(self, batch: EventBatch, received_ns: int) -> None:
-        """Take a batch from a feed of this process; waits only while the storage queue is full."""
+    async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
+        """Take a batch from a feed of this process; waits only while the storage queue is full.
+
+        ``encoded`` as in :meth:`submit`.
+        """
         self._check(batch)
-        arrival = Arrival(batch=batch, received_ns=received_ns)
+        arrival = Arrival(batch=batch, received_ns=received_ns, encoded=encoded)
         self._publish(arrival)
         await self._sink.enqueue(arrival)
 

@@ -23,14 +23,15 @@ class BodyReader(Generic[BodyT]):
     def __init__(self, type_: type[BodyT] | Any) -> None:  # noqa: ANN401 - unions are no types
         """Make the decoders of both codecs."""
         self.type = type_
-        self._decoders: dict[Codec, Decoder[BodyT]] = {codec: decoder(codec, type_) for codec in Codec}
+        self._decoders: dict[Codec, Decoder[Any]] = {codec: decoder(codec, type_) for codec in Codec}
 
     async def read(self, data: bytes, codec: Codec) -> BodyT:
         """Raises :class:`ProblemError`: ``malformed`` or ``validation``."""
-        return self.decode(data, codec)
+        body: BodyT = self.decode(data, codec)
+        return body
 
-    def decode(self, data: bytes, codec: Codec) -> BodyT:
-        """The same, in one go."""
+    def decode(self, data: bytes, codec: Codec) -> Any:  # noqa: ANN401 - of ``type``
+        """Decodes into ``type``, with the same errors."""
         try:
             return self._decoders[codec].decode(data)
         except msgspec.ValidationError as error:

@@ -45,7 +45,14 @@ def _batch_of(item: type) -> type[Struct]:
     return msgspec.defstruct("EventBatch", fields, kw_only=True, forbid_unknown_fields=True)
 
 
-class EventBatchReader(BodyReader[EventBatch]):
+class EncodedBatch(Struct, frozen=True, gc=False):
+    """A valid batch, and the MessagePack that it was decoded from; empty if it came as JSON."""
+
+    batch: EventBatch
+    encoded: bytes
+
+
+class EventBatchReader(BodyReader[EncodedBatch]):
     """Decodes batches of events; what it refuses it names by event and field, up to twenty of them."""
 
     def __init__(self) -> None:
@@ -56,14 +63,20 @@ class EventBatchReader(BodyReader[EventBatch]):
         self._undecoded: dict[Codec, Decoder[Any]] = {c: decoder(c, undecoded) for c in Codec}
         self._events: dict[Codec, Decoder[AnyEvent]] = {c: decoder(c, AnyEvent) for c in Codec}
 
-    async def read(self, data: bytes, codec: Codec) -> EventBatch:
+    async def read(self, data: bytes, codec: Codec) -> EncodedBatch:
         """Raises :class:`ProblemError`: ``malformed``, ``validation`` or ``batch-refused``."""
+        batch = await self._batch(data, codec)
+        return EncodedBatch(batch, data if codec is Codec.MSGPACK else b"")
+
+    async def _batch(self, data: bytes, codec: Codec) -> EventBatch:
         if len(data) <= _AT_ONCE_BYTES:
             try:
-                return self.decode(data, codec)
+                batch: EventBatch = self.decode(data, codec)
             except ProblemError as problem:
                 if not any(error.index is not None for error in problem.errors):
                     raise
+            else:
+                return batch
         return await self._in_parts(data, codec)
 
     async def _in_parts(self, data: bytes, codec: Codec) -> EventBatch:
@@ -111,14 +124,14 @@ def _refused(problems: list[FieldProblem]) -> ProblemError:
     return ProblemError(kind, f"nothing of the batch was stored: {place}{named}{first.reason}", problems)
 
 
-async def submit_events(call: Call[NoQuery, EventBatch]) -> Receipt:
+async def submit_events(call: Call[NoQuery, EncodedBatch]) -> Receipt:
     """Take a batch of events; answers when they are durable.
 
     A batch is taken whole or refused whole. Sending it again is safe: what was stored before is recognised by
     `(source, epoch, sequence)`, counted in `duplicates` and not stored twice. The answer says the highest
     sequence of this source and epoch that is durable.
     """
-    return await call.parts.ingest.submit(call.body)
+    return await call.parts.ingest.submit(call.body.batch, call.body.encoded)
 
 
 ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (

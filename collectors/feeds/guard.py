@@ -1,7 +1,7 @@
-"""What lets nothing bad into the pipeline from a feed of this process.
+"""Validates the events of a feed before they enter the pipeline.
 
-Events from outside are validated when they are decoded; events that a feed constructs are not, because
-constructing one checks nothing. So they take the same way: through the codec.
+Events from other processes are validated when they are decoded. A feed constructs its events, which checks
+nothing, so they take the same way: encoded once, and decoded. Storage keeps the encoded bytes.
 """
 
 from __future__ import annotations
@@ -10,29 +10,37 @@ from collections.abc import Sequence
 
 import msgspec
 
-from decahertz.event import AnyEvent
+from decahertz.event import AnyEvent, EventBatch
+
+INVALID = (msgspec.MsgspecError, TypeError, ValueError, OverflowError)
+"""Raised for events that are not of the contract."""
 
 
 class EventGuard:
     """Validates constructed events against the contract: about a microsecond each."""
 
     def __init__(self) -> None:
-        """Prepare the codec."""
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...])
+        self._batches = msgspec.msgpack.Decoder(EventBatch)
+        self._events = msgspec.msgpack.Decoder(tuple[AnyEvent, ...])
+
+    def validate(self, batch: EventBatch) -> tuple[EventBatch, bytes]:
+        """Return the valid batch and its MessagePack. Raises one of :data:`INVALID`."""
+        encoded = self._encoder.encode(batch)
+        return self._batches.decode(encoded), encoded
 
     def sift(self, events: Sequence[AnyEvent]) -> tuple[tuple[AnyEvent, ...], list[str]]:
-        """The good events in their order, and the reason for each bad one."""
+        """Return the valid events in their order, and the reason for each invalid one."""
         try:
-            return self._decoder.decode(self._encoder.encode(tuple(events))), []
-        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+            return self._events.decode(self._encoder.encode(tuple(events))), []
+        except INVALID as error:
             if len(events) == 1:
                 return (), [str(error)]
-        good: tuple[AnyEvent, ...] = ()
-        bad: list[str] = []
+        valid: tuple[AnyEvent, ...] = ()
+        reasons: list[str] = []
         middle = len(events) // 2
         for part in (events[:middle], events[middle:]):
-            passed, reasons = self.sift(part)
-            good += passed
-            bad += reasons
-        return good, bad
+            passed, refused = self.sift(part)
+            valid += passed
+            reasons += refused
+        return valid, reasons

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from collectors.feeds.guard import EventGuard
+from collectors.feeds.guard import INVALID, EventGuard
 from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.event import AnyEvent, EventBatch
@@ -17,13 +17,14 @@ from decahertz.feed import Feed
 from decahertz.health import FeedStatus, RunState
 from decahertz.ingest import BatchRefusedError
 
-_LARGEST_BATCH = 10_000
+_LARGEST_BATCH = 2_000
+"""Events of a batch: what storage keeps as one entry, with the bytes that validated it."""
 
 
 class Intake(Protocol):
     """What the host needs of :class:`~decahertz.ingest.Ingest`."""
 
-    async def take(self, batch: EventBatch, received_ns: int) -> None:
+    async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
         """Publish and store a batch. Raises ``BatchRefusedError``."""
         ...
 
@@ -131,10 +132,7 @@ class FeedRunner:
                 if self.stopped:
                     return
                 refused = self.refused
-                good, bad = self._guard.sift(events[start : start + _LARGEST_BATCH])
-                if bad:
-                    self._refuse(len(bad), bad[0])
-                await self._take(good, received_ns)
+                await self._take(tuple(events[start : start + _LARGEST_BATCH]), received_ns)
                 if self._refusing and self.refused == refused:
                     self._refusing = False
                     self._log.info("events_accepted_again", refused=self.refused)
@@ -148,9 +146,17 @@ class FeedRunner:
                 events=events,
                 dropped={"refused": self.refused} if self.refused else {},
             )
+            try:
+                batch, encoded = self._guard.validate(batch)
+            except INVALID:
+                events, reasons = self._guard.sift(events)
+                if not reasons:
+                    raise
+                self._refuse(len(reasons), reasons[0])
+                continue
             published = True
             try:
-                await self._ingest.take(batch, received_ns)
+                await self._ingest.take(batch, received_ns, encoded)
             except BatchRefusedError as error:
                 published = False
                 at_fault = {refusal.index for refusal in error.refusals} or set(range(len(events)))

@@ -188,12 +188,13 @@ class Draft:
         return events_stream(OTHER)
 
     def _put_events(self, arrival: Arrival, first: int, last: int, stream: str) -> Entry:
-        batch = arrival.batch
+        batch, encoded = arrival.batch, arrival.encoded
         if first != batch.first_sequence or last != batch.last_sequence:
-            batch = part_of(batch, first, last)
-            arrival = Arrival(batch=batch, received_ns=arrival.received_ns)
-        entry = Entry(arrival, stream, len(batch.events))
-        self._put(entry, EntryKind.EVENTS, arrival.received_ns, "", encode_events(batch))
+            batch, encoded = part_of(batch, first, last), b""
+        # Without the bytes: they would stay in memory with the entry.
+        content = Arrival(batch=batch, received_ns=arrival.received_ns)
+        entry = Entry(content, stream, len(batch.events))
+        self._put(entry, EntryKind.EVENTS, arrival.received_ns, "", encoded or encode_events(batch))
         return entry
 
     def _note_drops(self, arrival: Arrival, stream: str) -> bool:

@@ -8,9 +8,11 @@ import asyncpg
 import msgspec
 import pytest
 
+from api.routes.events import EncodedBatch, EventBatchReader
 from api.settings import ApiSettings
 from decahertz.event import Quote
 from decahertz.fakes import Recorder
+from decahertz.wire import Codec
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack
 
@@ -48,6 +50,16 @@ async def test_a_batch_is_answered_when_it_is_durable(
     assert answer.status == 200
     assert answer.body == {"source": "bot", "epoch": 7, "durable_sequence": 3, "accepted": 3, "duplicates": 0}
     assert await stored_sequences(stored) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 5_000])
+async def test_messagepack_is_kept_as_it_came_and_json_is_not(count: int) -> None:
+    body = batch(*[QUOTE] * count)
+    packed, text = msgspec.msgpack.encode(body), msgspec.json.encode(body)
+    reader = EventBatchReader()
+    read = await reader.read(packed, Codec.MSGPACK)
+    assert read.encoded is packed
+    assert await reader.read(text, Codec.JSON) == EncodedBatch(read.batch, b"")
 
 
 async def test_a_batch_sent_again_is_answered_the_same_and_stored_once(

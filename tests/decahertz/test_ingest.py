@@ -283,3 +283,11 @@ async def test_emitters_that_are_not_heard_of_for_a_week_are_forgotten() -> None
         await desk.ingest.submit(ticks(1, 5))
     assert len(desk.ingest._seen) == len(desk.ingest._heard_ns) == 1
     assert (desk.ingest.events, desk.ingest.duplicates) == (5, 40)
+
+
+async def test_the_bytes_of_a_batch_reach_storage_and_no_subscriber() -> None:
+    desk = Desk()
+    await desk.ingest.submit(ticks(1, 2), b"client")
+    await desk.ingest.take(ticks(3, 4), START_NS, b"feed")
+    assert [arrival.encoded for arrival in (*desk.sink.appended, *desk.sink.enqueued)] == [b"client", b"feed"]
+    assert [arrival.encoded for arrival in desk.arrivals] == [b"", b""]

@@ -43,6 +43,7 @@ class KeepingSink:
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
+        self.encoded: list[bytes] = []
         self.has_room = asyncio.Event()
         self.has_room.set()
 
@@ -51,7 +52,8 @@ class KeepingSink:
 
     async def enqueue(self, arrival: Arrival) -> None:
         await self.has_room.wait()
-        self.arrivals.append(arrival)
+        self.arrivals.append(Arrival(batch=arrival.batch, received_ns=arrival.received_ns))
+        self.encoded.append(arrival.encoded)
 
 
 class Pipeline:

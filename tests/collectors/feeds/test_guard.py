@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
-from collectors.feeds.guard import EventGuard
-from decahertz.event import AnyEvent, Heartbeat, MarketEvent, Quote, Side, Tick
+from collectors.feeds.guard import INVALID, EventGuard
+from decahertz.event import AnyEvent, EventBatch, Heartbeat, MarketEvent, Quote, Side, Tick
 
 TIME_NS = 1_700_000_000_000_000_000
 
@@ -23,6 +24,15 @@ def test_good_events_pass_as_they_are() -> None:
     ]
     assert EventGuard().sift(events) == (tuple(events), [])
     assert EventGuard().sift([]) == ((), [])
+
+
+def test_a_valid_batch_comes_with_the_bytes_that_it_was_decoded_from() -> None:
+    batch = EventBatch(source="feed-x", epoch=1, first_sequence=1, events=(a_tick(), a_tick(sequence=2)))
+    valid, encoded = EventGuard().validate(batch)
+    assert valid == batch
+    assert msgspec.msgpack.decode(encoded, type=EventBatch) == batch
+    with pytest.raises(INVALID):
+        EventGuard().validate(msgspec.structs.replace(batch, events=(a_tick(price=math.nan),)))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+import msgspec
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +13,7 @@ from structlog.typing import EventDict
 
 from decahertz.clock import SystemClock
 from decahertz.collector import NoOptions
-from decahertz.event import Tick
+from decahertz.event import EventBatch, Tick
 from decahertz.feed import BaseFeed, Emit
 from decahertz.health import Health, RunState
 from tests.collectors.feeds.parts import Pipeline, until
@@ -158,6 +159,7 @@ async def test_a_bad_event_is_refused_and_the_good_ones_beside_it_pass(pipeline:
     assert prices(pipeline) == [1.0, 2.0]
     assert host.feeds()[0].counters == {"messages": 5, "refused": 3}
     assert pipeline.published[0].batch.dropped == {"refused": 3}
+    assert msgspec.msgpack.decode(pipeline.sink.encoded[0], type=EventBatch) == pipeline.published[0].batch
     await host.stop()
 
 

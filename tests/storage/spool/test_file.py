@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from decahertz.event import Arrival
@@ -138,6 +139,33 @@ def test_a_crash_before_the_deletion_leaves_the_entry_and_its_batch_id(tmp_path:
     again = Opened(tmp_path)
     assert again.account("events:loop") == (3, 0, 3, {})
     assert [found.batch_id for found in again.file.read_backlog(10)] == [entry.batch_id]
+
+
+def payloads(spool: Opened) -> list[bytes]:
+    return [row[0] for row in spool.file.connection.execute("SELECT payload FROM entries ORDER BY id")]
+
+
+def test_the_bytes_that_a_batch_was_decoded_from_are_the_ones_that_are_stored(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    batch = quotes(1, 3).batch
+    fields = msgspec.to_builtins(batch)
+    encoded = msgspec.msgpack.encode({name: fields[name] for name in reversed(fields)})  # not as we would
+    ((_, (entry,)),) = spool.file.write([Arrival(batch=batch, received_ns=9, encoded=encoded)]).events
+    assert payloads(spool) == [encoded]
+    assert entry.content == Arrival(batch=batch, received_ns=9), "no bytes in memory"
+    spool.file.close()
+    (read,) = Opened(tmp_path).file.read_backlog(10)
+    assert read.content == entry.content
+
+
+def test_a_batch_that_is_cut_is_encoded_again(tmp_path: Path) -> None:
+    spool = Opened(tmp_path)
+    spool.file.write([quotes(1, 2)])
+    batch = quotes(1, 3).batch
+    encoded = msgspec.msgpack.encode(batch)
+    ((_, (entry,)),) = spool.file.write([Arrival(batch=batch, received_ns=9, encoded=encoded)]).events
+    assert sequences(entry) == (3, 3)
+    assert payloads(spool)[1] == msgspec.msgpack.encode(quotes(3, 3).batch)
 
 
 def test_large_batches_are_cut(tmp_path: Path) -> None:
