@@ -1,9 +1,12 @@
-"""Events: facts that happened once.
+"""Event types: facts that happened once.
 
-An event's identity is ``(source, epoch, sequence)``: the emitting process, the start of that
-process, and its counter. Events travel in an :class:`EventBatch`, which carries the identity of its
-first event; the others follow without a hole. On the wire an event is an object whose ``type`` says
-which of the types below it is.
+``(source, epoch, sequence)`` identifies an event: the emitting process, the start of that process, and its
+counter. Events travel in an :class:`EventBatch`, which carries the identity of its first event; the others
+follow without a gap. On the wire an event is an object whose ``type`` names its class in lower case.
+
+An event type declares its table and its topic in class variables; tables, topics, exports and retention
+settings derive from them. A new event type is a class here, named in :data:`AnyEvent`, and the migration
+that creates its table.
 
 Times are integer nanoseconds since the Unix epoch, UTC. Prices are in the instrument's quote
 currency, quantities in its own unit, money in the account's currency. Numbers are finite.
@@ -11,8 +14,9 @@ currency, quantities in its own unit, money in the account's currency. Numbers a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
@@ -23,25 +27,32 @@ TimeNs: TypeAlias = Annotated[
 Number: TypeAlias = Annotated[float, Meta(gt=-1e300, lt=1e300)]
 Size: TypeAlias = Annotated[float, Meta(ge=0, lt=1e300)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-# What is added up over all starts of an emitter has to fit into 64 bits too.
+# The sum over all starts of an emitter must fit into 64 bits too.
 Loss: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
-# The last group refuses a line break at the end, which ``$`` alone lets through in Python.
+# The last group rejects a trailing line break, which ``$`` alone accepts in Python.
 _NAME = r"^[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]*[^\s:*\x00-\x1f])?$(?!\n)"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
-"""A segment of a topic: no colon, no asterisk, no control character, no blank at either end."""
+"""A topic segment: no colon, asterisk or control character, no leading or trailing whitespace."""
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 Text: TypeAlias = Annotated[str, Meta(max_length=16_384, pattern=r"^[^\x00]*$")]
 
 
+# ``extra`` names the column of a field that cannot have the field's own name.
+_VenueSequence: TypeAlias = Annotated[
+    int, Meta(ge=-(2**63), le=2**63 - 1, extra={"column": "venue_sequence"})
+]
+_Limit: TypeAlias = Annotated[Number, Meta(extra={"column": "limit_value"})]
+
+
 class Side(StrEnum):
-    """The direction of an order, a fill or the aggressor of a print."""
+    """Side of an order or a fill; of a tick, the aggressor's."""
 
     BUY = "buy"
     SELL = "sell"
 
 
 class Direction(StrEnum):
-    """What a signal asks for."""
+    """Direction that a signal asks for."""
 
     BUY = "buy"
     SELL = "sell"
@@ -49,7 +60,7 @@ class Direction(StrEnum):
 
 
 class OrderState(StrEnum):
-    """Life cycle of an order. The last four are final."""
+    """Order states. The last four are final."""
 
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
@@ -81,7 +92,7 @@ class PositionSource(StrEnum):
 
 
 class ConnectionState(StrEnum):
-    """What a heartbeat says of the feed or component it speaks for."""
+    """State that a heartbeat reports of its feed or component."""
 
     OPEN = "open"
     """Connected and subscribed."""
@@ -111,23 +122,43 @@ class Event(
 ):
     """Base of all events."""
 
+    table: ClassVar[str]
+    """Name of the table that stores the events of this type."""
+    topic: ClassVar[str]
+    """First segment of the topic; the only one unless ``topic_key`` is set."""
+    topic_key: ClassVar[str] = ""
+    """Field whose value is the second segment of the topic."""
+    bulk: ClassVar[bool] = False
+    """Whether the table grows without bound: then it is partitioned and has a retention setting."""
+    retention_days: ClassVar[int] = 0
+    """Default retention of a bulk table; 0 keeps its rows forever."""
+    key: ClassVar[tuple[str, ...]] = ()
+    """Fields that identify one series in a bulk table; it is indexed and compressed by them."""
+
     time_ns: TimeNs
-    """When it happened, by the clock of where it happened (the venue, the trading process)."""
+    """When it happened, by the clock of its origin (the venue, the trading process)."""
 
 
 class MarketEvent(Event, frozen=True, kw_only=True):
-    """Base of what a venue publishes."""
+    """Base of the events that a venue publishes."""
+
+    topic_key = "instrument"
+    bulk = True
+    key = ("venue", "instrument")
 
     venue: Name
     instrument: Name
-    sequence: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    """The venue's own number of this message, where it numbers them."""
+    sequence: _VenueSequence | None = None
+    """The venue's own sequence number of the message, if it numbers them."""
     missed: Count = 0
-    """How many numbered messages of this instrument were never received just before this one."""
+    """Numbered messages of this instrument lost just before this one."""
 
 
 class Quote(MarketEvent, frozen=True, kw_only=True):
     """Best bid and ask. An empty side is ``None``."""
+
+    table = "quotes"
+    topic = "quotes"
 
     bid: Number | None = None
     ask: Number | None = None
@@ -136,7 +167,10 @@ class Quote(MarketEvent, frozen=True, kw_only=True):
 
 
 class Tick(MarketEvent, frozen=True, kw_only=True):
-    """A print: one trade on the market."""
+    """A trade print on the market."""
+
+    table = "ticks"
+    topic = "ticks"
 
     price: Number
     size: Size
@@ -146,7 +180,7 @@ class Tick(MarketEvent, frozen=True, kw_only=True):
 
 
 class StrategyEvent(Event, frozen=True, kw_only=True):
-    """Base of what a strategy does in one instrument."""
+    """Base of the events of a strategy in one instrument."""
 
     strategy: Name
     venue: Name
@@ -154,20 +188,26 @@ class StrategyEvent(Event, frozen=True, kw_only=True):
 
 
 class Signal(StrategyEvent, frozen=True, kw_only=True):
-    """A strategy's wish, before any order."""
+    """A trading signal of a strategy, before any order."""
+
+    table = "signals"
+    topic = "signals"
 
     signal_id: Identifier
     direction: Direction
     strength: Number | None = None
     price: Number | None = None
-    """The decision price: the market when the strategy decided."""
+    """Decision price: the market price when the strategy decided."""
     risk: Size | None = None
     """Money at risk if the trade goes to its stop: the R of the trade."""
     reason: Text | None = None
 
 
 class Order(StrategyEvent, frozen=True, kw_only=True):
-    """A change in the life of an order; every change repeats what identifies the order."""
+    """A state change of an order. Every change repeats the fields that identify the order."""
+
+    table = "order_events"
+    topic = "orders"
 
     order_id: Identifier
     state: OrderState
@@ -175,7 +215,7 @@ class Order(StrategyEvent, frozen=True, kw_only=True):
     quantity: Size
     filled_quantity: Size | None = None
     price: Number | None = None
-    """Limit price, where there is one."""
+    """Limit price, if any."""
     arrival_price: Number | None = None
     """Mid of the market when the order was submitted."""
     order_type: Identifier | None = None
@@ -185,7 +225,10 @@ class Order(StrategyEvent, frozen=True, kw_only=True):
 
 
 class Fill(StrategyEvent, frozen=True, kw_only=True):
-    """An execution of an order, whole or in part."""
+    """A full or partial execution of an order."""
+
+    table = "fills"
+    topic = "fills"
 
     order_id: Identifier
     fill_id: Identifier
@@ -193,14 +236,17 @@ class Fill(StrategyEvent, frozen=True, kw_only=True):
     price: Number
     quantity: Annotated[float, Meta(gt=0, lt=1e300)]
     fee: Number = 0.0
-    """Money paid (negative: a rebate)."""
+    """Fee paid, in money; a rebate is negative."""
     liquidity: Liquidity | None = None
     risk: Size | None = None
-    """Money at risk of the trade that this fill opens, when known: the R of the trade."""
+    """Money at risk in the trade that this fill opens, if known: the R of the trade."""
 
 
 class Position(StrategyEvent, frozen=True, kw_only=True):
-    """What a strategy holds in one instrument; quantity is negative when short."""
+    """A strategy's position in one instrument; a short position has a negative quantity."""
+
+    table = "positions"
+    topic = "positions"
 
     quantity: Number
     average_price: Number | None = None
@@ -209,7 +255,10 @@ class Position(StrategyEvent, frozen=True, kw_only=True):
 
 
 class Equity(Event, frozen=True, kw_only=True):
-    """The worth of a strategy's account, marked to market, in money."""
+    """Equity of a strategy's account, marked to market, in money."""
+
+    table = "equity"
+    topic = "equity"
 
     strategy: Name
     equity: Number
@@ -217,7 +266,10 @@ class Equity(Event, frozen=True, kw_only=True):
 
 
 class Regime(Event, frozen=True, kw_only=True):
-    """The market regime that a strategy (or, without one, the desk) believes in."""
+    """The market regime assumed by a strategy, or by the desk when no strategy is named."""
+
+    table = "regimes"
+    topic = "regime"
 
     regime: Name
     strategy: Name | None = None
@@ -225,17 +277,23 @@ class Regime(Event, frozen=True, kw_only=True):
 
 
 class Risk(Event, frozen=True, kw_only=True):
-    """A risk measure beside its limit."""
+    """A risk measure and its limit."""
+
+    table = "risks"
+    topic = "risk"
 
     name: Name
     value: Number
-    limit: Number | None = None
+    limit: _Limit | None = None
     strategy: Name | None = None
     breached: bool = False
 
 
 class News(Event, frozen=True, kw_only=True):
-    """A headline. Sentiment runs from -1 (bad) to 1 (good)."""
+    """A headline. Sentiment ranges from -1 (bad) to 1 (good)."""
+
+    table = "news"
+    topic = "news"
 
     headline: Text
     publisher: Identifier | None = None
@@ -244,7 +302,13 @@ class News(Event, frozen=True, kw_only=True):
 
 
 class Log(Event, frozen=True, kw_only=True):
-    """A line that a component of the trading system logged."""
+    """A log line of a component of the trading system."""
+
+    table = "logs"
+    topic = "logs"
+    bulk = True
+    retention_days = 30
+    key = ("component",)
 
     component: Name
     level: LogLevel
@@ -252,10 +316,16 @@ class Log(Event, frozen=True, kw_only=True):
 
 
 class Heartbeat(Event, frozen=True, kw_only=True):
-    """A sign of life from a feed (with a venue) or a component.
+    """A liveness message of a feed (with a venue) or a component.
 
-    Without an instrument it speaks for all instruments of the venue.
+    Without an instrument it covers all instruments of the venue.
     """
+
+    table = "heartbeats"
+    topic = "heartbeats"
+    bulk = True
+    retention_days = 30
+    key = ("component",)
 
     component: Name
     connection: ConnectionState = ConnectionState.OPEN
@@ -267,20 +337,14 @@ AnyEvent: TypeAlias = (
     Quote | Tick | Signal | Order | Fill | Position | Equity | Regime | Risk | News | Log | Heartbeat
 )
 
-EVENT_TYPES: tuple[type[Event], ...] = (
-    Quote,
-    Tick,
-    Signal,
-    Order,
-    Fill,
-    Position,
-    Equity,
-    Regime,
-    Risk,
-    News,
-    Log,
-    Heartbeat,
-)
+EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)
+EVENT_BY_TABLE: Mapping[str, type[Event]] = {event_type.table: event_type for event_type in EVENT_TYPES}
+
+
+def event_topic(event: AnyEvent) -> str:
+    """The topic of an event: ``quotes:BTC-USD`` for a quote, ``fills`` for a fill."""
+    key = event.topic_key
+    return f"{event.topic}:{getattr(event, key)}" if key else event.topic
 
 
 def type_name(event_type: type[Event]) -> str:
@@ -291,16 +355,16 @@ def type_name(event_type: type[Event]) -> str:
 
 
 class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Events of one emitter, numbered without a hole from ``first_sequence``."""
+    """Events of one emitter, numbered without a gap from ``first_sequence``."""
 
     source: Name
-    """Name of the emitting process, unique among the emitters of one pipeline."""
+    """Name of the emitting process, unique among the emitters of one recorder."""
     epoch: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    """When the emitting process started (nanoseconds UTC): its counter starts anew with it."""
+    """When the emitting process started, nanoseconds UTC. Its counter restarts with it."""
     first_sequence: Annotated[int, Meta(ge=1, le=2**62)]
     events: Annotated[tuple[AnyEvent, ...], Meta(max_length=100_000)]
     dropped: Annotated[dict[Identifier, Loss], Meta(max_length=16)] = {}
-    """Events that this emitter lost so far in this epoch, by reason; they have no sequence number."""
+    """Events that this emitter has dropped in this epoch, by reason; they have no sequence number."""
 
     @property
     def last_sequence(self) -> int:
@@ -309,10 +373,10 @@ class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Arrival(Struct, frozen=True, kw_only=True):
-    """A batch as this process received it: what travels on the bus."""
+    """A received batch, as published on the bus."""
 
     batch: EventBatch
     received_ns: int
-    """When the batch reached this process, nanoseconds UTC by this machine's clock."""
+    """When this process received the batch, nanoseconds UTC by this machine's clock."""
     encoded: bytes = b""
     """The MessagePack bytes that ``batch`` was decoded from, on the way to storage; empty elsewhere."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta, Struct
 
+from decahertz.event import EVENT_TYPES
 from decahertz.settings import Seconds
 
 
@@ -80,12 +82,26 @@ class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
-class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True):
+_EventRetention: Any = msgspec.defstruct(
+    "_EventRetention",
+    [
+        (
+            f"{event_type.table}_days",
+            Annotated[Days, Meta(description=f"Retention of {event_type.table}.")],
+            event_type.retention_days,
+        )
+        for event_type in EVENT_TYPES
+        if event_type.bulk
+    ],
+    frozen=True,
+    kw_only=True,
+)
+
+
+class RetentionSettings(_EventRetention, Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):  # type: ignore[misc] # one field per bulk event type
     """Retention by the rows' own time. 0 keeps them forever."""
 
     raw_days: Annotated[Days, Meta(description="Retention of raw samples; 0 keeps them forever.")] = 7
     one_second_days: Annotated[Days, Meta(description="Retention of the 1 s tier.")] = 30
     one_minute_days: Annotated[Days, Meta(description="Retention of the 1 m tier.")] = 730
     one_hour_days: Annotated[Days, Meta(description="Retention of the 1 h tier.")] = 0
-    quotes_days: Annotated[Days, Meta(description="Retention of quotes.")] = 0
-    ticks_days: Annotated[Days, Meta(description="Retention of ticks.")] = 0

@@ -19,9 +19,8 @@ from api.live.client import Client, ClientStatistics, TopicState, encode_frames
 from api.live.frames import PING, frame
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, EventMessage, ServerMessage, Snapshot, State, Update
-from api.live.topics import FAMILIES, METRICS, event_topic
 from decahertz.bus import EVENTS, Message
-from decahertz.event import Arrival
+from decahertz.event import Arrival, event_topic
 from decahertz.sample import SampleBatch
 from decahertz.topic import Pattern
 from decahertz.wire import Codec
@@ -222,7 +221,7 @@ class Hub:
 
     def _route_samples(self, batch: SampleBatch) -> None:
         schema = batch.schema
-        if not self._subscriptions.wants(METRICS, schema.collector):
+        if not self._subscriptions.wants("metrics", schema.collector):
             return
         by_audience: dict[Audience[Client], list[TopicState]] = {}
         for sample in batch.samples:
@@ -254,7 +253,7 @@ class Hub:
         events = arrival.batch.events
         first = self.sequence + 1
         self.sequence += len(events)
-        wanted = {kind: self._subscriptions.wants(FAMILIES[kind]) for kind in {type(e) for e in events}}
+        wanted = {kind: self._subscriptions.wants(kind.topic) for kind in {type(e) for e in events}}
         audience: Audience[Client] | None = None
         run: list[EventMessage] = []
         for sequence, event in enumerate(events, first):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -10,6 +10,7 @@ from api.http.query import Time, parameter_problem
 from api.http.route import Call, Route
 from api.http.stream import Stream, Write
 from api.routes.names import Names, unknown_name
+from decahertz.event import EVENT_BY_TABLE
 from storage.query.export import (
     ExportFormat,
     ExportRequest,
@@ -19,19 +20,13 @@ from storage.query.export import (
 )
 
 _LATEST_NS: Final = 2**63 - 1
-EventTable = Literal[
-    "quotes",
-    "ticks",
-    "signals",
-    "order_events",
-    "fills",
-    "positions",
-    "equity",
-    "regimes",
-    "risks",
-    "news",
-    "logs",
-    "heartbeats",
+EventTable: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(EVENT_BY_TABLE)})$",
+        description="Export the events of this table.",
+        extra_json_schema={"enum": list(EVENT_BY_TABLE)},
+    ),
 ]
 
 
@@ -41,7 +36,7 @@ class ExportQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     collector: Annotated[str, Meta(min_length=1, max_length=64, description="Export its samples.")] | None = (
         None
     )
-    table: Annotated[EventTable, Meta(description="Export the events of this table.")] | None = None
+    table: EventTable | None = None
     format: Annotated[ExportFormat, Meta(description="What to write.")] = ExportFormat.CSV
     fields: Annotated[Names, Meta(description="Columns beside time and key; none: all.")] = ()
     start: Time | None = None

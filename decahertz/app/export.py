@@ -18,6 +18,7 @@ from collectors.host.plugins import load_collectors
 from decahertz.app.output_file import target
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database
 from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
+from decahertz.event import EVENT_BY_TABLE
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
     ExportFormat,
@@ -29,7 +30,6 @@ from storage.query.export import (
     samples_request,
 )
 from storage.query.parquet import ParquetMissingError
-from storage.write.encoders import EVENT_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
     start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
     if start_ns > end_ns:
         raise StartError("--start is later than --end")
-    tables = sorted(EVENT_TABLES.values())
+    tables = sorted(EVENT_BY_TABLE)
     plugins = load_collectors(settings.collectors.enabled, settings.sources, SystemClock()).plugins
     schemas = {loaded.schema.collector: loaded.schema for loaded in plugins}
     keys = _filter(wanted.where)

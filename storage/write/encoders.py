@@ -14,6 +14,7 @@ from msgspec.inspect import (
     EnumType,
     FloatType,
     IntType,
+    Metadata,
     NoneType,
     StrType,
     Type,
@@ -21,22 +22,7 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from decahertz.event import (
-    AnyEvent,
-    Equity,
-    Event,
-    Fill,
-    Heartbeat,
-    Log,
-    News,
-    Order,
-    Position,
-    Quote,
-    Regime,
-    Risk,
-    Signal,
-    Tick,
-)
+from decahertz.event import EVENT_TYPES, AnyEvent, Event
 from decahertz.sample import Sample, SampleSchema
 from storage.schema.samples import TIME, table_of
 from storage.write.copy_codegen import Number, SampleLoop, compile_event
@@ -54,23 +40,9 @@ from storage.write.copy_format import (
     timestamp,
 )
 
-EVENT_TABLES: dict[type[Event], str] = {
-    Quote: "quotes",
-    Tick: "ticks",
-    Signal: "signals",
-    Order: "order_events",
-    Fill: "fills",
-    Position: "positions",
-    Equity: "equity",
-    Regime: "regimes",
-    Risk: "risks",
-    News: "news",
-    Log: "logs",
-    Heartbeat: "heartbeats",
-}
+EVENT_TABLES: dict[type[Event], str] = {event_type: event_type.table for event_type in EVENT_TYPES}
 """The table of each event type; the migrations make them."""
 
-_RENAMED = {"sequence": "venue_sequence", "limit": "limit_value"}
 _SELDOM_REPEATED = frozenset(
     {"order_id", "fill_id", "signal_id", "trade_id", "reason", "headline", "message", "instruments"}
 )
@@ -200,11 +172,14 @@ def event_fields(event_type: type[Event]) -> list[EventField]:
 
 
 def _event_field(name: str, type_: Type) -> EventField:
-    bare = type_
+    bare, column = type_, name
     if isinstance(type_, UnionType):
         (bare,) = (option for option in type_.types if not isinstance(option, NoneType))
+    if isinstance(bare, Metadata):
+        column = (bare.extra or {}).get("column", name)
+        bare = bare.type
     code, encode = _codes(bare)
-    return EventField(name, _RENAMED.get(name, name), code, encode, name not in _SELDOM_REPEATED)
+    return EventField(name, column, code, encode, name not in _SELDOM_REPEATED)
 
 
 def _codes(type_: Type) -> tuple[str, Callable[[Any], bytes]]:

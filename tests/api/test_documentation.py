@@ -10,8 +10,8 @@ import pytest
 from api.http.errors import KINDS
 from api.live.limits import HubLimits
 from api.live.messages import PROTOCOLS, CloseCode, ErrorCode, ServerMessage
-from api.live.topics import FAMILIES, PER_INSTRUMENT
 from api.routes.table import ROUTES
+from decahertz.event import EVENT_TYPES
 
 DOCS = Path(__file__).parents[2] / "docs"
 API = (DOCS / "api.md").read_text("utf-8")
@@ -33,7 +33,7 @@ def test_every_kind_of_problem_is_listed_with_its_status() -> None:
 def test_every_topic_of_events_is_listed() -> None:
     listed = set(re.findall(r"^\| `([a-z]+(?::\{instrument\})?)` \|", WEBSOCKET, re.MULTILINE))
     assert listed == {
-        f"{name}:{{instrument}}" if name in PER_INSTRUMENT else name for name in FAMILIES.values()
+        f"{kind.topic}:{{{kind.topic_key}}}" if kind.topic_key else kind.topic for kind in EVENT_TYPES
     }
 
 
