@@ -36,7 +36,7 @@ class Incident:
         """Whether it has not recovered yet."""
         return self._failures > 0
 
-    def fail(self, now_ns: int, error: Exception | None = None, **details: object) -> None:
+    def fail(self, now_ns: int, error: BaseException | None = None, **details: object) -> None:
         """Count a failure; log it if it is the first."""
         self._last_ns = now_ns
         self._failures += 1
@@ -47,5 +47,10 @@ class Incident:
     def look(self, now_ns: int) -> None:
         """Called now and then: notices that it is over."""
         if self._failures and now_ns - self._last_ns >= self._quiet_ns:
-            self._log.info(f"{self._event}_recovered", failures=self._failures)
+            self.recover()
+
+    def recover(self, **details: object) -> None:
+        """End the incident at once, if there is one, and log that it recovered."""
+        if self._failures:
+            self._log.info(f"{self._event}_recovered", failures=self._failures, **details)
             self._failures = 0

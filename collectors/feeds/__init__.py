@@ -1,1 +1,1 @@
-"""Where market events come from."""
+"""Feeds: the sources of market events."""

@@ -17,7 +17,7 @@ INVALID = (msgspec.MsgspecError, TypeError, ValueError, OverflowError)
 
 
 class EventGuard:
-    """Validates constructed events against the contract: about a microsecond each."""
+    """Validates constructed events, in about a microsecond each."""
 
     def __init__(self) -> None:
         self._encoder = msgspec.msgpack.Encoder()
@@ -29,7 +29,7 @@ class EventGuard:
         encoded = self._encoder.encode(batch)
         return self._batches.decode(encoded), encoded
 
-    def sift(self, events: Sequence[AnyEvent]) -> tuple[tuple[AnyEvent, ...], list[str]]:
+    def split(self, events: Sequence[AnyEvent]) -> tuple[tuple[AnyEvent, ...], list[str]]:
         """Return the valid events in their order, and the reason for each invalid one."""
         try:
             return self._events.decode(self._encoder.encode(tuple(events))), []
@@ -39,8 +39,8 @@ class EventGuard:
         valid: tuple[AnyEvent, ...] = ()
         reasons: list[str] = []
         middle = len(events) // 2
-        for part in (events[:middle], events[middle:]):
-            passed, refused = self.sift(part)
+        for half in (events[:middle], events[middle:]):
+            passed, refused = self.split(half)
             valid += passed
             reasons += refused
         return valid, reasons

@@ -1,8 +1,8 @@
-"""The host of the feeds: runs them, restarts them, and hands their events over.
+"""The host of the feeds: runs and restarts them, and publishes their events.
 
-Each feed is an emitter of its own, ``feed-NAME``, whose epoch is when it was started. What a feed
-raises is counted, logged once until it recovers, and answered by a restart after a jittered wait that
-doubles; it never stops another feed. A bad event is refused and counted, the good ones beside it pass.
+Each feed is an emitter of its own, ``feed-NAME``, with the time of its start as epoch. A feed that raises is
+logged once until it recovers and restarted after a jittered, doubling wait; other feeds are not affected. An
+invalid event is refused and counted; the valid events of its batch pass.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
 
 
 class NamedFeed(Protocol):
-    """A feed and the name under which it is set up."""
+    """A feed and the name of its entry point."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class FeedHost:
         backoff: Backoff | None = None,
         stable_seconds: float = 30.0,
     ) -> None:
-        """``stable_seconds``: a feed that ran so long after a restart has recovered."""
+        """``stable_seconds``: a feed that has run this long after a restart has recovered."""
         random = Random().random  # noqa: S311 - jitter, no secret
         policy = RestartPolicy(backoff or Backoff(), stable_seconds, random)
         self._runners = [FeedRunner(entry.name, entry.feed, ingest, clock, policy) for entry in feeds]
@@ -61,18 +61,18 @@ class FeedHost:
         registry.register(FeedMetrics(self._runners))
 
     async def start(self) -> None:
-        """Start all feeds; returns at once. May be called once."""
+        """Start all feeds and return at once. May be called once."""
         if self._tasks:
-            raise RuntimeError("the feeds were started before")
+            raise RuntimeError("the feeds are already started")
         self._tasks = [
             asyncio.create_task(runner.run(), name=f"feed {runner.name}") for runner in self._runners
         ]
 
     async def stop(self, timeout_seconds: float = 2.0) -> None:
-        """Cancel the feeds and wait for their end. Safe without ``start`` and twice.
+        """Cancel the feeds and wait for them to end. Safe without ``start`` and twice.
 
-        What is shown but still waits for the storage queue gets ``timeout_seconds`` to be queued, and so
-        much again the feeds to end.
+        ``timeout_seconds`` bounds the wait for published events to enter the storage queue, and again the
+        wait for the feeds to end.
         """
         for runner in self._runners:
             runner.stopped = True
@@ -85,14 +85,14 @@ class FeedHost:
             task.cancel()
         if not running:
             return
-        _, deaf = await asyncio.wait(running, timeout=timeout_seconds)
-        for task in deaf:
-            self._log.error("feed_does_not_stop", task=task.get_name(), waited_seconds=timeout_seconds)
+        _, stuck = await asyncio.wait(running, timeout=timeout_seconds)
+        for task in stuck:
+            self._log.error("feed_stop_failed", task=task.get_name(), waited_seconds=timeout_seconds)
 
     async def wait_finished(self, name: str | None = None) -> None:
-        """Return when the feed (without a name: every feed) has come to its end.
+        """Return when the feed (without a name: every feed) has finished.
 
-        Raises ``KeyError`` for a feed that is not there.
+        Raises ``KeyError`` for an unknown feed.
         """
         if name is not None and all(runner.name != name for runner in self._runners):
             raise KeyError(name)
@@ -101,11 +101,11 @@ class FeedHost:
                 await runner.finished.wait()
 
     def feeds(self) -> list[FeedStatus]:
-        """Each feed as it is now, in the order of the settings."""
+        """Return the status of each feed, in the order of the settings."""
         return [runner.status() for runner in self._runners]
 
     def status(self) -> ComponentStatus:
-        """Degraded while a feed waits for its restart, failed when all do."""
+        """Return degraded while a feed waits for its restart, failed while all do."""
         down = [runner for runner in self._runners if runner.state is RunState.FAILED]
         if not down:
             return ComponentStatus(name="feeds", health=Health.OK)
@@ -117,28 +117,27 @@ class FeedHost:
 
 
 class FeedMetrics(Collector):
-    """The feeds' own metrics, read when they are asked for."""
+    """The metrics of the feeds, collected at each scrape."""
 
     def __init__(self, runners: Iterable[FeedRunner]) -> None:
-        """Keep the runners."""
         self._runners = list(runners)
 
     def describe(self) -> Iterator[Metric]:
-        """The families, without their values."""
+        """Yield the families without values."""
         yield from _families()
 
     def collect(self) -> Iterator[Metric]:
-        """The families with their values."""
-        events, restarts, refused, counts, up = _families()
+        """Yield the families with their values."""
+        events, restarts, refused, occurrences, running = _families()
         for runner in self._runners:
             labels = [runner.name]
             events.add_metric(labels, runner.events)
             restarts.add_metric(labels, runner.restarts)
             refused.add_metric(labels, runner.refused)
-            up.add_metric(labels, runner.state is RunState.RUNNING)
-            for what, count in runner.counters().items():
-                counts.add_metric([runner.name, what], count)
-        yield from (events, restarts, refused, counts, up)
+            running.add_metric(labels, runner.state is RunState.RUNNING)
+            for kind, count in runner.counters().items():
+                occurrences.add_metric([runner.name, kind], count)
+        yield from (events, restarts, refused, occurrences, running)
 
 
 def _families() -> tuple[

@@ -1,65 +1,78 @@
-"""What the decoders of all venues share."""
+"""Decoding of venue messages: the base class of the decoders and the bookkeeping of sequence numbers."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Hashable
-from typing import Protocol
+from typing import ClassVar, Generic, TypeVar
 
 from decahertz.event import AnyEvent
 
 RENUMBERED_AFTER = 100
-"""So many numbers in a row that are not higher than the last mean that the venue starts anew."""
+"""This many consecutive numbers below the last one mean that the venue has restarted its numbering."""
+
+MessageT = TypeVar("MessageT")
 
 
 class MalformedMessageError(ValueError):
-    """A message is not what the venue documents; the text says what is wrong."""
+    """A message does not match the venue's documentation; the text says where."""
 
 
-class VenueDecoder(Protocol):
-    """Turns the messages of one venue into events. It holds the books and the last numbers seen.
+class VenueDecoder(ABC, Generic[MessageT]):
+    """Decodes the messages of one venue into events; holds its order books and last sequence numbers.
 
-    The live adapter and the replay of a recording use the same one.
+    The live feed and the replay of a capture use the same decoder.
     """
 
-    venue: str
-    counts: Counter[str]
-    """What happened so far: ``messages``, ``ignored``, ``duplicates``, ``gaps``, ``missed``."""
+    venue: ClassVar[str]
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        """Occurrences so far: ``messages``, ``ignored``, ``duplicates``, ``gaps``, ``missed``."""
+
+    @abstractmethod
+    def parse(self, raw: bytes | str) -> MessageT:
+        """Parse one message. Raises :class:`MalformedMessageError`."""
+
+    @abstractmethod
+    def events(self, message: MessageT, received_ns: int) -> list[AnyEvent]:
+        """Return the events of one message, stamped with the venue's times.
+
+        ``received_ns`` is used where the venue sends no time. Raises :class:`MalformedMessageError` and
+        leaves the state of the decoder unchanged.
+        """
 
     def decode(self, raw: bytes | str, received_ns: int) -> list[AnyEvent]:
-        """The events of one message, under the venue's own times.
-
-        ``received_ns`` stands in where the venue gives no time. Raises
-        :class:`MalformedMessageError`; the decoder is then as it was before.
-        """
-        ...
+        """Parse one message and return its events. Raises :class:`MalformedMessageError`."""
+        return self.events(self.parse(raw), received_ns)
 
     def reconnected(self) -> None:
-        """A new connection begins: the books are void until their next snapshot."""
-        ...
+        """Prepare for a new connection: discard the order books, which are void until the next snapshot."""
 
 
 class Numbering:
-    """The last number seen per stream; tells repeated ones and holes, and counts them."""
+    """Tracks the last sequence number per stream; detects and counts duplicates and gaps."""
 
     __slots__ = ("_contiguous", "_counts", "_last", "_repeats")
 
     def __init__(self, counts: Counter[str], *, contiguous: bool = False) -> None:
-        """Count ``duplicates`` and ``renumbered``; of contiguous numbers ``gaps`` and ``missed`` too."""
+        """``contiguous``: the venue skips no number, so that ``gaps`` and ``missed`` can be counted."""
         self._counts = counts
         self._contiguous = contiguous
         self._last: dict[Hashable, int] = {}
         self._repeats: dict[Hashable, int] = {}
 
     def last(self, stream: Hashable) -> int | None:
-        """The last number of a stream; ``None`` if there was none."""
+        """Return the last number of a stream; ``None`` before its first message."""
         return self._last.get(stream)
 
     def take(self, stream: Hashable, number: int) -> int | None:
-        """How many numbers were missed before this one; ``None`` if it is not higher than the last.
+        """Return how many numbers are missing before this one; ``None`` if it is a duplicate.
 
-        Streams that are not contiguous miss none. A venue that starts its numbers anew would be silent for
-        ever; after :data:`RENUMBERED_AFTER` such numbers in a row the new ones are believed.
+        A number that is not above the last one is a duplicate. After :data:`RENUMBERED_AFTER` of these in a
+        row the stream continues from the new numbers; otherwise a venue that restarts its numbering would
+        stay silent. Streams that are not contiguous have no missing numbers.
         """
         last = self._last.get(stream)
         if last is not None and number <= last:

@@ -1,4 +1,4 @@
-"""The heartbeats by which a feed tells that it is connected."""
+"""Heartbeat events that report whether a feed is connected to its venue."""
 
 from __future__ import annotations
 
@@ -7,30 +7,29 @@ from decahertz.event import ConnectionState, Heartbeat
 
 
 class Pulse:
-    """Says when the next heartbeat of a venue is due: at most one a second."""
+    """Produces the heartbeats of one venue: at most one a second. ``component`` is the feed."""
 
     def __init__(self, clock: Clock, component: str, venue: str) -> None:
-        """``component`` is the feed that speaks."""
         self._clock = clock
         self._component = component
         self._venue = venue
         self._next_ns: int | None = None
 
     def due_ns(self) -> int:
-        """Nanoseconds until the next one is due; 0 when it is."""
+        """Return the nanoseconds until the next heartbeat is due; 0 when it is due."""
         if self._next_ns is None:
             return 0
         return max(0, self._next_ns - self._clock.monotonic_ns())
 
     def beat(self, now_ns: int) -> Heartbeat | None:
-        """A heartbeat if one is due, stamped ``now_ns``; the next follows in a second."""
+        """Return a heartbeat if one is due, stamped ``now_ns``; the next follows a second later."""
         if self.due_ns():
             return None
         self._next_ns = self._clock.monotonic_ns() + NS_PER_SECOND
         return self._heartbeat(now_ns, ConnectionState.OPEN)
 
     def closed(self, now_ns: int) -> Heartbeat:
-        """The last word: not connected any more. The next beat is due at once."""
+        """Return the closing heartbeat. The next heartbeat is due at once."""
         self._next_ns = None
         return self._heartbeat(now_ns, ConnectionState.CLOSED)
 

@@ -1,10 +1,11 @@
-"""One feed as the host runs it: its restarts, and its place among the emitters."""
+"""One feed as the host runs it: restarts, validation, and its sequence numbers as an emitter."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from decahertz.clock import Clock
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.feed import Feed
 from decahertz.health import FeedStatus, RunState
+from decahertz.incident import Incident
 from decahertz.ingest import BatchRefusedError
 
 _LARGEST_BATCH = 2_000
@@ -22,28 +24,27 @@ _LARGEST_BATCH = 2_000
 
 
 class Intake(Protocol):
-    """What the host needs of :class:`~decahertz.ingest.Ingest`."""
+    """The part of :class:`~decahertz.ingest.Ingest` that feeds use."""
 
     async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
         """Publish and store a batch. Raises ``BatchRefusedError``."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """How restarts are paced."""
+    """When a failed feed is restarted, and when it has recovered."""
 
-    def __init__(self, backoff: Backoff, stable_seconds: float, random: Callable[[], float]) -> None:
-        """Keep them."""
-        self.backoff = backoff
-        self.stable_seconds = stable_seconds
-        self.random = random
+    backoff: Backoff
+    stable_seconds: float
+    """A feed that has run this long after a restart has recovered."""
+    random: Callable[[], float]
 
 
 class FeedRunner:
-    """One feed, its restarts and its place among the emitters."""
+    """Runs one feed, restarts it after a failure, and emits its events under ``feed-{name}``."""
 
     def __init__(self, name: str, feed: Feed, ingest: Intake, clock: Clock, policy: RestartPolicy) -> None:
-        """Nothing runs before :meth:`run`."""
         self.name = name
         self.feed = feed
         self.state = RunState.RUNNING
@@ -62,8 +63,9 @@ class FeedRunner:
         self._epoch = 0
         self._next_sequence = 1
         self._attempt = 0
-        self._refusing = False
         self._log = structlog.get_logger(part="feeds", feed=name)
+        self._failure = Incident("feed", self._log)
+        self._validation = Incident("feed_validation", self._log)
 
     async def run(self) -> None:
         """Run the feed until it ends or this task is cancelled."""
@@ -77,8 +79,8 @@ class FeedRunner:
                 task = asyncio.current_task()
                 if self.stopped or task is None or task.cancelling():
                     raise
-                self._failed(error)  # the feed's own: something inside it was cancelled
-            except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+                self._failed(error)  # raised inside the feed: not a cancellation of this task
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 self._failed(error)
             else:
                 self.state = RunState.FINISHED
@@ -91,12 +93,12 @@ class FeedRunner:
             self.restarts += 1
 
     async def handed_over(self) -> None:
-        """Return when nothing of the feed is on its way to storage."""
+        """Return when no batch of the feed is waiting for the storage queue."""
         async with self._order:
             return
 
     def status(self) -> FeedStatus:
-        """As the API shows it."""
+        """Return the status for the API."""
         return FeedStatus(
             name=self.name,
             state=self.state,
@@ -108,7 +110,7 @@ class FeedRunner:
         )
 
     def counters(self) -> dict[str, int]:
-        """What the feed counts; nothing while its own code for that raises."""
+        """Return the counters of the feed; none while reading them raises."""
         with suppress(Exception):
             return dict(self.feed.counters)
         return {}
@@ -116,26 +118,23 @@ class FeedRunner:
     def _failed(self, error: BaseException) -> None:
         self.state = RunState.FAILED
         self.last_error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if not self._attempt:
-            self._log.error("feed_failed", error=self.last_error, exc_info=error)
+        self._failure.fail(self._clock.monotonic_ns(), error, reason=self.last_error)
         self._attempt += 1
 
     def _recovered(self) -> None:
-        if self._attempt:
-            self._log.info("feed_recovered", restarts=self.restarts)
+        self._failure.recover(restarts=self.restarts)
         self._attempt = 0
 
     async def _emit(self, events: Sequence[AnyEvent], received_ns: int) -> None:
-        # One batch at a time: a feed may emit from several tasks, and its numbers must not mix.
+        # One batch at a time: a feed may emit from several tasks, whose sequence numbers must not interleave.
         async with self._order:
             for start in range(0, len(events), _LARGEST_BATCH):
                 if self.stopped:
                     return
                 refused = self.refused
                 await self._take(tuple(events[start : start + _LARGEST_BATCH]), received_ns)
-                if self._refusing and self.refused == refused:
-                    self._refusing = False
-                    self._log.info("events_accepted_again", refused=self.refused)
+                if self.refused == refused:
+                    self._validation.recover(refused=self.refused)
 
     async def _take(self, events: tuple[AnyEvent, ...], received_ns: int) -> None:
         while events:
@@ -149,7 +148,7 @@ class FeedRunner:
             try:
                 batch, encoded = self._guard.validate(batch)
             except INVALID:
-                events, reasons = self._guard.sift(events)
+                events, reasons = self._guard.split(events)
                 if not reasons:
                     raise
                 self._refuse(len(reasons), reasons[0])
@@ -159,14 +158,18 @@ class FeedRunner:
                 await self._ingest.take(batch, received_ns, encoded)
             except BatchRefusedError as error:
                 published = False
-                at_fault = {refusal.index for refusal in error.refusals} or set(range(len(events)))
-                events = tuple(event for index, event in enumerate(events) if index not in at_fault)
+                invalid = {refusal.index for refusal in error.refusals} or set(range(len(events)))
+                events = tuple(event for index, event in enumerate(events) if index not in invalid)
                 self._refuse(len(batch.events) - len(events), str(error))
             except asyncio.CancelledError:
-                self._log.warning("events_not_stored", count=len(events), reason="stopped in a full queue")
+                self._log.warning(
+                    "feed_events_dropped",
+                    count=len(events),
+                    reason="stopped in a full queue",
+                )
                 raise
             finally:
-                if published:  # also when it was cancelled while it waited for the queue
+                if published:  # also when cancelled while waiting for the queue
                     self._next_sequence += len(batch.events)
                     self.events += len(batch.events)
                     self.last_event_ns = received_ns
@@ -175,6 +178,4 @@ class FeedRunner:
 
     def _refuse(self, count: int, reason: str) -> None:
         self.refused += count
-        if not self._refusing:
-            self._refusing = True
-            self._log.warning("events_refused", count=count, reason=reason)
+        self._validation.fail(self._clock.monotonic_ns(), count=count, reason=reason)

@@ -1,22 +1,22 @@
-"""Messages of a Binance spot combined stream, and the events they mean.
+"""Messages of a Binance spot combined stream, and their decoder.
 
 Source: https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams.
 
-* ``bookTicker`` is a :class:`Quote` with the update id as ``sequence``. Binance gives it no time: it
-  counts as of its receipt.
-* ``aggTrade`` is a :class:`Tick`; aggregate ids of a symbol have no holes, so a skipped one is a loss.
-* ``depthUpdate`` and ``kline`` are ignored: the first needs a snapshot that the stream does not carry.
+* ``bookTicker`` becomes a :class:`Quote` with the update id as ``sequence``. Binance sends no time with it,
+  so the quote has the time of receipt.
+* ``aggTrade`` becomes a :class:`Tick`. Aggregate trade ids of a symbol are contiguous, so a skipped one is a
+  lost trade.
+* Other streams are ignored; ``depthUpdate`` would need a snapshot over REST.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from collectors.feeds.messages import MalformedMessageError, Numbering
+from collectors.feeds.messages import MalformedMessageError, Numbering, VenueDecoder
 from decahertz.event import AnyEvent, Name, Number, Quote, Side, Size, Tick
 
 VENUE = "binance"
@@ -38,7 +38,7 @@ class BookTicker(Struct, frozen=True):
 
 
 class AggregateTrade(Struct, frozen=True):
-    """The trades of one taker order at one price."""
+    """The trades of one taker order at one price, as one."""
 
     symbol: Name = msgspec.field(name="s")
     trade_id: _Id = msgspec.field(name="a")
@@ -48,42 +48,58 @@ class AggregateTrade(Struct, frozen=True):
     buyer_is_maker: bool = msgspec.field(name="m")
 
 
-class _Envelope(Struct, frozen=True):
-    stream: str
-    data: msgspec.Raw
+class Failure(Struct, frozen=True):
+    """Why a request was refused."""
+
+    code: int = 0
+    msg: str = ""
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+class StreamMessage(Struct, frozen=True):
+    """A message of a stream such as ``btcusdt@aggTrade``, not yet decoded, or the reply to a request."""
+
+    stream: str = ""
+    data: msgspec.Raw = msgspec.Raw()
+    id: int | None = None
+    error: Failure | None = None
+
+
+_MESSAGE = msgspec.json.Decoder(StreamMessage)
 _BOOK_TICKER = msgspec.json.Decoder(BookTicker, strict=False)
 _TRADE = msgspec.json.Decoder(AggregateTrade, strict=False)
 
 
-class BinanceDecoder:
-    """The last numbers of all symbols of a feed."""
+class BinanceDecoder(VenueDecoder[StreamMessage]):
+    """Last update ids and trade ids of all symbols."""
 
-    venue = VENUE
+    venue: ClassVar[str] = VENUE
 
     def __init__(self) -> None:
-        """Start knowing nothing."""
-        self.counts: Counter[str] = Counter()
+        super().__init__()
         self._updates = Numbering(self.counts)
         self._trades = Numbering(self.counts, contiguous=True)
 
-    def reconnected(self) -> None:
-        """Nothing is void: there is no book."""
-
-    def decode(self, raw: bytes | str, received_ns: int) -> list[AnyEvent]:
-        """The events of one message. Raises :class:`MalformedMessageError`."""
+    def parse(self, raw: bytes | str) -> StreamMessage:
+        """Parse one message. Raises :class:`MalformedMessageError`."""
         try:
-            envelope = _ENVELOPE.decode(raw)
-            kind = envelope.stream.partition("@")[2]
-            if kind == "bookTicker":
-                events = self._quote(_BOOK_TICKER.decode(envelope.data), received_ns)
-            elif kind == "aggTrade":
-                events = self._tick(_TRADE.decode(envelope.data))
-            else:
+            message = _MESSAGE.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise MalformedMessageError(str(error)) from error
+        if not message.stream and message.id is None and message.error is None:
+            raise MalformedMessageError("neither a message of a stream nor a reply")
+        return message
+
+    def events(self, message: StreamMessage, received_ns: int) -> list[AnyEvent]:
+        """Return the events of a message. Raises :class:`MalformedMessageError`."""
+        stream = message.stream.partition("@")[2]
+        events: list[AnyEvent] = []
+        try:
+            if stream == "bookTicker":
+                events = self._quote(_BOOK_TICKER.decode(message.data), received_ns)
+            elif stream == "aggTrade":
+                events = self._tick(_TRADE.decode(message.data))
+            elif stream:
                 self.counts["ignored"] += 1
-                events = []
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise MalformedMessageError(str(error)) from error
         self.counts["messages"] += 1

@@ -1,28 +1,28 @@
-"""Messages of the Coinbase Exchange WebSocket feed, and the events they mean.
+"""Messages of the Coinbase Exchange WebSocket feed, and their decoder.
 
 Source: https://docs.cdp.coinbase.com/exchange/websocket-feed (channels ``ticker``, ``matches``,
 ``level2``, ``level2_batch``, ``heartbeat``).
 
-* ``ticker`` is a :class:`Quote` that carries the venue's ``sequence``. The trade in it comes as a
-  ``match`` too and is not taken twice. The first ticker of a subscription is as old as the last trade.
-* ``match`` is a :class:`Tick` with ``sequence`` and ``trade_id``; ``side`` is turned round, because
-  Coinbase names the maker's. Trade ids of a product have no holes, so a skipped one is a loss.
-* ``last_match`` repeats the trade before the subscription: a :class:`Tick` with a ``trade_id`` but
-  *without* ``sequence``, only if that trade was not seen before. So it gives the last price, tells what a
-  reconnect missed, and is told from the matches of the stream.
-* ``snapshot`` and ``l2update`` keep a book; a change at its top is a :class:`Quote` without ``sequence``.
+* ``ticker`` becomes a :class:`Quote` with the venue's ``sequence``. The trade in it also arrives as a
+  ``match`` and is not counted twice. The first ticker of a subscription is as old as the last trade.
+* ``match`` becomes a :class:`Tick` with ``sequence`` and ``trade_id``. Coinbase sends the maker's side, the
+  tick has the aggressor's. Trade ids of a product are contiguous, so a skipped one is a lost trade.
+* ``last_match`` repeats the last trade before the subscription. If that trade is new it becomes a
+  :class:`Tick` with ``trade_id`` but *without* ``sequence``: it provides the last price, reveals the trades
+  missed during a reconnect, and stays distinguishable from the matches of the stream.
+* ``snapshot`` and ``l2update`` maintain the order book; a change of its top becomes a :class:`Quote` without
+  ``sequence``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from collectors.feeds.book import Book, Top
-from collectors.feeds.messages import MalformedMessageError, Numbering
+from collectors.feeds.messages import MalformedMessageError, Numbering, VenueDecoder
+from collectors.feeds.order_book import OrderBook, TopOfBook
 from decahertz.clock import TimeFormatError, parse_time
 from decahertz.event import AnyEvent, Identifier, Name, Number, Quote, Side, Size, Tick
 
@@ -33,7 +33,7 @@ _Level: TypeAlias = tuple[Number, Size]
 
 
 class Message(Struct, frozen=True, tag_field="type", tag=str.lower):
-    """Base of the messages that are understood."""
+    """Base of the messages."""
 
 
 class Channel(Struct, frozen=True):
@@ -44,26 +44,26 @@ class Channel(Struct, frozen=True):
 
 
 class Subscriptions(Message, frozen=True):
-    """What the connection is subscribed to, all told."""
+    """All current subscriptions of the connection: the answer to a subscription."""
 
     channels: tuple[Channel, ...]
 
 
 class Error(Message, frozen=True):
-    """A refusal."""
+    """A refused request."""
 
     message: str
     reason: str = ""
 
 
-class Alive(Message, frozen=True, tag="heartbeat"):
-    """The channel ``heartbeat``: one a second and product."""
+class VenueHeartbeat(Message, frozen=True, tag="heartbeat"):
+    """Sent once a second for each product of the channel ``heartbeat``."""
 
     product_id: Name
 
 
 class Ticker(Message, frozen=True):
-    """Best bid and ask after a trade. Old ones lack the time, those before 2022 the sizes."""
+    """Best bid and ask after a trade. Old messages have no time, those before 2022 no sizes."""
 
     product_id: Name
     sequence: _Id
@@ -91,7 +91,7 @@ class LastMatch(Match, frozen=True, tag="last_match"):
 
 
 class Snapshot(Message, frozen=True):
-    """The whole book of a product."""
+    """All levels of a product's order book."""
 
     product_id: Name
     bids: tuple[_Level, ...]
@@ -99,21 +99,23 @@ class Snapshot(Message, frozen=True):
 
 
 class L2Update(Message, frozen=True):
-    """New sizes of some levels; zero deletes one."""
+    """New sizes of some levels; a size of zero deletes the level."""
 
     product_id: Name
     changes: tuple[tuple[Literal["buy", "sell"], Number, Size], ...]
     time: str | None = None
 
 
-AnyMessage: TypeAlias = Subscriptions | Error | Alive | Ticker | Match | LastMatch | Snapshot | L2Update
+AnyMessage: TypeAlias = (
+    Subscriptions | Error | VenueHeartbeat | Ticker | Match | LastMatch | Snapshot | L2Update
+)
 
 
 class _Header(Struct, frozen=True):
     type: Identifier
 
 
-# Prices are strings in these messages: the lax mode reads them as numbers.
+# Prices arrive as strings; lax mode converts them to numbers.
 _DECODER = msgspec.json.Decoder(AnyMessage, strict=False)
 _HEADER = msgspec.json.Decoder(_Header)
 _KNOWN = frozenset(
@@ -121,55 +123,44 @@ _KNOWN = frozenset(
 )
 
 
-def parse(raw: bytes | str) -> AnyMessage | None:
-    """The message; ``None`` for a type that is not ours to understand.
+class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
+    """Order books, last sequence numbers and last trades of all products.
 
-    Raises :class:`MalformedMessageError`.
+    :meth:`parse` returns ``None`` for message types that are not decoded.
     """
-    try:
-        message: AnyMessage = _DECODER.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        try:
-            if _HEADER.decode(raw).type not in _KNOWN:
-                return None
-        except (msgspec.MsgspecError, UnicodeError):
-            pass
-        raise MalformedMessageError(str(error)) from error
-    return message
 
-
-class CoinbaseDecoder:
-    """The state of all products of a feed: books, last sequences, last trades."""
-
-    venue = VENUE
+    venue: ClassVar[str] = VENUE
 
     def __init__(self) -> None:
-        """Start knowing nothing."""
-        self.counts: Counter[str] = Counter()
+        super().__init__()
         self._sequences = Numbering(self.counts)
         self._trades = Numbering(self.counts, contiguous=True)
-        self._books: dict[str, Book] = {}
-        self._tops: dict[str, Top] = {}
-        self._greeted: set[str] = set()
-        """Products whose first ticker of the connection was seen."""
+        self._books: dict[str, OrderBook] = {}
+        self._tops: dict[str, TopOfBook] = {}
+        self._with_ticker: set[str] = set()
+        """Products with a ticker on the current connection."""
 
     def reconnected(self) -> None:
-        """Drop the books; sequences and trades go on."""
+        """Discard the order books; sequence numbers and trade ids continue."""
         self._books.clear()
         self._tops.clear()
-        self._greeted.clear()
+        self._with_ticker.clear()
 
-    def decode(self, raw: bytes | str, received_ns: int) -> list[AnyEvent]:
-        """The events of one message. Raises :class:`MalformedMessageError`."""
-        message = parse(raw)
-        if message is None:
-            self.counts["messages"] += 1
-            self.counts["ignored"] += 1
-            return []
-        return self.events(message, received_ns)
+    def parse(self, raw: bytes | str) -> AnyMessage | None:
+        """Parse one message. Raises :class:`MalformedMessageError`."""
+        try:
+            message: AnyMessage = _DECODER.decode(raw)
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            try:
+                if _HEADER.decode(raw).type not in _KNOWN:
+                    return None
+            except (msgspec.MsgspecError, UnicodeError):
+                pass
+            raise MalformedMessageError(str(error)) from error
+        return message
 
-    def events(self, message: AnyMessage, received_ns: int) -> list[AnyEvent]:
-        """The events of a parsed message. Raises :class:`MalformedMessageError` for a bad time."""
+    def events(self, message: AnyMessage | None, received_ns: int) -> list[AnyEvent]:
+        """Return the events of a message. Raises :class:`MalformedMessageError` for an invalid time."""
         self.counts["messages"] += 1
         match message:
             case LastMatch():
@@ -182,8 +173,9 @@ class CoinbaseDecoder:
                 return self._snapshot(message, received_ns)
             case L2Update():
                 return self._update(message, received_ns)
-            case _:
-                return []
+            case None:
+                self.counts["ignored"] += 1
+        return []
 
     def _match(self, message: Match) -> list[AnyEvent]:
         time_ns = _time(message.time)
@@ -198,7 +190,7 @@ class CoinbaseDecoder:
     def _last_match(self, message: LastMatch) -> list[AnyEvent]:
         time_ns = _time(message.time)
         if message.trade_id == self._trades.last(message.product_id):
-            return []  # the usual thing after a reconnect in a quiet market
+            return []  # no trade since the last connection
         missed = self._trades.take(message.product_id, message.trade_id)
         if missed is None:
             return []
@@ -221,14 +213,14 @@ class CoinbaseDecoder:
         time_ns = received_ns if message.time is None else _time(message.time)
         product = message.product_id
         stream = ("ticker", product)
-        is_first = product not in self._greeted
-        self._greeted.add(product)
+        is_first = product not in self._with_ticker
+        self._with_ticker.add(product)
         if is_first and message.sequence == self._sequences.last(stream):
             return []  # no trade since the last connection
         if self._sequences.take(stream, message.sequence) is None:
             return []
-        top = self._tops.get(product) or Top(None, None, None, None)
-        agrees = (top.bid, top.ask) == (message.best_bid, message.best_ask)
+        top = self._tops.get(product) or TopOfBook()
+        same_prices = (top.bid, top.ask) == (message.best_bid, message.best_ask)
         quote = Quote(
             time_ns=time_ns,
             venue=VENUE,
@@ -236,17 +228,17 @@ class CoinbaseDecoder:
             sequence=message.sequence,
             bid=message.best_bid,
             ask=message.best_ask,
-            bid_size=_first(message.best_bid_size, top.bid_size, at_same_price=top.bid == message.best_bid),
-            ask_size=_first(message.best_ask_size, top.ask_size, at_same_price=top.ask == message.best_ask),
+            bid_size=_size(message.best_bid_size, top.bid_size, at_same_price=top.bid == message.best_bid),
+            ask_size=_size(message.best_ask_size, top.ask_size, at_same_price=top.ask == message.best_ask),
         )
         book = self._books.get(product)
-        if book is None or agrees or time_ns >= book.time_ns:
+        if book is None or same_prices or time_ns >= book.time_ns:
             return [quote]
-        # A ticker older than the book must not have the last word on the present.
+        # The ticker is older than the book: repeat the top of the book so that it stays the newest quote.
         return [quote, _quote(product, book)]
 
     def _snapshot(self, message: Snapshot, received_ns: int) -> list[AnyEvent]:
-        book = Book()
+        book = OrderBook()
         book.bids.replace(message.bids)
         book.asks.replace(message.asks)
         book.time_ns = received_ns
@@ -264,7 +256,7 @@ class CoinbaseDecoder:
         book.time_ns = time_ns
         return self._changed(message.product_id, book)
 
-    def _changed(self, product: str, book: Book) -> list[AnyEvent]:
+    def _changed(self, product: str, book: OrderBook) -> list[AnyEvent]:
         top = book.top
         if self._tops.get(product) == top:
             return []
@@ -272,7 +264,7 @@ class CoinbaseDecoder:
         return [_quote(product, book)]
 
 
-def _quote(product: str, book: Book) -> Quote:
+def _quote(product: str, book: OrderBook) -> Quote:
     top = book.top
     return Quote(
         time_ns=book.time_ns,
@@ -285,11 +277,11 @@ def _quote(product: str, book: Book) -> Quote:
     )
 
 
-def _first(given: float | None, known: float | None, *, at_same_price: bool) -> float | None:
-    """The size that the ticker gives, else the book's if it is of the same price."""
-    if given is not None:
-        return given
-    return known if at_same_price else None
+def _size(ticker: float | None, book: float | None, *, at_same_price: bool) -> float | None:
+    """Return the ticker's size, or without one the book's size at the same price."""
+    if ticker is not None:
+        return ticker
+    return book if at_same_price else None
 
 
 def _time(text: str) -> int:
@@ -298,5 +290,5 @@ def _time(text: str) -> int:
     except TimeFormatError as error:
         raise MalformedMessageError(str(error)) from error
     if time_ns <= 0:
-        raise MalformedMessageError(f"time {text!r} lies before the epoch")
+        raise MalformedMessageError(f"time {text!r} is before 1970")
     return time_ns

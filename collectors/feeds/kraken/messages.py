@@ -1,23 +1,27 @@
-"""Messages of the Kraken WebSocket feed (version 1), and the events they mean.
+"""Messages of the Kraken WebSocket API, version 1, and their decoder.
 
-Source: https://docs.kraken.com/api/docs/websocket-v1/book. The book of a pair is a snapshot and then
-changes; it is cut to the depth subscribed, because Kraken does not delete what falls out behind it. A
-change at the top is a :class:`Quote` under the newest time in the message. The snapshot's times are those
-of its orders, not of the message, so it counts as of its receipt. Other channels are ignored.
+Source: https://docs.kraken.com/api/docs/websocket-v1/book and …/trade.
+
+* ``book`` sends a snapshot of a pair and then changes. The book is cut to the subscribed depth, because
+  Kraken sends no deletion for levels beyond it. A change of the top becomes a :class:`Quote` with the newest
+  time in the message. The times in a snapshot are those of its orders, so the quote of a snapshot has the
+  time of receipt.
+* ``trade`` sends trades without an id or a sequence number; each becomes a :class:`Tick`. Trades repeated
+  after a reconnect are recognised by their time; missed ones cannot be counted.
+* Other channels are ignored.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
 
-from collectors.feeds.book import Book, BookSide, Top
-from collectors.feeds.messages import MalformedMessageError
+from collectors.feeds.messages import MalformedMessageError, VenueDecoder
+from collectors.feeds.order_book import BookSide, OrderBook, TopOfBook
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import AnyEvent, Name, Number, Quote, Size
+from decahertz.event import AnyEvent, Name, Number, Quote, Side, Size, Tick
 
 VENUE = "kraken"
 _SHORTEST = 4
@@ -26,11 +30,20 @@ _Seconds = Annotated[str, Meta(pattern=r"^[0-9]{1,10}\.[0-9]{1,9}$(?!\n)")]
 
 
 class Level(Struct, frozen=True, array_like=True, gc=False):
-    """Price, size, and when it changed; a fourth entry (republished) is of no interest."""
+    """Price, size and time of a level; the fourth entry (republished) is not used."""
 
     price: Number
     size: Size
     time: _Seconds
+
+
+class Trade(Struct, frozen=True, array_like=True, gc=False):
+    """A trade; ``side`` is the aggressor's. Order type and flags follow and are not used."""
+
+    price: Number
+    size: Size
+    time: _Seconds
+    side: Literal["b", "s"]
 
 
 class BookPart(Struct, frozen=True):
@@ -42,73 +55,130 @@ class BookPart(Struct, frozen=True):
     bids: tuple[Level, ...] = msgspec.field(default=(), name="b")
 
 
-class _Status(Struct, frozen=True):
+class Subscription(Struct, frozen=True):
+    """A channel, as it was subscribed to."""
+
+    name: str = ""
+
+
+class Status(Struct, frozen=True):
+    """A message about the connection: a heartbeat, the system status, or the answer to a subscription."""
+
     event: str
+    status: str = ""
+    pair: str = ""
+    subscription: Subscription = Subscription()
+    error: str = msgspec.field(default="", name="errorMessage")
 
 
-_STATUS = msgspec.json.Decoder(_Status)
+class ChannelMessage(Struct, frozen=True):
+    """A message of a channel such as ``book-10``, not yet decoded."""
+
+    channel: str
+    pair: Name
+    parts: list[msgspec.Raw]
+
+
+AnyMessage: TypeAlias = Status | ChannelMessage
+
+_STATUS = msgspec.json.Decoder(Status)
 _PARTS = msgspec.json.Decoder(list[msgspec.Raw])
-_PART = msgspec.json.Decoder(BookPart, strict=False)
+_BOOK_PART = msgspec.json.Decoder(BookPart, strict=False)
+_TRADES = msgspec.json.Decoder(tuple[Trade, ...], strict=False)
 _CHANNEL = msgspec.json.Decoder(str)
 _PAIR = msgspec.json.Decoder(Name)
 
 
-class KrakenDecoder:
-    """The books of all pairs of a feed."""
+class KrakenDecoder(VenueDecoder[AnyMessage]):
+    """Order books and last trade times of all pairs."""
 
-    venue = VENUE
+    venue: ClassVar[str] = VENUE
 
     def __init__(self) -> None:
-        """Start knowing nothing."""
-        self.counts: Counter[str] = Counter()
-        self._books: dict[str, Book] = {}
-        self._tops: dict[str, Top] = {}
+        super().__init__()
+        self._books: dict[str, OrderBook] = {}
+        self._tops: dict[str, TopOfBook] = {}
+        self._trade_ns: dict[str, int] = {}
+        self._with_trades: set[str] = set()
+        """Pairs with a trade on the current connection."""
 
     def reconnected(self) -> None:
-        """Drop the books."""
+        """Discard the order books."""
         self._books.clear()
         self._tops.clear()
+        self._with_trades.clear()
 
-    def decode(self, raw: bytes | str, received_ns: int) -> list[AnyEvent]:
-        """The events of one message. Raises :class:`MalformedMessageError`."""
+    def parse(self, raw: bytes | str) -> AnyMessage:
+        """Parse one message. Raises :class:`MalformedMessageError`."""
         text = raw.encode() if isinstance(raw, str) else raw
         try:
             if text.lstrip()[:1] == b"{":
-                _STATUS.decode(text)  # a heartbeat, the exchange's state: no event of a market
-                events = []
-            else:
-                events = self._channel(_PARTS.decode(text), received_ns)
+                return _STATUS.decode(text)
+            parts = _PARTS.decode(text)
+            if len(parts) < _SHORTEST:
+                raise MalformedMessageError(f"a channel message has {len(parts)} parts")
+            return ChannelMessage(_CHANNEL.decode(parts[-2]), _PAIR.decode(parts[-1]), parts[1:-2])
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise MalformedMessageError(str(error)) from error
+
+    def events(self, message: AnyMessage, received_ns: int) -> list[AnyEvent]:
+        """Return the events of a message. Raises :class:`MalformedMessageError`."""
+        events: list[AnyEvent] = []
+        if isinstance(message, ChannelMessage):
+            name, _, depth = message.channel.partition("-")
+            try:
+                if name == "book":
+                    events = self._book(message, depth, received_ns)
+                elif name == "trade":
+                    events = self._ticks(message)
+                else:
+                    self.counts["ignored"] += 1
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise MalformedMessageError(str(error)) from error
         self.counts["messages"] += 1
         return events
 
-    def _channel(self, parts: list[msgspec.Raw], received_ns: int) -> list[AnyEvent]:
-        if len(parts) < _SHORTEST:
-            raise MalformedMessageError(f"a channel's message of {len(parts)} parts")
-        name, _, depth = _CHANNEL.decode(parts[-2]).partition("-")
-        pair = _PAIR.decode(parts[-1])
-        if name != "book":
-            self.counts["ignored"] += 1
-            return []
+    def _ticks(self, message: ChannelMessage) -> list[AnyEvent]:
+        pair = message.pair
+        trades = [trade for part in message.parts for trade in _TRADES.decode(part)]
+        # Only the first trades of a connection can repeat earlier ones; later trades may share a time.
+        after_ns = -1 if pair in self._with_trades else self._trade_ns.get(pair, -1)
+        self._with_trades.add(pair)
+        ticks: list[AnyEvent] = [
+            Tick(
+                time_ns=time_ns,
+                venue=VENUE,
+                instrument=pair,
+                price=trade.price,
+                size=trade.size,
+                side=Side.BUY if trade.side == "b" else Side.SELL,
+            )
+            for trade in trades
+            if (time_ns := _time_ns(trade.time)) > after_ns
+        ]
+        if len(ticks) < len(trades):
+            self.counts["duplicates"] += len(trades) - len(ticks)
+        newest_ns = max((tick.time_ns for tick in ticks), default=-1)
+        self._trade_ns[pair] = max(newest_ns, self._trade_ns.get(pair, -1))
+        return ticks
+
+    def _book(self, message: ChannelMessage, depth: str, received_ns: int) -> list[AnyEvent]:
         if not depth.isdecimal() or not int(depth):
             raise MalformedMessageError(f"a book of depth {depth!r}")
-        told = [_PART.decode(part) for part in parts[1:-2]]
-        return self._book(pair, int(depth), told, received_ns)
-
-    def _book(self, pair: str, depth: int, told: list[BookPart], received_ns: int) -> list[AnyEvent]:
+        pair = message.pair
+        parts = [_BOOK_PART.decode(part) for part in message.parts]
         book = self._books.get(pair)
-        for part in told:
+        for part in parts:
             if part.all_asks is not None or part.all_bids is not None:
-                book = self._books[pair] = Book(depth)
+                book = self._books[pair] = OrderBook(int(depth))
                 book.asks.replace((level.price, level.size) for level in part.all_asks or ())
                 book.bids.replace((level.price, level.size) for level in part.all_bids or ())
                 book.time_ns = received_ns
         if book is None:
             self.counts["without_snapshot"] += 1
             return []
-        changes = [level for part in told for level in (*part.asks, *part.bids)]
-        for part in told:
+        changes = [level for part in parts for level in (*part.asks, *part.bids)]
+        for part in parts:
             _change(book.asks, part.asks)
             _change(book.bids, part.bids)
         if changes:

@@ -1,1 +1,1 @@
-"""Recorded markets: reading, replaying, importing them."""
+"""Recorded markets: reading, replay and import."""

@@ -1,9 +1,9 @@
-"""Recordings of markets, read line by line: captured WebSocket streams, and CSV quotes and trades.
+"""Recordings of markets, read line by line: WebSocket captures, and CSV quotes and trades.
 
-A capture (as cryptofeed writes it) has one line per message: ``T: message`` for one received at ``T``
-(seconds), ``URL <-> T`` for a connection, ``URL <- T: message`` for what the client sent. The venue is told
-by the URL. For CSV see :mod:`collectors.feeds.recordings.csv`. Reading takes constant memory; lines that
-are no message are counted and skipped.
+A capture (as cryptofeed writes it) has one line per message: ``T: message`` for a message received at ``T``
+(seconds), ``URL <-> T`` for a connection, ``URL <- T: message`` for a message that the client sent. The URL
+determines the venue. For CSV see :mod:`collectors.feeds.recordings.csv`. Reading takes constant memory;
+malformed lines are counted and skipped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -27,12 +27,12 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent
 
 MOST_LINE_BYTES = 64 * 1024 * 1024
-"""A longer line is malformed. Snapshots of whole books have some megabytes."""
+"""A longer line is malformed. Snapshots of whole order books take some megabytes."""
 
 _CONNECTION = re.compile(rb"(wss?://\S+) <-> [0-9.]+\s*")
 _SENT = re.compile(rb"wss?://\S+ <- [0-9.]+: ")
 _MESSAGE = re.compile(rb"([0-9]{1,10})(?:\.([0-9]{1,12}))?: ")
-_DECODERS: dict[str, Callable[[], VenueDecoder]] = {
+_DECODERS: dict[str, Callable[[], VenueDecoder[Any]]] = {
     "coinbase.com": CoinbaseDecoder,
     "kraken.com": KrakenDecoder,
     "binance.com": BinanceDecoder,
@@ -41,14 +41,14 @@ _DECODERS: dict[str, Callable[[], VenueDecoder]] = {
 
 
 class Record(Struct, frozen=True, gc=False):
-    """What was received at one moment."""
+    """The events of one received message or row."""
 
     received_ns: int
-    """When the recording machine received it, by its clock; for CSV the venue's time."""
+    """Time of receipt by the recording machine's clock; for CSV the venue's time."""
     events: list[AnyEvent]
-    """Under their own times."""
+    """With their original times."""
     offset: int
-    """Bytes of the file read up to and with this record."""
+    """Bytes of the file up to the end of this record."""
 
 
 class Recording(Protocol):
@@ -59,19 +59,18 @@ class Recording(Protocol):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What happened so far: ``messages``, ``malformed`` and what the venue's decoder counts."""
+        """Occurrences so far: ``messages``, ``malformed`` and the counts of the venue's decoder."""
         ...
 
     def records(self) -> Iterator[Record]:
-        """What was received, in the order of the file, from its beginning. Call it once."""
+        """Iterate over the records in the order of the file. Call it once."""
         ...
 
 
 class Capture:
-    """A captured WebSocket stream."""
+    """A WebSocket capture, decoded by the decoder of its venue."""
 
-    def __init__(self, path: Path, decoder: VenueDecoder) -> None:
-        """``decoder`` is that of the venue which was captured."""
+    def __init__(self, path: Path, decoder: VenueDecoder[Any]) -> None:
         self.venue = decoder.venue
         self.total_bytes = path.stat().st_size
         self._path = path
@@ -80,11 +79,11 @@ class Capture:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The decoder's counts and the malformed lines."""
+        """The counts of the decoder, and malformed lines."""
         return {**self._decoder.counts, "malformed": self._malformed}
 
     def records(self) -> Iterator[Record]:
-        """What was received, message by message; messages without an event have empty ones."""
+        """Iterate over the messages; a message without events yields a record without events."""
         offset = 0
         with self._path.open("rb") as stream:
             for line, read in _lines(stream):
@@ -120,7 +119,6 @@ class CsvRecording:
     """Quotes or trades in a CSV file."""
 
     def __init__(self, path: Path, rows: CsvRows) -> None:
-        """``rows`` knows the columns."""
         self.venue = rows.venue
         self.total_bytes = path.stat().st_size
         self._path = path
@@ -128,11 +126,11 @@ class CsvRecording:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The rows' counts."""
+        """The counts of the row decoder."""
         return dict(self._rows.counts)
 
     def records(self) -> Iterator[Record]:
-        """One record per row; it was received when it happened."""
+        """Iterate over the rows, one record each."""
         offset = 0
         with self._path.open("rb") as stream:
             for number, (line, read) in enumerate(_lines(stream)):
@@ -143,9 +141,10 @@ class CsvRecording:
 
 
 def open_recording(path: Path, venue: str | None = None, instrument: str | None = None) -> Recording:
-    """The recording in a file, whatever its format.
+    """Open a recording of any format.
 
-    ``venue`` and ``instrument`` are for CSV, which names neither; without them the file's name is asked.
+    ``venue`` and ``instrument`` are for CSV, which names neither; by default they are derived from the
+    columns and the file name.
     Raises :class:`~collectors.feeds.recordings.errors.RecordingError` or ``OSError``.
     """
     with path.open("rb") as stream:
@@ -157,7 +156,7 @@ def open_recording(path: Path, venue: str | None = None, instrument: str | None 
     for domain, decoder in _DECODERS.items():
         if host == domain or host.endswith("." + domain):
             return Capture(path, decoder())
-    raise UnknownRecordingError(path, f"a capture of {host}, which has no decoder")
+    raise UnknownRecordingError(path, f"a capture of {host}, a venue without a decoder")
 
 
 def recorded_events(
@@ -165,9 +164,9 @@ def recorded_events(
     venue: str | None = None,
     instrument: str | None = None,
 ) -> Iterator[tuple[int, list[AnyEvent]]]:
-    """The events of a recording under its own times, each with when it was received (ns UTC).
+    """Iterate over the events of a recording with their original times, and the time of receipt (ns UTC).
 
-    For importing history. Raises :class:`~collectors.feeds.recordings.errors.RecordingError` or ``OSError``.
+    Used by the import. Raises :class:`~collectors.feeds.recordings.errors.RecordingError` or ``OSError``.
     """
     for record in open_recording(path, venue, instrument).records():
         if record.events:
@@ -175,11 +174,11 @@ def recorded_events(
 
 
 def import_source(path: Path, venue: str | None = None, instrument: str | None = None) -> tuple[str, int]:
-    """Source and epoch under which a recording is imported.
+    """Return the source and the epoch under which a recording is imported.
 
-    Both follow from the content (and from what it is taken for), so the same file under another name
-    gets the same identity, and importing it twice stores nothing twice. The epoch is when its first event
-    was received. Raises what :func:`recorded_events` raises, and
+    Both are derived from the content (and from venue and instrument, if given): importing a file twice,
+    even under another name, stores it once. The epoch is the time of receipt of the first event. Raises the
+    errors of :func:`recorded_events`, and
     :class:`~collectors.feeds.recordings.errors.UnknownRecordingError` for a recording without any event.
     """
     with path.open("rb") as stream:
@@ -188,12 +187,12 @@ def import_source(path: Path, venue: str | None = None, instrument: str | None =
         digest.update(f"\0{venue or ''}\0{instrument or ''}".encode())
     first = next(recorded_events(path, venue, instrument), None)
     if first is None:
-        raise UnknownRecordingError(path, "no line of it is an event")
+        raise UnknownRecordingError(path, "it contains no event")
     return f"import-{digest.hexdigest()[:24]}", first[0]
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[bytes | None, int]]:
-    """Lines and their lengths; ``None`` for one that is too long to be read."""
+    """Iterate over the lines and their lengths; ``None`` for a line that is too long."""
     while line := stream.readline(MOST_LINE_BYTES):
         if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES:
             yield line, len(line)

@@ -1,10 +1,10 @@
-"""CSV recordings: the columns are told by the header, or without one by the first row.
+"""CSV recordings of quotes and trades. The header, or without one the first row, determines the columns.
 
 * ``YYYYMMDD HHMMSSmmm,bid,ask,volume`` without a header (HistData): quotes
 * ``timestamp,bid,ask`` with a header, also ``bid_size`` and ``ask_size``: quotes
 * ``timestamp,price,quantity`` with a header, also ``trade_id`` and ``buyer_maker``: trades
 
-Times without a zone are taken as UTC. CSV has no times of receipt: a row was received when it happened.
+Times without a zone are UTC. CSV has no times of receipt; each row counts as received at its own time.
 """
 
 from __future__ import annotations
@@ -55,10 +55,9 @@ class _TradeRow(Struct, frozen=True):
 
 
 class CsvRows:
-    """Turns the rows of one file into events."""
+    """Decodes the rows of one file into events."""
 
     def __init__(self, columns: tuple[str, ...], venue: str, instrument: str, *, has_header: bool) -> None:
-        """``columns`` are the names of the columns, in their order."""
         self.venue = venue
         self.instrument = instrument
         self.counts: Counter[str] = Counter()
@@ -68,7 +67,7 @@ class CsvRows:
         self._trades = Numbering(self.counts, contiguous=True)
 
     def event(self, line: bytes | None, *, is_first: bool) -> Quote | Tick | None:
-        """The event of one line; ``None`` for the header, an empty line and a malformed one."""
+        """Return the event of one line; ``None`` for the header, an empty line or a malformed one."""
         if (is_first and self._has_header) or (line is not None and not line.strip()):
             return None
         try:
@@ -114,10 +113,10 @@ class CsvRows:
 
 
 def csv_rows(path: Path, first_line: bytes, venue: str | None, instrument: str | None) -> CsvRows:
-    """What reads the rows of a file that begins with ``first_line``.
+    """Return the decoder of a file that begins with ``first_line``.
 
-    Raises :class:`BarsError`, :class:`UnknownRecordingError`, or :class:`RecordingError` when no
-    instrument is given and the file's name tells none.
+    Raises :class:`BarsError`, :class:`UnknownRecordingError`, or :class:`RecordingError` when no instrument
+    is given and none can be derived from the file name.
     """
     columns: tuple[str, ...]
     try:
@@ -127,22 +126,22 @@ def csv_rows(path: Path, first_line: bytes, venue: str | None, instrument: str |
     if len(cells) == len(_HISTDATA_COLUMNS) and _HISTDATA.fullmatch(cells[0]):
         columns, has_header = _HISTDATA_COLUMNS, False
     elif set(cells) >= _BARS:
-        raise BarsError(path, "it holds bars, not events: only quotes and trades can be replayed or imported")
+        raise BarsError(path, "it holds bars; only quotes and trades can be replayed or imported")
     elif {"timestamp", "bid", "ask"} <= set(cells) or {"timestamp", "price", "quantity"} <= set(cells):
         columns, has_header = cells, True
     else:
-        raise UnknownRecordingError(path, "neither a captured WebSocket stream nor CSV quotes or trades")
+        raise UnknownRecordingError(path, "neither a WebSocket capture nor CSV quotes or trades")
     guess = instrument or instrument_of(path)
     if guess is None:
-        raise RecordingError(path, "the file's name tells no instrument: set one")
+        raise RecordingError(path, "no instrument can be derived from the file name; set one")
     default_venue = "binance" if "buyer_maker" in columns else "fx" if "/" in guess else "csv"
     return CsvRows(columns, venue or default_venue, _name(path, guess), has_header=has_header)
 
 
 def instrument_of(path: Path) -> str | None:
-    """The instrument that a file's name begins with: ``eurusd-quotes.csv`` → ``EUR/USD``.
+    """Return the instrument that a file name begins with: ``eurusd-quotes.csv`` → ``EUR/USD``.
 
-    Six letters that are two currencies get a slash; others are upper-cased as they are.
+    Six letters that form two currencies get a slash; other names are only converted to upper case.
     """
     word = re.split(r"[-_. ]", path.name, maxsplit=1)[0].upper()
     if word[:3] in _CURRENCIES and word[3:] in _CURRENCIES:
@@ -154,7 +153,7 @@ def _name(path: Path, instrument: str) -> str:
     try:
         return msgspec.convert(instrument, Name)
     except msgspec.ValidationError as error:
-        raise RecordingError(path, f"{instrument!r} cannot name an instrument: {error}") from error
+        raise RecordingError(path, f"{instrument!r} is not a valid instrument name: {error}") from error
 
 
 def _cells(line: bytes | None) -> list[str]:
@@ -172,5 +171,5 @@ def _time_ns(text: str) -> int:
         text += "Z"
     time_ns = parse_time(text)
     if time_ns <= 0:
-        raise ValueError(f"time {text!r} lies before the epoch")
+        raise ValueError(f"time {text!r} is before 1970")
     return time_ns

@@ -1,4 +1,4 @@
-"""Why a file cannot be replayed or imported."""
+"""Errors of recordings that cannot be replayed or imported."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from pathlib import Path
 
 
 class RecordingError(ValueError):
-    """A file is no recording of events. ``str()`` of it is one line: the file and the reason."""
+    """A file is not a recording of events. Its text is one line: the file and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        """Keep the parts."""
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
 
 
 class UnknownRecordingError(RecordingError):
-    """Neither a capture of a known venue nor CSV with known columns."""
+    """The file is neither a capture of a known venue nor CSV with known columns."""
 
 
 class BarsError(RecordingError):
-    """The file holds bars: sums over events, from which the events cannot be had back."""
+    """The file holds bars, from which the events cannot be recovered."""

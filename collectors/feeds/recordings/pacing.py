@@ -1,4 +1,4 @@
-"""When a recorded event is due again, and what its time is then."""
+"""When a recorded event is due in a replay, and the event time it gets then."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ _Stream: TypeAlias = tuple[type[MarketEvent], str, str]
 
 
 class Shifter:
-    """Moves recorded events to now: the age on receipt stays that of the recording.
+    """Moves recorded events to the present; their age on receipt stays that of the recording.
 
-    Played faster than recorded, events of different age come closer together than their ages allow, and
-    would swap places in time. An event that was not older than the one before it in its stream (quotes or
-    prints of one instrument) is therefore never made older: it is then younger than recorded by what is
-    missing. At the original pace that is no more than the replay's own lateness. A negative age (a clock that
-    was behind the venue's) stays negative.
+    At a higher speed, events arrive closer together than their ages allow and would change their order in
+    time. An event that was not older than its predecessor in the same stream (quotes or ticks of one
+    instrument) is therefore never made older; it becomes younger than recorded. At the original speed this
+    is at most the lateness of the replay itself. A negative age (a clock behind the venue's) stays negative.
     """
 
     def __init__(self) -> None:
-        """Nothing has been moved yet."""
         self._newest: dict[_Stream, tuple[int, int]] = {}
 
     def shift(self, events: Iterable[AnyEvent], recorded_ns: int, now_ns: int) -> list[AnyEvent]:
-        """Events received at ``recorded_ns`` in the recording as if they were received at ``now_ns``."""
+        """Return events received at ``recorded_ns`` in the recording as if received at ``now_ns``."""
         return [
             replace(event, time_ns=self._time_ns(event, now_ns - (recorded_ns - event.time_ns)))
             for event in events
@@ -41,30 +39,30 @@ class Shifter:
         newest = self._newest.get(stream)
         if newest is not None:
             if event.time_ns < newest[0]:
-                return moved_ns  # late in the recording too
+                return moved_ns  # out of order in the recording too
             moved_ns = max(moved_ns, newest[1])
         self._newest[stream] = (event.time_ns, moved_ns)
         return moved_ns
 
 
 class Pacer:
-    """Tells how long to wait for a recorded moment.
+    """Computes how long to wait for a recorded time.
 
-    Every moment is measured from the first one by the monotonic clock, so neither late wake-ups nor a
-    slow reader add up: what is overdue is due at once.
+    Every time is measured from the first one by the monotonic clock, so neither late wake-ups nor a slow
+    reader add up; overdue records are due at once.
     """
 
     def __init__(self, clock: Clock, speed: float) -> None:
         """``speed`` 2 is twice as fast as recorded; infinity never waits."""
         if not speed > 0:
-            raise ValueError(f"a speed of {speed} never arrives")
+            raise ValueError(f"speed {speed} is not positive")
         self._clock = clock
         self._speed = speed
         self._first_ns: int | None = None
         self._start_ns = 0
 
     def wait_ns(self, recorded_ns: int) -> int:
-        """Nanoseconds until it is due; 0 when it is overdue. The first one asked for is due at once."""
+        """Return the nanoseconds until a recorded time is due; 0 for the first one and when overdue."""
         now_ns = self._clock.monotonic_ns()
         if self._first_ns is None:
             self._first_ns, self._start_ns = recorded_ns, now_ns

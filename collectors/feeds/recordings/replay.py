@@ -1,8 +1,8 @@
-"""The feed ``replay``: a recording played as if it happened now.
+"""The feed ``replay``: replays a recording as if it happened now.
 
-Events keep the pace of their receipt (or a multiple of it) and the age that they had on receipt; their
-times are moved to now. While it plays, a heartbeat a second says that the venue is connected; at the end
-one says that it is closed.
+Events keep the pace of their receipt (or a multiple of it) and their age on receipt; their times are moved
+to the present. During the replay a heartbeat a second reports the venue as connected; at the end one reports
+it as closed.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from decahertz.feed import BaseFeed, Emit, Progress
 from decahertz.settings import SettingsError
 
 _CHUNK = 256
-"""Records read ahead at a time, in another thread."""
+"""Records that a thread reads ahead at a time."""
 
 
 class ReplayOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """The table ``[feeds.replay]`` of the settings."""
 
-    file: Annotated[Path, Meta(description="The recording: a captured WebSocket stream, or CSV.")]
+    file: Annotated[Path, Meta(description="The recording: a WebSocket capture, or CSV.")]
     speed: Annotated[
         str,
         Meta(
             pattern=r"^(?:original|max|0*[1-9][0-9]{0,5}(?:\.[0-9]{1,6})?|0+\.0{0,3}[1-9][0-9]{0,5})$(?!\n)",
-            description="original, a number (4: four times as fast), or max: as fast as it goes.",
+            description="original, a number (4: four times as fast), or max.",
         ),
     ] = "original"
     venue: Annotated[
         str,
-        Meta(description="Venue of a CSV recording; empty: told by its columns."),
+        Meta(description="Venue of a CSV recording; empty: derived from its columns."),
     ] = ""
     instrument: Annotated[
         str,
-        Meta(description="Instrument of a CSV recording; empty: told by the file's name."),
+        Meta(description="Instrument of a CSV recording; empty: derived from the file name."),
     ] = ""
 
 
 def speed_of(text: str) -> float:
-    """How many times as fast as recorded; infinity for ``max``."""
+    """Return the speed as a multiple of the recorded one; infinity for ``max``."""
     return {"original": 1.0, "max": math.inf}.get(text) or float(text)
 
 
 class ReplayFeed(BaseFeed[ReplayOptions]):
-    """Plays one recording, then ends.
+    """Replays one recording and finishes.
 
-    Started again after a failure it goes on behind the last record that was handed over.
+    After a failure, a restart continues behind the last record that was emitted.
     """
 
     name: ClassVar[str] = "replay"
     options_type: ClassVar[type[Struct]] = ReplayOptions
 
     def __init__(self, clock: Clock, options: ReplayOptions) -> None:
-        """A file that is not there, or no recording, is a wrong setting: ``SettingsError``."""
+        """Raises ``SettingsError`` if the file is missing or not a recording."""
         super().__init__(clock, options)
         try:
             open_recording(options.file, options.venue or None, options.instrument or None)
@@ -73,22 +73,22 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
             raise SettingsError("feeds.replay.file", str(error)) from error
         self._recording: Recording | None = None
         self._done_bytes = 0
-        self._handed_over = 0
+        self._emitted_records = 0
 
     @property
     def progress(self) -> Progress | None:
-        """Bytes of the file; ``None`` until it is opened."""
+        """Bytes of the file replayed so far; ``None`` until it is opened."""
         if self._recording is None:
             return None
         return Progress(done=self._done_bytes, total=self._recording.total_bytes)
 
     @property
     def counters(self) -> dict[str, int]:
-        """Messages, malformed lines, and what the venue's decoder counts."""
+        """Counts of messages, malformed lines, and those of the venue's decoder."""
         return self._recording.counts if self._recording is not None else {}
 
     async def run(self, emit: Emit) -> None:
-        """Play to the end. Raises ``RecordingError`` or ``OSError``."""
+        """Replay to the end. Raises ``RecordingError`` or ``OSError``."""
         options = self.options
         recording = await asyncio.to_thread(
             open_recording,
@@ -99,14 +99,14 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
         self._recording = recording
         pulse = Pulse(self.clock, f"feed-{self.name}", recording.venue)
         player = _Player(self.clock, Pacer(self.clock, speed_of(options.speed)), pulse, emit)
-        records = islice(recording.records(), self._handed_over, None)
+        records = islice(recording.records(), self._emitted_records, None)
         chunk: asyncio.Task[list[Record]] = asyncio.create_task(_read(records))
         try:
             while read := await asyncio.shield(chunk):
                 chunk = asyncio.create_task(_read(records))
                 await self._play(player, read)
         finally:
-            # The thread must be out of the file before it is closed.
+            # The thread must be done with the file before it is closed.
             await asyncio.wait([chunk])
         self._done_bytes = recording.total_bytes
         now_ns = self.clock.time_ns()
@@ -116,20 +116,20 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
         pending: list[Record] = []
         for record in records:
             if pending and player.pacer.wait_ns(record.received_ns):
-                await self._hand_over(player, pending)
+                await self._emit_records(player, pending)
                 pending = []
             await player.wait_for(record)
             pending.append(record)
-        await self._hand_over(player, pending)
+        await self._emit_records(player, pending)
 
-    async def _hand_over(self, player: _Player, records: list[Record]) -> None:
-        self._handed_over += len(records)
+    async def _emit_records(self, player: _Player, records: list[Record]) -> None:
+        self._emitted_records += len(records)
         self._done_bytes = records[-1].offset
-        await player.hand_over(records)
+        await player.emit(records)
 
 
 class _Player:
-    """Waits for records and hands them over."""
+    """Waits for records and emits them."""
 
     def __init__(self, clock: Clock, pacer: Pacer, pulse: Pulse, emit: Emit) -> None:
         self.pacer = pacer
@@ -139,7 +139,7 @@ class _Player:
         self._shifter = Shifter()
 
     async def wait_for(self, record: Record) -> None:
-        """Return when it is due; beat meanwhile."""
+        """Return when the record is due; emit heartbeats meanwhile."""
         while wait_ns := self.pacer.wait_ns(record.received_ns):
             await asyncio.sleep(min(wait_ns, self._pulse.due_ns()) / NS_PER_SECOND)
             now_ns = self._clock.time_ns()
@@ -147,8 +147,8 @@ class _Player:
             if heartbeat is not None:
                 await self._emit([heartbeat], now_ns)
 
-    async def hand_over(self, records: list[Record]) -> None:
-        """Move the events to now and emit them at once."""
+    async def emit(self, records: list[Record]) -> None:
+        """Move the events to the present and emit them at once."""
         now_ns = self._clock.time_ns()
         events: list[AnyEvent] = []
         heartbeat = self._pulse.beat(now_ns)

@@ -1,4 +1,4 @@
-"""The feed ``synthetic``: a market for demos, load tests and trying alert rules out."""
+"""The feed ``synthetic``: a random market for demos, load tests and trying out alert rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decahertz.event import AnyEvent, Name
 from decahertz.feed import BaseFeed, Emit
 
 _BEHIND_NS = NS_PER_SECOND
-"""A process that slept longer than this is not flooded with what would have happened meanwhile."""
+"""After a longer delay (a suspended machine) the market continues where it was instead of catching up."""
 
 _Rate = Annotated[float, Meta(ge=0, le=10_000)]
 _Length = Annotated[float, Meta(ge=0, le=86_400)]
@@ -23,52 +23,55 @@ _Period = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The table ``[feeds.synthetic]`` of the settings. Times in seconds."""
+    """The table ``[feeds.synthetic]`` of the settings."""
 
-    instruments: Annotated[int, Meta(ge=0, le=10_000, description="How many instruments.")] = 20
+    instruments: Annotated[int, Meta(ge=0, le=10_000, description="Number of instruments.")] = 20
     venues: Annotated[
         tuple[Name, ...],
-        Meta(min_length=1, description="Venues; the instruments are dealt out to them."),
+        Meta(min_length=1, description="Venues; the instruments are spread over them."),
     ] = ("synthetic",)
-    seed: Annotated[int, Meta(description="The same seed gives the same market.")] = 1
-    quotes_per_second: Annotated[_Rate, Meta(description="Quotes per instrument.")] = 4.0
-    ticks_per_second: Annotated[_Rate, Meta(description="Prints per instrument.")] = 1.0
-    burst_every: Annotated[_Period, Meta(description="Whole seconds from burst to burst; 0: none.")] = 0
-    burst_length: Annotated[_Length, Meta(description="How long a burst lasts.")] = 1.0
+    seed: Annotated[int, Meta(description="The same seed yields the same market.")] = 1
+    quotes_per_second: Annotated[_Rate, Meta(description="Quotes a second per instrument.")] = 4.0
+    ticks_per_second: Annotated[_Rate, Meta(description="Ticks a second per instrument.")] = 1.0
+    burst_interval_seconds: Annotated[
+        _Period, Meta(description="Whole seconds between the starts of bursts; 0: none.")
+    ] = 0
+    burst_seconds: Annotated[_Length, Meta(description="Length of a burst.")] = 1.0
     burst_factor: Annotated[
         float,
-        Meta(ge=1, le=1000, description="By what a burst multiplies the rates."),
+        Meta(ge=1, le=1000, description="Factor by which a burst multiplies the rates."),
     ] = 10.0
-    pause_every: Annotated[_Period, Meta(description="Whole seconds from pause to pause; 0: none.")] = 0
-    pause_length: Annotated[_Length, Meta(description="How long a pause lasts.")] = 5.0
+    pause_interval_seconds: Annotated[
+        _Period, Meta(description="Whole seconds between the starts of pauses; 0: none.")
+    ] = 0
+    pause_seconds: Annotated[_Length, Meta(description="Length of a pause.")] = 5.0
     pause_kind: Annotated[
         Literal["quiet", "silent", "closed"],
-        Meta(description="quiet: heartbeats go on; silent: they stop; closed: they say so first."),
+        Meta(description="quiet: heartbeats continue; silent: they stop; closed: a closing one comes first."),
     ] = "quiet"
     gap_probability: Annotated[
         float,
-        Meta(ge=0, le=1, description="How likely sequence numbers are skipped before an event."),
+        Meta(ge=0, le=1, description="Probability that sequence numbers are skipped before an event."),
     ] = 0.0
     batch_seconds: Annotated[
         float,
-        Meta(ge=0.001, le=1, description="Events are handed over this often."),
+        Meta(ge=0.001, le=1, description="Interval between batches of events."),
     ] = 0.02
 
 
 class SyntheticFeed(BaseFeed[SyntheticOptions]):
-    """Quotes and prints of instruments that follow a seeded random walk."""
+    """Quotes and ticks of instruments whose prices follow a seeded random walk."""
 
     name: ClassVar[str] = "synthetic"
     options_type: ClassVar[type[Struct]] = SyntheticOptions
 
     def __init__(self, clock: Clock, options: SyntheticOptions) -> None:
-        """The market is made when it runs."""
         super().__init__(clock, options)
         self._pulses = [Pulse(clock, f"feed-{self.name}", venue) for venue in options.venues]
         self._is_closed = False
 
     async def run(self, emit: Emit) -> None:
-        """Hand events over until cancelled."""
+        """Emit events until cancelled."""
         options = self.options
         rates = _rates(options)
         market = SyntheticMarket(listings(options.instruments, options.venues), rates, options.seed)
@@ -104,10 +107,10 @@ def _rates(options: SyntheticOptions) -> Rates:
     return Rates(
         quotes_per_second=options.quotes_per_second,
         ticks_per_second=options.ticks_per_second,
-        burst_every=options.burst_every,
-        burst_length=options.burst_length,
+        burst_interval_seconds=options.burst_interval_seconds,
+        burst_seconds=options.burst_seconds,
         burst_factor=options.burst_factor,
-        pause_every=options.pause_every,
-        pause_length=options.pause_length,
+        pause_interval_seconds=options.pause_interval_seconds,
+        pause_seconds=options.pause_seconds,
         gap_probability=options.gap_probability,
     )

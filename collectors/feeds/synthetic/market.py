@@ -1,12 +1,12 @@
-"""A market that does not exist: seeded random quotes and prints of many instruments.
+"""The synthetic market: seeded random quotes and ticks of many instruments.
 
-What happens is a function of seed, options and elapsed time alone: however the time is cut into steps,
-the same events come, in the same order. Each instrument has a generator of its own, so its prices do not
-depend on how many others there are.
+The events depend only on seed, options and elapsed time: the same events come in the same order, however
+the time is divided into steps. Each instrument has its own random generator, so its prices do not depend on
+the number of instruments.
 
 Mid prices follow a geometric random walk; waiting times are exponential; sizes are log-normal. In a burst
-rates are multiplied, in a pause nothing happens. Waiting times that cross the edge of a burst or pause are
-drawn anew from that edge, which is exact, because the exponential distribution has no memory.
+rates are multiplied, in a pause they are zero. A waiting time that crosses the edge of a burst or pause is
+drawn again from that edge, which is exact because the exponential distribution is memoryless.
 """
 
 from __future__ import annotations
@@ -26,61 +26,60 @@ _SECONDS_PER_YEAR = 365.25 * 86_400
 _MOST_SKIPPED = 5
 _MEDIAN_LATENCY_SECONDS = 0.004
 _LOT_FIGURES = 4
-"""Sizes have four significant figures."""
+"""Significant figures of sizes."""
 _WIDEST_TICKS = 4
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """How much happens per instrument, and when it does not. Times in seconds since the start."""
+    """Event rates per instrument, with their bursts and pauses."""
 
     quotes_per_second: float = 4.0
     ticks_per_second: float = 1.0
-    burst_every: float = 0.0
-    """A burst begins at each multiple of it; 0: never."""
-    burst_length: float = 0.0
+    burst_interval_seconds: float = 0.0
+    """A burst begins at each multiple of it; 0: no bursts."""
+    burst_seconds: float = 0.0
     burst_factor: float = 10.0
     """At least 1."""
-    pause_every: float = 0.0
-    """A pause begins at each multiple of it; 0: never. It outweighs a burst."""
-    pause_length: float = 0.0
+    pause_interval_seconds: float = 0.0
+    """A pause begins at each multiple of it; 0: no pauses. Pauses take precedence over bursts."""
+    pause_seconds: float = 0.0
     gap_probability: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    """How likely numbers are skipped before an event."""
+    """Probability that sequence numbers are skipped before an event."""
 
     def factor(self, at: float) -> float:
-        """By what the rates are multiplied at a time: 0 in a pause."""
+        """Return the factor of the rates at a time in seconds since the start; 0 in a pause."""
         if self.is_pause(at):
             return 0.0
-        return self.burst_factor if _is_within(at, self.burst_every, self.burst_length) else 1.0
+        return self.burst_factor if _is_within(at, self.burst_interval_seconds, self.burst_seconds) else 1.0
 
     def is_pause(self, at: float) -> bool:
-        """Whether nothing happens at a time."""
-        return _is_within(at, self.pause_every, self.pause_length)
+        """Whether a time lies in a pause."""
+        return _is_within(at, self.pause_interval_seconds, self.pause_seconds)
 
     def next_edge(self, at: float) -> float:
-        """The first time after ``at`` at which the factor may change; infinity if it never does."""
-        if self.is_pause(at) and self.pause_length >= self.pause_every:
-            return math.inf  # a pause without end, whatever the bursts do
+        """Return the first time after ``at`` when the factor may change; infinity if it never does."""
+        if self.is_pause(at) and self.pause_seconds >= self.pause_interval_seconds:
+            return math.inf  # a pause without end
         return min(
-            _next_edge(at, self.burst_every, self.burst_length),
-            _next_edge(at, self.pause_every, self.pause_length),
+            _next_edge(at, self.burst_interval_seconds, self.burst_seconds),
+            _next_edge(at, self.pause_interval_seconds, self.pause_seconds),
         )
 
 
 class SyntheticMarket:
-    """All instruments, and what happens next."""
+    """All instruments, in the order of their next events."""
 
     def __init__(self, listings: list[Listing], rates: Rates, seed: int) -> None:
-        """``listings`` may be empty; then nothing ever happens."""
         walks = (_Walk(listing, rates, seed) for listing in listings)
-        # The position breaks ties, so that walks are never compared.
+        # The position breaks ties: walks cannot be compared.
         self._queue = [(walk.next_arrival(), position, walk) for position, walk in enumerate(walks)]
         self._queue = [entry for entry in self._queue if entry[0] < math.inf]
         heapify(self._queue)
 
     def until(self, elapsed: float, start_ns: int) -> list[AnyEvent]:
-        """What arrived since the last call until ``elapsed`` seconds after the start, in order.
+        """Return the events that arrived since the last call, up to ``elapsed`` seconds after the start.
 
-        ``start_ns`` is the wall time of the start: event times are counted from it.
+        ``start_ns`` is the wall time of the start, to which event times are relative.
         """
         queue = self._queue
         events: list[AnyEvent] = []
@@ -92,7 +91,7 @@ class SyntheticMarket:
 
 
 class _Walk:
-    """One instrument's random walk."""
+    """The random walk of one instrument."""
 
     __slots__ = (
         "_at",
@@ -126,11 +125,11 @@ class _Walk:
         self._at = self._next_time(0.0)
 
     def next_arrival(self) -> float:
-        """When the next event arrives: later than it happens by the instrument's latency."""
+        """Return the arrival time of the next event: its own time plus the instrument's latency."""
         return self._at + self._latency
 
     def happen(self, start_ns: int) -> AnyEvent:
-        """The event that is due; the one after it is drawn."""
+        """Return the next event and draw the one after it."""
         random = self._random
         time_ns = start_ns + int(self._at * NS_PER_SECOND)
         self._move()
@@ -185,7 +184,7 @@ class _Walk:
     def _prices(self) -> tuple[float, float]:
         decimals = self._listing.decimals
         scale = 10.0**decimals
-        # At least one tick, however far the walk went down.
+        # At least one price increment, however far the walk has fallen.
         bid_ticks = max(1, math.floor(math.exp(self._log_mid) * scale - self._spread_ticks / 2))
         return round(bid_ticks / scale, decimals), round((bid_ticks + self._spread_ticks) / scale, decimals)
 
@@ -205,7 +204,7 @@ class _Walk:
 
 
 def _is_within(at: float, every: float, length: float) -> bool:
-    # The same sum as in _next_edge, so that an edge never lies on both of its sides.
+    # The same sum as in _next_edge: with another rounding an edge could lie on both of its sides.
     return every > 0 and at >= every and at < math.floor(at / every) * every + length
 
 

@@ -1,4 +1,4 @@
-"""The instruments of the synthetic market: names, prices and tick sizes like real ones."""
+"""The instruments of the synthetic market, with realistic names, prices and price increments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, count, islice, zip_longest
 
 from msgspec import Struct
 
-# Rough prices in US dollars: a random walk starts from them and needs no better.
+# Approximate prices in US dollars, where the random walks start.
 _COINS = {
     "BTC": 64_000.0,
     "ETH": 3_200.0,
@@ -61,7 +61,7 @@ _MAJORS = (
 )
 _UNLISTED_USD = 10.0
 _FIGURES = 5
-"""Digits of a coin's price behind the first one."""
+"""Digits of a coin's price after the first one."""
 
 
 class Listing(Struct, frozen=True):
@@ -70,7 +70,7 @@ class Listing(Struct, frozen=True):
     venue: str
     instrument: str
     price: float
-    """Where its random walk begins."""
+    """Start of the random walk."""
     decimals: int
     """Prices are multiples of ``10 ** -decimals``."""
     volatility: float
@@ -80,7 +80,7 @@ class Listing(Struct, frozen=True):
 
 
 def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
-    """The first so many instruments: coins and currency pairs by turns; the venues take turns too."""
+    """Return the first ``how_many`` instruments: coins and currency pairs alternate, and so do the venues."""
     return [
         _listing(name, venues[index % len(venues)]) for index, name in enumerate(islice(_names(), how_many))
     ]
@@ -88,8 +88,8 @@ def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
 
 def _names() -> Iterator[str]:
     dollar = (f"{coin}-USD" for coin in _COINS)
-    by_turns = chain.from_iterable(zip_longest(dollar, _MAJORS))
-    yield from (name for name in by_turns if name is not None)
+    alternating = chain.from_iterable(zip_longest(dollar, _MAJORS))
+    yield from (name for name in alternating if name is not None)
     for quote in (*_CURRENCIES, "BTC", "ETH"):
         yield from (f"{coin}-{quote}" for coin in _COINS if quote not in ("USD", coin))
     yield from (f"C{number:04d}-USD" for number in count(1))
@@ -98,9 +98,9 @@ def _names() -> Iterator[str]:
 def _listing(name: str, venue: str) -> Listing:
     is_pair = "/" in name
     base, _, quote = name.partition("/" if is_pair else "-")
-    worth = {**_CURRENCIES, **_COINS}
-    base_usd = worth.get(base, _UNLISTED_USD)
-    price = base_usd / worth[quote]
+    usd_values = {**_CURRENCIES, **_COINS}
+    base_usd = usd_values.get(base, _UNLISTED_USD)
+    price = base_usd / usd_values[quote]
     pair_decimals = 3 if quote == "JPY" else 5
     coin_decimals = max(0, _FIGURES - math.floor(math.log10(price)))
     decimals = pair_decimals if is_pair else coin_decimals

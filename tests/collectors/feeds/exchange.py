@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, TypeAlias
@@ -11,11 +11,14 @@ from typing import Any, TypeAlias
 from aiohttp import WSCloseCode, web
 from aiohttp.test_utils import TestServer
 
+Request: TypeAlias = dict[str, Any]
+
 
 class Act(Enum):
     """What the exchange does besides sending messages."""
 
     CONFIRM = "say that everything asked for is subscribed"
+    PING = "send a ping frame"
     HOLD = "say nothing more until the client leaves"
     CUT = "cut the connection without a word"
 
@@ -23,16 +26,34 @@ class Act(Enum):
 Script: TypeAlias = Sequence[str | bytes | Act]
 
 
-class Exchange:
-    """Plays one script per connection, then closes; connections without a script are refused."""
+def coinbase_confirmation(asked: Request, **renamed: str) -> list[str]:
+    """Coinbase's answer that names everything that was asked for."""
+    channels = [
+        {"name": renamed.get(name, name), "product_ids": asked["product_ids"]} for name in asked["channels"]
+    ]
+    return [json.dumps({"type": "subscriptions", "channels": channels})]
 
-    def __init__(self, *scripts: Script) -> None:
+
+class Exchange:
+    """Plays one script per connection, then closes; connections without a script are refused.
+
+    ``requests_expected`` messages of the client come before the script.
+    """
+
+    def __init__(
+        self,
+        *scripts: Script,
+        confirmation: Callable[[Request], list[str]] = coinbase_confirmation,
+        requests_expected: int = 1,
+    ) -> None:
         self.scripts = list(scripts)
-        self.requests: list[dict[str, Any]] = []
+        self.requests: list[Request] = []
         self.held = 0
         self.left = 0
         """Connections that the client closed while they were held."""
         self.refused = 0
+        self._confirmation = confirmation
+        self._requests_expected = requests_expected
 
     @asynccontextmanager
     async def serving(self, port: int | None = None) -> AsyncIterator[str]:
@@ -53,8 +74,8 @@ class Exchange:
         script = self.scripts.pop(0)
         socket = web.WebSocketResponse(max_msg_size=1024)
         await socket.prepare(request)
-        asked = await socket.receive_json()
-        self.requests.append(asked)
+        asked = [await socket.receive_json() for _ in range(self._requests_expected)]
+        self.requests += asked
         for step in script:
             if step is Act.CUT:
                 assert request.transport is not None
@@ -65,17 +86,16 @@ class Exchange:
                 await socket.receive()
                 self.left += 1
                 break
-            if isinstance(step, bytes):
+            if step is Act.PING:
+                await socket.ping(b"are you there")
+            elif step is Act.CONFIRM:
+                for message in asked:
+                    for answer in self._confirmation(message):
+                        await socket.send_str(answer)
+            elif isinstance(step, bytes):
                 await socket.send_bytes(step)
             else:
-                await socket.send_str(confirmation(asked) if isinstance(step, Act) else step)
+                assert isinstance(step, str)
+                await socket.send_str(step)
         await socket.close(code=WSCloseCode.GOING_AWAY)
         return socket
-
-
-def confirmation(asked: dict[str, Any], **renamed: str) -> str:
-    """The answer that names everything that was asked for."""
-    channels = [
-        {"name": renamed.get(name, name), "product_ids": asked["product_ids"]} for name in asked["channels"]
-    ]
-    return json.dumps({"type": "subscriptions", "channels": channels})

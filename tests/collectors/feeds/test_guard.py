@@ -22,8 +22,8 @@ def test_good_events_pass_as_they_are() -> None:
         Quote(time_ns=TIME_NS, venue="coinbase", instrument="EUR/USD", bid=1.0),
         Heartbeat(time_ns=TIME_NS, component="feed-x", venue="coinbase"),
     ]
-    assert EventGuard().sift(events) == (tuple(events), [])
-    assert EventGuard().sift([]) == ((), [])
+    assert EventGuard().split(events) == (tuple(events), [])
+    assert EventGuard().split([]) == ((), [])
 
 
 def test_a_valid_batch_comes_with_the_bytes_that_it_was_decoded_from() -> None:
@@ -53,9 +53,9 @@ def test_a_valid_batch_comes_with_the_bytes_that_it_was_decoded_from() -> None:
         {"trade_id": object()},
     ],
 )
-def test_a_bad_event_is_sifted_out_and_the_others_pass(bad: dict[str, object]) -> None:
+def test_a_bad_event_is_split_off_and_the_others_pass(bad: dict[str, object]) -> None:
     before, after = a_tick(sequence=1), a_tick(sequence=2)
-    good, reasons = EventGuard().sift([before, a_tick(**bad), after])
+    good, reasons = EventGuard().split([before, a_tick(**bad), after])
     assert good == (before, after)
     assert len(reasons) == 1
 
@@ -65,6 +65,6 @@ def test_an_event_of_a_type_that_is_not_in_the_contract_is_refused() -> None:
         pass
 
     auction = Auction(time_ns=TIME_NS, venue="x", instrument="y")
-    good, reasons = EventGuard().sift([auction])  # type: ignore[list-item] # a foreign type on purpose
+    good, reasons = EventGuard().split([auction])  # type: ignore[list-item] # a foreign type on purpose
     assert good == ()
     assert len(reasons) == 1

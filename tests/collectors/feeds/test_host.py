@@ -191,8 +191,8 @@ async def test_refusals_are_logged_once_until_a_batch_is_clean_again(
     host = pipeline.host(ScriptedFeed(run))
     await host.start()
     await asyncio.wait_for(host.wait_finished(), 10)
-    names = [entry["event"] for entry in logs if entry["event"].startswith("events_")]
-    assert names == ["events_refused", "events_accepted_again", "events_refused"]
+    names = [entry["event"] for entry in logs if entry["event"].startswith("feed_validation_")]
+    assert names == ["feed_validation_failed", "feed_validation_recovered", "feed_validation_failed"]
     await host.stop()
 
 
@@ -250,7 +250,7 @@ async def test_a_stop_does_not_wait_for_ever_and_tells_what_was_not_stored(
     await host.start()
     await until(lambda: pipeline.published)
     await asyncio.wait_for(host.stop(timeout_seconds=0.05), 10)
-    (entry,) = [entry for entry in logs if entry["event"] == "events_not_stored"]
+    (entry,) = [entry for entry in logs if entry["event"] == "feed_events_dropped"]
     assert entry["count"] == 2
     assert host.feeds()[0].events == 2
 
@@ -290,7 +290,7 @@ async def test_a_feed_that_does_not_listen_cannot_hold_the_stop(
     await asyncio.sleep(0)
     await host.stop(timeout_seconds=0.01)
     assert feed.is_waiting
-    assert [entry["event"] for entry in logs] == ["feed_does_not_stop"]
+    assert [entry["event"] for entry in logs] == ["feed_stop_failed"]
     released.set()
     await asyncio.wait_for(host.wait_finished(), 10)
 
@@ -299,7 +299,7 @@ async def test_stop_is_safe_without_start_and_start_is_not_repeated(pipeline: Pi
     host = pipeline.host(ScriptedFeed())
     await host.stop()
     await host.start()
-    with pytest.raises(RuntimeError, match="started before"):
+    with pytest.raises(RuntimeError, match="already started"):
         await host.start()
     await host.stop()
 

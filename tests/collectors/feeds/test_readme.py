@@ -6,20 +6,22 @@ import msgspec
 import pytest
 
 from collectors import feeds
+from collectors.feeds.binance.feed import BinanceFeed
 from collectors.feeds.coinbase.feed import CoinbaseFeed
+from collectors.feeds.kraken.feed import KrakenFeed
 from collectors.feeds.recordings.replay import ReplayFeed
 from collectors.feeds.synthetic.feed import SyntheticFeed
+from collectors.feeds.websocket import WebSocketFeed
+from decahertz.feed import BaseFeed
 
 README = Path(feeds.__file__).with_name("README.md")
 
 
-@pytest.mark.parametrize("feed", [SyntheticFeed, ReplayFeed, CoinbaseFeed])
-def test_the_readme_lists_every_option_with_its_default(
-    feed: type[SyntheticFeed | ReplayFeed | CoinbaseFeed],
-) -> None:
-    section = README.read_text().partition(f"## `{feed.name}`")[2].partition("\n## ")[0]
-    options = section.partition("| option")[2].partition("\n\n")[0]
-    rows = [line for line in options.splitlines() if line.startswith("| `")]
+@pytest.mark.parametrize("feed", [SyntheticFeed, ReplayFeed, CoinbaseFeed, KrakenFeed, BinanceFeed])
+def test_the_readme_lists_every_option_with_its_default(feed: type[BaseFeed[msgspec.Struct]]) -> None:
+    rows = option_rows(f"`{feed.name}`")
+    if issubclass(feed, WebSocketFeed):
+        rows += option_rows("Live feeds")
     documented = {
         name for row in rows for name in row.split("|")[1].replace("`", "").replace(" ", "").split(",")
     }
@@ -32,8 +34,15 @@ def test_the_readme_lists_every_option_with_its_default(
                 assert shown in row.split("|")[2], field.name
 
 
+def option_rows(heading: str) -> list[str]:
+    """The rows of the table of options in a section."""
+    section = README.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    table = section.partition("| option")[2].partition("\n\n")[0]
+    return [line for line in table.splitlines() if line.startswith("| `")]
+
+
 def test_the_readme_names_every_module() -> None:
     text = README.read_text()
     for module in README.parent.glob("*.py"):
         if module.name != "__init__.py":
-            assert f"`{module.name}`" in text
+            assert f"`{module.name}`" in text, module.name

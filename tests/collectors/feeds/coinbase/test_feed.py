@@ -13,7 +13,7 @@ from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
 from collectors.feeds.host import FeedHost
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
 from decahertz.settings import SettingsError, Source, Sources
-from tests.collectors.feeds.exchange import Act, Exchange, confirmation
+from tests.collectors.feeds.exchange import Act, Exchange, coinbase_confirmation
 from tests.collectors.feeds.parts import Pipeline, until
 
 
@@ -23,7 +23,7 @@ def a_feed(pipeline: Pipeline, url: str, **options: Any) -> CoinbaseFeed:  # noq
         "products": ("A-B",),
         "channels": ("ticker", "matches", "level2"),
         "backoff_seconds": 0.001,
-        "backoff_most_seconds": 0.01,
+        "backoff_max_seconds": 0.01,
     }
     return CoinbaseFeed(pipeline.clock, CoinbaseOptions(**{**defaults, **options}))
 
@@ -112,7 +112,7 @@ async def test_after_a_disconnect_it_connects_and_subscribes_again(
     assert feed.counters["subscriptions"] == 2
     assert host.feeds()[0].restarts == 0
     said = [entry["event"] for entry in logs if entry["event"].startswith("feed_")]
-    assert said == ["feed_disconnected", "feed_reconnected"]
+    assert said == ["feed_connection_failed", "feed_connection_recovered"]
 
 
 async def test_trades_missed_while_away_are_told_by_the_first_one_after(pipeline: Pipeline) -> None:
@@ -170,8 +170,8 @@ async def test_skipped_and_repeated_trades_are_told_apart(pipeline: Pipeline) ->
     [
         [],
         [a_match(1)],
-        [confirmation({"product_ids": ["C-D"], "channels": ["ticker", "matches", "level2"]})],
-        [confirmation({"product_ids": ["A-B"], "channels": ["ticker", "matches"]})],
+        coinbase_confirmation({"product_ids": ["C-D"], "channels": ["ticker", "matches", "level2"]}),
+        coinbase_confirmation({"product_ids": ["A-B"], "channels": ["ticker", "matches"]}),
     ],
 )
 async def test_a_subscription_that_is_not_confirmed_whole_is_given_up(
@@ -201,7 +201,7 @@ async def test_data_without_a_confirmation_does_not_put_the_deadline_off(pipelin
 
 async def test_the_exchange_may_name_the_batched_book_otherwise(pipeline: Pipeline) -> None:
     asked = {"product_ids": ["A-B"], "channels": ["level2_batch"]}
-    exchange = Exchange([confirmation(asked, level2_batch="level2_50"), Act.HOLD])
+    exchange = Exchange([*coinbase_confirmation(asked, level2_batch="level2_50"), Act.HOLD])
     async with exchange.serving() as url:
         feed = a_feed(pipeline, url, channels=("level2_batch",))
         host = await running(pipeline, feed)
@@ -218,8 +218,8 @@ async def test_a_refusal_is_counted_and_tried_again(pipeline: Pipeline, logs: li
         await until(lambda: feed.counters.get("subscriptions"))
         await host.stop()
     assert (feed.counters["errors"], feed.counters["reconnects"]) == (2, 2)
-    (entry,) = [entry for entry in logs if entry["event"] == "feed_disconnected"]
-    assert entry["reason"] == "the exchange refused: Failed to subscribe no such product"
+    (entry,) = [entry for entry in logs if entry["event"] == "feed_connection_failed"]
+    assert entry["reason"] == "the venue refused the subscription: Failed to subscribe no such product"
 
 
 async def test_a_connection_that_says_nothing_is_given_up(pipeline: Pipeline) -> None:
@@ -255,7 +255,7 @@ async def test_it_keeps_trying_where_nobody_listens(
     async with exchange.serving(unused_tcp_port):
         await until(lambda: pipeline.of(Tick))
         await host.stop()
-    assert [entry["event"] for entry in logs].count("feed_disconnected") == 1
+    assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
 
 
 async def test_a_server_that_refuses_the_upgrade_is_tried_again(pipeline: Pipeline) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError
-from decahertz.event import Quote
+from decahertz.event import Quote, Side, Tick
 
 NOW_NS = 1_618_678_133_700_000_000
 
@@ -81,8 +81,48 @@ def test_a_heartbeat_of_the_exchange_is_a_message_and_no_event() -> None:
 
 def test_other_channels_are_ignored() -> None:
     decoder = KrakenDecoder()
-    assert decoder.decode(b'[1,[["10.1","1","1618678133.3","b","l",""]],"trade","XBT/USD"]', NOW_NS) == []
+    assert (
+        decoder.decode(b'[1,["5698.4","5700.0","1542057299.5","1.01","0.98"],"spread","XBT/USD"]', NOW_NS)
+        == []
+    )
     assert decoder.counts["ignored"] == 1
+
+
+def some_trades(*trades: tuple[str, str]) -> bytes:
+    rows = [[price, "0.5", time, "s", "l", ""] for price, time in trades]
+    return json.dumps([337, rows, "trade", "XBT/USD"]).encode()
+
+
+def test_each_trade_is_a_tick_with_the_aggressors_side() -> None:
+    raw = b"""[0, [["5541.20000", "0.15850568", "1534614057.321597", "s", "l", ""],
+                   ["6060.00000", "0.02455000", "1534614057.324998", "b", "l", ""]], "trade", "XBT/USD"]"""
+    sold, bought = KrakenDecoder().decode(raw, NOW_NS)
+    assert sold == Tick(
+        time_ns=1_534_614_057_321_597_000,
+        venue="kraken",
+        instrument="XBT/USD",
+        price=5541.2,
+        size=0.15850568,
+        side=Side.SELL,
+    )
+    assert isinstance(bought, Tick)
+    assert (bought.price, bought.side) == (6060.0, Side.BUY)
+
+
+def test_trades_of_the_same_time_are_all_ticks() -> None:
+    decoder = KrakenDecoder()
+    assert len(decoder.decode(some_trades(("1", "10.5"), ("2", "10.5")), NOW_NS)) == 2
+    assert len(decoder.decode(some_trades(("3", "10.5")), NOW_NS)) == 1
+
+
+def test_trades_repeated_after_a_reconnect_are_dropped_and_counted() -> None:
+    decoder = KrakenDecoder()
+    decoder.decode(some_trades(("1", "10.5"), ("2", "11.5")), NOW_NS)
+    decoder.reconnected()
+    (tick,) = decoder.decode(some_trades(("1", "10.5"), ("2", "11.5"), ("3", "12.5")), NOW_NS)
+    assert isinstance(tick, Tick)
+    assert tick.price == 3.0
+    assert decoder.counts["duplicates"] == 2
 
 
 @pytest.mark.parametrize(
@@ -99,6 +139,8 @@ def test_other_channels_are_ignored() -> None:
         b'[1,{"b":[["1","-1","1618678133.3"]]},"book-10","XBT/USD"]',
         b'[1,{"b":[["1","1","soon"]]},"book-10","XBT/USD"]',
         b'{"event":7}',
+        b'[1,[["1","1","10.5","x","l",""]],"trade","XBT/USD"]',
+        b'[1,{},"trade","XBT/USD"]',
     ],
 )
 def test_a_malformed_message_is_refused(raw: bytes) -> None:

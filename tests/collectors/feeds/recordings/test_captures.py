@@ -78,7 +78,7 @@ def test_a_capture_of_an_unknown_venue_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "eurusd.csv"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UnknownRecordingError, match="neither a captured WebSocket stream nor CSV"):
+    with pytest.raises(UnknownRecordingError, match="neither a WebSocket capture nor CSV"):
         open_recording(path)
 
 
@@ -86,7 +86,7 @@ def test_bars_are_refused_because_they_are_no_events(tmp_path: Path) -> None:
     path = a_file(
         tmp_path, "btc-1m.csv", "timestamp,open,high,low,close,volume\n2021-12-31 23:01:00,1,2,1,2,5\n"
     )
-    with pytest.raises(BarsError, match="bars, not events"):
+    with pytest.raises(BarsError, match="it holds bars"):
         open_recording(path)
 
 
@@ -162,7 +162,7 @@ def test_a_file_whose_name_tells_no_instrument_needs_one(tmp_path: Path) -> None
     with pytest.raises(RecordingError, match="set one"):
         open_recording(path)
     assert len(list(recorded_events(path, instrument="EUR/USD"))) == 1
-    with pytest.raises(RecordingError, match="cannot name an instrument"):
+    with pytest.raises(RecordingError, match="is not a valid instrument name"):
         open_recording(path, instrument="a:b")
 
 
@@ -184,7 +184,7 @@ def test_what_a_file_is_taken_for_belongs_to_its_identity(tmp_path: Path) -> Non
 
 def test_a_recording_without_any_event_has_no_identity(tmp_path: Path) -> None:
     path = a_file(tmp_path, "eurusd.csv", "timestamp,bid,ask\n")
-    with pytest.raises(UnknownRecordingError, match="no line of it is an event"):
+    with pytest.raises(UnknownRecordingError, match="it contains no event"):
         import_source(path)
 
 

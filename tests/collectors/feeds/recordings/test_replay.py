@@ -155,7 +155,11 @@ async def test_a_file_that_vanished_is_told_by_the_status(pipeline: Pipeline, tm
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("missing.ws", "No such file"), ("bars.csv", "bars, not events"), ("poem.csv", "neither a captured")],
+    [
+        ("missing.ws", "No such file"),
+        ("bars.csv", "it holds bars"),
+        ("poem.csv", "neither a WebSocket"),
+    ],
 )
 def test_a_file_that_cannot_be_played_is_a_wrong_setting(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "bars.csv").write_text("timestamp,open,high,low,close\n")

@@ -45,7 +45,7 @@ class Stepped:
 
 
 async def test_the_same_seed_and_clock_give_the_same_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = SyntheticOptions(gap_probability=0.05, burst_every=1, burst_length=0.5)
+    options = SyntheticOptions(gap_probability=0.05, burst_interval_seconds=1, burst_seconds=0.5)
     first = await Stepped(options, 2.0, monkeypatch).run()
     monkeypatch.undo()
     second = await Stepped(options, 2.0, monkeypatch).run()
@@ -86,7 +86,7 @@ async def test_a_pause_is_quiet_silent_or_closed(
     closed: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = SyntheticOptions(pause_every=3, pause_length=2.0, pause_kind=kind)
+    options = SyntheticOptions(pause_interval_seconds=3, pause_seconds=2.0, pause_kind=kind)
     stepped = await Stepped(options, 7.5, monkeypatch).run()
     heartbeats = stepped.heartbeats()
     assert [at for at, connection in heartbeats if connection is ConnectionState.OPEN] == opened
@@ -140,7 +140,7 @@ def test_its_options_come_from_the_settings() -> None:
         ("venues", ""),
         ("venues", "a:b"),
         ("pause_kind", "loud"),
-        ("pause_every", 0.5),
+        ("pause_interval_seconds", 0.5),
         ("burst_factor", 0),
         ("gap_probability", 2),
         ("batch_seconds", 0),

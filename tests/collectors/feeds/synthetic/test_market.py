@@ -27,7 +27,13 @@ def second_of(event: AnyEvent) -> float:
 
 @given(st.lists(st.floats(0.0, 3.0), max_size=8))
 def test_the_same_events_come_however_the_time_is_cut(cuts: list[float]) -> None:
-    rates = Rates(burst_every=1.0, burst_length=0.3, pause_every=2.0, pause_length=0.5, gap_probability=0.1)
+    rates = Rates(
+        burst_interval_seconds=1.0,
+        burst_seconds=0.3,
+        pause_interval_seconds=2.0,
+        pause_seconds=0.5,
+        gap_probability=0.1,
+    )
     market = SyntheticMarket(listings(5, VENUES), rates, 1)
     stepped = [event for cut in sorted([*cuts, 3.0]) for event in market.until(cut, START_NS)]
     assert stepped == run(rates, 3.0)
@@ -81,7 +87,7 @@ def test_nothing_happens_without_rates_or_instruments() -> None:
 
 
 def test_a_burst_multiplies_the_rates_while_it_lasts() -> None:
-    rates = Rates(burst_every=10.0, burst_length=2.0, burst_factor=10.0)
+    rates = Rates(burst_interval_seconds=10.0, burst_seconds=2.0, burst_factor=10.0)
     per_second: Counter[int] = Counter(int(second_of(event)) for event in run(rates, 40.0))
     in_burst = sum(per_second[second] for second in (10, 11, 20, 21, 30, 31)) / 6
     outside = sum(per_second[second] for second in range(10)) / 10
@@ -89,19 +95,23 @@ def test_a_burst_multiplies_the_rates_while_it_lasts() -> None:
 
 
 def test_nothing_happens_in_a_pause_and_all_goes_on_after_it() -> None:
-    rates = Rates(pause_every=10.0, pause_length=4.0, burst_every=5.0, burst_length=1.0)
+    rates = Rates(
+        pause_interval_seconds=10.0, pause_seconds=4.0, burst_interval_seconds=5.0, burst_seconds=1.0
+    )
     seconds = {int(second_of(event)) for event in run(rates, 30.0)}
     assert seconds == set(range(30)) - {10, 11, 12, 13, 20, 21, 22, 23}
 
 
 def test_a_pause_without_end_is_silence() -> None:
-    rates = Rates(pause_every=5.0, pause_length=5.0, burst_every=2.0, burst_length=1.0)
+    rates = Rates(
+        pause_interval_seconds=5.0, pause_seconds=5.0, burst_interval_seconds=2.0, burst_seconds=1.0
+    )
     assert all(second_of(event) < 5.0 for event in run(rates, 100.0))
 
 
 def test_prices_and_sizes_are_like_real_ones() -> None:
     events = run(Rates(gap_probability=0.01), 30.0, count=300)
-    assert EventGuard().sift(events)[1] == []
+    assert EventGuard().split(events)[1] == []
     listed = {(entry.venue, entry.instrument): entry for entry in listings(300, VENUES)}
     top: dict[tuple[str, str], Quote] = {}
     for event in events:
@@ -144,7 +154,7 @@ def test_names_are_distinct_and_like_real_ones() -> None:
     length=st.floats(0.001, 60),
 )
 def test_the_factor_changes_nowhere_before_the_next_edge(at: float, every: int, length: float) -> None:
-    rates = Rates(burst_every=every, burst_length=length, burst_factor=3.0)
+    rates = Rates(burst_interval_seconds=every, burst_seconds=length, burst_factor=3.0)
     edge = rates.next_edge(at)
     assert edge > at
     if edge < float("inf"):

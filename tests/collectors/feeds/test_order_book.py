@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.feeds.book import Book, BookSide, Top
+from collectors.feeds.order_book import BookSide, OrderBook, TopOfBook
 
 _PRICES = st.integers(1, 30).map(lambda ticks: ticks / 4)
 _SIZES = st.sampled_from([0.0, 0.5, 1.0, 7.25])
@@ -54,9 +54,9 @@ def test_levels_behind_the_depth_are_forgotten(
 
 
 def test_an_empty_side_has_neither_price_nor_size() -> None:
-    book = Book()
+    book = OrderBook()
     book.asks.set(101.0, 2.0)
-    assert book.top == Top(None, None, 101.0, 2.0)
+    assert book.top == TopOfBook(None, None, 101.0, 2.0)
 
 
 def test_deleting_a_level_that_is_not_there_changes_nothing() -> None:

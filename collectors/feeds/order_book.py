@@ -1,7 +1,7 @@
-"""The best bid and ask of an order book that is told level by level.
+"""Order books built from level updates, and their best bid and ask.
 
-Each side is a sorted list with the best price at its end, because most changes are near the top: an
-insertion there moves few entries, and the best is read without a search.
+Each side is a sorted list with the best price at the end: most changes are near the top, where an insertion
+moves few entries, and the best price needs no search.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 
-class Top(Struct, frozen=True, gc=False):
+class TopOfBook(Struct, frozen=True, gc=False):
     """Best bid and ask with their sizes. An empty side has ``None`` for both."""
 
-    bid: float | None
-    bid_size: float | None
-    ask: float | None
-    ask_size: float | None
+    bid: float | None = None
+    bid_size: float | None = None
+    ask: float | None = None
+    ask_size: float | None = None
 
 
 class BookSide:
-    """One side of a book: sizes by price. A size of zero deletes its level."""
+    """One side of an order book: sizes by price. A size of zero deletes the level."""
 
     __slots__ = ("_depth", "_keys", "_sign", "_sizes")
 
     def __init__(self, *, is_bid: bool, depth: int | None = None) -> None:
-        """``depth`` levels are kept; the venue tells nothing of those that fall out behind them."""
+        """``depth`` is the number of levels kept; the venue sends no deletion for levels beyond it."""
         self._sign = 1.0 if is_bid else -1.0
         self._depth = depth
         self._keys: list[float] = []
         self._sizes: dict[float, float] = {}
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
-        """Forget what was known and take a snapshot of ``(price, size)``."""
-        told = {self._sign * price: size for price, size in levels}  # of a price told twice the last counts
-        self._sizes = {key: size for key, size in told.items() if size}
+        """Replace all levels by a snapshot of ``(price, size)``; the last entry of a price counts."""
+        sizes = {self._sign * price: size for price, size in levels}
+        self._sizes = {key: size for key, size in sizes.items() if size}
         self._keys = sorted(self._sizes)
         self._truncate()
 
     def set(self, price: float, size: float) -> None:
-        """Take the new size at a price."""
+        """Set the size at a price."""
         key = self._sign * price
         if size:
             if key not in self._sizes:
@@ -53,14 +53,13 @@ class BookSide:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """Price and size of the best level."""
+        """Price and size of the best level; ``None`` while the side is empty."""
         if not self._keys:
             return None
         key = self._keys[-1]
         return self._sign * key, self._sizes[key]
 
     def __len__(self) -> int:
-        """How many levels it has."""
         return len(self._keys)
 
     def _truncate(self) -> None:
@@ -72,21 +71,20 @@ class BookSide:
         del self._keys[:surplus]
 
 
-class Book:
-    """Both sides of one instrument's book."""
+class OrderBook:
+    """Both sides of the order book of one instrument; ``depth`` limits each of them."""
 
     __slots__ = ("asks", "bids", "time_ns")
 
     def __init__(self, depth: int | None = None) -> None:
-        """Start empty; ``depth`` limits each side."""
         self.bids = BookSide(is_bid=True, depth=depth)
         self.asks = BookSide(is_bid=False, depth=depth)
         self.time_ns = 0
-        """When it last changed, by the venue's clock where the venue says so."""
+        """Time of the last change: the venue's where it sends one, otherwise the time of receipt."""
 
     @property
-    def top(self) -> Top:
-        """The best of both sides."""
+    def top(self) -> TopOfBook:
+        """Best bid and ask."""
         bid, bid_size = self.bids.best or (None, None)
         ask, ask_size = self.asks.best or (None, None)
-        return Top(bid, bid_size, ask, ask_size)
+        return TopOfBook(bid, bid_size, ask, ask_size)

@@ -1,0 +1,67 @@
+"""The feed ``kraken``: Kraken spot over its public WebSocket, version 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from collectors.feeds.kraken.messages import AnyMessage, KrakenDecoder, Status
+from collectors.feeds.websocket import Url, WebSocketFeed, WebSocketOptions
+from decahertz.event import Name
+
+
+class KrakenOptions(WebSocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[feeds.kraken]`` of the settings."""
+
+    url: Url = "wss://ws.kraken.com"
+    pairs: Annotated[
+        tuple[Name, ...],
+        Meta(min_length=1, description="Pairs to subscribe to, by their WebSocket names."),
+    ] = ("XBT/USD", "ETH/USD")
+    channels: Annotated[
+        tuple[Literal["book", "trade"], ...],
+        Meta(min_length=1, description="book (quotes), trade (ticks)."),
+    ] = ("book", "trade")
+    book_depth: Annotated[
+        Literal[10, 25, 100, 500, 1000],
+        Meta(description="Levels of the book on each side: 10, 25, 100, 500 or 1000."),
+    ] = 10
+
+
+class KrakenFeed(WebSocketFeed[KrakenOptions, AnyMessage]):
+    """Quotes and ticks of Kraken."""
+
+    name: ClassVar[str] = "kraken"
+    options_type: ClassVar[type[Struct]] = KrakenOptions
+    decoder_type = KrakenDecoder
+    _unconfirmed: set[tuple[str, str]]
+
+    def subscribe(self) -> Sequence[str]:
+        """Return one request per channel."""
+        options = self.options
+        self._unconfirmed = {(channel, pair) for channel in options.channels for pair in options.pairs}
+        depth = {"book": {"depth": options.book_depth}}
+        return [
+            msgspec.json.encode(
+                {
+                    "event": "subscribe",
+                    "pair": options.pairs,
+                    "subscription": {"name": channel, **depth.get(channel, {})},
+                }
+            ).decode()
+            for channel in options.channels
+        ]
+
+    def check(self, message: AnyMessage) -> None:
+        """Confirm once every pair is subscribed on every channel: Kraken answers for each of them."""
+        if not isinstance(message, Status) or message.event != "subscriptionStatus":
+            return
+        if message.status == "error":
+            raise self.refused(f"{message.error} ({message.pair})")
+        if message.status == "subscribed":
+            self._unconfirmed.discard((message.subscription.name, message.pair))
+            if not self._unconfirmed:
+                self.confirm()

@@ -1,0 +1,202 @@
+"""Base class of the live feeds that read a venue's public WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import aiohttp
+import structlog
+from msgspec import Meta, Struct
+
+from collectors.feeds.messages import MalformedMessageError, MessageT, VenueDecoder
+from collectors.feeds.pulse import Pulse
+from decahertz.backoff import Backoff
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.event import AnyEvent
+from decahertz.feed import BaseFeed, Emit
+from decahertz.incident import Incident
+from decahertz.settings import Seconds
+
+_CLOSE_SECONDS = 1.0
+
+Url = Annotated[str, Meta(pattern=r"^wss?://[^\s]+$", description="Address of the venue's WebSocket.")]
+
+
+class WebSocketOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of every WebSocket feed. A venue adds its own and a default for ``url``."""
+
+    url: Url
+    confirm_seconds: Annotated[
+        Seconds,
+        Meta(description="Deadline for connecting, and again for the confirmation of the subscription."),
+    ] = 10.0
+    stale_seconds: Annotated[
+        Seconds,
+        Meta(description="Reconnect when the venue sends nothing for this long."),
+    ] = 30.0
+    backoff_seconds: Annotated[
+        Seconds,
+        Meta(description="Wait before the first reconnect; doubles with each failed attempt, with jitter."),
+    ] = 1.0
+    backoff_max_seconds: Annotated[Seconds, Meta(description="Longest wait before a reconnect.")] = 60.0
+    max_message_bytes: Annotated[
+        int,
+        Meta(ge=1024, le=2**30, description="Largest message accepted; a larger one ends the connection."),
+    ] = 32 * 1024 * 1024
+
+
+OptionsT = TypeVar("OptionsT", bound=WebSocketOptions)
+
+
+class ConnectionLostError(Exception):
+    """The connection is no longer usable; the text says why."""
+
+
+class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
+    """Keeps a subscription at one venue alive and emits its events.
+
+    ::
+
+                                  confirm()
+        connect ──► subscribed ───────────────► live ──┐
+           ▲             │                             │ silent for stale_seconds, closed by the
+           │             │ not confirmed in time,      │ venue, refused, or a message too large
+           │             │ refused, closed             │
+           └── backoff ◄─┴───── lost ◄─────────────────┘
+
+    While live, a heartbeat a second reports the venue as open, as long as the venue sends messages; a lost
+    connection is reported by a closing heartbeat. The connection incident begins with the first loss and
+    ends with the next confirmation. The backoff starts over after a connection that was live for longer than
+    the longest wait.
+
+    A venue provides its options, its decoder, :meth:`subscribe` and :meth:`check`.
+    """
+
+    decoder_type: ClassVar[Callable[[], VenueDecoder[Any]]]
+    has_ping: ClassVar[bool] = False
+    """Whether the venue documents regular ping frames; each then counts as a message."""
+
+    def __init__(self, clock: Clock, options: OptionsT) -> None:
+        super().__init__(clock, options)
+        self.decoder: VenueDecoder[MessageT] = type(self).decoder_type()
+        self._pulse = Pulse(clock, f"feed-{self.name}", self.decoder.venue)
+        self._backoff = Backoff(options.backoff_seconds, options.backoff_max_seconds)
+        self._random = Random().random  # noqa: S311 - jitter, no secret
+        self._attempt = 0
+        self._live_since_ns: int | None = None
+        self._incident = Incident("feed_connection", structlog.get_logger(part="feeds", feed=self.name))
+
+    @abstractmethod
+    def subscribe(self) -> Sequence[str]:
+        """Return the messages that subscribe a new connection."""
+
+    @abstractmethod
+    def check(self, message: MessageT) -> None:
+        """Look for the venue's answer to the subscription.
+
+        Calls :meth:`confirm` once everything is confirmed; raises :class:`ConnectionLostError` for a refusal.
+        """
+
+    def confirm(self) -> None:
+        """Record that the venue has confirmed the whole subscription of this connection."""
+        if self._live_since_ns is None:
+            self._live_since_ns = self.clock.monotonic_ns()
+            self.count("subscriptions")
+            self._incident.recover()
+
+    def refused(self, reason: str) -> ConnectionLostError:
+        """Count a refusal; return the error to raise."""
+        self.count("errors")
+        return ConnectionLostError(f"the venue refused the subscription: {reason}".rstrip())
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Counts of the connection (reconnects, subscriptions, errors, malformed) and of the decoder."""
+        return {**self._counters, **self.decoder.counts}
+
+    async def run(self, emit: Emit) -> None:
+        """Stay connected until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    await self._connect(session, emit)
+                except (aiohttp.ClientError, OSError, TimeoutError, ConnectionLostError) as error:
+                    await self._lost(error, emit)
+                await asyncio.sleep(self._backoff.seconds(self._attempt, self._random))
+                self._attempt += 1
+                self.count("reconnects")
+
+    async def _connect(self, session: aiohttp.ClientSession, emit: Emit) -> None:
+        """Connect, subscribe and read until the connection is lost, which raises."""
+        options = self.options
+        async with asyncio.timeout(options.confirm_seconds):
+            socket = await session.ws_connect(
+                options.url,
+                autoping=not self.has_ping,
+                max_msg_size=options.max_message_bytes,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
+            )
+        try:
+            self.decoder.reconnected()
+            for request in self.subscribe():
+                await socket.send_str(request)
+            deadline_ns = self.clock.monotonic_ns() + int(options.confirm_seconds * NS_PER_SECOND)
+            while True:
+                data = await self._receive(socket, deadline_ns)
+                await self._handle(data, emit)
+        finally:
+            await socket.close()
+
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse, deadline_ns: int) -> bytes | str | None:
+        """Return the next message; ``None`` for a ping."""
+        wait_seconds = self.options.stale_seconds
+        if self._live_since_ns is None:
+            left_seconds = (deadline_ns - self.clock.monotonic_ns()) / NS_PER_SECOND
+            if left_seconds <= 0:
+                raise ConnectionLostError("the venue did not confirm the subscription in time")
+            wait_seconds = min(wait_seconds, left_seconds)
+        try:
+            message = await socket.receive(timeout=wait_seconds)
+        except TimeoutError:
+            raise ConnectionLostError(f"no message for {wait_seconds:.3g} s") from None
+        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            data: bytes | str = message.data
+            return data
+        if message.type is aiohttp.WSMsgType.PING:
+            await socket.pong(message.data)
+            return None
+        if message.type is aiohttp.WSMsgType.ERROR:
+            raise ConnectionLostError(str(socket.exception()))
+        raise ConnectionLostError(f"the venue closed the connection (code {socket.close_code})")
+
+    async def _handle(self, data: bytes | str | None, emit: Emit) -> None:
+        now_ns = self.clock.time_ns()
+        events: list[AnyEvent] = []
+        if data is not None:
+            try:
+                message = self.decoder.parse(data)
+                events = self.decoder.events(message, now_ns)
+            except MalformedMessageError:
+                self.count("malformed")
+                return
+            self.check(message)
+        if self._live_since_ns is not None and (heartbeat := self._pulse.beat(now_ns)) is not None:
+            events.append(heartbeat)
+        if events:
+            await emit(events, now_ns)
+
+    async def _lost(self, error: Exception, emit: Emit) -> None:
+        monotonic_ns = self.clock.monotonic_ns()
+        self._incident.fail(monotonic_ns, url=self.options.url, reason=str(error) or repr(error))
+        since_ns, self._live_since_ns = self._live_since_ns, None
+        if (
+            since_ns is not None
+            and monotonic_ns - since_ns > self.options.backoff_max_seconds * NS_PER_SECOND
+        ):
+            self._attempt = 0
+        now_ns = self.clock.time_ns()
+        await emit([self._pulse.closed(now_ns)], now_ns)

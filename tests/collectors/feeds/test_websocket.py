@@ -1,0 +1,307 @@
+"""The connection logic of the live feeds, at the exchange of each venue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from structlog.typing import EventDict
+
+from collectors.feeds.binance.feed import BinanceFeed
+from collectors.feeds.coinbase.feed import CoinbaseFeed
+from collectors.feeds.host import FeedHost
+from collectors.feeds.kraken.feed import KrakenFeed
+from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
+from tests.collectors.feeds.exchange import Act, Exchange, Request, Script, coinbase_confirmation
+from tests.collectors.feeds.parts import Pipeline, until
+
+
+def kraken_confirmation(asked: Request) -> list[str]:
+    """Kraken's answers: one per pair."""
+    return [
+        json.dumps(
+            {
+                "channelID": 1,
+                "channelName": asked["subscription"]["name"],
+                "event": "subscriptionStatus",
+                "pair": pair,
+                "status": "subscribed",
+                "subscription": asked["subscription"],
+            }
+        )
+        for pair in asked["pair"]
+    ]
+
+
+def binance_confirmation(asked: Request) -> list[str]:
+    """Binance's answer to the request as a whole."""
+    return [json.dumps({"result": None, "id": asked["id"]})]
+
+
+def coinbase_trade(number: int) -> str:
+    trade = {"product_id": "A-B", "trade_id": number, "sequence": number, "price": str(number), "size": "1"}
+    return json.dumps({"type": "match", "side": "sell", "time": "2021-04-17T16:43:37Z", **trade})
+
+
+def kraken_trade(number: int) -> str:
+    return json.dumps([1, [[str(number), "1", f"{number}.5", "b", "l", ""]], "trade", "A/B"])
+
+
+def binance_trade(number: int) -> str:
+    data = {"e": "aggTrade", "s": "AB", "a": number, "p": str(number), "q": "1", "T": number, "m": False}
+    return json.dumps({"stream": "ab@aggTrade", "data": data})
+
+
+@dataclass(frozen=True)
+class Venue:
+    """A feed and the exchange that it talks to."""
+
+    feed: type[BinanceFeed | CoinbaseFeed | KrakenFeed]
+    options: dict[str, Any]
+    requests: list[Request]
+    confirmation: Callable[[Request], list[str]]
+    trade: Callable[[int], str]
+    refusal: dict[str, Any]
+    reason: str
+
+    def exchange(self, *scripts: Script) -> Exchange:
+        """An exchange of this venue."""
+        return Exchange(*scripts, confirmation=self.confirmation, requests_expected=len(self.requests))
+
+    async def start(self, pipeline: Pipeline, url: str, **options: float) -> FeedHost:
+        """Run the feed with short waits."""
+        given = {
+            "url": url,
+            "backoff_seconds": 0.001,
+            "backoff_max_seconds": 0.01,
+            **self.options,
+            **options,
+        }
+        feed: Any = self.feed
+        host = pipeline.host(feed(pipeline.clock, msgspec.convert(given, feed.options_type)))
+        await host.start()
+        return host
+
+
+COINBASE = Venue(
+    feed=CoinbaseFeed,
+    options={"products": ["A-B"], "channels": ["matches"]},
+    requests=[{"type": "subscribe", "product_ids": ["A-B"], "channels": ["matches"]}],
+    confirmation=coinbase_confirmation,
+    trade=coinbase_trade,
+    refusal={"type": "error", "message": "Failed to subscribe", "reason": "no such product"},
+    reason="the venue refused the subscription: Failed to subscribe no such product",
+)
+KRAKEN = Venue(
+    feed=KrakenFeed,
+    options={"pairs": ["A/B"], "book_depth": 25},
+    requests=[
+        {"event": "subscribe", "pair": ["A/B"], "subscription": {"name": "book", "depth": 25}},
+        {"event": "subscribe", "pair": ["A/B"], "subscription": {"name": "trade"}},
+    ],
+    confirmation=kraken_confirmation,
+    trade=kraken_trade,
+    refusal={
+        "errorMessage": "Currency pair not supported A/B",
+        "event": "subscriptionStatus",
+        "pair": "A/B",
+        "status": "error",
+        "subscription": {"name": "trade"},
+    },
+    reason="the venue refused the subscription: Currency pair not supported A/B (A/B)",
+)
+BINANCE = Venue(
+    feed=BinanceFeed,
+    options={"symbols": ["AB"]},
+    requests=[{"method": "SUBSCRIBE", "params": ["ab@bookTicker", "ab@aggTrade"], "id": 1}],
+    confirmation=binance_confirmation,
+    trade=binance_trade,
+    refusal={"error": {"code": 2, "msg": "Invalid request"}, "id": 1},
+    reason="the venue refused the subscription: Invalid request (code 2)",
+)
+
+
+@pytest.fixture(params=[COINBASE, KRAKEN, BINANCE], ids=lambda venue: venue.feed.name)
+def venue(request: pytest.FixtureRequest) -> Venue:
+    """Each venue in turn."""
+    found: Venue = request.param
+    return found
+
+
+def connections(pipeline: Pipeline) -> list[ConnectionState]:
+    """What the heartbeats said, without repetitions."""
+    states = [heartbeat.connection for heartbeat in pipeline.of(Heartbeat)]
+    return [now for index, now in enumerate(states) if index == 0 or now is not states[index - 1]]
+
+
+def prices(pipeline: Pipeline) -> list[float]:
+    return [tick.price for tick in pipeline.of(Tick)]
+
+
+OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
+
+
+async def test_it_subscribes_and_emits_what_the_venue_sends(pipeline: Pipeline, venue: Venue) -> None:
+    exchange = venue.exchange([Act.CONFIRM, venue.trade(1), venue.trade(2).encode(), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url)
+        await until(lambda: prices(pipeline) == [1.0, 2.0])
+        await host.stop()
+    assert exchange.requests == venue.requests
+    (heartbeat,) = pipeline.of(Heartbeat)
+    assert (heartbeat.component, heartbeat.venue) == (f"feed-{venue.feed.name}", venue.feed.name)
+    assert host.feeds()[0].counters["subscriptions"] == 1
+
+
+async def test_after_a_disconnect_it_connects_and_subscribes_again(
+    pipeline: Pipeline, venue: Venue, logs: list[EventDict]
+) -> None:
+    exchange = venue.exchange([Act.CONFIRM, venue.trade(1), Act.CUT], [Act.CONFIRM, venue.trade(2), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url)
+        await until(lambda: 2.0 in prices(pipeline))
+        await host.stop()
+    assert exchange.requests == venue.requests * 2
+    assert connections(pipeline) == [OPEN, CLOSED, OPEN]
+    assert [entry["event"] for entry in logs if entry["event"].startswith("feed_")] == [
+        "feed_connection_failed",
+        "feed_connection_recovered",
+    ]
+    assert host.feeds()[0].restarts == 0
+
+
+async def test_a_handshake_that_is_refused_is_tried_again(
+    pipeline: Pipeline, venue: Venue, logs: list[EventDict]
+) -> None:
+    exchange = venue.exchange()
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url)
+        await until(lambda: exchange.refused >= 3)
+        exchange.scripts.append([Act.CONFIRM, venue.trade(1), Act.HOLD])
+        await until(lambda: prices(pipeline))
+        await host.stop()
+    assert connections(pipeline) == [CLOSED, OPEN]
+    assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
+    assert host.feeds()[0].restarts == 0
+
+
+@pytest.mark.parametrize("sends_data", [False, True])
+async def test_without_a_confirmation_in_time_it_reconnects(
+    pipeline: Pipeline,
+    venue: Venue,
+    sends_data: bool,  # noqa: FBT001 - pytest passes by name
+) -> None:
+    first: Script = [venue.trade(1), Act.HOLD] if sends_data else [Act.HOLD]
+    exchange = venue.exchange(first, [Act.CONFIRM, venue.trade(2), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url, confirm_seconds=0.2)
+        await until(lambda: 2.0 in prices(pipeline))
+        await host.stop()
+    assert connections(pipeline) == [CLOSED, OPEN]
+    counters = host.feeds()[0].counters
+    assert (counters["subscriptions"], counters["reconnects"]) == (1, 1)
+
+
+async def test_a_refused_subscription_is_counted_and_tried_again(
+    pipeline: Pipeline, venue: Venue, logs: list[EventDict]
+) -> None:
+    refusal = json.dumps(venue.refusal)
+    exchange = venue.exchange([refusal, Act.HOLD], [refusal, Act.HOLD], [Act.CONFIRM, Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url)
+        await until(lambda: host.feeds()[0].counters.get("subscriptions"))
+        await host.stop()
+    counters = host.feeds()[0].counters
+    assert (counters["errors"], counters["reconnects"]) == (2, 2)
+    (entry,) = [entry for entry in logs if entry["event"] == "feed_connection_failed"]
+    assert entry["reason"] == venue.reason
+
+
+async def test_a_silent_connection_is_closed_and_replaced(pipeline: Pipeline, venue: Venue) -> None:
+    exchange = venue.exchange([Act.CONFIRM, Act.HOLD], [Act.CONFIRM, venue.trade(1), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url, stale_seconds=0.2)
+        await until(lambda: prices(pipeline))
+        assert exchange.left == 1
+        await host.stop()
+    assert connections(pipeline) == [OPEN, CLOSED, OPEN]
+
+
+async def test_a_malformed_message_is_counted_and_costs_nothing_else(
+    pipeline: Pipeline, venue: Venue
+) -> None:
+    exchange = venue.exchange([Act.CONFIRM, venue.trade(1), "{", b"\xff", venue.trade(2), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await venue.start(pipeline, url)
+        await until(lambda: prices(pipeline) == [1.0, 2.0])
+        await host.stop()
+    assert host.feeds()[0].counters["malformed"] == 2
+    assert exchange.requests == venue.requests
+
+
+async def test_kraken_is_live_only_when_each_pair_is_confirmed_on_each_channel(pipeline: Pipeline) -> None:
+    half = kraken_confirmation(KRAKEN.requests[0])  # the book, but not the trades
+    exchange = KRAKEN.exchange([*half, Act.HOLD], [Act.CONFIRM, kraken_trade(1), Act.HOLD])
+    async with exchange.serving() as url:
+        host = await KRAKEN.start(pipeline, url, confirm_seconds=0.2)
+        await until(lambda: prices(pipeline))
+        await host.stop()
+    assert connections(pipeline) == [CLOSED, OPEN]
+
+
+async def test_binances_pings_are_answered_and_count_as_messages(pipeline: Pipeline) -> None:
+    exchange = BINANCE.exchange([Act.CONFIRM, Act.PING, binance_trade(1), Act.PING, Act.HOLD])
+    async with exchange.serving() as url:
+        host = await BINANCE.start(pipeline, url)
+        await until(lambda: prices(pipeline))
+        await host.stop()
+    assert host.feeds()[0].counters["messages"] == 2  # the confirmation and the trade
+    assert connections(pipeline) == [OPEN]
+
+
+def texts_of(recording: Path) -> list[str]:
+    lines = recording.read_text().splitlines()
+    return [text for line in lines if not line.startswith("wss:") and (text := line.partition(": ")[2])]
+
+
+@pytest.mark.recordings
+async def test_the_kraken_recording_is_confirmed_and_emits_its_quotes(
+    pipeline: Pipeline, recordings: Path
+) -> None:
+    texts = await asyncio.to_thread(texts_of, recordings / "kraken.ws")
+    answers = [json.loads(text) for text in texts if '"subscriptionStatus"' in text]
+    pairs = [answer["pair"] for answer in answers]
+    exchange = Exchange([*texts, Act.HOLD], confirmation=kraken_confirmation)
+    async with exchange.serving() as url:
+        options = {"url": url, "pairs": pairs, "channels": ["book"], "book_depth": 1000}
+        feed = KrakenFeed(pipeline.clock, msgspec.convert(options, KrakenFeed.options_type))  # type: ignore[arg-type]
+        host = pipeline.host(feed)
+        await host.start()
+        await until(lambda: feed.counters.get("messages") == len(texts), limit_seconds=40)
+        await host.stop()
+    assert {quote.instrument for quote in pipeline.of(Quote)} == set(pairs)
+    assert feed.counters["subscriptions"] == 1
+    assert "malformed" not in feed.counters
+    assert connections(pipeline) == [OPEN]
+
+
+@pytest.mark.recordings
+async def test_the_binance_recording_emits_its_quotes_and_ticks(pipeline: Pipeline, recordings: Path) -> None:
+    texts = await asyncio.to_thread(texts_of, recordings / "binance.ws")
+    exchange = Exchange([Act.CONFIRM, *texts, Act.HOLD], confirmation=binance_confirmation)
+    async with exchange.serving() as url:
+        options = {"url": url, "symbols": ["NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"]}
+        feed = BinanceFeed(pipeline.clock, msgspec.convert(options, BinanceFeed.options_type))  # type: ignore[arg-type]
+        host = pipeline.host(feed)
+        await host.start()
+        await until(lambda: feed.counters.get("messages") == len(texts) + 1, limit_seconds=40)
+        await host.stop()
+    assert len(pipeline.of(Quote)) == sum("@bookTicker" in text for text in texts)
+    assert len(pipeline.of(Tick)) == sum("@aggTrade" in text for text in texts)
+    assert "malformed" not in feed.counters
