@@ -8,21 +8,21 @@ Compression and the reading of ``/proc`` happen in threads that release the inte
 from __future__ import annotations
 
 import asyncio
-import errno
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from decahertz.addresses import listen_error
 from decahertz.clock import Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.latest import LatestSamples
+from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch, SampleSchema
 from exporter.exposition import Exposition
 from exporter.metrics import ExporterMetrics
-from exporter.negotiation import Format, accepts_gzip, choose_format
+from exporter.negotiation import Format, choose_format
 from exporter.registry import family_texts
 from exporter.settings import ExporterSettings
 
@@ -31,16 +31,11 @@ SLICE_NS = 1_000_000
 
 _SHUTDOWN_SECONDS = 1.0
 _GZIP_LEVEL = 1  # a fifth of the size; the higher levels take five times as long for little more
-_GZIP_BITS = 31  # zlib's word for a window of 32 KiB in a gzip envelope
 _END = b"# EOF\n"
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Decahertz exporter</title></head>
 <body><h1>Decahertz exporter</h1><p><a href="/metrics">Metrics</a></p></body></html>
 """
-
-
-class ListenError(RuntimeError):
-    """The exporter cannot listen; the message is one line that names the setting at fault."""
 
 
 class Exporter:
@@ -74,7 +69,7 @@ class Exporter:
             self._log.error("family_left_out", family=family.name, reason="another metric has this name")
 
     async def start(self) -> None:
-        """Listen. Raises :class:`ListenError` where the address cannot be had."""
+        """Start to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails."""
         self._process = await asyncio.to_thread(_process_registry)
         app = web.Application()
         app.router.add_get("/", _show_page)
@@ -85,7 +80,8 @@ class Exporter:
             await web.TCPSite(runner, self._settings.host, self._settings.port).start()
         except OSError as error:
             await runner.cleanup()
-            raise ListenError(_why(self._settings, error)) from error
+            host, port = self._settings.host, self._settings.port
+            raise listen_error("exporter", host, port, error) from error
         self._runner = runner
         self._log.info("exporter_started", host=self._settings.host, port=self.port)
 
@@ -126,7 +122,7 @@ class Exporter:
             chunks = await self._render(form)
         if accepts_gzip(",".join(request.headers.getall("Accept-Encoding", ()))):
             headers["Content-Encoding"] = "gzip"
-            body = await asyncio.to_thread(_gzip, chunks)
+            body = await asyncio.to_thread(gzipped, chunks, _GZIP_LEVEL)
         else:
             body = b"".join(chunks)
         self._metrics.scraped(form, (self._clock.monotonic_ns() - started_ns) / 1e9)
@@ -188,16 +184,3 @@ def _process_registry() -> CollectorRegistry:
 
 def _all_of(registry: CollectorRegistry, form: Format, taken: set[str]) -> list[bytes]:
     return list(family_texts(registry, form, taken))
-
-
-def _gzip(chunks: Iterable[bytes]) -> bytes:
-    packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_BITS)
-    return b"".join([*map(packer.compress, chunks), packer.flush()])
-
-
-def _why(settings: ExporterSettings, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"exporter.port: {settings.port} is in use on {settings.host}"
-    if error.errno == errno.EACCES:
-        return f"exporter.port: {settings.port} needs more rights than this user has"
-    return f"exporter.host: cannot listen on {settings.host}: {error.strerror or error}"

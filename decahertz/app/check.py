@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
-from decahertz.app.addresses import check_loopback, check_port
+from decahertz.addresses import check_loopback, check_port
 from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
 from decahertz.clock import SystemClock
 from decahertz.settings import SettingsError

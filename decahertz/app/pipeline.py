@@ -19,13 +19,13 @@ from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, 
 from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from decahertz import __version__
-from decahertz.app.addresses import check_addresses
+from decahertz.addresses import check_loopback, check_port
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
-from exporter.exporter import Exporter, ListenError
+from exporter.exporter import Exporter
 from storage.database import Database, DatabaseError
 from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
 from storage.postgres.embedded import database_url as embedded_url
@@ -94,7 +94,7 @@ def start_errors() -> Iterator[None]:
     """Turn what keeps a part from starting into :class:`StartError`."""
     try:
         yield
-    except (EmbeddedPostgresError, DatabaseError, ListenError, OSError) as error:
+    except (EmbeddedPostgresError, DatabaseError, OSError) as error:
         raise StartError(str(error)) from error
 
 
@@ -154,7 +154,9 @@ class Pipeline:
         then is stopped by :meth:`stop`.
         """
         settings, clock = self._settings, self._clock
-        check_addresses(settings)
+        check_loopback("api.host", settings.api.host)
+        check_port("api", settings.api.host, settings.api.port)
+        check_port("exporter", settings.exporter.host, settings.exporter.port)
         lint(settings.spool, settings.tiers, settings.retention)
         registry, bus = CollectorRegistry(), LocalBus()
         collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)

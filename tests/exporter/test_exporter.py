@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 
+from decahertz.addresses import PortInUseError
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.health import Health
 from decahertz.latest import LatestSamples
+from decahertz.settings import SettingsError
 from decahertz.testing import ManualClock
-from exporter.exporter import SLICE_NS, Exporter, ListenError
+from exporter.exporter import SLICE_NS, Exporter
 from exporter.negotiation import Format
 from exporter.settings import ExporterSettings
 from tests.exporter.conftest import Rig
@@ -140,10 +142,12 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), ExporterSettings(port=port))
-        with pytest.raises(ListenError) as failure:
+        with pytest.raises(PortInUseError) as failure:
             await exporter.start()
 
-    assert str(failure.value) == f"exporter.port: {port} is in use on 127.0.0.1"
+    assert str(failure.value) == (
+        f"exporter.port: {port} on 127.0.0.1 is in use by another program; stop it or set another port"
+    )
     assert exporter.status().health is Health.FAILED
     await exporter.stop()
 
@@ -152,7 +156,7 @@ async def test_an_address_of_another_machine_is_one_line_that_names_the_setting(
     settings = ExporterSettings(host="192.0.2.1", port=0)
     exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), settings)
 
-    with pytest.raises(ListenError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
+    with pytest.raises(SettingsError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
         await exporter.start()
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.negotiation import Format, accepts_gzip, choose_format
+from decahertz.negotiation import accepts_gzip
+from exporter.negotiation import Format, choose_format
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

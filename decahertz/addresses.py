@@ -1,0 +1,69 @@
+"""Checks of the addresses that the program listens on."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from contextlib import closing
+
+from decahertz.settings import SettingsError
+
+
+class UnsafeAddressError(SettingsError):
+    """Other machines could reach a listener that has no protection."""
+
+
+class PortInUseError(SettingsError):
+    """Another program listens on the port."""
+
+
+def check_loopback(key: str, host: str) -> None:
+    """Raise :class:`UnsafeAddressError` unless ``host`` is an address of this machine only.
+
+    ``key`` is the setting. Resolves names, so it may block.
+    """
+    if host:  # an empty host is every address of this machine
+        addresses = {str(info[4][0]).partition("%")[0] for info in _resolve(key, host)}
+        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
+            return
+    raise UnsafeAddressError(
+        key, f"{host!r} can be reached from other machines and there are no API keys yet; use 127.0.0.1"
+    )
+
+
+def check_port(section: str, host: str, port: int) -> None:
+    """Raise :class:`~decahertz.settings.SettingsError` unless the address is free.
+
+    ``section`` is ``api`` or ``exporter``.
+    """
+    family, kind, protocol, _, address = _resolve(f"{section}.host", host, port)[0]
+    with closing(socket.socket(family, kind, protocol)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise listen_error(section, host, port, error) from error
+
+
+def listen_error(section: str, host: str, port: int, error: OSError) -> SettingsError:
+    """The error to raise when the operating system refuses to listen on an address."""
+    if error.errno == errno.EADDRINUSE:
+        return PortInUseError(
+            f"{section}.port", f"{port} on {host} is in use by another program; stop it or set another port"
+        )
+    if error.errno == errno.EACCES:
+        return SettingsError(f"{section}.port", f"this user may not listen on port {port}; use 1024 or above")
+    return SettingsError(f"{section}.host", f"cannot listen on {host}: {error.strerror or error}")
+
+
+_Address = tuple[
+    socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int]
+]
+
+
+def _resolve(key: str, host: str, port: int = 0) -> list[_Address]:
+    try:
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # type: ignore[return-value] # typeshed allows packet sockets too
+    except OSError as error:
+        raise SettingsError(key, f"{host!r} cannot be resolved: {error.strerror or error}") from error
