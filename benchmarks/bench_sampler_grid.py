@@ -163,7 +163,7 @@ async def main():
     timer = GridTimer(SystemClock())
     while True:
         cycle = await timer.next()
-        print(cycle.instant_ns, cycle.lateness_ns, flush=True)
+        print(cycle.time_ns, cycle.lateness_ns, flush=True)
 
 import uvloop
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

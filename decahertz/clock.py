@@ -52,47 +52,47 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The instants at which samples are taken: multiples of ``interval_ns`` since the epoch."""
+    """The times of the cycles: multiples of ``interval_ns`` since 1970."""
 
     interval_ns: int = CYCLE_NS
 
     def __post_init__(self) -> None:
-        """Refuse a grid whose instants would not repeat every second."""
+        """Refuse an interval that does not divide a second."""
         if self.interval_ns <= 0 or NS_PER_SECOND % self.interval_ns:
             raise ValueError(f"a grid of {self.interval_ns} ns does not divide a second")
 
     def floor(self, time_ns: int) -> int:
-        """The last instant at or before ``time_ns``."""
+        """Return the last cycle time at or before ``time_ns``."""
         return time_ns - time_ns % self.interval_ns
 
     def after(self, time_ns: int) -> int:
-        """The first instant later than ``time_ns``."""
+        """Return the first cycle time after ``time_ns``."""
         return self.floor(time_ns) + self.interval_ns
 
     def index(self, time_ns: int) -> int:
-        """The number of the instant since the epoch; for cadences of several ticks."""
+        """Return the number of the cycle since 1970; for intervals of several cycles."""
         return time_ns // self.interval_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One instant of the grid, as it was met."""
+    """One cycle of the grid, as the timer delivered it."""
 
-    instant_ns: int
-    """The grid instant (wall time): what samples are stamped with."""
+    time_ns: int
+    """Grid time of the cycle (wall clock): the time of its samples."""
     lateness_ns: int
-    """How long after the instant the cycle was delivered, by the monotonic clock; never negative."""
+    """Time from ``time_ns`` to the delivery of the cycle, by the monotonic clock; never negative."""
     missed: int = 0
-    """Instants between the previous cycle and this one that could not be met any more."""
+    """Cycles missed between the previous cycle and this one."""
     stepped_ns: int = 0
-    """How far the wall clock stepped against the monotonic one since the previous cycle; 0: not at all."""
+    """Step of the wall clock against the monotonic clock since the previous cycle; 0: none."""
 
 
 class CycleTimer(Protocol):
-    """Delivers the cycles of a grid, in order, without an overlap."""
+    """Delivers the cycles of a grid in order, without overlap."""
 
     async def next(self) -> Cycle:
-        """Wait for the next instant. Instants in the past are skipped and counted in the cycle."""
+        """Wait for the next cycle. Cycles in the past are skipped and counted in ``missed``."""
         ...
 
 

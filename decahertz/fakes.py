@@ -78,35 +78,35 @@ class ManualTimer:
     """A :class:`~decahertz.clock.CycleTimer` whose cycles are given by hand."""
 
     def __init__(self, clock: ManualClock, grid: Grid | None = None) -> None:
-        """Beats move ``clock`` to their instants."""
+        """Each cycle moves ``clock`` to its time."""
         self._clock = clock
         self._grid = grid or Grid()
-        self._beats: asyncio.Queue[Cycle] = asyncio.Queue()
+        self._cycles: asyncio.Queue[Cycle] = asyncio.Queue()
         self._asked = asyncio.Event()
 
     async def next(self) -> Cycle:
         """Wait for a cycle."""
         self._asked.set()
-        return await self._beats.get()
+        return await self._cycles.get()
 
     async def cycle(
         self, count: int = 1, *, lateness_ns: int = 0, missed: int = 0, stepped_ns: int = 0
     ) -> int:
-        """Give ``count`` cycles and return the last instant, when the host has dealt with it.
+        """Give ``count`` cycles and return the time of the last one, when the host has dealt with it.
 
-        ``missed`` instants are left out before each. Raises ``TimeoutError`` where nobody asks for a cycle.
+        ``missed`` cycles are skipped before each. Raises ``TimeoutError`` where nobody asks for a cycle.
         """
-        instant_ns = 0
+        time_ns = 0
         for _ in range(count):
             await self._host_waits()
             self._asked.clear()
             if stepped_ns:
                 self._clock.step(stepped_ns)
-            instant_ns = self._grid.after(self._clock.time_ns()) + missed * self._grid.interval_ns
-            self._clock.advance(instant_ns + lateness_ns - self._clock.time_ns())
-            self._beats.put_nowait(Cycle(instant_ns, lateness_ns, missed, stepped_ns))
+            time_ns = self._grid.after(self._clock.time_ns()) + missed * self._grid.interval_ns
+            self._clock.advance(time_ns + lateness_ns - self._clock.time_ns())
+            self._cycles.put_nowait(Cycle(time_ns, lateness_ns, missed, stepped_ns))
             await self._host_waits()
-        return instant_ns
+        return time_ns
 
     async def _host_waits(self) -> None:
         await asyncio.wait_for(self._asked.wait(), LIMIT_SECONDS)

@@ -21,7 +21,7 @@ class Pulse:
             return 0
         return max(0, self._next_ns - self._clock.monotonic_ns())
 
-    def beat(self, now_ns: int) -> Heartbeat | None:
+    def next(self, now_ns: int) -> Heartbeat | None:
         """Return a heartbeat if one is due, stamped ``now_ns``; the next follows a second later."""
         if self.due_ns():
             return None

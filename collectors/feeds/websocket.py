@@ -184,7 +184,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
                 self.count("malformed")
                 return
             self.check(message)
-        if self._live_since_ns is not None and (heartbeat := self._pulse.beat(now_ns)) is not None:
+        if self._live_since_ns is not None and (heartbeat := self._pulse.next(now_ns)) is not None:
             events.append(heartbeat)
         if events:
             await emit(events, now_ns)

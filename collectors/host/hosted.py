@@ -114,10 +114,10 @@ class HostedCollector:
         self._last_error = f"on_event raised {describe(error)}"
         self._taking.fail(self._monotonic_ns(), error)
 
-    def cycle(self, instant_ns: int, index: int, missed: int) -> SampleBatch | None:
+    def cycle(self, time_ns: int, index: int, missed: int) -> SampleBatch | None:
         """Meet an instant, the ``index``-th of the grid, after ``missed`` ones: the batch to publish."""
         if self.state is not RunState.RUNNING:
-            return self._vanish(instant_ns)
+            return self._vanish(time_ns)
         if missed:
             self.skipped[Skip.MISSED] += (index - 1) // self.every - (index - 1 - missed) // self.every
         left_out = self._leave_out > 0
@@ -127,12 +127,12 @@ class HostedCollector:
         if left_out:
             self.skipped[Skip.OVER_BUDGET] += 1
             return None
-        return self._sample(instant_ns)
+        return self._sample(time_ns)
 
-    def _sample(self, instant_ns: int) -> SampleBatch | None:
+    def _sample(self, time_ns: int) -> SampleBatch | None:
         before_ns = self._monotonic_ns()
         try:
-            checked = self._check(self._collector.sample(instant_ns))
+            checked = self._check(self._collector.sample(time_ns))
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             checked = None
             self._last_error = f"sample raised {describe(error)}"
@@ -149,11 +149,11 @@ class HostedCollector:
                 self.dropped[reason] += count
             self._last_error = checked.problem
             self._returning.fail(now_ns, problem=checked.problem, dropped=checked.dropped.total())
-        self._last_sample_ns = instant_ns
+        self._last_sample_ns = time_ns
         self.samples += len(checked.samples)
         had, self._keys = self._keys, len(checked.samples)
         # An empty batch says that the keys are gone, or that there are none so far; once is enough.
-        return SampleBatch(self.schema, instant_ns, checked.samples) if self._keys or had != 0 else None
+        return SampleBatch(self.schema, time_ns, checked.samples) if self._keys or had != 0 else None
 
     def _spend(self, duration_ns: int, now_ns: int) -> None:
         self._duration_ns = duration_ns
@@ -177,11 +177,11 @@ class HostedCollector:
             self._leave_out = budgets
             self._overrun_ns = 0
 
-    def _vanish(self, instant_ns: int) -> SampleBatch | None:
+    def _vanish(self, time_ns: int) -> SampleBatch | None:
         if not self._keys:
             return None
         self._keys = None
-        return SampleBatch(self.schema, instant_ns, ())
+        return SampleBatch(self.schema, time_ns, ())
 
     def _fail(self, reason: str, error: Exception | None) -> None:
         self.state = RunState.FAILED

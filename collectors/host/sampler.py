@@ -82,14 +82,14 @@ class Sampler:
         self._task: asyncio.Task[None] | None = None
         self._started = self._stopped = False
         self._lateness: deque[int] = deque(maxlen=_REMEMBERED)
-        self._last_cycle_ns = 0
+        self._last_cycle_monotonic_ns = 0
         self._last_missed_ns: int | None = None
         self._last_step_ns: int | None = None
         self._failure = ""
         self.cycles = 0
         self.missed_cycles = 0
         self.clock_steps = 0
-        self.last_instant_ns: int | None = None
+        self.last_cycle_ns: int | None = None
         self._log = structlog.get_logger(part="sampler")
         self._metrics = SamplerMetrics(registry, self, self._hosted)
 
@@ -107,7 +107,7 @@ class Sampler:
         await restore(running, self._history, self._clock.time_ns())
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
-        self._last_cycle_ns = self._clock.monotonic_ns()
+        self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
         self._task = asyncio.create_task(self._run(), name="sampler")
 
     async def stop(self) -> None:
@@ -134,24 +134,24 @@ class Sampler:
 
     def _meet(self, cycle: Cycle) -> None:
         self._note(cycle)
-        index = self._grid.index(cycle.instant_ns)
+        index = self._grid.index(cycle.time_ns)
         for hosted in self._hosted:
-            batch = hosted.cycle(cycle.instant_ns, index, cycle.missed)
+            batch = hosted.cycle(cycle.time_ns, index, cycle.missed)
             if batch is not None:
                 self._bus.publish(samples_topic(hosted.name), batch)
 
     def _note(self, cycle: Cycle) -> None:
-        self._last_cycle_ns = self._clock.monotonic_ns()
-        self.last_instant_ns = cycle.instant_ns
+        self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
+        self.last_cycle_ns = cycle.time_ns
         self.cycles += 1
         self._lateness.append(cycle.lateness_ns)
         self._metrics.observe_lateness(cycle.lateness_ns)
         if cycle.missed:
             self.missed_cycles += cycle.missed
-            self._last_missed_ns = self._last_cycle_ns
+            self._last_missed_ns = self._last_cycle_monotonic_ns
         if cycle.stepped_ns:
             self.clock_steps += 1
-            self._last_step_ns = self._last_cycle_ns
+            self._last_step_ns = self._last_cycle_monotonic_ns
             self._log.warning("clock_stepped", seconds=cycle.stepped_ns / NS_PER_SECOND, missed=cycle.missed)
 
     def enable(self, name: str) -> None:
@@ -213,7 +213,7 @@ class Sampler:
 
     def _grid_problems(self, now_ns: int) -> list[str]:
         problems = []
-        silent_ns = now_ns - self._last_cycle_ns
+        silent_ns = now_ns - self._last_cycle_monotonic_ns
         if silent_ns > _SILENCE_NS:
             problems.append(
                 f"no cycle for {silent_ns / NS_PER_SECOND:.0f} s (the wall clock may have stepped back)"

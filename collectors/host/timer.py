@@ -88,19 +88,19 @@ class GridTimer:
 
     def _beat(self, now: _Reading, due_ns: int) -> Cycle:
         interval_ns = self._grid.interval_ns
-        instant_ns = self._grid.floor(now.wall_ns)
-        lateness_ns = now.wall_ns - instant_ns
-        met = _Reading(instant_ns, now.monotonic_ns - lateness_ns)
+        time_ns = self._grid.floor(now.wall_ns)
+        lateness_ns = now.wall_ns - time_ns
+        met = _Reading(time_ns, now.monotonic_ns - lateness_ns)
         if self._last is None:
-            missed = (instant_ns - due_ns) // interval_ns
-        elif instant_ns > self._last.wall_ns:
-            missed = (instant_ns - self._last.wall_ns) // interval_ns - 1
+            missed = (time_ns - due_ns) // interval_ns
+        elif time_ns > self._last.wall_ns:
+            missed = (time_ns - self._last.wall_ns) // interval_ns - 1
         else:  # Begun anew on an earlier time: only the time passed says what was missed.
             missed = max(0, (met.monotonic_ns - self._last.monotonic_ns) // interval_ns - 1)
-        cycle = Cycle(instant_ns, lateness_ns, missed, self._stepped_ns)
+        cycle = Cycle(time_ns, lateness_ns, missed, self._stepped_ns)
         self._stepped_ns = 0
         self._last = met
-        self._due_ns = instant_ns + interval_ns
+        self._due_ns = time_ns + interval_ns
         return cycle
 
     def _read(self) -> _Reading:

@@ -51,7 +51,7 @@ class Market:
         more.setdefault("instrument", "EUR/USD")
         self.take(Tick(venue="fx", price=price, size=size, **more), at)
 
-    def beat(self, connection: ConnectionState, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+    def heartbeat(self, connection: ConnectionState, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         more.setdefault("component", "feed")
         more.setdefault("time_ns", ns(at))
         self.take(Heartbeat(venue="fx", connection=connection, **more), at)
@@ -266,9 +266,9 @@ def test_a_silent_instrument_of_a_living_venue_is_quiet() -> None:
 
 def test_heartbeats_alone_keep_a_venue_from_being_stale() -> None:
     market = Market()
-    market.beat(OPEN, at=0.5)
+    market.heartbeat(OPEN, at=0.5)
     market.quote(1.0, 2.0, at=1)
-    market.beat(OPEN, at=30)
+    market.heartbeat(OPEN, at=30)
     assert market.verdict(at=44.9) is Verdict.QUIET
     assert market.verdict(at=45) is Verdict.STALE
 
@@ -293,7 +293,7 @@ def test_signs_of_life_of_another_venue_do_not_help() -> None:
 def test_a_connection_without_a_single_message_is_mute() -> None:
     market = Market()
     for at in range(1, 20):
-        market.beat(OPEN, at=at, instrument="EUR/USD")
+        market.heartbeat(OPEN, at=at, instrument="EUR/USD")
     assert market.verdict(at=15.9) is Verdict.QUIET
     assert market.verdict(at=16) is Verdict.MUTE
     sample = market.sample(at=16)
@@ -304,11 +304,11 @@ def test_a_connection_without_a_single_message_is_mute() -> None:
 
 def test_an_instrument_that_did_not_come_back_with_the_connection_is_mute() -> None:
     market = Market()
-    market.beat(OPEN, at=0)
+    market.heartbeat(OPEN, at=0)
     market.quote(1.0, 2.0, at=1)
-    market.beat(CLOSED, at=20)
+    market.heartbeat(CLOSED, at=20)
     for at in range(30, 60):
-        market.beat(OPEN, at=at)
+        market.heartbeat(OPEN, at=at)
         market.quote(1.0, 2.0, at=at, instrument="USD/JPY")
     assert market.verdict(at=44.9) is Verdict.QUIET
     assert market.verdict(at=45) is Verdict.MUTE
@@ -317,10 +317,10 @@ def test_an_instrument_that_did_not_come_back_with_the_connection_is_mute() -> N
 
 def test_repeated_open_heartbeats_are_no_new_connection() -> None:
     market = Market()
-    market.beat(OPEN, at=0)
+    market.heartbeat(OPEN, at=0)
     market.quote(1.0, 2.0, at=1)
     for at in range(2, 100):
-        market.beat(OPEN, at=at)
+        market.heartbeat(OPEN, at=at)
     assert market.verdict(at=100) is Verdict.QUIET
 
 
@@ -336,11 +336,11 @@ def test_missed_messages_show_for_a_while() -> None:
 def test_closed_is_what_the_feed_said_until_it_says_open() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
-    market.beat(CLOSED, at=2)
+    market.heartbeat(CLOSED, at=2)
     assert market.verdict(at=2.1) is Verdict.CLOSED
     market.quote(1.0, 2.0, at=3)
     assert market.verdict(at=3.1) is Verdict.CLOSED
-    market.beat(OPEN, at=4)
+    market.heartbeat(OPEN, at=4)
     market.quote(1.0, 2.0, at=4)
     assert market.verdict(at=4.1) is Verdict.LIVE
 
@@ -349,41 +349,41 @@ def test_one_instrument_can_close_alone_and_the_venue_does_not_reopen_it() -> No
     market = Market()
     market.quote(1.0, 2.0, at=1)
     market.quote(1.0, 2.0, at=1, instrument="USD/JPY")
-    market.beat(CLOSED, at=2, instrument="EUR/USD")
-    market.beat(OPEN, at=3)
+    market.heartbeat(CLOSED, at=2, instrument="EUR/USD")
+    market.heartbeat(OPEN, at=3)
     assert market.verdict(at=3.1) is Verdict.CLOSED
     assert market.verdict(at=3.1, instrument="USD/JPY") is Verdict.LIVE
 
 
 def test_opening_an_instrument_outweighs_an_earlier_closing_of_the_venue_only() -> None:
     market = Market()
-    market.beat(CLOSED, at=1)
-    market.beat(OPEN, at=2, instrument="EUR/USD")
+    market.heartbeat(CLOSED, at=1)
+    market.heartbeat(OPEN, at=2, instrument="EUR/USD")
     market.quote(1.0, 2.0, at=2)
     market.quote(1.0, 2.0, at=2, instrument="USD/JPY")
     assert market.verdict(at=2.1) is Verdict.LIVE
     assert market.verdict(at=2.1, instrument="USD/JPY") is Verdict.CLOSED
-    market.beat(OPEN, at=3)
-    market.beat(CLOSED, at=4)
+    market.heartbeat(OPEN, at=3)
+    market.heartbeat(CLOSED, at=4)
     assert market.verdict(at=4.1) is Verdict.CLOSED
 
 
 def test_a_second_feed_keeps_the_venue_open_while_it_speaks() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
-    market.beat(OPEN, at=1, component="a")
-    market.beat(OPEN, at=2, component="b")
-    market.beat(CLOSED, at=3, component="a")
+    market.heartbeat(OPEN, at=1, component="a")
+    market.heartbeat(OPEN, at=2, component="b")
+    market.heartbeat(CLOSED, at=3, component="a")
     assert market.verdict(at=3.1) is Verdict.LIVE
-    market.beat(CLOSED, at=17, component="a")
+    market.heartbeat(CLOSED, at=17, component="a")
     assert market.verdict(at=17.1) is Verdict.CLOSED
 
 
 def test_a_heartbeat_that_comes_late_does_not_change_the_word_of_its_component() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
-    market.beat(CLOSED, at=3)
-    market.beat(OPEN, at=3.05, time_ns=ns(2))
+    market.heartbeat(CLOSED, at=3)
+    market.heartbeat(OPEN, at=3.05, time_ns=ns(2))
     assert market.verdict(at=3.1) is Verdict.CLOSED
 
 
@@ -396,15 +396,15 @@ def test_a_heartbeat_of_no_venue_is_of_no_concern() -> None:
 
 def test_closed_comes_before_mute() -> None:
     market = Market()
-    market.beat(OPEN, at=0, instrument="EUR/USD")
+    market.heartbeat(OPEN, at=0, instrument="EUR/USD")
     assert market.verdict(at=20) is Verdict.MUTE
-    market.beat(CLOSED, at=20)
+    market.heartbeat(CLOSED, at=20)
     assert market.verdict(at=20) is Verdict.CLOSED
 
 
 def test_mute_comes_before_stale() -> None:
     market = Market()
-    market.beat(OPEN, at=0, instrument="EUR/USD")
+    market.heartbeat(OPEN, at=0, instrument="EUR/USD")
     market.quote(1.0, 2.0, at=0, instrument="USD/JPY")
     assert market.verdict(at=20, instrument="USD/JPY") is Verdict.STALE
     assert market.verdict(at=20) is Verdict.MUTE
@@ -441,8 +441,8 @@ def test_heartbeats_of_its_own_keep_an_instrument_and_those_of_the_venue_do_not(
     market = Market(idle_seconds=10.0)
     market.quote(1.0, 2.0, at=1)
     market.quote(1.0, 2.0, at=1, instrument="USD/JPY")
-    market.beat(OPEN, at=11)
-    market.beat(OPEN, at=11, instrument="EUR/USD")
+    market.heartbeat(OPEN, at=11)
+    market.heartbeat(OPEN, at=11, instrument="EUR/USD")
     assert set(market.samples(at=12)) == {"EUR/USD"}
 
 

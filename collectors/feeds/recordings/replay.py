@@ -143,7 +143,7 @@ class _Player:
         while wait_ns := self.pacer.wait_ns(record.received_ns):
             await asyncio.sleep(min(wait_ns, self._pulse.due_ns()) / NS_PER_SECOND)
             now_ns = self._clock.time_ns()
-            heartbeat = self._pulse.beat(now_ns)
+            heartbeat = self._pulse.next(now_ns)
             if heartbeat is not None:
                 await self._emit([heartbeat], now_ns)
 
@@ -151,7 +151,7 @@ class _Player:
         """Move the events to the present and emit them at once."""
         now_ns = self._clock.time_ns()
         events: list[AnyEvent] = []
-        heartbeat = self._pulse.beat(now_ns)
+        heartbeat = self._pulse.next(now_ns)
         if heartbeat is not None:
             events.append(heartbeat)
         for record in records:

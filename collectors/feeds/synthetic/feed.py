@@ -96,7 +96,7 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
         kind = self.options.pause_kind if is_pause else "quiet"
         if kind == "quiet":
             self._is_closed = False
-            return [beat for pulse in self._pulses if (beat := pulse.beat(now_ns)) is not None]
+            return [due for pulse in self._pulses if (due := pulse.next(now_ns)) is not None]
         if kind == "silent" or self._is_closed:
             return []
         self._is_closed = True

@@ -9,21 +9,21 @@ from tests.collectors.feeds.parts import ManualClock
 def test_a_heart_beats_at_once_and_then_once_a_second() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
-    assert pulse.beat(clock.time_ns()) == Heartbeat(
+    assert pulse.next(clock.time_ns()) == Heartbeat(
         time_ns=clock.time_ns(),
         component="feed-x",
         venue="coinbase",
     )
     assert pulse.due_ns() == NS_PER_SECOND
     clock.advance(NS_PER_SECOND - 1)
-    assert pulse.beat(clock.time_ns()) is None
+    assert pulse.next(clock.time_ns()) is None
     clock.advance(1)
-    assert pulse.beat(clock.time_ns()) is not None
+    assert pulse.next(clock.time_ns()) is not None
 
 
 def test_after_the_last_word_the_next_beat_is_due_at_once() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
-    pulse.beat(clock.time_ns())
+    pulse.next(clock.time_ns())
     assert pulse.closed(clock.time_ns()).connection is ConnectionState.CLOSED
-    assert pulse.beat(clock.time_ns()) is not None
+    assert pulse.next(clock.time_ns()) is not None

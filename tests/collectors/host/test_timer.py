@@ -59,13 +59,13 @@ async def test_beats_fall_on_every_tenth_of_a_second() -> None:
     machine = Machine(wall_ns=START_NS + 37 * MS)
     timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(20)]
-    assert [cycle.instant_ns for cycle in cycles] == [START_NS + n * CYCLE_NS for n in range(1, 21)]
-    assert all(cycle == Cycle(cycle.instant_ns, 0) for cycle in cycles)
+    assert [cycle.time_ns for cycle in cycles] == [START_NS + n * CYCLE_NS for n in range(1, 21)]
+    assert all(cycle == Cycle(cycle.time_ns, 0) for cycle in cycles)
 
 
 async def test_the_first_beat_is_not_an_instant_that_was_already_there() -> None:
     machine = Machine(wall_ns=START_NS)
-    assert (await timer_of(machine).next()).instant_ns == START_NS + CYCLE_NS
+    assert (await timer_of(machine).next()).time_ns == START_NS + CYCLE_NS
 
 
 async def test_the_first_beat_comes_after_what_an_earlier_process_met() -> None:
@@ -90,7 +90,7 @@ async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> N
     timer = timer_of(machine)
     first = await timer.next()
     machine.pass_(CYCLE_NS + 99 * MS)
-    assert await timer.next() == Cycle(first.instant_ns + CYCLE_NS, lateness_ns=99 * MS)
+    assert await timer.next() == Cycle(first.time_ns + CYCLE_NS, lateness_ns=99 * MS)
 
 
 async def test_instants_during_a_stall_are_counted_as_missed() -> None:
@@ -99,7 +99,7 @@ async def test_instants_during_a_stall_are_counted_as_missed() -> None:
     first = await timer.next()
     machine.pass_(1_030 * MS)
     cycle = await timer.next()
-    assert cycle == Cycle(first.instant_ns + 10 * CYCLE_NS, lateness_ns=30 * MS, missed=9)
+    assert cycle == Cycle(first.time_ns + 10 * CYCLE_NS, lateness_ns=30 * MS, missed=9)
 
 
 async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
@@ -110,7 +110,7 @@ async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
 
     machine.during_sleep = iter([early] * 10)
     cycle = await timer_of(machine).next()
-    assert machine.wall_ns >= cycle.instant_ns
+    assert machine.wall_ns >= cycle.time_ns
     assert len(machine.sleeps) > 3
 
 
@@ -121,7 +121,7 @@ async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
     machine.wall_ns += 3 * NS_PER_SECOND
     cycle = await timer.next()
     assert cycle.stepped_ns == 3 * NS_PER_SECOND
-    assert cycle.instant_ns == first.instant_ns + 30 * CYCLE_NS
+    assert cycle.time_ns == first.time_ns + 30 * CYCLE_NS
     assert cycle.missed == 29
     assert (await timer.next()).stepped_ns == 0
 
@@ -132,7 +132,7 @@ async def test_a_small_step_backward_samples_no_instant_twice() -> None:
     first = await timer.next()
     machine.wall_ns -= 2 * NS_PER_SECOND
     cycle = await timer.next()
-    assert cycle == Cycle(first.instant_ns + CYCLE_NS, 0, missed=0, stepped_ns=-2 * NS_PER_SECOND)
+    assert cycle == Cycle(first.time_ns + CYCLE_NS, 0, missed=0, stepped_ns=-2 * NS_PER_SECOND)
     assert max(machine.sleeps) <= CYCLE_NS
 
 
@@ -146,7 +146,7 @@ async def test_a_large_step_backward_goes_on_at_once_on_the_new_time() -> None:
     cycle = await timer.next()
     assert cycle == Cycle(START_NS + 2 * CYCLE_NS, 0, missed=0, stepped_ns=-YEAR_NS)
     assert machine.monotonic - before <= CYCLE_NS
-    assert (await timer.next()).instant_ns == cycle.instant_ns + CYCLE_NS
+    assert (await timer.next()).time_ns == cycle.time_ns + CYCLE_NS
 
 
 async def test_what_was_missed_before_a_large_step_backward_is_still_counted() -> None:
@@ -204,7 +204,7 @@ async def test_a_process_stopped_between_two_readings_sees_no_step() -> None:
     timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(5)]
     assert not any(cycle.stepped_ns for cycle in cycles)
-    assert cycles[-1].instant_ns == cycles[0].instant_ns + sum(1 + b.missed for b in cycles[1:]) * CYCLE_NS
+    assert cycles[-1].time_ns == cycles[0].time_ns + sum(1 + b.missed for b in cycles[1:]) * CYCLE_NS
 
 
 steps = st.one_of(
@@ -246,18 +246,18 @@ def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
         cycles = []
         for *_, work_ns in script:
             cycles.append(await timer.next())
-            assert machine.wall_ns - cycles[-1].instant_ns == cycles[-1].lateness_ns
+            assert machine.wall_ns - cycles[-1].time_ns == cycles[-1].lateness_ns
             machine.pass_(work_ns)
         return cycles
 
     cycles = asyncio.run(run())
     for cycle in cycles:
-        assert cycle.instant_ns % CYCLE_NS == 0
+        assert cycle.time_ns % CYCLE_NS == 0
         assert 0 <= cycle.lateness_ns < CYCLE_NS
         assert cycle.missed >= 0
     for previous, cycle in pairwise(cycles):
-        if cycle.instant_ns > previous.instant_ns:
-            assert cycle.instant_ns == previous.instant_ns + (cycle.missed + 1) * CYCLE_NS
+        if cycle.time_ns > previous.time_ns:
+            assert cycle.time_ns == previous.time_ns + (cycle.missed + 1) * CYCLE_NS
         else:
             assert cycle.stepped_ns < -9 * NS_PER_SECOND
 
@@ -274,9 +274,9 @@ def test_on_the_real_clocks_no_beat_comes_early_and_none_is_left_out(
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         cycles = runner.run(run())
-    assert all(now_ns >= cycle.instant_ns for cycle, now_ns in cycles)
+    assert all(now_ns >= cycle.time_ns for cycle, now_ns in cycles)
     for (previous, _), (cycle, _) in pairwise(cycles):
-        assert cycle.instant_ns == previous.instant_ns + (cycle.missed + 1) * CYCLE_NS
+        assert cycle.time_ns == previous.time_ns + (cycle.missed + 1) * CYCLE_NS
         assert cycle.stepped_ns == 0
 
 
@@ -289,7 +289,7 @@ async def main():
     timer = GridTimer(SystemClock())
     while True:
         cycle = await timer.next()
-        print(cycle.instant_ns, cycle.missed, cycle.stepped_ns, flush=True)
+        print(cycle.time_ns, cycle.missed, cycle.stepped_ns, flush=True)
 
 asyncio.run(main())
 """
