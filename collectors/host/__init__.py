@@ -1,1 +1,1 @@
-"""The sampler and all that stands between it and a collector: loading, guarding, restoring, measuring."""
+"""The sampler, and its collectors: loading, isolation, restoring of state, metrics."""

@@ -1,8 +1,8 @@
-"""Bringing events to the collectors that take them.
+"""Delivery of events to the collectors that subscribe to them.
 
-Events go to their collectors the moment they are published. A batch of very many (an emitter that caught up
-after an outage) is worked through in slices, between which the event loop can meet the grid; whatever
-arrives meanwhile queues behind it, so that the order stays.
+Events are delivered as they are published. A very large batch (an emitter catching up after an outage) is
+delivered in slices, between which the event loop can run a cycle; later events queue behind it, which keeps
+the order.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from decahertz.bus import Message
 from decahertz.event import AnyEvent, Arrival, Event
 
 SLICE = 500
-"""Events worked through at a stretch: about two milliseconds."""
-MOST_PENDING = 100_000
-"""Events that may wait; beyond it whoever publishes waits for as many to be worked through."""
+"""Events delivered without a pause: about two milliseconds."""
+MAX_PENDING = 100_000
+"""Events that may be queued; beyond it, publishing blocks until a slice has been delivered."""
 
 
 class Dispatcher:
-    """A bus handler that calls ``on_event``. What a collector raises stops neither others nor the batch."""
+    """A bus handler that calls ``on_event``. An error of one collector does not affect the others."""
 
     def __init__(self, hosted: Iterable[HostedCollector], monotonic_ns: Callable[[], int]) -> None:
-        """Route each event type to the given collectors that declared it, in their order."""
+        """Route each event type to the collectors that declare it, in their order."""
         routes: dict[type[Event], list[HostedCollector]] = {}
         for collector in hosted:
             for event_type in collector.events_taken:
                 routes.setdefault(event_type, []).append(collector)
-        self._routes = {event_type: tuple(takers) for event_type, takers in routes.items()}
+        self._routes = {event_type: tuple(subscribers) for event_type, subscribers in routes.items()}
         self._monotonic_ns = monotonic_ns
         self._waiting: deque[tuple[AnyEvent, int]] = deque()
         self._scheduled: asyncio.Handle | None = None
 
     @property
     def pending(self) -> int:
-        """Events that wait for their slice."""
+        """Events queued for delivery."""
         return len(self._waiting)
 
     def take(self, message: Message) -> None:
@@ -49,24 +49,24 @@ class Dispatcher:
             self._deliver([(event, received_ns) for event in events])
             return
         self._waiting.extend((event, received_ns) for event in events)
-        while len(self._waiting) > MOST_PENDING:
-            self._work_off()
+        while len(self._waiting) > MAX_PENDING:
+            self._deliver_slice()
         if self._scheduled is None:
-            self._scheduled = asyncio.get_running_loop().call_soon(self._go_on)
+            self._scheduled = asyncio.get_running_loop().call_soon(self._continue)
 
     def close(self) -> None:
-        """Forget what waits."""
+        """Discard the queue."""
         self._waiting.clear()
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
 
-    def _go_on(self) -> None:
-        self._work_off()
+    def _continue(self) -> None:
+        self._deliver_slice()
         loop = asyncio.get_running_loop()
-        self._scheduled = loop.call_soon(self._go_on) if self._waiting else None
+        self._scheduled = loop.call_soon(self._continue) if self._waiting else None
 
-    def _work_off(self) -> None:
+    def _deliver_slice(self) -> None:
         count = min(SLICE, len(self._waiting))
         self._deliver([self._waiting.popleft() for _ in range(count)])
 
@@ -80,7 +80,7 @@ class Dispatcher:
                     collector.on_event(event, received_ns)
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                     collector.event_failed(error)
-                # One reading per call: it ends this one's time and begins the next one's.
+                # One clock reading per call: the end of this call is the start of the next.
                 after_ns = monotonic_ns()
                 collector.event_ns += after_ns - before_ns
                 collector.events += 1

@@ -1,9 +1,9 @@
-"""One collector under the care of its host: guarded, measured, counted.
+"""One collector inside the sampler: isolated, timed and counted.
 
-Nothing that a collector does reaches the grid as an error. A call of ``sample`` that takes longer than
-its budget is counted. What calls in a row overrun adds up, and where that comes to a few budgets, the
-collector is left out for as many cycles: however slow it is, on average it takes no more than its share. One
-slow call (a garbage collection, a stopped process) or a machine that is busy for a moment costs no sample.
+Errors of a collector never reach the sampler's loop. A call of ``sample`` that exceeds the time budget is
+counted, and the excess of consecutive slow calls accumulates. Once it amounts to several budgets, the
+collector is skipped for as many cycles, so that on average even a slow collector takes no more than its
+budget. A single slow call (a garbage collection, a stopped process, a busy machine) costs no sample.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from decahertz.health import CollectorStatus, RunState
 from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
 
-_CREDIT = 5
-"""So many budgets may be overrun by calls in a row before the collector is left out."""
-_LONGEST_OVERRUN_NS = NS_PER_SECOND
-"""No single call counts for more: a process that was stopped did not use the time."""
+_TOLERATED_BUDGETS = 5
+"""Accumulated excess, in budgets, after which the collector is skipped."""
+_MAX_OVERRUN_NS = NS_PER_SECOND
+"""Largest excess counted for one call: a stopped process did not use the time."""
 
 
 class Skip(StrEnum):
-    """Why a collector was not sampled on a cycle on which it was due."""
+    """Why a collector was not sampled in a cycle in which it was due."""
 
     OVER_BUDGET = "over_budget"
     ERROR = "error"
@@ -40,22 +40,21 @@ class Skip(StrEnum):
 
 
 class HostedCollector:
-    """A collector, its state and its figures. ``monotonic_ns`` is a clock's."""
+    """A collector with its state and its counts. ``monotonic_ns`` reads a monotonic clock."""
 
     def __init__(self, loaded: LoadedCollector, monotonic_ns: Callable[[], int], budget_ns: int) -> None:
-        """Nothing is called yet."""
         self.name = loaded.name
         self.schema = loaded.schema
         self.every = loaded.collector.every
         self.events_taken = loaded.collector.events
-        # A plugin that does not derive from BaseCollector may have been written before this existed.
+        # A plugin that does not derive from BaseCollector may not declare it.
         self.events_restored: Mapping[type[Event], float] = getattr(loaded.collector, "restored", {})
         self.on_event = loaded.collector.on_event
         self.state = RunState.DISABLED
         self.samples = 0
         self.events = 0
         self.event_ns = 0
-        """Time spent in ``on_event`` since the start."""
+        """Time spent in ``on_event`` since the start, in nanoseconds."""
         self.over_budget = 0
         self.skipped = dict.fromkeys(Skip, 0)
         self.dropped = dict.fromkeys(Reason, 0)
@@ -64,9 +63,9 @@ class HostedCollector:
         self._check = SampleCheck(loaded.schema)
         self._monotonic_ns = monotonic_ns
         self._budget_ns = budget_ns
-        self._over_in_a_row = 0
+        self._consecutive_overruns = 0
         self._overrun_ns = 0
-        self._leave_out = 0
+        self._skip_cycles = 0
         self._keys: int | None = None
         self._last_error: str | None = None
         self._last_sample_ns: int | None = None
@@ -74,23 +73,29 @@ class HostedCollector:
         self._longest_ns: int | None = None
         log = structlog.get_logger(part="sampler", collector=loaded.name)
         self._log = log
-        self._sampling = Incident("collector_sample", log)
-        self._taking = Incident("collector_event", log)
-        self._returning = Incident("collector_values", log)
-        self._lasting = Incident("collector_budget", log)
+        self._sample_incident = Incident("collector_sample", log)
+        self._event_incident = Incident("collector_event", log)
+        self._validation_incident = Incident("collector_validation", log)
+        self._budget_incident = Incident("collector_budget", log)
+        self._incidents = (
+            self._sample_incident,
+            self._event_incident,
+            self._validation_incident,
+            self._budget_incident,
+        )
 
     @property
     def errors(self) -> int:
-        """How often ``sample`` or ``on_event`` raised."""
-        return self._sampling.total + self._taking.total
+        """Exceptions raised by ``sample`` and ``on_event``."""
+        return self._sample_incident.total + self._event_incident.total
 
     @property
-    def troubled(self) -> bool:
-        """Whether something of it is failing at present."""
-        return any(i.active for i in (self._sampling, self._taking, self._returning, self._lasting))
+    def is_failing(self) -> bool:
+        """Whether an incident of the collector is active."""
+        return any(incident.active for incident in self._incidents)
 
     async def start(self, limit_seconds: float) -> None:
-        """Start the collector; where that raises or takes longer, it has failed."""
+        """Start the collector; it has failed if that raises or exceeds the limit."""
         try:
             await _within(self._collector.start(), limit_seconds)
         except TimeoutError:
@@ -101,7 +106,7 @@ class HostedCollector:
             self.state = RunState.RUNNING
 
     async def stop(self, limit_seconds: float) -> None:
-        """Stop the collector; what it raises is logged."""
+        """Stop the collector; errors are logged."""
         if self.state is RunState.RUNNING:
             self.state = RunState.DISABLED
         try:
@@ -110,21 +115,21 @@ class HostedCollector:
             self._log.error("collector_stop_failed", reason=describe(error), exc_info=error)
 
     def event_failed(self, error: Exception) -> None:
-        """Note that ``on_event`` raised."""
+        """Record that ``on_event`` raised."""
         self._last_error = f"on_event raised {describe(error)}"
-        self._taking.fail(self._monotonic_ns(), error)
+        self._event_incident.fail(self._monotonic_ns(), error)
 
     def cycle(self, time_ns: int, index: int, missed: int) -> SampleBatch | None:
-        """Meet an instant, the ``index``-th of the grid, after ``missed`` ones: the batch to publish."""
+        """Run cycle number ``index`` after ``missed`` missed cycles; return the batch to publish."""
         if self.state is not RunState.RUNNING:
-            return self._vanish(time_ns)
+            return self._retract(time_ns)
         if missed:
             self.skipped[Skip.MISSED] += (index - 1) // self.every - (index - 1 - missed) // self.every
-        left_out = self._leave_out > 0
-        self._leave_out = max(0, self._leave_out - 1 - missed)
+        is_skipped = self._skip_cycles > 0
+        self._skip_cycles = max(0, self._skip_cycles - 1 - missed)
         if index % self.every:
             return None
-        if left_out:
+        if is_skipped:
             self.skipped[Skip.OVER_BUDGET] += 1
             return None
         return self._sample(time_ns)
@@ -137,10 +142,10 @@ class HostedCollector:
             checked = None
             self._last_error = f"sample raised {describe(error)}"
             self.skipped[Skip.ERROR] += 1
-            self._sampling.fail(before_ns, error)
+            self._sample_incident.fail(before_ns, error)
         now_ns = self._monotonic_ns()
         self._spend(now_ns - before_ns, now_ns)
-        for incident in (self._sampling, self._taking, self._returning, self._lasting):
+        for incident in self._incidents:
             incident.look(now_ns)
         if checked is None:
             return None
@@ -148,36 +153,36 @@ class HostedCollector:
             for reason, count in checked.dropped.items():
                 self.dropped[reason] += count
             self._last_error = checked.problem
-            self._returning.fail(now_ns, problem=checked.problem, dropped=checked.dropped.total())
+            self._validation_incident.fail(now_ns, problem=checked.problem, dropped=checked.dropped.total())
         self._last_sample_ns = time_ns
         self.samples += len(checked.samples)
-        had, self._keys = self._keys, len(checked.samples)
-        # An empty batch says that the keys are gone, or that there are none so far; once is enough.
-        return SampleBatch(self.schema, time_ns, checked.samples) if self._keys or had != 0 else None
+        before, self._keys = self._keys, len(checked.samples)
+        # An empty batch says that the keys are gone, or that there are none yet; one is enough.
+        return SampleBatch(self.schema, time_ns, checked.samples) if self._keys or before != 0 else None
 
     def _spend(self, duration_ns: int, now_ns: int) -> None:
         self._duration_ns = duration_ns
         self._longest_ns = max(duration_ns, self._longest_ns or 0)
         self.observe_duration(duration_ns / NS_PER_SECOND)
         if duration_ns <= self._budget_ns:
-            self._over_in_a_row = self._overrun_ns = 0
+            self._consecutive_overruns = self._overrun_ns = 0
             return
         self.over_budget += 1
-        self._over_in_a_row += 1
-        self._overrun_ns += min(duration_ns - self._budget_ns, _LONGEST_OVERRUN_NS)
-        if self._over_in_a_row == 1:
+        self._consecutive_overruns += 1
+        self._overrun_ns += min(duration_ns - self._budget_ns, _MAX_OVERRUN_NS)
+        if self._consecutive_overruns == 1:
             return
-        self._lasting.fail(
+        self._budget_incident.fail(
             now_ns,
             seconds=duration_ns / NS_PER_SECOND,
             budget_seconds=self._budget_ns / NS_PER_SECOND,
         )
         budgets = self._overrun_ns // self._budget_ns
-        if budgets >= _CREDIT:
-            self._leave_out = budgets
+        if budgets >= _TOLERATED_BUDGETS:
+            self._skip_cycles = budgets
             self._overrun_ns = 0
 
-    def _vanish(self, time_ns: int) -> SampleBatch | None:
+    def _retract(self, time_ns: int) -> SampleBatch | None:
         if not self._keys:
             return None
         self._keys = None
@@ -189,7 +194,7 @@ class HostedCollector:
         self._log.error("collector_start_failed", reason=reason, exc_info=error)
 
     def status(self) -> CollectorStatus:
-        """How it is now."""
+        """Return the current status."""
         return CollectorStatus(
             name=self.name,
             state=self.state,
@@ -207,13 +212,13 @@ class HostedCollector:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 async def _within(work: Coroutine[Any, Any, None], limit_seconds: float) -> None:
-    """Await ``work``; raise ``TimeoutError`` at the limit even if it does not heed its cancellation."""
+    """Await ``work``; raise ``TimeoutError`` at the limit even if it ignores its cancellation."""
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=limit_seconds)
@@ -228,7 +233,7 @@ async def _within(work: Coroutine[Any, Any, None], limit_seconds: float) -> None
 
 
 def _forget(task: asyncio.Future[None]) -> None:
-    """Look at the outcome of a task that nobody waits for, so that asyncio does not complain of it."""
+    """Retrieve the exception of an abandoned task, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
@@ -238,4 +243,4 @@ def _seconds(duration_ns: int | None) -> float | None:
 
 
 def _ignore(_seconds: float) -> None:
-    """Nobody observes durations."""
+    """Used until the metrics are registered."""

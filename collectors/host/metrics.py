@@ -1,6 +1,6 @@
-"""What the sampler says of itself to Prometheus: families ``decahertz_sampler_…``.
+"""The sampler's own metrics: families ``decahertz_sampler_…``.
 
-Counters that are kept for other reasons anyway are read when scraped; nothing here is on the way of an event.
+Counts that the sampler keeps anyway are read at each scrape, so that metrics add no work to an event.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DURATION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.
 
 
 class Counts(Protocol):
-    """What a sampler counts, since its start."""
+    """The counts of a sampler since its start."""
 
     cycles: int
     missed_cycles: int
@@ -31,12 +31,12 @@ class Counts(Protocol):
 
     @property
     def pending_events(self) -> int:
-        """Events that wait for the collectors."""
+        """Events queued for delivery to the collectors."""
         ...
 
 
 class SamplerMetrics(Collector):
-    """The sampler's families in ``registry``."""
+    """Registers the sampler's families in ``registry``."""
 
     def __init__(
         self,
@@ -44,7 +44,6 @@ class SamplerMetrics(Collector):
         sampler: Counts,
         hosted: Sequence[HostedCollector],
     ) -> None:
-        """Register."""
         self._sampler = sampler
         self._hosted = hosted
         self._lateness = Histogram(
@@ -69,11 +68,11 @@ class SamplerMetrics(Collector):
         self._lateness.observe(lateness_ns / NS_PER_SECOND)
 
     def describe(self) -> Iterator[Metric]:
-        """The families, so that the registry can refuse a second sampler."""
+        """Return the families: the registry refuses a second sampler."""
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """The families, read from the sampler and its collectors."""
+        """Yield the families, read from the sampler and its collectors."""
         sampler = self._sampler
         yield _total("cycles", "Cycles run.", sampler.cycles)
         yield _total("missed_cycles", "Cycles of the 100 ms grid that were missed.", sampler.missed_cycles)

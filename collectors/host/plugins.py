@@ -1,10 +1,9 @@
-"""Finding, checking and making plugins: collectors and feeds.
+"""Discovers, validates and constructs plugins: collectors and feeds.
 
-A plugin is a class behind an entry point of the group ``decahertz.collectors`` or ``decahertz.feeds``;
-those that come with Decahertz are registered the same way. The settings name the ones to run, and no
-other is imported. Wrong settings stop the start with a
-:class:`~decahertz.settings.SettingsError`; a plugin that cannot be imported or whose declaration is
-unsound is reported as a failure and stops nobody else.
+A plugin is a class behind an entry point of the group ``decahertz.collectors`` or ``decahertz.feeds``; the
+built-in ones are registered the same way. Only the plugins named in the settings are imported. Invalid
+settings stop the start with a :class:`~decahertz.settings.SettingsError`; a plugin that cannot be imported
+or whose declaration is invalid is reported as a failure and does not affect the others.
 """
 
 from __future__ import annotations
@@ -39,23 +38,23 @@ PluginT = TypeVar("PluginT")
 
 
 class PluginError(Exception):
-    """A plugin cannot be used; the text says why, in one line."""
+    """A plugin cannot be used; the text is the reason in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """A plugin that is installed; it has not been imported."""
+    """An installed plugin; not imported."""
 
     name: str
     distribution: str
-    """The distribution that provides it; ``decahertz`` for those that come with Decahertz."""
+    """The distribution that provides it; ``decahertz`` for the built-in ones."""
     value: str
     """``module:Class``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedCollector:
-    """A collector that is ready to be started."""
+    """A collector that is ready to start."""
 
     name: str
     distribution: str
@@ -74,7 +73,7 @@ class LoadedFeed:
 
 @dataclass(frozen=True, slots=True)
 class PluginFailure:
-    """A plugin that was asked for and cannot be used."""
+    """A plugin that is enabled but cannot be used."""
 
     name: str
     distribution: str
@@ -84,22 +83,22 @@ class PluginFailure:
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[PluginT]):
-    """What became of the plugins that the settings name, in their order."""
+    """The enabled plugins, in the order of the settings."""
 
     plugins: tuple[PluginT, ...]
     failures: tuple[PluginFailure, ...]
 
 
 def available(group: str, points: Iterable[EntryPoint] | None = None) -> list[Available]:
-    """The plugins installed in an entry-point group, by name; nothing is imported."""
+    """Return the plugins installed in an entry-point group, by name, without importing them."""
     found = [Available(p.name, _distribution(p), p.value) for p in _points(group, points)]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
 def builtin_classes(table: str, points: Iterable[EntryPoint] | None = None) -> dict[str, type[Any]]:
-    """The classes of the plugins that come with Decahertz, by name.
+    """Import the built-in plugins and return their classes by name.
 
-    ``table`` is ``collectors`` or ``feeds``. They are imported here; what that raises is a fault of ours.
+    ``table`` is ``collectors`` or ``feeds``.
     """
     return {
         point.name: point.load()
@@ -117,8 +116,8 @@ def load_collectors(
     """Import, check and construct the collectors named in ``enabled``, with their options from ``sources``.
 
     ``points`` are the entry points to choose from; by default those of the installed distributions.
-    Raises :class:`~decahertz.settings.SettingsError` for a name or an option that does not exist, a bad
-    value, and a name that two distributions provide.
+    Raises :class:`~decahertz.settings.SettingsError` for an unknown name or option, an invalid value, and a
+    name that two distributions provide.
     """
 
     def make(point: EntryPoint) -> LoadedCollector:
@@ -196,7 +195,7 @@ def _no_such(name: str, by_name: dict[str, list[EntryPoint]]) -> str:
 
 def _points(group: str, points: Iterable[EntryPoint] | None) -> list[EntryPoint]:
     found = entry_points(group=group) if points is None else [p for p in points if p.group == group]
-    # One distribution can be seen twice, for example beside its own build folder.
+    # A distribution can be found twice, for example installed and in its build folder.
     return list({(_distribution(p), p.name, p.value): p for p in found}.values())
 
 
@@ -235,7 +234,7 @@ def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
         schema = schema_of(sample_type)
     except SampleDeclarationError as error:
         raise PluginError(str(error)) from error
-    except Exception as error:  # An annotation that cannot be evaluated raises what it likes.
+    except Exception as error:  # Evaluating an annotation may raise anything.
         raise PluginError(f"{sample_type.__name__} cannot be read: {_text(error)}") from error
     if schema.collector != name:
         raise PluginError(
@@ -249,7 +248,7 @@ def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
         raise PluginError(f"{where}.events is not a frozenset of event types")
     unknown = sorted(getattr(type_, "__name__", repr(type_)) for type_ in events - set(EVENT_TYPES))
     if unknown:
-        raise PluginError(f"{where}.events names what is not an event type: {', '.join(unknown)}")
+        raise PluginError(f"{where}.events contains types that are not event types: {', '.join(unknown)}")
     _check_restored(where, getattr(class_, "restored", {}), events)
     _check_methods(class_, synchronous=("on_event", "sample"), asynchronous=("start", "stop"))
     return schema
@@ -261,9 +260,11 @@ def _check_restored(where: str, restored: object, events: frozenset[Any]) -> Non
     for event_type, seconds in restored.items():
         name = getattr(event_type, "__name__", repr(event_type))
         if event_type not in events:
-            raise PluginError(f"{where}.restored names {name}, which is not among its events")
+            raise PluginError(f"{where}.restored names {name}, which is not in its events")
         if not (isinstance(seconds, int | float) and seconds > 0):
-            raise PluginError(f"{where}.restored[{name}] is {seconds!r}; it is a number of seconds above 0")
+            raise PluginError(
+                f"{where}.restored[{name}] is {seconds!r}; it must be a positive number of seconds"
+            )
 
 
 def _check_feed(name: str, class_: type[Any]) -> None:

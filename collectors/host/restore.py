@@ -1,4 +1,4 @@
-"""Gives collectors back, after a restart, the state that stored events make."""
+"""Restores the state of collectors from stored events after a restart."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class History(Protocol):
-    """Where stored events come from."""
+    """Reads stored events."""
 
     def __call__(
         self,
         event_types: Sequence[type[Event]],
         since_ns: int,
     ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Events of these types received since then, with their times of receipt, in the order of these."""
+        """Yield the events of these types received since then, with their times of receipt, in that order."""
         ...
 
 
@@ -35,17 +35,18 @@ async def no_history(
     event_types: Sequence[type[Event]],  # noqa: ARG001 - a History
     since_ns: int,  # noqa: ARG001 - a History
 ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-    """The history of a process that stores nothing."""
-    nothing: tuple[tuple[AnyEvent, int], ...] = ()
-    for item in nothing:
+    """Yield nothing: the history of a process without storage."""
+    no_events: tuple[tuple[AnyEvent, int], ...] = ()
+    for item in no_events:
         yield item
 
 
 async def restore(collectors: Iterable[HostedCollector], history: History, now_ns: int) -> int:
-    """Deliver stored events to the collectors that want them; how many there were.
+    """Deliver stored events to the collectors that declare ``restored``; return their number.
 
-    A collector that raises is noted as with live events. A history that breaks off is logged, and the
-    collectors go on with what they got: a recorder without a past is better than none.
+    Errors of a collector are counted as for live events. If reading fails, the error is logged and the
+    collectors continue with the events delivered so far: recording without a history is better than not
+    recording.
     """
     log = structlog.get_logger(part="sampler")
     count = 0
@@ -57,7 +58,7 @@ async def restore(collectors: Iterable[HostedCollector], history: History, now_n
                     count += 1
                     _deliver(routes[type(event)], event, received_ns)
     except Exception as error:
-        log.exception("history_not_restored", events=count, reason=describe(error))
+        log.exception("history_restore_failed", events=count, reason=describe(error))
     else:
         if count:
             log.info("history_restored", events=count)
@@ -68,7 +69,7 @@ Routes: TypeAlias = "dict[type[Event], list[HostedCollector]]"
 
 
 def _spans(collectors: Iterable[HostedCollector]) -> list[tuple[float, Routes]]:
-    """Who wants which events, by how far back; the longest first."""
+    """Group the collectors by how far back they restore events; the longest time first."""
     spans: dict[float, Routes] = {}
     for collector in collectors:
         for event_type, seconds in collector.events_restored.items():

@@ -1,12 +1,12 @@
-"""The sampler: the host that meets the grid and asks the collectors for their samples.
+"""The sampler: runs the cycles of the grid and collects the samples of all collectors.
 
-It owns what collectors must not care for: the schedule, the time budget, the counting of errors, what is
-logged and what is not. On each cycle every collector that is due is asked in turn, its samples are checked
-and published as one :class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Beats never overlap:
-one that takes too long makes the next one late, and the timer counts those that it left out.
+It takes care of the schedule, the time budget, error counts and logging, so that collectors need not. In
+each cycle it asks every due collector in turn, validates the samples and publishes them as one
+:class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Cycles never overlap: one that takes too
+long delays the next one, and the timer counts the missed ones.
 
-A collector that is disabled while the process runs still takes events, so that its state is right when it
-is enabled again; one that is not wanted at all is left out of ``collectors.enabled``.
+A collector that is disabled at run time still receives events, so that its state is current when it is
+enabled again. Leave a collector out of ``collectors.enabled`` to not load it at all.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
 
 LIMIT_SECONDS = 10.0
-"""How long a collector may take to start, and to stop."""
-_REMEMBERED = 6_000
+"""Time limit for the start and the stop of a collector."""
+_LATENESS_CYCLES = 6_000
 """Cycles whose lateness is kept for the percentiles: ten minutes."""
 _SILENCE_NS = 2 * NS_PER_SECOND
 _RECENTLY_NS = 60 * NS_PER_SECOND
 
 
 class UnknownCollectorError(LookupError):
-    """No collector of that name is loaded."""
+    """No collector of this name is loaded."""
 
 
 class FailedCollectorError(RuntimeError):
-    """A collector that could not be started cannot be enabled or disabled."""
+    """A collector that is not running cannot be enabled or disabled."""
 
 
 class Sampler:
-    """Hosts collectors. ``start`` once, then ``stop``; nothing is published afterwards.
+    """Hosts collectors. ``start`` once, then ``stop``; nothing is published after that.
 
-    ``failures`` are plugins that could not be loaded: they are shown among the collectors.
+    ``failures`` are plugins that could not be loaded; they appear in the status with the collectors.
     """
 
     def __init__(  # noqa: PLR0913 - the last four have defaults
@@ -64,10 +64,7 @@ class Sampler:
         grid: Grid | None = None,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
-        """``history`` gives collectors their state back.
-
-        ``limit_seconds`` bounds the start and the stop of each collector.
-        """
+        """``history`` restores the collectors; ``limit_seconds`` bounds the start and the stop of each."""
         budget_ns = int(settings.budget_seconds * NS_PER_SECOND)
         self._hosted = tuple(HostedCollector(c, clock.monotonic_ns, budget_ns) for c in collectors)
         self._failures = tuple(failures)
@@ -81,7 +78,7 @@ class Sampler:
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
         self._started = self._stopped = False
-        self._lateness: deque[int] = deque(maxlen=_REMEMBERED)
+        self._lateness: deque[int] = deque(maxlen=_LATENESS_CYCLES)
         self._last_cycle_monotonic_ns = 0
         self._last_missed_ns: int | None = None
         self._last_step_ns: int | None = None
@@ -94,9 +91,9 @@ class Sampler:
         self._metrics = SamplerMetrics(registry, self, self._hosted)
 
     async def start(self) -> None:
-        """Start the collectors, then the grid. A collector that fails is left out."""
+        """Start the collectors, then the cycles. A collector that fails to start is not sampled."""
         if self._started:
-            raise RuntimeError("a sampler is started once")
+            raise RuntimeError("the sampler is already started")
         self._started = True
         try:
             await asyncio.gather(*(hosted.start(self._limit_seconds) for hosted in self._hosted))
@@ -111,7 +108,7 @@ class Sampler:
         self._task = asyncio.create_task(self._run(), name="sampler")
 
     async def stop(self) -> None:
-        """Stop the grid, then the collectors in reverse. Safe without ``start`` and twice."""
+        """Stop the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
         if self._stopped or not self._started:
             return
         self._stopped = True
@@ -127,20 +124,20 @@ class Sampler:
     async def _run(self) -> None:
         try:
             while True:
-                self._meet(await self._timer.next())
-        except Exception as error:  # noqa: BLE001 - said by status; nothing may end the process
-            self._failure = f"the grid stopped: {describe(error)}"
-            self._log.exception("grid_failed")
+                self._run_cycle(await self._timer.next())
+        except Exception as error:  # noqa: BLE001 - reported by status; the process goes on
+            self._failure = f"the sampler stopped: {describe(error)}"
+            self._log.exception("sampler_failed")
 
-    def _meet(self, cycle: Cycle) -> None:
-        self._note(cycle)
+    def _run_cycle(self, cycle: Cycle) -> None:
+        self._record(cycle)
         index = self._grid.index(cycle.time_ns)
         for hosted in self._hosted:
             batch = hosted.cycle(cycle.time_ns, index, cycle.missed)
             if batch is not None:
                 self._bus.publish(samples_topic(hosted.name), batch)
 
-    def _note(self, cycle: Cycle) -> None:
+    def _record(self, cycle: Cycle) -> None:
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
         self.last_cycle_ns = cycle.time_ns
         self.cycles += 1
@@ -162,7 +159,7 @@ class Sampler:
         self._switch(name, RunState.RUNNING)
 
     def disable(self, name: str) -> None:
-        """Sample a collector no more; an empty batch takes its keys away. Raises as :meth:`enable`."""
+        """Stop sampling a collector; an empty batch retracts its keys. Raises as :meth:`enable`."""
         self._switch(name, RunState.DISABLED)
 
     def _switch(self, name: str, state: RunState) -> None:
@@ -177,18 +174,18 @@ class Sampler:
 
     @property
     def pending_events(self) -> int:
-        """Events that wait for the collectors."""
+        """Events queued for delivery to the collectors."""
         return self._dispatcher.pending
 
     def lateness_seconds(self, quantile: float) -> float | None:
-        """Lateness of the last ten minutes: 0.5 for the median, 0.99; ``None`` before the first cycle."""
+        """Return a quantile of the lateness of the last ten minutes; ``None`` before the first cycle."""
         if not self._lateness:
             return None
         ordered = sorted(self._lateness)
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / NS_PER_SECOND
 
     def collectors(self) -> list[CollectorStatus]:
-        """Each collector, those that could not be loaded last."""
+        """Return the status of each collector; those that could not be loaded come last."""
         unloaded = [
             CollectorStatus(name=failure.name, state=RunState.FAILED, last_error=failure.reason)
             for failure in self._failures
@@ -196,18 +193,18 @@ class Sampler:
         return [*(hosted.status() for hosted in self._hosted), *unloaded]
 
     def status(self) -> ComponentStatus:
-        """Failed when the grid does not run; degraded when cycles or collectors are missing."""
+        """Return failed if the sampler does not run, degraded if cycles are missed or collectors fail."""
         if self._failure or self._task is None or self._stopped:
             detail = self._failure or ("stopped" if self._stopped else "not started")
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
         problems = self._grid_problems(self._clock.monotonic_ns())
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
         failed += [failure.name for failure in self._failures]
-        troubled = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.troubled]
+        failing = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.is_failing]
         if failed:
-            problems.append(f"failed: {', '.join(failed)}")
-        if troubled:
-            problems.append(f"in trouble: {', '.join(troubled)}")
+            problems.append(f"not running: {', '.join(failed)}")
+        if failing:
+            problems.append(f"failing: {', '.join(failing)}")
         health = Health.DEGRADED if problems else Health.OK
         return ComponentStatus(name="sampler", health=health, detail="; ".join(problems))
 

@@ -160,9 +160,9 @@ BREAKAGES = {
     ),
     "every is 0": COLLECTOR.replace("    options_type", "    every = 0\n    options_type"),
     "every is 2.5": COLLECTOR.replace("    options_type", "    every = 2.5\n    options_type"),
-    "not an event type: int": COLLECTOR.replace("{Quote}", "{Quote, int}"),
+    "not event types: int": COLLECTOR.replace("{Quote}", "{Quote, int}"),
     "not a frozenset": COLLECTOR.replace("frozenset({Quote})", "[Quote]"),
-    "restored names Tick, which is not among its events": COLLECTOR.replace(
+    "restored names Tick, which is not in its events": COLLECTOR.replace(
         "    options_type", "    restored = {Tick: 60.0}\n    options_type"
     ).replace("import Quote", "import Quote, Tick"),
     "restored[Quote] is nan": COLLECTOR.replace(

@@ -241,7 +241,7 @@ async def test_a_grid_that_breaks_is_a_failure_and_not_the_end_of_the_process() 
     await sampler.start()
     with capture_logs() as logs:
         await asyncio.sleep(0)
-    assert [log["event"] for log in logs] == ["grid_failed"]
+    assert [log["event"] for log in logs] == ["sampler_failed"]
     assert sampler.status().health is Health.FAILED
     assert "no clock" in sampler.status().detail
     await sampler.stop()
@@ -335,7 +335,7 @@ async def test_a_bad_sample_is_dropped_and_counted_and_the_others_are_published(
             "a",
             "c",
         ]
-        assert [log["event"] for log in logs] == ["collector_values_failed"]
+        assert [log["event"] for log in logs] == ["collector_validation_failed"]
         assert rig.metric("dropped_samples_total", collector="one", reason="key") == 3
         assert rig.metric("dropped_samples_total", collector="one", reason="duplicate") == 3
         assert rig.metric("samples_total", collector="one") == 6
@@ -543,7 +543,7 @@ async def test_nothing_is_published_and_no_event_delivered_after_stop() -> None:
 
 async def test_a_sampler_is_started_once() -> None:
     async with running() as rig:
-        with pytest.raises(RuntimeError, match="once"):
+        with pytest.raises(RuntimeError, match="already started"):
             await rig.sampler.start()
 
 
