@@ -1,9 +1,9 @@
-"""Publish and subscribe inside the process.
+"""Publish and subscribe within the process.
 
-Two kinds of message travel here: ``samples:{collector}`` carries a
-:class:`~decahertz.sample.SampleBatch`, ``events`` an :class:`~decahertz.event.Arrival`. Delivery is
-synchronous and in order of subscription: a handler takes the message over (into a queue, a cache)
-and returns at once. A handler that raises is counted and logged, and stops nobody else.
+The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
+:class:`~decahertz.event.Arrival`. Delivery is synchronous and in order of subscription: a handler stores the
+message in a queue or cache and returns at once. The bus counts and logs the errors of a handler and goes on
+with the next one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from decahertz.event import Arrival
+from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
 from decahertz.topic import Pattern
 
 EVENTS = "events"
-"""The topic of all arriving events."""
+"""Topic of all arriving events."""
 
 Message: TypeAlias = SampleBatch | Arrival
 Handler: TypeAlias = Callable[[Message], None]
@@ -30,7 +31,7 @@ def samples_topic(collector: str) -> str:
 
 
 class Subscription(Protocol):
-    """What :meth:`Bus.subscribe` hands back."""
+    """Returned by :meth:`Bus.subscribe`."""
 
     def cancel(self) -> None:
         """Stop delivery. Safe to call twice."""
@@ -38,14 +39,14 @@ class Subscription(Protocol):
 
 
 class Bus(Protocol):
-    """What parts need to know of a bus."""
+    """The interface of a bus."""
 
     def publish(self, topic: str, message: Message) -> None:
-        """Hand the message to every handler whose pattern matches the topic."""
+        """Deliver the message to every handler whose pattern matches the topic."""
         ...
 
     def subscribe(self, pattern: str, handler: Handler) -> Subscription:
-        """Deliver matching messages to ``handler`` from now on. Raises ``TopicError``."""
+        """Deliver matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
         ...
 
 
@@ -53,21 +54,20 @@ class LocalBus:
     """The bus of a single process."""
 
     def __init__(self) -> None:
-        """Start with no handlers."""
         self._handlers: list[_Subscribed] = []
         self._routes: dict[str, tuple[_Subscribed, ...]] = {}
         self._log = structlog.get_logger(part="bus")
         self.errors = 0
-        """How often a handler raised."""
+        """Errors raised by handlers."""
 
     def publish(self, topic: str, message: Message) -> None:
-        """Hand the message to every handler whose pattern matches the topic, in order."""
+        """Deliver the message to every handler whose pattern matches the topic, in order."""
         route = self._routes.get(topic)
         if route is None:
             route = tuple(entry for entry in self._handlers if entry.pattern.matches(topic))
             self._routes[topic] = route
         for entry in route:
-            if entry.is_cancelled:  # by a handler that came before it
+            if entry.is_cancelled:  # by an earlier handler of this message
                 continue
             try:
                 entry.handler(message)
@@ -75,10 +75,11 @@ class LocalBus:
                 self.errors += 1
                 entry.fail(topic, error, self._log)
             else:
-                entry.recover(topic, self._log)
+                if entry.incidents:
+                    entry.recover(topic)
 
     def subscribe(self, pattern: str, handler: Handler) -> Subscription:
-        """Deliver matching messages to ``handler`` from now on."""
+        """Deliver matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
         entry = _Subscribed(Pattern(pattern), handler, self._forget)
         self._handlers.append(entry)
         self._routes.clear()
@@ -101,18 +102,19 @@ class _Subscribed:
         self.handler = handler
         self.is_cancelled = False
         self._forget = forget
-        self._failing: set[str] = set()  # topics
+        self.incidents: dict[str, Incident] = {}  # by topic
 
     def cancel(self) -> None:
         self.is_cancelled = True
         self._forget(self)
 
     def fail(self, topic: str, error: Exception, log: structlog.stdlib.BoundLogger) -> None:
-        if topic not in self._failing:
-            self._failing.add(topic)
-            log.error("handler_failed", topic=topic, pattern=self.pattern.text, exc_info=error)
+        if topic not in self.incidents:
+            bound = log.bind(topic=topic, pattern=self.pattern.text)
+            self.incidents[topic] = Incident("handler", bound)
+        self.incidents[topic].fail(0, error)
 
-    def recover(self, topic: str, log: structlog.stdlib.BoundLogger) -> None:
-        if topic in self._failing:
-            self._failing.discard(topic)
-            log.info("handler_recovered", topic=topic, pattern=self.pattern.text)
+    def recover(self, topic: str) -> None:
+        incident = self.incidents.pop(topic, None)
+        if incident is not None:
+            incident.recover()

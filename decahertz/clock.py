@@ -1,8 +1,8 @@
-"""Wall and monotonic time, and the grid.
+"""Wall time, monotonic time and the 10 Hz grid.
 
-Everything that needs the time gets a :class:`Clock`; nothing reads the system's clock on its own.
-Times are integer nanoseconds since the Unix epoch, UTC. Datetimes are made here and only here,
-for libraries that want them; they are aware, in UTC, and hold whole microseconds (rounded down).
+Code that needs the time receives a :class:`Clock` and never reads the system clock itself. Times are integer
+nanoseconds since the Unix epoch, UTC. Only this module creates datetimes, for libraries that need them:
+aware, in UTC, rounded down to the microsecond.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 NS_PER_SECOND = 1_000_000_000
 CYCLE_NS = 100_000_000
-"""One decahertz: the spacing of the grid."""
+"""Length of a cycle: 0.1 s, one period of 10 Hz."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MICROSECOND = timedelta(microseconds=1)
@@ -27,19 +27,19 @@ _RFC_3339 = re.compile(
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """Source of time."""
 
     def time_ns(self) -> int:
-        """Wall time, nanoseconds since the Unix epoch, UTC. It can step."""
+        """Wall time, nanoseconds since the Unix epoch, UTC; it may step."""
         ...
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since some unknown start. It never steps."""
+        """Nanoseconds since an unspecified start; it never steps."""
         ...
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of this machine."""
 
     def time_ns(self) -> int:
         """Wall time, nanoseconds since the Unix epoch, UTC."""
@@ -59,7 +59,7 @@ class Grid:
     def __post_init__(self) -> None:
         """Refuse an interval that does not divide a second."""
         if self.interval_ns <= 0 or NS_PER_SECOND % self.interval_ns:
-            raise ValueError(f"a grid of {self.interval_ns} ns does not divide a second")
+            raise ValueError(f"a grid interval must divide a second: {self.interval_ns} ns does not")
 
     def floor(self, time_ns: int) -> int:
         """Return the last cycle time at or before ``time_ns``."""
@@ -97,26 +97,26 @@ class CycleTimer(Protocol):
 
 
 class TimeFormatError(ValueError):
-    """A text is neither integer nanoseconds nor an RFC 3339 time."""
+    """Raised for a text that is neither integer nanoseconds nor an RFC 3339 time."""
 
 
 def to_datetime(time_ns: int) -> datetime:
-    """An aware datetime in UTC, rounded down to the microsecond."""
+    """Convert to an aware datetime in UTC, rounded down to the microsecond."""
     return _EPOCH + timedelta(microseconds=time_ns // 1000)
 
 
-def from_datetime(moment: datetime) -> int:
-    """Nanoseconds of an aware datetime; exact. Raises ``ValueError`` for a naive one."""
-    if moment.tzinfo is None:
-        raise ValueError("a datetime without a time zone does not say which moment it is")
-    return (moment - _EPOCH) // _ONE_MICROSECOND * 1000
+def from_datetime(value: datetime) -> int:
+    """Convert an aware datetime to nanoseconds, exactly. Raises ``ValueError`` for a naive one."""
+    if value.tzinfo is None:
+        raise ValueError("the datetime has no time zone")
+    return (value - _EPOCH) // _ONE_MICROSECOND * 1000
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds from integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``).
+    """Parse integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``) to nanoseconds.
 
-    Fractions keep all their nine digits; the zone's colon, or its minutes, may be missing. Raises
-    :class:`TimeFormatError`, and nothing else whatever the text.
+    Keeps all nine digits of the fraction. The colon or the minutes of the zone may be missing. Raises only
+    :class:`TimeFormatError`.
     """
     text = text.strip()
     if _NANOSECONDS.fullmatch(text):
@@ -126,14 +126,14 @@ def parse_time(text: str) -> int:
         raise TimeFormatError(f"{text[:64]!r} is neither nanoseconds nor an RFC 3339 time with its zone")
     seconds, fraction, zone = parts.groups(default="")
     try:
-        moment = datetime.fromisoformat(seconds + zone.upper())
+        parsed = datetime.fromisoformat(seconds + zone.upper())
     except ValueError as error:
-        raise TimeFormatError(f"{text!r} names a moment that does not exist: {error}") from error
-    return from_datetime(moment) + int(fraction.ljust(9, "0"))
+        raise TimeFormatError(f"{text!r} is not a valid time: {error}") from error
+    return from_datetime(parsed) + int(fraction.ljust(9, "0"))
 
 
 def format_time(time_ns: int) -> str:
-    """RFC 3339 in UTC with nine digits of fraction."""
+    """Format as RFC 3339 in UTC with nine digits of fraction."""
     seconds, fraction = divmod(time_ns, NS_PER_SECOND)
-    moment = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
-    return f"{moment.isoformat()}.{fraction:09d}Z"
+    whole = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None)
+    return f"{whole.isoformat()}.{fraction:09d}Z"

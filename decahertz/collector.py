@@ -1,24 +1,24 @@
-"""Collectors: plugins that turn events, or what they poll, into samples.
+"""Collectors: plugins that turn events, or polled values, into samples.
 
-The life of a collector
------------------------
-1. The host makes it with a clock and its options (the table ``[collectors.NAME]`` of the settings,
-   already converted to ``options_type``). The constructor stores them and does no work.
-2. ``start`` is awaited once. Here a collector opens what it needs and starts its own tasks. Where it
-   raises, the collector is reported as failed and the others go on without it.
-   A collector whose state must outlast the process (positions, open orders) names the event types that make
-   it in ``restored``: what is stored of them is then delivered through ``on_event`` before anything new.
-3. ``on_event`` is called for each event of the declared types as it arrives, ``sample`` on every
-   ``every``-th tick of the 10 Hz grid. Both are synchronous, run in the event loop, and must return
-   within a fraction of a millisecond: the host measures them. Work that is slower belongs into a
-   task of the collector's own; ``sample`` then returns what that task last saw.
-4. ``stop`` is awaited. It is safe without ``start`` and safe twice, and nothing is emitted afterwards.
+Life cycle of a collector
+-------------------------
+1. The host constructs it with a clock and its options (the section ``[collectors.NAME]`` of the settings,
+   converted to ``options_type``). The constructor stores them and does no work.
+2. The host awaits ``start`` once. A collector opens its resources and starts its own tasks here. If it
+   raises, the host reports the collector as failed and goes on with the others.
+   A collector whose state must survive a restart (positions, open orders) names the event types that build
+   this state in ``restored``; the host delivers their stored history to ``on_event`` before any new event.
+3. The host calls ``on_event`` for each arriving event of the declared types, and ``sample`` on every
+   ``every``-th cycle of the 10 Hz grid. Both are synchronous, run in the event loop and must return within
+   a fraction of a millisecond; the host measures them. Slower work belongs in a task of the collector, and
+   ``sample`` returns the newest result of that task.
+4. The host awaits ``stop``. It is safe without ``start`` and safe twice; afterwards nothing is emitted.
 
-A collector never sleeps to keep a schedule, never stamps its samples (the host knows the instant) and
-never talks to storage, exporter or API: it returns samples, and that is all.
+A collector never sleeps to keep a schedule, never sets the time of its samples (the host does) and never
+talks to storage, exporter or API: it only returns samples.
 
-Errors: what ``on_event`` or ``sample`` raises is counted by the host and logged once until it recovers.
-It never stops other collectors or the grid.
+The host counts the errors of ``on_event`` and ``sample``, and logs them once until they stop. They affect
+neither other collectors nor the grid.
 """
 
 from __future__ import annotations
@@ -39,36 +39,36 @@ ENTRY_POINT_GROUP = "decahertz.collectors"
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The options of a plugin that has none."""
+    """Options of a plugin without options."""
 
 
 class Collector(Protocol):
-    """What the host needs of a collector. :class:`BaseCollector` has the defaults."""
+    """The interface of a collector. :class:`BaseCollector` provides defaults."""
 
     sample_type: ClassVar[type[Sample]]
-    """What it returns. Its ``collector`` attribute is the collector's name."""
+    """The type of its samples. Their ``collector`` attribute is the collector's name."""
     events: ClassVar[frozenset[type[Event]]]
-    """The event types it takes."""
+    """Event types that it handles."""
     restored: ClassVar[Mapping[type[Event], float]]
-    """Those of them whose stored history it is given between ``start`` and the first tick, and the seconds
-    that this goes back (``math.inf``: all of it). In order of receipt among types that go back as far."""
+    """Event types whose stored history is delivered between ``start`` and the first cycle, and how many
+    seconds of it (``math.inf``: all). Types with the same number come in one order of receipt."""
     every: ClassVar[int]
-    """It is sampled on every ``every``-th tick; 1 is 10 Hz, 10 is once a second."""
+    """Sampled on every ``every``-th cycle: 1 is 10 Hz, 10 is once a second."""
 
     async def start(self) -> None:
-        """Open what is needed. Called once."""
+        """Open resources. Called once."""
         ...
 
     async def stop(self) -> None:
-        """Release it. Safe without ``start`` and twice."""
+        """Release them. Safe without ``start`` and twice."""
         ...
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Take one event; ``received_ns`` is when it reached this machine."""
+        """Handle one event; ``received_ns`` is the time of receipt by this machine's clock."""
         ...
 
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """The state at the grid instant ``now_ns``: one sample per key."""
+        """Return the state at the cycle ``now_ns``: one sample per key."""
         ...
 
 
@@ -76,17 +76,16 @@ OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
 
 
 class BaseCollector(ABC, Generic[OptionsT]):
-    """Defaults for plugin authors: no events, every tick, nothing to start or stop."""
+    """Defaults for plugin authors: no events, every cycle, nothing to start or stop."""
 
     sample_type: ClassVar[type[Sample]]
     events: ClassVar[frozenset[type[Event]]] = frozenset()
     restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
     every: ClassVar[int] = 1
     options_type: ClassVar[type[msgspec.Struct]] = NoOptions
-    """The struct into which the collector's table of the settings is converted."""
+    """Struct that the collector's section of the settings is converted to."""
 
     def __init__(self, clock: Clock, options: OptionsT) -> None:
-        """Keep the clock and the options."""
         self.clock = clock
         self.options = options
 
@@ -101,4 +100,4 @@ class BaseCollector(ABC, Generic[OptionsT]):
 
     @abstractmethod
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """The state at the grid instant ``now_ns``: one sample per key."""
+        """Return the state at the cycle ``now_ns``: one sample per key."""

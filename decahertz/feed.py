@@ -1,8 +1,8 @@
-"""Feeds: plugins that bring market events in.
+"""Feeds: plugins that receive market events.
 
-The host makes a feed with a clock and its options, awaits ``run`` and cancels it to stop. ``run`` ends
-by itself only when its source is exhausted (a recording); when it raises, the host counts it, logs it
-once and starts it again with jittered backoff. A feed that reconnects by itself says so with
+The host constructs a feed with a clock and its options, awaits ``run`` and cancels it to stop. ``run``
+returns only when its source is exhausted (a recording). When it raises, the host counts the error, logs it
+once and restarts the feed with backoff. A feed reports its connection with
 :class:`~decahertz.event.Heartbeat` events: a connected socket is not a live feed.
 """
 
@@ -26,42 +26,42 @@ ENTRY_POINT_GROUP = "decahertz.feeds"
 
 
 class Emit(Protocol):
-    """How a feed hands its events over."""
+    """Publishes the events of a feed."""
 
     async def __call__(self, events: Sequence[AnyEvent], received_ns: int) -> None:
         """Publish the events at once and queue them for storage.
 
-        It waits only while the storage queue is full, which slows down a recording that is replayed
-        as fast as it goes and lets a live socket push back.
+        Waits only while the storage queue is full. That slows down a recording replayed at full speed and
+        applies backpressure to a live socket.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a feed with an end has come; both in the unit that the feed finds natural."""
+    """Progress of a feed that ends, in a unit of its choice."""
 
     done: float
     total: float
 
 
 class Feed(Protocol):
-    """What the host needs of a feed. :class:`BaseFeed` has the defaults."""
+    """The interface of a feed. :class:`BaseFeed` provides defaults."""
 
     name: ClassVar[str]
 
     async def run(self, emit: Emit) -> None:
-        """Bring events until cancelled or until the source ends."""
+        """Emit events until cancelled or until the source ends."""
         ...
 
     @property
     def progress(self) -> Progress | None:
-        """How far it has come; ``None`` for a feed without an end."""
+        """Progress; ``None`` for a feed without an end."""
         ...
 
     @property
     def counters(self) -> dict[str, int]:
-        """What happened so far: messages, reconnects, malformed messages, duplicates, gaps."""
+        """Counts since the start: messages, reconnects, malformed messages, duplicates, gaps."""
         ...
 
 
@@ -75,18 +75,17 @@ class BaseFeed(ABC, Generic[OptionsT]):
     options_type: ClassVar[type[msgspec.Struct]] = NoOptions
 
     def __init__(self, clock: Clock, options: OptionsT) -> None:
-        """Keep the clock and the options."""
         self.clock = clock
         self.options = options
         self._counters: dict[str, int] = {}
 
     @abstractmethod
     async def run(self, emit: Emit) -> None:
-        """Bring events until cancelled or until the source ends."""
+        """Emit events until cancelled or until the source ends."""
 
     @property
     def progress(self) -> Progress | None:
-        """No end in sight."""
+        """``None``: without an end."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""What parts say of themselves; the API and the status line show it."""
+"""Status that parts and plugins report; the API and the status line show it."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from msgspec import Struct
 
 
 class Health(StrEnum):
-    """How a part is."""
+    """Health of a part."""
 
     OK = "ok"
     DEGRADED = "degraded"
-    """It works with a loss that it says (retrying, behind, a feed down)."""
+    """Works with a limitation (retrying, behind, a feed down)."""
     FAILED = "failed"
-    """It does not do its work."""
+    """Does not work."""
 
 
 class ComponentStatus(Struct, frozen=True, kw_only=True):
-    """One part of the process."""
+    """Status of one part of the process."""
 
     name: str
     health: Health
     detail: str = ""
-    """One line for a person; empty when all is well."""
+    """One line for people; empty when the part is healthy."""
 
 
 class Component(Protocol):
-    """A part with a state of health."""
+    """A part that reports its status."""
 
     def status(self) -> ComponentStatus:
-        """How it is now; cheap."""
+        """Current status; cheap."""
         ...
 
 
 class RunState(StrEnum):
-    """Where a plugin stands in its life."""
+    """Run state of a plugin."""
 
     RUNNING = "running"
     DISABLED = "disabled"
     FAILED = "failed"
-    """It could not be loaded or started, or (a feed) is waiting to be started again."""
+    """Could not be loaded or started; for a feed also: waits for its restart."""
     FINISHED = "finished"
-    """A feed whose source ended."""
+    """The source of the feed ended."""
 
 
 class CollectorStatus(Struct, frozen=True, kw_only=True):
-    """One collector, as its host sees it. Durations in seconds."""
+    """Status of a collector. Durations are in seconds."""
 
     name: str
     state: RunState
     every: int = 1
-    """Sampled on every this many-th tick of the 10 Hz grid."""
+    """Sampled on every n-th cycle of the 10 Hz grid."""
     keys: int = 0
     """Samples in the newest batch."""
     samples: int = 0
@@ -61,7 +61,7 @@ class CollectorStatus(Struct, frozen=True, kw_only=True):
     """Events delivered since the start."""
     errors: int = 0
     skipped: int = 0
-    """Ticks on which it was not sampled although it was due (over budget, failing)."""
+    """Cycles on which it was due but not sampled (over budget, failing)."""
     last_error: str | None = None
     last_sample_ns: int | None = None
     duration_last_seconds: float | None = None
@@ -69,7 +69,7 @@ class CollectorStatus(Struct, frozen=True, kw_only=True):
 
 
 class FeedStatus(Struct, frozen=True, kw_only=True):
-    """One feed, as its host sees it."""
+    """Status of a feed."""
 
     name: str
     state: RunState

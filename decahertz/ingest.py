@@ -1,9 +1,9 @@
-"""Where events enter, from the API and from feeds alike.
+"""Admits events from the API and from feeds.
 
-A batch is checked whole, then published on the bus, then handed to storage. What was seen before (the
-same source, epoch and sequence) is neither published nor stored again, so an emitter that got no answer
-simply sends once more. The live path never waits for the database: publishing comes first, and a batch
-that could not be made durable is refused *after* it was shown, and not shown again when it is resent.
+Checks a batch as a whole, publishes it on the bus, then passes it to storage. Events seen before (same
+source, epoch and sequence) are neither published nor stored again, so an emitter that got no response simply
+resends. The live path never waits for the database: publishing comes first. A batch that does not become
+durable in time is refused after it was published, and is not published again when it is resent.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from decahertz.sequences import SequenceSet
 from decahertz.settings import Seconds
 
 MAX_RANGES = 4096
-"""Ranges of sequences that are kept of one emitter; what would make another hole is refused."""
+"""Maximum number of sequence ranges per emitter; a batch that would open another gap is refused."""
 FORGET_NS = 7 * 24 * 3600 * NS_PER_SECOND
-"""An emitter not heard of for so long is forgotten; what it sends again after that PostgreSQL recognises."""
-_LOOK_NS = 3600 * NS_PER_SECOND
+"""Emitters silent for this long are evicted from memory; PostgreSQL still rejects their duplicates."""
+_EVICTION_INTERVAL_NS = 3600 * NS_PER_SECOND
 _PROBLEMS_LISTED = 20
-_STEP_REMEMBERED_NS = 3600 * NS_PER_SECOND
+_CLOCK_STEP_GRACE_NS = 3600 * NS_PER_SECOND
 
 
 class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,21 +43,21 @@ class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """The answer to a batch. The same batch sent again gets ``duplicates`` instead of ``accepted``."""
+    """Response to a batch. A resent batch counts as ``duplicates`` instead of ``accepted``."""
 
     source: str
     epoch: int
     durable_sequence: int
-    """The highest sequence of this source and epoch that is durable."""
+    """Highest durable sequence of this source and epoch."""
     accepted: int
-    """Events of this batch that were stored now."""
+    """Events stored from this batch."""
     duplicates: int
-    """Events of this batch that had been stored before."""
+    """Events of this batch that were stored before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one event of a batch is refused."""
+    """Reason why an event of a batch is refused."""
 
     index: int
     """Position in the batch, from 0."""
@@ -66,30 +66,29 @@ class Refusal:
 
 
 class BatchRefusedError(ValueError):
-    """The batch is refused whole: nothing of it was published or stored."""
+    """Raised for an invalid batch; none of it is published or stored."""
 
     def __init__(self, reason: str, refusals: Sequence[Refusal] = ()) -> None:
-        """Keep the reason and, where single events are at fault, which."""
         super().__init__(reason)
         self.refusals = tuple(refusals)
 
 
 class NotDurableError(RuntimeError):
-    """The batch could not be made durable in time; sending it again is safe and expected."""
+    """Raised when a batch does not become durable in time; the emitter should resend it."""
 
 
 class EventSink(Protocol):
-    """What storage offers to :class:`Ingest`."""
+    """The interface of storage for :class:`Ingest`."""
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        """Store the events not stored yet; return when they are durable.
+        """Store the events that are not stored yet, and return when they are durable.
 
         Raises :class:`NotDurableError` when that takes longer than ``timeout_seconds``.
         """
         ...
 
     async def enqueue(self, arrival: Arrival) -> None:
-        """Queue the events for storage; waits only while the queue is full."""
+        """Queue the events for storage. Waits only while the queue is full."""
         ...
 
 
@@ -97,10 +96,10 @@ EmitterId = tuple[str, int]
 
 
 class _Latest:
-    """The latest time that an event may bear.
+    """The latest acceptable time of an event.
 
-    A clock that is set back makes a future of what was stamped just before. Those events are right, so for an
-    hour the limit stays where it would be if the clock had gone on.
+    When the clock is set back, events from just before lie in the future although they are correct. So for an
+    hour the limit stays where it would be without the step.
     """
 
     def __init__(self, clock: Clock, max_future_ns: int) -> None:
@@ -112,7 +111,7 @@ class _Latest:
     def time_ns(self) -> int:
         monotonic_ns = self._clock.monotonic_ns()
         offset_ns = self._clock.time_ns() - monotonic_ns
-        if offset_ns >= self._offset_ns or monotonic_ns - self._last_true_ns > _STEP_REMEMBERED_NS:
+        if offset_ns >= self._offset_ns or monotonic_ns - self._last_true_ns > _CLOCK_STEP_GRACE_NS:
             self._offset_ns, self._last_true_ns = offset_ns, monotonic_ns
         return monotonic_ns + self._offset_ns + self.max_future_ns
 
@@ -130,15 +129,15 @@ class Ingest:
         timeout_seconds: float,
         known: Mapping[EmitterId, SequenceSet] | None = None,
     ) -> None:
-        """``known`` is what storage holds already, so that a resend after a restart is recognised."""
+        """``known`` holds the sequences already in storage, to recognise a resend after a restart."""
         self._bus = bus
         self._sink = sink
         self._clock = clock
         self._latest = _Latest(clock, max_future_ns)
         self._timeout_seconds = timeout_seconds
         self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
-        self._looked_ns = clock.monotonic_ns()
-        self._heard_ns = dict.fromkeys(self._seen, self._looked_ns)
+        self._evicted_ns = clock.monotonic_ns()
+        self._last_seen_ns = dict.fromkeys(self._seen, self._evicted_ns)
         self.events = 0
         """Events published, without duplicates."""
         self.duplicates = 0
@@ -146,12 +145,12 @@ class Ingest:
         """Events of refused batches."""
 
     async def submit(self, batch: EventBatch, encoded: bytes = b"") -> Receipt:
-        """Take a batch from outside; returns when it is durable.
+        """Admit a batch of a client, and return when it is durable.
 
-        ``encoded`` is the MessagePack that the batch was decoded from: storage keeps these bytes and need not
-        encode the batch again.
+        ``encoded`` is the MessagePack that the batch was decoded from; storage keeps these bytes instead of
+        encoding the batch again.
 
-        Raises :class:`BatchRefusedError` (bad content) or :class:`NotDurableError` (send again).
+        Raises :class:`BatchRefusedError` (invalid) or :class:`NotDurableError` (resend).
         """
         now_ns = self._clock.time_ns()
         self._check(batch)
@@ -160,7 +159,7 @@ class Ingest:
         return await self._sink.append(arrival, self._timeout_seconds)
 
     async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
-        """Take a batch from a feed of this process; waits only while the storage queue is full.
+        """Admit a batch of a feed of this process. Waits only while the storage queue is full.
 
         ``encoded`` as in :meth:`submit`.
         """
@@ -176,7 +175,7 @@ class Ingest:
             self.refused += len(batch.events)
             ahead = self._latest.max_future_ns / 1e9
             raise BatchRefusedError(
-                f"{len(late)} events lie more than {ahead:g} s in the future",
+                f"{len(late)} events are more than {ahead:g} s in the future: check the emitter's clock",
                 [Refusal(i, "time_ns", f"more than {ahead:g} s ahead") for i in late[:_PROBLEMS_LISTED]],
             )
         seen = self._seen.get((batch.source, batch.epoch))
@@ -184,16 +183,16 @@ class Ingest:
             return
         if batch.events and not seen.touches(batch.first_sequence, batch.last_sequence):
             self.refused += len(batch.events)
-            raise BatchRefusedError(f"this emitter left more than {MAX_RANGES} holes in its sequence")
+            raise BatchRefusedError(f"the sequence of this emitter has more than {MAX_RANGES} gaps")
 
     def _publish(self, arrival: Arrival) -> None:
         batch = arrival.batch
         if not batch.events:
             return
         emitter = (batch.source, batch.epoch)
-        self._heard_ns[emitter] = now_ns = self._clock.monotonic_ns()
-        if now_ns - self._looked_ns >= _LOOK_NS:
-            self._forget(now_ns)
+        self._last_seen_ns[emitter] = now_ns = self._clock.monotonic_ns()
+        if now_ns - self._evicted_ns >= _EVICTION_INTERVAL_NS:
+            self._evict(now_ns)
         seen = self._seen.setdefault(emitter, SequenceSet())
         new = 0
         for low, high in seen.missing(batch.first_sequence, batch.last_sequence):
@@ -204,16 +203,16 @@ class Ingest:
         self.events += new
         self.duplicates += len(batch.events) - new
 
-    def _forget(self, now_ns: int) -> None:
-        """Each start of a client is another emitter: they would be ever more."""
-        self._looked_ns = now_ns
-        silent = [emitter for emitter, heard_ns in self._heard_ns.items() if now_ns - heard_ns >= FORGET_NS]
+    def _evict(self, now_ns: int) -> None:
+        """Evict silent emitters: each start of a client is another one."""
+        self._evicted_ns = now_ns
+        silent = [emitter for emitter, seen_ns in self._last_seen_ns.items() if now_ns - seen_ns >= FORGET_NS]
         for emitter in silent:
-            del self._heard_ns[emitter], self._seen[emitter]
+            del self._last_seen_ns[emitter], self._seen[emitter]
 
 
 def part_of(batch: EventBatch, low: int, high: int) -> EventBatch:
-    """The events of a batch with sequences from ``low`` to ``high``."""
+    """Return the events of a batch with sequences ``low`` to ``high``, as a batch."""
     start = low - batch.first_sequence
     events: tuple[AnyEvent, ...] = batch.events[start : start + high - low + 1]
     return EventBatch(

@@ -1,4 +1,4 @@
-"""The newest samples: what a snapshot, the exposition and ``metrics/current`` show."""
+"""Cache of the newest samples, for snapshots, the exposition and ``metrics/current``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ if TYPE_CHECKING:
 
 
 class LatestSamples:
-    """Keeps the newest batch of each collector. A key that is not in it has been retired."""
+    """Holds the newest batch of each collector. A key that it lacks is retired."""
 
     def __init__(self, bus: Bus) -> None:
-        """Listen to all collectors."""
         self._batches: dict[str, SampleBatch] = {}
-        self._subscription = bus.subscribe("samples:*", self._take)
+        self._subscription = bus.subscribe("samples:*", self._store)
 
-    def _take(self, message: Message) -> None:
+    def _store(self, message: Message) -> None:
         if isinstance(message, SampleBatch):
             self._batches[message.schema.collector] = message
 
     def get(self, collector: str) -> SampleBatch | None:
-        """The newest batch of a collector, if it has returned one."""
+        """The newest batch of a collector; ``None`` before its first."""
         return self._batches.get(collector)
 
     def __iter__(self) -> Iterator[SampleBatch]:
@@ -33,5 +32,5 @@ class LatestSamples:
         return iter(tuple(self._batches.values()))
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         self._subscription.cancel()

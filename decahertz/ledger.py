@@ -1,12 +1,12 @@
-"""The loss ledger: where everything that was emitted is now.
+"""The loss ledger: accounts for every emitted event and sample.
 
-For each stream, ``events:{source}`` and ``samples:{collector}``, and at every moment,
+For each stream, ``events:{source}`` and ``samples:{collector}``, at any time
 
     emitted = stored + spooled + dropped
 
-where *emitted* counts each event and sample once, *stored* is what the database has committed, *spooled*
-what waits for it, and *dropped* what was given up, by reason. The book is changed in balanced steps and read
-whole, so that a reading never shows a step half done.
+*emitted* counts each event and sample once, *stored* those that the database has committed, *spooled* those
+that wait for it, and *dropped* those given up, by reason. Changes are balanced and applied atomically, so a
+reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 CLIENT_PREFIX = "client_"
-"""What an emitter says it lost is counted under its own reason behind this."""
+"""Prefix of the reasons for drops that emitters report."""
 
 
 class StreamLedger(Struct, frozen=True, kw_only=True):
-    """One stream. Counted since the spool was made, in rows: one event or one sample each."""
+    """Counts of one stream since the spool was created, in rows: one event or one sample each."""
 
     stream: str
     emitted: int
     stored: int
     spooled: int
-    """Waiting for the database, on disk or in memory."""
+    """Rows that wait for the database, on disk or in memory."""
     dropped: dict[str, int]
     """By reason; see ``docs/storage.md``."""
     imbalance: int
-    """``emitted - stored - spooled - dropped``: 0, or the program has an error."""
+    """``emitted - stored - spooled - dropped``; other than 0 it shows a bug."""
 
 
 @dataclass(slots=True)
 class Account:
-    """Counts of one stream, or a change of them."""
+    """Counts of one stream, or a change to them."""
 
     emitted: int = 0
     stored: int = 0
@@ -45,7 +45,7 @@ class Account:
     dropped: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Account) -> None:
-        """Take the other in."""
+        """Add another account."""
         self.emitted += other.emitted
         self.stored += other.stored
         self.spooled += other.spooled
@@ -65,19 +65,18 @@ class Account:
 
     @property
     def imbalance(self) -> int:
-        """What is unaccounted for."""
+        """Rows that are unaccounted for."""
         return self.emitted - self.stored - self.spooled - sum(self.dropped.values())
 
 
 class Changes:
-    """Changes to a book. Each of the methods keeps the balance."""
+    """Changes to a ledger. Each method keeps it balanced."""
 
     def __init__(self) -> None:
-        """Nothing has changed yet."""
         self.accounts: dict[str, Account] = {}
 
     def __bool__(self) -> bool:
-        """Whether there is anything."""
+        """Whether there are changes."""
         return bool(self.accounts)
 
     def __iter__(self) -> Iterator[tuple[str, Account]]:
@@ -85,35 +84,35 @@ class Changes:
         return iter(self.accounts.items())
 
     def emit(self, stream: str, rows: int) -> None:
-        """Rows came in and wait."""
+        """Rows arrived and wait for the database."""
         account = self._account(stream)
         account.emitted += rows
         account.spooled += rows
 
     def store(self, stream: str, rows: int) -> None:
-        """Rows that waited are in the database."""
+        """Waiting rows were stored."""
         account = self._account(stream)
         account.spooled -= rows
         account.stored += rows
 
     def drop(self, stream: str, reason: str, rows: int) -> None:
-        """Rows that waited are given up."""
+        """Waiting rows were given up."""
         if rows:
             account = self._account(stream)
             account.spooled -= rows
             account.dropped[reason] = account.dropped.get(reason, 0) + rows
 
     def lose(self, stream: str, reason: str, rows: int) -> None:
-        """Rows were lost before they could wait: emitted, and dropped at once."""
+        """Rows were lost before they reached the spool: emitted and dropped at once."""
         self.emit(stream, rows)
         self.drop(stream, reason, rows)
 
     def reasons(self, stream: str) -> set[str]:
-        """For what reasons rows of a stream are dropped here."""
+        """Reasons for which these changes drop rows of a stream."""
         return set(self.accounts.get(stream, Account()).dropped)
 
     def merge(self, other: Changes) -> None:
-        """Take the other's changes in."""
+        """Add other changes."""
         for stream, account in other:
             self._account(stream).add(account)
 
@@ -125,26 +124,25 @@ class Changes:
 
 
 class Ledger:
-    """All streams. May be used from several threads."""
+    """Accounts of all streams. Thread-safe."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._lock = threading.Lock()
         self._accounts: dict[str, Account] = {}
 
     def apply(self, changes: Changes) -> None:
-        """Make the changes, all at once."""
+        """Apply the changes atomically."""
         with self._lock:
             for stream, change in changes:
                 self._accounts.setdefault(stream, Account()).add(change)
 
     def announce(self, stream: str) -> None:
-        """Let a stream exist, at nought."""
+        """Open the account of a stream, with zero counts."""
         with self._lock:
             self._accounts.setdefault(stream, Account())
 
     def load(self, accounts: Mapping[str, Account]) -> None:
-        """Take over what was written down; streams that were announced stay, at nought."""
+        """Replace the accounts with saved ones; announced streams without one restart at zero."""
         with self._lock:
             self._accounts = {stream: Account() for stream in self._accounts} | dict(accounts)
 
@@ -156,20 +154,20 @@ class Ledger:
             }
 
     def reasons(self, stream: str) -> set[str]:
-        """For what reasons rows of a stream were dropped so far."""
+        """Reasons for which rows of a stream were dropped."""
         with self._lock:
             return set(self._accounts.get(stream, Account()).dropped)
 
     def __contains__(self, stream: object) -> bool:
-        """Whether the stream is known."""
+        """Whether the stream has an account."""
         return stream in self._accounts
 
     def __len__(self) -> int:
-        """How many streams there are."""
+        """Number of streams."""
         return len(self._accounts)
 
     def read(self) -> list[StreamLedger]:
-        """All streams at one moment, by name."""
+        """A consistent snapshot of all streams, by name."""
         with self._lock:
             return [
                 StreamLedger(

@@ -1,7 +1,7 @@
-"""A metric is declared once, beside the field that carries it.
+"""Declaration of a metric, next to the field that carries it.
 
-From that declaration come the database column, the Prometheus family, the JSON Schema, the
-catalogue, the table in the collector's README and the dashboard panel.
+The database column, the Prometheus family, the JSON Schema, the catalogue, the table in the collector's
+README and the dashboard panel derive from it.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """How the values of a metric relate over time."""
+    """Behaviour of a metric over time."""
 
     GAUGE = "gauge"
     """A value that goes up and down; a roll-up keeps last, min, max and average."""
 
     COUNTER = "counter"
-    """A total that only grows while the process lives; a roll-up keeps the last value."""
+    """A total that only grows until the process restarts; a roll-up keeps the last value."""
 
     STATE = "state"
     """One of the values of a closed string enumeration; a roll-up keeps the last value."""
 
 
 class Unit(StrEnum):
-    """The closed vocabulary of units: base units, and the trader's own."""
+    """The closed set of units: base units and trading units."""
 
     NONE = ""
     SECONDS = "seconds"
@@ -41,10 +41,10 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a field of a :class:`~decahertz.sample.Sample` means.
+    """Declares a field of a :class:`~decahertz.sample.Sample` as a metric.
 
-    ``help`` is one sentence that ends with a full stop and stands in ``# HELP`` lines, the
-    catalogue and the generated tables.
+    ``help`` is one sentence with a full stop; ``# HELP`` lines, the catalogue and the generated tables show
+    it.
     """
 
     help: str
@@ -55,10 +55,8 @@ class Metric:
 def family_name(collector: str, metric: str, unit: Unit) -> str:
     """The Prometheus family of a metric: ``decahertz_{collector}_{metric}[_{unit}]``.
 
-    The unit is left out where the metric's own name already ends with it, and where it is one of the
-    trader's words that the name says already (``price``, ``quantity``, ``money``, ``r``) it is
-    appended all the same, so that a name alone tells what is plotted. Counters carry no ``_total``
-    here; the exposition adds it to the series as the formats demand.
+    The unit is omitted when the name of the metric already ends with it. Counters have no ``_total`` here;
+    the exposition adds it to the series as the formats require.
     """
     name = f"decahertz_{collector}_{metric}"
     if unit is Unit.NONE or metric == unit.value or metric.endswith(f"_{unit.value}"):

@@ -1,9 +1,8 @@
-"""Trades: round trips from flat to flat of one strategy in one instrument, derived from fills.
+"""Derives round trips, from flat to flat of one strategy in one instrument, from fills.
 
-P&L is what the sales brought minus what the purchases cost minus fees, in money (quantity times price;
-contracts with a multiplier come later). A fill that turns a long position into a short one closes one
-trade and opens the next; its fee is split in proportion to quantity. What is open is carried at average
-cost: an exit realises the difference to the average price of what was held just before it.
+P&L is the proceeds of sales minus the cost of purchases minus fees, in money (quantity times price, without
+contract multipliers). A fill that flips the position closes one round trip and opens the next; its fee is
+split in proportion to quantity. The open position is carried at average cost.
 """
 
 from __future__ import annotations
@@ -17,62 +16,62 @@ from msgspec import Struct
 from decahertz.event import Fill, Side
 
 _FLAT = 1e-9
-"""A remainder below this share of the largest position held is rounding, not a position."""
+"""A remainder below this share of the peak position is rounding error."""
 
 
 class RoundTrip(Struct, frozen=True, kw_only=True):
-    """A finished round trip."""
+    """A closed round trip."""
 
     trade_id: str
-    """Derived from the opening fill: the same fills give the same id."""
+    """Derived from the opening fill, so the same fills give the same id."""
     strategy: str
     venue: str
     instrument: str
     side: Side
-    """Of the opening fill: ``buy`` is a long trade."""
+    """Side of the opening fill: ``buy`` for a long round trip."""
     quantity: float
-    """The sum of all opening quantities."""
+    """Sum of the opening quantities."""
     opened_ns: int
     closed_ns: int
     entry_price: float
-    """Quantity-weighted mean price of the opening fills."""
+    """Quantity-weighted average price of the opening fills."""
     exit_price: float
-    """Quantity-weighted mean price of the closing fills."""
+    """Quantity-weighted average price of the closing fills."""
     fees: float
     pnl: float
-    """Money, after fees."""
+    """Net P&L in money, after fees."""
     risk: float | None = None
-    """Money at risk at the opening, where the fills said so."""
+    """Initial risk in money, if the fills state it."""
     r_multiple: float | None = None
-    """``pnl / risk``; ``None`` where the risk is unknown, or too small to divide by."""
+    """``pnl / risk``; ``None`` if the risk is unknown or too small to divide by."""
     fills: int
-    """How many fills made it."""
+    """Number of fills."""
 
 
 @dataclass(slots=True)
 class OpenRoundTrip:
-    """The open round trip of one (strategy, venue, instrument): fold fills in, trades come out.
+    """The open round trip of one (strategy, venue, instrument).
 
-    Fills must come in order of time, each execution once: whoever folds leaves repeats out. The state is
-    small and independent of how many fills there were.
+    :meth:`add` folds in fills, in order of time and each execution once, and returns the round trips that
+    they close. The size of the state does not depend on the number of fills.
     """
 
     position: float = 0.0
-    """Signed quantity held."""
+    """Signed quantity."""
     peak: float = 0.0
     entry_quantity: float = 0.0
     entry_value: float = 0.0
     exit_quantity: float = 0.0
     exit_value: float = 0.0
     open_value: float = 0.0
-    """What is still open, at average cost: quantity held, without its sign, times price."""
+    """Value of the open position at average cost; never negative for a positive price."""
     fees: float = 0.0
     risk: float | None = None
     fills: int = 0
     opening: Fill | None = field(default=None, repr=False)
 
     def add(self, fill: Fill) -> RoundTrip | None:
-        """Fold one fill in; the trade that it closed, or ``None``."""
+        """Fold in a fill; returns the round trip that it closed, if any."""
         signed = fill.quantity if fill.side is Side.BUY else -fill.quantity
         if self.position == 0.0 or (self.position > 0) == (signed > 0):
             self._enter(fill, fill.quantity, fill.fee)
@@ -80,25 +79,25 @@ class OpenRoundTrip:
         closing = min(fill.quantity, abs(self.position))
         share = closing / fill.quantity
         self._exit(fill, closing, fill.fee * share)
-        left = fill.quantity - closing
+        remainder = fill.quantity - closing
         if abs(self.position) > _FLAT * self.peak:
             return None
-        trade = self._finish(fill)
-        if left > _FLAT * fill.quantity:
-            self._enter(fill, left, fill.fee * (1 - share))
-        return trade
+        closed = self._finish(fill)
+        if remainder > _FLAT * fill.quantity:
+            self._enter(fill, remainder, fill.fee * (1 - share))
+        return closed
 
     def average_price(self) -> float | None:
-        """Average cost of what is open; ``None`` when flat."""
+        """Average cost of the open position; ``None`` when flat."""
         return self.open_value / abs(self.position) if self.position else None
 
     def realised(self) -> float:
-        """P&L realised inside the open round trip so far, fees included, money."""
+        """Realised P&L of the open round trip in money, after fees."""
         gain = self.exit_value - (self.entry_value - self.open_value)
         return (gain if self.position >= 0 else -gain) - self.fees
 
     def unrealised(self, mark: float) -> float:
-        """P&L of the open position at the price ``mark``, money."""
+        """Unrealised P&L in money at the price ``mark``."""
         gain = mark * abs(self.position) - self.open_value
         return gain if self.position >= 0 else -gain
 
@@ -128,7 +127,7 @@ class OpenRoundTrip:
         assert opening is not None  # noqa: S101 - a position was opened by a fill
         gain = self.exit_value - self.entry_value
         pnl = (gain if opening.side is Side.BUY else -gain) - self.fees
-        trade = RoundTrip(
+        closed = RoundTrip(
             trade_id=trade_id(opening),
             strategy=opening.strategy,
             venue=opening.venue,
@@ -146,7 +145,7 @@ class OpenRoundTrip:
             fills=self.fills,
         )
         self.__init__()  # type: ignore[misc]
-        return trade
+        return closed
 
 
 def _multiple(pnl: float, risk: float | None) -> float | None:
@@ -155,6 +154,6 @@ def _multiple(pnl: float, risk: float | None) -> float | None:
 
 
 def trade_id(opening: Fill) -> str:
-    """The id of the trade that a fill opens."""
+    """The id of the round trip that a fill opens."""
     parts = (opening.strategy, opening.venue, opening.instrument, opening.order_id, opening.fill_id)
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=12).hexdigest()

@@ -1,4 +1,4 @@
-"""A sample: the state of one thing (an instrument, a strategy, a host) at one instant of the grid.
+"""Samples: the state of one thing (an instrument, a strategy, a host) at one cycle of the grid.
 
     class MarketSample(Sample, frozen=True, kw_only=True):
         collector: ClassVar[str] = "market"
@@ -9,8 +9,8 @@
         gaps: Annotated[int, Metric("Sequence gaps seen.", kind=Kind.COUNTER)]
 
 Key fields are strings. Metric fields are ``int``, ``float``, ``bool`` or a ``StrEnum`` (for
-``Kind.STATE``), each with ``| None`` where a value can be absent. A sample carries no time of its
-own: all samples that a collector returns for one instant travel in one :class:`SampleBatch`.
+``Kind.STATE``), each with ``| None`` if a value can be absent. A sample has no time of its own: all samples
+that a collector returns for one cycle travel in one :class:`SampleBatch`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import msgspec
 from decahertz.metric import Kind, Metric
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_LONGEST_NAME = 48  # with prefix, unit and suffix it still fits PostgreSQL's 63 bytes
+_LONGEST_NAME = 48  # fits the 63 bytes of PostgreSQL with prefix, unit and suffix
 _RESERVED = frozenset({"time", "time_ns"})
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of all samples. Subclasses declare ``collector``, ``key`` and their fields.
 
-    Values must be finite: a value that does not exist is ``None``, never NaN or a sentinel.
+    Values must be finite: a missing value is ``None``, never NaN or a sentinel.
     """
 
     collector: ClassVar[str] = ""
@@ -42,15 +42,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SampleDeclarationError(TypeError):
-    """A sample type is declared in a way that nothing can be derived from."""
+    """Raised for an invalid declaration of a sample type."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricField:
     """One metric of a sample type.
 
-    ``type`` is ``int``, ``float``, ``bool`` or a ``StrEnum`` subclass; ``states`` lists that enum's
-    values in order and is empty otherwise.
+    ``type`` is ``int``, ``float``, ``bool`` or a subclass of ``StrEnum``.
     """
 
     name: str
@@ -60,7 +59,7 @@ class MetricField:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The values a state can take, in declaration order; empty for numbers."""
+        """The values of a state in order of declaration; empty for numbers."""
         if issubclass(self.type, enum.StrEnum):
             return tuple(member.value for member in self.type)
         return ()
@@ -68,7 +67,7 @@ class MetricField:
 
 @dataclass(frozen=True, slots=True)
 class SampleSchema:
-    """All that is derived from a sample type starts here."""
+    """Declaration of a sample type, in a form to derive from."""
 
     collector: str
     key: tuple[str, ...]
@@ -86,18 +85,18 @@ class SampleSchema:
 
 @dataclass(frozen=True, slots=True)
 class SampleBatch:
-    """What one collector returned for one instant of the grid."""
+    """The samples of one collector at one cycle."""
 
     schema: SampleSchema
     time_ns: int
-    """The grid instant, nanoseconds since the Unix epoch, UTC; a multiple of the tick."""
+    """Start of the cycle, nanoseconds since the Unix epoch, UTC; a multiple of 100 ms."""
     samples: tuple[Sample, ...]
 
 
 def schema_of(sample_type: type[Sample]) -> SampleSchema:
-    """Read a sample type's declaration.
+    """Read the declaration of a sample type.
 
-    Raises :class:`SampleDeclarationError` naming the field and what is wrong with it.
+    Raises :class:`SampleDeclarationError`, which names the field and the problem.
     """
     where = getattr(sample_type, "__name__", repr(sample_type))
     if not (isinstance(sample_type, type) and issubclass(sample_type, Sample)):
@@ -110,7 +109,7 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
             raise SampleDeclarationError(f"{where}.{name}: a key field must be declared as str")
         _check_name(where, "key field", name)
     if len(set(sample_type.key)) < len(sample_type.key):
-        raise SampleDeclarationError(f"{where}: a field stands twice in the key {sample_type.key}")
+        raise SampleDeclarationError(f"{where}: a field occurs twice in the key {sample_type.key}")
     metrics = tuple(
         _metric_field(where, name, hint) for name, hint in fields.items() if name not in sample_type.key
     )
@@ -146,8 +145,8 @@ def _metric_field(where: str, name: str, hint: object) -> MetricField:
             f"{where}.{name}: a metric is an int, float, bool or StrEnum, or one of them | None",
         )
     if is_state != (metric.kind is Kind.STATE):
-        raise SampleDeclarationError(f"{where}.{name}: a StrEnum goes with Kind.STATE and only so")
+        raise SampleDeclarationError(f"{where}.{name}: use Kind.STATE with a StrEnum, and only then")
     if metric.kind is Kind.COUNTER and (optional or hint is bool):
-        raise SampleDeclarationError(f"{where}.{name}: a counter is an int or float and never None")
+        raise SampleDeclarationError(f"{where}.{name}: a counter must be an int or float and never None")
     assert isinstance(hint, type)  # noqa: S101 - narrowed above, for the type checker
     return MetricField(name, metric, hint, optional)

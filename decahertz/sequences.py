@@ -1,8 +1,8 @@
-"""Sets of sequence numbers, kept as ranges.
+"""Sets of sequence numbers, stored as ranges.
 
-An emitter numbers its events without a hole and sends them mostly in order, so the set of those that
-arrived is one range nearly always. Keeping ranges rather than a high-water mark lets batches arrive in
-any order and still be stored once, and shows the holes.
+An emitter numbers its events without gaps and sends them mostly in order, so the set of received numbers is
+nearly always one range. Unlike a high-water mark, ranges let batches arrive in any order, be stored once, and
+reveal gaps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class SequenceSet:
     __slots__ = ("_highs", "_lows")
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        """Start with the given closed ranges, in any order."""
+        """``ranges`` are closed, in any order."""
         self._lows: list[int] = []
         self._highs: list[int] = []
         for low, high in ranges:
@@ -37,19 +37,19 @@ class SequenceSet:
 
     def missing(self, low: int, high: int) -> list[tuple[int, int]]:
         """The ranges within ``low`` to ``high`` that are not in the set, ascending."""
-        holes = []
+        gaps = []
         for index in range(bisect_left(self._highs, low), len(self._lows)):
             if self._lows[index] > high:
                 break
             if self._lows[index] > low:
-                holes.append((low, self._lows[index] - 1))
+                gaps.append((low, self._lows[index] - 1))
             low = self._highs[index] + 1
         if low <= high:
-            holes.append((low, high))
-        return holes
+            gaps.append((low, high))
+        return gaps
 
     def touches(self, low: int, high: int) -> bool:
-        """Whether adding ``low`` to ``high`` grows or joins ranges that are there, and makes no new one."""
+        """Whether adding ``low`` to ``high`` extends or joins existing ranges and creates no new one."""
         return bisect_left(self._highs, low - 1) < bisect_right(self._lows, high + 1)
 
     @property
@@ -62,16 +62,16 @@ class SequenceSet:
         return iter(zip(self._lows, self._highs, strict=True))
 
     def __len__(self) -> int:
-        """How many numbers are in the set."""
+        """Number of elements."""
         return sum(self._highs) - sum(self._lows) + len(self._lows)
 
     @property
     def range_count(self) -> int:
-        """How many ranges it takes to write the set down."""
+        """Number of ranges."""
         return len(self._lows)
 
     def copy(self) -> SequenceSet:
         """An independent copy."""
-        twin = SequenceSet()
-        twin._lows, twin._highs = self._lows.copy(), self._highs.copy()
-        return twin
+        copy = SequenceSet()
+        copy._lows, copy._highs = self._lows.copy(), self._highs.copy()
+        return copy

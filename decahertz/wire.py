@@ -1,8 +1,8 @@
-"""The two codecs of everything that leaves or enters the process: JSON and MessagePack.
+"""The wire codecs: JSON and MessagePack.
 
-Encoders are made once and reused. Decoders of a type are made by the caller, once, with
-:func:`decoder`, and raise :class:`msgspec.ValidationError` (wrong shape; the message ends with the
-path of the field) or :class:`msgspec.DecodeError` (not that codec at all).
+Callers create the decoder of a type once, with :func:`decoder`. Decoders raise
+:class:`msgspec.ValidationError` (wrong type or value; the message ends with the path of the field) or
+:class:`msgspec.DecodeError` (malformed data).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MEDIA_TYPES: Mapping[str, Codec]
 
 
 class Codec(StrEnum):
-    """A wire format, by the name used in WebSocket subprotocols."""
+    """A wire format, named as in WebSocket subprotocols."""
 
     JSON = "json"
     MSGPACK = "msgpack"
@@ -39,7 +39,7 @@ MEDIA_TYPES = {
     "application/msgpack": Codec.MSGPACK,
     "application/x-msgpack": Codec.MSGPACK,
 }
-"""Media types accepted and offered; the first of a codec is the one answered."""
+"""Accepted media types; responses carry the first one of a codec."""
 
 _ENCODERS: Mapping[Codec, Callable[[object], bytes]] = {
     Codec.JSON: msgspec.json.Encoder().encode,
@@ -51,17 +51,17 @@ class Decoder(Protocol[T_co]):
     """Decodes bytes of one codec into one type."""
 
     def decode(self, data: bytes, /) -> T_co:
-        """Decode and validate; see the module's text for the errors."""
+        """Decode and validate; see the module docstring for the errors."""
         ...
 
 
 def encode(codec: Codec, value: object) -> bytes:
-    """Encode any msgspec-serialisable value."""
+    """Encode a value that msgspec can serialise."""
     return _ENCODERS[codec](value)
 
 
 def decoder(codec: Codec, type_: type[T] | Any) -> Decoder[T]:  # noqa: ANN401 - unions are no types
-    """A reusable decoder of ``type_``."""
+    """Create a reusable decoder of ``type_``."""
     if codec is Codec.JSON:
         return msgspec.json.Decoder(type_)
     return msgspec.msgpack.Decoder(type_)

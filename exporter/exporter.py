@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from decahertz.addresses import listen_error
 from decahertz.clock import Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
+from decahertz.incident import Incident
 from decahertz.latest import LatestSamples
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch, SampleSchema
@@ -64,7 +65,7 @@ class Exporter:
         self._runner: web.AppRunner | None = None
         self._process: CollectorRegistry | None = None
         self._log = structlog.get_logger(part="exporter")
-        self._failing: dict[str, str] = {}
+        self._incidents: dict[str, Incident] = {}
         for family in self._exposition.left_out:
             self._log.error("family_left_out", family=family.name, reason="another metric has this name")
 
@@ -103,8 +104,8 @@ class Exporter:
         health, detail = Health.OK, ""
         if self._runner is None:
             health, detail = Health.FAILED, "not listening"
-        elif self._failing:
-            health, detail = Health.DEGRADED, "; ".join(self._failing.values())
+        elif problems := [f"{part}: {one.problem}" for part, one in self._incidents.items() if one.active]:
+            health, detail = Health.DEGRADED, "; ".join(problems)
         elif self._exposition.left_out:
             names = ", ".join(family.name for family in self._exposition.left_out)
             health, detail = Health.DEGRADED, f"left out, the name is taken: {names}"
@@ -147,18 +148,18 @@ class Exporter:
     def _samples(self, batch: SampleBatch, form: Format, taken: set[str]) -> Iterator[bytes]:
         return self._guarded(batch.schema.collector, self._exposition.render(batch, form, taken))
 
-    def _guarded(self, what: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    def _guarded(self, part: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """The chunks up to the first that fails: one bad plugin must not hide the others."""
         try:
             yield from chunks
         except Exception as error:  # noqa: BLE001 - whatever a plugin's values or collectors raise
             self._metrics.failed()
-            if what not in self._failing:
-                self._log.error("exposition_failed", what=what, exc_info=error)
-            self._failing[what] = f"{what}: {error}"
+            if part not in self._incidents:
+                self._incidents[part] = Incident("exposition", self._log.bind(source=part))
+            self._incidents[part].fail(0, error)
         else:
-            if self._failing.pop(what, None) is not None:
-                self._log.info("exposition_recovered", what=what)
+            if part in self._incidents:
+                self._incidents[part].recover()
 
     async def _in_slices(self, chunks: Iterable[bytes]) -> list[bytes]:
         taken = []

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +24,9 @@ from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
 from decahertz.app.garbage import collecting
 from decahertz.app.pipeline import Pipeline, StartError
+from decahertz.backoff import Backoff
 from decahertz.clock import SystemClock
+from decahertz.incident import Incident
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
@@ -35,7 +38,8 @@ _COMPANION_GRACE_SECONDS = 1.5
 _ORDERLY_SECONDS = 3.2
 _STOP_SECONDS = 4.4
 _LEAST_SECONDS = 0.4
-_RESTART_SECONDS = 2.0
+_STABLE_SECONDS = 60.0
+_RESTART = Backoff(first_seconds=2.0, most_seconds=60.0)
 
 
 async def run_up(
@@ -220,23 +224,35 @@ async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> 
 
 async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> None:
     log = structlog.get_logger(part="companion", program=" ".join(program))
+    incident = Incident("companion", log)
+    attempt = 0
     while True:
         try:
             # A group of its own: Ctrl-C in the terminal reaches us first, and we stop it in order.
             process = await asyncio.create_subprocess_exec(*program, env=environment, start_new_session=True)
         except OSError as error:
-            log.exception("companion_not_started", reason=str(error))
+            log.exception("companion_start_failed", reason=str(error))
             return
         try:
-            code = await process.wait()
+            code = await _exit_code(process, incident)
         except asyncio.CancelledError:
             await _end(process)
             raise
         if code == 0:
             log.info("companion_ended")
             return
-        log.warning("companion_failed", code=code, again_in_seconds=_RESTART_SECONDS)
-        await asyncio.sleep(_RESTART_SECONDS)
+        if not incident.active:
+            attempt = 0
+        incident.fail(0, exit_code=code)
+        await asyncio.sleep(_RESTART.seconds(attempt, random))
+        attempt += 1
+
+
+async def _exit_code(process: asyncio.subprocess.Process, incident: Incident) -> int:
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), _STABLE_SECONDS)
+    incident.recover()
+    return await process.wait()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -208,10 +208,10 @@ async def test_only_so_many_refusals_are_listed() -> None:
     assert len(caught.value.refusals) == 20
 
 
-async def test_an_emitter_that_leaves_too_many_holes_may_close_them_but_make_no_more() -> None:
+async def test_an_emitter_that_leaves_too_many_gaps_may_close_them_but_open_no_more() -> None:
     desk = Desk({("s", 1): SequenceSet((n, n) for n in range(2, 2 * MAX_RANGES + 1, 2))})
     highest = 2 * MAX_RANGES
-    with pytest.raises(BatchRefusedError, match="holes"):
+    with pytest.raises(BatchRefusedError, match="gaps"):
         await desk.ingest.submit(ticks(highest + 10, 1))
     await desk.ingest.submit(ticks(highest + 1, 5))
     await desk.ingest.submit(ticks(3, 1))
@@ -281,7 +281,7 @@ async def test_emitters_that_are_not_heard_of_for_a_week_are_forgotten() -> None
     for _ in range(8):
         desk.clock.advance(24 * 3600 * SECOND)
         await desk.ingest.submit(ticks(1, 5))
-    assert len(desk.ingest._seen) == len(desk.ingest._heard_ns) == 1
+    assert len(desk.ingest._seen) == len(desk.ingest._last_seen_ns) == 1
     assert (desk.ingest.events, desk.ingest.duplicates) == (5, 40)
 
 

@@ -216,7 +216,7 @@ async def test_samples_that_do_not_keep_to_their_declaration_hide_nobody_else(
     with capture_logs() as logs:
         assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
     assert rig.exporter.status().health is Health.DEGRADED
-    assert [(entry["event"], entry["what"]) for entry in logs] == [("exposition_failed", "host")]
+    assert [(entry["event"], entry["source"]) for entry in logs] == [("exposition_failed", "host")]
 
 
 async def test_scrapes_are_counted_by_format(rig: Rig, session: ClientSession) -> None:
