@@ -1,105 +1,103 @@
-"""The API as a part of the process: an aiohttp server with the routes and the WebSocket hub."""
+"""The API server: aiohttp with the REST routes and the WebSocket endpoint."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 
 import msgspec
 from aiohttp import web
 
-from api.http.envelope import Handler, envelope
-from api.http.guard import Guard, PortInUseError, check_loopback
-from api.http.httplog import http_logger
-from api.http.negotiation import accepts_gzip
+from api.error_mapping import domain_problem
+from api.http.guard import Guard
+from api.http.metrics import HttpMetrics
+from api.http.middleware import Handler, request_middleware
 from api.http.openapi import openapi_document
-from api.http.route import Endpoint, gzipped
-from api.live.client import ClientStatistics
+from api.http.route import GZIP_LEVEL, Endpoint
+from api.http.server_log import server_logger
+from api.live.client import Client
+from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
-from api.live.socket import LiveEndpoint
-from api.metrics import HttpMetrics, HubMetrics
+from api.live.metrics import HubMetrics
 from api.parts import ApiParts
 from api.routes.table import ROUTES
 from api.settings import ApiSettings
+from decahertz.addresses import check_loopback, listen_error
 from decahertz.health import ComponentStatus, Health
-from decahertz.settings import SettingsError
+from decahertz.negotiation import accepts_gzip, gzipped
 
 __all__ = ["Api", "ApiParts"]
 
 _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
-_BACKLOG = 1024
-"""After a restart all readers come back at once."""
-_LONGEST_LINE = 64 * 1024
-"""Longer queries than we take are refused by us, with a problem document, and not by aiohttp."""
+_LISTEN_BACKLOG = 1024
+"""After a restart all clients reconnect at once."""
+_MAX_REQUEST_LINE_BYTES = 64 * 1024
+"""Above the limit of the query parser, which responds with a problem document where aiohttp would not."""
 
 
 class Api:
-    """REST and WebSocket. ``start`` once; ``stop`` is safe without it, and twice."""
+    """REST and WebSocket. Call ``start`` once; ``stop`` is safe without it, and twice."""
 
     def __init__(self, parts: ApiParts, settings: ApiSettings, limits: HubLimits | None = None) -> None:
-        """Make the application. Nothing listens yet."""
         self._parts = parts
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
-        self.hub = Hub(parts.bus, parts.latest, parts.clock, hub_metrics, limits or HubLimits())
-        self._live = LiveEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
+        self.hub = Hub(
+            parts.bus, parts.latest, parts.clock, hub_metrics, limits or HubLimits(), recorder=parts.recorder
+        )
+        self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)
-        self._logger = http_logger(parts.registry)
+        self._logger = server_logger(parts.registry)
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on; with the setting 0 the one it was given."""
+        """The port it listens on; assigned by the system if the setting is 0."""
         if self._port is None:
             raise RuntimeError("the API is not started")
         return self._port
 
     @property
     def url(self) -> str:
-        """Where it is: ``http://127.0.0.1:8000``."""
+        """Base URL: ``http://127.0.0.1:8000``."""
         host = self._settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen.
+        """Starts to listen.
 
-        Raises :class:`~api.http.guard.UnsafeAddressError` for an address that other machines reach and
-        :class:`~api.http.guard.PortInUseError`; both are :class:`~decahertz.settings.SettingsError`.
+        Raises :class:`~decahertz.settings.SettingsError`, also for an address that other machines reach.
         """
         host, port = self._settings.host, self._settings.port
-        await check_loopback(host)
+        await asyncio.to_thread(check_loopback, "api.host", host)
         runner = web.AppRunner(
             self._application(),
-            access_log=None,  # requests are counted; what fails is logged
+            access_log=None,  # metrics count requests; failures are logged
             logger=self._logger,
-            max_line_size=_LONGEST_LINE,
+            max_line_size=_MAX_REQUEST_LINE_BYTES,
             handle_signals=False,
             shutdown_timeout=_SHUTDOWN_SECONDS,
-            # A few kilobytes can unpack to gigabytes, on the event loop; and what is refused is not read on.
+            # A few kilobytes could decompress to gigabytes on the event loop; rejected bodies are not read.
             auto_decompress=False,
             lingering_time=0.0,
         )
         await runner.setup()
-        site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
+        site = web.TCPSite(runner, host, port, backlog=_LISTEN_BACKLOG)
         try:
             await site.start()
         except OSError as error:
             await runner.cleanup()
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUseError("api.port", f"{port} on {host} is in use by another program") from error
-            key = "api.port" if isinstance(error, PermissionError) else "api.host"
-            raise SettingsError(key, f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise listen_error("api", host, port, error) from error
         self._port = runner.addresses[0][1]
         self._runner = runner
         self.hub.start()
 
     async def stop(self) -> None:
-        """Close WebSockets with 1001, let requests finish, and stop listening; bounded in time."""
-        await self._live.stop()
+        """Closes WebSockets with 1001, lets requests finish and stops listening; bounded in time."""
+        await self._websocket.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             with contextlib.suppress(TimeoutError):
@@ -116,15 +114,15 @@ class Api:
             detail="" if listening else "not listening",
         )
 
-    def clients(self) -> list[ClientStatistics]:
-        """Statistics of the WebSocket clients."""
+    def clients(self) -> list[Client]:
+        """Returns the connected WebSocket clients."""
         return self.hub.clients()
 
     def _application(self) -> web.Application:
         limit = self._settings.max_body_bytes
         guard = Guard(self._settings.host)
         app = web.Application(
-            middlewares=[envelope(guard, self._parts.clock, self._metrics)],
+            middlewares=[request_middleware(guard, self._parts.clock, self._metrics, domain_problem)],
             client_max_size=limit,
         )
         for route in ROUTES:
@@ -134,13 +132,13 @@ class Api:
             else:
                 app.router.add_route(route.method, route.pattern, endpoint.__call__)
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
-        app.router.add_get("/ws", self._live.__call__, allow_head=False)
+        app.router.add_get("/ws", self._websocket.__call__, allow_head=False)
         return app
 
 
 def _document_handler(version: str) -> Handler:
-    plain = msgspec.json.encode(openapi_document(version=version))
-    packed = gzipped(plain)
+    plain = msgspec.json.encode(openapi_document(ROUTES, version=version))
+    compressed = gzipped((plain,), GZIP_LEVEL)
     headers = {
         "Content-Type": "application/json",
         "Vary": "Accept-Encoding",
@@ -149,7 +147,7 @@ def _document_handler(version: str) -> Handler:
 
     async def openapi(request: web.Request) -> web.Response:
         if accepts_gzip(request.headers.get("Accept-Encoding")):
-            return web.Response(body=packed, headers={**headers, "Content-Encoding": "gzip"})
+            return web.Response(body=compressed, headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=plain, headers=headers)
 
     return openapi

@@ -1,12 +1,16 @@
-"""What the API needs of the rest of the process."""
+"""Collaborators of the API: the parts of the process that its handlers call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 
+from api.http.query import QueryT
+from api.http.route import BodyT
+from api.http.route import Request as AnyRequest
 from decahertz.bus import Bus
 from decahertz.clock import Clock
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus
@@ -19,21 +23,27 @@ from storage.query.queries import Queries
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
-    """Collaborators, made by the composition root. The callables are cheap and show the present."""
+    """Collaborators, made by the composition root. The callables are cheap and return the current state."""
 
+    recorder: str
+    """Name of this recorder."""
     clock: Clock
     bus: Bus
     ingest: Ingest
     queries: Queries
     latest: LatestSamples
     schemas: Sequence[SampleSchema]
-    """Of all collectors that run."""
+    """Sample schemas of all running collectors."""
     collectors: Callable[[], list[CollectorStatus]]
     feeds: Callable[[], list[FeedStatus]]
     components: Callable[[], list[ComponentStatus]]
     ready: Callable[[], bool]
-    """True once everything is started and the database answers."""
+    """Whether every part is started and the database responds."""
     ledger: Callable[[], list[StreamLedger]] = list
-    """The loss ledger, all streams at one moment."""
+    """The loss ledger: a consistent reading of all streams."""
     registry: CollectorRegistry
     version: str
+
+
+Request: TypeAlias = AnyRequest[ApiParts, QueryT, BodyT]
+"""A request to one of the routes."""

@@ -52,7 +52,7 @@ class _Ours:
     """Our renderer; making the samples is not part of the measurement."""
 
     def __init__(self) -> None:
-        self._exposition = Exposition([SCHEMA])
+        self._exposition = Exposition([SCHEMA], "bench")
 
     def render(self, rows: list[list[float]]) -> tuple[float, bytes]:
         batch = SampleBatch(SCHEMA, CYCLE_NS, tuple(_sample(n, row) for n, row in enumerate(rows)))

@@ -28,7 +28,7 @@ from decahertz.metric import Kind, Metric
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LONGEST_NAME = 48  # fits the 63 bytes of PostgreSQL with prefix, unit and suffix
-_RESERVED = frozenset({"time", "time_ns"})
+_RESERVED = frozenset({"recorder", "time", "time_ns"})
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,1 +1,1 @@
-"""Prometheus exposition."""
+"""Exposition of samples and self-metrics to Prometheus."""

@@ -1,8 +1,8 @@
-"""The listener that Prometheus scrapes.
+"""The HTTP endpoint that Prometheus scrapes.
 
-A scrape runs in the event loop that also keeps the grid, so it is cut into slices of about a
-millisecond with the loop's other work between them, and only one scrape is rendered at a time.
-Compression and the reading of ``/proc`` happen in threads that release the interpreter.
+A scrape runs in the event loop that also keeps the grid. It is rendered in slices of about a millisecond,
+with other work of the loop in between, and only one scrape is rendered at a time. Threads compress the body
+and read ``/proc``.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from decahertz.sample import SampleBatch, SampleSchema
 from exporter.exposition import Exposition
 from exporter.metrics import ExporterMetrics
 from exporter.negotiation import Format, choose_format
-from exporter.registry import family_texts
+from exporter.registry import RegistryRenderer
 from exporter.settings import ExporterSettings
 
 SLICE_NS = 1_000_000
-"""After this long the event loop gets its turn."""
+"""After this long the scrape yields to the event loop."""
 
 _SHUTDOWN_SECONDS = 1.0
-_GZIP_LEVEL = 1  # a fifth of the size; the higher levels take five times as long for little more
+_GZIP_LEVEL = 1  # a fifth of the size; higher levels take five times as long for little gain
 _END = b"# EOF\n"
+_SELF_METRICS = "self-metrics"
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Decahertz exporter</title></head>
 <body><h1>Decahertz exporter</h1><p><a href="/metrics">Metrics</a></p></body></html>
@@ -42,8 +43,9 @@ _PAGE = """<!doctype html>
 class Exporter:
     """Serves the newest samples and the self-metrics as ``GET /metrics``.
 
-    ``schemas`` are those of all collectors, in the order in which they are to be shown; ``registry``
-    holds the self-metrics of all parts. Families of the registry win over samples of the same name.
+    ``schemas`` are the sample schemas of all collectors, in order of appearance; ``registry`` holds the
+    self-metrics of all parts, and its families take precedence over samples of the same name. Every series
+    has the constant label ``recorder``.
     """
 
     def __init__(
@@ -53,28 +55,33 @@ class Exporter:
         registry: CollectorRegistry,
         settings: ExporterSettings,
         clock: Clock | None = None,
+        *,
+        recorder: str,
     ) -> None:
-        """Derive the families; listen only after :meth:`start`. ``clock`` is by default the machine's."""
         self._latest = latest
         self._registry = registry
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._exposition = Exposition(schemas)
+        self._exposition = Exposition(schemas, recorder)
+        self._registry_renderer = RegistryRenderer(recorder)
         self._metrics = ExporterMetrics(registry)
         self._rendering = asyncio.Lock()
         self._runner: web.AppRunner | None = None
-        self._process: CollectorRegistry | None = None
+        self._process_registry: CollectorRegistry | None = None
         self._log = structlog.get_logger(part="exporter")
-        self._incidents: dict[str, Incident] = {}
-        for family in self._exposition.left_out:
-            self._log.error("family_left_out", family=family.name, reason="another metric has this name")
+        sources = (_SELF_METRICS, *self._exposition.collectors)
+        self._incidents = {
+            source: Incident("exposition", self._log.bind(source=source)) for source in sources
+        }
+        for family in self._exposition.colliding:
+            self._log.error("family_omitted", family=family.name, reason="another metric has this name")
 
     async def start(self) -> None:
-        """Start to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails."""
-        self._process = await asyncio.to_thread(_process_registry)
+        """Starts to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails."""
+        self._process_registry = await asyncio.to_thread(_make_process_registry)
         app = web.Application()
-        app.router.add_get("/", _show_page)
-        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get("/", _serve_page)
+        app.router.add_get("/metrics", self._serve_metrics)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         try:
@@ -87,31 +94,33 @@ class Exporter:
         self._log.info("exporter_started", host=self._settings.host, port=self.port)
 
     async def stop(self) -> None:
-        """Close the listener and its connections. Safe without ``start``, and twice."""
+        """Closes the listener and its connections. Safe without ``start``, and twice."""
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
 
     @property
     def port(self) -> int:
-        """The port that is listened on; before the start the one of the settings."""
+        """Port of the listener; before the start that of the settings."""
         if self._runner is None or not self._runner.addresses:
             return self._settings.port
         return int(self._runner.addresses[0][1])
 
     def status(self) -> ComponentStatus:
-        """Failed while it does not listen, degraded while something cannot be shown."""
+        """Failed while it does not listen, degraded while something cannot be rendered."""
         health, detail = Health.OK, ""
         if self._runner is None:
             health, detail = Health.FAILED, "not listening"
-        elif problems := [f"{part}: {one.problem}" for part, one in self._incidents.items() if one.active]:
+        elif problems := [
+            f"{source}: {one.problem}" for source, one in self._incidents.items() if one.active
+        ]:
             health, detail = Health.DEGRADED, "; ".join(problems)
-        elif self._exposition.left_out:
-            names = ", ".join(family.name for family in self._exposition.left_out)
-            health, detail = Health.DEGRADED, f"left out, the name is taken: {names}"
+        elif self._exposition.colliding:
+            names = ", ".join(family.name for family in self._exposition.colliding)
+            health, detail = Health.DEGRADED, f"omitted because another metric has this name: {names}"
         return ComponentStatus(name="exporter", health=health, detail=detail)
 
-    async def _show_metrics(self, request: web.Request) -> web.Response:
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
         form = choose_format(",".join(request.headers.getall("Accept", ())))
         headers = {
             "Content-Type": form.value,
@@ -130,17 +139,22 @@ class Exporter:
         return web.Response(body=body, headers=headers)
 
     async def _render(self, form: Format) -> list[bytes]:
-        # The batches are taken at once, so that all of a scrape belongs to the same instant.
+        # All batches are read at once, so that a scrape shows a single cycle.
         batches = {batch.schema.collector: batch for batch in self._latest}
         taken: set[str] = set()
-        own = await self._in_slices(self._guarded("self-metrics", family_texts(self._registry, form, taken)))
-        if self._process is not None:
-            own += await asyncio.to_thread(_all_of, self._process, form, taken)
+        renderer = self._registry_renderer
+        self_metrics = await self._in_slices(
+            self._guarded(_SELF_METRICS, renderer.render(self._registry, form, taken))
+        )
+        if self._process_registry is not None:
+            self_metrics += await asyncio.to_thread(
+                lambda registry: list(renderer.render(registry, form, taken)), self._process_registry
+            )
         body = []
         for collector in self._exposition.collectors:
             if collector in batches:
                 body += await self._in_slices(self._samples(batches[collector], form, taken))
-        body += own
+        body += self_metrics
         if form is Format.OPENMETRICS:
             body.append(_END)
         return body
@@ -148,40 +162,33 @@ class Exporter:
     def _samples(self, batch: SampleBatch, form: Format, taken: set[str]) -> Iterator[bytes]:
         return self._guarded(batch.schema.collector, self._exposition.render(batch, form, taken))
 
-    def _guarded(self, part: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The chunks up to the first that fails: one bad plugin must not hide the others."""
+    def _guarded(self, source: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Yields the chunks up to a failure: one broken plugin must not hide the others."""
         try:
             yield from chunks
-        except Exception as error:  # noqa: BLE001 - whatever a plugin's values or collectors raise
+        except Exception as error:  # noqa: BLE001 - values and collectors of plugins may raise anything
             self._metrics.failed()
-            if part not in self._incidents:
-                self._incidents[part] = Incident("exposition", self._log.bind(source=part))
-            self._incidents[part].fail(0, error)
+            self._incidents[source].fail(self._clock.monotonic_ns(), error)
         else:
-            if part in self._incidents:
-                self._incidents[part].recover()
+            self._incidents[source].recover()
 
     async def _in_slices(self, chunks: Iterable[bytes]) -> list[bytes]:
-        taken = []
+        rendered = []
         end_ns = self._clock.monotonic_ns() + SLICE_NS
         for chunk in chunks:
-            taken.append(chunk)
+            rendered.append(chunk)
             if self._clock.monotonic_ns() >= end_ns:
                 await asyncio.sleep(0)
                 end_ns = self._clock.monotonic_ns() + SLICE_NS
-        return taken
+        return rendered
 
 
-async def _show_page(_: web.Request) -> web.Response:
+async def _serve_page(_: web.Request) -> web.Response:
     return web.Response(text=_PAGE, content_type="text/html")
 
 
-def _process_registry() -> CollectorRegistry:
-    """The usual ``process_*`` metrics, apart from the others because reading them takes files."""
+def _make_process_registry() -> CollectorRegistry:
+    """Makes the registry of the standard ``process_*`` metrics; separate, because it reads files."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
-
-
-def _all_of(registry: CollectorRegistry, form: Format, taken: set[str]) -> list[bytes]:
-    return list(family_texts(registry, form, taken))

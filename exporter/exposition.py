@@ -1,12 +1,12 @@
-"""Samples to exposition lines, fast.
+"""Renders samples as exposition lines, fast.
 
-What changes between two scrapes is the values; the text in front of them is the same until a key
-appears or is retired. So the prefixes are kept, all values of a family are written as one JSON list,
-which takes a few nanoseconds each, split at the commas, and woven between the prefixes.
+Between two scrapes only the values change; the text before them stays the same until a key appears or is
+retired. So the prefixes are cached, with the constant label of the recorder in them. The values of a family
+are encoded as one JSON list, which takes a few nanoseconds each, split at the commas and interleaved with the
+prefixes.
 
-JSON writes numbers as Prometheus reads them: shortest form that reads back as the same double, exponents
-as in ``1e22``, integers of any size in full. A value that does not exist is ``null``: its series is left
-out.
+JSON writes numbers as Prometheus reads them: the shortest form that parses to the same double, exponents as
+in ``1e22``, integers in full. A missing value is ``null``, and its series is omitted.
 """
 
 from __future__ import annotations
@@ -20,129 +20,129 @@ import msgspec
 
 from decahertz.metric import Kind
 from decahertz.sample import Sample, SampleBatch, SampleSchema
-from exporter.family import Family, colliding, families_of, label_pairs
+from exporter.family import RECORDER_LABEL, Family, colliding, families_of, label_pairs
 from exporter.negotiation import Format
 
 CHUNK_SERIES = 2_000
-"""Series rendered in one go, some tenths of a millisecond."""
+"""Series per chunk: a few tenths of a millisecond of work."""
 
 _ENCODER = msgspec.json.Encoder()
 _NULL = b"null"
 
 
 class Exposition:
-    """Renders batches of the given schemas. Families come in the order of the schemas and their fields.
+    """Renders batches of the given schemas, with a constant label for the recorder.
 
-    A family whose name an earlier one claims is left out and listed in ``left_out``.
+    Families come in the order of the schemas and their fields. A family whose name an earlier one claims is
+    omitted and listed in ``colliding``.
     """
 
-    def __init__(self, schemas: Sequence[SampleSchema]) -> None:
-        """Derive the families."""
+    def __init__(self, schemas: Sequence[SampleSchema], recorder: str) -> None:
         families = {schema.collector: families_of(schema) for schema in schemas}
-        self.left_out = colliding(family for group in families.values() for family in group)
-        self._tables = {
-            schema.collector: _Table(
-                schema, tuple(f for f in families[schema.collector] if f not in self.left_out)
+        self.colliding = colliding(family for group in families.values() for family in group)
+        self._renderers = {
+            schema.collector: _CollectorRenderer(
+                schema, tuple(f for f in families[schema.collector] if f not in self.colliding), recorder
             )
             for schema in schemas
         }
 
     @property
     def collectors(self) -> tuple[str, ...]:
-        """The collectors it can render, in order."""
-        return tuple(self._tables)
+        """Names of the collectors, in order of their schemas."""
+        return tuple(self._renderers)
 
     def render(self, batch: SampleBatch, form: Format, taken: Collection[str] = ()) -> Iterator[bytes]:
-        """The lines of one batch in chunks of at most :data:`CHUNK_SERIES` series, whole lines each.
+        """Yields the lines of one batch in chunks of at most :data:`CHUNK_SERIES` series.
 
-        Families that claim a name of ``taken`` are left out.
+        Families that claim a name in ``taken`` are omitted.
         """
-        return self._tables[batch.schema.collector].render(batch.samples, form, taken)
+        return self._renderers[batch.schema.collector].render(batch.samples, form, taken)
 
 
-class _Key:
-    """What is kept for one key, and forgotten with it."""
+class _KeyLabels:
+    """Cached text of one key."""
 
     __slots__ = ("pairs", "states")
 
     def __init__(self, pairs: bytes) -> None:
         self.pairs = pairs
-        """Its labels, escaped, without the braces."""
+        """Labels, escaped, without the braces."""
         self.states: dict[tuple[bytes, str | None], bytes] = {}
-        """The lines of each family of states, for each state that was seen."""
+        """Lines of a family of states, by series and current state."""
 
 
-class _Layout:
-    """What stays the same while the keys do."""
+class _KeySet:
+    """Cached text that stays valid as long as the keys are the same."""
 
-    __slots__ = ("_prefixes", "entries", "keys")
+    __slots__ = ("_prefixes", "keys", "labels")
 
-    def __init__(self, keys: list[Any], entries: dict[Any, _Key]) -> None:
+    def __init__(self, keys: list[Any], labels: dict[Any, _KeyLabels]) -> None:
         self.keys = keys
-        self.entries = entries
+        self.labels = labels
         self._prefixes: dict[bytes, list[bytes]] = {}
 
     def prefixes(self, family: Family) -> list[bytes]:
-        """Per key what stands in front of the value, line break first."""
+        """Text before the value, by key; starts with a line break."""
         prefixes = self._prefixes.get(family.series)
         if prefixes is None:
             start = b"\n" + family.series
-            prefixes = [
-                b"%b{%b} " % (start, key.pairs) if key.pairs else start + b" "
-                for key in self.entries.values()
-            ]
+            prefixes = [b"%b{%b} " % (start, labels.pairs) for labels in self.labels.values()]
             self._prefixes[family.series] = prefixes
         return prefixes
 
 
-class _Table:
-    """The families of one sample type."""
+class _CollectorRenderer:
+    """Renders the families of one sample type."""
 
-    def __init__(self, schema: SampleSchema, families: tuple[Family, ...]) -> None:
-        self._names = schema.key
+    def __init__(self, schema: SampleSchema, families: tuple[Family, ...], recorder: str) -> None:
+        self._recorder = recorder
+        self._names = (RECORDER_LABEL, *schema.key)
         self._families = families
         self._key_of: Callable[[Sample], Any] = attrgetter(*schema.key) if schema.key else _no_key
         self._value_of = {family.series: attrgetter(family.field.name) for family in families}
-        self._layout = _Layout([], {})
+        self._is_single = len(schema.key) == 1
+        self._key_set = _KeySet([], {})
 
     def render(self, samples: Sequence[Sample], form: Format, taken: Collection[str]) -> Iterator[bytes]:
-        layout, samples = self._lay_out(samples)
+        key_set, samples = self._update_keys(samples)
         for family in self._families:
             if not family.names.isdisjoint(taken):
                 continue
             header = family.headers[form]
             lines = self._state_lines if family.field.metric.kind is Kind.STATE else self._number_lines
-            for chunk in lines(family, layout, samples):
-                if chunk:  # it begins with a line break, which ends the header or is not wanted
+            for chunk in lines(family, key_set, samples):
+                if chunk:  # starts with a line break, which ends the header or is dropped
                     yield b"%b%b\n" % (header, chunk) if header else chunk[1:] + b"\n"
                     header = b""
 
-    def _lay_out(self, samples: Sequence[Sample]) -> tuple[_Layout, Sequence[Sample]]:
-        """The layout for these samples, in their order; of a key that comes twice, the last sample."""
+    def _update_keys(self, samples: Sequence[Sample]) -> tuple[_KeySet, Sequence[Sample]]:
+        """Returns the key set of these samples, and the last sample of each key."""
         keys = list(map(self._key_of, samples))
-        layout = self._layout
-        if keys != layout.keys:
-            # Only the labels of keys that are still there are carried over: the retired are forgotten.
-            known = layout.entries
-            entries = {key: known.get(key) or self._entry(key) for key in keys}
-            layout = self._layout = _Layout(keys, entries)
-        if len(layout.entries) != len(keys):
+        key_set = self._key_set
+        if keys != key_set.keys:
+            # Labels of keys that are still present carry over; those of retired keys are dropped.
+            known = key_set.labels
+            labels = {key: known.get(key) or self._key_labels(key) for key in keys}
+            key_set = self._key_set = _KeySet(keys, labels)
+        if len(key_set.labels) != len(keys):
             samples = list(dict(zip(keys, samples, strict=True)).values())
-        return layout, samples
+        return key_set, samples
 
-    def _entry(self, key: Any) -> _Key:  # noqa: ANN401 - a string, or a tuple of several
-        return _Key(label_pairs(self._names, key if len(self._names) != 1 else (key,)))
+    def _key_labels(self, key: Any) -> _KeyLabels:  # noqa: ANN401 - a string, or a tuple of strings
+        values = (key,) if self._is_single else key
+        return _KeyLabels(label_pairs(self._names, (self._recorder, *values)))
 
-    def _number_lines(self, family: Family, layout: _Layout, samples: Sequence[Sample]) -> Iterator[bytes]:
-        prefixes = layout.prefixes(family)
+    def _number_lines(self, family: Family, key_set: _KeySet, samples: Sequence[Sample]) -> Iterator[bytes]:
+        prefixes = key_set.prefixes(family)
         value_of = self._value_of[family.series]
         for start in range(0, len(samples), CHUNK_SERIES):
             end = start + CHUNK_SERIES
             values = number_texts(list(map(value_of, samples[start:end])))
-            yield _weave(prefixes[start:end], values)
+            yield _interleave(prefixes[start:end], values)
 
-    def _state_lines(self, family: Family, layout: _Layout, samples: Sequence[Sample]) -> Iterator[bytes]:
-        entries = list(layout.entries.values())
+    def _state_lines(self, family: Family, key_set: _KeySet, samples: Sequence[Sample]) -> Iterator[bytes]:
+        labels = list(key_set.labels.values())
         value_of = self._value_of[family.series]
         states = family.field.states
         step = max(1, CHUNK_SERIES // len(states))
@@ -150,16 +150,16 @@ class _Table:
             end = start + step
             yield b"".join(
                 [
-                    _state_block(family, entry, value_of(sample))
-                    for entry, sample in zip(entries[start:end], samples[start:end], strict=True)
+                    _state_block(family, key_labels, value_of(sample))
+                    for key_labels, sample in zip(labels[start:end], samples[start:end], strict=True)
                 ]
             )
 
 
 def number_texts(values: list[Any]) -> list[bytes]:
-    """Each value as the formats write it: numbers in shortest form, booleans as 1 and 0.
+    """Encodes each value as both formats write it: numbers in shortest form, booleans as 1 and 0.
 
-    What has no value, is not finite or is no number at all becomes ``null``.
+    A missing value, and one that is not finite or not a number, becomes ``null``.
     """
     try:
         encoded = _ENCODER.encode(values)
@@ -173,7 +173,7 @@ def number_texts(values: list[Any]) -> list[bytes]:
 
 
 def _number_text(value: object) -> bytes:
-    """One value of a plugin that did not keep to its declaration."""
+    """Encodes one value of a plugin that violates its declaration."""
     if isinstance(value, int):
         return b"%d" % value
     if isinstance(value, float) and math.isfinite(value):
@@ -181,7 +181,7 @@ def _number_text(value: object) -> bytes:
     return _NULL
 
 
-def _weave(prefixes: list[bytes], values: list[bytes]) -> bytes:
+def _interleave(prefixes: list[bytes], values: list[bytes]) -> bytes:
     if _NULL in values:
         return b"".join([p + v for p, v in zip(prefixes, values, strict=True) if v != _NULL])
     parts = [b""] * (2 * len(prefixes))
@@ -190,21 +190,21 @@ def _weave(prefixes: list[bytes], values: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _state_block(family: Family, key: _Key, state: str | None) -> bytes:
-    """One line per state, 1 for the present one; the label that names it is the family's name."""
-    block = key.states.get((family.series, state))
+def _state_block(family: Family, labels: _KeyLabels, state: str | None) -> bytes:
+    """Renders one line per state, 1 for the current one, labelled by the name of the family."""
+    block = labels.states.get((family.series, state))
     if block is not None:
         return block
     states = family.field.states
-    if state not in states:  # none, or a word that is not declared
+    if state not in states:  # missing, or not declared
         return b""
     lines = []
     for name in states:
-        pairs = key.pairs + (b"," if key.pairs else b"") + label_pairs((family.name,), (name,))
+        pairs = labels.pairs + b"," + label_pairs((family.name,), (name,))
         lines.append(b"\n%b{%b} %d" % (family.series, pairs, name == state))
-    block = key.states[family.series, state] = b"".join(lines)
+    block = labels.states[family.series, state] = b"".join(lines)
     return block
 
 
-def _no_key(sample: Sample) -> tuple[()]:  # noqa: ARG001 - the signature of an attribute getter
+def _no_key(sample: Sample) -> tuple[()]:  # noqa: ARG001 - signature of an attribute getter
     return ()

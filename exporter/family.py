@@ -1,4 +1,4 @@
-"""Prometheus families: their names, their headers, and which names they claim."""
+"""Prometheus families of samples: names, headers, labels, and the names that each family claims."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from decahertz.metric import Kind, family_name
 from decahertz.sample import MetricField, SampleSchema
 from exporter.negotiation import Format
 
-# A family claims its name with each of these suffixes: OpenMetrics forbids another family there.
+RECORDER_LABEL = "recorder"
+"""Constant label of every series: the name of this recorder."""
+
+# A family also claims its name with these suffixes: OpenMetrics forbids other families of those names.
 _SUFFIXES = {
     "counter": ("_total", "_created"),
     "summary": ("_count", "_sum", "_created"),
@@ -22,45 +25,45 @@ _SUFFIXES = {
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric as both formats show it."""
+    """One metric in both formats."""
 
     field: MetricField
     name: str
-    """The family's name; a counter's series carry ``_total`` after it."""
+    """Name of the family; the series of a counter have the suffix ``_total``."""
     series: bytes
-    """The name in front of each series."""
+    """Name of each series."""
     headers: dict[Format, bytes]
-    """The ``HELP``, ``TYPE`` and ``UNIT`` lines, without the last line break."""
+    """``HELP``, ``TYPE`` and ``UNIT`` lines, without the final line break."""
     names: frozenset[str]
-    """The names that no other family may use."""
+    """Names that no other family may use."""
 
 
 def families_of(schema: SampleSchema) -> tuple[Family, ...]:
-    """The families of a sample type, in declaration order."""
+    """Derives the families of a sample type, in order of declaration."""
     return tuple(_family(schema.collector, field) for field in schema.metrics)
 
 
 def claimed_names(name: str, type_: str) -> frozenset[str]:
-    """The names that a family of this name and OpenMetrics type keeps for itself."""
+    """Names that a family of this name and OpenMetrics type claims."""
     return frozenset((name, *(name + suffix for suffix in _SUFFIXES.get(type_, ()))))
 
 
 def colliding(families: Iterable[Family]) -> list[Family]:
-    """Those families that use a name which an earlier one claims."""
+    """Families that use a name which an earlier family claims."""
     taken: set[str] = set()
-    late = []
+    colliding_families = []
     for family in families:
         if taken.isdisjoint(family.names):
             taken |= family.names
         else:
-            late.append(family)
-    return late
+            colliding_families.append(family)
+    return colliding_families
 
 
 def label_pairs(names: Sequence[str], values: Sequence[Any]) -> bytes:
-    """``name="value"`` pairs joined by commas, escaped as both formats demand.
+    """Renders ``name="value"`` pairs joined by commas, escaped as both formats require.
 
-    A lone surrogate, which UTF-8 cannot carry, becomes a question mark.
+    A lone surrogate, which UTF-8 cannot encode, becomes a question mark.
     """
     pairs = (f'{name}="{_escape(str(value))}"' for name, value in zip(names, values, strict=True))
     return ",".join(pairs).encode("utf-8", "replace")
@@ -83,7 +86,7 @@ def _family(collector: str, field: MetricField) -> Family:
     text_help = metric.help.replace("\\", r"\\").replace("\n", r"\n")
     text_type = "gauge" if metric.kind is Kind.STATE else type_
     openmetrics = [f"# HELP {name} " + text_help.replace('"', r"\""), f"# TYPE {name} {type_}"]
-    # A state is a word, and the unit has to be the end of the name.
+    # States have no unit, and a unit must be the suffix of the name.
     if metric.unit and metric.kind is not Kind.STATE and name.endswith(f"_{metric.unit.value}"):
         openmetrics.append(f"# UNIT {name} {metric.unit.value}")
     return Family(

@@ -1,4 +1,4 @@
-"""What the exporter says of itself."""
+"""Self-metrics of the exporter."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class ExporterMetrics:
-    """Registers the families ``decahertz_exporter_…``."""
+    """Scrapes, their duration and errors."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        """Register; every series exists from the start, so that its first increase is seen."""
-        scrapes = Counter("decahertz_exporter_scrapes", "Scrapes answered.", ["format"], registry=registry)
+        # Every series exists from the start, so that its first increase is visible.
+        scrapes = Counter("decahertz_exporter_scrapes", "Scrapes served.", ["format"], registry=registry)
         self._scrapes = {form: scrapes.labels(form.name.lower()) for form in Format}
         self._duration = Histogram(
             "decahertz_exporter_scrape_duration_seconds",
-            "Time from the request to the finished body, the waits between slices included.",
+            "Time from the request to the complete body, including pauses between slices.",
             buckets=_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
             "decahertz_exporter_errors",
-            "Times a collector or a self-metric could not be shown in a scrape.",
+            "Failures to render a collector or self-metrics in a scrape.",
             registry=registry,
         )
 
     def scraped(self, form: Format, seconds: float) -> None:
-        """Count one answer."""
+        """Counts a scrape."""
         self._scrapes[form].inc()
         self._duration.observe(seconds)
 
     def failed(self) -> None:
-        """Count one part that could not be shown."""
+        """Counts a failure to render."""
         self._errors.inc()

@@ -12,7 +12,7 @@ from decahertz.negotiation import Preference, preferences
 
 
 class Format(StrEnum):
-    """The formats of ``/metrics``; the value is the ``Content-Type`` of the answer."""
+    """Formats of ``/metrics``; the value is the ``Content-Type`` of the response."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     """https://prometheus.io/docs/instrumenting/exposition_formats/"""

@@ -1,25 +1,28 @@
-"""Self-metrics: families of a ``prometheus_client`` registry, written by that library itself."""
+"""Renders self-metrics: the families of a ``prometheus_client`` registry, labelled with the recorder."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.family import claimed_names
+from exporter.family import RECORDER_LABEL, claimed_names, label_pairs
 from exporter.negotiation import Format
 
 _END = b"# EOF\n"
-_WRITERS: dict[Format, Callable[[Collector], bytes]] = {
+_ENCODERS: dict[Format, Callable[[Collector], bytes]] = {
     Format.TEXT: generate_latest,
     Format.OPENMETRICS: openmetrics.generate_latest,
 }
+_SERIES = re.compile(rb"^([A-Za-z_:][\w:]*)(?:(\{)| )", re.MULTILINE)
+"""Start of a sample line: name, and brace or blank. Comment lines start with ``#``."""
 
 
-class _One(Collector):
-    """A collector of a single family: the library writes whole registries only."""
+class _SingleFamily(Collector):
+    """A collector of one family: the library encodes only whole registries."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -28,11 +31,22 @@ class _One(Collector):
         return (self._family,)
 
 
-def family_texts(registry: CollectorRegistry, form: Format, taken: set[str]) -> Iterator[bytes]:
-    """The lines of each family. Names are added to ``taken``; families of taken names are left out."""
-    for family in registry.collect():
-        names = claimed_names(family.name, family.type)
-        if not taken.isdisjoint(names):
-            continue
-        taken |= names
-        yield _WRITERS[form](_One(family)).removesuffix(_END)
+class RegistryRenderer:
+    """Renders registries, with a constant label for the recorder in every series."""
+
+    def __init__(self, recorder: str) -> None:
+        label = label_pairs((RECORDER_LABEL,), (recorder,))
+        self._before_labels = b"{" + label + b","
+        self._only_label = b"{" + label + b"} "
+
+    def render(self, registry: CollectorRegistry, form: Format, taken: set[str]) -> Iterator[bytes]:
+        """Yields the lines of each family. Adds its names to ``taken``; omits families of taken names."""
+        for family in registry.collect():
+            names = claimed_names(family.name, family.type)
+            if not taken.isdisjoint(names):
+                continue
+            taken |= names
+            yield _SERIES.sub(self._add_label, _ENCODERS[form](_SingleFamily(family)).removesuffix(_END))
+
+    def _add_label(self, series: re.Match[bytes]) -> bytes:
+        return series[1] + (self._before_labels if series[2] else self._only_label)

@@ -1,1 +1,1 @@
-"""The small HTTP framework under the routes: routes declared once, validation, problems, OpenAPI."""
+"""A small HTTP framework on aiohttp: declared routes, validation, problems, OpenAPI. It knows no routes."""

@@ -1,47 +1,21 @@
-"""Safe by default: who may ask at all.
+"""Checks who may send requests.
 
 There are no API keys yet, so the API listens on loopback addresses only. A web page in a browser on this
-machine can still send requests here; two checks keep it out. The *Host* header has to name this machine, else
-a page whose own name was pointed at 127.0.0.1 (DNS rebinding) would be let in; and where a browser says from
-which *Origin* a request comes, that has to be this server's own.
+machine can still send requests; two checks keep it out. The *Host* header must name this machine, which stops
+DNS rebinding (a page whose own name resolves to 127.0.0.1). The *Origin* header, where a browser sends one,
+must be the server's own.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import socket
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from api.http.errors import ProblemError
-from decahertz.settings import SettingsError
+from api.http.problems import ProblemError
 
-
-class UnsafeAddressError(SettingsError):
-    """The API would be reachable from other machines, without any protection."""
-
-
-class PortInUseError(SettingsError):
-    """Something else listens on the port already."""
-
-
-async def check_loopback(host: str) -> None:
-    """Raise :class:`UnsafeAddressError` unless ``host`` means this machine only."""
-    if host:  # an empty one means every address of this machine
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError as error:
-            reason = f"{host!r} cannot be resolved: {error.strerror or error}"
-            raise SettingsError("api.host", reason) from error
-        addresses = {str(info[4][0]).partition("%")[0] for info in found}
-        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
-            return
-    raise UnsafeAddressError(
-        "api.host",
-        f"{host!r} can be reached from other machines and there are no API keys yet; use 127.0.0.1",
-    )
+_MAX_REMEMBERED_HOSTS = 100
+"""Tunnels use a few ports; a scan uses many."""
 
 
 class Guard:
@@ -50,22 +24,22 @@ class Guard:
     def __init__(self, bound_host: str) -> None:
         """``bound_host`` is the setting ``api.host``."""
         self._names = frozenset({bound_host.lower().strip("[]"), "localhost", "127.0.0.1", "::1"})
-        self._known: set[str] = set()
+        self._accepted: set[str] = set()
 
     def check(self, request: web.Request) -> None:
-        """Raise :class:`ProblemError` (kinds ``host`` and ``origin``) for a request from elsewhere."""
+        """Raises :class:`ProblemError` (``misdirected-request``, ``forbidden-origin``)."""
         host = request.headers.get("Host", "")
-        if host not in self._known:
-            if _name_of(host) not in self._names:
-                raise ProblemError("host", "the header Host does not name this machine")
-            if len(self._known) < 100:  # noqa: PLR2004 - the ports of tunnels are few; a scan has many
-                self._known.add(host)
+        if host not in self._accepted:
+            if _host_name(host) not in self._names:
+                raise ProblemError("misdirected-request", "the header Host does not name this machine")
+            if len(self._accepted) < _MAX_REMEMBERED_HOSTS:
+                self._accepted.add(host)
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-            raise ProblemError("origin", "pages of other origins cannot use this API")
+            raise ProblemError("forbidden-origin", "pages of other origins cannot use this API")
 
 
-def _name_of(host: str) -> str | None:
+def _host_name(host: str) -> str | None:
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, built from the routes and from msgspec's schemas of their types."""
+"""Builds the OpenAPI 3.1 document from routes and from msgspec's schemas of their types."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from api.http.errors import KINDS, MEDIA_TYPE, Problem
+from api.http.problems import KINDS, MEDIA_TYPE, Problem
 from api.http.query import is_list, is_time
-from api.http.route import Route
-from api.routes.table import ROUTES
-from decahertz import __version__
+from api.http.route import AnyRoute
 from decahertz.wire import MEDIA_TYPES, Codec
 
 Json: TypeAlias = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
-_ANSWERED: Final = tuple(codec.media_type for codec in Codec)
-_ALWAYS: Final = ("host", "origin", "not-acceptable", "internal")
-_WITH_BODY: Final = ("malformed", "timeout", "too-large", "media-type", "validation")
+_RESPONSE_MEDIA_TYPES: Final = tuple(codec.media_type for codec in Codec)
+_COMMON_PROBLEMS: Final = ("misdirected-request", "forbidden-origin", "not-acceptable", "internal-error")
+_BODY_PROBLEMS: Final = (
+    "malformed-body",
+    "request-timeout",
+    "content-too-large",
+    "unsupported-media-type",
+    "invalid-body",
+)
 _DESCRIPTION: Final = """\
 The flight recorder of a trading system. Times are integer nanoseconds since the Unix epoch, UTC; parameters \
-take those or RFC 3339. Answers and bodies are JSON or MessagePack, by `Accept` and `Content-Type`; problems \
-are always JSON (RFC 9457). What is live is pushed over WebSocket at `/ws`, which docs/websocket.md describes.
+also accept RFC 3339. Request and response bodies are JSON or MessagePack, by `Content-Type` and `Accept`; \
+problems are always JSON (RFC 9457). Live data is pushed over WebSocket at `/ws`, see docs/websocket.md.
 """
 
 
-def openapi_document(
-    routes: Iterable[Route[Any, Any, Any]] = ROUTES, *, version: str = __version__
-) -> dict[str, Any]:
-    """The document as it is served and committed; plain JSON values, in a stable order."""
+def openapi_document(routes: Iterable[AnyRoute], *, version: str) -> dict[str, Any]:
+    """Builds the document as it is served and committed: plain JSON values in a stable order."""
     routes = tuple(routes)
     types = [Problem, *(route.response for route in routes if not route.streams)]
     types += [route.body.type for route in routes if route.body is not None]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
-    references = dict(zip(map(_key, types), schemas, strict=True))
-    # Closed sets of values are components of their own; a query is not, its fields are parameters.
+    references = dict(zip(map(_type_key, types), schemas, strict=True))
+    # Enumerations in queries are components; a query itself is not, its fields are parameters.
     queries = {route.query.__name__: route.query for route in routes}
     _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
     components |= {name: schema for name, schema in named.items() if name not in queries}
@@ -60,11 +62,11 @@ def openapi_document(
     }
 
 
-def _key(type_: Any) -> str:  # noqa: ANN401 - generic aliases are no types
+def _type_key(type_: Any) -> str:  # noqa: ANN401 - a generic alias is not a type
     return repr(type_)
 
 
-def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> Json:
+def _operation(route: AnyRoute, references: Mapping[str, Json]) -> Json:
     operation: Json = {
         "operationId": route.name,
         "summary": route.summary,
@@ -76,29 +78,34 @@ def _operation(route: Route[Any, Any, Any], references: Mapping[str, Json]) -> J
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        schema = references[_key(route.body.type)]
+        schema = references[_type_key(route.body.type)]
         operation["requestBody"] = {"required": True, "content": _content(schema, MEDIA_TYPES)}
-    answer = (
+    response_content = (
         {media_type: {"schema": {"type": "string"}} for media_type in route.streams}
         if route.streams
-        else _content(references[_key(route.response)])
+        else _content(references[_type_key(route.response)])
     )
     responses: dict[str, Json] = {
-        str(status): {"description": description, "content": answer}
+        str(status): {"description": description, "content": response_content}
         for status, description in route.statuses.items()
     }
     for status, description in _problems(route).items():
-        content = {MEDIA_TYPE: {"schema": references[_key(Problem)]}}
-        if str(status) in responses:  # a status that carries a body of its own carries problems as well
+        content = {MEDIA_TYPE: {"schema": references[_type_key(Problem)]}}
+        if str(status) in responses:  # a status with a body of its own carries problems too
             content = {**responses[str(status)]["content"], **content}
-            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901 - longer, not another
+            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901 - extended, not replaced
         responses[str(status)] = {"description": description, "content": content}
     operation["responses"] = dict(sorted(responses.items()))
     return operation
 
 
-def _problems(route: Route[Any, Any, Any]) -> dict[int, str]:
-    kinds = [*_ALWAYS, "query", *(_WITH_BODY if route.body is not None else ()), *route.problems]
+def _problems(route: AnyRoute) -> dict[int, str]:
+    kinds = [
+        *_COMMON_PROBLEMS,
+        "invalid-parameter",
+        *(_BODY_PROBLEMS if route.body is not None else ()),
+        *route.problems,
+    ]
     texts: dict[int, list[str]] = {}
     for name in kinds:
         texts.setdefault(KINDS[name].status, []).append(
@@ -107,19 +114,19 @@ def _problems(route: Route[Any, Any, Any]) -> dict[int, str]:
     return {status: " ".join(parts) for status, parts in texts.items()}
 
 
-def _content(schema: Json, media_types: Iterable[str] = _ANSWERED) -> Json:
+def _content(schema: Json, media_types: Iterable[str] = _RESPONSE_MEDIA_TYPES) -> Json:
     return {media_type: {"schema": schema} for media_type in media_types}
 
 
 def _parameters(query: type[Struct], in_path: Collection[str]) -> list[Json]:
     hints = typing.get_type_hints(query, include_extras=True)
     _, components = msgspec.json.schema_components([query], ref_template=_REFERENCE)
-    described = components[query.__name__]["properties"] if hints else {}
+    properties = components[query.__name__]["properties"] if hints else {}
     parameters = []
     for field in msgspec.structs.fields(query):
-        schema = _without_null(described[field.encode_name])
-        place = "path" if field.name in in_path else "query"
-        parameter: Json = {"name": field.encode_name, "in": place, "required": field.required}
+        schema = _without_null(properties[field.encode_name])
+        location = "path" if field.name in in_path else "query"
+        parameter: Json = {"name": field.encode_name, "in": location, "required": field.required}
         description = schema.pop("description", "")
         if is_time(hints[field.name]):
             bounds = {name: schema[name] for name in ("minimum", "maximum")}
@@ -133,7 +140,7 @@ def _parameters(query: type[Struct], in_path: Collection[str]) -> list[Json]:
     return parameters
 
 
-def _extra_parameters(route: Route[Any, Any, Any]) -> list[Json]:
+def _extra_parameters(route: AnyRoute) -> list[Json]:
     if not route.extra_query:
         return []
     return [
@@ -150,7 +157,7 @@ def _extra_parameters(route: Route[Any, Any, Any]) -> list[Json]:
 
 
 def _without_null(schema: Json) -> Json:
-    """An absent parameter is left out, not null."""
+    """Removes null from a schema: an absent parameter is omitted, not null."""
     schema = dict(schema)
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
@@ -163,5 +170,5 @@ def _without_null(schema: Json) -> Json:
 
 
 def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """Tuples and such become what JSON has."""
+    """Converts tuples and the like to plain JSON values."""
     return msgspec.json.decode(msgspec.json.encode(schema))

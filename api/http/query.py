@@ -1,8 +1,7 @@
-"""Query strings into structs.
+"""Parses query strings into structs, whose fields declare the parameters.
 
-The struct is the declaration: its fields are the parameters. A field that is a list takes a repeated
-parameter, a comma-separated one, or both; a :data:`Time` takes integer nanoseconds or RFC 3339. Parameters
-that are not declared are refused, except on routes whose remaining parameters filter by the key of a sample.
+A list field accepts a repeated parameter, a comma-separated one, or both; a :data:`Time` accepts integer
+nanoseconds or RFC 3339. Undeclared parameters are invalid, except on routes that use them as further filters.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from api.http.errors import FieldProblem, ProblemError, field_problem
+from api.http.problems import FieldProblem, ProblemError, field_problem
 from decahertz.clock import parse_time
 
 QueryT = TypeVar("QueryT", bound=Struct)
 
 Extra: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Parameters beyond the declared ones, on routes that take them: values by name."""
+"""Undeclared parameters, on routes that accept them: values by name."""
 
-_TIME_MARK: Final = {"decahertz": "time"}
+_TIME_TAG: Final = {"decahertz": "time"}
 Time: TypeAlias = Annotated[
     int,
-    Meta(ge=0, le=2**63 - 1, extra=_TIME_MARK, description="Nanoseconds since the Unix epoch, or RFC 3339."),
+    Meta(ge=0, le=2**63 - 1, extra=_TIME_TAG, description="Nanoseconds since the Unix epoch, or RFC 3339."),
 ]
-"""A parameter that is a time."""
+"""A time parameter."""
 
-_MOST_PARAMETERS = 300
-_MOST_CHARACTERS = 8192
-_LONGEST_ECHO = 80
-_MOST_KEPT = 256
-_LONGEST_KEPT = 256
+_MAX_PARAMETERS = 300
+_MAX_CHARACTERS = 8192
+_MAX_ECHO_CHARACTERS = 80
+_CACHE_ENTRIES = 256
+_MAX_CACHED_CHARACTERS = 256
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """The query of a route that has no parameters."""
+    """Query of a route without parameters."""
 
 
 class QueryParser(Generic[QueryT]):
@@ -47,29 +46,29 @@ class QueryParser(Generic[QueryT]):
     def __init__(
         self, type_: type[QueryT], *, takes_extra: bool = False, in_path: Collection[str] = ()
     ) -> None:
-        """Look at the fields once. Those ``in_path`` come from the path."""
+        """``in_path`` names the fields that are parts of the path."""
         self._type = type_
         self._takes_extra = takes_extra
         hints = typing.get_type_hints(type_, include_extras=True)
         self._names = frozenset(type_.__struct_fields__) - frozenset(in_path)
         self._lists = frozenset(name for name in self._names if is_list(hints[name]))
         self._times = frozenset(name for name in self._names if is_time(hints[name]))
-        # Who polls asks the same again and again, and parsing is a third of what a small answer costs.
+        # Pollers repeat the same query, and parsing is a third of the cost of a small response.
         self._recent: dict[str, tuple[QueryT, Extra]] = {}
 
     def parse(self, text: str, path: Mapping[str, str] | None = None) -> tuple[QueryT, Extra]:
-        """``text`` is what follows the question mark, ``path`` the values of the fields in the path.
+        """Parses the text after the question mark; ``path`` holds the values of the fields in the path.
 
-        Raises :class:`ProblemError` (kind ``query``).
+        Raises :class:`ProblemError` (``invalid-parameter``).
         """
         if path:
             return self._parse(text, path)
-        known = self._recent.get(text)
-        if known is not None:
-            return known
+        cached = self._recent.get(text)
+        if cached is not None:
+            return cached
         parsed = self._parse(text, {})
-        if len(text) <= _LONGEST_KEPT:
-            if len(self._recent) >= _MOST_KEPT:
+        if len(text) <= _MAX_CACHED_CHARACTERS:
+            if len(self._recent) >= _CACHE_ENTRIES:
                 self._recent.clear()
             self._recent[text] = parsed
         return parsed
@@ -82,12 +81,12 @@ class QueryParser(Generic[QueryT]):
         values: dict[str, Any] = dict(path)
         for name, value in path.items():
             if "\0" in value:
-                raise parameter_problem(name, "a NUL character")
+                raise parameter_problem(name, "contains a NUL character")
         for name, texts in given.items():
             if name in self._names:
                 values[name] = self._value(name, texts)
             elif self._takes_extra:
-                extra[name] = _any_of(texts)
+                extra[name] = _alternatives(texts)
             else:
                 raise unknown_parameter(name, self._names)
         try:
@@ -101,37 +100,37 @@ class QueryParser(Generic[QueryT]):
         if name in self._lists:
             return [part for text in texts for part in text.split(",")]
         if len(texts) > 1:
-            raise parameter_problem(name, "given more than once")
+            raise parameter_problem(name, "given more than once, but is not a list")
         if name in self._times:
             try:
                 return parse_time(texts[0])
             except (ValueError, OverflowError) as error:
-                shown = texts[0][:_LONGEST_ECHO]
-                reason = f"{shown!r} is neither integer nanoseconds nor an RFC 3339 time with a zone"
+                text = texts[0][:_MAX_ECHO_CHARACTERS]
+                reason = f"{text!r} is neither integer nanoseconds nor an RFC 3339 time with a zone"
                 raise parameter_problem(name, reason) from error
         return texts[0]
 
 
 def parameter_problem(name: str, reason: str) -> ProblemError:
-    """A parameter is wrong."""
-    return ProblemError("query", f"{name}: {reason}", [FieldProblem(field=name, reason=reason)])
+    """Makes the problem of an invalid parameter."""
+    return ProblemError("invalid-parameter", f"{name}: {reason}", [FieldProblem(field=name, reason=reason)])
 
 
 def unknown_parameter(name: str, known: typing.Iterable[str]) -> ProblemError:
-    """A parameter that nobody declared."""
+    """Makes the problem of an undeclared parameter."""
     listed = ", ".join(sorted(known)) or "none"
-    return parameter_problem(name[:_LONGEST_ECHO], f"no such parameter; there are: {listed}")
+    return parameter_problem(name[:_MAX_ECHO_CHARACTERS], f"unknown parameter; known: {listed}")
 
 
 def is_time(hint: object) -> bool:
-    """Whether a type hint is :data:`Time`, or that or nothing."""
+    """Whether a type hint is :data:`Time`, optional or not."""
     if get_origin(hint) is Annotated:
-        return any(isinstance(m, Meta) and m.extra == _TIME_MARK for m in get_args(hint)[1:])
+        return any(isinstance(m, Meta) and m.extra == _TIME_TAG for m in get_args(hint)[1:])
     return any(is_time(option) for option in get_args(hint))
 
 
 def is_list(hint: object) -> bool:
-    """Whether a type hint is a list or tuple, or that or nothing."""
+    """Whether a type hint is a list or tuple, optional or not."""
     if get_origin(hint) in (list, tuple):
         return True
     return get_origin(hint) is not dict and any(is_list(option) for option in get_args(hint))
@@ -140,22 +139,24 @@ def is_list(hint: object) -> bool:
 def _pairs(text: str) -> list[tuple[str, str]]:
     if not text:
         return []
-    if len(text) > _MOST_CHARACTERS:
-        raise ProblemError("query", f"longer than {_MOST_CHARACTERS} characters")
+    if len(text) > _MAX_CHARACTERS:
+        raise ProblemError("invalid-parameter", f"the query is longer than {_MAX_CHARACTERS} characters")
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
     except UnicodeDecodeError as error:
-        raise ProblemError("query", "not UTF-8 after percent-decoding") from error
+        raise ProblemError("invalid-parameter", "the query is not UTF-8 after percent-decoding") from error
     except ValueError as error:
-        raise ProblemError("query", f"more than {_MOST_PARAMETERS} parameters") from error
+        raise ProblemError(
+            "invalid-parameter", f"the query has more than {_MAX_PARAMETERS} parameters"
+        ) from error
     for name, value in pairs:
         if "\0" in name or "\0" in value:
-            raise parameter_problem(name.replace("\0", "")[:_LONGEST_ECHO], "a NUL character")
+            raise parameter_problem(name.replace("\0", "")[:_MAX_ECHO_CHARACTERS], "a NUL character")
     return pairs
 
 
-def _any_of(texts: list[str]) -> tuple[str, ...]:
-    """Each value as it stands and, where it has commas, its parts: names may hold commas themselves."""
+def _alternatives(texts: list[str]) -> tuple[str, ...]:
+    """Each value as given and, if it contains commas, its parts: names may contain commas themselves."""
     values = dict.fromkeys(texts)
     for text in texts:
         if "," in text:

@@ -1,45 +1,43 @@
-"""A route is declared once.
+"""Route declarations and their endpoints.
 
-From a :class:`Route` come the handler that aiohttp calls (parsing, decoding, validation, encoding), the part
-of the OpenAPI document, and the tests that validate every answer against it.
+A :class:`Route` declares a route once. From it follow the endpoint (parsing, decoding, validation,
+encoding), its part of the OpenAPI document, and the tests that validate every response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
 from msgspec import Struct
 
 from api.http.body import BodyReader
-from api.http.errors import ProblemError, too_large
-from api.http.negotiation import accepted_codec, accepts_gzip, check_content_encoding, content_codec
+from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
+from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, QueryParser, QueryT
-from api.http.stream import Stream, streamed
-from api.parts import ApiParts
+from api.http.stream import Stream, stream_response
+from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.wire import Codec, encode
 
+PartsT = TypeVar("PartsT")
 BodyT = TypeVar("BodyT")
-ResponseT = TypeVar("ResponseT")
+ContentT = TypeVar("ContentT")
 
-_BODY_SECONDS = 30.0
-"""A client that takes longer to send its body is told so."""
-_COMPRESS_FROM = 4096
-_COMPRESS_APART_FROM = 64 * 1024
-"""Beyond this compression takes longer than the event loop should: a thread does it."""
-_IN_PATH: Final = re.compile(r"\{([a-z_]+)\}")
-_GZIP_LEVEL = 4
-_GZIP_WINDOW = 31
+_BODY_TIMEOUT_SECONDS = 30.0
+_MIN_GZIP_BYTES = 4096
+_MIN_GZIP_THREAD_BYTES = 64 * 1024
+"""Larger responses are compressed in a thread: it would hold up the event loop for too long."""
+_PATH_FIELD: Final = re.compile(r"\{([a-z_]+)\}")
+GZIP_LEVEL = 4
 
 
 class Scope(StrEnum):
-    """What a key must be allowed to do. Keys come later; until then only this machine can connect."""
+    """Permission that a route requires. Not enforced until there are API keys: only this machine connects."""
 
     PUBLIC = "public"
     READ = "read"
@@ -48,72 +46,75 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-class Call(Struct, Generic[QueryT, BodyT], frozen=True, gc=False):
-    """One request as its handler sees it."""
+class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
+    """A parsed and validated request; ``parts`` are the collaborators of the handlers."""
 
-    parts: ApiParts
+    parts: PartsT
     query: QueryT
     extra: Extra
     body: BodyT
 
 
-class Answer(Struct, Generic[ResponseT], frozen=True):
-    """An answer with a status other than 200."""
+class StatusResponse(Struct, Generic[ContentT], frozen=True):
+    """A response with a status other than 200."""
 
-    body: ResponseT
+    content: ContentT
     status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route(Generic[QueryT, BodyT, ResponseT]):
-    """The declaration. ``handler``'s docstring is the description in the OpenAPI document."""
+class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
+    """Declaration of a route. The docstring of ``handler`` is its description in the OpenAPI document."""
 
     method: Literal["GET", "POST"]
     path: str
     summary: str
-    handler: Callable[[Call[QueryT, BodyT]], Awaitable[ResponseT | Answer[ResponseT]]]
+    handler: Callable[[Request[PartsT, QueryT, BodyT]], Awaitable[ContentT | StatusResponse[ContentT]]]
     response: Any
-    """The type of the answer's body; :class:`~api.http.stream.Stream` for what is streamed."""
+    """Type of the response body; :class:`~api.http.stream.Stream` for a streamed one."""
     streams: tuple[str, ...] = ()
-    """The media types of what is streamed."""
-    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "The answer."})
-    """Statuses that carry that body, with a description of each."""
+    """Media types of a streamed response."""
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Success."})
+    """Statuses with that body, each with a description."""
     query: type[QueryT] = NoQuery  # type: ignore[assignment]  # mypy wants defaults to fit every QueryT
     extra_query: str = ""
-    """Where parameters beyond the declared ones are taken: what they mean."""
+    """Meaning of undeclared parameters, on a route that accepts them."""
     body: BodyReader[BodyT] | None = None
     scope: Scope = Scope.READ
     cache_seconds: int = 0
-    """How long an answer may be reused; 0: not at all."""
+    """How long clients may cache a response; 0: not at all."""
     problems: tuple[str, ...] = ()
-    """Kinds of problems of its own; those of parsing and decoding follow from the rest."""
+    """Kinds of problems beyond those of parsing and decoding, which follow from the other fields."""
 
     @property
     def name(self) -> str:
-        """A unique name: the handler's."""
+        """Unique name: that of the handler."""
         return self.handler.__name__
 
     @property
     def path_names(self) -> tuple[str, ...]:
-        """The fields of the query that stand in the path, in braces: ``/bars/{instrument}``."""
-        return tuple(_IN_PATH.findall(self.path))
+        """Fields of the query that are parts of the path, in braces: ``/bars/{instrument}``."""
+        return tuple(_PATH_FIELD.findall(self.path))
 
     @property
     def pattern(self) -> str:
-        """The path as aiohttp's router takes it. What is in braces may contain slashes, as instruments do."""
-        return _IN_PATH.sub(r"{\1:.+}", self.path)
+        """Path for the router of aiohttp. A field in braces may contain slashes, as instruments do."""
+        return _PATH_FIELD.sub(r"{\1:.+}", self.path)
 
+
+AnyRoute: TypeAlias = Route[Any, Any, Any, Any]
 
 _HEADERS: Final = {
     codec: {"Content-Type": codec.media_type, "Vary": "Accept, Accept-Encoding"} for codec in Codec
 }
 
 
-class Endpoint(Generic[QueryT, BodyT, ResponseT]):
-    """A route, ready to serve."""
+class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
+    """Serves the requests of a route."""
 
-    def __init__(self, route: Route[QueryT, BodyT, ResponseT], parts: ApiParts, max_body_bytes: int) -> None:
-        """Make once what every request needs."""
+    def __init__(
+        self, route: Route[PartsT, QueryT, BodyT, ContentT], parts: PartsT, max_body_bytes: int
+    ) -> None:
         self._parts = parts
         self._handler = route.handler
         self._streams = bool(route.streams)
@@ -123,46 +124,42 @@ class Endpoint(Generic[QueryT, BodyT, ResponseT]):
         caching = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
         self._headers = {codec: {**headers, "Cache-Control": caching} for codec, headers in _HEADERS.items()}
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Serve one request. Raises what :func:`api.http.errors.problem_of` maps."""
-        headers = request.headers
+    async def __call__(self, http_request: web.Request) -> web.StreamResponse:
+        """Serves one request. Errors become problem documents in the middleware."""
+        headers = http_request.headers
         codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
-        query, extra = self._query.parse(request.rel_url.raw_query_string, request.match_info)
-        body = await self._read(request) if self._body is not None else None
-        answer = await self._handler(Call(self._parts, query, extra, body))  # type: ignore[arg-type]
-        if isinstance(answer, Stream):
-            return await streamed(request, answer)
+        query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
+        body = await self._read(http_request) if self._body is not None else None
+        content = await self._handler(Request(self._parts, query, extra, body))  # type: ignore[arg-type]
+        if isinstance(content, Stream):
+            return await stream_response(http_request, content)
         status = 200
-        if isinstance(answer, Answer):
-            status, answer = answer.status, answer.body
-        data = encode(codec, answer)
-        answer_headers = self._headers[codec]
-        if len(data) >= _COMPRESS_FROM and accepts_gzip(headers.get("Accept-Encoding")):
-            data = await compressed(data)
-            answer_headers = {**answer_headers, "Content-Encoding": "gzip"}
-        return web.Response(status=status, body=data, headers=answer_headers)
+        if isinstance(content, StatusResponse):
+            status, content = content.status, content.content
+        data = encode(codec, content)
+        response_headers = self._headers[codec]
+        if len(data) >= _MIN_GZIP_BYTES and accepts_gzip(headers.get("Accept-Encoding")):
+            data = await compress(data)
+            response_headers = {**response_headers, "Content-Encoding": "gzip"}
+        return web.Response(status=status, body=data, headers=response_headers)
 
-    async def _read(self, request: web.Request) -> BodyT:
-        assert self._body is not None  # noqa: S101 - the caller looked
-        check_content_encoding(request.headers.getall("Content-Encoding", ()))
-        codec = content_codec(request.headers.get("Content-Type"))
-        if (request.content_length or 0) > self._max_body_bytes:
-            raise too_large(self._max_body_bytes)
+    async def _read(self, http_request: web.Request) -> BodyT:
+        assert self._body is not None  # noqa: S101 - checked by the caller
+        check_content_encoding(http_request.headers.getall("Content-Encoding", ()))
+        codec = content_codec(http_request.headers.get("Content-Type"))
+        if (http_request.content_length or 0) > self._max_body_bytes:
+            raise content_too_large(self._max_body_bytes)
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
-                data = await request.read()
+            async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+                data = await http_request.read()
         except TimeoutError as error:
-            raise ProblemError("timeout", f"the body did not arrive within {_BODY_SECONDS:g} s") from error
+            detail = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
+            raise ProblemError("request-timeout", detail) from error
         return await self._body.read(data, codec)
 
 
-async def compressed(data: bytes) -> bytes:
-    """``data`` in gzip format; what is large is compressed in a thread."""
-    if len(data) < _COMPRESS_APART_FROM:
-        return gzipped(data)
-    return await asyncio.get_running_loop().run_in_executor(None, gzipped, data)
-
-
-def gzipped(data: bytes) -> bytes:
-    """``data`` in gzip format (RFC 1952)."""
-    return zlib.compress(data, _GZIP_LEVEL, _GZIP_WINDOW)
+async def compress(data: bytes) -> bytes:
+    """Compresses ``data`` with gzip, in a thread if it is large."""
+    if len(data) < _MIN_GZIP_THREAD_BYTES:
+        return gzipped((data,), GZIP_LEVEL)
+    return await asyncio.get_running_loop().run_in_executor(None, gzipped, (data,), GZIP_LEVEL)

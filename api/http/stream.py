@@ -1,8 +1,7 @@
-"""Answers that are streamed: written piece by piece, as fast as the client takes them.
+"""Streamed responses, written chunk by chunk as fast as the client reads.
 
-What fails before the first piece is answered with a problem document. What fails later cuts the connection,
-so that nobody takes a part for the whole. A client that goes away, or takes nothing for a minute, ends the
-work.
+An error before the first chunk becomes a problem document. A later error aborts the connection, so that no
+client mistakes a part for the whole. A client that disconnects, or reads nothing for a minute, ends the work.
 """
 
 from __future__ import annotations
@@ -17,31 +16,31 @@ import structlog
 from aiohttp import web
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
-Finish: TypeAlias = Callable[[web.StreamResponse], None]
-FINISH: Final[web.RequestKey[Finish]] = web.RequestKey("finish")
-"""Where a request carries what gives its answer the headers that all answers have."""
+FinishResponse: TypeAlias = Callable[[web.StreamResponse], None]
+FINISH_RESPONSE: Final[web.RequestKey[FinishResponse]] = web.RequestKey("finish_response")
+"""Key under which a request carries the function that adds the common headers to its response."""
 
-_STALLED_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 0.2
-"""How often to look whether the client is still there while nothing is written to it."""
+_WRITE_TIMEOUT_SECONDS: Final = 60.0
+_DISCONNECT_CHECK_SECONDS: Final = 0.2
+"""Interval of checks for a disconnected client while nothing is written."""
 
 
-class StreamCutError(ConnectionResetError):
-    """A stream ended before its end, and what there is to say of it has been said."""
+class StreamAbortedError(ConnectionResetError):
+    """A stream ended early and the cause is already logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer to be streamed."""
+    """A response to be streamed."""
 
     media_type: str
     file_name: str
     send: Callable[[Write], Awaitable[None]]
-    """Hands over all pieces and returns."""
+    """Writes all chunks and returns."""
 
 
-class _Response:
-    """The answer under way: its head goes out with the first piece."""
+class _StreamedResponse:
+    """A response in progress; the head is sent with the first chunk."""
 
     def __init__(self, request: web.Request, stream: Stream) -> None:
         self._request = request
@@ -54,58 +53,58 @@ class _Response:
         )
 
     async def write(self, data: bytes) -> None:
-        """Returns when the client has taken enough of it."""
+        """Writes a chunk; returns when the client has read enough to make room."""
         await self.begin()
-        async with asyncio.timeout(_STALLED_SECONDS):
+        async with asyncio.timeout(_WRITE_TIMEOUT_SECONDS):
             await self.response.write(data)
 
     async def begin(self) -> None:
-        """Send the head, once."""
+        """Sends the head; safe to call twice."""
         if not self.response.prepared:
-            self._request[FINISH](self.response)
+            self._request[FINISH_RESPONSE](self.response)
             await self.response.prepare(self._request)
 
-    def is_gone(self) -> bool:
-        """Whether the client has gone away."""
+    def is_disconnected(self) -> bool:
         transport = self._request.transport
         return transport is None or transport.is_closing()
 
-    def cut(self) -> None:
-        """End the connection without ending the answer."""
+    def abort(self) -> None:
+        """Cuts the connection without completing the response."""
         if self._request.transport is not None:
             self._request.transport.abort()
 
 
-async def streamed(request: web.Request, stream: Stream) -> web.StreamResponse:
-    """Serve a stream. Raises what its work raised before the first piece, :class:`StreamCutError` later."""
-    answer = _Response(request, stream)
+async def stream_response(request: web.Request, stream: Stream) -> web.StreamResponse:
+    """Serves a stream. Raises its own error before the first chunk, :class:`StreamAbortedError` after."""
+    streamed = _StreamedResponse(request, stream)
     if request.method == "HEAD":
-        await answer.begin()
-        return answer.response
-    work = asyncio.ensure_future(stream.send(answer.write))
+        await streamed.begin()
+        return streamed.response
+    task = asyncio.ensure_future(stream.send(streamed.write))
     try:
-        await _watched(work, answer)
-        await answer.begin()
-        await answer.response.write_eof()
+        await _until_done(task, streamed)
+        await streamed.begin()
+        await streamed.response.write_eof()
     except Exception as error:
-        if not answer.response.prepared:
+        if not streamed.response.prepared:
             raise
-        if not answer.is_gone():
-            structlog.get_logger(part="api").warning("stream_cut", exc_info=error)
-        answer.cut()
-        raise StreamCutError("the stream was cut") from error
-    return answer.response
+        if not streamed.is_disconnected():
+            structlog.get_logger(part="api").warning("stream_aborted", exc_info=error)
+        streamed.abort()
+        raise StreamAbortedError("the stream was aborted") from error
+    return streamed.response
 
 
-async def _watched(work: asyncio.Future[Any], answer: _Response) -> None:
+async def _until_done(task: asyncio.Future[Any], streamed: _StreamedResponse) -> None:
+    """Waits for the task, and cancels it when the client disconnects."""
     try:
-        while not work.done():
-            await asyncio.wait((work,), timeout=_LOOK_SECONDS)
-            if answer.is_gone() and not work.done():
-                raise ConnectionResetError("the client has gone away")
+        while not task.done():
+            await asyncio.wait((task,), timeout=_DISCONNECT_CHECK_SECONDS)
+            if streamed.is_disconnected() and not task.done():
+                raise ConnectionResetError("the client has disconnected")
     finally:
-        if not work.done():
-            work.cancel()
+        if not task.done():
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
-                await work
-    await work
+                await task
+    await task

@@ -1,6 +1,6 @@
-"""The WebSocket side: what happens now, pushed to whoever asked for it.
+"""The WebSocket side: pushes live samples and events to subscribed clients.
 
-``frames`` writes bytes, ``messages`` says what they mean, ``topics`` names them, ``audience`` finds who
-wants them, ``client`` keeps the two lanes of one reader, ``hub`` ties these together, and ``socket`` is the
-endpoint.
+``frames`` encodes WebSocket frames, ``messages`` declares the protocol, ``audience`` finds the subscribers of
+a topic, ``client`` keeps the two lanes of one client, ``hub`` routes from the bus to the clients, and
+``endpoint`` serves ``/ws``.
 """

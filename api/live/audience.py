@@ -1,9 +1,9 @@
-"""Who wants a topic.
+"""Finds the subscribers of a topic.
 
-Equal patterns of different clients are one group, and the clients of a topic are found through its groups.
-So a client that joins or leaves a pattern that others have costs nothing per topic, and matching is done once
-per topic and pattern, not per message. Topics with the same groups share one :class:`Audience`: their
-messages can be written to each client together.
+Clients that subscribe to the same pattern form one group, and a topic finds its clients through the groups
+that match it. A client that joins or leaves an existing group costs nothing per topic, and matching is done
+once per topic and pattern, not per message. Topics with the same groups share one :class:`Audience`, so that
+their messages can be written to each client together.
 """
 
 from __future__ import annotations
@@ -15,69 +15,66 @@ from decahertz.topic import Pattern
 
 ClientT = TypeVar("ClientT", bound=Hashable)
 
-_TOPICS_KEPT = 100_000
-"""Instruments are named from outside, so what is remembered per topic is bounded."""
+_MAX_TOPICS = 100_000
+"""Bound of the cache by topic: emitters choose the names of instruments."""
 
 
 class Group(Generic[ClientT]):
-    """The clients of one pattern."""
+    """Clients that subscribe to one pattern."""
 
     __slots__ = ("clients", "pattern")
 
     def __init__(self, pattern: Pattern) -> None:
-        """Start without clients."""
         self.pattern = pattern
         self.clients: dict[ClientT, None] = {}
 
 
 class Audience(Generic[ClientT]):
-    """The clients of all topics that exactly these groups match."""
+    """Clients of all topics that match exactly these groups."""
 
     __slots__ = ("_clients", "groups")
 
     def __init__(self, groups: tuple[Group[ClientT], ...]) -> None:
-        """An audience without groups is empty for ever."""
+        """An audience without groups stays empty."""
         self.groups = groups
         self._clients: tuple[ClientT, ...] | None = None if groups else ()
 
     @property
     def clients(self) -> tuple[ClientT, ...]:
-        """Each client once, whichever of its patterns match."""
+        """Each client once, however many of its patterns match."""
         if self._clients is None:
             self._clients = tuple(dict.fromkeys(c for group in self.groups for c in group.clients))
         return self._clients
 
-    def forget(self) -> None:
-        """The clients of a group changed."""
+    def invalidate(self) -> None:
+        """Drops the cached clients after a group has changed."""
         self._clients = None
 
     def __bool__(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there are any clients."""
         return bool(self.clients)
 
 
 class Subscriptions(Generic[ClientT]):
-    """All patterns of all clients."""
+    """Patterns of all clients."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._groups: dict[str, Group[ClientT]] = {}
-        self._nobody: Audience[ClientT] = Audience(())
-        self._audiences: dict[tuple[Group[ClientT], ...], Audience[ClientT]] = {(): self._nobody}
+        self._audiences: dict[tuple[Group[ClientT], ...], Audience[ClientT]] = {(): Audience(())}
         self._topics: dict[str, Audience[ClientT]] = {}
-        self._wanted: dict[tuple[str, ...], bool] = {}
+        self._prefixes: dict[tuple[str, ...], bool] = {}
 
     def add(self, pattern: Pattern, client: ClientT) -> None:
-        """Let the client have what the pattern matches; again is no change."""
+        """Subscribes the client to a pattern; idempotent."""
         group = self._groups.get(pattern.text)
         if group is None:
             group = self._groups[pattern.text] = Group(pattern)
-            self._widen(group)
+            self._add_to_topics(group)
         group.clients[client] = None
         self._members_changed(group)
 
     def remove(self, pattern: Pattern, client: ClientT) -> None:
-        """Undo :meth:`add`; without it, no change."""
+        """Unsubscribes the client from a pattern; idempotent."""
         group = self._groups.get(pattern.text)
         if group is None or client not in group.clients:
             return
@@ -86,29 +83,29 @@ class Subscriptions(Generic[ClientT]):
             self._members_changed(group)
         else:
             del self._groups[pattern.text]
-            self._narrow(group)
+            self._remove_from_topics(group)
 
     def audience(self, topic: str) -> Audience[ClientT]:
-        """Who wants this topic."""
+        """Returns the audience of a topic."""
         known = self._topics.get(topic)
         if known is not None:
             return known
-        if len(self._topics) >= _TOPICS_KEPT:
+        if len(self._topics) >= _MAX_TOPICS:
             self._topics.clear()
         audience = self._interned([g for g in self._groups.values() if g.pattern.matches(topic)])
         self._topics[topic] = audience
         return audience
 
     def wants(self, *prefix: str) -> bool:
-        """Whether some pattern can match a topic that begins with these segments; cheap, may err to yes."""
-        known = self._wanted.get(prefix)
+        """Whether a pattern may match a topic that begins with these segments; may be a false positive."""
+        known = self._prefixes.get(prefix)
         if known is None:
             known = any(_can_match(group.pattern.segments, prefix) for group in self._groups.values())
-            self._wanted[prefix] = known
+            self._prefixes[prefix] = known
         return known
 
     def __len__(self) -> int:
-        """How many different patterns there are."""
+        """Number of distinct patterns."""
         return len(self._groups)
 
     def _interned(self, groups: Iterable[Group[ClientT]]) -> Audience[ClientT]:
@@ -121,10 +118,10 @@ class Subscriptions(Generic[ClientT]):
     def _members_changed(self, group: Group[ClientT]) -> None:
         for audience in self._audiences.values():
             if group in audience.groups:
-                audience.forget()
+                audience.invalidate()
 
-    def _widen(self, group: Group[ClientT]) -> None:
-        self._wanted.clear()
+    def _add_to_topics(self, group: Group[ClientT]) -> None:
+        self._prefixes.clear()
         pattern = group.pattern
         known = (pattern.text,) if pattern.is_exact else tuple(self._topics)
         for topic in known:
@@ -132,8 +129,8 @@ class Subscriptions(Generic[ClientT]):
             if audience is not None and pattern.matches(topic):
                 self._topics[topic] = self._interned((*audience.groups, group))
 
-    def _narrow(self, group: Group[ClientT]) -> None:
-        self._wanted.clear()
+    def _remove_from_topics(self, group: Group[ClientT]) -> None:
+        self._prefixes.clear()
         for topic, audience in self._topics.items():
             if group in audience.groups:
                 self._topics[topic] = self._interned(g for g in audience.groups if g is not group)
@@ -143,11 +140,11 @@ class Subscriptions(Generic[ClientT]):
 
 
 def _can_match(segments: Sequence[str], prefix: Sequence[str]) -> bool:
-    for position, have in enumerate(prefix):
+    for position, segment in enumerate(prefix):
         if position >= len(segments):
             return False
         if segments[position] == "**":
             return True
-        if segments[position] not in ("*", have):
+        if segments[position] not in ("*", segment):
             return False
     return True

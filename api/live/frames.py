@@ -1,9 +1,9 @@
-"""WebSocket frames, built once and written to many.
+"""WebSocket frames, encoded once and written to many clients.
 
-A server does not mask what it sends (RFC 6455, section 5.1), so the bytes of a frame are the same for every
-reader. They go straight to the transports, past the WebSocket class of the HTTP library, whose ``send`` costs
-several times what the write itself costs. This module is the only one that knows of that: a frame is always
-written whole, so it cannot mix with what the library writes (its answer to a close frame).
+A server does not mask its frames (RFC 6455, section 5.1), so their bytes are the same for every client. They
+go straight to the transports, bypassing the WebSocket class of aiohttp, whose ``send`` costs several times
+the write itself. Only this module knows of the bypass: a frame is always written whole, so it cannot
+interleave with what aiohttp writes (its response to a close frame).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 TEXT: Final = 0x81
-"""First byte of a whole text message (FIN set, no extension)."""
+"""First byte of an unfragmented text message (FIN set, no extension)."""
 BINARY: Final = 0x82
 CLOSE: Final = 0x88
 PING: Final = 0x89
@@ -24,7 +24,7 @@ _MEDIUM = 1 << 16
 
 
 def header(first_byte: int, length: int) -> bytes:
-    """The header of an unmasked frame with ``length`` bytes of payload (RFC 6455, section 5.2)."""
+    """Encodes the header of an unmasked frame with ``length`` bytes of payload (RFC 6455, section 5.2)."""
     if length < _SHORT:
         return bytes((first_byte, length))
     if length < _MEDIUM:
@@ -33,12 +33,12 @@ def header(first_byte: int, length: int) -> bytes:
 
 
 def frame(first_byte: int, payload: bytes) -> bytes:
-    """One whole message."""
+    """Encodes one message."""
     return header(first_byte, len(payload)) + payload
 
 
 def join(first_byte: int, payloads: Iterable[bytes]) -> bytes:
-    """Several whole messages in a row, ready for one write."""
+    """Encodes several messages for a single write."""
     parts: list[bytes] = []
     for payload in payloads:
         parts.append(header(first_byte, len(payload)))
@@ -47,9 +47,9 @@ def join(first_byte: int, payloads: Iterable[bytes]) -> bytes:
 
 
 def write(transport: asyncio.WriteTransport, data: bytes) -> int:
-    """Write whole frames; returns the bytes that now wait in the transport's buffer.
+    """Writes whole frames; returns the number of bytes then in the transport's buffer.
 
-    Never blocks. On a transport that is closing it does nothing and returns 0.
+    Never blocks. Does nothing on a closing transport and returns 0.
     """
     if transport.is_closing():
         return 0

@@ -1,6 +1,6 @@
-"""The messages of the WebSocket protocol, version 1. docs/websocket.md explains them to readers.
+"""Messages of the WebSocket protocol, version 1; docs/websocket.md is its reference.
 
-Every message is an object whose ``type`` says which of these it is. Times are integer nanoseconds UTC.
+Every message is an object with a ``type``. Times are integer nanoseconds UTC.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from decahertz.wire import Codec
 
 PROTOCOLS: Final = {f"decahertz.v1.{codec.value}": codec for codec in (Codec.JSON, Codec.MSGPACK)}
-"""Subprotocols by name; the first is spoken with a client that names none."""
+"""Subprotocols by name; the first is the default."""
 
 Patterns: TypeAlias = Annotated[
     tuple[Annotated[str, Meta(max_length=512)], ...], Meta(min_length=1, max_length=256)
@@ -21,49 +21,49 @@ Patterns: TypeAlias = Annotated[
 
 
 class CloseCode(IntEnum):
-    """Why the server closed a connection."""
+    """Reason for which the server closed a connection."""
 
     GOING_AWAY = 1001
-    """The server stops; connect again later."""
+    """The server is stopping; reconnect later."""
     ABUSE = 1008
-    """Too many messages that could not be understood."""
+    """Too many refused messages."""
     INTERNAL = 1011
-    """Something failed on the server's side; it is in its log."""
+    """Internal error; see the server's log."""
     SLOW_CONSUMER = 4008
-    """Events came faster than the reader took them; none was dropped silently, so the connection ends."""
-    SILENT = 4009
-    """Nothing was heard from the reader, not even an answer to a ping."""
+    """The client read events too slowly. Events are never dropped silently, so the connection closes."""
+    HEARTBEAT_TIMEOUT = 4009
+    """The client sent nothing, not even a pong, before the timeout."""
 
 
 class ErrorCode(StrEnum):
-    """What was wrong with a message from the client."""
+    """Reason for which a message of the client was refused."""
 
     MALFORMED = "malformed"
-    """It is not of the codec that was agreed on."""
+    """Not in the negotiated codec."""
     INVALID = "invalid"
-    """It was decoded, but it is no message of this protocol."""
+    """Decoded, but not a message of this protocol."""
     BAD_TOPIC = "bad_topic"
     TOO_MANY_SUBSCRIPTIONS = "too_many_subscriptions"
 
 
 class ClientMessage(Struct, frozen=True, tag_field="type", tag=str.lower, forbid_unknown_fields=True):
-    """Base of what a client sends."""
+    """Base of the messages that a client sends."""
 
 
 class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
-    """Ask for topics, by pattern. Answered with a snapshot of those that are new to this client."""
+    """Subscribes to patterns. The reply is a snapshot of the topics that are new to this client."""
 
     topics: Patterns
 
 
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
-    """Give up patterns, spelled as they were subscribed to. Unknown ones are ignored."""
+    """Unsubscribes from patterns, spelled as in the subscription. Unknown patterns are ignored."""
 
     topics: Patterns
 
 
 class Ping(ClientMessage, frozen=True, tag="ping"):
-    """Ask for a pong. Messages are answered in order, so the pong also says that the earlier ones took."""
+    """Requests a pong. Messages are processed in order, so the pong also confirms the earlier ones."""
 
     id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
 
@@ -72,27 +72,29 @@ AnyClientMessage: TypeAlias = Subscribe | Unsubscribe | Ping
 
 
 class ServerMessage(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """Base of what the server sends."""
+    """Base of the messages that the server sends."""
 
 
 class Connected(ServerMessage, frozen=True, kw_only=True, tag="connected"):
-    """The first message."""
+    """First message of every connection."""
 
+    recorder: str
+    """Name of the recorder that serves this connection."""
     client_id: str
     protocol: str
     version: str
-    """Of Decahertz."""
+    """Version of Decahertz."""
     time_ns: int
     epoch: int
-    """When this server's hub started, nanoseconds UTC. Sequences of different epochs do not compare."""
+    """Start of the server, nanoseconds UTC. Sequences of different epochs are not comparable."""
     heartbeat_seconds: float
-    """How often the server pings (the WebSocket's own ping)."""
+    """Interval of the server's WebSocket pings."""
     dead_after_seconds: float
-    """A client that is not heard of for so long is disconnected."""
+    """Silence after which a client is disconnected."""
 
 
-class State(Struct, frozen=True, kw_only=True, gc=False):
-    """The state of one topic in a snapshot."""
+class TopicState(Struct, frozen=True, kw_only=True, gc=False):
+    """State of one topic in a snapshot."""
 
     topic: str
     time_ns: int
@@ -100,46 +102,48 @@ class State(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Snapshot(ServerMessage, frozen=True, kw_only=True, tag="snapshot"):
-    """The present state of newly subscribed topics; later states follow as updates, without a hole."""
+    """Current state of newly subscribed topics; later states follow as updates, without a gap."""
 
+    recorder: str
+    """Name of the recorder whose samples these are."""
     topics: tuple[str, ...]
-    """The patterns of the subscription that this answers."""
+    """Patterns of the subscription that this message replies to."""
     sequence: int
-    """The newest event's sequence: every later one of these topics will be sent."""
-    items: tuple[State, ...]
+    """Sequence of the newest event: every later event of these topics will be sent."""
+    items: tuple[TopicState, ...]
     complete: bool
-    """False: more items of the same snapshot follow in the next message."""
+    """False if more items of the same snapshot follow in the next message."""
 
 
 class Update(ServerMessage, frozen=True, kw_only=True, tag="update"):
-    """A newer state of a topic."""
+    """New state of a topic."""
 
     topic: str
     time_ns: int
     data: Any
     conflated: int = 0
-    """States between the previous message of this topic and this one that were not sent."""
+    """States of this topic that were skipped since the previous message."""
 
 
 class EventMessage(ServerMessage, frozen=True, kw_only=True, tag="event"):
-    """Something that happened once."""
+    """An event."""
 
     topic: str
     sequence: int
-    """Grows by one per event of the whole server: of the topics asked for, numbers may be left out."""
+    """Counts the events of the whole server: a client sees gaps unless it subscribes to all topics."""
     time_ns: int
     data: Any
 
 
 class Pong(ServerMessage, frozen=True, kw_only=True, tag="pong"):
-    """The answer to a ping."""
+    """Reply to a ping."""
 
     time_ns: int
     id: str | UnsetType = UNSET
 
 
 class Error(ServerMessage, frozen=True, kw_only=True, tag="error"):
-    """A message of the client was refused, whole. The connection stays."""
+    """A message of the client was refused as a whole. The connection stays open."""
 
     code: ErrorCode
     text: str

@@ -1,29 +1,34 @@
-"""What runs: collectors and feeds."""
+"""Collectors and feeds."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from api.http.query import NoQuery
-from api.http.route import Call, Route
+from api.http.route import AnyRoute, Route
+from api.parts import Request
 from decahertz.health import CollectorStatus, FeedStatus
 
 
 class Plugins(Struct, frozen=True, kw_only=True):
-    """Collectors and feeds as their hosts see them."""
+    """Status of all collectors and feeds."""
 
+    recorder: str
+    """Name of this recorder."""
     collectors: list[CollectorStatus]
     feeds: list[FeedStatus]
 
 
-async def collectors(call: Call[NoQuery, None]) -> Plugins:
-    """Each collector and each feed: its state, what it did, its last error. Durations in seconds."""
-    return Plugins(collectors=call.parts.collectors(), feeds=call.parts.feeds())
+async def collectors(request: Request[NoQuery, None]) -> Plugins:
+    """Returns the state, counters and last error of each collector and feed. Durations are in seconds."""
+    return Plugins(
+        recorder=request.parts.recorder, collectors=request.parts.collectors(), feeds=request.parts.feeds()
+    )
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/collectors",

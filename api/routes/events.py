@@ -1,4 +1,4 @@
-"""Events in: ``POST /api/v1/events``."""
+"""Ingest of events: ``POST /api/v1/events``."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
-from api.http.body import NOT_DECODABLE, BodyReader, is_not_finite, malformed
-from api.http.errors import FieldProblem, ProblemError, field_problem
+from api.http.body import DECODE_ERRORS, BodyReader, is_not_finite, malformed
+from api.http.problems import FieldProblem, ProblemError, field_problem
 from api.http.query import NoQuery
-from api.http.route import Call, Route, Scope
+from api.http.route import AnyRoute, Route, Scope
+from api.parts import Request
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.ingest import Receipt
 from decahertz.wire import Codec, Decoder, decoder
 
-_AT_ONCE_BYTES = 128 * 1024
-"""About a millisecond of decoding; larger bodies are decoded in parts, so that the 10 Hz grid holds."""
+_MAX_SYNC_BYTES = 128 * 1024
+"""About a millisecond of decoding; larger bodies are decoded in parts, so that the grid holds."""
 _EVENTS_PER_PART = 500
-_PROBLEMS_LISTED = 20
+_MAX_PROBLEMS = 20
 
 
 class _AnyObject(Struct, frozen=True, gc=False):
-    """Enough of an event to see that it is one at all, before many small objects are made of the body."""
+    """Fields that every event has; validates a body before any events are made of it."""
 
     type: str
     time_ns: int
@@ -46,17 +47,16 @@ def _batch_of(item: type) -> type[Struct]:
 
 
 class EncodedBatch(Struct, frozen=True, gc=False):
-    """A valid batch, and the MessagePack that it was decoded from; empty if it came as JSON."""
+    """A valid batch, and the MessagePack that it was decoded from; empty for JSON."""
 
     batch: EventBatch
     encoded: bytes
 
 
 class EventBatchReader(BodyReader[EncodedBatch]):
-    """Decodes batches of events; what it refuses it names by event and field, up to twenty of them."""
+    """Decodes batches of events, and names up to twenty invalid events with their fields."""
 
     def __init__(self) -> None:
-        """Make the decoders."""
         super().__init__(EventBatch)
         outline, undecoded = _batch_of(_AnyObject), _batch_of(Raw)
         self._outlines: dict[Codec, Decoder[Any]] = {c: decoder(c, outline) for c in Codec}
@@ -64,12 +64,12 @@ class EventBatchReader(BodyReader[EncodedBatch]):
         self._events: dict[Codec, Decoder[AnyEvent]] = {c: decoder(c, AnyEvent) for c in Codec}
 
     async def read(self, data: bytes, codec: Codec) -> EncodedBatch:
-        """Raises :class:`ProblemError`: ``malformed``, ``validation`` or ``batch-refused``."""
+        """Raises :class:`ProblemError` (``malformed-body``, ``invalid-body``, ``invalid-batch``)."""
         batch = await self._batch(data, codec)
         return EncodedBatch(batch, data if codec is Codec.MSGPACK else b"")
 
     async def _batch(self, data: bytes, codec: Codec) -> EventBatch:
-        if len(data) <= _AT_ONCE_BYTES:
+        if len(data) <= _MAX_SYNC_BYTES:
             try:
                 batch: EventBatch = self.decode(data, codec)
             except ProblemError as problem:
@@ -81,12 +81,12 @@ class EventBatchReader(BodyReader[EncodedBatch]):
 
     async def _in_parts(self, data: bytes, codec: Codec) -> EventBatch:
         try:
-            if len(data) > _AT_ONCE_BYTES:
+            if len(data) > _MAX_SYNC_BYTES:
                 self._outlines[codec].decode(data)
             batch = self._undecoded[codec].decode(data)
         except msgspec.ValidationError as error:
-            raise _refused([field_problem(error)]) from error
-        except NOT_DECODABLE as error:
+            raise _invalid_batch([field_problem(error)]) from error
+        except DECODE_ERRORS as error:
             raise malformed(codec, error, data) from error
         events: list[AnyEvent] = []
         problems: list[FieldProblem] = []
@@ -96,54 +96,54 @@ class EventBatchReader(BodyReader[EncodedBatch]):
                 events.append(decode(bytes(raw)))
             except msgspec.ValidationError as error:
                 problems.append(_problem(error, index, bytes(raw), codec))
-                if len(problems) == _PROBLEMS_LISTED:
+                if len(problems) == _MAX_PROBLEMS:
                     break
-            except NOT_DECODABLE as error:
+            except DECODE_ERRORS as error:
                 raise malformed(codec, error, bytes(raw)) from error
             if index % _EVENTS_PER_PART == _EVENTS_PER_PART - 1:
                 await asyncio.sleep(0)
         if problems:
-            raise _refused(problems)
+            raise _invalid_batch(problems)
         rest = {name: getattr(batch, name) for name in EventBatch.__struct_fields__ if name != "events"}
         return EventBatch(**rest, events=tuple(events))
 
 
 def _problem(error: msgspec.ValidationError, index: int, event: bytes, codec: Codec) -> FieldProblem:
-    """What is wrong with an event; of a NaN the decoder says that it is not in some range."""
+    """Describes an invalid event; for a NaN the decoder only says that it is out of range."""
     problem = field_problem(error, index)
     if is_not_finite(event, codec, problem.field):
         return msgspec.structs.replace(problem, reason="must be a finite number")
     return problem
 
 
-def _refused(problems: list[FieldProblem]) -> ProblemError:
+def _invalid_batch(problems: list[FieldProblem]) -> ProblemError:
     first = problems[0]
-    place = "" if first.index is None else f"event {first.index}: "
+    location = "" if first.index is None else f"event {first.index}: "
     named = f"{first.field}: " if first.field else ""
-    kind = "validation" if first.index is None else "batch-refused"
-    return ProblemError(kind, f"nothing of the batch was stored: {place}{named}{first.reason}", problems)
+    kind = "invalid-body" if first.index is None else "invalid-batch"
+    return ProblemError(kind, f"nothing of the batch was stored: {location}{named}{first.reason}", problems)
 
 
-async def submit_events(call: Call[NoQuery, EncodedBatch]) -> Receipt:
-    """Take a batch of events; answers when they are durable.
+async def submit_events(request: Request[NoQuery, EncodedBatch]) -> Receipt:
+    """Accepts a batch of events; responds when they are durable.
 
-    A batch is taken whole or refused whole. Sending it again is safe: what was stored before is recognised by
-    `(source, epoch, sequence)`, counted in `duplicates` and not stored twice. The answer says the highest
-    sequence of this source and epoch that is durable.
+    A batch is accepted or rejected as a whole. Resending is safe: events already stored are recognised by
+    `(source, epoch, sequence)`, counted in `duplicates` and not stored again. The response names the highest
+    durable sequence of this source and epoch.
     """
-    return await call.parts.ingest.submit(call.body.batch, call.body.encoded)
+    return await request.parts.ingest.submit(request.body.batch, request.body.encoded)
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="POST",
         path="/api/v1/events",
-        summary="Events in",
+        summary="Ingest events",
         handler=submit_events,
         body=EventBatchReader(),
         response=Receipt,
         statuses={200: "All events of the batch are durable."},
         scope=Scope.INGEST,
-        problems=("batch-refused", "not-durable", "database"),
+        problems=("invalid-batch", "not-durable", "database-unavailable"),
     ),
 )

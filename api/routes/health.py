@@ -1,80 +1,85 @@
-"""How the process is: for people, load balancers and service managers."""
+"""Health of the process, for people, load balancers and service managers."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from api.http.query import NoQuery
-from api.http.route import Answer, Call, Route, Scope
+from api.http.route import AnyRoute, Route, Scope, StatusResponse
+from api.parts import Request
 from decahertz.health import ComponentStatus, Health
 
 _FAILED = 503
 
 
 class HealthReport(Struct, frozen=True, kw_only=True):
-    """The whole process, and its parts."""
+    """Health of the process and of each component."""
 
+    recorder: str
+    """Name of this recorder."""
     health: Health
-    """The worst of its components."""
+    """The worst health of any component."""
     version: str
     time_ns: int
     components: list[ComponentStatus]
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """The process answers."""
+    """The process responds."""
 
     live: bool
 
 
 class Ready(Struct, frozen=True, kw_only=True):
-    """Whether requests make sense yet."""
+    """Readiness of the process."""
 
     ready: bool
     failed: list[ComponentStatus]
-    """Components that do not do their work."""
+    """Components that do not work."""
 
 
-class PingAnswer(Struct, frozen=True, kw_only=True):
-    """The time here, nanoseconds UTC."""
+class ServerTime(Struct, frozen=True, kw_only=True):
+    """Current time of the server, nanoseconds UTC."""
 
     time_ns: int
 
 
-async def health(call: Call[NoQuery, None]) -> HealthReport | Answer[HealthReport]:
-    """The worst state of all components, and each of them.
+async def health(request: Request[NoQuery, None]) -> HealthReport | StatusResponse[HealthReport]:
+    """Returns the health of each component and the worst of them.
 
-    `degraded` still answers 200: it works, with a loss that it names. `failed` answers 503.
+    `degraded` responds with 200: the component works with a limitation that it names. `failed` responds with
+    503.
     """
-    components = call.parts.components()
+    components = request.parts.components()
     worst = _worst(components)
     report = HealthReport(
+        recorder=request.parts.recorder,
         health=worst,
-        version=call.parts.version,
-        time_ns=call.parts.clock.time_ns(),
+        version=request.parts.version,
+        time_ns=request.parts.clock.time_ns(),
         components=components,
     )
-    return Answer(report, _FAILED) if worst is Health.FAILED else report
+    return StatusResponse(report, _FAILED) if worst is Health.FAILED else report
 
 
-async def live(_call: Call[NoQuery, None]) -> Live:
-    """The event loop runs and answers. Says nothing of the database or the feeds."""
+async def live(_request: Request[NoQuery, None]) -> Live:
+    """Returns 200 while the event loop runs, whatever the state of the database and the feeds."""
     return Live(live=True)
 
 
-async def ready(call: Call[NoQuery, None]) -> Ready | Answer[Ready]:
-    """503 until everything is started and the database answers."""
-    is_ready = call.parts.ready()
-    failed = [status for status in call.parts.components() if status.health is Health.FAILED]
+async def ready(request: Request[NoQuery, None]) -> Ready | StatusResponse[Ready]:
+    """Returns 503 until every component is started and the database responds."""
+    is_ready = request.parts.ready()
+    failed = [status for status in request.parts.components() if status.health is Health.FAILED]
     report = Ready(ready=is_ready, failed=failed)
-    return report if is_ready else Answer(report, _FAILED)
+    return report if is_ready else StatusResponse(report, _FAILED)
 
 
-async def ping(call: Call[NoQuery, None]) -> PingAnswer:
-    """The cheapest answer there is."""
-    return PingAnswer(time_ns=call.parts.clock.time_ns())
+async def ping(request: Request[NoQuery, None]) -> ServerTime:
+    """Returns the current time of the server."""
+    return ServerTime(time_ns=request.parts.clock.time_ns())
 
 
 def _worst(components: list[ComponentStatus]) -> Health:
@@ -85,20 +90,20 @@ def _worst(components: list[ComponentStatus]) -> Health:
     return Health.OK
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/health",
         summary="Health of the process and of each component",
         handler=health,
         response=HealthReport,
-        statuses={200: "It works, perhaps with a loss that it names.", _FAILED: "A component has failed."},
+        statuses={200: "Every component works, if with limitations.", _FAILED: "A component has failed."},
         scope=Scope.PUBLIC,
     ),
     Route(
         method="GET",
         path="/api/v1/health/live",
-        summary="Whether the process answers",
+        summary="Liveness",
         handler=live,
         response=Live,
         scope=Scope.PUBLIC,
@@ -106,18 +111,18 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     Route(
         method="GET",
         path="/api/v1/health/ready",
-        summary="Whether the process can do its work",
+        summary="Readiness",
         handler=ready,
         response=Ready,
-        statuses={200: "Ready.", _FAILED: "Not ready yet, or not any more."},
+        statuses={200: "Ready.", _FAILED: "Not ready."},
         scope=Scope.PUBLIC,
     ),
     Route(
         method="GET",
         path="/api/v1/ping",
-        summary="The time here",
+        summary="Server time",
         handler=ping,
-        response=PingAnswer,
+        response=ServerTime,
         scope=Scope.PUBLIC,
     ),
 )

@@ -1,41 +1,45 @@
-"""The loss ledger: where everything that was emitted is now."""
+"""The loss ledger: accounts for every emitted event and sample."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from api.http.query import NoQuery
-from api.http.route import Call, Route, Scope
+from api.http.route import AnyRoute, Route, Scope
+from api.parts import Request
 from decahertz.ledger import StreamLedger
 
 
 class LedgerReport(Struct, frozen=True, kw_only=True):
-    """All streams at one moment."""
+    """A consistent reading of all streams of this recorder."""
 
+    recorder: str
+    """Name of this recorder."""
     time_ns: int
     balanced: bool
-    """Whether every stream adds up; where one does not, the program has an error."""
+    """Whether every stream adds up. An imbalance is a bug in this program."""
     streams: list[StreamLedger]
 
 
-async def ledger(call: Call[NoQuery, None]) -> LedgerReport:
-    """What was emitted, and what became of it: `emitted = stored + spooled + dropped`, for each stream.
+async def ledger(request: Request[NoQuery, None]) -> LedgerReport:
+    """Returns the account of each stream: `emitted = stored + spooled + dropped`.
 
-    A stream is `events:{source}` or `samples:{collector}`. The counts are rows, one event or one sample each,
-    since the spool was made; they survive restarts. What an emitter lost itself is counted as
+    A stream is `events:{source}` or `samples:{collector}`. The counts are rows (one event or one sample each)
+    since the spool was created; they survive restarts. Losses reported by an emitter count as
     `client_{reason}`.
     """
-    streams = call.parts.ledger()
+    streams = request.parts.ledger()
     return LedgerReport(
-        time_ns=call.parts.clock.time_ns(),
+        recorder=request.parts.recorder,
+        time_ns=request.parts.clock.time_ns(),
         balanced=all(stream.imbalance == 0 for stream in streams),
         streams=streams,
     )
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/ledger",

@@ -1,13 +1,14 @@
-"""The market: bars from prints."""
+"""Bars from trade prints."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from api.http.query import Time, parameter_problem
-from api.http.route import Call, Route
+from api.http.route import AnyRoute, Route
+from api.parts import Request
 from api.routes.names import Names
 from api.routes.records import Cursor
 from storage.query.bars import LONGEST_TIMEFRAME_NS
@@ -16,28 +17,32 @@ from storage.query.resolution import DURATION_PATTERN, parse_duration
 
 
 class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which bars: all that touch `[start, end)`, whole."""
+    """Query of bars: all bars that overlap `[start, end)`, each one whole."""
 
     instrument: Annotated[str, Meta(min_length=1, max_length=128, description="As in `instruments`.")]
     timeframe: Annotated[
-        str, Meta(pattern=DURATION_PATTERN, description="`1s`, `5m`, `1h`, `1d`, …; at most 366d; bare: ns.")
+        str,
+        Meta(
+            pattern=DURATION_PATTERN,
+            description="`1s`, `5m`, `1h`, `1d`, …; at most 366d; without a unit nanoseconds.",
+        ),
     ] = "1m"
-    venue: Annotated[Names, Meta(description="Venues; none: all, in one bar.")] = ()
+    venue: Annotated[Names, Meta(description="Venues; default: all venues in one bar.")] = ()
     start: Time | None = None
     end: Time | None = None
-    limit: Annotated[int, Meta(ge=1, le=5000, description="Bars in one answer.")] = 500
+    limit: Annotated[int, Meta(ge=1, le=5000, description="Bars per page.")] = 500
     cursor: Cursor | None = None
 
 
-async def market_bars(call: Call[BarsQuery, None]) -> Page[Bar]:
-    """Open, high, low, close, volume, trades and volume-weighted price from prints, the newest bar first.
+async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
+    """Returns open, high, low, close, volume, trade count and VWAP from trade prints, newest bar first.
 
-    A bar begins at a multiple of the timeframe since the epoch, UTC. A timeframe without a print has no bar,
-    and the bar of now is not finished.
+    A bar begins at a multiple of the timeframe since the epoch, UTC. There is no bar without a print. The
+    newest bar may still be in progress.
     """
-    query = call.query
+    query = request.query
     if query.start is not None and query.end is not None and query.start > query.end:
-        raise parameter_problem("start", "later than end")
+        raise parameter_problem("start", "is later than end")
     timeframe_ns = parse_duration(query.timeframe)
     if timeframe_ns > LONGEST_TIMEFRAME_NS:
         raise parameter_problem("timeframe", "longer than 366d")
@@ -48,10 +53,10 @@ async def market_bars(call: Call[BarsQuery, None]) -> Page[Bar]:
         start_ns=query.start,
         end_ns=query.end,
     )
-    return await call.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
+    return await request.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/market/bars/{instrument}",
@@ -59,6 +64,6 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
         handler=market_bars,
         query=BarsQuery,
         response=Page[Bar],
-        problems=("cursor", "database", "not-found"),
+        problems=("invalid-cursor", "database-unavailable", "not-found"),
     ),
 )

@@ -1,14 +1,15 @@
-"""Samples: the newest, their history, and what they mean."""
+"""The newest samples, and the catalogue of their metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from api.http.query import NoQuery
-from api.http.route import Call, Route
+from api.http.route import AnyRoute, Route
+from api.parts import Request
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema
@@ -17,106 +18,108 @@ from storage.schema.samples import table_of
 
 
 class CurrentQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which samples; what is left out does not restrict."""
+    """Query of the newest samples; absent parameters do not filter."""
 
-    collector: Annotated[Names, Meta(description="Collectors.")] = ()
+    collector: Annotated[Names, Meta(description="Collectors; default: all.")] = ()
     fields: Annotated[
-        Names, Meta(description="Metrics, by name; samples without any of them are left out.")
+        Names, Meta(description="Names of metrics; default: all. Samples without any of them are omitted.")
     ] = ()
 
 
-class Current(Struct, frozen=True, kw_only=True):
+class CurrentSample(Struct, frozen=True, kw_only=True):
     """The newest sample of one key."""
 
     collector: str
     key: dict[str, str]
     time_ns: int
-    """The instant of the grid."""
+    """Time of the cycle."""
     values: dict[str, Value]
 
 
 class CurrentList(Struct, frozen=True, kw_only=True):
-    """The newest samples."""
+    """The newest samples of this recorder."""
 
-    items: list[Current]
+    recorder: str
+    """Name of this recorder."""
+    items: list[CurrentSample]
 
 
 class CatalogueMetric(Struct, frozen=True, kw_only=True):
-    """One metric, under all its names."""
+    """One metric and its names."""
 
     name: str
-    """In answers, messages and as the column of the table."""
+    """Name in responses and messages, and of the column."""
     help: str
     kind: Kind
     unit: Unit
     type: str
     """``int``, ``float``, ``bool`` or ``str``."""
     optional: bool
-    """Whether it can be null."""
+    """Whether the value can be null."""
     states: list[str]
-    """What a state can be; empty for numbers."""
+    """Possible values of a state; empty for numbers."""
     prometheus: str
-    """The family in the exposition, without the suffixes that the formats add."""
+    """Prometheus family, without the suffixes that the formats add."""
 
 
 class CatalogueCollector(Struct, frozen=True, kw_only=True):
-    """One collector: what identifies its samples, and its metrics."""
+    """One collector: the key of its samples, and its metrics."""
 
     collector: str
     key: list[str]
     topic: str
-    """The pattern of its WebSocket topics."""
+    """Pattern of its WebSocket topics."""
     table: str
-    """In the database."""
+    """Name of its table in the database."""
     metrics: list[CatalogueMetric]
 
 
 class Catalogue(Struct, frozen=True, kw_only=True):
-    """All collectors that run."""
+    """Catalogue of all running collectors."""
 
     items: list[CatalogueCollector]
 
 
-async def metrics_current(call: Call[CurrentQuery, None]) -> CurrentList:
-    """The newest sample of every key.
+async def metrics_current(request: Request[CurrentQuery, None]) -> CurrentList:
+    """Returns the newest sample of every key.
 
-    Further parameters filter by key: `venue=coinbase&instrument=BTC-USD,ETH-USD`. Collectors that do not have
-    such a key are left out.
+    Further parameters filter by key: `venue=coinbase&instrument=BTC-USD,ETH-USD`. Collectors without that key
+    field are omitted.
     """
-    known = {schema.collector: schema for schema in call.parts.schemas}
-    for name in call.query.collector:
+    known = {schema.collector: schema for schema in request.parts.schemas}
+    for name in request.query.collector:
         if name not in known:
             raise unknown_name("collector", name, known)
-    schemas = [known[name] for name in dict.fromkeys(call.query.collector or known)]
-    check_names(schemas, call.extra, call.query.fields, call.query.__struct_fields__)
-    items: list[Current] = []
+    schemas = [known[name] for name in dict.fromkeys(request.query.collector or known)]
+    check_names(schemas, request.extra, request.query.fields, request.query.__struct_fields__)
+    items: list[CurrentSample] = []
     for schema in schemas:
-        if set(call.extra) <= set(schema.key):
-            batch = call.parts.latest.get(schema.collector)
+        if set(request.extra) <= set(schema.key):
+            batch = request.parts.latest.get(schema.collector)
             if batch is not None:
-                items.extend(_current(batch, call.extra, call.query.fields))
-    return CurrentList(items=items)
+                items.extend(_current(batch, request.extra, request.query.fields))
+    return CurrentList(recorder=request.parts.recorder, items=items)
 
 
-async def metrics_catalogue(call: Call[NoQuery, None]) -> Catalogue:
-    """Every metric of every collector that runs: meaning, unit, and its name in each place."""
-    return Catalogue(items=[_described(schema) for schema in call.parts.schemas])
+async def metrics_catalogue(request: Request[NoQuery, None]) -> Catalogue:
+    """Returns every metric of every running collector: its help, unit and names."""
+    return Catalogue(items=[_catalogue_collector(schema) for schema in request.parts.schemas])
 
 
 def _current(
     batch: SampleBatch, keys: Mapping[str, Sequence[str]], fields: Sequence[str]
-) -> Iterator[Current]:
+) -> Iterator[CurrentSample]:
     schema = batch.schema
     names = [field.name for field in schema.metrics if not fields or field.name in fields]
     if not names:
         return
     for sample in batch.samples:
-        if all(getattr(sample, name) in wanted for name, wanted in keys.items()):
+        if all(getattr(sample, name) in values for name, values in keys.items()):
             yield _item(schema, sample, batch.time_ns, names)
 
 
-def _item(schema: SampleSchema, sample: Sample, time_ns: int, names: Sequence[str]) -> Current:
-    return Current(
+def _item(schema: SampleSchema, sample: Sample, time_ns: int, names: Sequence[str]) -> CurrentSample:
+    return CurrentSample(
         collector=schema.collector,
         key={name: getattr(sample, name) for name in schema.key},
         time_ns=time_ns,
@@ -124,17 +127,17 @@ def _item(schema: SampleSchema, sample: Sample, time_ns: int, names: Sequence[st
     )
 
 
-def _described(schema: SampleSchema) -> CatalogueCollector:
+def _catalogue_collector(schema: SampleSchema) -> CatalogueCollector:
     return CatalogueCollector(
         collector=schema.collector,
         key=list(schema.key),
         topic=":".join(("metrics", schema.collector, *("*" for _ in schema.key))),
         table=table_of(schema),
-        metrics=[_described_metric(schema.collector, field) for field in schema.metrics],
+        metrics=[_catalogue_metric(schema.collector, field) for field in schema.metrics],
     )
 
 
-def _described_metric(collector: str, field: MetricField) -> CatalogueMetric:
+def _catalogue_metric(collector: str, field: MetricField) -> CatalogueMetric:
     return CatalogueMetric(
         name=field.name,
         help=field.metric.help,
@@ -147,7 +150,7 @@ def _described_metric(collector: str, field: MetricField) -> CatalogueMetric:
     )
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/metrics/current",
@@ -160,7 +163,7 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
     Route(
         method="GET",
         path="/api/v1/metrics/catalogue",
-        summary="What the metrics mean",
+        summary="Catalogue of metrics",
         handler=metrics_catalogue,
         response=Catalogue,
         cache_seconds=60,

@@ -1,4 +1,4 @@
-"""What routes about samples share: names of collectors, fields and keys."""
+"""Names of collectors, fields and keys, shared by the routes about samples."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Names: TypeAlias = Annotated[
 ]
 
 
-KEYS: Final = "Values of the sample's key, by name of the key: repeated or separated by commas."
+KEYS: Final = "Filters by key field; values repeated or separated by commas."
 
 
 def check_names(
     schemas: Sequence[SampleSchema], extra: Extra, fields: Sequence[str], parameters: Iterable[str]
 ) -> None:
-    """Raise a problem for a field or a key that none of these samples has."""
+    """Raises :class:`ProblemError` for a field or key field that none of these samples has."""
     keys = {name for schema in schemas for name in schema.key}
     for name in extra:
         if name not in keys:
@@ -33,5 +33,5 @@ def check_names(
 
 
 def unknown_name(parameter: str, name: str, known: Iterable[str]) -> Exception:
-    """A name that a parameter cannot have."""
-    return parameter_problem(parameter, f"{name!r} is not known; there are: {', '.join(sorted(known))}")
+    """Makes the problem of an unknown name."""
+    return parameter_problem(parameter, f"{name!r} is unknown; known: {', '.join(sorted(known))}")

@@ -1,25 +1,26 @@
-"""Fills, trades, instruments: lists from the database."""
+"""Fills, round trips and instruments from the database."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
 from api.http.query import NoQuery, Time
-from api.http.route import Call, Route
+from api.http.route import AnyRoute, Route
+from api.parts import Request
 from decahertz.round_trip import RoundTrip
 from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
-Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="Items in one answer.")]
+Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="Items per page.")]
 Cursor: TypeAlias = Annotated[
-    str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the answer before.")
+    str, Meta(min_length=1, max_length=1024, description="`next_cursor` of the previous page.")
 ]
 
 
 class FillsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which fills; what is left out does not restrict. Times are those of the fills, `[start, end)`."""
+    """Query of fills by time of the fill, `[start, end)`; absent parameters do not filter."""
 
     strategy: Text | None = None
     venue: Text | None = None
@@ -32,7 +33,7 @@ class FillsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which trades; what is left out does not restrict. Times are those of closing, `[start, end)`."""
+    """Query of round trips by time of closing, `[start, end)`; absent parameters do not filter."""
 
     strategy: Text | None = None
     venue: Text | None = None
@@ -49,9 +50,9 @@ class Instruments(Struct, frozen=True, kw_only=True):
     items: list[InstrumentInfo]
 
 
-async def fills(call: Call[FillsQuery, None]) -> Page[StoredFill]:
-    """Executions, newest first. `next_cursor` leads to the next part of the list; null: that was all."""
-    query = call.query
+async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
+    """Returns fills, newest first. `next_cursor` is null on the last page."""
+    query = request.query
     which = FillFilter(
         strategy=query.strategy,
         venue=query.venue,
@@ -60,12 +61,12 @@ async def fills(call: Call[FillsQuery, None]) -> Page[StoredFill]:
         start_ns=query.start,
         end_ns=query.end,
     )
-    return await call.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
+    return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
-async def trades(call: Call[TradesQuery, None]) -> Page[RoundTrip]:
-    """Finished round trips, from flat to flat, derived from the fills; the last closed first."""
-    query = call.query
+async def trades(request: Request[TradesQuery, None]) -> Page[RoundTrip]:
+    """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
+    query = request.query
     which = TradeFilter(
         strategy=query.strategy,
         venue=query.venue,
@@ -73,22 +74,22 @@ async def trades(call: Call[TradesQuery, None]) -> Page[RoundTrip]:
         start_ns=query.start,
         end_ns=query.end,
     )
-    return await call.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
+    return await request.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
 
 
-async def instruments(call: Call[NoQuery, None]) -> Instruments:
-    """All instruments seen in market events, sorted by venue and instrument."""
-    return Instruments(items=await call.parts.queries.instruments())
+async def instruments(request: Request[NoQuery, None]) -> Instruments:
+    """Returns all instruments seen in market events, sorted by venue and instrument."""
+    return Instruments(items=await request.parts.queries.instruments())
 
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         method="GET",
         path="/api/v1/instruments",
         summary="Instruments",
         handler=instruments,
         response=Instruments,
-        problems=("database",),
+        problems=("database-unavailable",),
     ),
     Route(
         method="GET",
@@ -97,15 +98,15 @@ ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
         handler=fills,
         query=FillsQuery,
         response=Page[StoredFill],
-        problems=("cursor", "database"),
+        problems=("invalid-cursor", "database-unavailable"),
     ),
     Route(
         method="GET",
         path="/api/v1/trades",
-        summary="Trades (round trips)",
+        summary="Round trips",
         handler=trades,
         query=TradesQuery,
         response=Page[RoundTrip],
-        problems=("cursor", "database"),
+        problems=("invalid-cursor", "database-unavailable"),
     ),
 )

@@ -1,13 +1,13 @@
-"""All routes."""
+"""All routes of the REST API."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from api.http.route import Route
+from api.http.route import AnyRoute
 from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
 
-ROUTES: Final[tuple[Route[Any, Any, Any], ...]] = (
+ROUTES: Final[tuple[AnyRoute, ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
     *history.ROUTES,

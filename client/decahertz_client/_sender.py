@@ -246,7 +246,7 @@ class Sender:
         events, errors = self._packer.pack(items)
         for error in errors:
             self._log_cause("unserialisable", error)
-        self._settle(count - len(events), "unserialisable")
+        self._account(count - len(events), "unserialisable")
         return events
 
     def _send(self, batch: Batch, drops: dict[str, int]) -> None:
@@ -313,7 +313,7 @@ class Sender:
         self._reported_drops = drops
         if batch.events:
             self._outbox.replace_first([Batch(batch.first + count, batch.events[count:], is_uncertain=True)])
-        self._settle(count)
+        self._account(count)
         self._recover()
 
     def _reject(self, batch: Batch, response: Response) -> None:
@@ -326,7 +326,7 @@ class Sender:
         for cause in sorted(set(rejected.values())):
             self._log_cause("rejected", cause)
         self._outbox.reject(rejected)
-        self._settle(len(rejected), "rejected")
+        self._account(len(rejected), "rejected")
         self._recover()
 
     def _shrink(self, batch: Batch) -> None:
@@ -338,11 +338,11 @@ class Sender:
             return
         self._outbox.replace_first([])
         self._log_cause("too_large", f"an event of {size} bytes")
-        self._settle(1, "too_large")
+        self._account(1, "too_large")
 
     # The account
 
-    def _settle(self, count: int, reason: str = "") -> None:
+    def _account(self, count: int, reason: str = "") -> None:
         """Accounts for ``count`` events in flight: acknowledged, or dropped for a reason."""
         with self._changed:
             self._in_flight -= count

@@ -226,12 +226,15 @@ class Pipeline:
             # Only now: its collectors had to read in the spool what the database does not have.
             await self._writer.start()
             self._components.append(self._writer)
-            exporter = Exporter(latest, schemas, registry, settings.exporter, clock)
+            exporter = Exporter(
+                latest, schemas, registry, settings.exporter, clock, recorder=settings.recorder
+            )
             self._exporter = await self._run(exporter)
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
             self._api = await self._run(
                 Api(
                     ApiParts(
+                        recorder=settings.recorder,
                         clock=clock,
                         bus=bus,
                         ingest=self._ingest,

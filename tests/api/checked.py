@@ -12,8 +12,10 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from openapi_schema_validator import OAS31Validator
 
 from api.http.openapi import openapi_document
+from api.routes.table import ROUTES
+from decahertz import __version__
 
-DOCUMENT = openapi_document()
+DOCUMENT = openapi_document(ROUTES, version=__version__)
 PROBLEM = "application/problem+json"
 MSGPACK = "application/vnd.msgpack"
 

@@ -38,6 +38,7 @@ from storage.write.writer import Writer
 
 LIMIT_SECONDS = 15.0
 """What must not take longer."""
+RECORDER = "desk-1"
 START_NS = 1_767_225_600_000_000_000
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 """A database that does not answer."""
@@ -146,6 +147,7 @@ class Stack:
 
     def _parts(self) -> ApiParts:
         return ApiParts(
+            recorder=RECORDER,
             clock=self.clock,
             bus=self.bus,
             ingest=self.ingest,
@@ -172,8 +174,8 @@ class Stack:
     def fail(self, name: str, health: Health) -> None:
         self.components.append(ComponentStatus(name=name, health=health, detail="for a test"))
 
-    def tick(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
-        """Publish a sample per instrument, for the instant ``number``; returns its time."""
+    def publish_cycle(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
+        """Publish a sample per instrument, for the cycle ``number``; returns its time."""
         time_ns = START_NS + number * CYCLE_NS
         samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, prints=number) for i in instruments)
         self.bus.publish(samples_topic("probe"), SampleBatch(PROBE, time_ns, samples))
@@ -221,7 +223,7 @@ class Reader:
         items: list[dict[str, Any]] = []
         while True:
             message = await self.hear()
-            assert message["type"] == "snapshot", message
+            assert (message["type"], message["recorder"]) == ("snapshot", RECORDER), message
             items += message["items"]
             if message["complete"]:
                 return items
@@ -257,7 +259,8 @@ async def reader(
         stack.live_url, subprotocols=protocols, proxy=None, compression=None, **options
     ) as socket_:
         connected = Reader(socket_)
-        assert (await connected.hear())["type"] == "connected"
+        hello = await connected.hear()
+        assert (hello["type"], hello["recorder"]) == ("connected", RECORDER)
         yield connected
 
 

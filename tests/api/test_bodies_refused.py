@@ -76,7 +76,7 @@ async def test_a_compressed_body_is_415_before_it_is_read_and_is_not_unpacked(
         body=body,
     )
     assert answer.status == 415
-    assert answer.problem["type"] == "urn:decahertz:problem:media-type"
+    assert answer.problem["type"] == "urn:decahertz:problem:unsupported-media-type"
     assert [error["field"] for error in answer.problem["errors"]] == ["Content-Encoding"]
     assert answer.headers["Accept-Encoding"] == "identity"
     assert answer.headers["Connection"] == "close"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.http.errors import KINDS
+from api.http.problems import KINDS
 from api.live.limits import HubLimits
 from api.live.messages import PROTOCOLS, CloseCode, ErrorCode, ServerMessage
 from api.routes.table import ROUTES
@@ -59,7 +59,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for text in (
         f"at most {limits.max_subscriptions} patterns",
         f"may send {limits.max_bad_messages} messages that are refused",
-        f"takes {limits.max_clients:,} clients",
+        f"accepts at most {limits.max_clients:,} clients",
         f"more than {limits.max_queued_events:,} (or {limits.max_queued_bytes // 2**20} MiB) wait",
         f"larger than {limits.max_message_bytes // 1024} KiB",
         f"more than {limits.buffer_bytes // 2**20} MiB wait",

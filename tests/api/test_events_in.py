@@ -121,7 +121,7 @@ async def test_a_bad_event_is_named_by_place_and_field(
 ) -> None:
     answer = await caller.send(batch(QUOTE, event, QUOTE), codec)
     assert answer.status == 422
-    problem = answer.problem("batch-refused")
+    problem = answer.problem("invalid-batch")
     assert [(error["index"], error["field"]) for error in problem["errors"]] == [(1, field)]
     assert all(error["reason"] for error in problem["errors"])
     assert (stack.ingest.events, stack.ingest.duplicates) == (0, 0)
@@ -132,13 +132,13 @@ async def test_a_number_that_is_not_finite_is_refused_in_words(
     caller: Caller, event: dict[str, Any], field: str
 ) -> None:
     answer = await caller.send(batch(QUOTE, event), MSGPACK)
-    problem = answer.problem("batch-refused")
+    problem = answer.problem("invalid-batch")
     assert problem["errors"] == [{"index": 1, "field": field, "reason": "must be a finite number"}]
 
 
 async def test_a_finite_number_out_of_its_range_is_not_called_infinite(caller: Caller) -> None:
     answer = await caller.send(batch({**QUOTE, "bid_size": -1.0}), MSGPACK)
-    assert answer.problem("batch-refused")["errors"][0]["reason"] == "Expected `float` >= 0.0"
+    assert answer.problem("invalid-batch")["errors"][0]["reason"] == "Expected `float` >= 0.0"
 
 
 async def test_a_number_out_of_its_range_beside_a_key_that_is_a_map_is_refused(caller: Caller) -> None:
@@ -146,15 +146,15 @@ async def test_a_number_out_of_its_range_beside_a_key_that_is_a_map_is_refused(c
     odd = bytes([event[0] + 1]) + event[1:] + b"\x80\x01"
     data = msgspec.msgpack.encode(batch(msgspec.Raw(odd)))  # type: ignore[arg-type]  # it stands for an event
     answer = await caller.post("events", data=data, headers={"Content-Type": MSGPACK})
-    assert answer.problem("batch-refused")["errors"][0]["field"] == "bid_size"
+    assert answer.problem("invalid-batch")["errors"][0]["field"] == "bid_size"
 
 
 @pytest.mark.parametrize("bad", ["A:B", "A*", " A", "A\n"])
 @pytest.mark.parametrize("codec", [JSON, MSGPACK])
 async def test_what_a_name_may_be_is_said_in_words(caller: Caller, bad: str, codec: str) -> None:
     answer = await caller.send(batch({**QUOTE, "instrument": bad}), codec)
-    (error,) = answer.problem("batch-refused")["errors"]
-    words = "a name is 1 to 128 characters without colon, asterisk, control characters or blanks at the ends"
+    (error,) = answer.problem("invalid-batch")["errors"]
+    words = "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end"
     assert error == {"index": 0, "field": "instrument", "reason": words}
 
 
@@ -164,13 +164,13 @@ async def test_json_with_a_number_that_is_not_finite_is_malformed_and_told_so(
 ) -> None:
     text = msgspec.json.encode(batch(QUOTE, QUOTE)).decode().replace("1.0", token, 1)
     answer = await caller.post("events", data=text.encode(), headers={"Content-Type": JSON})
-    assert "NaN and infinities are not JSON" in answer.problem("malformed")["detail"]
+    assert "NaN and infinities are not JSON" in answer.problem("malformed-body")["detail"]
 
 
 async def test_json_that_is_malformed_elsewhere_is_not_told_of_infinities(caller: Caller) -> None:
     text = msgspec.json.encode(batch({**QUOTE, "venue": "NaN"})).decode().replace("1.0", "nope", 1)
     answer = await caller.post("events", data=text.encode(), headers={"Content-Type": JSON})
-    assert "NaN" not in answer.problem("malformed")["detail"]
+    assert "NaN" not in answer.problem("malformed-body")["detail"]
 
 
 async def test_of_a_refused_batch_nothing_is_stored_or_shown(stored: Stack, stored_caller: Caller) -> None:
@@ -184,7 +184,7 @@ async def test_of_a_refused_batch_nothing_is_stored_or_shown(stored: Stack, stor
 
 async def test_up_to_twenty_bad_events_are_listed(caller: Caller) -> None:
     events = [{**QUOTE, "bid_size": -1} if n % 2 else QUOTE for n in range(100)]
-    errors = (await caller.send(batch(*events))).problem("batch-refused")["errors"]
+    errors = (await caller.send(batch(*events))).problem("invalid-batch")["errors"]
     assert [error["index"] for error in errors] == list(range(1, 40, 2))
 
 
@@ -196,7 +196,7 @@ async def test_a_time_far_in_the_future_is_refused_and_a_clock_a_little_ahead_is
     assert ahead.status == 200
     far = await caller.send(batch(QUOTE, {**QUOTE, "time_ns": now_ns + 3_600_000_000_000}, first=2))
     assert far.status == 422
-    errors = far.problem("batch-refused")["errors"]
+    errors = far.problem("invalid-batch")["errors"]
     assert [(error["index"], error["field"]) for error in errors] == [(1, "time_ns")]
 
 
@@ -221,7 +221,7 @@ async def test_a_bad_batch_is_named_by_field(
 ) -> None:
     answer = await caller.send(body, codec)
     assert answer.status == 422
-    (error,) = answer.problem("validation")["errors"]
+    (error,) = answer.problem("invalid-body")["errors"]
     assert (error.get("field") or "").partition("[")[0] == (field or "")
     assert "index" not in error
 
@@ -246,15 +246,15 @@ async def test_what_is_not_of_its_codec_is_malformed(caller: Caller, data: bytes
     answer = await caller.post("events", data=data, headers={"Content-Type": codec})
     assert answer.status in (400, 422)
     if answer.status == 422:  # the decoder saw a wrong type before it came to the end
-        answer.problem("batch-refused" if "index" in answer.body["errors"][0] else "validation")
+        answer.problem("invalid-batch" if "index" in answer.body["errors"][0] else "invalid-body")
     else:
-        answer.problem("malformed")
+        answer.problem("malformed-body")
 
 
 async def test_a_body_that_says_json_and_is_messagepack_is_malformed(caller: Caller) -> None:
     data = msgspec.msgpack.encode(batch(QUOTE))
     answer = await caller.post("events", data=data, headers={"Content-Type": JSON})
-    assert answer.problem("malformed")["status"] == 400
+    assert answer.problem("malformed-body")["status"] == 400
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ async def test_another_codec_is_415(caller: Caller, codec: str) -> None:
     answer = await caller.post(
         "events", data=b"{}", headers={"Content-Type": codec}, skip_auto_headers=["Content-Type"]
     )
-    assert answer.problem("media-type")["status"] == 415
+    assert answer.problem("unsupported-media-type")["status"] == 415
 
 
 async def test_the_answer_to_another_codec_lists_every_one_that_is_taken(caller: Caller) -> None:
     answer = await caller.post("events", data=b"x", headers={"Content-Type": "text/plain"})
-    listed = answer.problem("media-type")["detail"].partition("taken: ")[2].split(", ")
+    listed = answer.problem("unsupported-media-type")["detail"].partition("supported: ")[2].split(", ")
     assert listed == [JSON, MSGPACK, "application/msgpack", "application/x-msgpack"]
 
 
@@ -281,7 +281,7 @@ async def test_a_body_beyond_the_limit_is_413(*, chunked: bool) -> None:
             answer = await caller.post(
                 "events", data=data, headers={"Content-Type": JSON}, chunked=chunked or None
             )
-            assert answer.problem("too-large")["status"] == 413
+            assert answer.problem("content-too-large")["status"] == 413
             assert (await caller.send(batch(QUOTE))).status == 200
         assert stack.ingest.events == 1
 
@@ -303,20 +303,20 @@ async def test_a_large_batch_is_decoded_in_parts_and_is_the_same(
 async def test_a_bad_event_in_a_large_batch_is_named(caller: Caller, codec: str) -> None:
     events = [QUOTE] * 5_000
     events[4_321] = {**QUOTE, "ask_size": -2}
-    (error,) = (await caller.send(batch(*events), codec)).problem("batch-refused")["errors"]
+    (error,) = (await caller.send(batch(*events), codec)).problem("invalid-batch")["errors"]
     assert (error["index"], error["field"]) == (4_321, "ask_size")
 
 
 async def test_a_large_body_of_small_nonsense_is_refused(caller: Caller) -> None:
     data = b'{"source":"bot","epoch":7,"first_sequence":1,"events":[' + b"1," * 500_000 + b"1]}"
     answer = await caller.post("events", data=data, headers={"Content-Type": JSON})
-    assert answer.problem("batch-refused")["errors"][0]["index"] == 0
+    assert answer.problem("invalid-batch")["errors"][0]["index"] == 0
 
 
 async def test_more_events_than_a_batch_may_have_are_refused(caller: Caller) -> None:
     event = {"type": "heartbeat", "time_ns": 1, "component": "c"}
     answer = await caller.send(batch(*[event] * 100_001))
-    assert answer.problem("validation")["errors"][0]["field"] == "events"
+    assert answer.problem("invalid-body")["errors"][0]["field"] == "events"
 
 
 async def test_a_body_that_says_it_is_not_compressed_is_taken(caller: Caller) -> None:

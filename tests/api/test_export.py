@@ -32,7 +32,7 @@ MANY = 400_000
 async def asked(stored: Stack, stored_caller: Caller) -> Caller:
     """The API of a database with a few samples and an event."""
     for number in range(10):
-        stored.tick(number, ["A", "B,C"])
+        stored.publish_cycle(number, ["A", "B,C"])
     await stored.emit(quote("A", 1.25))
     writer = stored.sink
     assert isinstance(writer, StoringSink)
@@ -130,7 +130,7 @@ async def test_a_head_has_no_body(asked: Caller) -> None:
 async def test_an_export_of_what_is_not_there_is_refused(caller: Caller, query: str, field: str) -> None:
     answer = await caller.get(f"export?{query}")
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
 async def test_without_pyarrow_parquet_is_not_installed(
@@ -145,7 +145,7 @@ async def test_without_pyarrow_parquet_is_not_installed(
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 async def test_without_a_database_the_answer_is_to_try_again(caller: Caller, form: str) -> None:
     answer = await caller.get(f"export?collector=probe&format={form}")
-    assert (answer.status, answer.problem("database")["status"]) == (503, 503)
+    assert (answer.status, answer.problem("database-unavailable")["status"]) == (503, 503)
 
 
 async def test_a_large_export_is_whole(large: Stack) -> None:

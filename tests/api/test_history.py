@@ -19,7 +19,7 @@ BODY = {"collector": "probe", "start": START_NS, "end": START_NS + TICKS * CYCLE
 async def asked(stored: Stack, stored_caller: Caller) -> Caller:
     """The API of a database with some samples of two instruments."""
     for number in range(TICKS):
-        stored.tick(number, ["A", "B"])
+        stored.publish_cycle(number, ["A", "B"])
     writer = stored.sink
     assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 2 * TICKS, "the samples are stored")
@@ -97,25 +97,25 @@ async def test_a_wish_that_cannot_be_fulfilled_is_refused_by_name(
 ) -> None:
     answer = await caller.get(f"metrics/history?collector=probe&{query}")
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
 @pytest.mark.parametrize(
     ("change", "status", "kind"),
     [
-        ({"tier": "10s"}, 422, "validation"),
-        ({"step": "0s"}, 422, "validation"),
-        ({"step": "50ms"}, 400, "query"),
-        ({"max_points": 1}, 422, "validation"),
-        ({"start": -1}, 422, "validation"),
-        ({"start": "yesterday"}, 422, "validation"),
-        ({"end": "2300-01-01T00:00:00Z"}, 422, "validation"),
-        ({"start": 2, "end": 1}, 400, "query"),
-        ({"collector": "nothing"}, 400, "query"),
-        ({"key": {"strategy": ["s"]}}, 400, "query"),
-        ({"key": {"venue": []}}, 422, "validation"),
-        ({"fields": ["nothing"]}, 400, "query"),
-        ({"sort": "up"}, 422, "validation"),
+        ({"tier": "10s"}, 422, "invalid-body"),
+        ({"step": "0s"}, 422, "invalid-body"),
+        ({"step": "50ms"}, 400, "invalid-parameter"),
+        ({"max_points": 1}, 422, "invalid-body"),
+        ({"start": -1}, 422, "invalid-body"),
+        ({"start": "yesterday"}, 422, "invalid-body"),
+        ({"end": "2300-01-01T00:00:00Z"}, 422, "invalid-body"),
+        ({"start": 2, "end": 1}, 400, "invalid-parameter"),
+        ({"collector": "nothing"}, 400, "invalid-parameter"),
+        ({"key": {"strategy": ["s"]}}, 400, "invalid-parameter"),
+        ({"key": {"venue": []}}, 422, "invalid-body"),
+        ({"fields": ["nothing"]}, 400, "invalid-parameter"),
+        ({"sort": "up"}, 422, "invalid-body"),
     ],
 )
 async def test_a_bad_body_is_refused(caller: Caller, change: dict[str, Any], status: int, kind: str) -> None:

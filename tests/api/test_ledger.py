@@ -17,7 +17,7 @@ async def test_every_stream_says_where_its_rows_are(stored: Stack, stored_caller
         "dropped": {"ring_full": 3},
     }
     assert (await stored_caller.send(sent)).status == 200
-    stored.tick(1, ["A", "B"])
+    stored.publish_cycle(1, ["A", "B"])
     ledger = (await stored_caller.get("ledger")).body
     assert ledger["balanced"]
     streams = {stream.pop("stream"): stream for stream in ledger["streams"]}

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 from aiohttp import ClientSession
 
-from api.http.guard import PortInUseError, UnsafeAddressError
 from api.settings import ApiSettings
+from decahertz.addresses import PortInUseError, UnsafeAddressError
 from decahertz.health import Health
 from decahertz.settings import SettingsError
 from tests.api.checked import Caller

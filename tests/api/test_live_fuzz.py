@@ -60,13 +60,13 @@ async def _send_all(messages: list[str | bytes], codec: str) -> None:
         answers = await client.until_pong()
         assert {answer["type"] for answer in answers} <= {"error", "snapshot", "pong"}
         assert all(answer["text"] for answer in answers if answer["type"] == "error")
-        stack.tick(1)
+        stack.publish_cycle(1)
         await _still_served(stack, client)
 
 
 async def _still_served(stack: Stack, client: Reader) -> None:
     await client.say(type="subscribe", topics=["metrics:probe:SIM:A"])
     await client.until_pong()
-    stack.tick(2)
+    stack.publish_cycle(2)
     heard = await client.until_pong()
     assert [message["data"]["prints"] for message in heard] == [2]

@@ -21,7 +21,7 @@ async def fill_up(stack: Stack) -> int:
     number = 0
     while not any(client.slow for client in stack.api.clients()):
         number += 1
-        stack.tick(number, NAMES)
+        stack.publish_cycle(number, NAMES)
         for _ in range(3):
             await asyncio.sleep(0)  # the hub's turn, and the transport's
         assert number < 10_000
@@ -48,7 +48,7 @@ async def test_a_slow_reader_gets_the_newest_state_and_the_count_of_those_left_o
     async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
         ticks = await fill_up(stack) + 50
         for number in range(ticks - 49, ticks + 1):
-            stack.tick(number, NAMES)
+            stack.publish_cycle(number, NAMES)
         await wait_for(lambda: stack.api.clients()[0].conflated > 40 * len(NAMES), "states are conflated")
         before = stack.api.clients()[0]
         assert before.slow
@@ -68,7 +68,7 @@ async def test_the_others_get_every_state_meanwhile() -> None:
         async with slow_reader(stack, ["metrics:**"]):
             ticks = await fill_up(stack) + 50
             for number in range(ticks - 49, ticks + 1):
-                stack.tick(number, NAMES)
+                stack.publish_cycle(number, NAMES)
             heard = await other.until_pong()
             assert [message["data"]["prints"] for message in heard] == list(range(1, ticks + 1))
             assert {message["conflated"] for message in heard} == {0}
@@ -116,7 +116,7 @@ async def test_a_slow_reader_is_not_listened_to() -> None:
         received = stack.api.clients()[0].received
         for number in range(100):
             slow.say(type="subscribe", topics=[f"a:{number}"])
-            stack.tick(ticks + 1 + number, NAMES)
+            stack.publish_cycle(ticks + 1 + number, NAMES)
         await wait_for(lambda: stack.api.clients()[0].conflated >= 99 * len(NAMES), "the ticks are conflated")
         assert stack.api.clients()[0].received == received
         assert stack.api.clients()[0].buffered_bytes < 10 * LIMITS.buffer_bytes
@@ -141,7 +141,7 @@ async def test_a_reader_that_reads_slowly_is_not_taken_for_dead() -> None:
         until_ns = stack.clock.monotonic_ns() + 1_200_000_000
         while stack.clock.monotonic_ns() < until_ns:
             number += 1
-            stack.tick(number, NAMES)  # more than it reads: it stays slow, and gets no ping to answer
+            stack.publish_cycle(number, NAMES)  # more than it reads: it stays slow
             for _ in range(20):
                 await slow.hear()
             await asyncio.sleep(0.005)

@@ -32,7 +32,7 @@ async def follow(stack: Stack, pattern: str, seed: int) -> dict[str, list[int]]:
 async def test_readers_that_come_at_any_moment_miss_nothing_and_hear_nothing_twice(stack: Stack) -> None:
     async def publish() -> None:
         for number in range(1, TICKS + 1):
-            stack.tick(number, ["A", "B", "C"])
+            stack.publish_cycle(number, ["A", "B", "C"])
             # Sometimes several ticks fall between two turns of the event loop, sometimes turns pass by.
             for _ in range(number % 4):
                 await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def _play(steps: list[str]) -> None:
             if verb == "tick":
                 for _ in step.split():
                     number += 1
-                    stack.tick(number, ["A", "B"])
+                    stack.publish_cycle(number, ["A", "B"])
                     expected += [(name, number) for name in sorted(matched)]
             elif verb == "subscribe":
                 await client.say(type="subscribe", topics=[patterns[which]])

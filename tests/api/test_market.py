@@ -56,7 +56,7 @@ async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller
         cursor = f"&cursor={page['next_cursor']}"
     assert found == [float(n) for n in range(19, -1, -1)]
     other = await stored_caller.get(f"market/bars/A?timeframe=1m{cursor}")
-    other.problem("cursor")
+    other.problem("invalid-cursor")
 
 
 @pytest.mark.parametrize(
@@ -78,19 +78,19 @@ async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller
 async def test_a_bad_parameter_is_named(caller: Caller, query: str, field: str) -> None:
     answer = await caller.get(f"market/bars/A?{query}")
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
 async def test_what_a_duration_is_is_said_in_words(caller: Caller) -> None:
     answer = await caller.get("market/bars/A?timeframe=1w")
-    (error,) = answer.problem("query")["errors"]
+    (error,) = answer.problem("invalid-parameter")["errors"]
     assert "whole number with ms, s, m, h or d" in error["reason"]
 
 
 @pytest.mark.parametrize("instrument", ["x" * 129, "a%00b"])
 async def test_what_no_instrument_is_called_is_refused(caller: Caller, instrument: str) -> None:
     answer = await caller.get(f"market/bars/{instrument}")
-    assert [error["field"] for error in answer.problem("query")["errors"]] == ["instrument"]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == ["instrument"]
 
 
 async def test_without_an_instrument_there_is_nothing(caller: Caller) -> None:

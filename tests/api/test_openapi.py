@@ -24,11 +24,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from api.http.openapi import openapi_document
 from api.http.query import NoQuery
-from api.http.route import Route
+from api.http.route import AnyRoute
 from api.routes.table import ROUTES
-from tests.api.checked import Caller
+from tests.api.checked import DOCUMENT, Caller
 from tests.api.helpers import Stack, quote
 
 # Not among them: that every input which fits the schema is accepted. A cursor is a string that we handed out,
@@ -45,26 +44,24 @@ CHECKS = [
 
 
 def test_the_document_is_valid_openapi() -> None:
-    validate(openapi_document())
+    validate(DOCUMENT)
 
 
 def test_every_route_is_in_the_document_and_nothing_else() -> None:
-    described = {
-        (method.upper(), path) for path, item in openapi_document()["paths"].items() for method in item
-    }
+    described = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
     assert described == {(route.method, route.path) for route in ROUTES}
     assert len({route.name for route in ROUTES}) == len(ROUTES)
 
 
 def test_every_operation_and_parameter_is_explained() -> None:
-    for item in openapi_document()["paths"].values():
+    for item in DOCUMENT["paths"].values():
         for operation in item.values():
             assert operation["summary"]
             assert operation["description"]
 
 
 def test_the_document_is_the_same_in_every_process() -> None:
-    code = "import json; from api.http.openapi import openapi_document; print(json.dumps(openapi_document()))"
+    code = "import json; from tests.api.checked import DOCUMENT; print(json.dumps(DOCUMENT))"
     texts = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -76,14 +73,14 @@ def test_the_document_is_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     ]
     assert texts[0] == texts[1]
-    assert json.loads(texts[0]) == openapi_document()
+    assert json.loads(texts[0]) == DOCUMENT
 
 
 async def test_the_document_is_served(caller: Caller) -> None:
     answer = await caller.get("openapi.json")
     assert answer.body == {
-        **openapi_document(),
-        "info": {**openapi_document()["info"], "version": "0.0.test"},
+        **DOCUMENT,
+        "info": {**DOCUMENT["info"], "version": "0.0.test"},
     }
 
 
@@ -112,11 +109,11 @@ def check_operation(operation: Any, mode: GenerationMode, base_url: str) -> None
 )
 async def test_schemathesis_finds_no_answer_that_the_document_does_not_announce(
     stored: Stack,
-    route: Route[Any, Any, Any],
+    route: AnyRoute,
     mode: GenerationMode,
 ) -> None:
-    stored.tick(1)
+    stored.publish_cycle(1)
     await stored.emit(quote())
-    schema = schemathesis.openapi.from_dict(openapi_document())
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
     operation = schema[route.path][route.method]
     await asyncio.to_thread(check_operation, operation, mode, stored.api.url)

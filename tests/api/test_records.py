@@ -118,25 +118,25 @@ async def test_fills_can_be_narrowed(stored_caller: Caller, query: str, found: l
 async def test_a_bad_parameter_is_named(stored_caller: Caller, path: str, field: str) -> None:
     answer = await stored_caller.get(path)
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
 @pytest.mark.parametrize("cursor", ["x", "%20", "AAAA", "é", "%F0%9F%92%A9", "a" * 1000])
 @pytest.mark.parametrize("path", ["fills", "trades"])
 async def test_a_made_up_cursor_is_refused(stored_caller: Caller, path: str, cursor: str) -> None:
     answer = await stored_caller.get(f"{path}?cursor={cursor}")
-    assert answer.problem("cursor")["status"] == 400
+    assert answer.problem("invalid-cursor")["status"] == 400
 
 
 async def test_a_cursor_of_another_list_is_refused(stored_caller: Caller) -> None:
     await send_fills(stored_caller, *(fill(n, "buy" if n % 2 else "sell") for n in range(1, 5)))
     cursor = (await stored_caller.get("fills?limit=1")).body["next_cursor"]
-    (await stored_caller.get(f"trades?cursor={cursor}")).problem("cursor")
+    (await stored_caller.get(f"trades?cursor={cursor}")).problem("invalid-cursor")
 
 
 async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Caller) -> None:
     for number in range(5):
-        stored.tick(number, ["A", "B"])
+        stored.publish_cycle(number, ["A", "B"])
     writer = stored.sink
     assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 10, "the samples are stored")
@@ -164,7 +164,7 @@ async def test_a_history_without_times_is_that_of_the_last_five_minutes(
 ) -> None:
     now = (stored.clock.time_ns() - START_NS) // CYCLE_NS
     for number in (now - 3001, now - 2900, now):
-        stored.tick(number)
+        stored.publish_cycle(number)
     writer = stored.sink
     assert isinstance(writer, StoringSink)
     await wait_for(lambda: writer.samples_stored == 3, "the samples are stored")
@@ -189,4 +189,4 @@ async def test_a_history_of_what_is_not_there_is_refused(
 ) -> None:
     answer = await stored_caller.get(f"metrics/history?{query}")
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]

@@ -14,7 +14,7 @@ from decahertz.bus import samples_topic
 from decahertz.health import Health
 from decahertz.sample import SampleBatch
 from tests.api.checked import MSGPACK, PROBLEM, Caller
-from tests.api.helpers import DESK, START_NS, DeskSample, Stack
+from tests.api.helpers import DESK, RECORDER, START_NS, DeskSample, Stack
 
 
 async def test_health_is_that_of_the_worst_component(stack: Stack, caller: Caller) -> None:
@@ -56,8 +56,8 @@ async def test_collectors_and_feeds_are_shown_as_their_hosts_see_them(caller: Ca
 
 
 async def test_current_has_the_newest_sample_of_every_key(stack: Stack, caller: Caller) -> None:
-    stack.tick(1, ["A", "B"])
-    newest_ns = stack.tick(2, ["A", "C"])
+    stack.publish_cycle(1, ["A", "B"])
+    newest_ns = stack.publish_cycle(2, ["A", "C"])
     items = (await caller.get("metrics/current")).body["items"]
     assert [item["key"]["instrument"] for item in items] == ["A", "C"]
     assert items[0] == {
@@ -87,14 +87,14 @@ async def test_current_has_the_newest_sample_of_every_key(stack: Stack, caller: 
     ],
 )
 async def test_current_can_be_narrowed(stack: Stack, caller: Caller, query: str, found: list[str]) -> None:
-    stack.tick(1, ["A", "B,C"])
+    stack.publish_cycle(1, ["A", "B,C"])
     stack.bus.publish(samples_topic("desk"), SampleBatch(DESK, START_NS, (DeskSample(strategy="s"),)))
     items = (await caller.get(f"metrics/current{query}")).body["items"]
     assert [item["key"].get("instrument") or item["key"]["strategy"] for item in items] == found
 
 
 async def test_current_shows_only_the_fields_asked_for(stack: Stack, caller: Caller) -> None:
-    stack.tick(1)
+    stack.publish_cycle(1)
     answer = await caller.get("metrics/current?fields=prints")
     assert [item["values"] for item in answer.body["items"]] == [{"prints": 1}]
 
@@ -119,7 +119,7 @@ async def test_current_refuses_what_it_does_not_know_and_names_it(
 ) -> None:
     answer = await caller.get(f"metrics/current?{query}")
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("query")["errors"]] == [field]
+    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
 async def test_the_catalogue_says_what_a_metric_means_and_its_name_everywhere(caller: Caller) -> None:
@@ -146,7 +146,7 @@ async def test_without_a_database_the_answer_is_to_try_again(caller: Caller, pat
     answer = await caller.get(path)
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) > 0
-    assert "127.0.0.1" not in answer.problem("database")["detail"]
+    assert "127.0.0.1" not in answer.problem("database-unavailable")["detail"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_another_method_is_405_and_says_which_is_allowed(
 ) -> None:
     answer = await caller.ask(method, path)
     assert (answer.status, answer.headers["Allow"]) == (405, allowed)
-    answer.problem("method")
+    answer.problem("method-not-allowed")
 
 
 async def test_head_answers_without_a_body(caller: Caller) -> None:
@@ -201,7 +201,7 @@ async def test_head_answers_without_a_body(caller: Caller) -> None:
 
 @pytest.mark.parametrize("query", ["x=1", "limit=5", "="])
 async def test_a_parameter_that_a_route_does_not_have_is_refused(caller: Caller, query: str) -> None:
-    assert (await caller.get(f"ping?{query}")).problem("query")["status"] == 400
+    assert (await caller.get(f"ping?{query}")).problem("invalid-parameter")["status"] == 400
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ async def test_a_parameter_that_a_route_does_not_have_is_refused(caller: Caller,
     ],
 )
 async def test_a_parameter_that_is_no_list_cannot_be_repeated(caller: Caller, path: str, field: str) -> None:
-    (error,) = (await caller.get(path)).problem("query")["errors"]
+    (error,) = (await caller.get(path)).problem("invalid-parameter")["errors"]
     assert error["field"] == field
     assert "more than once" in error["reason"]
 
@@ -229,7 +229,7 @@ async def test_a_sane_request_id_comes_back_and_another_is_replaced(caller: Call
 
 
 async def test_large_answers_are_compressed_where_that_is_accepted(stack: Stack) -> None:
-    stack.tick(1, [f"I{number}" for number in range(2000)])
+    stack.publish_cycle(1, [f"I{number}" for number in range(2000)])
     async with ClientSession(stack.api.url, auto_decompress=False) as session:
         url = "/api/v1/metrics/current"
         async with session.get(url, headers={"Accept-Encoding": "gzip"}) as response:
@@ -248,13 +248,13 @@ async def test_large_answers_are_compressed_where_that_is_accepted(stack: Stack)
 @pytest.mark.parametrize(
     ("headers", "status", "kind"),
     [
-        ({"Host": "evil.example"}, 421, "host"),
-        ({"Host": "127.0.0.1.evil.example:8000"}, 421, "host"),
-        ({"Host": "[::1"}, 421, "host"),
-        ({"Host": "localhost@evil.example"}, 421, "host"),
-        ({"Origin": "https://evil.example"}, 403, "origin"),
-        ({"Origin": "http://localhost:3000"}, 403, "origin"),
-        ({"Origin": "null"}, 403, "origin"),
+        ({"Host": "evil.example"}, 421, "misdirected-request"),
+        ({"Host": "127.0.0.1.evil.example:8000"}, 421, "misdirected-request"),
+        ({"Host": "[::1"}, 421, "misdirected-request"),
+        ({"Host": "localhost@evil.example"}, 421, "misdirected-request"),
+        ({"Origin": "https://evil.example"}, 403, "forbidden-origin"),
+        ({"Origin": "http://localhost:3000"}, 403, "forbidden-origin"),
+        ({"Origin": "null"}, 403, "forbidden-origin"),
     ],
 )
 async def test_what_a_page_elsewhere_could_send_is_refused(
@@ -286,7 +286,7 @@ async def test_an_error_that_nobody_expected_is_500_with_the_request_id_and_no_d
     object.__setattr__(stack.api._parts, "feeds", broken)
     answer = await caller.get("collectors", headers={"X-Request-ID": "find-me"})
     assert answer.status == 500
-    assert answer.problem("internal")["request_id"] == "find-me"
+    assert answer.problem("internal-error")["request_id"] == "find-me"
     assert b"secret" not in answer.raw
     logged = capsys.readouterr().out
     (line,) = (line for line in logged.splitlines() if "request_failed" in line)
@@ -295,7 +295,7 @@ async def test_an_error_that_nobody_expected_is_500_with_the_request_id_and_no_d
 
 async def test_a_query_without_end_is_refused(caller: Caller) -> None:
     answer = await caller.get("fills?strategy=" + "x" * 10_000)
-    assert answer.problem("query")["status"] == 400
+    assert answer.problem("invalid-parameter")["status"] == 400
 
 
 async def test_what_is_no_http_is_counted_and_not_logged_as_an_error(
@@ -308,3 +308,8 @@ async def test_what_is_no_http_is_counted_and_not_logged_as_an_error(
     assert (await caller.get("ping")).status == 200
     assert stack.counted("decahertz_api_bad_requests_total") == 1
     assert "rror" not in capsys.readouterr().out.replace("error=", "")
+
+
+@pytest.mark.parametrize("path", ["health", "ledger", "metrics/current", "collectors"])
+async def test_what_is_said_of_this_recorder_names_it(caller: Caller, path: str) -> None:
+    assert (await caller.get(path)).body["recorder"] == RECORDER

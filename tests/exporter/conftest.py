@@ -14,7 +14,7 @@ from decahertz.latest import LatestSamples
 from decahertz.sample import Sample
 from exporter.exporter import Exporter
 from exporter.settings import ExporterSettings
-from tests.exporter.samples import BOOK, DESK, HOST, batch_of
+from tests.exporter.samples import BOOK, DESK, HOST, RECORDER, batch_of
 
 
 class Rig:
@@ -24,7 +24,11 @@ class Rig:
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
         self.exporter = Exporter(
-            LatestSamples(self.bus), (BOOK, HOST, DESK), self.registry, ExporterSettings(port=0)
+            LatestSamples(self.bus),
+            (BOOK, HOST, DESK),
+            self.registry,
+            ExporterSettings(port=0),
+            recorder=RECORDER,
         )
 
     def publish(self, *samples: Sample) -> None:

@@ -47,13 +47,15 @@ class DeskSample(Sample, frozen=True, kw_only=True):
 
 BOOK, HOST, DESK = schema_of(BookSample), schema_of(HostSample), schema_of(DeskSample)
 
+RECORDER = "desk-1"
+
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 """Value by name and labels."""
 
 
-def batch_of(*samples: Sample, tick: int = 0) -> SampleBatch:
+def batch_of(*samples: Sample, cycle: int = 0) -> SampleBatch:
     """A batch of samples of one type."""
-    return SampleBatch(schema_of(type(samples[0])), START_NS + tick * CYCLE_NS, samples)
+    return SampleBatch(schema_of(type(samples[0])), START_NS + cycle * CYCLE_NS, samples)
 
 
 def book(instrument: str, **values: Any) -> BookSample:  # noqa: ANN401 - any of its fields
@@ -66,7 +68,7 @@ def expected(samples: Iterable[Sample]) -> Series:
     series: Series = {}
     for sample in samples:
         schema = schema_of(type(sample))
-        key = {name: getattr(sample, name) for name in schema.key}
+        key = {"recorder": RECORDER} | {name: getattr(sample, name) for name in schema.key}
         for field in schema.metrics:
             value = getattr(sample, field.name)
             name = family_name(schema.collector, field.name, field.metric.unit)

@@ -22,8 +22,9 @@ from exporter.negotiation import Format
 from exporter.settings import ExporterSettings
 from tests.exporter.conftest import Rig
 from tests.exporter.parsing import families_in, series_in
-from tests.exporter.samples import BOOK, HostSample, Series, Verdict, batch_of, book, expected
+from tests.exporter.samples import BOOK, RECORDER, HostSample, Series, Verdict, batch_of, book, expected
 
+LABELS = frozenset({("recorder", RECORDER)})
 BOOKS = (book("EUR/USD", mid=1.1, gaps=3, verdict=Verdict.LIVE), book('"odd"\\\n', crossed=True))
 
 
@@ -81,9 +82,9 @@ async def test_self_metrics_of_the_registry_and_the_process_follow(
 
     series = series_in(await scrape(session, rig, form), form)
 
-    assert series["decahertz_part_things_total", frozenset()] == 2
-    assert series["decahertz_part_wait_seconds_sum", frozenset()] == 0.5
-    assert series["process_resident_memory_bytes", frozenset()] > 1_000_000
+    assert series["decahertz_part_things_total", LABELS] == 2
+    assert series["decahertz_part_wait_seconds_sum", LABELS] == 0.5
+    assert series["process_resident_memory_bytes", LABELS] > 1_000_000
 
 
 async def test_a_self_metric_wins_over_a_sample_of_the_same_name(rig: Rig, session: ClientSession) -> None:
@@ -92,7 +93,7 @@ async def test_a_self_metric_wins_over_a_sample_of_the_same_name(rig: Rig, sessi
 
     series = samples_in(await scrape(session, rig), Format.TEXT)
 
-    assert series.pop(("decahertz_book_mid_price", frozenset())) == 5
+    assert series.pop(("decahertz_book_mid_price", LABELS)) == 5
     assert series == {k: v for k, v in expected(BOOKS).items() if k[0] != "decahertz_book_mid_price"}
 
 
@@ -141,7 +142,9 @@ async def test_what_is_not_served_is_refused(
 async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), ExporterSettings(port=port))
+        exporter = Exporter(
+            LatestSamples(LocalBus()), (), CollectorRegistry(), ExporterSettings(port=port), recorder=RECORDER
+        )
         with pytest.raises(PortInUseError) as failure:
             await exporter.start()
 
@@ -154,7 +157,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
 
 async def test_an_address_of_another_machine_is_one_line_that_names_the_setting() -> None:
     settings = ExporterSettings(host="192.0.2.1", port=0)
-    exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), settings)
+    exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), settings, recorder=RECORDER)
 
     with pytest.raises(SettingsError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
         await exporter.start()
@@ -203,7 +206,7 @@ async def test_a_part_that_fails_hides_nobody_else_and_is_logged_once_until_it_r
     assert [entry["event"] for entry in logs] == ["exposition_failed", "exposition_recovered"]
     assert (failed.health, failed.detail) == (Health.DEGRADED, "self-metrics: the part is away")
     assert rig.exporter.status().health is Health.OK
-    assert series["decahertz_exporter_errors_total", frozenset()] == 2
+    assert series["decahertz_exporter_errors_total", LABELS] == 2
 
 
 async def test_samples_that_do_not_keep_to_their_declaration_hide_nobody_else(
@@ -224,8 +227,8 @@ async def test_scrapes_are_counted_by_format(rig: Rig, session: ClientSession) -
         await scrape(session, rig, form)
 
     counts = series_in(await scrape(session, rig), Format.TEXT)
-    assert counts["decahertz_exporter_scrapes_total", frozenset({("format", "text")})] == 2
-    assert counts["decahertz_exporter_scrapes_total", frozenset({("format", "openmetrics")})] == 1
+    assert counts["decahertz_exporter_scrapes_total", LABELS | {("format", "text")}] == 2
+    assert counts["decahertz_exporter_scrapes_total", LABELS | {("format", "openmetrics")}] == 1
 
 
 class SlowMachine(ManualClock):
@@ -239,7 +242,12 @@ class SlowMachine(ManualClock):
 async def test_the_event_loop_gets_its_turn_between_the_slices_of_a_scrape() -> None:
     bus = LocalBus()
     exporter = Exporter(
-        LatestSamples(bus), (BOOK,), CollectorRegistry(), ExporterSettings(port=0), SlowMachine()
+        LatestSamples(bus),
+        (BOOK,),
+        CollectorRegistry(),
+        ExporterSettings(port=0),
+        SlowMachine(),
+        recorder=RECORDER,
     )
     books = [book(f"I{number}", mid=1.0, depth=2, verdict=Verdict.LIVE) for number in range(10_000)]
     bus.publish(samples_topic("book"), batch_of(*books))

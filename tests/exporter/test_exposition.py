@@ -16,6 +16,7 @@ from tests.exporter.samples import (
     BOOK,
     DESK,
     HOST,
+    RECORDER,
     BookSample,
     DeskSample,
     HostSample,
@@ -67,22 +68,22 @@ def rendered(exposition: Exposition, samples: Sequence[Sample], form: Format) ->
 @pytest.mark.parametrize("form", FORMS)
 @given(rounds=st.lists(books(), min_size=1, max_size=3))
 def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: list[list[BookSample]]) -> None:
-    exposition = Exposition([BOOK])
+    exposition = Exposition([BOOK], RECORDER)
     for samples in rounds:
         assert series_in(rendered(exposition, samples, form), form) == expected(samples)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_sample_without_a_key_has_no_labels(form: Format) -> None:
-    body = rendered(Exposition([DESK]), [DeskSample()], form)
+def test_a_sample_without_a_key_has_the_label_recorder_only(form: Format) -> None:
+    body = rendered(Exposition([DESK], RECORDER), [DeskSample()], form)
 
     assert series_in(body, form) == expected([DeskSample()])
-    assert b"\ndecahertz_desk_open_orders 3\n" in body
+    assert b'\ndecahertz_desk_open_orders{recorder="desk-1"} 3\n' in body
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_retired_key_vanishes_and_a_new_one_appears(form: Format) -> None:
-    exposition = Exposition([BOOK])
+    exposition = Exposition([BOOK], RECORDER)
     first = [book("EUR/USD", mid=1.1, verdict=Verdict.LIVE), book("GBP/USD", mid=1.3)]
     then = [book("GBP/USD", mid=1.4, verdict=Verdict.STALE), book("USD/JPY", mid=150.0)]
     rendered(exposition, first, form)
@@ -91,53 +92,58 @@ def test_a_retired_key_vanishes_and_a_new_one_appears(form: Format) -> None:
 
 
 def test_nothing_is_kept_for_retired_keys() -> None:
-    exposition = Exposition([BOOK])
+    exposition = Exposition([BOOK], RECORDER)
     for number in range(50):
         rendered(exposition, [book(f"I{number}", mid=1.0, verdict=Verdict.LIVE)], Format.TEXT)
 
-    layout = exposition._tables["book"]._layout
-    assert list(layout.entries) == [("SIM", "I49")]
+    key_set = exposition._renderers["book"]._key_set
+    assert list(key_set.labels) == [("SIM", "I49")]
 
 
 def test_help_type_and_unit_stand_before_the_series_in_openmetrics() -> None:
-    body = rendered(Exposition([BOOK]), [book("EUR/USD", mid=1.1)], Format.OPENMETRICS).decode()
+    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], Format.OPENMETRICS).decode()
 
     assert body.startswith(
         '# HELP decahertz_book_mid_price The \\"mid\\": a\\\\b.\n'
         "# TYPE decahertz_book_mid_price gauge\n"
         "# UNIT decahertz_book_mid_price price\n"
-        'decahertz_book_mid_price{venue="SIM",instrument="EUR/USD"} 1.1\n'
+        'decahertz_book_mid_price{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 1.1\n'
     )
 
 
 def test_text_leaves_quotes_in_help_alone_and_has_no_unit() -> None:
-    body = rendered(Exposition([BOOK]), [book("EUR/USD", mid=1.1)], Format.TEXT).decode()
+    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], Format.TEXT).decode()
 
     assert body.startswith(
         '# HELP decahertz_book_mid_price The "mid": a\\\\b.\n'
         "# TYPE decahertz_book_mid_price gauge\n"
-        'decahertz_book_mid_price{venue="SIM",instrument="EUR/USD"} 1.1\n'
+        'decahertz_book_mid_price{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 1.1\n'
     )
 
 
 def test_a_counter_carries_total_in_its_series_and_in_text_in_its_headers_too() -> None:
     samples = [book("EUR/USD", gaps=7, waited=0.5)]
-    text = rendered(Exposition([BOOK]), samples, Format.TEXT).decode()
-    openmetrics = rendered(Exposition([BOOK]), samples, Format.OPENMETRICS).decode()
+    text = rendered(Exposition([BOOK], RECORDER), samples, Format.TEXT).decode()
+    openmetrics = rendered(Exposition([BOOK], RECORDER), samples, Format.OPENMETRICS).decode()
 
     assert "# TYPE decahertz_book_gaps_total counter\n" in text
     assert "# TYPE decahertz_book_gaps counter\n" in openmetrics
     assert "# UNIT decahertz_book_waited_seconds seconds\n" in openmetrics
     for body in (text, openmetrics):
-        assert 'decahertz_book_gaps_total{venue="SIM",instrument="EUR/USD"} 7\n' in body
-        assert 'decahertz_book_waited_seconds_total{venue="SIM",instrument="EUR/USD"} 0.5\n' in body
+        assert 'decahertz_book_gaps_total{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 7\n' in body
+        assert (
+            'decahertz_book_waited_seconds_total{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 0.5\n'
+            in body
+        )
 
 
 def test_a_state_is_a_stateset_in_openmetrics_and_a_gauge_in_text() -> None:
     samples = [book("EUR/USD", verdict=Verdict.STALE)]
 
     types = {
-        form: {f.name: f.type for f in families_in(rendered(Exposition([BOOK]), samples, form), form)}
+        form: {
+            f.name: f.type for f in families_in(rendered(Exposition([BOOK], RECORDER), samples, form), form)
+        }
         for form in FORMS
     }
 
@@ -147,7 +153,9 @@ def test_a_state_is_a_stateset_in_openmetrics_and_a_gauge_in_text() -> None:
 
 def test_families_come_in_the_order_of_their_declaration() -> None:
     samples = [book("EUR/USD", mid=1.0, spread_bps=1.0, depth=1, crossed=True, verdict=Verdict.LIVE)]
-    families = families_in(rendered(Exposition([BOOK]), samples, Format.OPENMETRICS), Format.OPENMETRICS)
+    families = families_in(
+        rendered(Exposition([BOOK], RECORDER), samples, Format.OPENMETRICS), Format.OPENMETRICS
+    )
 
     assert [family.name for family in families] == [
         "decahertz_book_mid_price",
@@ -161,7 +169,7 @@ def test_families_come_in_the_order_of_their_declaration() -> None:
 
 
 def test_a_metric_without_a_value_anywhere_is_not_mentioned() -> None:
-    body = rendered(Exposition([BOOK]), [book("EUR/USD", depth=1)], Format.TEXT)
+    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", depth=1)], Format.TEXT)
 
     assert b"decahertz_book_mid_price" not in body
     assert b"decahertz_book_verdict" not in body
@@ -172,7 +180,7 @@ def test_more_series_than_fit_a_chunk_are_still_whole(form: Format) -> None:
     samples = [
         book(f"I{number}", mid=float(number), verdict=Verdict.LIVE) for number in range(CHUNK_SERIES * 2 + 1)
     ]
-    chunks = list(Exposition([BOOK]).render(batch_of(*samples), form))
+    chunks = list(Exposition([BOOK], RECORDER).render(batch_of(*samples), form))
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
 
     assert series_in(b"".join(chunks) + end, form) == expected(samples)
@@ -182,7 +190,9 @@ def test_more_series_than_fit_a_chunk_are_still_whole(form: Format) -> None:
 def test_of_a_key_that_comes_twice_the_last_sample_counts() -> None:
     samples = [HostSample(host="a", used_ratio=0.1), HostSample(host="a", used_ratio=0.2)]
 
-    assert series_in(rendered(Exposition([HOST]), samples, Format.TEXT), Format.TEXT) == expected(samples[1:])
+    assert series_in(rendered(Exposition([HOST], RECORDER), samples, Format.TEXT), Format.TEXT) == expected(
+        samples[1:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -194,7 +204,9 @@ def test_a_value_that_is_no_number_costs_only_its_own_series(value: object) -> N
 
 def test_a_family_whose_name_is_taken_is_left_out() -> None:
     body = b"".join(
-        Exposition([DESK]).render(batch_of(DeskSample()), Format.TEXT, {"decahertz_desk_open_orders"})
+        Exposition([DESK], RECORDER).render(
+            batch_of(DeskSample()), Format.TEXT, {"decahertz_desk_open_orders"}
+        )
     )
 
     assert b"open_orders" not in body
@@ -208,9 +220,9 @@ class GapsSample(Sample, frozen=True, kw_only=True):
 
 
 def test_of_two_metrics_with_one_name_the_first_is_shown_and_the_other_listed() -> None:
-    exposition = Exposition([BOOK, schema_of(GapsSample)])
+    exposition = Exposition([BOOK, schema_of(GapsSample)], RECORDER)
 
-    assert [family.name for family in exposition.left_out] == ["decahertz_book_gaps_total"]
+    assert [family.name for family in exposition.colliding] == ["decahertz_book_gaps_total"]
     assert series_in(rendered(exposition, [GapsSample()], Format.TEXT), Format.TEXT) == {
-        ("decahertz_book_gaps_other_total", frozenset()): 1
+        ("decahertz_book_gaps_other_total", frozenset({("recorder", RECORDER)})): 1
     }

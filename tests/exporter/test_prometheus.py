@@ -59,7 +59,7 @@ async def test_promtool_finds_nothing_to_say_about_a_built_in_collector(sample_t
     key = dict.fromkeys(schema.key, "a")
     values = {field.name: field.states[0] if field.states else 1 for field in schema.metrics}
     sample = msgspec.convert({**key, **values}, sample_type, strict=False)
-    body = b"".join(Exposition([schema]).render(batch_of(sample), Format.TEXT))
+    body = b"".join(Exposition([schema], ODD).render(batch_of(sample), Format.TEXT))
 
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 

@@ -62,7 +62,8 @@ async def test_its_table_its_gauge_and_its_topic_appear(
         topic = await first_topic(decahertz)
         assert topic.startswith("metrics:imbalance:")
         venue, instrument = topic.split(":")[2:]
-        labels = f'{{venue="{venue}",instrument="{instrument}"}}'
+        recorder = decahertz.get("/api/v1/health")["recorder"]
+        labels = f'{{recorder="{recorder}",venue="{venue}",instrument="{instrument}"}}'
         exposition = read(decahertz.metrics).decode()
         assert f"decahertz_imbalance_imbalance_ratio{labels} " in exposition
         assert f"decahertz_imbalance_quotes_total{labels} " in exposition

@@ -1,0 +1,35 @@
+"""Maps errors of the other parts to problem documents: what a client is told when something fails."""
+
+from __future__ import annotations
+
+from api.http.problems import FieldProblem, ProblemError
+from decahertz.ingest import BatchRefusedError, NotDurableError
+from storage.database import DatabaseUnavailableError
+from storage.query.export import TooManyExportsError, UnknownColumnError
+from storage.query.parquet import ParquetMissingError
+from storage.query.queries import CursorError, UnknownFieldError
+
+
+def domain_problem(error: Exception) -> ProblemError | None:
+    """Converts an error of ingest, queries or exports; ``None`` for an unexpected one."""
+    text = str(error)
+    problem: ProblemError | None = None
+    match error:
+        case BatchRefusedError():
+            errors = [FieldProblem(index=r.index, field=r.field, reason=r.reason) for r in error.refusals]
+            problem = ProblemError("invalid-batch", f"nothing of the batch was stored: {text}", errors)
+        case NotDurableError():
+            problem = ProblemError("not-durable", f"the batch is not durable yet ({text}); send it again")
+        case DatabaseUnavailableError():
+            problem = ProblemError("database-unavailable", "the database does not respond; try again")
+        case CursorError():
+            problem = ProblemError("invalid-cursor", text, [FieldProblem(field="cursor", reason=text)])
+        case UnknownFieldError():
+            problem = ProblemError("invalid-parameter", text)
+        case UnknownColumnError():
+            problem = ProblemError("invalid-parameter", text, [FieldProblem(field=error.name, reason=text)])
+        case TooManyExportsError():
+            problem = ProblemError("overloaded", f"{text}; try again")
+        case ParquetMissingError():
+            problem = ProblemError("not-installed", text)
+    return problem

@@ -1,0 +1,98 @@
+"""The one middleware: request id, guard, problem documents and timing for every request."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from api.http.guard import Guard
+from api.http.metrics import HttpMetrics
+from api.http.problems import ProblemError, http_problem
+from api.http.stream import FINISH_RESPONSE
+from decahertz.clock import NS_PER_SECOND, Clock
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ErrorMapping: TypeAlias = Callable[[Exception], ProblemError | None]
+"""Converts an error of the application; ``None`` for an unexpected one."""
+
+_VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_NS_PER_MS = 1_000_000
+
+
+class RequestIds:
+    """Assigns request ids: the client's own if it is valid, else a unique one."""
+
+    def __init__(self) -> None:
+        self._prefix = uuid.uuid4().hex[:12]
+        self._numbers = itertools.count(1)
+
+    def assign(self, request: web.Request) -> str:
+        """Returns the id of the request."""
+        given = request.headers.get("X-Request-ID")
+        if given is not None and _VALID_ID.fullmatch(given):
+            return given
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+def request_middleware(
+    guard: Guard, clock: Clock, metrics: HttpMetrics, domain_problem: ErrorMapping
+) -> Middleware:
+    """Makes the middleware. A single one, because each costs every request a coroutine."""
+    ids = RequestIds()
+    log = structlog.get_logger(part="api")
+
+    def problem_response(error: Exception, request_id: str) -> web.Response:
+        problem = http_problem(error) or domain_problem(error)
+        if problem is None:
+            log.error("request_failed", exc_info=error)
+            problem = ProblemError("internal-error", "an unexpected error; see the server's log")
+        return problem.response(request_id)
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        start_ns = clock.monotonic_ns()
+        request_id = ids.assign(request)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        response: web.StreamResponse
+
+        def finish(response: web.StreamResponse) -> None:
+            elapsed_ns = clock.monotonic_ns() - start_ns
+            headers = response.headers
+            headers["Server"] = "decahertz"
+            headers["X-Request-ID"] = request_id
+            headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
+            metrics.observe(_route_label(request), elapsed_ns / NS_PER_SECOND)
+
+        request[FINISH_RESPONSE] = finish
+        try:
+            guard.check(request)
+            response = await handler(request)
+        except ConnectionError:
+            raise  # the client has disconnected; aiohttp handles this quietly
+        except Exception as error:  # noqa: BLE001 - every failure becomes a response
+            response = problem_response(error, request_id)
+        if not response.prepared:
+            if request.can_read_body:
+                response.force_close()  # do not wait for the rest of an unread body
+            finish(response)
+        metrics.count(_route_label(request), _method_label(request), response.status)
+        return response
+
+    return middleware
+
+
+def _route_label(request: web.Request) -> str:
+    """The path template of the route: a closed set, unlike requested paths."""
+    resource = request.match_info.route.resource
+    return "unmatched" if resource is None else resource.canonical
+
+
+def _method_label(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"

@@ -1,0 +1,188 @@
+"""Problem documents (RFC 9457): their kinds, and how errors of HTTP and of msgspec become one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, get_args
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from decahertz.event import Name, Text
+from storage.query.resolution import DURATION_PATTERN
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 1
+"""Value of ``Retry-After`` on problems that a retry can solve."""
+
+
+class FieldProblem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One invalid part of a request."""
+
+    reason: str
+    field: str | None = None
+    """The parameter, or the field of the body or event."""
+    index: int | None = None
+    """Position of the event in its batch, from 0."""
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document."""
+
+    type: str
+    """``urn:decahertz:problem:…``, stable across versions: clients decide by it."""
+    title: str
+    """Summary of the type; the same for all problems of a type."""
+    status: int
+    detail: str
+    """Explanation of this occurrence."""
+    request_id: str
+    """Also in the header ``X-Request-ID`` and in the server's log."""
+    errors: tuple[FieldProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """Status and title of one type of problem."""
+
+    status: int
+    title: str
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether the same request can succeed later."""
+        return self.status == web.HTTPServiceUnavailable.status_code
+
+
+KINDS: Final[Mapping[str, ProblemKind]] = {
+    "bad-request": ProblemKind(400, "Bad request"),
+    "invalid-parameter": ProblemKind(400, "Invalid parameter"),
+    "invalid-cursor": ProblemKind(400, "Invalid cursor"),
+    "malformed-body": ProblemKind(400, "Malformed body"),
+    "unsupported-subprotocol": ProblemKind(400, "Unsupported subprotocol"),
+    "forbidden-origin": ProblemKind(403, "Forbidden origin"),
+    "not-found": ProblemKind(404, "Not found"),
+    "method-not-allowed": ProblemKind(405, "Method not allowed"),
+    "not-acceptable": ProblemKind(406, "Not acceptable"),
+    "request-timeout": ProblemKind(408, "Request timeout"),
+    "content-too-large": ProblemKind(413, "Content too large"),
+    "unsupported-media-type": ProblemKind(415, "Unsupported media type"),
+    "misdirected-request": ProblemKind(421, "Misdirected request"),
+    "invalid-body": ProblemKind(422, "Invalid body"),
+    "invalid-batch": ProblemKind(422, "Invalid batch"),
+    "upgrade-required": ProblemKind(426, "Upgrade required"),
+    "internal-error": ProblemKind(500, "Internal error"),
+    "not-installed": ProblemKind(501, "Not installed"),
+    "database-unavailable": ProblemKind(503, "Database unavailable"),
+    "not-durable": ProblemKind(503, "Not durable"),
+    "overloaded": ProblemKind(503, "Overloaded"),
+}
+"""All kinds, by the last segment of their ``type``."""
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem document."""
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """``kind`` is a key of :data:`KINDS`."""
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the kind."""
+        return KINDS[self.kind].status
+
+    def response(self, request_id: str) -> web.Response:
+        """Renders the document, as JSON whatever the request accepts: RFC 9457 defines no MessagePack."""
+        kind = KINDS[self.kind]
+        document = Problem(
+            type=f"urn:decahertz:problem:{self.kind}",
+            title=kind.title,
+            status=kind.status,
+            detail=self.detail,
+            request_id=request_id,
+            errors=self.errors,
+        )
+        headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **self.headers}
+        if kind.can_retry:
+            headers["Retry-After"] = str(RETRY_SECONDS)
+        return web.Response(status=kind.status, body=msgspec.json.encode(document), headers=headers)
+
+
+def http_problem(error: Exception) -> ProblemError | None:
+    """Converts an error of the framework or of aiohttp; ``None`` for any other."""
+    problem: ProblemError | None = None
+    match error:
+        case ProblemError():
+            problem = error
+        case web.RequestPayloadError():
+            problem = ProblemError("malformed-body", "the body is not encoded as its headers say")
+        case web.HTTPNotFound():
+            problem = ProblemError("not-found", "no such path; /api/v1/openapi.json lists all paths")
+        case web.HTTPMethodNotAllowed():
+            allowed = ", ".join(sorted(error.allowed_methods))
+            detail = f"allowed methods: {allowed}"
+            problem = ProblemError("method-not-allowed", detail, headers={"Allow": allowed})
+        case web.HTTPRequestEntityTooLarge():
+            problem = content_too_large(None)
+        case web.HTTPClientError():
+            problem = ProblemError("bad-request", error.text or error.reason)
+    return problem
+
+
+def content_too_large(limit: int | None) -> ProblemError:
+    """Makes the problem of a body that exceeds the limit, in bytes."""
+    size = f", {limit} bytes" if limit else ""
+    return ProblemError("content-too-large", f"the body is larger than api.max_body_bytes{size}")
+
+
+_LOCATION = re.compile(r"(?P<reason>.*) - at `(?P<inner>key` in `)?(?P<path>\$[^`]*)`", re.DOTALL)
+_FIELD_NAME = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_EVENT_PATH = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
+_PATTERN_MISMATCH = "Expected `str` matching regex {pattern!r}"
+_PATTERN_REASONS: Final[Mapping[str, str]] = {
+    _PATTERN_MISMATCH.format(pattern=pattern): reason
+    for pattern, reason in (
+        (
+            get_args(Name)[1].pattern,
+            "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end",
+        ),
+        (get_args(Text)[1].pattern, "a text has no NUL characters"),
+        (
+            DURATION_PATTERN,
+            "a duration is a whole number with ms, s, m, h or d, or of nanoseconds: 250ms, 5s, 1h",
+        ),
+    )
+}
+"""Messages of msgspec about a pattern, and the rule in words."""
+
+
+def field_problem(error: msgspec.ValidationError, index: int | None = None) -> FieldProblem:
+    """Parses a message of msgspec: ``… - at `$.events[3].bid``` is about field ``bid`` of event 3.
+
+    ``index`` is the position of an event that was decoded by itself.
+    """
+    text = str(error)
+    location = _LOCATION.fullmatch(text)
+    reason, path = (location["reason"], location["path"]) if location else (text, "$")
+    event = _EVENT_PATH.fullmatch(path)
+    if event is not None and index is None:
+        index, path = int(event["index"]), f"$.{event['rest']}"
+    field = path.removeprefix("$").removeprefix(".").rstrip(".")
+    named = _FIELD_NAME.match(reason)
+    if named is not None:
+        field = f"{field}.{named['name']}" if field else named["name"]
+    return FieldProblem(reason=_PATTERN_REASONS.get(reason, reason), field=field or None, index=index)
