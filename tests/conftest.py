@@ -1,11 +1,13 @@
-"""What tests of several packages share: a real PostgreSQL."""
+"""A PostgreSQL for each process of the run, and the order in which tests run."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest_asyncio
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from tests.postgres_server import PostgresServer
 
+_MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
 _LONGEST = ("quality", "chaos", "pipeline", "docs")
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
 
@@ -25,8 +28,28 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest files first, so that two processes end at about the same time."""
-    items.sort(key=lambda item: item.path.parent.name not in _LONGEST)
+    """Run tests that need the machine alone first, then the longest: two processes then end together."""
+    alone = {item.path for item in items if item.get_closest_marker("alone")}
+    items.sort(key=lambda item: (item.path not in alone, item.path.parent.name not in _LONGEST))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test marked ``alone`` runs, the other process waits between two of its tests."""
+    if not hasattr(item.config, "workerinput"):  # there is no other process
+        return (yield)
+    with _machine(fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
+        return (yield)
+
+
+@contextmanager
+def _machine(kind: int) -> Iterator[None]:
+    """Hold the machine, shared or exclusively; who waits for it goes before later ones."""
+    with _MACHINE.open() as machine:
+        with _TURN.open() as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(machine, kind)
+        yield
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

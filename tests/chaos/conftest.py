@@ -1,8 +1,7 @@
-"""What the chaos tests share. Short in every test run; long with scripts/soak."""
+"""Fixtures of the chaos tests."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ import pytest
 
 from storage.postgres.embedded import Installation
 from tests.embedded_server import chosen_installation
-
-IS_LONG = os.environ.get("DECAHERTZ_CHAOS", "short") == "long"
-"""As the issue says it, rather than as short as it can be told."""
 
 
 @pytest.fixture(scope="session")

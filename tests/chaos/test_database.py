@@ -14,9 +14,8 @@ import pytest
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
-from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import SOURCE, World, live_through, wait_until, world
-from tests.pipeline.running import run
+from tests.pipeline.running import IS_LONG, run
 from tests.postgres_proxy import Proxy
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)

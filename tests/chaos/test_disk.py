@@ -18,8 +18,8 @@ import pytest
 
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
-from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import SOURCE, live_through, now_ns, wait_until, world
+from tests.pipeline.running import IS_LONG
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _FULL_SECONDS = 60.0 if IS_LONG else 3.0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import live_through, wait_until, world
+from tests.pipeline.running import IS_LONG
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _CUT_SECONDS = 30.0 if IS_LONG else 2.0

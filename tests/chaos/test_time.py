@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.chaos.conftest import IS_LONG
 from tests.chaos.world import live_through, world
-from tests.pipeline.running import ROOT
+from tests.pipeline.running import IS_LONG, ROOT
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _ROUNDS = 20 if IS_LONG else 2

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from decahertz.clock import CYCLE_NS, to_datetime
 from decahertz.event import Fill
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
-from tests.pipeline.running import RunningDecahertz, read, running
+from tests.pipeline.running import RunningDecahertz, read, running, wait_until
 from tests.servers import require
 
 pytestmark = pytest.mark.timeout(150)
-
-
-def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> None:
-    """Poll until ``condition()`` is true."""
-    deadline = time.monotonic() + limit_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_seconds} s for {what}"
-        time.sleep(0.1)
 
 
 def all_items(decahertz: RunningDecahertz, path: str) -> list[dict[str, Any]]:

@@ -10,10 +10,18 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tests.pipeline.running import run
+from tests.pipeline.running import environment, run
 
 pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
 RECORDING = "btcusdt-trades-20210108.csv"
+
+
+@pytest.fixture(scope="module")
+def imported(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a command on a data folder with the recording in it."""
+    env = environment(tmp_path_factory.mktemp("imported"))
+    assert run("import", str(recordings / RECORDING), env=env).returncode == 0
+    return env
 
 
 def export(env: dict[str, str], file: Path, what: str, *options: str) -> tuple[int, str]:
@@ -24,9 +32,9 @@ def export(env: dict[str, str], file: Path, what: str, *options: str) -> tuple[i
 
 
 def test_an_imported_recording_is_exported_as_it_was(
-    env: dict[str, str], recordings: Path, tmp_path: Path
+    imported: dict[str, str], recordings: Path, tmp_path: Path
 ) -> None:
-    assert run("import", str(recordings / RECORDING), env=env).returncode == 0
+    env = imported
     with (recordings / RECORDING).open() as stream:
         expected = [(float(r["price"]), float(r["quantity"]), r["trade_id"]) for r in csv.DictReader(stream)]
 
@@ -68,8 +76,8 @@ def test_an_imported_recording_is_exported_as_it_was(
     assert (tmp_path / "kept.csv").read_bytes() == (tmp_path / "all.csv").read_bytes()
 
 
-def test_only_a_regular_file_is_ever_replaced(env: dict[str, str], recordings: Path, tmp_path: Path) -> None:
-    assert run("import", str(recordings / RECORDING), env=env).returncode == 0
+def test_only_a_regular_file_is_ever_replaced(imported: dict[str, str], tmp_path: Path) -> None:
+    env = imported
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "circle").symlink_to(tmp_path / "circle")

@@ -17,7 +17,7 @@ import pytest
 from decahertz.clock import CYCLE_NS
 from tests.pipeline.running import RunningDecahertz, running
 
-MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.3"))
+MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.15"))
 INSTRUMENTS = 100
 EVENT_TABLES = (
     "quotes",
@@ -84,6 +84,7 @@ async def missing_samples(connection: asyncpg.Connection[asyncpg.Record], collec
     return wrong
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(MINUTES * 60 + 240)
 async def test_after_a_run_nothing_is_missing_nothing_is_doubled_and_memory_has_not_grown(
     env: dict[str, str],

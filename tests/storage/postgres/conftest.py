@@ -1,4 +1,4 @@
-"""What these tests are given."""
+"""Folders for embedded servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.embedded_server import chosen_installation
+from tests.embedded_server import chosen_installation, create_data
 
 
 @pytest.fixture
@@ -22,3 +22,10 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def installation() -> Installation:
     return chosen_installation()
+
+
+@pytest.fixture
+def filled(folder: Path, installation: Installation) -> Path:
+    """That folder with an empty database in its ``pg``: for tests of anything but its creation."""
+    create_data(folder / "pg", installation)
+    return folder

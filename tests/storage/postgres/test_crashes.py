@@ -41,40 +41,40 @@ async def test_it_dies_with_its_parent_and_committed_rows_are_there_again(
 
 @on_linux
 async def test_a_start_waits_for_the_server_of_a_killed_owner(
-    folder: Path, installation: Installation
+    filled: Path, installation: Installation
 ) -> None:
-    async with other_process(folder / "pg", installation) as owner:
+    async with other_process(filled / "pg", installation) as owner:
         pid = await server_pid(owner)
-        await remember(database_url(folder / "pg"), 7)
+        await remember(database_url(filled / "pg"), 7)
         os.kill(pid, signal.SIGSTOP)  # it is there, and cannot end yet
         try:
             owner.kill()
             await asyncio.wait_for(owner.wait(), LIMIT_S)
-            server = EmbeddedPostgres(folder / "pg", installation=installation)
+            server = EmbeddedPostgres(filled / "pg", installation=installation)
             start = asyncio.create_task(server.start())
             finished, _ = await asyncio.wait({start}, timeout=0.5)
             assert not finished
-            assert running_pid(folder / "pg") == pid, "the locks of a living server are left alone"
+            assert running_pid(filled / "pg") == pid, "the locks of a living server are left alone"
         finally:
             os.kill(pid, signal.SIGCONT)
         assert await recall(await asyncio.wait_for(start, LIMIT_S)) == [7]
         await server.stop()
 
 
-async def test_a_killed_server_is_noticed_and_starts_again(folder: Path, installation: Installation) -> None:
-    server = EmbeddedPostgres(folder / "pg", installation=installation)
+async def test_a_killed_server_is_noticed_and_starts_again(filled: Path, installation: Installation) -> None:
+    server = EmbeddedPostgres(filled / "pg", installation=installation)
     await remember(await server.start(), 7)
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert await asyncio.wait_for(server.wait_ended(), LIMIT_S) == -signal.SIGKILL
     assert server.pid is None
     await server.stop()
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as again:
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as again:
         assert await recall(again.url) == [7]
 
 
-async def test_sessions_of_a_killed_server_are_waited_for(folder: Path, installation: Installation) -> None:
-    server = EmbeddedPostgres(folder / "pg", installation=installation)
+async def test_sessions_of_a_killed_server_are_waited_for(filled: Path, installation: Installation) -> None:
+    server = EmbeddedPostgres(filled / "pg", installation=installation)
     url = await server.start()
     assert server.pid is not None
     session = await asyncpg.connect(url)
@@ -83,7 +83,7 @@ async def test_sessions_of_a_killed_server_are_waited_for(folder: Path, installa
     os.kill(server.pid, signal.SIGKILL)
     await asyncio.wait_for(server.wait_ended(), LIMIT_S)
     await server.stop()
-    again = EmbeddedPostgres(folder / "pg", installation=installation)
+    again = EmbeddedPostgres(filled / "pg", installation=installation)
     start = asyncio.create_task(again.start())
     finished, _ = await asyncio.wait({start}, timeout=0.5)
     assert not finished
@@ -94,15 +94,15 @@ async def test_sessions_of_a_killed_server_are_waited_for(folder: Path, installa
 
 
 async def test_locks_of_a_dead_server_whose_number_another_process_has_now(
-    folder: Path, installation: Installation
+    filled: Path, installation: Installation
 ) -> None:
-    server = EmbeddedPostgres(folder / "pg", installation=installation)
+    server = EmbeddedPostgres(filled / "pg", installation=installation)
     await server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     await asyncio.wait_for(server.wait_ended(), LIMIT_S)
     await server.stop()
-    cluster = folder / "pg/cluster"
+    cluster = filled / "pg/cluster"
     owner = cluster.stat().st_uid
     stranger = subprocess.Popen(  # noqa: ASYNC220 - it only waits for its input to end
         ["cat"], stdin=subprocess.PIPE, user=owner if os.geteuid() == 0 else None
@@ -111,8 +111,8 @@ async def test_locks_of_a_dead_server_whose_number_another_process_has_now(
         for lock in (cluster / "postmaster.pid", cluster / f"{SOCKET_NAME}.lock"):
             _, *rest = lock.read_text().splitlines(keepends=True)
             lock.write_text("".join([f"{stranger.pid}\n", *rest]))
-        assert running_pid(folder / "pg") is None
-        async with EmbeddedPostgres(folder / "pg", installation=installation):
+        assert running_pid(filled / "pg") is None
+        async with EmbeddedPostgres(filled / "pg", installation=installation):
             assert stranger.poll() is None
     finally:
         stranger.communicate(timeout=LIMIT_S)

@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,7 +26,6 @@ from storage.postgres.embedded import (
 from tests.embedded_server import (
     LIMIT_S,
     as_root,
-    chosen_installation,
     connected,
     gone,
     other_process,
@@ -38,18 +36,6 @@ from tests.embedded_server import (
 )
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that only we can enter; for root that means: not the server's user."""
-    with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        yield Path(name)
-
-
-@pytest.fixture(scope="session")
-def installation() -> Installation:
-    return chosen_installation()
 
 
 # Life
@@ -69,8 +55,8 @@ async def test_a_first_start_makes_the_database_and_a_second_keeps_it(
     await second.stop()
 
 
-async def test_asyncpg_and_psycopg_take_the_same_address(folder: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation, database="a b/c") as server:
+async def test_asyncpg_and_psycopg_take_the_same_address(filled: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(filled / "pg", installation=installation, database="a b/c") as server:
         async with connected(server.url) as connection:
             assert await connection.fetchval("SELECT current_database()") == "a b/c"
         async with await psycopg.AsyncConnection.connect(server.url) as other:
@@ -95,10 +81,10 @@ async def test_the_data_is_durable_utf8_and_checked(folder: Path, installation: 
         assert found == expected
 
 
-async def test_callers_settings_go_over_the_defaults(folder: Path, installation: Installation) -> None:
+async def test_callers_settings_go_over_the_defaults(filled: Path, installation: Installation) -> None:
     settings = {"work_mem": "5MB", "shared_preload_libraries": "pg_stat_statements"}
     async with (
-        EmbeddedPostgres(folder / "pg", installation=installation, settings=settings) as server,
+        EmbeddedPostgres(filled / "pg", installation=installation, settings=settings) as server,
         connected(server.url) as connection,
     ):
         assert await connection.fetchval("SHOW work_mem") == "5MB"
@@ -110,8 +96,8 @@ def test_what_keeps_it_private_cannot_be_set(folder: Path) -> None:
         EmbeddedPostgres(folder / "pg", settings={"listen_addresses": "*"})
 
 
-async def test_stop_is_safe_without_start_and_twice(folder: Path, installation: Installation) -> None:
-    server = EmbeddedPostgres(folder / "pg", installation=installation)
+async def test_stop_is_safe_without_start_and_twice(filled: Path, installation: Installation) -> None:
+    server = EmbeddedPostgres(filled / "pg", installation=installation)
     await server.stop()
     await server.start()
     pid = server.pid
@@ -122,8 +108,8 @@ async def test_stop_is_safe_without_start_and_twice(folder: Path, installation: 
     assert not psutil.pid_exists(pid)
 
 
-async def test_it_is_started_only_once(folder: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+async def test_it_is_started_only_once(filled: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         with pytest.raises(EmbeddedPostgresError, match="only once"):
             await server.start()
         async with connected(server.url):
@@ -141,9 +127,9 @@ async def test_address_and_pid_are_known_from_the_data_directory(
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_server(
-    folder: Path, installation: Installation
+    filled: Path, installation: Installation
 ) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         assert server.pid is not None
         assert os.getpgid(server.pid) != os.getpgid(0)
         assert os.getsid(server.pid) != os.getsid(0)
@@ -152,14 +138,14 @@ async def test_ctrl_c_in_the_terminal_does_not_reach_the_server(
 # Who can reach it
 
 
-async def test_nothing_listens_on_the_network(folder: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+async def test_nothing_listens_on_the_network(filled: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         async with connected(server.url) as connection:
             assert await connection.fetchval("SHOW listen_addresses") == ""
             assert await connection.fetchval("SELECT inet_server_addr()") is None
         # The server's own account of where it listens: the socket's folder, then the network address.
         _, _, _, _, socket_folder, address, *_ = (
-            (folder / "pg/cluster/postmaster.pid").read_text().splitlines()
+            (filled / "pg/cluster/postmaster.pid").read_text().splitlines()
         )
         assert (socket_folder, address) == (".", "")
 
@@ -235,27 +221,27 @@ async def test_root_of_a_container_has_enough_capabilities(folder: Path, install
 # Refusals
 
 
-async def test_a_second_server_on_the_same_data_is_refused(folder: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
+async def test_a_second_server_on_the_same_data_is_refused(filled: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         with pytest.raises(EmbeddedPostgresError, match=f"already in use by process {os.getpid()} "):
-            await EmbeddedPostgres(folder / "pg", installation=installation).start()
-        async with other_process(folder / "pg", installation) as second:
+            await EmbeddedPostgres(filled / "pg", installation=installation).start()
+        async with other_process(filled / "pg", installation) as second:
             _, said = await asyncio.wait_for(second.communicate(), LIMIT_S)
             assert f"already in use by process {os.getpid()} on {socket.gethostname()}" in said.decode()
         async with connected(server.url):
             pass
 
 
-async def test_data_of_another_major_version_is_refused(folder: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(folder / "pg", installation=installation):
+async def test_data_of_another_major_version_is_refused(filled: Path, installation: Installation) -> None:
+    async with EmbeddedPostgres(filled / "pg", installation=installation):
         pass
-    version = folder / "pg/cluster/PG_VERSION"
+    version = filled / "pg/cluster/PG_VERSION"
     version.write_text("12\n")
     with pytest.raises(EmbeddedPostgresError, match=f"made by PostgreSQL 12.* is {installation.version}"):
-        await EmbeddedPostgres(folder / "pg", installation=installation).start()
-    assert running_pid(folder / "pg") is None
+        await EmbeddedPostgres(filled / "pg", installation=installation).start()
+    assert running_pid(filled / "pg") is None
     version.write_text(f"{installation.major}\n")
-    async with EmbeddedPostgres(folder / "pg", installation=installation):
+    async with EmbeddedPostgres(filled / "pg", installation=installation):
         pass
 
 
@@ -271,13 +257,13 @@ async def test_a_folder_with_something_else_in_it_is_refused(
 
 
 async def test_a_failed_start_says_what_the_server_said_in_one_line(
-    folder: Path, installation: Installation
+    filled: Path, installation: Installation
 ) -> None:
-    server = EmbeddedPostgres(folder / "pg", installation=installation, settings={"work_mem": "much"})
+    server = EmbeddedPostgres(filled / "pg", installation=installation, settings={"work_mem": "much"})
     with pytest.raises(EmbeddedPostgresError) as caught:
         await server.start()
     assert 'FATAL:  invalid value for parameter "work_mem": "much"' in str(caught.value)
-    assert str(folder / "pg/server.log") in str(caught.value)
+    assert str(filled / "pg/server.log") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
