@@ -1,4 +1,4 @@
-"""The spool: what came in is on this machine's disk before anybody is told that it is safe."""
+"""The spool: a durable queue on disk between everything that arrives and the database."""
 
 from storage.spool.spool import Spool
 

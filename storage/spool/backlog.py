@@ -1,4 +1,4 @@
-"""Reading back what waits in the file, and giving up what waits too long or is too much."""
+"""Reads the backlog, and drops entries that are too old or too many."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from types import MappingProxyType
 from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
 from storage.entry import Ack, Content, Entry, EntryKind, Unreadable
+from storage.spool.accounts import DAMAGED
 from storage.spool.codec import PayloadError, decode_events, decode_layout, fingerprint, reader_of
 from storage.spool.errors import SpoolDamagedError
-from storage.spool.state import State
-from storage.spool.transaction import Draft
+from storage.spool.state import FileState
+from storage.spool.transaction import SpoolTransaction
 
 CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"
-"""Why rows are given up that wait."""
-DAMAGED = "damaged"
-"""Why rows are given up that cannot be read back."""
+"""Why rows of the backlog are dropped."""
 
-_BYTES_AT_ONCE = 8 * 1024 * 1024
+_BATCH_BYTES = 8 * 1024 * 1024
 _ROW = "SELECT kind, stream, rows, time_ns, batch_id, layout, checksum, payload FROM entries WHERE id = ?"
 _TYPES = (int, str, int, int, bytes, str, int, bytes)
 _BATCH_ID, _UUID_BYTES = 4, 16
@@ -31,7 +30,7 @@ _BATCH_ID, _UUID_BYTES = 4, 16
 
 @dataclass(frozen=True, slots=True)
 class DamagedEntry:
-    """An entry whose bytes are not those that were written."""
+    """An entry whose checksum is wrong."""
 
     id: int
     stream: str
@@ -39,19 +38,18 @@ class DamagedEntry:
     batch_id: uuid.UUID
 
     def ack(self) -> Ack:
-        """It is given up."""
-        nothing = Unreadable(b"", "damaged")
-        entry = Entry(nothing, self.stream, self.rows, self.batch_id, self.id)
+        """Return the ack that drops it."""
+        entry = Entry(Unreadable(b"", DAMAGED), self.stream, self.rows, self.batch_id, self.id)
         return Ack(entry, {DAMAGED: self.rows})
 
 
 def read_backlog(
-    connection: sqlite3.Connection, state: State, max_rows: int
+    connection: sqlite3.Connection, state: FileState, max_rows: int
 ) -> Iterator[Entry | DamagedEntry]:
-    """Some of what waits: events in their order, and of the samples the newest first.
+    """Yield entries of the backlog: events in their order, samples newest first.
 
-    About half of the rows are events where there are both. Trades are derived from events, and that is
-    cheapest in the order of time; a chart is read from its right end.
+    About half of the rows are events if there are both. Round trips are derived from events, which is
+    cheapest in the order of time; of samples a reader wants the newest first.
     """
     events = list(_ids(connection, state, EntryKind.EVENTS, "ASC", max_rows))
     samples = list(_ids(connection, state, EntryKind.SAMPLES, "DESC", max_rows))
@@ -60,15 +58,15 @@ def read_backlog(
     rows = sum(rows for _, rows in events)
     for id_, _ in [*events, *(_first(samples, max_rows - rows) if rows < max_rows else [])]:
         yield read_entry(connection, id_, state.declared)
-        time.sleep(0)  # decoding keeps other threads waiting: the grid must hold
+        time.sleep(0)  # lets other threads run between two entries: the grid must hold
 
 
 def read_arrivals(
     connection: sqlite3.Connection, after_id: int, max_rows: int
 ) -> tuple[list[Arrival], int | None]:
-    """Events that wait behind this entry, as they came, and where to go on; ``None``: there are no more.
+    """Read events behind an entry without taking them; returns where to continue, ``None`` at the end.
 
-    They stay where they are. What cannot be read is left out: it is noted when its turn comes.
+    Unreadable entries are left out here, and counted when the backlog is read.
     """
     statement = "SELECT id, rows FROM entries WHERE kind = ? AND id > ? ORDER BY id"
     found: list[Arrival] = []
@@ -84,24 +82,24 @@ def read_arrivals(
 
 
 def _first(found: list[tuple[int, int]], max_rows: int) -> list[tuple[int, int]]:
-    kept: list[tuple[int, int]] = []
+    chosen: list[tuple[int, int]] = []
     total = 0
     for id_, rows in found:
-        if kept and total + rows > max_rows:
+        if chosen and total + rows > max_rows:
             break
-        kept.append((id_, rows))
+        chosen.append((id_, rows))
         total += rows
-    return kept
+    return chosen
 
 
 def _ids(
-    connection: sqlite3.Connection, state: State, kind: EntryKind, order: str, max_rows: int
+    connection: sqlite3.Connection, state: FileState, kind: EntryKind, order: str, max_rows: int
 ) -> Iterator[tuple[int, int]]:
-    max_bytes = _BYTES_AT_ONCE
+    max_bytes = _BATCH_BYTES
     # The order is one of two words of this module.
     statement = f"SELECT id, rows, size FROM entries WHERE kind = ? ORDER BY id {order}"  # noqa: S608
     for id_, rows, size in connection.execute(statement, (kind.value,)):
-        if id_ in state.held:
+        if id_ in state.in_flight:
             continue
         yield id_, rows
         max_rows -= max(rows, 1)
@@ -113,13 +111,14 @@ def _ids(
 def read_entry(
     connection: sqlite3.Connection, entry_id: int, declared: Mapping[str, bytes] = MappingProxyType({})
 ) -> Entry | DamagedEntry:
-    """Read one back; ``declared`` are layouts that need not be in the file.
+    """Read an entry; ``declared`` are layouts that the file need not have.
 
-    Raises ``sqlite3.Error``, or :class:`~storage.spool.errors.SpoolDamagedError` for a row that nobody wrote.
+    Raises ``sqlite3.Error``, or :class:`~storage.spool.errors.SpoolDamagedError` for a row with an invalid
+    value.
     """
     row = connection.execute(_ROW, (entry_id,)).fetchone()
     if row is None or not all(map(isinstance, row, _TYPES)) or len(row[_BATCH_ID]) != _UUID_BYTES:
-        raise SpoolDamagedError(f"the spool is damaged: entry {entry_id} is not whole")
+        raise SpoolDamagedError(f"the spool is damaged: entry {entry_id} has invalid values")
     kind, stream, rows, time_ns, batch_id, layout, checksum, payload = row
     if zlib.crc32(payload) != checksum:
         return DamagedEntry(entry_id, stream, rows, uuid.UUID(bytes=batch_id))
@@ -129,7 +128,7 @@ def read_entry(
             content = Arrival(batch=decode_events(payload), received_ns=time_ns)
         else:
             content = _samples(connection, declared, layout, time_ns, payload)
-    except PayloadError as error:  # written by a version that declared it differently
+    except PayloadError as error:  # written under another declaration of the events, or without its layout
         content = Unreadable(payload, str(error))
     return Entry(content, stream, rows, uuid.UUID(bytes=batch_id), entry_id)
 
@@ -147,27 +146,32 @@ def _samples(
     return SampleBatch(reader.schema, time_ns, reader.decode(payload))
 
 
-def trim(connection: sqlite3.Connection, state: State, draft: Draft, max_bytes: int, oldest_ns: int) -> None:
-    """Give up what was there before ``oldest_ns``, and of more than ``max_bytes`` the oldest.
+def trim(
+    connection: sqlite3.Connection,
+    state: FileState,
+    transaction: SpoolTransaction,
+    max_bytes: int,
+    oldest_ns: int,
+) -> None:
+    """Drop entries from before ``oldest_ns``, and the oldest of those above ``max_bytes``.
 
-    Samples go first and events last. What the loop has in hand stays: it is about to be stored.
+    Samples go first and events last. Entries in flight stay: they are about to be stored.
     """
-    excess = draft.size - max_bytes
+    excess = transaction.size - max_bytes
     for kind in EntryKind:
-        doomed = list(_doomed(connection, state, kind, excess, oldest_ns))
-        for id_, stream, rows, size, reason in doomed:
-            draft.give_up(id_, stream, reason, rows)
+        for id_, stream, rows, size, reason in list(_over_limit(connection, state, kind, excess, oldest_ns)):
+            transaction.drop(id_, stream, reason, rows)
             excess -= size
 
 
-def _doomed(
-    connection: sqlite3.Connection, state: State, kind: EntryKind, excess: int, oldest_ns: int
+def _over_limit(
+    connection: sqlite3.Connection, state: FileState, kind: EntryKind, excess: int, oldest_ns: int
 ) -> Iterator[tuple[int, str, int, int, str]]:
     statement = "SELECT id, spooled_ns, stream, rows, size FROM entries WHERE kind = ? AND id < ? ORDER BY id"
     for id_, spooled_ns, stream, rows, size in connection.execute(statement, (kind.value, state.next_id)):
         is_old = spooled_ns < oldest_ns
         if not is_old and excess <= 0:
             return
-        if id_ not in state.held:
+        if id_ not in state.in_flight:
             yield id_, stream, rows, size, CAP_AGE if is_old else CAP_BYTES
             excess -= size

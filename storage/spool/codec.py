@@ -1,8 +1,8 @@
-"""Entries as bytes.
+"""Encodes entries.
 
-Events are their batch in MessagePack. Samples are written without their field names: these stand once, in a
-*layout*, under its fingerprint. A layout says enough to store the samples in their table again, so the spool
-is read back whatever has become of the declaration since.
+Events are stored as their batch in MessagePack. Samples are stored without their field names: these are in a
+*layout*, stored once under its fingerprint. A layout has everything that the writer needs to put the samples
+into their table, so a spool can be read back after the declaration has changed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _CACHED_LAYOUTS = 256
 
 
 class PayloadError(ValueError):
-    """Bytes are not the entry that they should be."""
+    """Raised for bytes that do not decode."""
 
 
-class _State(StrEnum):
-    """Stands for every enumeration of states: in the spool they are texts."""
+class _AnyState(StrEnum):
+    """Stands for every enumeration of states, which the spool stores as text."""
 
 
-_TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "state": _State}
+_TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "state": _AnyState}
 
 
-class Layout(Struct, frozen=True, kw_only=True):
-    """What samples need to find their table: as much of a declaration as the bytes depend on."""
+class SampleLayout(Struct, frozen=True, kw_only=True):
+    """The part of a declaration that encoded samples depend on."""
 
     collector: str
     key: tuple[str, ...]
@@ -48,9 +48,9 @@ class Layout(Struct, frozen=True, kw_only=True):
     """Name, and ``int``, ``float``, ``bool`` or ``state``."""
 
 
-def layout_of(schema: SampleSchema) -> Layout:
-    """The layout of samples declared like this."""
-    return Layout(
+def layout_of(schema: SampleSchema) -> SampleLayout:
+    """Return the layout of a declaration."""
+    return SampleLayout(
         collector=schema.collector,
         key=schema.key,
         fields=schema.type.__struct_fields__,
@@ -58,36 +58,36 @@ def layout_of(schema: SampleSchema) -> Layout:
     )
 
 
-def encode_layout(layout: Layout) -> bytes:
-    """For the file."""
+def encode_layout(layout: SampleLayout) -> bytes:
+    """Encode a layout for the file."""
     return msgspec.json.encode(layout)
 
 
 def fingerprint(layout: bytes) -> str:
-    """Of an encoded layout: the same for the same, and for no other."""
+    """Return the hash of an encoded layout."""
     return hashlib.sha256(layout).hexdigest()[:32]
 
 
-def decode_layout(data: bytes) -> Layout:
-    """Raises :class:`PayloadError`."""
+def decode_layout(data: bytes) -> SampleLayout:
+    """Decode a layout. Raises :class:`PayloadError`."""
     try:
-        return msgspec.json.decode(data, type=Layout)
+        return msgspec.json.decode(data, type=SampleLayout)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PayloadError(str(error)) from error
 
 
 def encode_samples(samples: Sequence[Sample]) -> bytes:
-    """Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for values that no sample may have."""
+    """Encode samples. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
     return _ENCODER.encode([astuple(sample) for sample in samples])
 
 
 class SampleReader:
-    """Reads samples of one layout back. They are not of the declared type but have its fields."""
+    """Decodes samples of one layout, into a type that has the fields of the declared one."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Raises :class:`PayloadError` for a layout that cannot be."""
+    def __init__(self, layout: SampleLayout) -> None:
+        """Raises :class:`PayloadError` for an impossible layout."""
         try:
-            twin = msgspec.defstruct(
+            type_ = msgspec.defstruct(
                 "SpooledSample",
                 [(name, Any) for name in layout.fields],
                 bases=(Sample,),
@@ -101,13 +101,13 @@ class SampleReader:
                 for name, code in layout.metrics
             )
         except (TypeError, KeyError, ValueError) as error:
-            raise PayloadError(f"no samples look like this: {error}") from error
-        assert issubclass(twin, Sample)  # noqa: S101 - for the type checker
-        self.schema = SampleSchema(layout.collector, layout.key, metrics, twin)
-        self._decoder = msgspec.msgpack.Decoder(tuple[twin, ...])  # type: ignore[valid-type]  # made above
+            raise PayloadError(f"impossible layout of samples: {error}") from error
+        assert issubclass(type_, Sample)  # noqa: S101 - for the type checker
+        self.schema = SampleSchema(layout.collector, layout.key, metrics, type_)
+        self._decoder = msgspec.msgpack.Decoder(tuple[type_, ...])  # type: ignore[valid-type]  # made above
 
     def decode(self, payload: bytes) -> tuple[Sample, ...]:
-        """Raises :class:`PayloadError`."""
+        """Decode samples. Raises :class:`PayloadError`."""
         try:
             return self._decoder.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -119,18 +119,18 @@ def _kind(code: str) -> Kind:
 
 
 @lru_cache(_CACHED_LAYOUTS)
-def reader_of(layout: Layout) -> SampleReader:
-    """The reader of a layout; always the same one, so that its schema is too."""
+def reader_of(layout: SampleLayout) -> SampleReader:
+    """Return the reader of a layout: always the same one, so that its schema is the same object too."""
     return SampleReader(layout)
 
 
 def encode_events(batch: EventBatch) -> bytes:
-    """Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for what no event may have."""
+    """Encode a batch. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
     return _ENCODER.encode(batch)
 
 
 def decode_events(payload: bytes) -> EventBatch:
-    """Raises :class:`PayloadError`."""
+    """Decode a batch. Raises :class:`PayloadError`."""
     try:
         return _EVENTS.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

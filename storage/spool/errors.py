@@ -1,4 +1,4 @@
-"""What can be wrong with a spool."""
+"""Errors of the spool."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ if TYPE_CHECKING:
 
 
 class SpoolError(OSError):
-    """Something is wrong with the spool. ``str()`` of it is one line."""
+    """Base class of the spool's errors. ``str()`` of one is a single line."""
 
 
 class SpoolInUseError(SpoolError):
-    """Another process has it open."""
+    """Another process has the spool open."""
 
 
 class SpoolTooNewError(SpoolError):
-    """A newer version of the program made it."""
+    """A newer version of Decahertz made the file."""
 
 
 class SpoolUnwritableError(SpoolError):
-    """The disk takes nothing more, or not now. Nothing of what was to be written is there."""
+    """The disk is full or fails. Nothing of the transaction is in the file."""
 
 
 class SpoolUncertainError(SpoolUnwritableError):
-    """The commit failed. What was to be written may be in the log, and come back if the process ends now."""
+    """The commit failed. Its rows may be in the log all the same, and reappear if the process ends now."""
 
     def __init__(
         self, reason: str, events: Sequence[Sequence[Entry]], samples: Sequence[Entry | None]
     ) -> None:
-        """Keep what may come back: for each arrival and each batch of samples that was given."""
+        """``events`` and ``samples`` are the entries of each arrival and each batch of samples."""
         super().__init__(reason)
         self.events = events
         self.samples = samples
 
 
 class SpoolDamagedError(SpoolError):
-    """The file is not what was written to it."""
+    """The file does not hold what was written to it."""
 
 
-NONSENSE = (TypeError, ValueError, LookupError)
-"""What values raise that nobody wrote, of another type or no text, where SQLite sees nothing wrong."""
+INVALID_VALUE_ERRORS = (TypeError, ValueError, LookupError)
+"""Raised when a stored value decodes to something this program never writes: wrong type, or invalid UTF-8."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
 def translated(error: sqlite3.Error) -> SpoolError:
-    """The error of this module that an error of SQLite means."""
+    """Return the error of this module for an error of SQLite."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without its extension
     if code in _DAMAGED:
         return SpoolDamagedError(f"the spool is damaged: {error}")
-    if code == sqlite3.SQLITE_ERROR:  # a table or column is not there: nobody but damage takes it away
-        return SpoolDamagedError(f"the spool is not whole: {error}")
+    if code == sqlite3.SQLITE_ERROR:  # a table or column is missing: only damage removes one
+        return SpoolDamagedError(f"the spool is incomplete: {error}")
     return SpoolUnwritableError(f"the spool cannot be written: {error}")

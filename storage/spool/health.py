@@ -1,59 +1,60 @@
-"""What is wrong with the spool at present: said in the log when it begins and when it ends."""
+"""Conditions of the spool, as health and log show them."""
 
 from __future__ import annotations
 
 import structlog
 
-_TOO_MUCH = "more waits than spool.max_bytes and spool.max_age_hours allow"
+from decahertz.clock import Clock
+from decahertz.incident import Incident
+
+_LIMITS = "the backlog exceeds spool.max_bytes or spool.max_age_hours"
 
 
-class Troubles:
-    """Remembers them."""
+class SpoolHealth:
+    """Remembers which conditions hold; each is logged once when it begins and once when it ends."""
 
-    def __init__(self) -> None:
-        """There are none yet."""
-        self.disk = ""
-        """Why the disk takes nothing; empty: it does."""
-        self._refusing = ""
-        self._given_up = 0
-        self._log = structlog.get_logger(part="spool")
+    def __init__(self, clock: Clock) -> None:
+        log = structlog.get_logger(part="spool")
+        self._clock = clock
+        self._writing = Incident("spool_write", log)
+        self._limits = Incident("spool_capacity", log)
+        self._encoding = Incident("sample_encoding", log)
+        self._encoding_error = ""
+        self._dropped_rows = 0
+        self.write_error = ""
+        """Why the disk does not take rows; empty while it does."""
 
     def __str__(self) -> str:
-        """The gravest of them; empty: none."""
-        if self.disk:
-            return f"{self.disk}; events are refused, samples go on in memory"
-        if self._given_up:
-            return f"{self._given_up} rows were given up: {_TOO_MUCH}"
-        return f"samples are refused: {self._refusing}" if self._refusing else ""
+        """The most severe condition; empty if there is none."""
+        if self.write_error:
+            return f"{self.write_error}; events are refused, samples go on in memory"
+        if self._limits.active:
+            return f"{self._dropped_rows} rows dropped: {_LIMITS}"
+        return f"samples cannot be encoded: {self._encoding_error}" if self._encoding.active else ""
 
-    def note_disk(self, reason: str) -> None:
-        """The disk takes nothing."""
-        if not self.disk:
-            self._log.error("spool_does_not_write", reason=reason)
-        self.disk = reason
+    def note_write_error(self, reason: str) -> None:
+        """The disk did not take rows."""
+        self._writing.fail(self._clock.monotonic_ns(), reason=reason)
+        self.write_error = reason
 
     def note_written(self) -> None:
-        """The disk took something."""
-        if self.disk:
-            self._log.info("spool_writes_again")
-            self.disk = ""
+        """The disk took rows."""
+        self._writing.recover()
+        self.write_error = ""
 
-    def note_given_up(self, rows: int, *, has_backlog: bool) -> None:
-        """So many rows were given up because too much waits."""
-        if rows and not self._given_up:
-            self._log.error("backlog_given_up", reason=_TOO_MUCH)
-        self._given_up += rows
-        if self._given_up and not rows and not has_backlog:
-            self._log.info("backlog_no_longer_given_up", rows=self._given_up)
-            self._given_up = 0
+    def note_dropped(self, rows: int, *, has_backlog: bool) -> None:
+        """A limit dropped rows (0: none); over when there is no backlog any more."""
+        if rows:
+            self._limits.fail(self._clock.monotonic_ns(), reason=_LIMITS)
+            self._dropped_rows += rows
+        elif self._limits.active and not has_backlog:
+            self._limits.recover(rows=self._dropped_rows)
+            self._dropped_rows = 0
 
-    def note_refusal(self, reason: str, *, has_good: bool) -> None:
-        """Samples could not be written down, for a reason of theirs; empty: all could, if there were any."""
-        if reason and not self._refusing:
-            self._log.error("samples_refused", reason=reason)
-        elif self._refusing and has_good and not reason:
-            self._log.info("samples_no_longer_refused")
-            reason = ""
-        elif not reason:
-            return
-        self._refusing = reason
+    def note_encoding(self, error: str, *, has_samples: bool) -> None:
+        """Some samples of a commit could not be encoded (empty: all could), or there were none."""
+        if error:
+            self._encoding.fail(self._clock.monotonic_ns(), reason=error)
+            self._encoding_error = error
+        elif has_samples:
+            self._encoding.recover()

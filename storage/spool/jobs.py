@@ -1,114 +1,232 @@
-"""What the loop asks of the spool's thread, and what it hears of it."""
+"""Jobs that the event loop gives to the spool's thread, and the report that comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Generic, TypeVar
 
+from decahertz.event import Arrival
 from decahertz.ingest import Receipt
 from decahertz.ledger import Changes
-from storage.entry import Ack, Entry
-from storage.spool.errors import SpoolError
-from storage.spool.file import SpoolFile, Written
+from decahertz.sample import SampleBatch
+from storage.entry import Ack, Entry, entry_of
+from storage.spool.errors import SpoolError, SpoolUncertainError
+from storage.spool.file import CommitResult, SpoolFile
 
-if TYPE_CHECKING:
-    from decahertz.event import Arrival
-    from decahertz.sample import SampleBatch
+T = TypeVar("T")
 
-
-@dataclass(slots=True, eq=False)
-class EventsJob:
-    """Events to be written down."""
-
-    arrival: Arrival
-    answer: Callable[[Receipt | SpoolError], None] | None
-    """Called in the loop; without it nobody waits."""
+Answer = Callable[[Receipt | SpoolError], None]
+"""Called in the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class SamplesJob:
-    """Samples to be written down."""
+class Job(ABC):
+    """Something to do with the spool file. Each job is either run or refused."""
 
-    batch: SampleBatch
+    @property
+    def rows(self) -> int:
+        """Rows that wait for a commit."""
+        return 0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a caller waits for it."""
+        return False
+
+    def add_to(self, batch: JobBatch) -> None:
+        """Take the job's place in a batch: by default before the commit."""
+        batch.before_commit.append(self)
+
+    @abstractmethod
+    def run(self, file: SpoolFile) -> None:
+        """Do it. Blocks; runs in the spool's thread."""
+
+    def refuse(self, error: SpoolError) -> None:  # noqa: B027 - most jobs have no caller
+        """Tell the caller that it was not done. May be called in any thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class AckJob:
-    """Entries that are in the database, or given up."""
+@dataclass(frozen=True)
+class AckJob(Job):
+    """Acknowledges entries that are in the database, or dropped."""
 
     acks: Sequence[Ack]
 
+    def run(self, file: SpoolFile) -> None:
+        """The next commit deletes them."""
+        file.ack(self.acks)
 
-@dataclass(frozen=True, slots=True)
-class ReleaseJob:
-    """Entries that the loop has no longer in hand."""
+
+@dataclass(frozen=True)
+class ReleaseJob(Job):
+    """Releases entries that left memory without being stored."""
 
     ids: Sequence[int]
 
+    def run(self, file: SpoolFile) -> None:
+        """They belong to the backlog again."""
+        file.release(self.ids)
 
-@dataclass(frozen=True, slots=True)
-class LossJob:
-    """What was lost before it came here."""
+
+@dataclass(frozen=True)
+class LossJob(Job):
+    """Counts rows that were lost before they reached the spool's thread."""
 
     changes: Changes
 
+    def run(self, file: SpoolFile) -> None:
+        """The next commit saves the counts."""
+        file.accounts.apply(self.changes)
 
-@dataclass(frozen=True, slots=True)
-class CallJob:
-    """Something else to be done with the file, after all that was asked for before.
 
-    ``call`` may raise what the file raises: where that is damaged it is called again, with the next one.
+@dataclass(frozen=True)
+class CallJob(Job, Generic[T]):
+    """Calls a function with the file, after the commit of everything that was asked for before.
+
+    If the function raises :class:`~storage.spool.errors.SpoolDamagedError` it is called again, with the file
+    that replaces the damaged one.
     """
 
-    call: Callable[[SpoolFile], None]
-    refuse: Callable[[SpoolError], None]
-    """Called instead of it, or after it has failed, in any thread."""
+    call: Callable[[SpoolFile], T]
+    answer: Callable[[T | SpoolError], None]
+    """Called with the result or the error, in any thread."""
 
+    @property
+    def is_urgent(self) -> bool:
+        """A caller waits."""
+        return True
 
-@dataclass(frozen=True, slots=True)
-class ReadJob:
-    """Some of the backlog is wanted in the loop's hands."""
+    def add_to(self, batch: JobBatch) -> None:
+        """After the commit."""
+        batch.after_commit.append(self)
 
-    max_rows: int
-    answer: Callable[[list[Entry] | SpoolError], None]
-    """Called in the thread."""
+    def run(self, file: SpoolFile) -> None:
+        """Call the function and pass its result on."""
+        self.answer(self.call(file))
 
     def refuse(self, error: SpoolError) -> None:
-        """The thread has ended."""
+        """Pass the error on."""
         self.answer(error)
-
-
-class StopJob:
-    """Write down what is there, and end."""
-
-
-Job: TypeAlias = EventsJob | SamplesJob | AckJob | ReleaseJob | LossJob | ReadJob | CallJob | StopJob
 
 
 @dataclass(slots=True)
 class Report:
-    """What the thread did, for the loop."""
+    """What the event loop needs to know of a commit, or of a commit that failed."""
 
-    entries: list[Entry] = field(default_factory=list)
-    """On disk, or, with the id 0, not: now in the loop's hands."""
-    receipts: list[tuple[EventsJob, Receipt | SpoolError]] = field(default_factory=list)
-    written: Written = field(default_factory=Written)
     rows: int = 0
-    """Rows that were waiting for this."""
+    """Rows that waited for this commit."""
+    entries: list[Entry] = field(default_factory=list)
+    """For the memory queue; those with the id 0 are not on disk."""
+    receipts: list[tuple[Answer, Receipt | SpoolError]] = field(default_factory=list)
+    result: CommitResult = field(default_factory=CommitResult)
     error: SpoolError | None = None
-    """Why the disk did not take them."""
+    """Why the disk did not take the rows."""
 
 
-def rows_of(job: Job) -> int:
-    """Rows that a job is to write down."""
-    if isinstance(job, EventsJob):
-        return len(job.arrival.batch.events)
-    return len(job.batch.samples) if isinstance(job, SamplesJob) else 0
+@dataclass(eq=False)
+class WriteJob(Job):
+    """Appends events and samples in one transaction. All that wait share its ``fsync``."""
+
+    report: Callable[[Report], None]
+    """Called in the spool's thread."""
+    arrivals: list[Arrival] = field(default_factory=list)
+    answers: list[Answer | None] = field(default_factory=list)
+    """For each arrival; ``None`` if nobody waits for it."""
+    samples: list[SampleBatch] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Events and samples."""
+        return sum(len(arrival.batch.events) for arrival in self.arrivals) + sum(
+            len(batch.samples) for batch in self.samples
+        )
+
+    @property
+    def is_urgent(self) -> bool:
+        """Samples and the events of feeds wait for others to share a commit with."""
+        return any(answer is not None for answer in self.answers)
+
+    def add_to(self, batch: JobBatch) -> None:
+        """Join the batch's transaction."""
+        batch.write.arrivals += self.arrivals
+        batch.write.answers += self.answers
+        batch.write.samples += self.samples
+
+    def split(self) -> Iterator[WriteJob]:
+        """Yield a job of its own for each arrival and each batch of samples."""
+        for arrival, answer in zip(self.arrivals, self.answers, strict=True):
+            yield WriteJob(self.report, [arrival], [answer])
+        for batch in self.samples:
+            yield WriteJob(self.report, samples=[batch])
+
+    def run(self, file: SpoolFile) -> None:
+        """Commit, and report what is on disk."""
+        result = file.write(self.arrivals, self.samples)
+        report = Report(self.rows, list(result.samples), result=result)
+        for answer, (receipt, entries) in zip(self.answers, result.events, strict=True):
+            report.entries += entries
+            if answer is not None:
+                report.receipts.append((answer, receipt))
+        report.entries.sort(key=lambda entry: entry.id)
+        self.report(report)
+
+    def continue_in_memory(self, file: SpoolFile, error: SpoolError) -> None:
+        """Refuse what a caller waits for, and report the rest as entries that are in memory only."""
+        report = Report(self.rows, error=error)
+        for answer, entries in zip(self.answers, self._events_in_memory(error), strict=True):
+            if answer is not None:
+                report.receipts.append((answer, error))
+            else:
+                report.entries += entries
+        report.entries += self._samples_in_memory(error)
+        file.accounts.add_memory_only(report.entries)
+        if file.has_unsaved:  # deleting acknowledged entries makes room
+            with suppress(SpoolError):
+                report.result = file.write()
+        self.report(report)
+
+    def refuse(self, error: SpoolError) -> None:
+        """The thread has ended."""
+        receipts = [(answer, error) for answer in self.answers if answer is not None]
+        self.report(Report(self.rows, receipts=list(receipts), error=error))
+
+    def _events_in_memory(self, error: SpoolError) -> list[list[Entry]]:
+        """Entries for each arrival, with the batch ids under which they may reappear after a crash."""
+        if not isinstance(error, SpoolUncertainError):
+            return [[entry_of(Arrival(batch=a.batch, received_ns=a.received_ns))] for a in self.arrivals]
+        found = [list(entries) for entries in error.events]
+        for entries in found:
+            for entry in entries:
+                entry.id = 0
+        return found
+
+    def _samples_in_memory(self, error: SpoolError) -> list[Entry]:
+        """The same for samples, including those that cannot be encoded."""
+        found = [entry_of(batch) for batch in self.samples]
+        if isinstance(error, SpoolUncertainError):
+            for entry, attempted in zip(found, error.samples, strict=True):
+                if attempted is not None:
+                    entry.batch_id = attempted.batch_id
+        return found
 
 
-def is_urgent(job: Job) -> bool:
-    """Whether somebody waits for it."""
-    return isinstance(job, (CallJob, ReadJob, StopJob)) or (
-        isinstance(job, EventsJob) and job.answer is not None
-    )
+class JobBatch:
+    """Jobs that share a commit, in the order in which they run.
+
+    Acks and releases come first, in the order in which they were asked for, as the commit deletes what was
+    acknowledged. Calls come last, so that they see what was written.
+    """
+
+    def __init__(self, report: Callable[[Report], None], jobs: Sequence[Job] = ()) -> None:
+        self.before_commit: list[Job] = []
+        self.write = WriteJob(report)
+        self.after_commit: list[Job] = []
+        self.is_empty = not jobs
+        for job in jobs:
+            job.add_to(self)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All of them."""
+        return [*self.before_commit, self.write, *self.after_commit]

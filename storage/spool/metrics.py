@@ -1,4 +1,4 @@
-"""What the spool and the ledger say to Prometheus."""
+"""Metrics of the spool and of the loss ledger."""
 
 from __future__ import annotations
 
@@ -17,37 +17,32 @@ class SpoolMetrics:
     """The families ``decahertz_spool_…``."""
 
     def __init__(self, registry: CollectorRegistry, size: Callable[[], int], rows: Callable[[], int]) -> None:
-        """``size`` and ``rows`` are asked at each scrape."""
+        """``size`` and ``rows`` are read at each scrape."""
         self.durable_seconds = Histogram(
             "decahertz_spool_durable_seconds",
-            "How long an emitter's batch took to be on disk.",
+            "Time until a batch from an emitter was on disk.",
             buckets=_WAIT_BUCKETS,
             registry=registry,
         )
-        self.failures = Counter(
-            "decahertz_spool_failures", "Attempts to write that the disk did not take.", registry=registry
-        )
+        self.failures = Counter("decahertz_spool_failures", "Commits that failed.", registry=registry)
         self.lost_transactions = Counter(
             "decahertz_spool_lost_transactions",
             "Committed transactions that a damaged write-ahead log no longer held at the start.",
             registry=registry,
         )
-        Gauge("decahertz_spool_bytes", "Bytes that wait for the database.", registry=registry).set_function(
-            size
-        )
+        Gauge("decahertz_spool_bytes", "Size of the entries on disk.", registry=registry).set_function(size)
         Gauge(
             "decahertz_spool_backlog_rows",
-            "Rows on disk that are not on their way to the database yet.",
+            "Rows that are on disk only, neither in the memory queue nor handed to the writer.",
             registry=registry,
         ).set_function(rows)
 
 
 class LedgerMetrics(Collector):
-    """The families ``decahertz_ledger_…``, all of one moment."""
+    """The families ``decahertz_ledger_…``, read in one step."""
 
-    def __init__(self, book: Ledger) -> None:
-        """Keep the book."""
-        self._book = book
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def describe(self) -> Iterator[Metric]:
         """The families, without their values."""
@@ -56,14 +51,14 @@ class LedgerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The families with their values."""
         emitted, stored, dropped, spooled, imbalance = _families()
-        for ledger in self._book.read():
-            labels = [ledger.stream]
-            emitted.add_metric(labels, ledger.emitted)
-            stored.add_metric(labels, ledger.stored)
-            spooled.add_metric(labels, ledger.spooled)
-            imbalance.add_metric(labels, ledger.imbalance)
-            for reason, rows in ledger.dropped.items():
-                dropped.add_metric([ledger.stream, reason], rows)
+        for account in self._ledger.read():
+            labels = [account.stream]
+            emitted.add_metric(labels, account.emitted)
+            stored.add_metric(labels, account.stored)
+            spooled.add_metric(labels, account.spooled)
+            imbalance.add_metric(labels, account.imbalance)
+            for reason, rows in account.dropped.items():
+                dropped.add_metric([account.stream, reason], rows)
         yield from (emitted, stored, dropped, spooled, imbalance)
 
 
@@ -72,22 +67,20 @@ def _families() -> tuple[
 ]:
     return (
         CounterMetricFamily(
-            "decahertz_ledger_emitted", "Events and samples that came in, by stream.", labels=["stream"]
+            "decahertz_ledger_emitted", "Events and samples received, by stream.", labels=["stream"]
         ),
         CounterMetricFamily(
-            "decahertz_ledger_stored", "Of these the ones that are in the database.", labels=["stream"]
+            "decahertz_ledger_stored", "Rows that the database has committed.", labels=["stream"]
         ),
         CounterMetricFamily(
             "decahertz_ledger_dropped",
-            "Of these the ones that were given up, by reason.",
+            "Rows dropped, by reason.",
             labels=["stream", "reason"],
         ),
-        GaugeMetricFamily(
-            "decahertz_ledger_spooled", "Of these the ones that wait for the database.", labels=["stream"]
-        ),
+        GaugeMetricFamily("decahertz_ledger_spooled", "Rows that wait for the database.", labels=["stream"]),
         GaugeMetricFamily(
             "decahertz_ledger_imbalance",
-            "Rows that the ledger cannot account for: 0, or there is an error in the program.",
+            "Emitted minus stored, dropped and spooled: 0 unless the program has a bug.",
             labels=["stream"],
         ),
     )

@@ -1,62 +1,62 @@
-"""What waits for the spool's thread."""
+"""Queue of jobs for the spool's thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
 
 from decahertz.clock import NS_PER_SECOND, Clock
-from storage.spool.jobs import Job, is_urgent, rows_of
+from storage.spool.errors import SpoolError
+from storage.spool.jobs import Job
 
-_GROUP_ROWS = 20_000
+_BATCH_ROWS = 20_000
 _IDLE_SECONDS = 1.0
 
 
-class Inbox:
-    """Jobs in their order. Every one is collected, or refused once nobody collects them any more."""
+class SpoolQueue:
+    """Jobs in their order. Each is collected, or refused once the queue is closed."""
 
-    def __init__(self, clock: Clock, patience_seconds: float, refuse: Callable[[Job], None]) -> None:
-        """``patience_seconds`` is how long samples wait for company."""
+    def __init__(self, clock: Clock, commit_seconds: float) -> None:
+        """``commit_seconds`` is how long a job that is not urgent may wait to share a commit with others."""
         self._clock = clock
-        self._patience_seconds = patience_seconds
-        self._refuse = refuse
+        self._commit_seconds = commit_seconds
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._is_closed = False
+        self._closed: SpoolError | None = None
 
     def put(self, job: Job) -> None:
-        """Have something done; returns at once."""
+        """Add a job; returns at once."""
         with self._lock:
-            if not self._is_closed:
+            if self._closed is None:
                 self._jobs.put(job)
                 return
-        self._refuse(job)
+        job.refuse(self._closed)
 
-    def close(self) -> None:
-        """Refuse what waits, and what comes from now on."""
+    def close(self, error: SpoolError) -> None:
+        """Refuse the jobs that wait, and every later one."""
         with self._lock:
-            self._is_closed = True
+            self._closed = error
         while not self._jobs.empty():
-            self._refuse(self._jobs.get_nowait())
+            self._jobs.get_nowait().refuse(error)
 
-    def collect(self, in_a_hurry: bool) -> list[Job]:  # noqa: FBT001 - it is said once
-        """The jobs of the next transaction: until it is urgent, or large, or late."""
-        patience = self._patience_seconds
+    def collect(self, *, has_unsaved: bool) -> list[Job]:
+        """Return the jobs of the next commit: until one is urgent, the commit is large, or time is up.
+
+        Returns an empty list after a second without a job, with unsaved changes after ``commit_seconds``.
+        """
         try:
-            jobs = [self._jobs.get(timeout=patience if in_a_hurry else _IDLE_SECONDS)]
+            jobs = [self._jobs.get(timeout=self._commit_seconds if has_unsaved else _IDLE_SECONDS)]
         except queue.Empty:
             return []
-        deadline_ns = self._clock.monotonic_ns() + round(patience * NS_PER_SECOND)
-        rows = rows_of(jobs[0])
-        urgent = is_urgent(jobs[0])
-        while rows < _GROUP_ROWS:
-            left = 0 if urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
+        deadline_ns = self._clock.monotonic_ns() + round(self._commit_seconds * NS_PER_SECOND)
+        rows, is_urgent = jobs[0].rows, jobs[0].is_urgent
+        while rows < _BATCH_ROWS:
+            left = 0 if is_urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
             try:
                 job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except queue.Empty:
                 break
             jobs.append(job)
-            rows += rows_of(job)
-            urgent = urgent or is_urgent(job)
+            rows += job.rows
+            is_urgent = is_urgent or job.is_urgent
         return jobs

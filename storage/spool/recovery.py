@@ -145,7 +145,7 @@ def _fill_new_file(path: Path, new: Path, before: SpoolFile | None, now_ns: int)
         if before is not None:
             tables.save_emitters(connection, before.state.sequences, now_ns)
             tables.save_drops(connection, before.state.drops)
-            tables.replace_ledger(connection, before.committed())
+            tables.replace_ledger(connection, before.accounts.committed())
             tables.delete_entries(connection, before.deleted)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the single file is complete without a log
     except sqlite3.Error as error:

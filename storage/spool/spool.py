@@ -1,10 +1,4 @@
-"""The spool as the event loop sees it: takes events and samples, answers when they are on disk.
-
-What is on disk stays in memory too, within bounds, until the writer has brought it into the database
-(:class:`~storage.spool.memory_queue.MemoryQueue`). What finds no place there waits in the file and is read
-back. When the disk takes nothing emitters are refused and send again; samples and the feeds' events go on in
-memory.
-"""
+"""The spool as the event loop uses it: accepts events and samples, and answers when they are on disk."""
 
 from __future__ import annotations
 
@@ -28,18 +22,8 @@ from decahertz.sequences import SequenceSet
 from storage.entry import Ack, Entry, samples_stream
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolError
-from storage.spool.health import Troubles
-from storage.spool.jobs import (
-    AckJob,
-    CallJob,
-    EventsJob,
-    Job,
-    LossJob,
-    ReadJob,
-    ReleaseJob,
-    Report,
-    SamplesJob,
-)
+from storage.spool.health import SpoolHealth
+from storage.spool.jobs import AckJob, Answer, CallJob, LossJob, ReleaseJob, Report, WriteJob
 from storage.spool.memory_queue import MemoryQueue
 from storage.spool.metrics import LedgerMetrics, SpoolMetrics
 from storage.spool.worker import SpoolWorker
@@ -55,11 +39,30 @@ T = TypeVar("T")
 _ARRIVAL_ROWS = 5_000
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
-"""Why rows are given up that the disk did not take."""
+"""Why rows are dropped that the disk did not take."""
 
 
 class Spool:
-    """Makes everything durable. Implements :class:`decahertz.ingest.EventSink`."""
+    """A durable queue of entries. Implements :class:`decahertz.ingest.EventSink`.
+
+    States of an entry::
+
+                  ┌────────────── in flight ──────────────┐
+         commit   │                 take                  │  ack
+        ────────► │  memory queue ─────────► writer       │ ──────► acked: the next commit deletes it
+                  │       │                 ▲     │       │
+                  └───────┼─────────────────┼─────┼───────┘
+                    evict │    read_backlog │     │ release
+                          ▼                 │     ▼
+                  ┌───────────────────────────────────────┐  trim
+                  │  backlog: on disk only                │ ──────► dropped by spool.max_bytes
+                  └───────────────────────────────────────┘         or spool.max_age_hours
+
+    An entry is on disk from its commit until it is acked or dropped. In flight it is in memory too: the
+    newest entries stay there, within ``queue_rows``, and only what finds no room is read back. While the disk
+    fails, emitters are refused and send again; samples, and events of this process's feeds, are in memory
+    only, and are dropped when the memory queue is full.
+    """
 
     def __init__(
         self,
@@ -73,244 +76,232 @@ class Spool:
         stored: Mapping[EmitterId, SequenceSet] | None = None,
         queue_rows: int = 200_000,
     ) -> None:
-        """``folder`` is made when it is not there. ``schemas`` are those of the samples to come.
+        """``folder`` is created if it is missing; ``schemas`` are those of the samples to come.
 
-        ``stored`` is which events the database has already: they are recognised too, should the file be new.
-
-        ``queue_rows`` bounds what is kept in memory on its way to the database, and what may wait for the
-        disk.
+        ``stored`` are the sequences of events in the database: a new file rejects their duplicates too.
+        ``queue_rows`` limits the memory queue, and what may wait for the disk.
         """
-        self.queue = MemoryQueue(queue_rows, self._release, self._lose)
-        """On disk, and not in the database yet."""
+        self.queue = MemoryQueue(queue_rows, self._release, self._drop)
         self._bus = bus
         self._clock = clock
         self._queue_rows = queue_rows
-        self._book = Ledger()
+        self._ledger = Ledger()
         for schema in schemas:
-            self._book.announce(samples_stream(schema.collector))
-        self._worker = SpoolWorker(folder, settings, clock, self._book, schemas, self._report)
-        self._metrics = SpoolMetrics(registry, lambda: self._worker.bytes, lambda: self._worker.backlog_rows)
-        registry.register(LedgerMetrics(self._book))
+            self._ledger.announce(samples_stream(schema.collector))
+        self._worker = SpoolWorker(folder, settings, clock, self._ledger, schemas, self._report)
+        self._metrics = SpoolMetrics(registry, lambda: self._worker.bytes, lambda: self.backlog_rows)
+        registry.register(LedgerMetrics(self._ledger))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscription: Subscription | None = None
         self._stored = stored or {}
         self._known: dict[EmitterId, SequenceSet] = {}
         self._dropped_before = 0
-        self._waiting_rows = 0
-        self._shed = Changes()
-        self._place = asyncio.Event()
-        self._troubles = Troubles()
+        self._uncommitted_rows = 0
+        self._lost = Changes()
+        self._has_room = asyncio.Event()
+        self._health = SpoolHealth(clock)
         self._stopped = False
         self._log = structlog.get_logger(part="spool")
         self.on_acked: Callable[[list[uuid.UUID]], None] = lambda _: None
-        """Told which batches are in the database and no longer in the file."""
+        """Called with batches that are in the database and no longer in the file."""
 
     async def start(self) -> None:
-        """Open the file and take samples from the bus. Raises an error of :mod:`storage.spool.errors`."""
+        """Open the file and subscribe to samples. Raises an error of :mod:`storage.spool.errors`."""
         self._loop = asyncio.get_running_loop()
         self._known = await asyncio.to_thread(self._worker.open, self._stored)
         if self._worker.recovery is not None:
             self._metrics.lost_transactions.inc(self._worker.recovery.lost_transactions)
-        self._dropped_before = _dropped(self._book)
+        self._dropped_before = _dropped(self._ledger)
         self._subscription = self._bus.subscribe("samples:*", self._take_samples)
 
     async def stop(self) -> None:
-        """Write down what came in, and close the file. Safe without :meth:`start`, and twice."""
+        """Commit what arrived, and close the file. Safe without :meth:`start`, and twice."""
         self._stopped = True
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
-        self._place.set()
-        lost = [Ack(entry, {SHUTDOWN: entry.rows}) for entry in self.queue.unspooled()]
-        if lost:
-            self.ack(lost)
+        self._has_room.set()
+        dropped = [Ack(entry, {SHUTDOWN: entry.rows}) for entry in self.queue.unspooled()]
+        if dropped:
+            self.ack(dropped)
         await asyncio.to_thread(self._worker.close)
-        if lost:
-            self._log.warning("rows_given_up", rows=sum(item.entry.rows for item in lost))
+        if dropped:
+            rows = sum(ack.entry.rows for ack in dropped)
+            self._log.warning("rows_dropped", rows=rows, reason="in memory only, and stopped")
 
     def known(self) -> dict[EmitterId, SequenceSet]:
-        """Which events of which emitters were durable at the start."""
+        """Return the sequences of all events that were durable at the start."""
         return self._known
 
     @property
     def newest_sample_ns(self) -> int | None:
-        """The latest instant that an earlier process sampled and that waited at the start."""
+        """Time of the newest sample of an earlier process that was in the spool at the start."""
         return self._worker.newest_sample_ns
 
     def ledger(self) -> list[StreamLedger]:
-        """The loss ledger, all streams at one moment."""
-        return self._book.read()
+        """Return the loss ledger: all accounts at one moment."""
+        return self._ledger.read()
 
     @property
     def dropped(self) -> int:
-        """Samples and events given up since the start, for any reason."""
-        return _dropped(self._book) - self._dropped_before
+        """Samples and events dropped since the start, for any reason."""
+        return _dropped(self._ledger) - self._dropped_before
 
     @property
     def backlog_rows(self) -> int:
-        """Rows on disk that are not in memory."""
-        return self._worker.backlog_rows
+        """Rows that are on disk only."""
+        return self._worker.backlog.rows
 
     @property
     def has_backlog(self) -> bool:
-        """Whether there is something on disk that is not in memory."""
-        return self._worker.has_backlog
+        """Whether there are entries that are on disk only."""
+        return self._worker.backlog.entries > 0
 
     def status(self) -> ComponentStatus:
-        """How it is now."""
+        """Health of the spool."""
         health, detail = Health.OK, ""
         if self._worker.failure:
             health, detail = Health.FAILED, self._worker.failure
         elif self._stopped or self._loop is None:
             health, detail = Health.FAILED, "the spool is not open"
-        elif trouble := str(self._troubles):
-            health, detail = Health.DEGRADED, trouble
+        elif condition := str(self._health):
+            health, detail = Health.DEGRADED, condition
         elif self._worker.recovery is not None:
             health, detail = Health.DEGRADED, str(self._worker.recovery)
         return ComponentStatus(name="spool", health=health, detail=detail)
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        """Write down the events not taken yet; returns when they are on disk.
+        """Append the events that are not durable yet; returns when they are on disk.
 
-        Raises :class:`~decahertz.ingest.NotDurableError` when that takes longer than ``timeout_seconds``, or
-        when the disk does not take them.
+        Raises :class:`~decahertz.ingest.NotDurableError` if that takes longer than ``timeout_seconds``, or if
+        the disk does not take them.
         """
         began_ns = self._clock.monotonic_ns()
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._place_for(arrival)
-                self._worker.put(EventsJob(arrival, _answer(done)))
+                await self._wait_for_room(arrival)
+                self._worker.put(WriteJob(self._report, [arrival], [_answer(done)]))
                 receipt = await done
         except TimeoutError:
-            why = self._troubles.disk or "the disk is busy"
-            raise NotDurableError(f"not on disk within {timeout_seconds:g} s: {why}") from None
+            reason = self._health.write_error or "the disk is busy"
+            raise NotDurableError(f"not on disk within {timeout_seconds:g} s: {reason}") from None
         self._metrics.durable_seconds.observe((self._clock.monotonic_ns() - began_ns) / NS_PER_SECOND)
         return receipt
 
     async def enqueue(self, arrival: Arrival) -> None:
-        """Have the events written down; waits only while too many wait for the disk."""
-        await self._place_for(arrival)
-        self._worker.put(EventsJob(arrival, None))
+        """Have events appended; waits only while too many rows wait for the disk."""
+        await self._wait_for_room(arrival)
+        self._worker.put(WriteJob(self._report, [arrival], [None]))
 
     async def flush(self) -> None:
-        """Return when all that came in is on disk, or refused by it."""
-
-        def reached(answer: Callable[[None], None]) -> Job:
-            return CallJob(lambda _: answer(None), lambda _: answer(None))
-
+        """Return when everything that arrived is on disk, or refused by it."""
         if not self._is_closed:
-            await self._asked(reached)
+            await self._call(lambda _: None)
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
-        """Some of what is on disk only. Each entry is to be acked, or released."""
-
-        def read(answer: Callable[[list[Entry] | SpoolError], None]) -> Job:
-            return ReadJob(max_rows, answer)
-
+        """Read entries of the backlog, about ``max_rows`` rows; each has to be acked or released."""
         if self._is_closed:
             return []
-        found = await self._asked(read)
+        found = await self._call(lambda file: file.read_backlog(max_rows))
         if isinstance(found, SpoolError):
-            self._troubles.note_disk(str(found))
+            self._health.note_write_error(str(found))
             return []
         return found
 
     async def waiting_events(self) -> AsyncGenerator[Arrival, None]:
-        """The events that are on disk, as they came; they stay there. Raises an error of the spool."""
+        """Yield the events in the file, in their order, and leave them there. Raises :class:`SpoolError`."""
         after_id: int | None = 0
         while after_id is not None and not self._is_closed:
-            outcome = await self._asked(partial(_arrivals_job, after_id))
+            outcome = await self._call(partial(_read_arrivals, after_id))
             if isinstance(outcome, SpoolError):
                 raise outcome
             arrivals, after_id = outcome
             for arrival in arrivals:
                 yield arrival
 
+    def ack(self, acks: Sequence[Ack]) -> None:
+        """Acknowledge entries that are in the database, or dropped: they leave the file."""
+        self._worker.put(AckJob(acks))
+
     @property
     def _is_closed(self) -> bool:
         return self._stopped or self._loop is None or bool(self._worker.failure)
 
-    async def _asked(self, job_with: Callable[[Callable[[T], None]], Job]) -> T:
-        """What the thread answers."""
+    async def _call(self, function: Callable[[SpoolFile], T]) -> T | SpoolError:
+        """Call a function in the spool's thread."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        done: asyncio.Future[T | SpoolError] = loop.create_future()
 
-        def answer(outcome: T) -> None:
+        def answer(outcome: T | SpoolError) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(_finish, done, outcome)
 
-        self._worker.put(job_with(answer))
+        self._worker.put(CallJob(function, answer))
         return await done
 
-    def ack(self, acks: Sequence[Ack]) -> None:
-        """Entries are in the database, or given up: they leave the file."""
-        self._worker.put(AckJob(acks))
-
     def _release(self, entries: Sequence[Entry]) -> None:
-        """Entries are no longer in memory: they wait in the file."""
         self._worker.put(ReleaseJob([entry.id for entry in entries]))
 
-    def _lose(self, entries: Sequence[Entry]) -> None:
-        """Entries are no longer in memory and nowhere else."""
+    def _drop(self, entries: Sequence[Entry]) -> None:
         self.ack([Ack(entry, {QUEUE_FULL: entry.rows}) for entry in entries])
 
-    async def _place_for(self, arrival: Arrival) -> None:
+    async def _wait_for_room(self, arrival: Arrival) -> None:
         rows = len(arrival.batch.events)
-        while not self._is_closed and self._waiting_rows and self._waiting_rows + rows > self._queue_rows:
-            self._place.clear()
-            await self._place.wait()
+        while (
+            not self._is_closed
+            and self._uncommitted_rows
+            and self._uncommitted_rows + rows > self._queue_rows
+        ):
+            self._has_room.clear()
+            await self._has_room.wait()
         if self._is_closed:
             raise NotDurableError("the spool is not open")
-        self._waiting_rows += rows
+        self._uncommitted_rows += rows
 
     def _take_samples(self, message: Message) -> None:
         if not isinstance(message, SampleBatch) or not message.samples:
             return
         rows = len(message.samples)
-        if self._waiting_rows > self._queue_rows:  # the disk hangs: not even an error comes back
-            self._shed.lose(samples_stream(message.schema.collector), QUEUE_FULL, rows)
+        if self._uncommitted_rows > self._queue_rows:  # the disk hangs: it does not even report an error
+            self._lost.lose(samples_stream(message.schema.collector), QUEUE_FULL, rows)
             return
-        self._waiting_rows += rows
-        self._worker.put(SamplesJob(message))
+        self._uncommitted_rows += rows
+        self._worker.put(WriteJob(self._report, samples=[message]))
 
     def _report(self, report: Report) -> None:
+        """Pass a report of the spool's thread on to the loop."""
         assert self._loop is not None  # noqa: S101 - the worker was started by it
-        with suppress(RuntimeError):  # the loop is closed: nobody is there to be told
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._take_report, report)
 
     def _take_report(self, report: Report) -> None:
-        self._waiting_rows -= report.rows
-        self._place.set()
-        if self._shed:
-            self._worker.put(LossJob(self._shed))
-            self._shed = Changes()
-        for job, outcome in report.receipts:
-            if job.answer is not None:
-                job.answer(outcome)
+        self._uncommitted_rows -= report.rows
+        self._has_room.set()
+        if self._lost:
+            self._worker.put(LossJob(self._lost))
+            self._lost = Changes()
+        for answer, outcome in report.receipts:
+            answer(outcome)
         if report.error is not None:
             self._metrics.failures.inc()
-            self._troubles.note_disk(str(report.error))
+            self._health.note_write_error(str(report.error))
         elif report.rows:
-            self._troubles.note_written()
-        self._troubles.note_refusal(report.written.refused, has_good=bool(report.written.samples))
-        self._troubles.note_given_up(report.written.given_up, has_backlog=self.has_backlog)
+            self._health.note_written()
+        result = report.result
+        self._health.note_encoding(result.encoding_error, has_samples=bool(result.samples))
+        self._health.note_dropped(result.dropped_rows, has_backlog=self.has_backlog)
         self.queue.put(report.entries)
-        if report.written.forgettable:
-            self.on_acked(report.written.forgettable)
+        if result.forgettable:
+            self.on_acked(result.forgettable)
 
 
-def _dropped(book: Ledger) -> int:
-    return sum(sum(ledger.dropped.values()) for ledger in book.read())
+def _dropped(ledger: Ledger) -> int:
+    return sum(sum(account.dropped.values()) for account in ledger.read())
 
 
-def _arrivals_job(
-    after_id: int, answer: Callable[[tuple[list[Arrival], int | None] | SpoolError], None]
-) -> CallJob:
-    def read(file: SpoolFile) -> None:
-        answer(file.read_arrivals(after_id, _ARRIVAL_ROWS))
-
-    return CallJob(read, answer)
+def _read_arrivals(after_id: int, file: SpoolFile) -> tuple[list[Arrival], int | None]:
+    return file.read_arrivals(after_id, _ARRIVAL_ROWS)
 
 
 def _finish(done: asyncio.Future[T], outcome: T) -> None:
@@ -318,7 +309,7 @@ def _finish(done: asyncio.Future[T], outcome: T) -> None:
         done.set_result(outcome)
 
 
-def _answer(done: asyncio.Future[Receipt]) -> Callable[[Receipt | SpoolError], None]:
+def _answer(done: asyncio.Future[Receipt]) -> Answer:
     def answer(outcome: Receipt | SpoolError) -> None:
         if done.done():
             return

@@ -1,25 +1,25 @@
-"""What waits in the spool, seen from outside: read and never written, whether a process uses it or not."""
+"""Read-only status of a spool file; safe while a recorder uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND
+from storage.spool.commit_counter import open_read_only
 from storage.spool.recovery import FILE_NAME
 
-_BUSY_SECONDS = 5.0
 _STREAMS = """
 SELECT stream, sum(rows), count(*), min(spooled_ns) FROM entries GROUP BY stream ORDER BY stream
 """
 
 
 class WaitingStream(Struct, frozen=True, kw_only=True):
-    """What waits of one stream of the loss ledger."""
+    """Entries of one stream of the loss ledger that wait for the database."""
 
     stream: str
     rows: int
@@ -28,23 +28,23 @@ class WaitingStream(Struct, frozen=True, kw_only=True):
 
 
 class SpoolStatus(Struct, frozen=True, kw_only=True):
-    """What :func:`spool_status` found."""
+    """Size of a spool file and what waits in it."""
 
     path: str
     bytes: int
-    """On the disk, with what SQLite keeps beside the file."""
+    """On disk, including the write-ahead log."""
     rows: int = 0
     oldest_age_seconds: float | None = None
-    """``None``: nothing waits."""
+    """``None`` if nothing waits."""
     streams: list[WaitingStream] = []
     set_aside: list[str] = []
-    """Damaged files that were set aside."""
+    """Names of damaged files."""
     problem: str = ""
-    """Why the file cannot be read, if so."""
+    """Why the file cannot be read; empty if it can."""
 
 
 async def spool_status(folder: Path, now_ns: int) -> SpoolStatus | None:
-    """What waits in the spool of this folder; ``None`` where there is none."""
+    """Return the status of the spool in a folder; ``None`` if there is none."""
     return await asyncio.to_thread(_status, folder, now_ns)
 
 
@@ -52,29 +52,28 @@ def _status(folder: Path, now_ns: int) -> SpoolStatus | None:
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    endings = {"", "-wal", "-shm"}
-    beside = [file for file in folder.glob(f"{FILE_NAME}*") if file.is_file()]
-    size = sum(file.stat().st_size for file in beside if file.name.removeprefix(FILE_NAME) in endings)
-    aside = sorted(
-        file.name for file in beside if "damaged" in file.name and not file.name.endswith(("-wal", "-shm"))
+    suffixes = {"", "-wal", "-shm"}
+    files = [file for file in folder.glob(f"{FILE_NAME}*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files if file.name.removeprefix(FILE_NAME) in suffixes)
+    damaged = sorted(
+        file.name for file in files if "damaged" in file.name and not file.name.endswith(("-wal", "-shm"))
     )
     try:
         streams = _read(path, now_ns)
     except sqlite3.Error as error:
-        return SpoolStatus(path=str(path), bytes=size, set_aside=aside, problem=str(error))
+        return SpoolStatus(path=str(path), bytes=size, set_aside=damaged, problem=str(error))
     return SpoolStatus(
         path=str(path),
         bytes=size,
         rows=sum(stream.rows for stream in streams),
         oldest_age_seconds=max((stream.oldest_age_seconds for stream in streams), default=None),
         streams=streams,
-        set_aside=aside,
+        set_aside=damaged,
     )
 
 
 def _read(path: Path, now_ns: int) -> list[WaitingStream]:
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-    try:
+    with closing(open_read_only(path)) as connection:
         return [
             WaitingStream(
                 stream=stream,
@@ -84,5 +83,3 @@ def _read(path: Path, now_ns: int) -> list[WaitingStream]:
             )
             for stream, rows, batches, oldest_ns in connection.execute(_STREAMS)
         ]
-    finally:
-        connection.close()

@@ -1,4 +1,4 @@
-"""The tables of a spool file, and opening one."""
+"""Tables of a spool file: creating, reading and updating them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_kind ON entries (kind, id, spooled_ns, stream, rows, size); -- without the payloads
 CREATE TABLE layouts (fingerprint TEXT PRIMARY KEY, layout BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE emitters (
-    source TEXT NOT NULL, epoch INTEGER NOT NULL, ranges BLOB NOT NULL, heard_ns INTEGER NOT NULL,
+    source TEXT NOT NULL, epoch INTEGER NOT NULL, ranges BLOB NOT NULL, last_seen_ns INTEGER NOT NULL,
     PRIMARY KEY (source, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE emitter_drops (
@@ -62,9 +62,9 @@ INSERT INTO ledger (stream, account, rows) VALUES (?, ?, ?)
 ON CONFLICT (stream, account) DO UPDATE SET rows = rows + excluded.rows
 """
 _SAVE_EMITTER = """
-INSERT INTO emitters (source, epoch, ranges, heard_ns) VALUES (?, ?, ?, ?)
+INSERT INTO emitters (source, epoch, ranges, last_seen_ns) VALUES (?, ?, ?, ?)
 ON CONFLICT (source, epoch)
-DO UPDATE SET ranges = excluded.ranges, heard_ns = max(heard_ns, excluded.heard_ns)
+DO UPDATE SET ranges = excluded.ranges, last_seen_ns = max(last_seen_ns, excluded.last_seen_ns)
 """
 _SAVE_DROP = """
 INSERT INTO emitter_drops (source, epoch, reason, events) VALUES (?, ?, ?, ?)
@@ -79,7 +79,7 @@ DropId = tuple[str, int, str]
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a spool file, and make it where there is none. What is committed survives a power cut.
+    """Open a spool file, or create it. What is committed survives a power cut.
 
     Raises an error of :mod:`storage.spool.errors`.
     """
@@ -101,7 +101,9 @@ def connect(path: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found > VERSION:
-        raise SpoolTooNewError(f"{path} was made by a newer version of Decahertz ({found} > {VERSION})")
+        raise SpoolTooNewError(
+            f"{path} has version {found}, this Decahertz reads version {VERSION}: update Decahertz"
+        )
     if found == 0:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -111,7 +113,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     if found == 0:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise SpoolDamagedError(f"{path} is a database, and none of ours")
+            raise SpoolDamagedError(f"{path} is a SQLite database of another program")
         _create_tables(connection)
 
 
@@ -121,80 +123,83 @@ def _create_tables(connection: sqlite3.Connection) -> None:
     except sqlite3.Error:
         roll_back(connection)
         raise
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a log that is lost takes no tables with it
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the tables survive a lost log
 
 
-def sound(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tuple[Any, ...]]:
-    """The rows. Raises :class:`SpoolDamagedError` at one whose values are of other types: nobody wrote it."""
+def typed(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows; raises :class:`SpoolDamagedError` at one with a value of another type."""
     for row in rows:
         if not all(map(isinstance, row, types)):
-            raise SpoolDamagedError("the spool holds what nobody wrote")
+            raise SpoolDamagedError("the spool file holds a value of the wrong type")
         yield row
 
 
 def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
-    """The id of the file, and how many transactions it has."""
+    """Return the id of the file, and its number of transactions."""
     found: tuple[bytes, int] | None = connection.execute("SELECT file_id, number FROM commits").fetchone()
     if found is None:
-        raise SpoolDamagedError("the spool's count of transactions is not there")
+        raise SpoolDamagedError("the spool file has no count of its transactions")
     return found
 
 
 def count_commit(connection: sqlite3.Connection) -> None:
-    """One more transaction: this one."""
+    """Count the current transaction."""
     connection.execute("UPDATE commits SET number = number + 1")
 
 
 def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet]:
-    """The sequences of all emitters that were taken."""
+    """Return the durable sequences of all emitters."""
     rows = connection.execute("SELECT source, epoch, ranges FROM emitters")
     try:
         return {(source, epoch): SequenceSet(_RANGES.decode(ranges)) for source, epoch, ranges in rows}
     except (msgspec.MsgspecError, TypeError) as error:
-        raise SpoolDamagedError(f"the spool's notes on emitters are damaged: {error}") from error
+        raise SpoolDamagedError(f"the emitters in the spool file are damaged: {error}") from error
 
 
-def load_heard(connection: sqlite3.Connection) -> dict[EmitterId, int]:
-    """When each emitter was heard of last."""
-    rows = connection.execute("SELECT source, epoch, heard_ns FROM emitters")
-    return {(source, epoch): heard_ns for source, epoch, heard_ns in rows}
+def load_last_seen(connection: sqlite3.Connection) -> dict[EmitterId, int]:
+    """Return when each emitter sent its last batch."""
+    rows = connection.execute("SELECT source, epoch, last_seen_ns FROM emitters")
+    return {(source, epoch): last_seen_ns for source, epoch, last_seen_ns in rows}
 
 
-def forget_emitters(connection: sqlite3.Connection, before_ns: int) -> None:
-    """Take out those that were not heard of since then."""
-    connection.execute("DELETE FROM emitters WHERE heard_ns < ?", (before_ns,))
+def evict_emitters(connection: sqlite3.Connection, before_ns: int) -> None:
+    """Delete emitters that were last seen before this time."""
+    connection.execute("DELETE FROM emitters WHERE last_seen_ns < ?", (before_ns,))
 
 
 def save_emitters(
-    connection: sqlite3.Connection, sequences: Mapping[EmitterId, SequenceSet], heard_ns: int
+    connection: sqlite3.Connection, sequences: Mapping[EmitterId, SequenceSet], last_seen_ns: int
 ) -> None:
-    """Write down what was taken of these emitters."""
-    rows = [(*emitter, msgspec.msgpack.encode(list(taken)), heard_ns) for emitter, taken in sequences.items()]
+    """Save the durable sequences of these emitters."""
+    rows = [
+        (*emitter, msgspec.msgpack.encode(list(ranges)), last_seen_ns)
+        for emitter, ranges in sequences.items()
+    ]
     connection.executemany(_SAVE_EMITTER, rows)
 
 
 def load_layouts(connection: sqlite3.Connection) -> dict[str, bytes]:
-    """The layouts that are as they were written, by fingerprint."""
+    """Return the intact layouts, by fingerprint."""
     rows = connection.execute("SELECT fingerprint, layout FROM layouts")
     return {name: data for name, data in rows if isinstance(data, bytes) and fingerprint(data) == name}
 
 
 def load_drops(connection: sqlite3.Connection) -> dict[DropId, int]:
-    """What emitters said that they lost."""
+    """Return the losses that emitters reported."""
     rows = connection.execute("SELECT source, epoch, reason, events FROM emitter_drops")
-    return {(source, epoch, reason): events for source, epoch, reason, events in sound(rows, DROP_TYPES)}
+    return {(source, epoch, reason): events for source, epoch, reason, events in typed(rows, DROP_TYPES)}
 
 
 def save_drops(connection: sqlite3.Connection, drops: Mapping[DropId, int]) -> None:
-    """Write down what these emitters said."""
+    """Save the losses that emitters reported."""
     connection.executemany(_SAVE_DROP, [(*key, events) for key, events in drops.items()])
 
 
 def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
-    """What was written down, and what waits according to the entries themselves."""
+    """Return the saved counts; rows that wait are counted from the entries."""
     accounts: dict[str, Account] = {}
-    noted = connection.execute("SELECT stream, account, rows FROM ledger")
-    for stream, name, rows in sound(noted, LEDGER_TYPES):
+    saved = connection.execute("SELECT stream, account, rows FROM ledger")
+    for stream, name, rows in typed(saved, LEDGER_TYPES):
         account = accounts.setdefault(stream, Account())
         if name == _EMITTED:
             account.emitted = rows
@@ -203,13 +208,13 @@ def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
         else:
             account.dropped[name.removeprefix(_DROPPED)] = rows
     waiting = connection.execute("SELECT stream, sum(rows) FROM entries GROUP BY stream")
-    for stream, rows in sound(waiting, (str, int)):
+    for stream, rows in typed(waiting, (str, int)):
         accounts.setdefault(stream, Account()).spooled = rows
     return accounts
 
 
 def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
-    """Add to what is written down. What waits is not: the entries say it."""
+    """Add changes to the saved counts. Rows that wait are not saved: the entries have them."""
     rows: list[tuple[str, str, int]] = []
     for stream, account in accounts.items():
         rows.append((stream, _EMITTED, account.emitted))
@@ -219,7 +224,7 @@ def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account
 
 
 def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
-    """Write down another ledger."""
+    """Save other counts."""
     begin(connection)
     connection.execute("DELETE FROM ledger")
     add_to_ledger(connection, accounts)
@@ -227,21 +232,21 @@ def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Accoun
 
 
 def delete_entries(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Take these out, where they are."""
+    """Delete these entries if they exist."""
     begin(connection)
     connection.executemany("DELETE FROM entries WHERE id = ?", [(id_,) for id_ in ids])
     connection.execute("COMMIT")
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Begin to write."""
+    """Begin a write transaction."""
     connection.execute("BEGIN IMMEDIATE")
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Undo what is not committed; where that fails too, the file is no longer to be used."""
+    """Undo the current transaction. Raises :class:`SpoolUnwritableError` if that fails too."""
     try:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
     except sqlite3.Error as error:
-        raise SpoolUnwritableError(f"the spool cannot go back: {error}") from error
+        raise SpoolUnwritableError(f"the spool cannot roll back: {error}") from error

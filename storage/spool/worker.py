@@ -1,7 +1,7 @@
-"""The thread that owns the spool's file.
+"""Runs the thread that owns the spool file.
 
-Whoever waits for an answer is written as soon as the thread is free, and all who came meanwhile with him: one
-``fsync`` for all. Samples, for which nobody waits, first wait a little for company.
+Events that an emitter waits for are committed as soon as the thread is free, together with everything that
+arrived meanwhile: one ``fsync`` for all. Samples, which nobody waits for, first wait a little for others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,45 +18,32 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
-from storage.entry import Entry, entry_of
 from storage.settings import SpoolSettings
-from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUncertainError, SpoolUnwritableError
-from storage.spool.file import SpoolFile, Written
-from storage.spool.jobs import (
-    AckJob,
-    CallJob,
-    EventsJob,
-    Job,
-    LossJob,
-    ReadJob,
-    ReleaseJob,
-    Report,
-    SamplesJob,
-    StopJob,
-    rows_of,
-)
-from storage.spool.queue import Inbox
+from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
+from storage.spool.file import Backlog, CommitResult, SpoolFile
+from storage.spool.jobs import CallJob, Job, JobBatch, Report, WriteJob
+from storage.spool.queue import SpoolQueue
 from storage.spool.recovery import Recovery, SpoolLock, open_spool, replace_file
 
 if TYPE_CHECKING:
-    from decahertz.sample import SampleBatch, SampleSchema
-
-T = TypeVar("T")
+    from decahertz.sample import SampleSchema
 
 _CLOSE_SECONDS = 10.0
-_AGAIN_NS = 10 * NS_PER_SECOND
-"""How long a file that took the place of a damaged one is used at least, whatever is the matter with it."""
+_REPLACE_INTERVAL_NS = 10 * NS_PER_SECOND
+"""How long a replacement is used at least, even if it is damaged: each damaged file takes disk space."""
+
+_Opened = dict[EmitterId, SequenceSet] | BaseException
 
 
 class SpoolWorker:
-    """Runs the thread."""
+    """The spool's thread, and what the event loop may read of it."""
 
     def __init__(
         self,
         folder: Path,
         settings: SpoolSettings,
         clock: Clock,
-        book: Ledger,
+        ledger: Ledger,
         schemas: Sequence[SampleSchema],
         report: Callable[[Report], None],
     ) -> None:
@@ -64,30 +51,39 @@ class SpoolWorker:
         self._folder = folder
         self._settings = settings
         self._clock = clock
-        self._book = book
+        self._ledger = ledger
         self._schemas = schemas
         self._report = report
-        self._inbox = Inbox(clock, settings.commit_seconds, self._refuse)
-        self._in_hand: Sequence[Job] = ()
+        self._queue = SpoolQueue(clock, settings.commit_seconds)
+        self._unanswered: Sequence[Job] = ()
+        self._is_stopping = False
         self._thread: threading.Thread | None = None
+        self._file: SpoolFile | None = None
         self._replaced_ns: int | None = None
         self._log = structlog.get_logger(part="spool")
         self.recovery: Recovery | None = None
-        """The last damage."""
+        """The last replacement of a damaged file."""
         self.failure = ""
-        """Why the thread ended before it was told to."""
+        """Why the thread ended before :meth:`close`."""
         self.newest_sample_ns: int | None = None
-        """The latest instant that was sampled before this start and waits; ``None``: there is none."""
-        self.backlog_rows = 0
-        self.has_backlog = False
-        self.bytes = 0
+        """Time of the newest sample that was in the spool at the start."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """Entries that are on disk only."""
+        return self._file.backlog if self._file is not None else Backlog()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all entries in the file."""
+        return self._file.state.size if self._file is not None else 0
 
     def open(self, known: Mapping[EmitterId, SequenceSet]) -> dict[EmitterId, SequenceSet]:
-        """Open the file and start the thread; returns which events are taken. Blocks.
+        """Open the file and start the thread; returns the sequences of all durable events. Blocks.
 
-        Raises an error of :mod:`storage.spool.errors`, or ``OSError`` for a folder that cannot be.
+        Raises an error of :mod:`storage.spool.errors`, or ``OSError`` if the folder cannot be made.
         """
-        opened: queue.SimpleQueue[dict[EmitterId, SequenceSet] | BaseException] = queue.SimpleQueue()
+        opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(known, opened), name="spool", daemon=True)
         self._thread.start()
         outcome = opened.get()
@@ -98,23 +94,22 @@ class SpoolWorker:
         return outcome
 
     def put(self, job: Job) -> None:
-        """Have something done; returns at once. What the thread does not come to is refused."""
-        self._inbox.put(job)
+        """Have a job run; returns at once. If the thread ends before its turn, it is refused."""
+        self._queue.put(job)
 
     def close(self) -> None:
-        """Do what was asked for, close the file and end the thread. Blocks. Safe twice."""
+        """Run the jobs that wait, close the file and end the thread. Blocks. Safe twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._inbox.put(StopJob())
+            self._queue.put(CallJob(self._stop, lambda _: None))
             thread.join(_CLOSE_SECONDS)
-            if thread.is_alive():  # the disk hangs; what it has not taken by now is lost
-                self._log.error("spool_does_not_close", waited_seconds=_CLOSE_SECONDS)
+            if thread.is_alive():  # the disk hangs; rows that it has not taken by now are lost
+                self._log.error("spool_close_timed_out", waited_seconds=_CLOSE_SECONDS)
 
-    def _run(
-        self,
-        known: Mapping[EmitterId, SequenceSet],
-        opened: queue.SimpleQueue[dict[EmitterId, SequenceSet] | BaseException],
-    ) -> None:
+    def _stop(self, _: SpoolFile) -> None:
+        self._is_stopping = True
+
+    def _run(self, known: Mapping[EmitterId, SequenceSet], opened: queue.SimpleQueue[_Opened]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = SpoolLock(self._folder)
@@ -124,191 +119,118 @@ class SpoolWorker:
         try:
             try:
                 file = self._open(known)
-            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            except Exception as error:  # noqa: BLE001 - passed on to the caller of open()
                 opened.put(error)
                 return
-            opened.put({emitter: taken.copy() for emitter, taken in file.state.sequences.items()})
+            opened.put({emitter: sequences.copy() for emitter, sequences in file.state.sequences.items()})
             try:
                 file = self._work(file)
-            except Exception as error:  # noqa: BLE001 - an error of ours: say so instead of hanging silently
+            except Exception as error:  # noqa: BLE001 - a bug: report it instead of hanging
                 self.failure = f"{type(error).__name__}: {error}"
                 self._log.error("spool_failed", exc_info=error)
             file.close()
         finally:
-            for job in self._in_hand:
-                self._refuse(job)
-            self._inbox.close()
+            closed = SpoolError(self.failure or "the spool is not open")
+            for job in self._unanswered:
+                job.refuse(closed)
+            self._queue.close(closed)
             lock.release()
 
     def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
-        file, self.recovery = open_spool(self._folder, self._settings, self._clock, self._book)
-        self._note_damage()
+        file, self.recovery = open_spool(self._folder, self._settings, self._clock, self._ledger)
+        self._log_recovery()
         file.adopt(known, self._schemas)
-        self._publish(file)
+        self._file = file
         self.newest_sample_ns = file.state.newest_sample_ns
         return file
 
-    def _refuse(self, job: Job) -> None:
-        """The thread has ended, and somebody may wait."""
-        error = SpoolError(self.failure or "the spool is not open")
-        if isinstance(job, (ReadJob, CallJob)):
-            job.refuse(error)
-        elif isinstance(job, EventsJob):
-            self._report(Report(receipts=[(job, error)], rows=rows_of(job), error=error))
-        elif isinstance(job, SamplesJob):
-            self._report(Report(rows=rows_of(job), error=error))
-
     def _work(self, file: SpoolFile) -> SpoolFile:
-        """Until it is told to stop; returns the file that is in use then."""
-        stopping = False
-        while not stopping:
-            jobs = self._inbox.collect(file.has_unsaved)
-            stopping = any(isinstance(job, StopJob) for job in jobs)
+        """Run jobs until :meth:`close`; returns the file that is in use then."""
+        while not self._is_stopping:
+            jobs = self._queue.collect(has_unsaved=file.has_unsaved)
             if not jobs and not file.has_unsaved:
                 self._tidy(file)
                 continue
-            self._in_hand = jobs
-            file = self._process(file, jobs)
-            self._in_hand = ()
+            self._unanswered = jobs
+            file = self._process(file, JobBatch(self._report, jobs))
+            self._unanswered = ()
         return file
 
-    def _process(self, file: SpoolFile, jobs: Sequence[Job]) -> SpoolFile:
-        events = [job for job in jobs if isinstance(job, EventsJob)]
-        samples = [job.batch for job in jobs if isinstance(job, SamplesJob)]
-        for job in jobs:  # in their order: what is acked first cannot be handed back
-            if isinstance(job, AckJob):
-                file.ack(job.acks)
-            elif isinstance(job, ReleaseJob):
-                file.hand_back(job.ids)
-            elif isinstance(job, LossJob):
-                file.note(job.changes)
-        file = self._write(file, events, samples)
-        self._in_hand = [
-            job for job in jobs if isinstance(job, (CallJob, ReadJob))
-        ]  # the others are answered
-        for job in jobs:
-            if isinstance(job, CallJob):
-                file = self._call(file, job)
-            elif isinstance(job, ReadJob):
-                file = self._read(file, job)
+    def _process(self, file: SpoolFile, batch: JobBatch) -> SpoolFile:
+        for job in batch.before_commit:
+            job.run(file)
+        file = self._write(file, batch.write)
+        self._unanswered = batch.after_commit
+        for job in batch.after_commit:
+            file = self._call(file, job)
         return file
 
-    def _write(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
-        arrivals = [job.arrival for job in events]
-        report = Report(rows=sum(map(rows_of, events)) + sum(len(batch.samples) for batch in samples))
+    def _write(self, file: SpoolFile, job: WriteJob) -> SpoolFile:
+        file, error = self._attempt(file, job)
+        if error is None:
+            return file
+        if not isinstance(error, SpoolError):  # nothing was written: only the job at fault is refused
+            jobs = list(job.split())
+            if len(jobs) > 1:
+                for single in jobs:
+                    file = self._write(file, single)
+                return file
+            error = self._unexpected(error)
+        job.continue_in_memory(file, error)
+        return file
+
+    def _call(self, file: SpoolFile, job: Job) -> SpoolFile:
+        file, error = self._attempt(file, job)
+        if error is not None:
+            job.refuse(error if isinstance(error, SpoolError) else self._unexpected(error))
+        return file
+
+    def _attempt(self, file: SpoolFile, job: Job) -> tuple[SpoolFile, Exception | None]:
+        """Run a job, once more if the file is damaged; returns the file in use then, and the error."""
         try:
             try:
-                report.written = file.write(arrivals, samples)
+                job.run(file)
             except SpoolDamagedError as error:
-                file = self._start_over(file, error)
-                report.written = file.write(arrivals, samples)
-        except SpoolError as error:
-            report.error = error
-        except Exception as error:  # noqa: BLE001 - nothing was written; whoever waits is told so
-            if len(events) + len(samples) > 1:
-                return self._write_apart(file, events, samples)
-            report.error = self._note_error(error)
-        if report.error is None:
-            self._hand_over(report, events)
-        else:
-            self._do_without(file, report, events, samples)
-        self._publish(file)
-        self._report(report)
-        return file
+                file = self._replace(file, error)
+                job.run(file)
+        except Exception as error:  # noqa: BLE001 - a bug as well: its caller is told, other jobs go on
+            return file, error
+        return file, None
 
-    def _write_apart(self, file: SpoolFile, events: list[EventsJob], samples: list[SampleBatch]) -> SpoolFile:
-        """What one of them has that no file takes costs the others nothing."""
-        for job in events:
-            file = self._write(file, [job], [])
-        for batch in samples:
-            file = self._write(file, [], [batch])
-        return file
-
-    def _call(self, file: SpoolFile, job: CallJob) -> SpoolFile:
-        try:
-            try:
-                job.call(file)
-            except SpoolDamagedError as error:
-                file = self._start_over(file, error)
-                self._publish(file)
-                job.call(file)
-        except SpoolError as error:
-            job.refuse(error)
-        except Exception as error:  # noqa: BLE001 - an error of ours; who asked is told, the others go on
-            job.refuse(self._note_error(error))
-        return file
-
-    def _note_error(self, error: Exception) -> SpoolUnwritableError:
-        self._log.error("spool_failed", exc_info=error)
-        return SpoolUnwritableError(f"{type(error).__name__}: {error}")
-
-    def _read(self, file: SpoolFile, job: ReadJob) -> SpoolFile:
-        try:
-            try:
-                entries = file.read_backlog(job.max_rows)
-            except SpoolDamagedError as error:
-                file = self._start_over(file, error)
-                entries = file.read_backlog(job.max_rows)
-        except SpoolError as error:
-            job.answer(error)
-        except Exception as error:  # noqa: BLE001 - as above
-            job.answer(self._note_error(error))
-        else:
-            self._publish(file)
-            job.answer(entries)
-        return file
-
-    def _hand_over(self, report: Report, events: Sequence[EventsJob]) -> None:
-        for job, (receipt, entries) in zip(events, report.written.events, strict=True):
-            report.receipts.append((job, receipt))
-            report.entries += entries
-        report.entries += report.written.samples
-        report.entries.sort(key=lambda entry: entry.id)
-
-    def _do_without(
-        self, file: SpoolFile, report: Report, events: Sequence[EventsJob], samples: Sequence[SampleBatch]
-    ) -> None:
-        """The disk takes nothing: whoever waits is refused, the others go on in memory."""
-        assert report.error is not None  # noqa: S101 - that is why this is called
-        for job, entries in zip(events, _events_outside(report.error, events), strict=True):
-            if job.answer is not None:
-                report.receipts.append((job, report.error))
-            else:
-                report.entries += entries
-        report.entries += _samples_outside(report.error, samples)
-        file.note_outside(report.entries)
-        if file.has_unsaved:  # deleting makes room
-            try:
-                report.written = file.write()
-            except SpoolError:
-                return
-
-    def _start_over(self, file: SpoolFile, error: SpoolError) -> SpoolFile:
+    def _replace(self, file: SpoolFile, error: SpoolError) -> SpoolFile:
         now_ns = self._clock.monotonic_ns()
-        if self._replaced_ns is not None and now_ns - self._replaced_ns < _AGAIN_NS:
-            raise SpoolUnwritableError(f"so soon again: {error}")  # or copies would fill the disk
+        if self._replaced_ns is not None and now_ns - self._replaced_ns < _REPLACE_INTERVAL_NS:
+            raise SpoolUnwritableError(
+                "spool damaged again within 10 s of its replacement; the damaged file is kept to avoid "
+                f"filling the disk: {error}"
+            )
         try:
             file, self.recovery = replace_file(
-                self._folder, self._settings, self._clock, self._book, str(error), file
+                self._folder, self._settings, self._clock, self._ledger, str(error), file
             )
         except SpoolError:
             raise
-        except OSError as trouble:
-            raise SpoolUnwritableError(f"no new spool can be made: {trouble}") from trouble
+        except OSError as failure:
+            raise SpoolUnwritableError(f"the damaged spool cannot be replaced: {failure}") from failure
         self._replaced_ns = now_ns
-        self._note_damage()
+        self._file = file
+        self._log_recovery()
         return file
+
+    def _unexpected(self, error: Exception) -> SpoolError:
+        self._log.error("spool_job_failed", exc_info=error)
+        return SpoolUnwritableError(f"{type(error).__name__}: {error}")
 
     def _tidy(self, file: SpoolFile) -> None:
         try:
             forgettable = file.tidy()
         except SpoolError as error:
-            self._log.warning("spool_not_tidied", error=str(error))
+            self._log.warning("spool_tidy_failed", error=str(error))
             return
         if forgettable:
-            self._report(Report(written=Written(forgettable=forgettable)))
+            self._report(Report(result=CommitResult(forgettable=forgettable)))
 
-    def _note_damage(self) -> None:
+    def _log_recovery(self) -> None:
         if self.recovery is not None:
             self._log.error(
                 "spool_damaged",
@@ -319,29 +241,3 @@ class SpoolWorker:
                 transactions_lost=self.recovery.lost_transactions,
                 inspect=self.recovery.inspect,
             )
-
-    def _publish(self, file: SpoolFile) -> None:
-        self.has_backlog = file.has_backlog
-        self.backlog_rows = file.backlog_rows
-        self.bytes = file.state.size
-
-
-def _events_outside(error: SpoolError, events: Sequence[EventsJob]) -> list[list[Entry]]:
-    """For each job entries that are in memory only, with the batch ids under which they may come back."""
-    if not isinstance(error, SpoolUncertainError):
-        return [[entry_of(job.arrival)] for job in events]
-    found = [list(entries) for entries in error.events]
-    for entries in found:
-        for entry in entries:
-            entry.id = 0
-    return found
-
-
-def _samples_outside(error: SpoolError, samples: Sequence[SampleBatch]) -> list[Entry]:
-    """The same for batches of samples; they are whole here, with what no file takes."""
-    found = [entry_of(batch) for batch in samples]
-    if isinstance(error, SpoolUncertainError):
-        for entry, twin in zip(found, error.samples, strict=True):
-            if twin is not None:
-                entry.batch_id = twin.batch_id
-    return found

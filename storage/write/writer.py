@@ -104,7 +104,7 @@ class Writer:
             async with asyncio.timeout(self._stop_seconds):
                 await self._spool.flush()
         self._stopping = True
-        self._spool.queue.hurry()
+        self._spool.queue.close()
         await asyncio.wait([task], timeout=self._stop_seconds)
         if not task.done():
             self._terminate()  # else a server that hangs would hold us up with the roll-back
@@ -222,7 +222,7 @@ class Writer:
 
     def _put_back(self) -> None:
         entries, self._in_hand = self._in_hand, []
-        self._spool.queue.put_back(entries)
+        self._spool.queue.release(entries)
 
     async def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

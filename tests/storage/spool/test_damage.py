@@ -26,12 +26,12 @@ class Reopened:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.book = Ledger()
-        self.file, self.recovery = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.book)
+        self.ledger = Ledger()
+        self.file, self.recovery = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.ledger)
 
     def totals(self) -> tuple[int, int, int]:
         """Emitted, spooled, dropped as damaged, over all streams; all balanced."""
-        ledgers = self.book.read()
+        ledgers = self.ledger.read()
         assert all(ledger.imbalance == 0 for ledger in ledgers)
         assert all(set(ledger.dropped) <= {"damaged"} for ledger in ledgers)
         return (
@@ -46,7 +46,7 @@ class Reopened:
             return self.file.read_backlog(10_000)
         except SpoolDamagedError as error:
             self.file, self.recovery = replace_file(
-                self.folder, SpoolSettings(), ManualClock(START_NS), self.book, str(error), self.file
+                self.folder, SpoolSettings(), ManualClock(START_NS), self.ledger, str(error), self.file
             )
             return self.file.read_backlog(10_000)
 
@@ -142,7 +142,7 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     entries = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
-    file.hand_back(entry.id for entry in entries[: BATCHES // 2])
+    file.release(entry.id for entry in entries[: BATCHES // 2])
     file.ack([Ack(entries[-1])])
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = file.path.stat().st_size
@@ -177,7 +177,7 @@ def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_
     with Path(f"{file.path}-wal").open("r+b") as log:
         log.truncate(0)
     file, _ = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
-    file.hand_back([waits.id])
+    file.release([waits.id])
     assert [entry.batch_id for entry in file.read_backlog(10)] == [waits.batch_id]
     (account,) = ledger.read()
     assert (account.emitted, account.stored, account.spooled, account.imbalance) == (2, 1, 1, 0)
@@ -211,7 +211,7 @@ def test_where_no_new_file_can_be_made_it_is_tried_again_and_nothing_is_lost(tmp
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     waiting = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
-    file.hand_back(entry.id for entry in waiting)
+    file.release(entry.id for entry in waiting)
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     no_place = tmp_path / f"{FILE_NAME}.new"
     no_place.mkdir()

@@ -144,7 +144,7 @@ async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statem
         "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
         "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
         "UPDATE emitters SET ranges = x'ffff'",
-        "UPDATE emitters SET heard_ns = 'never'",
+        "UPDATE emitters SET last_seen_ns = 'never'",
         "UPDATE entries SET rows = 'many' WHERE id = 41",
         "UPDATE entries SET time_ns = 'now' WHERE id = 41",
         "DELETE FROM commits",
@@ -216,7 +216,10 @@ async def test_a_file_is_not_replaced_again_and_again(tmp_path: Path) -> None:
         for _ in range(3):
             spool._worker.put(CallJob(damaged, lambda error: told.append(str(error))))
             await spool.flush()
-        assert told == ["a page is gone", *["so soon again: a page is gone"] * 2]
+        assert told[0] == "a page is gone"
+        assert told[1] == told[2]
+        assert "damaged again within 10 s" in told[1]
+        assert "a page is gone" in told[1]
         assert aside() == 1
         assert (await spool.append(quotes(1, 5), 10)).accepted == 5
         clock.advance(10 * NS_PER_SECOND)

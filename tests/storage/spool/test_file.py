@@ -27,18 +27,18 @@ class Opened:
 
     def __init__(self, folder: Path, **settings: float) -> None:
         self.clock = ManualClock(START_NS)
-        self.book = Ledger()
+        self.ledger = Ledger()
         self.file = SpoolFile(
             folder / FILE_NAME,
             SpoolSettings(**settings),  # type: ignore[arg-type]  # numbers by name
             self.clock,
-            self.book,
+            self.ledger,
         )
 
     def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
         """Emitted, stored, spooled, dropped; balanced, as is every other stream."""
-        assert all(ledger.imbalance == 0 for ledger in self.book.read())
-        (found,) = (ledger for ledger in self.book.read() if ledger.stream == stream)
+        assert all(ledger.imbalance == 0 for ledger in self.ledger.read())
+        (found,) = (ledger for ledger in self.ledger.read() if ledger.stream == stream)
         return found.emitted, found.stored, found.spooled, found.dropped
 
     def ids(self) -> list[int]:
@@ -178,11 +178,11 @@ def test_large_batches_are_cut(tmp_path: Path) -> None:
 def test_the_backlog_is_what_the_loop_has_not_in_hand(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entries = [spool.file.write([quotes(n, n)]).events[0][1][0] for n in range(1, 6)]
-    assert (spool.file.has_backlog, spool.file.read_backlog(100)) == (False, [])
-    spool.file.hand_back([entry.id for entry in entries[:3]])
-    assert (spool.file.has_backlog, spool.file.backlog_rows) == (True, 3)
+    assert (spool.file.backlog.entries, spool.file.read_backlog(100)) == (0, [])
+    spool.file.release([entry.id for entry in entries[:3]])
+    assert (spool.file.backlog.entries, spool.file.backlog.rows) == (3, 3)
     assert [sequences(entry) for entry in spool.file.read_backlog(2)] == [(1, 1), (2, 2)]
-    assert spool.file.backlog_rows == 1
+    assert spool.file.backlog.rows == 1
     assert [sequences(entry) for entry in spool.file.read_backlog(100)] == [(3, 3)]
 
 
@@ -224,7 +224,7 @@ def test_an_emitter_cannot_fill_the_ledger_with_reasons(tmp_path: Path) -> None:
 def test_emitters_without_end_share_an_account(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     spool.file.write([quotes(1, 1, source=f"s{number}") for number in range(1010)])
-    assert len(spool.book) == 1001
+    assert len(spool.ledger) == 1001
     assert spool.account("events:__other__")[0] == 10
 
 
@@ -236,7 +236,7 @@ def test_of_too_much_the_oldest_samples_go_first_and_events_last(tmp_path: Path)
             [quotes(50 * tick + 1, 50 * tick + 50)],
             [books(tick, *(book(f"i{n}", gaps=tick) for n in range(50)))] if tick < 20 else [],
         )
-        spool.file.hand_back(entry.id for entry in [*written.events[0][1], *written.samples])
+        spool.file.release(entry.id for entry in [*written.events[0][1], *written.samples])
         history.append((spool.account("samples:book"), spool.account("events:loop")))
     first_loss = next(n for n, (samples, _) in enumerate(history) if samples[3])
     first_lost_event = next(n for n, (_, events) in enumerate(history) if events[3])
@@ -259,9 +259,9 @@ def test_what_the_loop_has_in_hand_is_not_dropped(tmp_path: Path) -> None:
 
 def test_what_waits_too_long_goes(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_age_hours=1)
-    spool.file.hand_back([spool.file.write([quotes(1, 2)]).events[0][1][0].id])
+    spool.file.release([spool.file.write([quotes(1, 2)]).events[0][1][0].id])
     spool.clock.advance(HOUR_NS // 2)
-    spool.file.hand_back([spool.file.write([], [books(0)]).samples[0].id])
+    spool.file.release([spool.file.write([], [books(0)]).samples[0].id])
     spool.clock.advance(HOUR_NS // 2 + 1)
     spool.file.write()
     assert spool.account("events:loop") == (2, 0, 0, {"cap_age": 2})
@@ -289,7 +289,7 @@ def test_samples_that_cannot_be_written_down_are_counted_and_the_others_are(tmp_
         [], [books(0, book("good"), book("bad", gaps=2**80), book("bad", mid=object()))]
     )
     assert spool.account("samples:book") == (3, 0, 1, {"refused": 2})
-    assert written.refused.startswith("TypeError")
+    assert written.encoding_error.startswith("TypeError")
     assert [entry.rows for entry in written.samples] == [1]
 
 
@@ -316,7 +316,7 @@ def emitters(spool: Opened) -> set[str]:
     """Those that are known, in memory and in the file alike."""
     found = {source for source, _ in spool.file.state.sequences}
     assert found == {row[0] for row in spool.file.connection.execute("SELECT source FROM emitters")}
-    assert spool.file.state.heard_ns.keys() == spool.file.state.sequences.keys()
+    assert spool.file.state.last_seen_ns.keys() == spool.file.state.sequences.keys()
     return found
 
 
@@ -360,13 +360,13 @@ def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_
     spool.file.close()
     clock = ManualClock(START_NS + 8 * DAY_NS)
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, Ledger())
-    assert (file.state.sequences, file.state.heard_ns) == ({}, {})
+    assert (file.state.sequences, file.state.last_seen_ns) == ({}, {})
     file.adopt(known)
     file.write()
     assert list(file.state.sequences) == list(known)
     clock.advance(8 * DAY_NS)
     file.write()
-    assert (file.state.sequences, file.state.heard_ns) == ({}, {})
+    assert (file.state.sequences, file.state.last_seen_ns) == ({}, {})
 
 
 def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:

@@ -46,16 +46,16 @@ class SpoolMachine(RuleBasedStateMachine):
         self.batches: set[object] = set()
         self.acknowledged: set[tuple[str, int]] = set()
         self.sampled: Counter[tuple[str, int]] = Counter()
-        self.hands: dict[int, Entry] = {}
-        self.tick = 0
+        self.in_flight: dict[int, Entry] = {}
+        self.cycle = 0
         self.generation = 0
         self.open(self.folder / "0")
 
     def open(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self.book = Ledger()
-        self.file = SpoolFile(folder / FILE_NAME, SpoolSettings(), self.clock, self.book)
-        self.hands = {}
+        self.ledger = Ledger()
+        self.file = SpoolFile(folder / FILE_NAME, SpoolSettings(), self.clock, self.ledger)
+        self.in_flight = {}
 
     def write(self, arrivals: list[Arrival], samples: list[SampleBatch]) -> bool:
         try:
@@ -67,10 +67,10 @@ class SpoolMachine(RuleBasedStateMachine):
             self.acknowledged |= {(batch.batch.source, number) for number in numbers}
             assert receipt.accepted + receipt.duplicates == len(batch.batch.events)
             assert receipt.accepted == sum(entry.rows for entry in entries)
-            self.hands |= {entry.id: entry for entry in entries}
+            self.in_flight |= {entry.id: entry for entry in entries}
         for sample_batch in samples:
             self.sampled["samples", sample_batch.time_ns] += len(sample_batch.samples)
-        self.hands |= {entry.id: entry for entry in written.samples}
+        self.in_flight |= {entry.id: entry for entry in written.samples}
         return True
 
     @rule(
@@ -85,15 +85,15 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 5))
     def sample(self, count: int) -> None:
-        self.tick += 1
-        self.write([], [books(self.tick, *(book(f"i{n}") for n in range(count)))])
+        self.cycle += 1
+        self.write([], [books(self.cycle, *(book(f"i{n}") for n in range(count)))])
 
     @rule(data=st.data(), refused=st.integers(0, 2), deleted=st.booleans())
     def store(self, data: st.DataObject, refused: int, deleted: bool) -> None:  # noqa: FBT001 - hypothesis gives it
         """The database commits some entries; the file may hear of it a little later."""
-        if not self.hands:
+        if not self.in_flight:
             return
-        entry = self.hands.pop(data.draw(st.sampled_from(sorted(self.hands))))
+        entry = self.in_flight.pop(data.draw(st.sampled_from(sorted(self.in_flight))))
         if entry.batch_id not in self.batches:  # PostgreSQL recognises it
             self.batches.add(entry.batch_id)
             self.database.update(rows_of(entry))
@@ -103,18 +103,18 @@ class SpoolMachine(RuleBasedStateMachine):
             self.write([], [])
 
     @rule(data=st.data())
-    def hand_back(self, data: st.DataObject) -> None:
-        if self.hands:
-            chosen = data.draw(st.sets(st.sampled_from(sorted(self.hands))))
-            self.file.hand_back(sorted(chosen))
+    def release(self, data: st.DataObject) -> None:
+        if self.in_flight:
+            chosen = data.draw(st.sets(st.sampled_from(sorted(self.in_flight))))
+            self.file.release(sorted(chosen))
             for id_ in chosen:
-                del self.hands[id_]
+                del self.in_flight[id_]
 
     @rule(rows=st.integers(1, 30))
     def read(self, rows: int) -> None:
         for entry in self.file.read_backlog(rows):
-            assert entry.id not in self.hands
-            self.hands[entry.id] = entry
+            assert entry.id not in self.in_flight
+            self.in_flight[entry.id] = entry
 
     @rule()
     def crash(self) -> None:
@@ -141,25 +141,25 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_balances(self) -> None:
-        assert [ledger.stream for ledger in self.book.read() if ledger.imbalance] == []
+        assert [ledger.stream for ledger in self.ledger.read() if ledger.imbalance] == []
 
     @invariant()
     def nothing_is_damaged(self) -> None:
-        assert all("damaged" not in ledger.dropped for ledger in self.book.read())
+        assert all("damaged" not in ledger.dropped for ledger in self.ledger.read())
 
     @invariant()
     def what_is_counted_is_what_is_there(self) -> None:
         on_disk = self.file.connection.execute("SELECT coalesce(sum(rows), 0) FROM entries").fetchone()[0]
         assert on_disk == self.file.state.rows
-        assert self.file.backlog_rows == on_disk - self.file.state.held.rows
-        assert (self.file.backlog_rows > 0) <= self.file.has_backlog
+        assert self.file.backlog.rows == on_disk - self.file.state.in_flight.rows
+        assert (self.file.backlog.rows > 0) <= (self.file.backlog.entries > 0)
 
     def teardown(self) -> None:
         """Drained to the end, the database has all that was acknowledged, each once."""
         self.make_room()
         while True:
-            entries = [*self.hands.values(), *self.file.read_backlog(1000)]
-            self.hands = {}
+            entries = [*self.in_flight.values(), *self.file.read_backlog(1000)]
+            self.in_flight = {}
             if not entries:
                 break
             for entry in entries:
@@ -169,14 +169,14 @@ class SpoolMachine(RuleBasedStateMachine):
                 self.file.ack([Ack(entry)])
             self.write([], [])
         self.write([], [])
-        given_up = sum(ledger.dropped.get("cap_bytes", 0) for ledger in self.book.read())
+        dropped_by_cap = sum(ledger.dropped.get("cap_bytes", 0) for ledger in self.ledger.read())
         wanted = self.sampled + Counter(self.acknowledged)
         assert self.database <= wanted  # nothing doubled, nothing made up
         missing = wanted.total() - self.database.total()
         # What was stored and, because of a crash, given up before the file heard of it counts as given up.
-        assert missing <= given_up
-        assert missing == given_up or self.generation
-        assert all(ledger.spooled == 0 for ledger in self.book.read())
+        assert missing <= dropped_by_cap
+        assert missing == dropped_by_cap or self.generation
+        assert all(ledger.spooled == 0 for ledger in self.ledger.read())
         assert self.file.state.entries == 0
         self.the_ledger_balances()
         self.file.close()

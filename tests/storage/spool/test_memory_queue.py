@@ -66,7 +66,7 @@ async def test_what_could_not_be_stored_waits_on_disk_or_goes_back_to_the_front(
     on_disk, in_memory = queue.put(samples(0, 4)), queue.put(samples(1, 4), on_disk=False)
     taken = queue.queue.take()
     newer = queue.put(samples(2, 4))
-    queue.queue.put_back(taken)
+    queue.queue.release(taken)
     assert queue.released == [on_disk]
     assert queue.queue.take() == [in_memory, newer]
 
@@ -88,5 +88,5 @@ async def test_patience_ends_and_so_does_a_wait_for_nothing() -> None:
     queue.put(samples(0, 1))
     assert await queue.queue.wait_due(0.001, 3600)
     assert not await queue.queue.wait_due(3600, 0.001)
-    queue.queue.hurry()
+    queue.queue.close()
     assert await queue.queue.wait_due(3600, 3600)

@@ -101,7 +101,7 @@ async def test_giving_up_what_waits_is_told_until_nothing_waits_any_more(tmp_pat
     async with opened(tmp_path / "spool", queue_rows=10, settings=small) as one:
         for first in range(1, 4_001, 500):
             await one.spool.append(quotes(first, first + 499), 10)
-            one.spool.queue.put_back(one.spool.queue.take())  # there is no database
+            one.spool.queue.release(one.spool.queue.take())  # there is no database
         await one.spool.append(quotes(4_001, 4_001), 10)
         status = one.spool.status()
         assert (status.health, "spool.max_bytes" in status.detail) == (Health.DEGRADED, True)
@@ -186,7 +186,7 @@ async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_error_of_ours_is_told_to_who_asked_and_stops_nobody_else(tmp_path: Path) -> None:
-    told: list[SpoolError] = []
+    told: list[object] = []
 
     def fail(_: SpoolFile) -> None:
         raise RuntimeError("a mistake of ours")

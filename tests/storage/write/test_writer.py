@@ -288,7 +288,7 @@ async def test_what_a_forgotten_emitter_sends_again_is_counted_and_not_stored_tw
         await bench.rows("UPDATE emitters SET updated_at = updated_at - interval '8 days'")
         assert await stored_events(database) == {}
     with closing(sqlite3.connect(tmp_path / "spool.sqlite", isolation_level=None)) as file:
-        file.execute("UPDATE emitters SET heard_ns = heard_ns - 8 * 24 * 3600 * 1000000000")
+        file.execute("UPDATE emitters SET last_seen_ns = last_seen_ns - 8 * 24 * 3600 * 1000000000")
     async with writing(database, tmp_path) as bench:
         assert bench.spool.known() == {}
         receipt = await bench.append(quotes(5, 12), 10)
