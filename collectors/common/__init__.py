@@ -1,1 +1,1 @@
-"""What several collectors calculate with."""
+"""Calculations shared by several collectors."""

@@ -1,4 +1,4 @@
-"""What a position would fetch now: the newest mid of every instrument."""
+"""Mark prices: the newest mid of every instrument, at which open positions are valued."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collectors.common.values import is_usable
 from decahertz.event import Quote
 
 
-class Mark(Struct, gc=False):
-    """The newest mid of one instrument; nothing known at first.
+class MarkPrice(Struct, gc=False):
+    """The newest mid of one instrument.
 
-    ``price`` is ``None`` while a side of the book is empty.
+    ``price`` is ``None`` before the first quote and while a side is empty.
     """
 
     price: float | None = None
@@ -21,8 +21,8 @@ class Mark(Struct, gc=False):
     received_ns: int = 0
 
 
-class Marks:
-    """The marks of all instruments, from their quotes.
+class MarkPrices:
+    """The mark prices of all instruments, from their quotes.
 
     A quote whose venue time is older than the newest of its instrument is ignored.
     """
@@ -30,15 +30,14 @@ class Marks:
     __slots__ = ("_marks",)
 
     def __init__(self) -> None:
-        """No instrument yet."""
-        self._marks: dict[tuple[str, str], Mark] = {}
+        self._marks: dict[tuple[str, str], MarkPrice] = {}
 
     def take(self, quote: Quote, received_ns: int) -> None:
-        """Take the mid of a quote."""
+        """Update the mark price by a quote."""
         key = (quote.venue, quote.instrument)
         mark = self._marks.get(key)
         if mark is None:
-            mark = self._marks[key] = Mark()
+            mark = self._marks[key] = MarkPrice()
         elif quote.time_ns < mark.time_ns:
             return
         mark.time_ns = quote.time_ns
@@ -50,24 +49,22 @@ class Marks:
             mid = (bid + ask) / 2
             mark.price = mid if is_usable(mid) else None
 
-    def get(self, venue: str, instrument: str) -> Mark | None:
-        """The mark of an instrument; ``None`` where no quote came yet."""
+    def get(self, venue: str, instrument: str) -> MarkPrice | None:
+        """Return the mark price of an instrument; ``None`` before its first quote."""
         return self._marks.get((venue, instrument))
 
     def price(self, venue: str, instrument: str) -> float | None:
-        """The mid of an instrument; ``None`` where there is none."""
+        """Return the mid of an instrument; ``None`` if there is none."""
         mark = self._marks.get((venue, instrument))
         return None if mark is None else mark.price
 
     def retire(self, before_ns: int) -> None:
-        """Forget instruments whose newest quote was received before ``before_ns``."""
+        """Drop instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._marks.items() if mark.received_ns < before_ns]:
             del self._marks[key]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """The instruments, as ``(venue, instrument)``."""
         return iter(self._marks)
 
     def __len__(self) -> int:
-        """How many instruments there are."""
         return len(self._marks)

@@ -1,7 +1,7 @@
-"""Which numbers the collectors calculate with.
+"""Limits of the numbers that enter calculations.
 
-Events may carry numbers up to 1e300, whose products are infinite. No market has such prices, and a sample
-must be finite, so what is larger than :data:`LARGEST` is shown as it came but never enters a sum.
+Events may carry numbers up to 1e300, whose products overflow, and samples must be finite. No market has such
+prices: numbers above :data:`LARGEST` are shown as received but excluded from sums.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 
 LARGEST = 1e100
-"""Prices, quantities and money beyond this are no part of any sum; the product of two is still finite."""
+"""Larger prices, quantities and amounts are excluded from sums; the product of two is still finite."""
 
 
 class UnusableEventError(ValueError):
-    """An event carries a number that nothing can be calculated from. The host counts and logs it."""
+    """An event carries a number too large to calculate with. The sampler counts and logs it."""
 
 
 def is_usable(number: float) -> bool:
-    """Whether a number may enter a sum."""
+    """Whether a number may be included in a sum."""
     return -LARGEST <= number <= LARGEST
 
 
 def finite(number: float) -> float | None:
-    """The number, or ``None`` where a calculation left the range of floats."""
+    """Return the number, or ``None`` if the calculation overflowed."""
     return number if math.isfinite(number) else None

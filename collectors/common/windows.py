@@ -1,9 +1,8 @@
-"""Trailing windows: bounded memory, and a fixed cost per step whatever happened inside.
+"""Trailing windows with bounded memory and a fixed cost per step.
 
-:class:`CountWindow` and :class:`TradeWindow` are rings of buckets, one per instant of the grid, and are
-pushed once per sampled instant with what came in since the instant before. Instants that were not
-sampled count as empty ones. :class:`Quantiles` and :class:`WeightedMean` hold single observations by the
-time they were received, the newest only.
+:class:`CountWindow` and :class:`TradeWindow` are rings of buckets, one per cycle of the grid; each sampled
+cycle pushes the counts since the previous one, and missed cycles count as empty. :class:`Quantiles` and
+:class:`WeightedMean` hold the newest single observations, by their times of receipt.
 """
 
 from __future__ import annotations
@@ -14,27 +13,26 @@ from bisect import bisect_left, insort
 from collections import deque
 
 _CANCELLED = 1e-3
-"""A running sum is summed afresh once it fell to this share of its largest value: subtracting what left the
-window costs digits, and this leaves more than ten of them."""
+"""A running sum is recomputed once it has fallen to this share of its largest value: subtracting the values
+that leave the window costs digits, and this leaves more than ten of them."""
 
 
 class CountWindow:
-    """How many things happened within the last ``size`` instants; exact."""
+    """The exact count of the last ``size`` cycles, starting with cycle number ``index``."""
 
     __slots__ = ("_counts", "_cursor", "_index", "total")
 
     def __init__(self, size: int, index: int) -> None:
-        """Start empty at the instant ``index``."""
         self._counts = [0] * size
         self._cursor = 0
         self._index = index
         self.total = 0
 
     def push(self, index: int, count: int) -> None:
-        """Step to the instant ``index`` with what happened since the last push.
+        """Advance to cycle ``index`` and add the count since the last push.
 
-        An instant that was pushed already takes the count too. One from before it (the wall clock stepped
-        back) is taken as the next.
+        Pushing the same cycle again adds to it. An earlier cycle (the wall clock stepped back) is treated as
+        the next one.
         """
         steps = index - self._index
         self._index = index
@@ -55,7 +53,7 @@ class CountWindow:
 
 
 class TradeWindow:
-    """Quantity and value (quantity times price) traded within the last ``size`` instants."""
+    """Quantity and value (quantity times price) traded in the last ``size`` cycles."""
 
     __slots__ = (
         "_cursor",
@@ -70,7 +68,7 @@ class TradeWindow:
     )
 
     def __init__(self, size: int, index: int) -> None:
-        """Start empty at the instant ``index``. The rings are made with the first trade."""
+        """Start at cycle number ``index``. The rings are allocated with the first trade."""
         self._size = size
         self._index = index
         self._cursor = 0
@@ -82,9 +80,9 @@ class TradeWindow:
         self.value = 0.0
 
     def push(self, index: int, quantity: float, value: float) -> None:
-        """Step to the instant ``index`` with what traded since the last push; see :class:`CountWindow`.
+        """Advance to cycle ``index`` and add the trades since the last push, as in :class:`CountWindow`.
 
-        ``quantity`` is not negative; without quantity there is no value.
+        ``quantity`` is not negative; a value without quantity is ignored.
         """
         steps = index - self._index
         self._index = index
@@ -100,7 +98,7 @@ class TradeWindow:
 
     @property
     def mean_price(self) -> float | None:
-        """Value over quantity: the volume-weighted average price; ``None`` without a trade."""
+        """The volume-weighted average price; ``None`` without trades."""
         return self.value / self.quantity if self._filled else None
 
     def _step(self, steps: int) -> None:
@@ -118,7 +116,7 @@ class TradeWindow:
                 self._filled -= 1
                 left = True
         self._cursor = cursor
-        # Once per turn of the ring too, so that rounding never adds up.
+        # Once per turn of the ring as well, so that rounding errors do not accumulate.
         if left and (self.quantity <= self._peak * _CANCELLED or cursor < steps):
             self.quantity = self._peak = math.fsum(quantities)
             self.value = math.fsum(self._values)
@@ -134,32 +132,31 @@ class TradeWindow:
 
 
 class Quantiles:
-    """The newest ``limit`` observations of the last ``window_ns``, kept in order of size."""
+    """Quantiles of the newest ``limit`` observations within the last ``window_ns``."""
 
     __slots__ = ("_limit", "_newest", "_sorted", "_window_ns")
 
     def __init__(self, limit: int, window_ns: int) -> None:
-        """Start empty."""
         self._limit = limit
         self._window_ns = window_ns
         self._newest: deque[tuple[int, float]] = deque()
         self._sorted: list[float] = []
 
     def add(self, received_ns: int, value: float) -> None:
-        """Take one observation; the oldest goes when there are too many."""
+        """Add an observation; drop the oldest one beyond the limit."""
         if len(self._newest) == self._limit:
             self._drop_oldest()
         self._newest.append((received_ns, value))
         insort(self._sorted, value)
 
     def expire(self, now_ns: int) -> None:
-        """Forget what was received longer ago than the window."""
+        """Drop observations older than the window."""
         oldest = now_ns - self._window_ns
         while self._newest and self._newest[0][0] <= oldest:
             self._drop_oldest()
 
     def quantile(self, share: float) -> float | None:
-        """The smallest observation that at least ``share`` of all do not exceed; ``None`` without any.
+        """Return the smallest observation that at least ``share`` of all do not exceed; ``None`` without any.
 
         The inverse of the empirical distribution (type 1 of Hyndman and Fan, "Sample Quantiles in
         Statistical Packages", 1996): always a value that was observed.
@@ -169,7 +166,6 @@ class Quantiles:
         return self._sorted[max(math.ceil(share * len(self._sorted)) - 1, 0)]
 
     def __len__(self) -> int:
-        """How many observations there are."""
         return len(self._sorted)
 
     def _drop_oldest(self) -> None:
@@ -178,24 +174,23 @@ class Quantiles:
 
 
 class WeightedMean:
-    """The weighted mean of the newest ``limit`` observations of the last ``window_ns``."""
+    """The weighted mean of the newest ``limit`` observations within the last ``window_ns``."""
 
     __slots__ = ("_is_current", "_mean", "_newest", "_window_ns")
 
     def __init__(self, limit: int, window_ns: int) -> None:
-        """Start empty."""
         self._window_ns = window_ns
         self._newest: deque[tuple[int, float, float]] = deque(maxlen=limit)
         self._mean: float | None = None
         self._is_current = True
 
     def add(self, received_ns: int, value: float, weight: float) -> None:
-        """Take one observation; ``weight`` is positive."""
+        """Add an observation; ``weight`` is positive."""
         self._newest.append((received_ns, value, weight))
         self._is_current = False
 
     def expire(self, now_ns: int) -> None:
-        """Forget what was received longer ago than the window."""
+        """Drop observations older than the window."""
         oldest = now_ns - self._window_ns
         while self._newest and self._newest[0][0] <= oldest:
             self._newest.popleft()
@@ -203,38 +198,36 @@ class WeightedMean:
 
     @property
     def mean(self) -> float | None:
-        """The mean; ``None`` without any observation, or where it leaves the range of floats."""
+        """The mean; ``None`` without observations or if it overflows."""
         if not self._is_current:
             self._is_current = True
             self._mean = self._compute()
         return self._mean
 
     def __len__(self) -> int:
-        """How many observations there are."""
         return len(self._newest)
 
     def _compute(self) -> float | None:
         weights = sum(weight for _, _, weight in self._newest)
         if not weights or not math.isfinite(weights):
             return None
-        # Shares of the weight are at most 1, so that the sum overflows only where the values do.
+        # Shares of the weight are at most 1, so the sum overflows only if a value does.
         mean = sum(value * (weight / weights) for _, value, weight in self._newest)
         return mean if math.isfinite(mean) else None
 
 
 class RecentSet:
-    """Remembers the newest ``limit`` items, to tell what comes twice."""
+    """The newest ``limit`` items, to recognise repeated ones."""
 
     __slots__ = ("_items", "_limit", "_order")
 
     def __init__(self, limit: int) -> None:
-        """Start empty."""
         self._limit = limit
         self._items: set[tuple[str, ...]] = set()
         self._order: deque[tuple[str, ...]] = deque()
 
     def add(self, item: tuple[str, ...]) -> bool:
-        """Remember the item; whether it is new."""
+        """Add an item; return whether it is new."""
         if item in self._items:
             return False
         if len(self._order) == self._limit:

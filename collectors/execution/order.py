@@ -1,4 +1,4 @@
-"""One order, whatever order its events come in."""
+"""The record of one order, independent of the order in which its events arrive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decahertz.event import OrderState, Side
 
 
 class Leg(IntEnum):
-    """A stretch of an order's way that is timed."""
+    """A leg of an order's life cycle whose latency is measured."""
 
     SIGNAL_TO_SUBMIT = 0
     SUBMIT_TO_ACK = 1
@@ -20,16 +20,16 @@ class Leg(IntEnum):
 
 
 class Benchmark(Struct, gc=False):
-    """A reference price of an order, and the fills that wait for it to become known."""
+    """A reference price of an order, and the fills received before it is known."""
 
     price: float | None = None
     quantity: float = 0.0
-    """Of the fills that wait."""
+    """Quantity of the pending fills."""
     value: float = 0.0
-    """Of the fills that wait: quantity times price, added up."""
+    """Sum of quantity times price of the pending fills."""
 
     def set(self, price: float | None) -> None:
-        """Take the reference price, once: the first that is known and positive."""
+        """Set the reference price, unless it is set; it must be positive."""
         if self.price is None and price is not None and price > 0 and is_usable(price):
             self.price = price
 
@@ -39,11 +39,11 @@ class Benchmark(Struct, gc=False):
         self.value += quantity * price
 
     def take(self, side: Side) -> tuple[float, float] | None:
-        """Slippage (basis points) and weight (money) of the fills since the last call.
+        """Return slippage (basis points) and weight (money) of the fills since the last call.
 
-        ``None`` while there are none or the reference is unknown. Slippage is signed so that a positive one
-        is a cost: paid more or got less than the reference, as in A. F. Perold, "The Implementation
-        Shortfall: Paper versus Reality", Journal of Portfolio Management 14 (1988).
+        ``None`` without fills or reference price. Positive slippage is a cost: a worse price than the
+        reference, as in A. F. Perold, "The Implementation Shortfall: Paper versus Reality", Journal of
+        Portfolio Management 14 (1988).
         """
         if self.price is None or not self.quantity:
             return None
@@ -57,37 +57,37 @@ class Benchmark(Struct, gc=False):
 
 
 class OrderRecord(Struct, gc=False):
-    """What is known of one order. Times are those of its events; ``None`` until known.
+    """The known facts about one order. Times are event times; ``None`` until known.
 
-    Known by name only at first. As long as it is remembered the garbage collector has nothing to do with it:
-    there are hundreds of thousands of these, and no ring can be made of what they hold.
+    The records are not tracked by the garbage collector: there are hundreds of thousands of them, and they
+    cannot form reference cycles.
     """
 
     side: Side
     decision: Benchmark
     arrival: Benchmark
     is_submitted: bool = False
-    """Whether an order event was seen: a fill may come first."""
+    """Whether an order event has arrived; a fill may arrive first."""
     is_accepted: bool = False
     final: OrderState | None = None
-    touched_ns: int = 0
+    updated_ns: int = 0
     signal_ns: int | None = None
-    """When the signal was given; the three below are the other ends of the legs. The first time counts."""
+    """Time of the signal. These four times bound the legs; the first value of each is kept."""
     submit_ns: int | None = None
     ack_ns: int | None = None
     fill_ns: int | None = None
-    timed_legs: int = 0
-    """A bit for each leg that was given out by :meth:`timed`."""
+    measured_legs: int = 0
+    """A bit for each leg already returned by :meth:`measure`."""
 
     @classmethod
     def of(cls, side: Side) -> OrderRecord:
-        """The record of an order of which nothing else is known yet."""
+        """Create the record of a new order."""
         return cls(side, Benchmark(), Benchmark())
 
-    def timed(self) -> list[tuple[Leg, int]]:
-        """The legs whose both ends have become known since the last call, in nanoseconds."""
+    def measure(self) -> list[tuple[Leg, int]]:
+        """Return the legs completed since the last call, with their latencies in nanoseconds."""
         new: list[tuple[Leg, int]] = []
-        done = self.timed_legs
+        done = self.measured_legs
         if done == _ALL_LEGS:
             return new
         for leg, bit, start_ns, end_ns in (
@@ -97,7 +97,7 @@ class OrderRecord(Struct, gc=False):
             (Leg.SUBMIT_TO_FILL, 8, self.submit_ns, self.fill_ns),
         ):
             if start_ns is not None and end_ns is not None and not done & bit:
-                self.timed_legs |= bit
+                self.measured_legs |= bit
                 new.append((leg, end_ns - start_ns))
         return new
 

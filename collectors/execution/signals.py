@@ -1,4 +1,4 @@
-"""The newest signals, for the orders that refer to them."""
+"""The newest signals, to which orders refer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from decahertz.event import Signal
 
 
 class SignalRecord(Struct, gc=False):
-    """A signal that an order may refer to; what orders need of it."""
+    """The facts about a signal that its orders need."""
 
     time_ns: int
     price: float | None
     received_ns: int
-    is_taken: bool = False
-    """Whether an order was timed against it: only the first is, later slices are late on purpose."""
+    is_measured: bool = False
+    """Whether the latency to its first order has been measured; later slices are late on purpose."""
 
 
 class Signals:
@@ -25,12 +25,11 @@ class Signals:
     __slots__ = ("_limit", "_records")
 
     def __init__(self, limit: int) -> None:
-        """No signal yet."""
         self._limit = limit
         self._records: OrderedDict[tuple[str, str], SignalRecord] = OrderedDict()
 
     def add(self, signal: Signal, received_ns: int) -> None:
-        """Remember a signal; a repeated id changes nothing."""
+        """Add a signal; a repeated id is ignored."""
         key = (signal.strategy, signal.signal_id)
         if key in self._records:
             return
@@ -39,14 +38,13 @@ class Signals:
             self._records.popitem(last=False)
 
     def get(self, strategy: str, signal_id: str) -> SignalRecord | None:
-        """The signal with that id, if it is remembered."""
+        """Return the signal with this id, or ``None``."""
         return self._records.get((strategy, signal_id))
 
     def retire(self, before_ns: int) -> None:
-        """Forget those received before ``before_ns``."""
+        """Drop signals received before ``before_ns``."""
         while self._records and next(iter(self._records.values())).received_ns < before_ns:
             self._records.popitem(last=False)
 
     def __len__(self) -> int:
-        """How many are remembered."""
         return len(self._records)

@@ -1,7 +1,7 @@
-"""Samples every instrument that a quote, a print or a heartbeat has named.
+"""The market collector: the state of every instrument that a quote, tick or heartbeat has named.
 
-Instruments appear when first seen and are retired after ``idle_seconds`` without a message or a heartbeat
-of their own. One that comes back starts anew, counters included, as after a restart of the process.
+An instrument appears with its first event and is retired after ``idle_seconds`` without one. If it comes
+back, all its values start over, counters included, as after a restart of the process.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from collectors.market.connection import Line
-from collectors.market.instrument import Instrument, Venue
+from collectors.market.instrument import InstrumentState, VenueState
+from collectors.market.link import Link
 from collectors.market.sample import MarketSample
-from collectors.market.verdict import Limits, judge
+from collectors.market.verdict import Thresholds, judge
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Heartbeat, Quote, Tick
@@ -25,45 +25,44 @@ Window = Annotated[float, Meta(ge=0.1, le=3600)]
 
 
 _STEP_NS = NS_PER_SECOND
-"""A receipt later than this after the instant was stamped before the wall clock stepped back. It counts as
-received then, so that a dead feed is not taken for a live one until the clock has caught up."""
+"""A time of receipt this far in the future is from before a backward step of the wall clock. It is clamped:
+otherwise a dead feed would look live until the clock has caught up."""
 _PER_SECOND = NS_PER_SECOND // CYCLE_NS
-"""Instants of the grid per second."""
+"""Cycles per second."""
 
 
 class MarketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The table ``[collectors.market]``."""
 
     idle_seconds: Annotated[
-        Seconds, Meta(description="An instrument without any message for this long is retired.")
+        Seconds, Meta(description="Retire an instrument after this long without a message or heartbeat.")
     ] = 3600.0
-    window_seconds: Annotated[Window, Meta(description="Trailing window of VWAP and volume.")] = 60.0
-    rate_seconds: Annotated[Window, Meta(description="Trailing window of tick and quote rate.")] = 10.0
+    window_seconds: Annotated[Window, Meta(description="Trailing window of vwap and volume.")] = 60.0
+    rate_seconds: Annotated[Window, Meta(description="Trailing window of tick_rate and quote_rate.")] = 10.0
     quiet_seconds: Annotated[
         Seconds, Meta(description="Verdict quiet: no message of the instrument for this long.")
     ] = 5.0
     stale_seconds: Annotated[
-        Seconds, Meta(description="Verdict stale: nothing at all from the venue for this long.")
+        Seconds, Meta(description="Verdict stale: no message or heartbeat from the venue for this long.")
     ] = 15.0
     mute_seconds: Annotated[
-        Seconds, Meta(description="Verdict mute: connected for this long without a message since.")
+        Seconds, Meta(description="Verdict mute: connected for this long without a message.")
     ] = 15.0
     gap_seconds: Annotated[
-        Seconds, Meta(description="Verdict gap: how long it is held after messages were missed.")
+        Seconds, Meta(description="Verdict gap: for this long after messages were missed.")
     ] = 10.0
 
 
 class MarketCollector(BaseCollector[MarketOptions]):
-    """State of the market by venue and instrument."""
+    """Market state by venue and instrument."""
 
     sample_type: ClassVar[type[Sample]] = MarketSample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Tick, Heartbeat})
     options_type: ClassVar[type[msgspec.Struct]] = MarketOptions
 
     def __init__(self, clock: Clock, options: MarketOptions) -> None:
-        """Nothing seen yet."""
         super().__init__(clock, options)
-        self._limits = Limits(
+        self._thresholds = Thresholds(
             mute_ns=_nanoseconds(options.mute_seconds),
             stale_ns=_nanoseconds(options.stale_seconds),
             gap_ns=_nanoseconds(options.gap_seconds),
@@ -72,20 +71,20 @@ class MarketCollector(BaseCollector[MarketOptions]):
         self._idle_ns = _nanoseconds(options.idle_seconds)
         self._rate_size = round(options.rate_seconds * NS_PER_SECOND / CYCLE_NS)
         self._trade_size = round(options.window_seconds * NS_PER_SECOND / CYCLE_NS)
-        self._venues: dict[str, Venue] = {}
-        self._instruments: dict[tuple[str, str], Instrument] = {}
+        self._venues: dict[str, VenueState] = {}
+        self._instruments: dict[tuple[str, str], InstrumentState] = {}
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Fold a quote, a print or a heartbeat in."""
+        """Update the state by a quote, tick or heartbeat."""
         if isinstance(event, Quote):
             self._instrument(event.venue, event.instrument, received_ns).take_quote(event, received_ns)
         elif isinstance(event, Tick):
             self._instrument(event.venue, event.instrument, received_ns).take_tick(event, received_ns)
         elif isinstance(event, Heartbeat):
-            self._hear(event, received_ns)
+            self._take_heartbeat(event, received_ns)
 
     def sample(self, now_ns: int) -> list[Sample]:
-        """One sample per instrument at the instant ``now_ns``."""
+        """Return one sample per instrument."""
         index = now_ns // CYCLE_NS
         samples: list[Sample] = []
         idle = []
@@ -95,7 +94,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
             venue.received_ns = min(venue.received_ns, latest_ns)
         for state in self._instruments.values():
             received_ns = state.received_ns
-            if received_ns < before_ns and (state.line is None or state.line.received_ns < before_ns):
+            if received_ns < before_ns and (state.link is None or state.link.received_ns < before_ns):
                 idle.append(state)
                 continue
             if received_ns > latest_ns:
@@ -106,7 +105,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
             self._retire(idle, before_ns)
         return samples
 
-    def _sample(self, state: Instrument, now_ns: int) -> MarketSample:
+    def _sample(self, state: InstrumentState, now_ns: int) -> MarketSample:
         spread = state.spread
         latency_ns = state.latency_ns
         received_ns = state.received_ns
@@ -115,7 +114,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
         return MarketSample(
             venue=state.venue,
             instrument=state.instrument,
-            verdict=judge(state, now_ns, self._limits),
+            verdict=judge(state, now_ns, self._thresholds),
             last=state.last,
             bid=state.bid,
             ask=state.ask,
@@ -139,10 +138,10 @@ class MarketCollector(BaseCollector[MarketOptions]):
             late=state.late,
         )
 
-    def _instrument(self, venue: str, instrument: str, received_ns: int) -> Instrument:
+    def _instrument(self, venue: str, instrument: str, received_ns: int) -> InstrumentState:
         state = self._instruments.get((venue, instrument))
         if state is None:
-            state = self._instruments[venue, instrument] = Instrument(
+            state = self._instruments[venue, instrument] = InstrumentState(
                 venue,
                 instrument,
                 self._venue(venue),
@@ -152,26 +151,26 @@ class MarketCollector(BaseCollector[MarketOptions]):
             )
         return state
 
-    def _venue(self, name: str) -> Venue:
+    def _venue(self, name: str) -> VenueState:
         venue = self._venues.get(name)
         if venue is None:
-            venue = self._venues[name] = Venue(self._limits.stale_ns)
+            venue = self._venues[name] = VenueState(self._thresholds.stale_ns)
         return venue
 
-    def _hear(self, heartbeat: Heartbeat, received_ns: int) -> None:
+    def _take_heartbeat(self, heartbeat: Heartbeat, received_ns: int) -> None:
         if heartbeat.venue is None:
             return
         venue = self._venue(heartbeat.venue)
         venue.received_ns = received_ns
         if heartbeat.instrument is None:
-            venue.line.hear(heartbeat, received_ns)
+            venue.link.update(heartbeat, received_ns)
             return
         state = self._instrument(heartbeat.venue, heartbeat.instrument, received_ns)
-        if state.line is None:
-            state.line = Line(self._limits.stale_ns)
-        state.line.hear(heartbeat, received_ns)
+        if state.link is None:
+            state.link = Link(self._thresholds.stale_ns)
+        state.link.update(heartbeat, received_ns)
 
-    def _retire(self, idle: list[Instrument], before_ns: int) -> None:
+    def _retire(self, idle: list[InstrumentState], before_ns: int) -> None:
         for state in idle:
             del self._instruments[state.venue, state.instrument]
         used = {venue for venue, _ in self._instruments}

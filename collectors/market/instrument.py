@@ -1,4 +1,4 @@
-"""The state of one instrument, folded from its messages."""
+"""The market state of one instrument."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ import math
 
 from collectors.common.values import is_usable
 from collectors.common.windows import CountWindow, TradeWindow
-from collectors.market.connection import Line
+from collectors.market.link import Link
 from decahertz.event import Quote, Tick
 
 _MOST_GAPS = 2**62
-"""A feed can claim any number; a sample holds eight bytes."""
+"""A feed can report any number; a sample has eight bytes for it."""
 
 
-class Venue:
-    """What all instruments of a venue share."""
+class VenueState:
+    """The state that all instruments of a venue share."""
 
-    __slots__ = ("line", "received_ns")
+    __slots__ = ("link", "received_ns")
 
     def __init__(self, stale_ns: int) -> None:
-        """Nothing heard yet."""
-        self.line = Line(stale_ns)
+        self.link = Link(stale_ns)
         self.received_ns = 0
-        """When anything at all was last received from it: a message or a heartbeat."""
+        """Time of receipt of the last message or heartbeat of the venue."""
 
 
-class Instrument:
+class InstrumentState:
     """One instrument at one venue.
 
-    A quote or print whose venue time (with the same time: whose number) is older than the newest of its
-    kind changes no price. It is counted as late; a late print was a trade all the same, so its quantity
-    counts.
+    A quote or tick is late if its venue time, or its sequence number at the same time, is below the newest of
+    its type. Late messages are counted and change no price; the quantity of a late tick counts as traded.
     """
 
     __slots__ = (
@@ -48,7 +46,7 @@ class Instrument:
         "last",
         "late",
         "latency_ns",
-        "line",
+        "link",
         "mid",
         "new_quantity",
         "new_value",
@@ -68,22 +66,29 @@ class Instrument:
     )
 
     def __init__(
-        self, venue: str, instrument: str, venue_state: Venue, *, index: int, rate_size: int, trade_size: int
+        self,
+        venue: str,
+        instrument: str,
+        venue_state: VenueState,
+        *,
+        index: int,
+        rate_size: int,
+        trade_size: int,
     ) -> None:
-        """Start empty at the instant of the grid with the number ``index``.
+        """Start at cycle number ``index``.
 
-        ``rate_size`` and ``trade_size`` are the lengths of the windows in instants.
+        ``rate_size`` and ``trade_size`` are the lengths of the windows in cycles.
         """
         self.venue = venue
         self.instrument = instrument
         self.venue_state = venue_state
-        self.line: Line | None = None
+        self.link: Link | None = None
         self.received_ns = 0
-        """When the newest message was received; 0: none yet."""
+        """Time of receipt of the newest message; 0: none yet."""
         self.latency_ns: int | None = None
         self.gaps = 0
         self.gap_ns = 0
-        """When a message was received before which others were missed; 0: never."""
+        """Time of receipt of the last message after a gap; 0: none."""
         self.late = 0
         self.bid: float | None = None
         self.ask: float | None = None
@@ -106,11 +111,11 @@ class Instrument:
         self.ticks_pushed = 0
         self.trade_window = TradeWindow(trade_size, index)
         self.new_quantity = 0.0
-        """Traded since the windows were last pushed."""
+        """Traded since the last push of the windows."""
         self.new_value = 0.0
 
     def take_quote(self, quote: Quote, received_ns: int) -> None:
-        """Best bid and ask changed."""
+        """Update the state by a quote."""
         self.quotes += 1
         time_ns = quote.time_ns
         if time_ns <= self._quote_time_ns and _is_late(
@@ -137,7 +142,7 @@ class Instrument:
         self.spread_bps = bps if -math.inf < bps < math.inf else None
 
     def take_tick(self, tick: Tick, received_ns: int) -> None:
-        """A trade was printed."""
+        """Update the state by a tick."""
         self.ticks += 1
         price, size = tick.price, tick.size
         if is_usable(price) and is_usable(size):
@@ -156,7 +161,7 @@ class Instrument:
         self.last = price
 
     def push(self, index: int) -> None:
-        """Step the windows to the instant of the grid with the number ``index``."""
+        """Advance the windows to cycle number ``index``."""
         quotes, ticks = self.quotes, self.ticks
         self.quote_window.push(index, quotes - self.quotes_pushed)
         self.quotes_pushed = quotes

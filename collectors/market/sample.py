@@ -1,4 +1,4 @@
-"""What is sampled of one instrument at one venue."""
+"""The metrics of one instrument at one venue."""
 
 from __future__ import annotations
 
@@ -10,75 +10,68 @@ from decahertz.sample import Sample
 
 
 class Verdict(StrEnum):
-    """How far the feed of an instrument is to be trusted; `collectors.market.verdict` has the rules."""
+    """The feed verdict on an instrument; `collectors.market.verdict` has the rules."""
 
     LIVE = "live"
-    """Messages are coming."""
+    """Messages arrive."""
     QUIET = "quiet"
-    """No message of this instrument lately, and nothing says that the feed is at fault."""
+    """No recent message of this instrument, and no sign of a broken feed."""
     STALE = "stale"
-    """Nothing at all from the venue, not even a heartbeat."""
+    """Neither messages nor heartbeats from the venue."""
     MUTE = "mute"
-    """Connected, and not one message since."""
+    """Connected, but no message since."""
     GAP = "gap"
-    """Numbered messages were missed a short while ago."""
+    """Messages were missed recently, according to the sequence numbers."""
     CLOSED = "closed"
-    """The feed said that it is not connected or that the market is closed."""
+    """The feed reports that it is disconnected or that the market is closed."""
 
 
 class MarketSample(Sample, frozen=True, kw_only=True):
-    """One instrument at one venue at one instant."""
+    """One instrument at one venue at one cycle."""
 
     collector: ClassVar[str] = "market"
     key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
 
     venue: str
     instrument: str
-    verdict: Annotated[Verdict, Metric("How far the feed is to be trusted.", kind=Kind.STATE)]
-    last: Annotated[float | None, Metric("Price of the newest print.", unit=Unit.PRICE)]
-    bid: Annotated[float | None, Metric("Best bid; none while that side is empty.", unit=Unit.PRICE)]
-    ask: Annotated[float | None, Metric("Best ask; none while that side is empty.", unit=Unit.PRICE)]
-    mid: Annotated[
-        float | None, Metric("Middle of bid and ask; none while a side is empty.", unit=Unit.PRICE)
-    ]
-    spread: Annotated[float | None, Metric("Ask less bid; negative when crossed.", unit=Unit.PRICE)]
+    verdict: Annotated[Verdict, Metric("Feed verdict.", kind=Kind.STATE)]
+    last: Annotated[float | None, Metric("Price of the newest tick.", unit=Unit.PRICE)]
+    bid: Annotated[float | None, Metric("Best bid; null while that side is empty.", unit=Unit.PRICE)]
+    ask: Annotated[float | None, Metric("Best ask; null while that side is empty.", unit=Unit.PRICE)]
+    mid: Annotated[float | None, Metric("Mean of bid and ask; null while a side is empty.", unit=Unit.PRICE)]
+    spread: Annotated[float | None, Metric("Ask minus bid; negative when crossed.", unit=Unit.PRICE)]
     spread_bps: Annotated[
-        float | None, Metric("Spread over mid; none where the mid is not positive.", unit=Unit.BASIS_POINTS)
+        float | None,
+        Metric("Spread relative to the mid; null unless the mid is positive.", unit=Unit.BASIS_POINTS),
     ]
     bid_size: Annotated[float | None, Metric("Size at the best bid.", unit=Unit.QUANTITY)]
     ask_size: Annotated[float | None, Metric("Size at the best ask.", unit=Unit.QUANTITY)]
-    crossed: Annotated[bool, Metric("Whether the bid is above the ask.")]
-    locked: Annotated[bool, Metric("Whether the bid equals the ask.")]
+    crossed: Annotated[bool, Metric("1 if the bid is above the ask, otherwise 0.")]
+    locked: Annotated[bool, Metric("1 if the bid equals the ask, otherwise 0.")]
     vwap: Annotated[
         float | None,
-        Metric(
-            "Volume-weighted average price of the prints received within window_seconds.", unit=Unit.PRICE
-        ),
+        Metric("Volume-weighted average price of the ticks received within window_seconds.", unit=Unit.PRICE),
     ]
     volume: Annotated[
-        float, Metric("Quantity of the prints received within window_seconds.", unit=Unit.QUANTITY)
+        float, Metric("Quantity of the ticks received within window_seconds.", unit=Unit.QUANTITY)
     ]
-    tick_rate: Annotated[
-        float, Metric("Prints received within rate_seconds, per second.", unit=Unit.PER_SECOND)
-    ]
-    quote_rate: Annotated[
-        float, Metric("Quotes received within rate_seconds, per second.", unit=Unit.PER_SECOND)
-    ]
+    tick_rate: Annotated[float, Metric("Ticks per second, over rate_seconds.", unit=Unit.PER_SECOND)]
+    quote_rate: Annotated[float, Metric("Quotes per second, over rate_seconds.", unit=Unit.PER_SECOND)]
     age_seconds: Annotated[
-        float | None, Metric("Time since the newest quote or print was received.", unit=Unit.SECONDS)
+        float | None, Metric("Time since the receipt of the newest quote or tick.", unit=Unit.SECONDS)
     ]
     latency_seconds: Annotated[
         float | None,
         Metric(
-            "Receipt less venue time of the newest quote or print; negative where the clocks disagree.",
+            "Receipt minus venue time of the newest quote or tick; negative if the clocks disagree.",
             unit=Unit.SECONDS,
         ),
     ]
     quotes: Annotated[int, Metric("Quotes received.", kind=Kind.COUNTER)]
-    ticks: Annotated[int, Metric("Prints received.", kind=Kind.COUNTER)]
-    traded: Annotated[float, Metric("Quantity of all prints.", kind=Kind.COUNTER, unit=Unit.QUANTITY)]
-    gaps: Annotated[int, Metric("Numbered messages that never arrived.", kind=Kind.COUNTER)]
+    ticks: Annotated[int, Metric("Ticks received.", kind=Kind.COUNTER)]
+    traded: Annotated[float, Metric("Quantity of all ticks.", kind=Kind.COUNTER, unit=Unit.QUANTITY)]
+    gaps: Annotated[int, Metric("Messages missed, according to the sequence numbers.", kind=Kind.COUNTER)]
     late: Annotated[
         int,
-        Metric("Messages older than one of their kind that had come before them.", kind=Kind.COUNTER),
+        Metric("Messages that arrived after a newer one of the same type.", kind=Kind.COUNTER),
     ]

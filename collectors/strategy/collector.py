@@ -1,7 +1,7 @@
-"""Samples every strategy that an event has named.
+"""The strategy collector: P&L, positions and statistics of every strategy that an event has named.
 
-Strategies appear when first seen and are retired after ``idle_seconds`` without an event, unless their fills
-leave a position open. One that comes back starts anew, counters included.
+A strategy appears with its first event and is retired after ``idle_seconds`` without one, unless a position
+is open. If it comes back, all its values start over, counters included.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from collectors.common.mark_prices import Marks
+from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import finite
-from collectors.strategy.account import Account
 from collectors.strategy.sample import StrategySample
+from collectors.strategy.state import StrategyState
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Equity, Event, Fill, Position, Quote, Regime, Signal
@@ -24,7 +24,7 @@ from decahertz.sample import Sample
 
 _DAY_SECONDS = 86_400.0
 _SWEEP_NS = 10 * NS_PER_SECOND
-"""How often what is idle is looked for."""
+"""Interval between searches for idle strategies."""
 
 
 class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +35,7 @@ class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             gt=0,
             le=2_678_400,
-            description="A flat strategy without any event for this long is retired.",
+            description="Retire a flat strategy after this long without an event.",
         ),
     ] = 691_200.0
     break_seconds: Annotated[
@@ -43,22 +43,22 @@ class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=3600,
-            description="How long a reported position may differ from the fills before it counts as a break.",
+            description="Count a position break when report and fills have differed for this long.",
         ),
     ] = 1.0
     min_days: Annotated[
         int,
-        Meta(ge=2, le=1000, description="Daily changes needed before Sharpe and Sortino ratio are given."),
+        Meta(ge=2, le=1000, description="Daily changes required for the Sharpe and Sortino ratios."),
     ] = 5
 
 
 class StrategyCollector(BaseCollector[StrategyOptions]):
-    """P&L, positions and honest statistics by strategy."""
+    """P&L, positions and statistics by strategy."""
 
     sample_type: ClassVar[type[Sample]] = StrategySample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Fill, Position, Equity, Signal, Regime})
     restored: ClassVar[Mapping[type[Event], float]] = {
-        Fill: math.inf,  # every one of them is in the realised P&L
+        Fill: math.inf,  # realised P&L includes every fill
         Equity: 400 * _DAY_SECONDS,
         Position: 7 * _DAY_SECONDS,
         Regime: 7 * _DAY_SECONDS,
@@ -66,61 +66,62 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
     options_type: ClassVar[type[msgspec.Struct]] = StrategyOptions
 
     def __init__(self, clock: Clock, options: StrategyOptions) -> None:
-        """Nothing seen yet."""
         super().__init__(clock, options)
         self._idle_ns = round(options.idle_seconds * NS_PER_SECOND)
-        self._patience_ns = round(options.break_seconds * NS_PER_SECOND)
-        self._accounts: dict[str, Account] = {}
-        self._marks = Marks()
+        self._break_ns = round(options.break_seconds * NS_PER_SECOND)
+        self._states: dict[str, StrategyState] = {}
+        self._mark_prices = MarkPrices()
         self._swept_ns = 0
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Fold an event in. Raises ``UnusableEventError`` for numbers too large to calculate with."""
+        """Update the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
         if isinstance(event, Quote):
-            self._marks.take(event, received_ns)
+            self._mark_prices.take(event, received_ns)
         elif isinstance(event, Fill):
-            self._account(event.strategy, received_ns).add_fill(event, received_ns)
+            self._state(event.strategy, received_ns).add_fill(event, received_ns)
         elif isinstance(event, Position):
-            self._account(event.strategy, received_ns).report_position(event, received_ns)
+            self._state(event.strategy, received_ns).report_position(event, received_ns)
         elif isinstance(event, Equity):
-            self._account(event.strategy, received_ns).report_equity(event, received_ns)
+            self._state(event.strategy, received_ns).report_equity(event, received_ns)
         elif isinstance(event, Signal):
-            self._account(event.strategy, received_ns).signals += 1
+            self._state(event.strategy, received_ns).signals += 1
         elif isinstance(event, Regime) and event.strategy is not None:
-            self._account(event.strategy, received_ns).take_regime(event)
+            self._state(event.strategy, received_ns).take_regime(event)
 
     def sample(self, now_ns: int) -> list[Sample]:
-        """One sample per strategy at the instant ``now_ns``."""
+        """Return one sample per strategy."""
         if not 0 <= now_ns - self._swept_ns < _SWEEP_NS:
             self._sweep(now_ns)
-        return [self._sample(account, now_ns) for account in self._accounts.values()]
+        return [self._sample(state, now_ns) for state in self._states.values()]
 
-    def _sample(self, account: Account, now_ns: int) -> StrategySample:
-        value = account.value(self._marks)
-        worth = account.equity
-        if worth is None and value.unrealised is not None:
-            worth = finite(account.realised + value.unrealised)
-        curve = account.curve
-        curve.observe(now_ns, worth)
+    def _sample(self, state: StrategyState, now_ns: int) -> StrategySample:
+        value = state.value(self._mark_prices)
+        equity = state.equity
+        if equity is None and value.unrealised is not None:
+            equity = finite(state.realised + value.unrealised)
+        curve = state.curve
+        curve.observe(now_ns, equity)
         has_ratios = curve.daily_changes >= self.options.min_days
-        statistics = account.statistics
-        mark_ns = value.oldest_mark_ns
+        statistics = state.statistics
+        mark_ns = value.oldest_mark_price_ns
         return StrategySample(
-            strategy=account.strategy,
-            realised_pnl=account.realised,
+            strategy=state.strategy,
+            realised_pnl=state.realised,
             unrealised_pnl=value.unrealised,
-            daily_pnl=account.ledger.daily(now_ns),
-            weekly_pnl=account.ledger.weekly(now_ns),
-            equity=account.equity,
+            daily_pnl=state.daily_pnl.daily(now_ns),
+            weekly_pnl=state.daily_pnl.weekly(now_ns),
+            equity=state.equity,
             exposure=value.gross,
             net_exposure=value.net,
             mark_age_seconds=None if mark_ns is None else max(now_ns - mark_ns, 0) / NS_PER_SECOND,
-            open_positions=account.open_positions,
-            position_breaks=sum(book.is_broken(now_ns, self._patience_ns) for book in account.books.values()),
+            open_positions=state.open_positions,
+            position_breaks=sum(
+                holding.is_broken(now_ns, self._break_ns) for holding in state.holdings.values()
+            ),
             current_r=value.current_r,
-            signals=account.signals,
-            fills=account.fills,
-            duplicate_fills=account.duplicate_fills,
+            signals=state.signals,
+            fills=state.fills,
+            duplicate_fills=state.duplicate_fills,
             trades=statistics.trades,
             win_rate=statistics.win_rate,
             win_rate_lower=statistics.win_rate_lower,
@@ -131,30 +132,30 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             average_win_r=statistics.average_win_r,
             average_loss_r=statistics.average_loss_r,
             streak=statistics.streak,
-            daily_loss_streak=account.ledger.daily_loss_streak,
-            drawdown=None if worth is None else curve.drawdown,
+            daily_loss_streak=state.daily_pnl.daily_loss_streak,
+            drawdown=None if equity is None else curve.drawdown,
             max_drawdown=curve.max_drawdown,
-            drawdown_seconds=None if worth is None else curve.drawdown_ns / NS_PER_SECOND,
+            drawdown_seconds=None if equity is None else curve.drawdown_ns / NS_PER_SECOND,
             max_drawdown_seconds=curve.max_drawdown_ns / NS_PER_SECOND,
             daily_changes=curve.daily_changes,
             sharpe=curve.sharpe if has_ratios else None,
             sortino=curve.sortino if has_ratios else None,
-            regime_changes=account.regime_changes,
+            regime_changes=state.regime_changes,
         )
 
-    def _account(self, strategy: str, received_ns: int) -> Account:
-        account = self._accounts.get(strategy)
-        if account is None:
-            account = self._accounts[strategy] = Account(strategy, received_ns)
-        # Restored history comes type by type, so that an older event can follow a newer one.
-        account.received_ns = max(account.received_ns, received_ns)
-        return account
+    def _state(self, strategy: str, received_ns: int) -> StrategyState:
+        state = self._states.get(strategy)
+        if state is None:
+            state = self._states[strategy] = StrategyState(strategy, received_ns)
+        # Events are restored type by type, so an older event can follow a newer one.
+        state.received_ns = max(state.received_ns, received_ns)
+        return state
 
     def _sweep(self, now_ns: int) -> None:
         self._swept_ns = now_ns
         before_ns = now_ns - self._idle_ns
-        self._marks.retire(before_ns)
-        for name, account in list(self._accounts.items()):
-            account.forget_flat_books(before_ns)
-            if account.received_ns < before_ns and not account.open_positions:
-                del self._accounts[name]
+        self._mark_prices.retire(before_ns)
+        for name, state in list(self._states.items()):
+            state.drop_flat_holdings(before_ns)
+            if state.received_ns < before_ns and not state.open_positions:
+                del self._states[name]

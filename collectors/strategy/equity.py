@@ -1,4 +1,4 @@
-"""The equity curve of a strategy: drawdowns, the daily grid, and P&L by day and week."""
+"""Equity curve of a strategy: drawdowns, daily changes, and P&L by day and week."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MONDAY = 3
 
 
 class EquityCurve:
-    """A curve of money over time, observed at the instants of the grid.
+    """Equity over time, in money; observed in every cycle.
 
-    Drawdown is the fall from the highest value so far, in money. The daily grid is the last value of each UTC
-    day; its differences give the ratios. The day in which the curve starts is the first point of the grid. A
-    day without a value repeats the one before.
+    A drawdown is the fall from the highest value so far. The Sharpe and Sortino ratios are computed from the
+    changes between the last values of consecutive UTC days, beginning with the day in which the curve starts.
+    A day without a value repeats the value of the previous day.
     """
 
     __slots__ = (
@@ -37,7 +37,7 @@ class EquityCurve:
     )
 
     def __init__(self, now_ns: int, start: float) -> None:
-        """The curve starts at ``now_ns`` with the value ``start``, which is its first peak."""
+        """Start at ``now_ns`` with the value ``start``, the first peak."""
         self._value = self._peak = start
         self._peak_ns = now_ns
         self._day = now_ns // DAY_NS
@@ -50,11 +50,11 @@ class EquityCurve:
 
     @property
     def daily_changes(self) -> int:
-        """How many daily changes there are."""
+        """Number of daily changes."""
         return len(self._changes)
 
     def observe(self, now_ns: int, value: float | None) -> None:
-        """The value at ``now_ns``; ``None`` when it is not known, which leaves the curve where it was."""
+        """Add the value at ``now_ns``; ``None`` (unknown) leaves the curve unchanged."""
         day = now_ns // DAY_NS
         if day > self._day:
             self._close_days(day)
@@ -82,19 +82,18 @@ class EquityCurve:
         self.sortino = sortino_ratio(self._changes)
 
 
-class DayLedger:
-    """Realised P&L by UTC day: that of the fill which realised it."""
+class DailyPnl:
+    """Realised P&L by the UTC day of the fills."""
 
     __slots__ = ("_days", "daily_loss_streak")
 
     def __init__(self) -> None:
-        """Nothing realised yet."""
         self._days: dict[int, float] = {}
         self.daily_loss_streak = 0
-        """Newest days in a row that lost; days without P&L are left out."""
+        """Consecutive most recent days with a loss; days without P&L are skipped."""
 
     def add(self, time_ns: int, amount: float) -> None:
-        """``amount`` of money was realised at ``time_ns``."""
+        """Add P&L realised at ``time_ns``."""
         if not amount:
             return
         day = time_ns // DAY_NS
@@ -108,11 +107,11 @@ class DayLedger:
             self.daily_loss_streak += 1
 
     def daily(self, now_ns: int) -> float:
-        """Realised in the UTC day of ``now_ns``."""
+        """Return the P&L of the UTC day of ``now_ns``."""
         return self._days.get(now_ns // DAY_NS, 0.0)
 
     def weekly(self, now_ns: int) -> float:
-        """Realised in the ISO week (Monday to Sunday, UTC) of ``now_ns``."""
+        """Return the P&L of the ISO week (Monday to Sunday, UTC) of ``now_ns``."""
         today = now_ns // DAY_NS
         monday = today - (today + _MONDAY) % 7
         return sum(self._days.get(day, 0.0) for day in range(monday, monday + 7))

@@ -1,4 +1,4 @@
-"""Statistics of closed trades and of daily results. A value that does not exist is ``None``."""
+"""Statistics of round trips and of daily changes. A statistic that is undefined is ``None``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from decahertz.round_trip import RoundTrip
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 DAYS_PER_YEAR = 365.0
-"""The grid has every calendar day. Days without trading add changes of zero, which makes the annualised ratio
-the same as that of trading days only, annualised with their number per year."""
+"""Calendar days. Days without trading add changes of zero, so the annualised ratio is that of trading days
+only, annualised with their number per year."""
 
 
 def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
-    """Lower bound of a win rate; ``None`` without trades.
+    """Return the lower bound of the win rate; ``None`` without round trips.
 
     The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
     Inference", Journal of the American Statistical Association 22 (1927).
@@ -30,11 +30,10 @@ def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
 
 
 def sharpe_ratio(changes: Sequence[float]) -> float | None:
-    """Mean over sample standard deviation of daily changes, times the root of the days of a year.
+    """Return mean over sample standard deviation of daily changes, annualised.
 
     W. F. Sharpe, "The Sharpe Ratio", Journal of Portfolio Management 21 (1994), against zero. The changes
-    may be in money: over a constant capital it cancels. ``None`` for less than two changes, or when all are
-    equal.
+    may be in money: a constant capital cancels out. ``None`` for fewer than two changes, or if all are equal.
     """
     n = len(changes)
     if n < 2:  # noqa: PLR2004 - a standard deviation needs two
@@ -45,10 +44,10 @@ def sharpe_ratio(changes: Sequence[float]) -> float | None:
 
 
 def sortino_ratio(changes: Sequence[float]) -> float | None:
-    """Mean over downside deviation (target zero) of daily changes, times the root of the days of a year.
+    """Return mean over downside deviation (target zero) of daily changes, annualised.
 
     F. A. Sortino and L. N. Price, "Performance Measurement in a Downside Risk Framework", Journal of
-    Investing 3 (1994). ``None`` for less than two changes, or when none is negative.
+    Investing 3 (1994). ``None`` for fewer than two changes, or if none is negative.
     """
     n = len(changes)
     if n < 2:  # noqa: PLR2004 - one day is no distribution
@@ -58,14 +57,14 @@ def sortino_ratio(changes: Sequence[float]) -> float | None:
 
 
 def _annual(mean: float, deviation: float) -> float | None:
-    # Equal changes differ from their mean by rounding: no deviation, not a tiny one.
+    # Equal changes differ from their mean by rounding only; that is not a deviation.
     if deviation <= abs(mean) * 1e-12:
         return None
     return finite(mean / deviation * math.sqrt(DAYS_PER_YEAR))
 
 
-class TradeStatistics:
-    """Statistics of the closed trades of one strategy. A trade without P&L is neither won nor lost."""
+class RoundTripStatistics:
+    """Statistics of the round trips of one strategy. A round trip without P&L is neither a win nor a loss."""
 
     __slots__ = (
         "_gains",
@@ -88,7 +87,6 @@ class TradeStatistics:
     )
 
     def __init__(self) -> None:
-        """No trade yet."""
         self.trades = self.r_trades = self.streak = 0
         self.win_rate: float | None = None
         self.win_rate_lower: float | None = None
@@ -100,9 +98,9 @@ class TradeStatistics:
         self._wins = self._win_r_trades = self._loss_r_trades = 0
         self._gains = self._losses = self._win_r = self._loss_r = 0.0
 
-    def add(self, trade: RoundTrip) -> None:
-        """Take a closed trade."""
-        pnl = trade.pnl
+    def add(self, round_trip: RoundTrip) -> None:
+        """Add a round trip."""
+        pnl = round_trip.pnl
         self.trades += 1
         if pnl > 0:
             self._wins += 1
@@ -117,8 +115,8 @@ class TradeStatistics:
         self.win_rate_lower = wilson_lower(self._wins, self.trades)
         self.profit_factor = finite(self._gains / self._losses) if self._losses else None
         self.expectancy = (self._gains - self._losses) / self.trades
-        if trade.r_multiple is not None:
-            self._add_r(trade.r_multiple)
+        if round_trip.r_multiple is not None:
+            self._add_r(round_trip.r_multiple)
 
     def _add_r(self, r_multiple: float) -> None:
         self.r_trades += 1

@@ -1,4 +1,4 @@
-"""The system collector: this machine, this process, its event loop."""
+"""The system collector: the machine, the process and its event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collectors.system.readings import (
     DiskSpace,
     DiskTraffic,
     DiskTrafficReader,
-    Memory,
+    MachineMemory,
     NetworkTraffic,
     NetworkTrafficReader,
     OwnCpuReader,
@@ -47,43 +47,42 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             max_length=128,
             pattern=r"^(?:[^\s:*](?:[^:*\x00-\x1f]*[^\s:*])?)?$(?!\n)",
-            description="Name of this machine in keys and labels; empty: its host name.",
+            description="Name of this machine in keys and labels; default: its host name.",
         ),
     ] = ""
     disk_path: Annotated[
-        str, Meta(description="A path on the disk to watch; empty: the usual data folder.")
+        str, Meta(description="A path on the disk to measure; default: the default data folder.")
     ] = ""
-    fast_seconds: Annotated[Seconds, Meta(description="Time between readings of processor and memory.")] = 0.1
+    fast_seconds: Annotated[
+        Seconds, Meta(description="Interval between readings of processor and memory.")
+    ] = 0.1
     slow_seconds: Annotated[
-        Seconds, Meta(description="Time between readings of disks, network, swap and processes.")
+        Seconds, Meta(description="Interval between readings of disks, network, swap and processes.")
     ] = 1.0
-    disk_seconds: Annotated[Seconds, Meta(description="Time between readings of free disk space.")] = 10.0
-    late_seconds: Annotated[
-        Seconds, Meta(description="Event-loop lag from which on it is counted as late.")
-    ] = 0.05
+    disk_seconds: Annotated[Seconds, Meta(description="Interval between readings of free disk space.")] = 10.0
+    late_seconds: Annotated[Seconds, Meta(description="A longer event-loop lag counts in loop_late.")] = 0.05
     block_seconds: Annotated[
-        Seconds, Meta(description="Event-loop lag from which on it is a block, and its stack is logged.")
+        Seconds, Meta(description="A longer event-loop lag counts in loop_blocks, and its stack is logged.")
     ] = 0.1
 
 
 class SystemCollector(BaseCollector[SystemOptions]):
-    """Reads the machine in threads, and measures the event loop that it is started in.
+    """Reads the machine in threads and measures the event loop in which it is started.
 
-    ``sample`` only puts together what was last read: it makes two system calls and opens no file.
+    ``sample`` combines the last readings; it makes two system calls and opens no file.
     """
 
     sample_type = SystemSample
     options_type = SystemOptions
 
     def __init__(self, clock: Clock, options: SystemOptions) -> None:
-        """Keep the clock and the options."""
         super().__init__(clock, options)
-        self._running: _Parts | None = None
+        self._running: _Running | None = None
         self._sampled: tuple[int, tuple[SystemSample, ...]] = (0, ())
 
     async def start(self) -> None:
-        """Start the threads and the beat."""
-        running = await asyncio.to_thread(_Parts, self.clock, self.options)  # psutil opens files at once
+        """Start the threads and the loop monitor."""
+        running = await asyncio.to_thread(_Running, self.clock, self.options)  # psutil opens files
         self._running = running
         running.monitor.start()
         running.watchdog.start()
@@ -91,7 +90,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
             poll.start()
 
     async def stop(self) -> None:
-        """End the threads and the beat. Safe without ``start``, and twice."""
+        """Stop the threads and the loop monitor. Safe without ``start`` and twice."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -101,7 +100,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
             await poll.stop()
 
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """One sample while it runs, none otherwise; for the same instant the same one."""
+        """Return one sample while running; the same one for the same cycle."""
         if self._running is None:
             return ()
         if self._sampled[0] != now_ns:
@@ -109,8 +108,8 @@ class SystemCollector(BaseCollector[SystemOptions]):
         return self._sampled[1]
 
 
-class _Parts:
-    """What exists between start and stop."""
+class _Running:
+    """The threads and readings between start and stop."""
 
     def __init__(self, clock: Clock, options: SystemOptions) -> None:
         path = Path(options.disk_path) if options.disk_path else default_data_dir(os.environ)
@@ -140,13 +139,13 @@ class _Parts:
         )
 
     def sample(self) -> SystemSample:
-        memory = self._memory.fresh or Memory()
+        memory = self._memory.fresh or MachineMemory()
         space = self._space.fresh or DiskSpace()
         own = self._own.fresh or OwnProcess()
-        # Counters keep their value while they cannot be read.
+        # A counter keeps its value while it cannot be read.
         disks = self._disks.last or DiskTraffic()
         network = self._network.last or NetworkTraffic()
-        lag = self.monitor.look()
+        lag = self.monitor.lag()
         load = os.getloadavg()
         return SystemSample(
             host=self._host,

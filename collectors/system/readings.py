@@ -1,7 +1,7 @@
-"""Reading the machine: pure functions and small accumulators over psutil.
+"""Readings of the machine: pure functions and small accumulators over psutil.
 
-Everything here may touch ``/proc`` or a file system and belongs into a thread. psutil's own "percent"
-functions keep state per module, so differences are taken here.
+These functions may access ``/proc`` or a file system and must run in a thread. psutil's own "percent"
+functions keep module state, so differences are computed here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOOPBACK = ("lo", "lo0")
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MachineMemory:
     """The machine's memory."""
 
     used_bytes: int | None = None
@@ -31,7 +31,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """The file system under a path, as ``df`` counts: the reserve of root is not anybody's space."""
+    """Space of a file system, computed as by ``df``: the reserve of root is neither free nor used."""
 
     free_bytes: int | None = None
     used_ratio: float | None = None
@@ -39,7 +39,7 @@ class DiskSpace:
 
 @dataclass(frozen=True, slots=True)
 class DiskTraffic:
-    """Bytes since the first reading, all disks together."""
+    """Bytes read and written since the first reading, on all disks."""
 
     read_bytes: int = 0
     written_bytes: int = 0
@@ -47,7 +47,7 @@ class DiskTraffic:
 
 @dataclass(frozen=True, slots=True)
 class NetworkTraffic:
-    """Bytes and faulty packets since the first reading, all interfaces but loopback together."""
+    """Bytes and faulty packets since the first reading, on all interfaces except loopback."""
 
     received_bytes: int = 0
     sent_bytes: int = 0
@@ -56,29 +56,29 @@ class NetworkTraffic:
 
 @dataclass(frozen=True, slots=True)
 class OwnProcess:
-    """The calling process, as the kernel lists it."""
+    """The calling process."""
 
     open_files: int | None = None
     threads: int | None = None
 
 
 class Share:
-    """How much of one growing number falls to another over a trailing window.
+    """The ratio of the growth of two counters over a trailing window.
 
-    The kernel counts the machine's processor time in hundredths of a second, far too coarse for one
-    cycle; over a second that is a percent of one core.
+    The kernel counts processor time in hundredths of a second, far too coarse for one cycle; over a second
+    the resolution is a percent of one core.
     """
 
     def __init__(self, limit: float, window_ns: int = NS_PER_SECOND) -> None:
-        """``limit`` caps the share: the kernel's idle times can run backwards a little."""
+        """``limit`` caps the ratio: the kernel's idle times can decrease slightly."""
         self._limit = limit
         self._window_ns = window_ns
         self._seen: deque[tuple[int, float, float]] = deque()
 
     def add(self, now_ns: int, part: float, whole: float) -> float | None:
-        """The share since the youngest pair that is a window old (or the oldest there is).
+        """Return the ratio since the newest pair that is a window old, or else since the oldest pair.
 
-        ``None`` while nothing has passed. ``now_ns`` is monotonic.
+        ``None`` before the counters have grown. ``now_ns`` is monotonic.
         """
         seen = self._seen
         while len(seen) > 1 and seen[1][0] <= now_ns - self._window_ns:
@@ -91,15 +91,14 @@ class Share:
 
 
 class Total:
-    """A total that begins at zero and never falls, over counters that come, go and start anew."""
+    """A total that starts at zero and never decreases, over counters that appear, vanish and restart."""
 
     def __init__(self) -> None:
-        """The first reading is the base."""
         self.value = 0
         self._last: dict[str, int] | None = None
 
     def add(self, counters: Mapping[str, int]) -> int:
-        """Add what each counter grew by; one that is new, or fell, began at zero since the last reading."""
+        """Add the growth of each counter; a new or decreased counter has restarted at zero."""
         if self._last is not None:
             for name, count in counters.items():
                 last = self._last.get(name, 0)
@@ -109,41 +108,38 @@ class Total:
 
 
 class CpuReader:
-    """The share of all cores that was busy."""
+    """The busy share of all cores."""
 
     def __init__(self, clock: Clock) -> None:
-        """Nothing is read yet."""
         self._clock = clock
         self._share = Share(limit=1.0)
 
     def __call__(self) -> float | None:
-        """Over the last second; ``None`` the first time."""
+        """Return the share over the last second; ``None`` for the first reading."""
         return self._share.add(self._clock.monotonic_ns(), *busy_and_total(psutil.cpu_times()._asdict()))
 
 
 class OwnCpuReader:
-    """The share of one core that this process used; more than 1 where it uses several."""
+    """The share of one core used by this process; above 1 if it uses several."""
 
     def __init__(self, clock: Clock) -> None:
-        """Nothing is read yet."""
         self._clock = clock
         self._share = Share(limit=math.inf)
 
     def __call__(self) -> float | None:
-        """Over the last second; ``None`` the first time."""
+        """Return the share over the last second; ``None`` for the first reading."""
         now_ns = self._clock.monotonic_ns()
         return self._share.add(now_ns, process_cpu_seconds(), now_ns / NS_PER_SECOND)
 
 
 class DiskTrafficReader:
-    """Totals of all disks. psutil's correction of wrapped counters is module state; Total does the same."""
+    """Totals of all disks. :class:`Total` handles wrapped counters; psutil's correction is module state."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
         self._read, self._written = Total(), Total()
 
     def __call__(self) -> DiskTraffic:
-        """A machine without disks has no traffic."""
+        """Return the totals; zero on a machine without disks."""
         disks = psutil.disk_io_counters(perdisk=False, nowrap=False)
         return DiskTraffic(
             read_bytes=self._read.add({"all": disks.read_bytes} if disks else {}),
@@ -152,14 +148,13 @@ class DiskTrafficReader:
 
 
 class NetworkTrafficReader:
-    """Totals of all interfaces but loopback."""
+    """Totals of all interfaces except loopback."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
         self._received, self._sent, self._faults = Total(), Total(), Total()
 
     def __call__(self) -> NetworkTraffic:
-        """Interfaces come and go; the totals only grow."""
+        """Return the totals, which grow even as interfaces appear and vanish."""
         counters = psutil.net_io_counters(pernic=True, nowrap=False)
         nics = {name: counts for name, counts in counters.items() if name not in LOOPBACK}
         return NetworkTraffic(
@@ -169,46 +164,46 @@ class NetworkTrafficReader:
         )
 
 
-def read_memory() -> Memory:
-    """Used is what programs could not get: total minus available."""
+def read_memory() -> MachineMemory:
+    """Read the machine's memory; used is total minus available."""
     memory = psutil.virtual_memory()
     used = memory.total - memory.available
-    return Memory(used, memory.available, used / memory.total)
+    return MachineMemory(used, memory.available, used / memory.total)
 
 
 def read_swap() -> int:
-    """Bytes of swap space in use."""
+    """Return the bytes of swap space in use."""
     return psutil.swap_memory().used
 
 
 def count_processes() -> int:
-    """Processes on this machine, as far as this process may see them."""
+    """Return the number of processes visible to this process."""
     return len(psutil.pids())
 
 
 def read_own_process(process: psutil.Process) -> OwnProcess:
-    """What the kernel knows of this process."""
+    """Read open files and threads of this process."""
     return OwnProcess(open_files=process.num_fds(), threads=process.num_threads())
 
 
 def busy_and_total(times: Mapping[str, float]) -> tuple[float, float]:
-    """Seconds that all cores together worked, and seconds that passed on them.
+    """Return busy and total seconds of all cores.
 
-    ``times`` is ``psutil.cpu_times()`` by name. Waiting for input and output is idle; guests are part
-    of ``user`` and ``nice`` already (proc(5)).
+    ``times`` is ``psutil.cpu_times()`` by name. Waiting for input and output is idle time; guest time is
+    already included in ``user`` and ``nice`` (proc(5)).
     """
     total = sum(times.values()) - times.get("guest", 0.0) - times.get("guest_nice", 0.0)
     return total - times["idle"] - times.get("iowait", 0.0), total
 
 
 def process_cpu_seconds() -> float:
-    """Processor time of this process, user and system, to the microsecond."""
+    """Return the processor time of this process, user and system, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def read_disk(path: Path) -> DiskSpace:
-    """The file system that ``path``, or the nearest folder above it that exists, is on."""
+    """Read the file system of ``path``, or of its nearest existing parent."""
     while not path.exists() and path != path.parent:
         path = path.parent
     space = psutil.disk_usage(str(path))

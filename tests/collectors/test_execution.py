@@ -371,7 +371,7 @@ def test_a_finished_order_is_recognised_for_a_while() -> None:
     desk.sample(at=100)
     desk.order("a", FILLED, at=100)
     assert counts(desk.sample(at=111)) == {"submitted": 1, "accepted": 1, "filled": 1}
-    [memory] = desk.collector._desks.values()
+    [memory] = desk.collector._states.values()
     assert len(memory._closed) == 1
     desk.sample(at=201)
     assert len(memory._closed) == 0
@@ -395,7 +395,7 @@ def test_finished_orders_and_signals_beyond_the_caps_leave_the_memory() -> None:
     for n in range(50):
         desk.order(str(n), FILLED, at=1)
         desk.fill(f"unknown {n}", 1, 1, at=1)
-    [memory] = desk.collector._desks.values()
+    [memory] = desk.collector._states.values()
     assert (len(memory._closed), len(memory._open), len(desk.collector._signals)) == (3, 0, 10_000)
     desk.sample(at=9999)
     assert len(desk.collector._signals) == 0

@@ -563,8 +563,8 @@ def test_flat_instruments_and_old_marks_leave_the_memory() -> None:
         desk.mark(1, at=1, instrument=f"i{n}")
     desk.fill("buy", 1, 1, at=100)
     assert desk.sample(at=100).fills == 201
-    assert len(desk.collector._accounts["trend"].books) == 1
-    assert len(desk.collector._marks) == 0
+    assert len(desk.collector._states["trend"].holdings) == 1
+    assert len(desk.collector._mark_prices) == 0
 
 
 # Whatever comes.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from collectors.system.collector import SystemCollector, SystemOptions
-from collectors.system.loop import BEAT_SECONDS, LoopMonitor, Watchdog
+from collectors.system.loop import PROBE_SECONDS, LoopMonitor, Watchdog
 from collectors.system.poll import Poll, Reading
 from collectors.system.readings import Share, Total, busy_and_total, read_disk
 from collectors.system.sample import SystemSample
@@ -147,7 +147,7 @@ async def test_a_blocked_event_loop_is_measured_and_its_stack_names_the_function
     with capture_logs() as logs:
         asyncio.get_running_loop().call_soon(the_culprit)
         sample = await eventually(collector, lambda sample: sample.loop_lag_max_seconds >= 0.5)
-        await eventually(collector, lambda _: any(entry["event"] == "loop_unblocked" for entry in logs))
+        await eventually(collector, lambda _: any(entry["event"] == "loop_recovered" for entry in logs))
 
     [blocked] = [entry for entry in logs if entry.get("function") == "the_culprit"]
     assert blocked["event"] == "loop_blocked"
@@ -166,16 +166,16 @@ async def test_a_block_is_reported_once_and_so_is_its_end() -> None:
     with capture_logs() as logs:
         for _ in range(10):  # the beat cannot come: nothing is awaited here
             clock.advance(block_ns // 2)
-            watchdog.look()
+            watchdog.check()
         async with asyncio.timeout(LIMIT_SECONDS):
             while not monitor.blocked_ns:  # noqa: ASYNC110 - now the beat comes, by real time
                 await asyncio.sleep(0)
-        watchdog.look()
-        watchdog.look()
+        watchdog.check()
+        watchdog.check()
     monitor.stop()
 
-    assert [entry["event"] for entry in logs] == ["loop_blocked", "loop_unblocked"]
-    assert (monitor.look().blocks, logs[1]["seconds"]) == (1, 0.475)
+    assert [entry["event"] for entry in logs] == ["loop_blocked", "loop_recovered"]
+    assert (monitor.lag().blocks, logs[1]["seconds"]) == (1, 0.475)
 
 
 async def test_no_stack_is_blamed_when_the_whole_process_stood_still() -> None:
@@ -185,14 +185,14 @@ async def test_no_stack_is_blamed_when_the_whole_process_stood_still() -> None:
     watchdog.watch(threading.get_ident())
     monitor.start()
     with capture_logs() as logs:
-        watchdog.look()
+        watchdog.check()
         clock.advance(5 * NS_PER_SECOND)  # neither the beat nor the watchdog came
-        watchdog.look()
-    lag = monitor.look()
+        watchdog.check()
+    lag = monitor.lag()
     monitor.stop()
 
     assert logs == []
-    assert lag.max_ns == 5 * NS_PER_SECOND - round(BEAT_SECONDS * NS_PER_SECOND)
+    assert lag.max_ns == 5 * NS_PER_SECOND - round(PROBE_SECONDS * NS_PER_SECOND)
 
 
 async def test_a_lag_leaves_the_maximum_after_a_second(collector: SystemCollector) -> None:

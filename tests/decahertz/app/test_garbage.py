@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from collectors.common.mark_prices import Mark, Marks
-from collectors.execution.desk import Desk, Memory
+from collectors.common.mark_prices import MarkPrice, MarkPrices
 from collectors.execution.order import Benchmark, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
+from collectors.execution.state import ExecutionState, Limits
 from decahertz.app.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
@@ -161,8 +161,8 @@ async def test_a_ring_that_is_given_up_is_freed() -> None:
 
 
 def test_what_there_are_very_many_of_is_not_walked() -> None:
-    memory = Memory(window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10)
-    desk, signals, marks = Desk("s", "v", memory), Signals(10), Marks()
+    memory = Limits(window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10)
+    execution, signals, marks = ExecutionState("s", "v", memory), Signals(10), MarkPrices()
     signals.add(
         Signal(
             strategy="s",
@@ -181,15 +181,15 @@ def test_what_there_are_very_many_of_is_not_walked() -> None:
             strategy="s", venue="v", instrument="i", order_id="1", side=Side.BUY, state=state,
             quantity=1.0, time_ns=START_NS, arrival_price=1.0,
         )  # fmt: skip
-        desk.take_order(order, START_NS, signals.get("s", "1"), 1.0)
+        execution.take_order(order, START_NS, signals.get("s", "1"), 1.0)
     fill = Fill(
         strategy="s", venue="v", instrument="i", order_id="1", fill_id="1", side=Side.BUY,
         price=1.0, quantity=1.0, time_ns=START_NS,
     )  # fmt: skip
-    desk.take_fill(fill, START_NS)
+    execution.take_fill(fill, START_NS)
     gc.collect()
-    wanted = {OrderRecord, Benchmark, SignalRecord, Mark}
+    wanted = {OrderRecord, Benchmark, SignalRecord, MarkPrice}
     assert {type(found) for found in gc.get_objects() if type(found) in wanted} == set()
-    assert desk.fills == 1
+    assert execution.fills == 1
     assert marks.get("v", "i") is not None
     assert signals.get("s", "1") is not None

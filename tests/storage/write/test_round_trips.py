@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from collectors.strategy.account import Account
+from collectors.strategy.state import StrategyState
 from decahertz.event import Fill, Side
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from storage.database import Database
@@ -226,7 +226,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(database: Database) 
 
 async def test_storage_and_the_strategy_collector_count_the_same_executions(database: Database) -> None:
     generator = random.Random(11)
-    account = Account("trend", START_NS)
+    account = StrategyState("trend", START_NS)
     original = [
         Sent(
             "loop",
@@ -245,7 +245,7 @@ async def test_storage_and_the_strategy_collector_count_the_same_executions(data
         await bench.drained()
         trades = await stored(bench, "trend")
         position = await bench.value("SELECT position FROM round_trips")
-    (book,) = account.books.values()
+    (book,) = account.holdings.values()
     assert account.duplicate_fills == len(replayed)
     assert account.statistics.trades == len(trades)
     assert book.trip.position == position

@@ -1,16 +1,16 @@
-"""Everything about one strategy, folded from its events."""
+"""The state of one strategy, computed from its events."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from collectors.common.mark_prices import Mark, Marks
+from collectors.common.mark_prices import MarkPrice, MarkPrices
 from collectors.common.values import UnusableEventError, finite, is_usable
 from collectors.common.windows import RecentSet
-from collectors.strategy.book import Book
-from collectors.strategy.equity import DayLedger, EquityCurve
-from collectors.strategy.statistics import TradeStatistics
+from collectors.strategy.equity import DailyPnl, EquityCurve
+from collectors.strategy.holding import Holding
+from collectors.strategy.statistics import RoundTripStatistics
 from decahertz.event import Equity, Fill, Position, Regime
 
 _FILLS_REMEMBERED = 10_000
@@ -18,21 +18,21 @@ _FILLS_REMEMBERED = 10_000
 
 @dataclass(slots=True)
 class Valuation:
-    """The open positions at their marks. Money; times in nanoseconds."""
+    """The value of the open positions at their mark prices, in money."""
 
     unrealised: float | None = 0.0
     gross: float | None = 0.0
     net: float | None = 0.0
-    oldest_mark_ns: int | None = None
-    """When the oldest mark in use was received; ``None`` without a position or a mark."""
+    oldest_mark_price_ns: int | None = None
+    """Time of receipt of the oldest mark price in use; ``None`` without a position or a mark price."""
     current_r: float | None = None
 
 
-class Account:
+class StrategyState:
     """One strategy.
 
-    Its equity curve is what the strategy reports with ``equity`` events; before the first of them it is
-    realised plus unrealised P&L, from zero.
+    Its equity curve consists of the strategy's ``equity`` events; before the first one, of realised plus
+    unrealised P&L, starting at zero.
     """
 
     __slots__ = (
@@ -40,12 +40,12 @@ class Account:
         "_fills_seen",
         "_regime",
         "_regime_ns",
-        "books",
         "curve",
+        "daily_pnl",
         "duplicate_fills",
         "equity",
         "fills",
-        "ledger",
+        "holdings",
         "open_positions",
         "realised",
         "received_ns",
@@ -56,13 +56,12 @@ class Account:
     )
 
     def __init__(self, strategy: str, now_ns: int) -> None:
-        """Nothing seen yet."""
         self.strategy = strategy
         self.received_ns = now_ns
-        self.books: dict[tuple[str, str], Book] = {}
+        self.holdings: dict[tuple[str, str], Holding] = {}
         self.realised = 0.0
-        self.ledger = DayLedger()
-        self.statistics = TradeStatistics()
+        self.daily_pnl = DailyPnl()
+        self.statistics = RoundTripStatistics()
         self.curve = EquityCurve(now_ns, 0.0)
         self.equity: float | None = None
         self._equity_ns = 0
@@ -74,29 +73,29 @@ class Account:
         self._regime_ns = 0
 
     def add_fill(self, fill: Fill, received_ns: int) -> None:
-        """Fold a fill in, once. Raises :class:`UnusableEventError`."""
+        """Add a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
         if not self._fills_seen.add((fill.venue, fill.instrument, fill.order_id, fill.fill_id)):
             self.duplicate_fills += 1
             return
-        book = self._book(fill.venue, fill.instrument)
-        was_open = book.is_open
-        trade, realised = book.add_fill(fill, received_ns)
-        self.open_positions += book.is_open - was_open
+        holding = self._holding(fill.venue, fill.instrument)
+        was_open = holding.is_open
+        round_trip, realised = holding.add_fill(fill, received_ns)
+        self.open_positions += holding.is_open - was_open
         self.fills += 1
         self.realised += realised
-        self.ledger.add(fill.time_ns, realised)
-        if trade is not None:
-            self.statistics.add(trade)
+        self.daily_pnl.add(fill.time_ns, realised)
+        if round_trip is not None:
+            self.statistics.add(round_trip)
         if self.equity is None and not self.open_positions:
-            # Needs no mark. So the curve is right between two samples too, and while history is restored.
+            # A flat strategy needs no mark price: the curve stays exact between samples and during a restore.
             self.curve.observe(received_ns, self.realised)
 
     def report_position(self, position: Position, received_ns: int) -> None:
-        """Take a reported position."""
-        self._book(position.venue, position.instrument).report(position, received_ns)
+        """Record a reported position."""
+        self._holding(position.venue, position.instrument).report(position, received_ns)
 
     def report_equity(self, event: Equity, received_ns: int) -> None:
-        """Take a reported equity, unless a newer one is known. Raises :class:`UnusableEventError`."""
+        """Record a reported equity unless a newer one is known. Raises :class:`UnusableEventError`."""
         if not is_usable(event.equity):
             raise UnusableEventError(f"equity of {event.strategy!r} is too large to calculate with")
         if event.time_ns < self._equity_ns:
@@ -108,7 +107,7 @@ class Account:
         self.curve.observe(received_ns, event.equity)
 
     def take_regime(self, event: Regime) -> None:
-        """Count the regime if it is another one; the first is no change."""
+        """Count a change of regime; the first regime is not a change."""
         if event.time_ns < self._regime_ns:
             return
         self._regime_ns = event.time_ns
@@ -116,21 +115,21 @@ class Account:
             self.regime_changes += 1
         self._regime = event.regime
 
-    def open_books(self) -> Iterator[Book]:
-        """The instruments with an open position."""
-        return (book for book in self.books.values() if book.trip.position)
+    def open_holdings(self) -> Iterator[Holding]:
+        """Iterate over the holdings with an open position."""
+        return (holding for holding in self.holdings.values() if holding.trip.position)
 
-    def value(self, marks: Marks) -> Valuation:
-        """The open positions at the mid of the newest quotes, or else at the mark of the newest report.
+    def value(self, mark_prices: MarkPrices) -> Valuation:
+        """Value the open positions at the newest mids, or else at the newest reported mark prices.
 
-        Where one mark is missing there is no sum. ``current_r`` covers the positions with a known risk.
+        Sums are ``None`` while a mark price is missing. ``current_r`` covers the positions with known risk.
         """
         total = Valuation()
         unrealised = gross = net = gain = risk = 0.0
         is_complete = is_risk_complete = True
-        for book in self.open_books():
-            price, received_ns = _mark(book, marks.get(book.venue, book.instrument))
-            trip = book.trip
+        for holding in self.open_holdings():
+            price, received_ns = _mark_price(holding, mark_prices.get(holding.venue, holding.instrument))
+            trip = holding.trip
             if price is None:
                 is_complete = False
                 is_risk_complete = is_risk_complete and not trip.risk
@@ -143,8 +142,8 @@ class Account:
             if trip.risk:
                 gain += open_pnl + trip.realised()
                 risk += trip.risk
-            if total.oldest_mark_ns is None or received_ns < total.oldest_mark_ns:
-                total.oldest_mark_ns = received_ns
+            if total.oldest_mark_price_ns is None or received_ns < total.oldest_mark_price_ns:
+                total.oldest_mark_price_ns = received_ns
         if not is_complete:
             total.unrealised = total.gross = total.net = None
         else:
@@ -153,20 +152,20 @@ class Account:
             total.current_r = finite(gain / risk)
         return total
 
-    def forget_flat_books(self, before_ns: int) -> None:
-        """Drop flat instruments without a fill or report since ``before_ns``."""
-        for key, book in list(self.books.items()):
-            if not book.is_open and book.received_ns < before_ns:
-                del self.books[key]
+    def drop_flat_holdings(self, before_ns: int) -> None:
+        """Drop flat holdings without a fill or report since ``before_ns``."""
+        for key, holding in list(self.holdings.items()):
+            if not holding.is_open and holding.received_ns < before_ns:
+                del self.holdings[key]
 
-    def _book(self, venue: str, instrument: str) -> Book:
-        book = self.books.get((venue, instrument))
-        if book is None:
-            book = self.books[venue, instrument] = Book(venue, instrument)
-        return book
+    def _holding(self, venue: str, instrument: str) -> Holding:
+        holding = self.holdings.get((venue, instrument))
+        if holding is None:
+            holding = self.holdings[venue, instrument] = Holding(venue, instrument)
+        return holding
 
 
-def _mark(book: Book, mark: Mark | None) -> tuple[float | None, int]:
+def _mark_price(holding: Holding, mark: MarkPrice | None) -> tuple[float | None, int]:
     if mark is not None and mark.price is not None:
         return mark.price, mark.received_ns
-    return book.reported_mark, book.reported_mark_received_ns
+    return holding.reported_mark, holding.reported_mark_received_ns

@@ -1,4 +1,4 @@
-"""All orders of one strategy at one venue."""
+"""The orders of one strategy at one venue."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from collectors.execution.signals import SignalRecord
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import FINAL_ORDER_STATES, Fill, Liquidity, Order, OrderState
 
-_FILLS_REMEMBERED = 10_000
-_TAKEN = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED})
+_MAX_FILLS = 10_000
+_ACCEPTED_STATES = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED})
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """How much is kept."""
+class Limits:
+    """How many orders and observations are kept, and for how long."""
 
     window_ns: int
-    """Trailing window of percentiles and slippage."""
+    """Trailing window of latency percentiles and slippage."""
     window_size: int
-    """Most observations in it."""
+    """Maximum number of observations in the window."""
     finished_ns: int
-    """How long a finished order is remembered, to recognise what comes late or twice."""
+    """How long a finished order is kept, to recognise late and repeated events."""
     max_orders: int
 
 
-class Desk:
+class ExecutionState:
     """The orders of one strategy at one venue.
 
-    An order is known by its first event and counted once in each state, in whatever order events come and
-    however often. The first final state sticks.
+    An order appears with its first event and is counted once in each state, even if events are repeated or
+    arrive out of order. The first final state is kept.
     """
 
     __slots__ = (
         "_closed",
         "_fills_seen",
+        "_limits",
         "_maker_value",
-        "_memory",
         "_open",
         "_taker_value",
         "accepted",
@@ -60,8 +60,7 @@ class Desk:
         "venue",
     )
 
-    def __init__(self, strategy: str, venue: str, memory: Memory) -> None:
-        """No order yet."""
+    def __init__(self, strategy: str, venue: str, limits: Limits) -> None:
         self.strategy = strategy
         self.venue = venue
         self.received_ns = 0
@@ -70,13 +69,13 @@ class Desk:
         self.fills = self.duplicate_fills = 0
         self.commissions = 0.0
         self.negative_latencies = 0
-        self.legs = {leg: Quantiles(memory.window_size, memory.window_ns) for leg in Leg}
-        self.slippage_decision = WeightedMean(memory.window_size, memory.window_ns)
-        self.slippage_arrival = WeightedMean(memory.window_size, memory.window_ns)
-        self._memory = memory
+        self.legs = {leg: Quantiles(limits.window_size, limits.window_ns) for leg in Leg}
+        self.slippage_decision = WeightedMean(limits.window_size, limits.window_ns)
+        self.slippage_arrival = WeightedMean(limits.window_size, limits.window_ns)
+        self._limits = limits
         self._open: OrderedDict[str, OrderRecord] = OrderedDict()
         self._closed: OrderedDict[str, OrderRecord] = OrderedDict()
-        self._fills_seen = RecentSet(_FILLS_REMEMBERED)
+        self._fills_seen = RecentSet(_MAX_FILLS)
         self._maker_value = self._taker_value = 0.0
 
     @property
@@ -85,25 +84,25 @@ class Desk:
         return len(self._open)
 
     def ratio(self, state: OrderState) -> float | None:
-        """Share of the finished orders that ended in ``state``; ``None`` without any."""
+        """Return the share of finished orders that ended in ``state``; ``None`` without any."""
         finished = self.finals.total()
         return self.finals[state] / finished if finished else None
 
     @property
     def maker_ratio(self) -> float | None:
-        """Value filled as maker, of that whose liquidity is known; ``None`` without any."""
+        """Share of the value filled as maker, where the liquidity is known; ``None`` without any."""
         known = self._maker_value + self._taker_value
         return self._maker_value / known if known else None
 
     def take_order(
         self, order: Order, received_ns: int, signal: SignalRecord | None, mid: float | None
     ) -> None:
-        """Take a change of an order; ``signal`` is the one it refers to, ``mid`` that of the market now."""
+        """Apply a change of an order; ``signal`` is the one it refers to, ``mid`` the current mid."""
         record = self._record(order, received_ns)
         if not record.is_submitted:
             self._submit(record, order.order_id)
         state = order.state
-        if not record.is_accepted and state in _TAKEN:
+        if not record.is_accepted and state in _ACCEPTED_STATES:
             record.is_accepted = True
             self.accepted += 1
         record.arrival.set(order.arrival_price)
@@ -120,7 +119,7 @@ class Desk:
         self._measure(record, received_ns)
 
     def take_fill(self, fill: Fill, received_ns: int) -> None:
-        """Take an execution, once. Raises :class:`UnusableEventError`."""
+        """Add a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
         value = abs(fill.price * fill.quantity)
         if not (
             is_usable(value) and is_usable(fill.price) and is_usable(fill.quantity) and is_usable(fill.fee)
@@ -143,37 +142,37 @@ class Desk:
         self._measure(record, received_ns)
 
     def expire(self, now_ns: int) -> None:
-        """Move the windows on to ``now_ns``."""
+        """Advance the windows to ``now_ns``."""
         for leg in self.legs.values():
             leg.expire(now_ns)
         self.slippage_decision.expire(now_ns)
         self.slippage_arrival.expire(now_ns)
 
     def forget(self, now_ns: int) -> None:
-        """Forget finished orders, and fills of unknown ones, that nothing was heard of for a while."""
-        before_ns = now_ns - self._memory.finished_ns
-        while self._closed and next(iter(self._closed.values())).touched_ns < before_ns:
+        """Drop finished orders, and fills of unknown orders, without an event for ``finished_ns``."""
+        before_ns = now_ns - self._limits.finished_ns
+        while self._closed and next(iter(self._closed.values())).updated_ns < before_ns:
             self._closed.popitem(last=False)
 
     def _record(self, event: Order | Fill, received_ns: int) -> OrderRecord:
-        """The record of an order, the newest of its kind from now on. A new one is closed until submitted."""
+        """Return the record of an order and make it the newest. A new record is closed until submitted."""
         order_id = event.order_id
         records = self._open if order_id in self._open else self._closed
         record = records.get(order_id)
         if record is None:
             record = records[order_id] = OrderRecord.of(event.side)
-            if len(records) > self._memory.max_orders:
+            if len(records) > self._limits.max_orders:
                 records.popitem(last=False)
         else:
             records.move_to_end(order_id)
-        record.touched_ns = received_ns
+        record.updated_ns = received_ns
         return record
 
     def _submit(self, record: OrderRecord, order_id: str) -> None:
         record.is_submitted = True
         self.submitted += 1
         self._open[order_id] = self._closed.pop(order_id)
-        if len(self._open) > self._memory.max_orders:
+        if len(self._open) > self._limits.max_orders:
             self._open.popitem(last=False)
             self.forgotten += 1
 
@@ -186,7 +185,7 @@ class Desk:
             self.conflicts += 1
 
     def _measure(self, record: OrderRecord, received_ns: int) -> None:
-        for leg, duration_ns in record.timed():
+        for leg, duration_ns in record.measure():
             self.legs[leg].add(received_ns, duration_ns / NS_PER_SECOND)
             self.negative_latencies += duration_ns < 0
         for benchmark, slippage in (
@@ -200,7 +199,7 @@ class Desk:
 
 def _refer(record: OrderRecord, signal: SignalRecord) -> None:
     record.decision.set(signal.price)
-    if not signal.is_taken:
-        signal.is_taken = True
+    if not signal.is_measured:
+        signal.is_measured = True
         if record.signal_ns is None:
             record.signal_ns = signal.time_ns
