@@ -1,4 +1,4 @@
-"""The entry point: small, so that Ctrl-C while the rest is still being imported ends quietly too."""
+"""Entry point of the command. It imports little, so that Ctrl-C during the other imports ends quietly."""
 
 import signal
 import sys
@@ -6,12 +6,12 @@ import sys
 
 def main() -> None:
     """Run the command ``decahertz``; ends the process."""
-    # There is nothing to put in order yet. An exception would end in a traceback, or, where it strikes an
-    # extension module that is being made, in a crash.
+    # Nothing needs cleaning up yet. An exception would print a traceback, or crash an extension module during
+    # its initialisation.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from decahertz.app.cli import main as run  # noqa: PLC0415 - it takes half a second, see above
+    from decahertz.app.cli import main as run  # noqa: PLC0415 - takes half a second, see above
 
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,9 +1,8 @@
-"""What a collector returned, looked at before anybody else has to deal with it.
+"""Validates a collector's samples before they are published.
 
-A sample of the wrong type, with a value that nothing downstream can take, or with a key that another one
-has already, is left out and counted; the rest pass. The good case is what costs: a thousand samples of
-fourteen metrics, ten times a second. Therefore a batch is first looked at as a whole, by functions that
-run in C, and sample by sample only when that finds something.
+Rejects and counts samples of the wrong type, with an invalid value or with a duplicate key; the others pass.
+The valid case has to be fast (a thousand samples of fourteen metrics, ten times a second), so a batch is
+first validated as a whole, by functions that run in C, and bisected only if that fails.
 """
 
 from __future__ import annotations
@@ -22,70 +21,72 @@ from msgspec import Meta
 
 from decahertz.sample import MetricField, Sample, SampleSchema
 
-# The bounds refuse NaN and the infinities, and integers beyond a database's eight bytes.
+# The bounds reject NaN, infinities, and integers of more than eight bytes.
 _Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _TYPES: dict[type, Any] = {float: _Finite, int: _Integer, bool: bool}
-# As the names of events: a segment of a topic.
+# The rules of ``decahertz.event.Name``: a key is a segment of a topic.
 _INNER = r":*\x00-\x1f\ud800-\udfff"
 _KEY = re.compile(rf"[^\s{_INNER}](?:[^{_INNER}]*[^\s{_INNER}])?")
-_LONGEST_KEY = 256
-_LONGEST_PROBLEM = 500
+_MAX_KEY_LENGTH = 256
+_MAX_PROBLEM_LENGTH = 500
 
 
 class Reason(StrEnum):
-    """Why a sample was left out."""
+    """Reason for rejecting a sample."""
 
     TYPE = "type"
-    """It is not of the collector's declared sample type."""
+    """Not of the declared sample type."""
     VALUE = "value"
-    """A value is NaN, infinite, out of range or of another type than declared."""
+    """A value is NaN, infinite, out of range or not of the declared type."""
     KEY = "key"
-    """A part of the key cannot stand in a topic: empty, too long, with a colon or an asterisk."""
+    """A part of the key is not a valid topic segment: empty, too long, with a colon or an asterisk."""
     DUPLICATE = "duplicate"
-    """Another sample of the same batch has the same key; the first one stands."""
+    """An earlier sample of the batch has the same key."""
 
 
-class Checked(NamedTuple):
-    """The samples that pass, and what happened to the others."""
+class CheckResult(NamedTuple):
+    """The valid samples, and the number of rejected ones."""
 
     samples: tuple[Sample, ...]
     dropped: Counter[Reason]
     problem: str
-    """What is wrong with the first one that was left out; empty when all passed."""
+    """The problem of the first rejected sample; empty if all are valid."""
 
 
 class SampleCheck:
-    """Checks the batches of one collector. Keys seen in the batch before are not looked at again."""
+    """Validates the batches of one collector. Keys of the previous batch are not validated again."""
 
     def __init__(self, schema: SampleSchema) -> None:
-        """Derive from the declaration what a sample has to look like."""
+        """Derive the validation from the declaration."""
         self._type = schema.type
         hints = {metric.name: _hint(metric) for metric in schema.metrics}
         names = self._type.__struct_fields__
         self._names = names
         row = tuple(hints.get(name, str) for name in names)
-        self._rows: Any = list[tuple[row]]  # type: ignore[valid-type] # made at run time
+        self._rows: Any = list[tuple[row]]  # type: ignore[valid-type] # created at run time
         self._states = [(m, attrgetter(m.name)) for m in schema.metrics if m.states]
         self._key = _key_getter(schema.key)
         self._known: AbstractSet[object] = set()
 
-    def __call__(self, samples: Iterable[Sample]) -> Checked:
-        """Take what ``sample`` returned; an error that iterating over it raises is not caught."""
-        taken = tuple(samples)
+    def __call__(self, samples: Iterable[Sample]) -> CheckResult:
+        """Validate the samples that ``sample`` returned; errors of iterating over them propagate."""
+        returned = tuple(samples)
         dropped: Counter[Reason] = Counter()
         problems: list[str] = []
-        sound = taken if self._all_sound(taken) else tuple(self._sound_ones(taken, dropped, problems))
-        keys = {*map(self._key, sound)}
-        if len(keys) < len(sound):
-            sound, doubles = self._first_ones(sound)
-            dropped[Reason.DUPLICATE] += len(doubles)
-            problems.append(f"two samples have the key {doubles[0]!r}")
+        valid = (
+            returned if self._all_valid(returned) else tuple(self._valid_ones(returned, dropped, problems))
+        )
+        keys = {*map(self._key, valid)}
+        if len(keys) < len(valid):
+            valid, duplicates = self._without_duplicates(valid)
+            dropped[Reason.DUPLICATE] += len(duplicates)
+            problems.append(f"two samples have the key {duplicates[0]!r}")
         self._known = keys
-        return Checked(sound, dropped, problems[0][:_LONGEST_PROBLEM] if problems else "")
+        return CheckResult(valid, dropped, problems[0][:_MAX_PROBLEM_LENGTH] if problems else "")
 
-    def _all_sound(self, samples: Sequence[Sample]) -> bool:
-        """Whether all of them pass, duplicates aside."""
+    def _all_valid(self, samples: Sequence[Sample]) -> bool:
+        """Whether all samples are valid, apart from duplicate keys."""
         if not {*map(type, samples)} <= {self._type}:
             return False
         try:
@@ -97,36 +98,36 @@ class SampleCheck:
                 return False
         return all(map(_is_key, {*map(self._key, samples)} - self._known))
 
-    def _sound_ones(
+    def _valid_ones(
         self,
         samples: Sequence[Sample],
         dropped: Counter[Reason],
         problems: list[str],
     ) -> Iterator[Sample]:
-        """Halve again and again: one bad sample among a thousand takes twenty looks, not a thousand."""
+        """Bisect: one invalid sample among a thousand takes twenty validations, not a thousand."""
         if len(samples) == 1:
-            reason, problem = self._examine(samples[0])
+            reason, problem = self._describe(samples[0])
             dropped[reason] += 1
             problems.append(problem)
             return
         middle = len(samples) // 2
         for half in (samples[:middle], samples[middle:]):
-            if self._all_sound(half):
+            if self._all_valid(half):
                 yield from half
             else:
-                yield from self._sound_ones(half, dropped, problems)
+                yield from self._valid_ones(half, dropped, problems)
 
-    def _first_ones(self, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], list[object]]:
+    def _without_duplicates(self, samples: Sequence[Sample]) -> tuple[tuple[Sample, ...], list[object]]:
         first: dict[object, Sample] = {}
-        doubles = []
+        duplicates = []
         for sample in samples:
             key = self._key(sample)
             if first.setdefault(key, sample) is not sample:
-                doubles.append(key)
-        return tuple(first.values()), doubles
+                duplicates.append(key)
+        return tuple(first.values()), duplicates
 
-    def _examine(self, sample: Sample) -> tuple[Reason, str]:
-        """What is wrong with a sample that does not pass."""
+    def _describe(self, sample: Sample) -> tuple[Reason, str]:
+        """Describe the problem of an invalid sample."""
         if type(sample) is not self._type:
             return Reason.TYPE, f"{type(sample).__name__} instead of {self._type.__name__}"
         try:
@@ -136,10 +137,10 @@ class SampleCheck:
         for metric, get in self._states:
             if type(get(sample)) not in (metric.type, type(None)):
                 return Reason.VALUE, f"{metric.name} is not a {metric.type.__name__}: {sample!r}"
-        return Reason.KEY, f"the key {self._key(sample)!r} cannot stand in a topic"
+        return Reason.KEY, f"the key {self._key(sample)!r} is not valid in a topic"
 
     def _with_name(self, message: str) -> str:
-        """``… at `$[0][3]` `` says which field only to somebody who counts."""
+        """Replace the path ``$[0][3]`` in a message by the name of the field."""
         return re.sub(r"`\$\[0\]\[(\d+)\]`", lambda found: f"`{self._names[int(found[1])]}`", message)
 
 
@@ -154,4 +155,4 @@ def _key_getter(key: Sequence[str]) -> Callable[[Any], object]:
 
 def _is_key(key: object) -> bool:
     parts = key if isinstance(key, tuple) else (key,)
-    return all(len(part) <= _LONGEST_KEY and _KEY.fullmatch(part) for part in parts)
+    return all(len(part) <= _MAX_KEY_LENGTH and _KEY.fullmatch(part) for part in parts)

@@ -1,6 +1,6 @@
-"""A clock and a grid to step by hand, a bus that remembers, and events to try things with.
+"""Fakes for tests: a manual clock and timer, a message log and example events.
 
-Plugin authors take these from :mod:`decahertz.testing`.
+Plugin authors import them from :mod:`decahertz.testing`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from decahertz.sample import SampleBatch
 START_NS = 1_767_225_600 * NS_PER_SECOND
 """2026-01-01T00:00:00Z: where the clocks of tests start."""
 LIMIT_SECONDS = 10.0
-"""What must not take longer, by the real clock."""
+"""Timeout of the checks, by the real clock."""
 
-# A market, and a strategy that buys, sells and is flat again: every type of event, as it looks on the wire.
-# Times are milliseconds after the start of the story.
-_STORY = b"""[
+# A market and a strategy that buys, sells and is flat again: every event type, as on the wire. Times are
+# milliseconds after the start.
+_EXAMPLES = b"""[
 {"type":"heartbeat","time_ns":1,"component":"feed","connection":"open","venue":"SIM"},
 {"type":"quote","time_ns":2,"venue":"SIM","instrument":"EUR/USD","bid":1.0999,"ask":1.1001,"bid_size":5,"ask_size":3,"sequence":1},
 {"type":"tick","time_ns":3,"venue":"SIM","instrument":"EUR/USD","price":1.1,"size":0.5,"side":"buy","trade_id":"t1","sequence":2},
@@ -112,11 +112,11 @@ class ManualTimer:
         await asyncio.wait_for(self._asked.wait(), LIMIT_SECONDS)
 
 
-class Recorder:
-    """Keeps what is published on a bus."""
+class MessageLog:
+    """Collects the messages published on a bus."""
 
     def __init__(self, bus: Bus, pattern: str = "**") -> None:
-        """Listen to the topics that ``pattern`` chooses; by default to all."""
+        """Subscribe to the topics that match ``pattern``; by default to all."""
         self.messages: list[Message] = []
         self._subscription = bus.subscribe(pattern, self.messages.append)
 
@@ -129,13 +129,13 @@ class Recorder:
         return [event for m in self.messages if isinstance(m, Arrival) for event in m.batch.events]
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         self._subscription.cancel()
 
 
 def example_events(time_ns: int = START_NS) -> tuple[AnyEvent, ...]:
-    """A short story with every type of event in it, from ``time_ns`` on, a millisecond apart."""
-    story = msgspec.json.decode(_STORY, type=tuple[AnyEvent, ...])
+    """A sequence of events of every type, from ``time_ns`` on, a millisecond apart."""
+    examples = msgspec.json.decode(_EXAMPLES, type=tuple[AnyEvent, ...])
     return tuple(
-        msgspec.structs.replace(event, time_ns=time_ns + event.time_ns * 1_000_000) for event in story
+        msgspec.structs.replace(event, time_ns=time_ns + event.time_ns * 1_000_000) for event in examples
     )

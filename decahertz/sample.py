@@ -27,7 +27,7 @@ import msgspec
 from decahertz.metric import Kind, Metric
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_LONGEST_NAME = 48  # fits the 63 bytes of PostgreSQL with prefix, unit and suffix
+_MAX_NAME_LENGTH = 48  # fits the 63 bytes of PostgreSQL with prefix, unit and suffix
 _RESERVED = frozenset({"recorder", "time", "time_ns"})
 
 
@@ -119,9 +119,9 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
 
 
 def _check_name(where: str, what: str, name: str) -> None:
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME or name in _RESERVED:
+    if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH or name in _RESERVED:
         raise SampleDeclarationError(
-            f"{where}: {what} {name!r} must be snake_case, at most {_LONGEST_NAME} letters"
+            f"{where}: {what} {name!r} must be snake_case, at most {_MAX_NAME_LENGTH} letters"
             f" and none of {sorted(_RESERVED)}",
         )
 

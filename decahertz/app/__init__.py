@@ -1,1 +1,1 @@
-"""The program: the pipeline that puts all parts together, and one module for each command."""
+"""The program: the pipeline that assembles all parts, and one module for each command."""

@@ -1,4 +1,4 @@
-"""``decahertz backup`` and ``restore``: the embedded database as one file, and back."""
+"""``decahertz backup`` and ``restore``: back up the embedded database to a file, and restore it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from decahertz.app.settings import Settings
 
 _OWN_SERVER = (
-    "database_url names a PostgreSQL of yours: {what} is for the embedded one. Use {program} of the server's"
-    " version, and for TimescaleDB what its documentation says of it"
+    "{command} works on the embedded database only, and database_url is set: use {program} of the same"
+    " version as the server (with TimescaleDB, follow its documentation)"
 )
 
 
 async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
-    """Write a backup, while ``decahertz up`` runs or not, and read it back.
+    """Write a backup and verify it by reading it back. ``decahertz up`` may be running.
 
-    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError` where that is
-    impossible; then no file was changed.
+    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError`; then no file has
+    changed.
     """
     _refuse_own_server(settings, "backup", "pg_dump")
     path = await asyncio.to_thread(target, file, force=force)
@@ -43,20 +43,19 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
             with _bar(file.name) as report:
                 url = database_url(embedded_dir(settings))
                 made = await backup.make(url, installation, path, report)
-    sys.stdout.write(f"{file}: {made.contents.tables} tables, {made.bytes:,} bytes, read back\n")
+    sys.stdout.write(f"{file}: {made.contents.tables} tables, {made.bytes:,} bytes, verified\n")
     return 0
 
 
 async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
-    """Make the embedded database what a backup holds. Nobody else may use it meanwhile.
+    """Replace the embedded database with a backup. No other process may use it meanwhile.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` where that is impossible; then the database is as
-    it was.
+    Raises :class:`~decahertz.app.pipeline.StartError`; then the database has not changed.
     """
     _refuse_own_server(settings, "restore", "pg_restore")
     with _errors():
         installation = await asyncio.to_thread(find_installation)
-        await backup.read(installation, file)  # before a server is started for it
+        await backup.read(installation, file)  # fails before a server is started
         async with embedded_server(settings, share=False):
             with _bar(file.name) as report:
                 contents = await backup.restore(
@@ -71,9 +70,9 @@ async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     return 0
 
 
-def _refuse_own_server(settings: Settings, what: str, program: str) -> None:
+def _refuse_own_server(settings: Settings, command: str, program: str) -> None:
     if settings.database_url:
-        raise StartError(_OWN_SERVER.format(what=what, program=program))
+        raise StartError(_OWN_SERVER.format(command=command, program=program))
 
 
 @contextmanager
@@ -87,10 +86,9 @@ def _errors() -> Iterator[None]:
 
 @asynccontextmanager
 async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
-    """The embedded server: with ``share`` the one that runs, else our own for a while.
+    """Run the embedded server within the context; with ``share``, use the one that runs already.
 
-    Nothing happens where the settings name another. Raises :class:`~decahertz.app.pipeline.StartError`
-    where, with
+    Does nothing when ``database_url`` is set. Raises :class:`~decahertz.app.pipeline.StartError` if, with
     ``share``, there is no database yet.
     """
     folder = embedded_dir(settings)
@@ -111,7 +109,7 @@ def _bar(title: str) -> Iterator[Report]:
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task(title, total=1.0)
 
-        def report(what: str, share: float) -> None:
-            bars.update(task, description=f"{title}: {what}", completed=share)
+        def report(step: str, share: float) -> None:
+            bars.update(task, description=f"{title}: {step}", completed=share)
 
         yield report

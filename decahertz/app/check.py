@@ -1,4 +1,4 @@
-"""``decahertz check``: look at everything that ``decahertz up`` will need, and name what is wrong."""
+"""``decahertz check``: checks everything that ``decahertz up`` needs, and lists the problems."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 
 async def run_check(settings: Settings) -> int:
-    """Print one line for each thing looked at; 0 when all is well, 2 otherwise.
+    """Print one line per check; return 0 if all pass, else 2.
 
-    Settings are checked by the time this runs. Raises :class:`~decahertz.settings.SettingsError` for the
-    options of a plugin.
+    The settings themselves are checked when they are loaded. Raises
+    :class:`~decahertz.settings.SettingsError` for invalid options of a plugin.
     """
     lines = [_policies(settings), *_plugins(settings), *_ports(settings), await _database(settings)]
-    for what, found, wrong in lines:
-        mark = "wrong" if wrong else "ok"
-        sys.stdout.write(f"{mark:<6} {what}" + (f": {wrong or found}" if wrong or found else "") + "\n")
-    return 2 if any(wrong for _, _, wrong in lines) else 0
+    for subject, finding, problem in lines:
+        mark = "wrong" if problem else "ok"
+        text = f": {problem or finding}" if problem or finding else ""
+        sys.stdout.write(f"{mark:<6} {subject}{text}\n")
+    return 2 if any(problem for _, _, problem in lines) else 0
 
 
 Line = tuple[str, str, str]
-"""What was looked at, what was found, what is wrong with it (empty: nothing)."""
+"""Subject, finding, problem (empty: none)."""
 
 
 def _policies(settings: Settings) -> Line:

@@ -1,7 +1,7 @@
 """The command ``decahertz``.
 
-Options are made from the declarations of the settings, so each setting has its option and its help.
-Bad settings, a port in use and a database that cannot be used end with one line and exit code 2.
+Every setting is an option; its name and help derive from the declaration. Invalid settings, a port in use and
+an unusable database end the command with one line on standard error and exit code 2.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ from storage.query.export import ExportFormat
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _CONFIG = Annotated[
     Path | None,
-    Parameter(name="--config", help="Settings file; without it decahertz.toml in the working folder."),
+    Parameter(
+        name="--config", help="Settings file. Default: decahertz.toml in the working folder, if it exists."
+    ),
 ]
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Entry point of the command; ends the process."""
-    # Else each counter has a second series that nobody asks for.
+    # Otherwise prometheus_client adds a second series to every counter.
     disable_created_metrics()  # type: ignore[no-untyped-call] # of prometheus_client
     try:
         sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
@@ -54,7 +56,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 
 def all_keys() -> Iterator[Key]:
-    """Every setting of the core and of the plugins that come with Decahertz."""
+    """Every setting of the program and of the built-in plugins."""
     yield from keys_of(Settings)
     for table in PLUGIN_TABLES:
         for name, plugin in builtin_classes(table).items():
@@ -62,7 +64,7 @@ def all_keys() -> Iterator[Key]:
 
 
 def build_app() -> App:
-    """The command with its sub-commands."""
+    """Build the command with its subcommands."""
     keys = list(all_keys())
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
@@ -72,11 +74,11 @@ def build_app() -> App:
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
-    db = App(name="db", help="About the database.")
+    db = App(name="db", help="Inspect the database.")
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
     app.command(db)
-    letters = App(name="dead-letters", help="Rows that the database refused, and storing them again.")
+    letters = App(name="dead-letters", help="List and replay rows that the database refused.")
     letters.command(_with_settings(_list_letters, where), name="list")
     letters.default(_with_settings(_list_letters, where))
     letters.command(
@@ -92,12 +94,12 @@ def _only(keys: Sequence[Key], names: Sequence[str]) -> list[Key]:
 
 
 def _with_settings(command: Callable[..., int], keys: Sequence[Key]) -> Callable[..., int]:
-    """Give ``command`` an option for each setting; it is called with the settings they make."""
+    """Add an option for each of ``keys`` to ``command``, and pass it the resulting settings."""
     taken = inspect.signature(command, eval_str=True).parameters
     own = [parameter for name, parameter in taken.items() if name != "settings"]
     options = {key.key.replace(".", "__"): key for key in keys}
 
-    def run(*arguments: Any, config: Path | None = None, **given: Any) -> int:  # noqa: ANN401 - made below
+    def run(*arguments: Any, config: Path | None = None, **given: Any) -> int:  # noqa: ANN401 - created below
         chosen = {options[n].key: v for n, v in given.items() if n in options and v is not None}
         rest = {n: v for n, v in given.items() if n not in options}
         settings = load(file=config, arguments=chosen)
@@ -135,23 +137,23 @@ def _up(
     *,
     demo: Annotated[
         bool,
-        Parameter(negative="", help="Run the synthetic market, and a demo trading process beside it."),
+        Parameter(negative="", help="Run the synthetic market and a demo trading process."),
     ] = False,
     run: Annotated[
         tuple[str, ...],
-        Parameter(help="A program to start when Decahertz is ready and to stop with it; repeatable."),
+        Parameter(help="Program to start when Decahertz is ready and to stop with it; repeatable."),
     ] = (),
     until_finished: Annotated[
         bool,
-        Parameter(negative="", help="Stop by itself when every feed has come to its end (recordings do)."),
+        Parameter(negative="", help="Stop when every feed has ended (recordings end)."),
     ] = False,
 ) -> int:
-    """Sample, store and serve until Ctrl-C."""
+    """Record until Ctrl-C."""
     return _run(run_up(settings, demo=demo, commands=run, until_finished=until_finished))
 
 
 def _check(settings: Settings) -> int:
-    """Validate settings, plugins and database, and name what is wrong."""
+    """Check settings, plugins, ports and database, and list the problems."""
     return _run(run_check(settings))
 
 
@@ -159,52 +161,52 @@ def _import(
     settings: Settings,
     file: Annotated[
         Path,
-        Parameter(help="A recording: captured WebSocket stream, or CSV of quotes or trades."),
+        Parameter(help="Recording: a captured WebSocket stream, or CSV of quotes or trades."),
     ],
 ) -> int:
-    """Store a recording under its own times: history, not a live feed. Doing it twice stores it once."""
+    """Store a recording under its original times. Importing it again stores nothing."""
     return _run(run_import(settings, file))
 
 
 def _backup(
     settings: Settings,
-    file: Annotated[Path, Parameter(help="Where to write the backup.")],
+    file: Annotated[Path, Parameter(help="File to write.")],
     *,
-    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Replace an existing file.")] = False,
 ) -> int:
-    """Write the embedded database into a file; it may be in use."""
+    """Back up the embedded database to a file; `decahertz up` may be running."""
     return _run(run_backup(settings, file.absolute(), force=force))
 
 
 def _restore(
     settings: Settings,
-    file: Annotated[Path, Parameter(help="A file that `decahertz backup` wrote.")],
+    file: Annotated[Path, Parameter(help="File written by `decahertz backup`.")],
     *,
-    force: Annotated[bool, Parameter(negative="", help="Replace the data that is there.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Replace existing data.")] = False,
 ) -> int:
-    """Make the embedded database what a backup holds. `decahertz up` has to be stopped."""
+    """Replace the embedded database with a backup. Stop `decahertz up` first."""
     return _run(run_restore(settings, file.absolute(), force=force))
 
 
 def _export(  # noqa: PLR0913 - the options of the command
     settings: Settings,
-    file: Annotated[Path, Parameter(help="Where to write: a name that ends with .csv or .parquet.")],
-    what: Annotated[str, Parameter(help="A collector (its samples), or a table of events: quotes, fills, …")],
+    file: Annotated[Path, Parameter(help="File to write; its name ends with .csv or .parquet.")],
+    what: Annotated[str, Parameter(help="Collector (for its samples) or event table: quotes, fills, …")],
     *,
     output: Annotated[
-        ExportFormat | None, Parameter(name="--format", help="What to write, where the name does not say it.")
+        ExportFormat | None, Parameter(name="--format", help="Format, if the file name does not show it.")
     ] = None,
     fields: Annotated[
-        str, Parameter(help="Columns beside time and key, separated by commas; none: all.")
+        str, Parameter(help="Columns besides time and key, separated by commas. Default: all.")
     ] = "",
     where: Annotated[
-        tuple[str, ...], Parameter(help="column=value: only rows with that value; repeatable.", negative="")
+        tuple[str, ...], Parameter(help="column=value: only rows with this value; repeatable.", negative="")
     ] = (),
-    start: Annotated[str, Parameter(help="From then on: RFC 3339 or nanoseconds.")] = "",
-    end: Annotated[str, Parameter(help="Until then, without it.")] = "",
-    force: Annotated[bool, Parameter(negative="", help="Replace a file that is there.")] = False,
+    start: Annotated[str, Parameter(help="Start of the range: RFC 3339 or nanoseconds.")] = "",
+    end: Annotated[str, Parameter(help="End of the range, exclusive.")] = "",
+    force: Annotated[bool, Parameter(negative="", help="Replace an existing file.")] = False,
 ) -> int:
-    """Write samples or events into a CSV or Parquet file; `decahertz up` may be running."""
+    """Write samples or events to a CSV or Parquet file; `decahertz up` may be running."""
     wanted = Wanted(
         what=what,
         form=output,
@@ -225,14 +227,14 @@ def _db_url(settings: Settings) -> int:
 def _db_status(
     settings: Settings,
     *,
-    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
-    """Sizes, compression, roll-up, policies, spool and emitters of the database in use."""
+    """Show sizes, compression, roll-up, policies, spool and emitters."""
     return _run(run_status(settings, as_json=json))
 
 
 _STREAM = Annotated[
-    str, Parameter(help="Of this stream of the loss ledger only: events:SOURCE or samples:COLLECTOR.")
+    str, Parameter(help="Only this stream of the loss ledger: events:SOURCE or samples:COLLECTOR.")
 ]
 
 
@@ -240,24 +242,24 @@ def _list_letters(
     settings: Settings,
     *,
     stream: _STREAM = "",
-    limit: Annotated[int, Parameter(help="How many, the newest.")] = 20,
-    json: Annotated[bool, Parameter(negative="", help="As a document for programs.")] = False,
+    limit: Annotated[int, Parameter(help="Number of rows, newest first.")] = 20,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
-    """List rows that the database refused, with the reason."""
+    """List the rows that the database refused, with the reasons."""
     return _run(run_list(settings, stream=stream, limit=limit, as_json=json))
 
 
 def _replay_letters(
     settings: Settings,
-    *ids: Annotated[int, Parameter(help="Numbers out of the list; without any all.")],
+    *ids: Annotated[int, Parameter(help="Numbers from the list. Default: all.")],
     stream: _STREAM = "",
 ) -> int:
-    """Store rows again that the database refused, when the cause is gone; `decahertz up` may be running."""
+    """Store refused rows again once the cause is fixed; `decahertz up` may be running."""
     return _run(run_replay(settings, ids, stream=stream))
 
 
 def _show_settings(settings: Settings) -> int:
-    """Print the settings in force, and where each can be set."""
+    """Print the effective settings, with their variables and options."""
     for key in keys_of(Settings):
         value: Any = settings
         for part in key.key.split("."):

@@ -1,4 +1,4 @@
-"""``decahertz db status``: what there is, how large, how old, how far behind."""
+"""``decahertz db status``: sizes, ages, roll-up lag, policies, spool and emitters."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What ``--json`` prints."""
+    """The document that ``--json`` prints."""
 
     time_ns: int
     database: DatabaseStatus
     spool: SpoolStatus | None
-    """``None``: there is no spool file."""
+    """``None`` without a spool file."""
 
 
 def spool_dir(settings: Settings) -> Path:
-    """Where the spool lies."""
+    """Folder of the spool."""
     return settings.data_dir / "spool"
 
 
 async def run_status(settings: Settings, *, as_json: bool) -> int:
     """Print the status of the database and of the spool.
 
-    An embedded database that does not run is started for it. Raises
-    :class:`~decahertz.app.pipeline.StartError` where there is none or it cannot be reached.
+    Starts the embedded database if it does not run. Raises :class:`~decahertz.app.pipeline.StartError` if
+    there is none or it is unreachable.
     """
     with start_errors():
         async with embedded_server(settings, share=True):
@@ -72,7 +72,7 @@ async def run_status(settings: Settings, *, as_json: bool) -> int:
 def _show(status: Status) -> None:
     blocks = [_aligned(_facts(status), numeric=())]
     blocks += [
-        f"{title}\n{_aligned([heads, *rows], numeric)}" for title, heads, rows, numeric in _tables(status)
+        f"{title}\n{_aligned([columns, *rows], numeric)}" for title, columns, rows, numeric in _tables(status)
     ]
     sys.stdout.write("\n\n".join(blocks) + "\n")
 
@@ -96,32 +96,32 @@ def _spool_text(spool: SpoolStatus | None) -> str:
         return "none"
     if spool.problem:
         return f"{spool.path}: {spool.problem}"
-    oldest = "" if spool.oldest_age_seconds is None else f", the oldest for {_age(spool.oldest_age_seconds)}"
-    return f"{_size(spool.bytes)}, {spool.rows:,} rows wait{oldest}"
+    oldest = "" if spool.oldest_age_seconds is None else f", the oldest {_age(spool.oldest_age_seconds)} old"
+    return f"{_size(spool.bytes)}, {spool.rows:,} rows waiting{oldest}"
 
 
 def _tables(status: Status) -> Iterator[tuple[str, Row, Sequence[Row], Sequence[int]]]:
-    """Title, heads, rows, and which columns hold numbers."""
+    """Title, column names, rows, and the columns that hold numbers."""
     database = status.database
-    heads: Row = ("table", "about rows", "size", "parts", "compressed", "ratio")
-    yield "Tables", heads, [_table_row(table) for table in database.tables], range(1, 6)
+    columns: Row = ("table", "rows (estimate)", "size", "partitions", "compressed", "ratio")
+    yield "Tables", columns, [_table_row(table) for table in database.tables], range(1, 6)
     if database.tiers:
         rows = [(t.relation, _age(t.lag_seconds), _or_none(t.waiting_buckets)) for t in database.tiers]
-        yield "Roll-up", ("tier", "behind", "buckets that wait"), rows, (1, 2)
+        yield "Roll-up", ("tier", "lag", "dirty buckets"), rows, (1, 2)
     if database.policies:
-        heads = ("relation", "policy", "every", "failures", "last run", "settings")
+        columns = ("relation", "policy", "every", "failures", "last run", "settings")
         jobs = [
             (p.relation, p.name, _age(p.every_seconds), str(p.failures), p.last_run or _NONE, p.config)
             for p in database.policies
         ]
-        yield "Policies", heads, jobs, (2, 3)
+        yield "Policies", columns, jobs, (2, 3)
     if database.emitters:
-        heads = ("source", "since", "stored", "highest", "holes", "missing", "dropped by itself")
-        shown = _worth_showing(database.emitters)
+        columns = ("source", "started", "stored", "highest", "gaps", "missing", "dropped by emitter")
+        shown = _emitters_to_show(database.emitters)
         title = (
-            f"Emitters ({len(shown)} of {len(database.emitters)}: those with holes or losses, and the newest)"
+            f"Emitters ({len(shown)} of {len(database.emitters)}: those with gaps or drops, and the newest)"
         )
-        yield title, heads, [_emitter_row(emitter) for emitter in shown], range(2, 6)
+        yield title, columns, [_emitter_row(emitter) for emitter in shown], range(2, 6)
 
 
 def _aligned(rows: Iterable[Row], numeric: Sequence[int]) -> str:
@@ -148,10 +148,10 @@ def _table_row(table: TableStatus) -> Row:
     )
 
 
-def _worth_showing(emitters: Sequence[EmitterStatus]) -> list[EmitterStatus]:
-    odd = [emitter for emitter in emitters if emitter.holes or emitter.dropped]
+def _emitters_to_show(emitters: Sequence[EmitterStatus]) -> list[EmitterStatus]:
+    notable = [emitter for emitter in emitters if emitter.holes or emitter.dropped]
     rest = [emitter for emitter in emitters if not (emitter.holes or emitter.dropped)]
-    return (odd + rest)[:_EMITTERS_SHOWN]
+    return (notable + rest)[:_EMITTERS_SHOWN]
 
 
 def _emitter_row(emitter: EmitterStatus) -> Row:

@@ -1,4 +1,4 @@
-"""``decahertz dead-letters``: what no table took, and storing it again."""
+"""``decahertz dead-letters``: lists the rows that the database refused, and replays them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from decahertz.app.settings import Settings
 
 _REASONS_SHOWN = 10
-_MOST_SHOWN = 100_000
-_NO_NUMBER = 2**63
+_MAX_LIMIT = 100_000
+_MAX_ID = 2**63
 
 
 async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
     """Print the newest dead letters. Raises :class:`~decahertz.app.pipeline.StartError`."""
-    if not 1 <= limit <= _MOST_SHOWN:
-        raise StartError(f"--limit: {limit} is not between 1 and {_MOST_SHOWN:,}")
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise StartError(f"--limit must be between 1 and {_MAX_LIMIT:,}: {limit}")
     refuse_without_database(settings)
     async with open_database(settings, share=True) as (database, _):
         letters = await list_letters(database, stream=stream or None, limit=limit)
@@ -41,7 +41,7 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
 
 
 async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
-    """Store dead letters again; 1 when some are refused again, or numbers are not there.
+    """Store dead letters again; return 1 if some are refused again or do not exist.
 
     Raises :class:`~decahertz.app.pipeline.StartError` or :class:`~decahertz.settings.SettingsError`.
     """
@@ -49,8 +49,8 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
     collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
     schemas = [loaded.schema for loaded in collectors.plugins]
     wanted = sorted(set(ids)) or None
-    if wanted and not 0 < wanted[0] <= wanted[-1] < _NO_NUMBER:
-        raise StartError("the numbers are those of decahertz dead-letters list")
+    if wanted and not 0 < wanted[0] <= wanted[-1] < _MAX_ID:
+        raise StartError("a number is out of range: use those that `decahertz dead-letters list` shows")
     refuse_without_database(settings)
     async with open_database(settings, share=True) as (database, _):
         total = await count_letters(database, stream=stream or None, ids=wanted)
@@ -67,7 +67,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
     for id_, reason in list(replayed.refused.items())[:_REASONS_SHOWN]:
         sys.stdout.write(f"{id_}: {reason}\n")
     missing = len(wanted) - total if wanted else 0
-    unknown = f", {missing:,} of the numbers are not there" if missing else ""
+    unknown = f", {missing:,} of the numbers not found" if missing else ""
     sys.stdout.write(f"{replayed.stored:,} stored, {len(replayed.refused):,} refused again{unknown}\n")
     return 1 if replayed.refused or missing else 0
 

@@ -1,4 +1,4 @@
-"""``decahertz export``: samples or events as a CSV or Parquet file."""
+"""``decahertz export``: writes samples or events to a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ _LATEST_NS = 2**63 - 1
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What the command line asked for."""
+    """The arguments of the command."""
 
     what: str
-    """A collector, or a table of events."""
+    """A collector or an event table."""
     form: ExportFormat | None = None
-    """``None``: what the name of the file says."""
+    """``None``: by the file name."""
     fields: Sequence[str] = ()
     where: Sequence[str] = ()
-    """``column=value``; several of a column allow any of them."""
+    """``column=value``; several values of a column are alternatives."""
     start: str = ""
     end: str = ""
 
 
 async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
-    """Write the file; it appears under its name when it is complete.
+    """Write the file under a temporary name, and rename it when it is complete.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` for what cannot be exported or written.
+    Raises :class:`~decahertz.app.pipeline.StartError`.
     """
     request = _request(settings, wanted)
     form = wanted.form or _form_of(file)
@@ -98,7 +98,7 @@ async def _write(
 def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
     start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
     if start_ns > end_ns:
-        raise StartError("--start is later than --end")
+        raise StartError("--start is later than --end: swap them")
     tables = sorted(EVENT_BY_TABLE)
     plugins = load_collectors(settings.collectors.enabled, settings.sources, SystemClock()).plugins
     schemas = {loaded.schema.collector: loaded.schema for loaded in plugins}
@@ -112,7 +112,7 @@ def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
         raise StartError(f"{wanted.what}: {error}") from error
     raise StartError(
         f"{wanted.what!r} is neither a collector ({', '.join(sorted(schemas))})"
-        f" nor a table of events ({', '.join(tables)})"
+        f" nor an event table ({', '.join(tables)})"
     )
 
 
@@ -121,7 +121,7 @@ def _filter(where: Sequence[str]) -> Mapping[str, Sequence[str]]:
     for text in where:
         name, equals, value = text.partition("=")
         if not equals:
-            raise StartError(f"--where {text}: it has the form column=value")
+            raise StartError(f"--where must have the form column=value: {text}")
         keys.setdefault(name, []).append(value)
     return keys
 
@@ -134,7 +134,7 @@ def _time(name: str, text: str, default: int) -> int:
     except TimeFormatError as error:
         raise StartError(f"--{name}: {error}") from error
     if time_ns < 0:
-        raise StartError(f"--{name}: {text} is before 1970")
+        raise StartError(f"--{name}: {text} is before 1970-01-01")
     return time_ns
 
 
@@ -142,11 +142,11 @@ def _form_of(file: Path) -> ExportFormat:
     try:
         return ExportFormat(file.suffix.removeprefix("."))
     except ValueError as error:
-        raise StartError(f"{file} does not end with .csv or .parquet: say which with --format") from error
+        raise StartError(f"{file} does not end with .csv or .parquet: choose with --format") from error
 
 
 async def _bounds(exports: Exports, request: ExportRequest) -> tuple[int, int] | None:
-    """What the bar runs from and to; without an index that would take too long."""
+    """The time range of the progress bar; ``None`` if it takes too long to find."""
     try:
         return await exports.bounds(request)
     except DatabaseTimeoutError:
@@ -160,7 +160,7 @@ def _errors(what: str, file: Path) -> Iterator[None]:
     except ExportStoppedError as error:
         raise StartError(f"{file}: {error.__cause__}") from error
     except asyncpg.UndefinedTableError as error:
-        raise StartError(f"there are no samples of {what} yet") from error
+        raise StartError(f"there are no samples of {what} yet: has its collector run?") from error
     except OSError as error:
         raise StartError(f"cannot write {file}: {error.strerror or error}") from error
     except (ParquetMissingError, DatabaseError) as error:
@@ -169,7 +169,7 @@ def _errors(what: str, file: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(name: str, bounds: tuple[int, int] | None) -> Iterator[Callable[[int], None]]:
-    """Shows how far in time the rows have come."""
+    """Show the time that the export has reached."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

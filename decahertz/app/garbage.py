@@ -1,13 +1,12 @@
-"""Python's full garbage collections, taken between the ticks and kept short.
+"""Runs Python's full garbage collections between cycles, and keeps them short.
 
-A full collection walks everything that the process has kept since its start, while all its threads stand
-still; Python begins one whenever it sees fit. With an hour of orders in memory that takes longer than a tick.
-So the full ones are not left to Python: one is made every ten seconds, at a moment that is as far from the
-tick before as from the next. When one took long, what survived it is frozen, which means that later ones do
-not walk it. What is frozen is freed as everything is when its last reference goes; only rings of references
-that were alive at that moment and are given up later stay in memory, a few kilobytes each time.
+A full collection traverses all objects of the process and stops every thread; Python starts one at any time.
+With an hour of orders in memory it takes longer than a cycle. So Python's automatic full collections are
+switched off: one runs every ten seconds, midway between two cycles. After a slow one, all surviving objects
+are frozen, so later collections skip them. Reference counting still frees frozen objects; only cyclic garbage
+among them stays in memory, a few kilobytes each time.
 
-The collections of what is young are short, and stay with Python.
+The short collections of young objects are left to Python.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ if TYPE_CHECKING:
 
 INTERVAL_NS = 10 * NS_PER_SECOND
 LONG_NS = 20_000_000
-"""A collection that takes longer than this, a fifth of a tick, freezes what it found alive."""
+"""A collection that takes longer (a fifth of a cycle) freezes the surviving objects."""
 _NEVER = 1_000_000_000
-"""Collections of the middle generation that Python waits for before a full one: years."""
+"""Number of collections of the middle generation before Python starts a full one: years."""
 _SHARE = 2
-"""A collection begins at half a tick; one that would begin a quarter later waits for the next tick."""
+"""A collection starts at half a cycle; if it is a quarter late, it waits for the next cycle."""
 _TRIES = 20
-"""Ticks that are let pass by when the process is too busy; then it has to be."""
+"""Cycles to postpone a collection while the process is busy; after that it runs regardless."""
 
 
 class GarbageCollector:
-    """Collects between the ticks while :meth:`run` runs.
+    """Collects between cycles while :meth:`run` runs.
 
-    ``collect`` makes a full collection, ``freeze`` takes what is there out of later ones, ``sleep`` waits
-    for a number of seconds.
+    ``collect`` runs a full collection, ``freeze`` excludes all objects from later ones, ``sleep`` waits for a
+    number of seconds.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class GarbageCollector:
         freeze: Callable[[], object] = gc.freeze,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Nothing is done before :meth:`run`."""
         self._clock = clock
         self._grid = grid or Grid()
         self._interval_ns = interval_ns
@@ -62,19 +60,19 @@ class GarbageCollector:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Collect now and freeze what there is, mostly modules; then every ten seconds, until cancelled."""
+        """Collect and freeze all objects (mostly modules); then collect every ten seconds."""
         self._collect()
         self._freeze()
         while True:
             await self._sleep(self._interval_ns / NS_PER_SECOND)
             await self._pause()
-            began_ns = self._clock.monotonic_ns()
+            start_ns = self._clock.monotonic_ns()
             self._collect()
-            if self._clock.monotonic_ns() - began_ns > self._long_ns:
+            if self._clock.monotonic_ns() - start_ns > self._long_ns:
                 self._freeze()
 
     async def _pause(self) -> None:
-        """Wait for the middle between two ticks."""
+        """Wait until midway between two cycles."""
         interval_ns = self._grid.interval_ns
         for _ in range(_TRIES):
             now_ns = self._clock.time_ns()
@@ -87,7 +85,7 @@ class GarbageCollector:
 
 @asynccontextmanager
 async def collecting(clock: Clock) -> AsyncIterator[None]:
-    """Leave full collections to a :class:`GarbageCollector` for the time of the context."""
+    """Let a :class:`GarbageCollector` run the full collections within the context."""
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     task = asyncio.create_task(GarbageCollector(clock).run(), name="garbage")

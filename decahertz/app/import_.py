@@ -1,4 +1,4 @@
-"""``decahertz import``: a recording into the database, under its own times."""
+"""``decahertz import``: stores a recording in the database under its original times."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ _ATTEMPT_SECONDS = 60.0
 
 
 async def run_import(settings: Settings, file: Path) -> int:
-    """Store a recording; the same content a second time is recognised and stores nothing.
+    """Store a recording. Importing the same content again stores nothing.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` for a file that cannot be read or a database that
-    cannot be used.
+    Raises :class:`~decahertz.app.pipeline.StartError` for an unreadable file or an unusable database.
     """
     try:
         source, epoch = import_source(file)
@@ -54,18 +53,16 @@ async def run_import(settings: Settings, file: Path) -> int:
                 bars.update(task, completed=recording.total_bytes)
             await writer.close()
         except DatabaseUnavailableError as error:
-            raise StartError(f"{error}; run the import again, it goes on where it stopped") from error
-    refusals = f", {refused:,} were refused: see decahertz dead-letters" if refused else ""
-    sys.stdout.write(f"{file.name}: {stored:,} events stored, {known:,} were there already{refusals}\n")
+            raise StartError(f"{error}; run the import again to resume it") from error
+    refusals = f", {refused:,} refused (see decahertz dead-letters)" if refused else ""
+    sys.stdout.write(f"{file.name}: {stored:,} events stored, {known:,} were stored before{refusals}\n")
     return 0
 
 
 def _arrivals(recording: Recording, source: str, epoch: int) -> Iterator[tuple[Arrival, int]]:
-    """Batches with how many bytes of the file they take care of.
+    """Yield batches, each with the file offset that it reaches.
 
-    A batch holds what was received at one moment or more, under the newest of these moments: its events
-    keep their own times, and so the receipt is exact for a captured stream, where a message is a batch
-    unless many come at once.
+    A batch ends when the time of receipt changes, so that time is exact for every event.
     """
     sequence = 1
     events: list[AnyEvent] = []

@@ -1,4 +1,4 @@
-"""Logs go to standard error: readable on a terminal, JSON elsewhere."""
+"""Configures logs on standard error: readable on a terminal, JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def configure_logs(settings: LogSettings) -> None:
-    """Set structlog up, and let the standard library's warnings and errors pass through it."""
+    """Configure structlog, and route warnings and errors of the standard library through it."""
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [
@@ -37,7 +37,7 @@ def configure_logs(settings: LogSettings) -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
-        # The default formatter reads source files, and that in the event loop.
+        # The default formatter reads source files, which would block the event loop.
         renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[*shared, renderer],

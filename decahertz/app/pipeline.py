@@ -1,7 +1,7 @@
-"""The composition root: the only module that knows all parts.
+"""The composition root: assembles all parts of the process.
 
-Reading :meth:`Pipeline.start` from top to bottom tells how the process is put together. What is
-started is stopped in reverse: feeds first, so that nothing new comes in, the database last.
+:meth:`Pipeline.start` starts them in order, from the database to the feeds; they stop in reverse, so that
+nothing new arrives while data is on its way to the database.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _PartT = TypeVar("_PartT", bound="_Part")
 
 
-_POSTGRES = Options(stop_limit_s=1.5)  # it is made to stop then, and its next start replays the log
+_POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
 
 
 class _Component(Protocol):
@@ -63,11 +63,11 @@ class _Part(_Component, Protocol):
 
 
 class StartError(Exception):
-    """The process cannot start; the text is one line that says why."""
+    """Raised when a command cannot start; the message is one line."""
 
 
-class Figures(Struct, frozen=True, kw_only=True):
-    """What the status line shows."""
+class StatusFigures(Struct, frozen=True, kw_only=True):
+    """The figures of the status line."""
 
     cycles: int
     missed_cycles: int
@@ -75,23 +75,23 @@ class Figures(Struct, frozen=True, kw_only=True):
     samples_stored: int
     events: int
     dropped: int
-    troubles: list[ComponentStatus]
-    """Parts that are not well."""
+    unhealthy: list[ComponentStatus]
+    """Parts that are degraded or failed."""
 
 
 def embedded_dir(settings: Settings) -> Path:
-    """Where the data of the embedded PostgreSQL lies."""
+    """Folder of the embedded PostgreSQL."""
     return settings.data_dir / "postgres"
 
 
 def database_url(settings: Settings) -> str:
-    """The URL of the database in use, whether or not it is running."""
+    """URL of the database in use, running or not."""
     return settings.database_url or embedded_url(embedded_dir(settings))
 
 
 @contextmanager
 def start_errors() -> Iterator[None]:
-    """Turn what keeps a part from starting into :class:`StartError`."""
+    """Convert the errors of a failed start to :class:`StartError`."""
     try:
         yield
     except (EmbeddedPostgresError, DatabaseError, OSError) as error:
@@ -99,10 +99,10 @@ def start_errors() -> Iterator[None]:
 
 
 def refuse_without_database(settings: Settings) -> None:
-    """Raises :class:`StartError` where the embedded database was never made: there is nothing to read."""
+    """Raise :class:`StartError` if the embedded database has not been created yet."""
     folder = embedded_dir(settings)
     if not settings.database_url and not (folder / "cluster").exists():
-        raise StartError(f"there is no database in {folder} yet")
+        raise StartError(f"there is no database in {folder} yet: `decahertz up` creates it")
 
 
 @asynccontextmanager
@@ -111,47 +111,46 @@ async def open_database(
     *,
     share: bool = False,
 ) -> AsyncIterator[tuple[Database, PostgresSupervisor | None]]:
-    """The database, ready for work: the embedded one started, and all migrated; with its keeper, if any.
+    """Open the database and migrate it; starts the embedded server, and yields its supervisor too.
 
-    With ``share`` an embedded one that another process runs is used; without it that is refused.
-    Raises :class:`StartError`.
+    With ``share``, uses an embedded server that another process runs; without, refuses to. Raises
+    :class:`StartError`.
     """
-    keeper = None
+    supervisor = None
     async with AsyncExitStack() as stack:
         with start_errors():
             runs_already = share and running_pid(embedded_dir(settings)) is not None
             if not settings.database_url and not runs_already:
-                keeper = PostgresSupervisor(
+                supervisor = PostgresSupervisor(
                     lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES)
                 )
-                stack.push_async_callback(keeper.stop)
-                await keeper.start()
+                stack.push_async_callback(supervisor.stop)
+                await supervisor.start()
             database = Database(database_url(settings), settings.storage)
             stack.push_async_callback(database.close)
             await database.open()
             await migrate(database)
-        yield database, keeper
+        yield database, supervisor
 
 
 class Pipeline:
-    """All parts of the process, started and stopped together."""
+    """All parts of the process. Call :meth:`start` once; :meth:`stop` is safe at any time."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        """Nothing happens yet."""
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._components: list[_Component] = []
-        self._keeper: PostgresSupervisor | None = None
+        self._supervisor: PostgresSupervisor | None = None
         self._loaded_feeds: tuple[LoadedFeed, ...] = ()
         self._failed_feeds: tuple[PluginFailure, ...] = ()
         self.started = False
 
     async def start(self) -> None:
-        """Start everything, from the database to the feeds.
+        """Start all parts, from the database to the feeds.
 
-        Raises :class:`StartError` or :class:`~decahertz.settings.SettingsError`; what was started by
-        then is stopped by :meth:`stop`.
+        Raises :class:`StartError` or :class:`~decahertz.settings.SettingsError`; :meth:`stop` stops the
+        parts started before the error.
         """
         settings, clock = self._settings, self._clock
         check_loopback("api.host", settings.api.host)
@@ -166,9 +165,9 @@ class Pipeline:
         latest = LatestSamples(bus)
         with start_errors():
             opened = await self._stack.enter_async_context(open_database(settings))
-            self._database, self._keeper = opened
-            if self._keeper is not None:
-                self._components.append(self._keeper)
+            self._database, self._supervisor = opened
+            if self._supervisor is not None:
+                self._components.append(self._supervisor)
             await ensure_tables(self._database, schemas)
             await self._run(
                 RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
@@ -262,26 +261,26 @@ class Pipeline:
         return part
 
     async def stop(self) -> None:
-        """Stop what was started, in reverse. Safe without :meth:`start`, and twice."""
+        """Stop the started parts in reverse order. Safe without :meth:`start`, and twice."""
         self.started = False
         await self._stack.aclose()
 
     def abandon(self) -> None:
-        """End the embedded database at once; for a stop that takes too long. Its next start recovers."""
-        if self._keeper is not None:
-            self._keeper.kill()
+        """Kill the embedded database when a stop takes too long. Its next start recovers."""
+        if self._supervisor is not None:
+            self._supervisor.kill()
 
     async def feeds_finished(self) -> None:
-        """Wait until every feed has come to its end; for ever where one has none."""
+        """Wait until every feed has ended; forever if one has no end."""
         await self._feeds.wait_finished()
 
     def is_ready(self) -> bool:
-        """Whether everything is started, nothing has failed, and the database answers."""
+        """Whether all parts have started, none has failed, and the database is reachable."""
         healthy = all(part.health is not Health.FAILED for part in self.components())
         return self.started and healthy and not self._writer.is_away
 
     def components(self) -> list[ComponentStatus]:
-        """How each part is; a feed that could not be loaded is a part that failed."""
+        """Status of each part; a feed that could not be loaded counts as a degraded part."""
         failed = [
             ComponentStatus(name=f"feed {failure.name}", health=Health.DEGRADED, detail=failure.reason)
             for failure in self._failed_feeds
@@ -289,7 +288,7 @@ class Pipeline:
         return [*(part.status() for part in self._components), *failed]
 
     def feeds(self) -> list[FeedStatus]:
-        """Every feed that was asked for, those that could not be loaded last."""
+        """Status of every enabled feed; those that could not be loaded come last."""
         failed = [
             FeedStatus(name=failure.name, state=RunState.FAILED, last_error=failure.reason)
             for failure in self._failed_feeds
@@ -297,33 +296,33 @@ class Pipeline:
         return [*self._feeds.feeds(), *failed]
 
     def feed_progress(self) -> dict[str, Progress]:
-        """How far the feeds that have an end have come."""
+        """Progress of the feeds that end."""
         found = {loaded.name: loaded.feed.progress for loaded in self._loaded_feeds}
         return {name: progress for name, progress in found.items() if progress is not None}
 
-    def figures(self) -> Figures:
-        """What the status line shows."""
-        return Figures(
+    def figures(self) -> StatusFigures:
+        """Figures of the status line."""
+        return StatusFigures(
             cycles=self._sampler.cycles,
             missed_cycles=self._sampler.missed_cycles,
             lateness_p99_seconds=self._sampler.lateness_seconds(0.99) or 0.0,
             samples_stored=self._writer.samples_stored,
             events=self._ingest.events,
             dropped=self._spool.dropped,
-            troubles=[part for part in self.components() if part.health is not Health.OK],
+            unhealthy=[part for part in self.components() if part.health is not Health.OK],
         )
 
     @property
     def api_url(self) -> str:
-        """Where the API listens: ``http://127.0.0.1:8000``."""
+        """Base URL of the API: ``http://127.0.0.1:8000``."""
         return self._api.url
 
     @property
     def exporter_url(self) -> str:
-        """Where the exposition listens."""
+        """Base URL of the exporter."""
         return f"http://{self._settings.exporter.host}:{self._exporter.port}"
 
     @property
     def shown_database_url(self) -> str:
-        """The URL of the database, without a password."""
+        """URL of the database, without the password."""
         return self._database.name

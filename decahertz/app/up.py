@@ -1,4 +1,4 @@
-"""``decahertz up`` as a person sees it: addresses, a live status line, companions, a clean end."""
+"""``decahertz up``: runs the pipeline with a live status line and companion programs, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_trader.py"
 _PLAIN_STATUS_SECONDS = 10.0
 _LIVE_STATUS_SECONDS = 0.5
 _COMPANION_GRACE_SECONDS = 1.5
-_ORDERLY_SECONDS = 3.2
-_STOP_SECONDS = 4.4
-_LEAST_SECONDS = 0.4
+_GRACE_SECONDS = 3.2
+_KILL_SECONDS = 4.4
+_MIN_WAIT_SECONDS = 0.4
 _STABLE_SECONDS = 60.0
 _RESTART = Backoff(first_seconds=2.0, most_seconds=60.0)
 
@@ -49,23 +49,23 @@ async def run_up(
     commands: Sequence[str] = (),
     until_finished: bool = False,
 ) -> int:
-    """Run until SIGINT or SIGTERM (or until all feeds ended); the exit code.
+    """Run until SIGINT or SIGTERM, or until all feeds have ended; return the exit code.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` when a part cannot start.
+    Raises :class:`~decahertz.app.pipeline.StartError` if a part cannot start.
     """
     programs = [shlex.split(command) for command in commands]
     if demo:
         if not _DEMO.exists():
-            raise StartError("the demo trading process is not here: run it from a checkout (scripts/up)")
+            raise StartError("the demo program is not installed: run scripts/up --demo in a checkout")
         programs.append([sys.executable, str(_DEMO)])
         if not settings.feeds.enabled:
             settings = msgspec.structs.replace(settings, feeds=FeedsSettings(enabled=("synthetic",)))
     stop = _stop_on_signals()
     pipeline = Pipeline(settings)
     starting = asyncio.create_task(pipeline.start())
-    stopping: asyncio.Future[object] = asyncio.create_task(stop.asked.wait())
+    stopping: asyncio.Future[object] = asyncio.create_task(stop.requested.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():  # Ctrl-C while starting
+    if not starting.done():  # Ctrl-C during the start
         starting.cancel()
     try:
         with suppress(asyncio.CancelledError):
@@ -75,57 +75,57 @@ async def run_up(
                 await _until(pipeline, stopping, until_finished=until_finished)
     finally:
         stopping.cancel()
-        orderly = await _end_pipeline(pipeline, stop)
-    if not orderly:
-        sys.stdout.write("stopped, but not in order: what was not stored yet is lost\n")
+        stopped = await _stop_pipeline(pipeline, stop)
+    if not stopped:
+        sys.stdout.write("killed after 5 seconds: data that was not yet in the spool is lost\n")
         sys.stdout.flush()
-        os._exit(1)  # something hangs, and would hang an orderly exit as well
+        os._exit(1)  # what hangs would hang a normal exit too
     sys.stdout.write("stopped\n")
     return 0
 
 
-class _Stop:
-    """What the person at the keyboard asked for."""
+class _StopRequest:
+    """The stop that a user requested with signals."""
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
-        self.asked_at: float | None = None
+        self.requested = asyncio.Event()
+        self.repeated = asyncio.Event()
+        self.requested_at: float | None = None
 
-    def ask(self) -> None:
-        """SIGINT or SIGTERM; the second one insists."""
-        if self.asked.is_set():
-            self.insisted.set()
+    def request(self) -> None:
+        """Handle SIGINT or SIGTERM; the second one shortens the wait."""
+        if self.requested.is_set():
+            self.repeated.set()
         else:
-            self.asked_at = asyncio.get_running_loop().time()
-            self.asked.set()
+            self.requested_at = asyncio.get_running_loop().time()
+            self.requested.set()
 
 
-def _stop_on_signals() -> _Stop:
-    stop = _Stop()
+def _stop_on_signals() -> _StopRequest:
+    stop = _StopRequest()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.ask)
+        loop.add_signal_handler(number, stop.request)
     return stop
 
 
-async def _end_pipeline(pipeline: Pipeline, stop: _Stop) -> bool:
-    """Stop it within five seconds of the first signal, in order if that can be had; whether it could.
+async def _stop_pipeline(pipeline: Pipeline, stop: _StopRequest) -> bool:
+    """Stop the pipeline within five seconds of the first signal; return whether that worked.
 
-    What hangs is nearly always the database. Where it is the embedded one it is killed: what is
-    committed is kept, and its next start replays its log.
+    The database is the usual cause of a slow stop. An embedded one is killed: committed data is safe, and
+    its next start replays the write-ahead log.
     """
     now = asyncio.get_running_loop().time
-    began = now() if stop.asked_at is None else stop.asked_at
+    start = now() if stop.requested_at is None else stop.requested_at
     stopping = asyncio.create_task(pipeline.stop())
-    insisting = asyncio.create_task(stop.insisted.wait())
-    patience = max(_LEAST_SECONDS, began + _ORDERLY_SECONDS - now())
-    await asyncio.wait((stopping, insisting), timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-    insisting.cancel()
+    repeated = asyncio.create_task(stop.repeated.wait())
+    timeout = max(_MIN_WAIT_SECONDS, start + _GRACE_SECONDS - now())
+    await asyncio.wait((stopping, repeated), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    repeated.cancel()
     if not stopping.done():
-        structlog.get_logger(part="pipeline").error("stop_takes_too_long")
+        structlog.get_logger(part="pipeline").error("stop_timed_out")
         pipeline.abandon()
-        await asyncio.wait((stopping,), timeout=max(_LEAST_SECONDS, began + _STOP_SECONDS - now()))
+        await asyncio.wait((stopping,), timeout=max(_MIN_WAIT_SECONDS, start + _KILL_SECONDS - now()))
     if not stopping.done():
         return False
     stopping.result()
@@ -144,7 +144,7 @@ async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_
 
 
 def welcome(pipeline: Pipeline) -> str:
-    """What is printed when everything runs."""
+    """The text printed when all parts run."""
     rows = [
         ("API", f"{pipeline.api_url}/api/v1/health"),
         ("WebSocket", f"{pipeline.api_url.replace('http', 'ws', 1)}/ws"),
@@ -167,7 +167,7 @@ def status_text(pipeline: Pipeline) -> str:
     ]
     if now.dropped:
         parts.append(f"dropped {now.dropped:,}")
-    parts += [f"{part.name}: {part.detail or part.health.value}" for part in now.troubles]
+    parts += [f"{part.name}: {part.detail or part.health.value}" for part in now.unhealthy]
     return " · ".join(parts)
 
 
@@ -209,7 +209,7 @@ async def _live(pipeline: Pipeline) -> None:
 
 @asynccontextmanager
 async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> AsyncIterator[None]:
-    """Run programs beside the pipeline; they learn the API's address from ``DECAHERTZ_URL``."""
+    """Run companion programs; ``DECAHERTZ_URL`` tells them the address of the API."""
     environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
     tasks = [asyncio.create_task(_keep_running(program, environment)) for program in programs]
     try:
@@ -228,7 +228,7 @@ async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> 
     attempt = 0
     while True:
         try:
-            # A group of its own: Ctrl-C in the terminal reaches us first, and we stop it in order.
+            # In its own process group: Ctrl-C reaches only this process, which then stops the companion.
             process = await asyncio.create_subprocess_exec(*program, env=environment, start_new_session=True)
         except OSError as error:
             log.exception("companion_start_failed", reason=str(error))
@@ -236,7 +236,7 @@ async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> 
         try:
             code = await _exit_code(process, incident)
         except asyncio.CancelledError:
-            await _end(process)
+            await _terminate(process)
             raise
         if code == 0:
             log.info("companion_ended")
@@ -255,7 +255,7 @@ async def _exit_code(process: asyncio.subprocess.Process, incident: Incident) ->
     return await process.wait()
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _terminate(process: asyncio.subprocess.Process) -> None:
     stops: tuple[Callable[[], None], ...] = (process.terminate, process.kill)
     for stop in stops:
         with suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ import pytest
 from api.routes.events import EncodedBatch, EventBatchReader
 from api.settings import ApiSettings
 from decahertz.event import Quote
-from decahertz.fakes import Recorder
+from decahertz.fakes import MessageLog
 from decahertz.wire import Codec
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack
@@ -291,7 +291,7 @@ async def test_a_large_batch_is_decoded_in_parts_and_is_the_same(
     stack: Stack, caller: Caller, codec: str
 ) -> None:
     events = [{**QUOTE, "bid": float(number)} for number in range(20_000)]
-    recorder = Recorder(stack.bus, "events")
+    recorder = MessageLog(stack.bus, "events")
     answer = await caller.send(batch(*events, dropped={"ring_full": 3}), codec)
     assert answer.body["accepted"] == 20_000
     assert [event.bid for event in recorder.events() if isinstance(event, Quote)] == [

@@ -22,7 +22,7 @@ from decahertz.testing import (
     START_NS,
     ManualClock,
     ManualTimer,
-    Recorder,
+    MessageLog,
     check_collector,
     example_events,
 )
@@ -153,11 +153,11 @@ class HelpWithoutFullStop(Sound):
         (TakesNoTicks, "on_event raised ValueError.*Tick"),
         (ReturnsNotANumber, "cannot be stored: .*last"),
         (ReturnsAKeyTwice, "cannot be stored: two samples have the key 'EUR/USD'"),
-        (CountsItsSamples, "sampled twice at one instant, it returned"),
+        (CountsItsSamples, "sampled twice in one cycle, it returned"),
         (ForgetsItsCount, "the counter quotes of .*EUR/USD.* fell from 1 to 0"),
         (NeverUnderway, "every is 0"),
-        (WantsBackWhatItNeverTook, "restored names what events does not: Order"),
-        (HelpWithoutFullStop, "the help of count is no sentence"),
+        (WantsBackWhatItNeverTook, "restored contains types that events does not: Order"),
+        (HelpWithoutFullStop, "the help of count does not end with a full stop"),
     ],
 )
 async def test_a_broken_promise_is_named(broken: type[Sound], sentence: str) -> None:
@@ -171,7 +171,7 @@ async def test_a_broken_promise_is_named(broken: type[Sound], sentence: str) -> 
 
 async def test_events_that_leave_out_a_declared_type_are_no_proof() -> None:
     quotes = [event for event in example_events() if isinstance(event, Quote)]
-    with pytest.raises(AssertionError, match="none of the declared type: Tick"):
+    with pytest.raises(AssertionError, match="lack the declared types Tick"):
         await check_collector(Sound, quotes)
 
 
@@ -228,7 +228,7 @@ def test_a_manual_clock_refuses_to_run_backward() -> None:
 
 def test_a_recorder_tells_samples_from_events() -> None:
     bus = LocalBus()
-    recorder = Recorder(bus)
+    recorder = MessageLog(bus)
     batch = SampleBatch(schema_of(CountSample), START_NS, ())
     bus.publish(samples_topic("count"), batch)
     events = example_events()

@@ -204,7 +204,7 @@ def test_dead_letters_that_are_not_there_are_not_passed_over(env: dict[str, str]
         pass  # there is a database now
     assert run("dead-letters", env=env).stdout == "0 dead letters\n"
     ended = run("dead-letters", "replay", "7", env=env)
-    assert (ended.returncode, "not there" in ended.stdout) == (1, True), ended.stdout
+    assert (ended.returncode, "not found" in ended.stdout) == (1, True), ended.stdout
     for arguments in (("list", "--limit", "-1"), ("replay", "0"), ("replay", str(2**63))):
         ended = run("dead-letters", *arguments, env=env)
         assert ended.returncode == 2, ended.stderr

@@ -81,7 +81,7 @@ def test_only_a_regular_file_is_ever_replaced(imported: dict[str, str], tmp_path
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    for name, word in {"pipe": "no regular file", "folder": "a folder", "circle": "cannot write"}.items():
+    for name, word in {"pipe": "not a regular file", "folder": "a folder", "circle": "cannot write"}.items():
         for command in (
             ("export", str(tmp_path / name), "ticks", "--format", "csv"),
             ("backup", str(tmp_path / name)),

@@ -27,7 +27,7 @@ from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Heartbeat, Quo
 from decahertz.health import Health, RunState
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, schema_of
-from decahertz.testing import START_NS, ManualClock, ManualTimer, Recorder
+from decahertz.testing import START_NS, ManualClock, ManualTimer, MessageLog
 
 MS = 1_000_000
 
@@ -105,7 +105,7 @@ class Rig:
     bus: LocalBus
     timer: ManualTimer
     registry: CollectorRegistry
-    recorder: Recorder
+    recorder: MessageLog
     sampler: Sampler
     one: One
     two: Two
@@ -129,7 +129,7 @@ def rig_of(two: type[Two] = Two, failures: tuple[PluginFailure, ...] = (), limit
     bus = LocalBus()
     timer = ManualTimer(clock)
     registry = CollectorRegistry()
-    recorder = Recorder(bus, "samples:*")
+    recorder = MessageLog(bus, "samples:*")
     collectors = One(clock), two(clock)
     sampler = Sampler(
         bus,
@@ -568,7 +568,7 @@ async def test_a_start_that_is_cancelled_stops_what_it_started() -> None:
 async def test_with_the_real_clock_every_instant_is_sampled_or_counted() -> None:
     clock = SystemClock()
     bus = LocalBus()
-    recorder = Recorder(bus, "samples:*")
+    recorder = MessageLog(bus, "samples:*")
     enough = asyncio.Event()
     bus.subscribe("samples:one", lambda _: enough.set() if len(recorder.messages) >= 5 else None)
     sampler = Sampler(
