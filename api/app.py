@@ -15,7 +15,6 @@ from api.http.middleware import Handler, request_middleware
 from api.http.openapi import openapi_document
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.server_log import server_logger
-from api.live.client import Client
 from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
@@ -113,10 +112,6 @@ class Api:
             health=Health.OK if listening else Health.FAILED,
             detail="" if listening else "not listening",
         )
-
-    def clients(self) -> list[Client]:
-        """Returns the connected WebSocket clients."""
-        return self.hub.clients()
 
     def _application(self) -> web.Application:
         limit = self._settings.max_body_bytes

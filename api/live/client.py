@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeAlias
 
 import structlog
 
-from api.live.frames import BINARY, TEXT, frame, join, write
+from api.live.frames import BINARY, TEXT, join, write
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, ServerMessage, Update
 from decahertz.topic import Pattern
@@ -48,11 +48,6 @@ class ClientTransport(Protocol):
     def close(self, code: CloseCode) -> None:
         """Starts to close the connection; never blocks."""
         ...
-
-
-def encode_frame(codec: Codec, message: ServerMessage) -> bytes:
-    """Encodes a message as a frame."""
-    return frame(TEXT if codec is Codec.JSON else BINARY, encode(codec, message))
 
 
 def encode_frames(codec: Codec, messages: Sequence[ServerMessage]) -> bytes:
@@ -175,11 +170,6 @@ class Client:
         self._queued_events = self._queued_bytes = 0
         if self._draining is not None:
             self._draining.cancel()
-
-    @property
-    def queued_events(self) -> int:
-        """Events that wait for a slow client."""
-        return self._queued_events
 
     @property
     def buffered_bytes(self) -> int:

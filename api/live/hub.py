@@ -93,10 +93,6 @@ class Hub:
         for client in list(self._clients.values()):
             self.disconnect(client, CloseCode.GOING_AWAY)
 
-    def clients(self) -> list[Client]:
-        """Returns the connected clients."""
-        return list(self._clients.values())
-
     @property
     def accepts_clients(self) -> bool:
         """Whether another client may connect."""

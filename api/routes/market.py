@@ -1,4 +1,4 @@
-"""Bars from trade prints."""
+"""Bars from ticks."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
-    """Returns open, high, low, close, volume, trade count and VWAP from trade prints, newest bar first.
+    """Returns open, high, low, close, volume, number of ticks and VWAP, newest bar first.
 
-    A bar begins at a multiple of the timeframe since the epoch, UTC. There is no bar without a print. The
+    A bar begins at a multiple of the timeframe since the epoch, UTC. There is no bar without a tick. The
     newest bar may still be in progress.
     """
     query = request.query

@@ -118,7 +118,7 @@ class Client:
         missed: int = 0,
         time_ns: int | None = None,
     ) -> bool:
-        """Emits a trade print; ``side`` is the aggressor's, ``buy`` or ``sell``."""
+        """Emits a trade on the market; ``side`` is the aggressor's, ``buy`` or ``sell``."""
         now = time.time_ns() if time_ns is None else time_ns
         return self._put(("tick", venue, instrument, price, size, side, trade_id, sequence, missed, now))
 
@@ -390,11 +390,13 @@ class Client:
         self._sender.closing = was_closed
 
 
-_TYPED = (
-    *("quote", "tick", "signal", "order", "fill", "position", "equity", "regime", "risk", "news"),
-    *("log", "heartbeat"),
-)
-_FIELDS = {name: ("type", *list(inspect.signature(getattr(Client, name)).parameters)[1:]) for name in _TYPED}
+_SIGNATURES = {
+    name: [*inspect.signature(method).parameters]
+    for name, method in vars(Client).items()
+    if inspect.isfunction(method) and name != "emit"
+}
+# A method that takes ``time_ns`` emits the event of its name, and its parameters are the fields.
+_FIELDS = {name: ("type", *fields[1:]) for name, fields in _SIGNATURES.items() if "time_ns" in fields}
 
 
 def _after_fork(reference: Callable[[], Client | None]) -> None:

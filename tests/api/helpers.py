@@ -18,6 +18,7 @@ import websockets
 from prometheus_client import CollectorRegistry
 
 from api.app import Api
+from api.live.client import Client
 from api.live.limits import HubLimits
 from api.parts import ApiParts
 from api.settings import ApiSettings
@@ -170,6 +171,10 @@ class Stack:
             yield self
         finally:
             await self.api.stop()
+
+    def clients(self) -> list[Client]:
+        """The connected WebSocket clients."""
+        return list(self.api.hub._clients.values())
 
     def fail(self, name: str, health: Health) -> None:
         self.components.append(ComponentStatus(name=name, health=health, detail="for a test"))

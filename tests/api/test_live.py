@@ -250,7 +250,7 @@ async def test_there_is_a_limited_number_of_clients() -> None:
             assert response.status_code == 503
             assert response.headers["Retry-After"]
             assert json.loads(response.body)["type"] == "urn:decahertz:problem:overloaded"
-        await wait_for(lambda: not stack.api.clients(), "the client is forgotten")
+        await wait_for(lambda: not stack.clients(), "the client is forgotten")
         async with reader(stack):
             pass
 
@@ -271,7 +271,7 @@ async def test_a_handshake_from_elsewhere_or_in_another_protocol_is_refused(
         with pytest.raises(WSServerHandshakeError) as refusal:
             await session.ws_connect("/ws", headers=headers)
         assert refusal.value.status == status
-        assert not stack.api.clients()
+        assert not stack.clients()
         assert (
             stack.counted("decahertz_api_requests_total", route="/ws", method="GET", status=str(status)) == 1
         )
@@ -297,8 +297,8 @@ async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> No
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         )
-        await wait_for(lambda: len(stack.api.clients()) == 2, "both are connected")
-        await wait_for(lambda: len(stack.api.clients()) == 1, "the silent one is disconnected")
+        await wait_for(lambda: len(stack.clients()) == 2, "both are connected")
+        await wait_for(lambda: len(stack.clients()) == 1, "the silent one is disconnected")
         await wait_for(
             lambda: stack.counted("decahertz_api_websocket_closed_total", reason="heartbeat_timeout") == 1,
             "it is counted",
@@ -327,7 +327,7 @@ async def test_what_was_sent_is_counted_for_each_client(stack: Stack) -> None:
         stack.publish_cycle(1, ["A", "B"])
         await stack.emit(quote())
         await client.until_pong()
-        one, other = stack.api.clients()
+        one, other = stack.clients()
         assert (one.updates, one.events, len(one.patterns), one.received) == (2, 1, 1, 2)
         assert (other.updates, other.events, len(other.patterns)) == (0, 0, 0)
         assert stack.counted("decahertz_api_websocket_sent_total", lane="state") == 2

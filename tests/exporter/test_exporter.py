@@ -262,17 +262,17 @@ async def test_the_event_loop_gets_its_turn_between_the_slices_of_a_scrape() -> 
 
     exporter._exposition.render = watched  # type: ignore[assignment,method-assign] # to look in between
 
-    async def tick() -> None:
+    async def spin() -> None:
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
-    ticking = asyncio.create_task(tick())
+    spinning = asyncio.create_task(spin())
     try:
         await exporter._render(Format.TEXT)
     finally:
-        ticking.cancel()
+        spinning.cancel()
 
     assert len(chunk_at) > 20
     assert len(set(chunk_at)) == len(chunk_at)
