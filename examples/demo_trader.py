@@ -1,14 +1,14 @@
-"""A trading process to look at: three small strategies on live quotes, recorded by Decahertz.
+"""A demo trading process: three small strategies on live quotes, recorded by Decahertz.
 
-It reads quotes from the WebSocket, trades against them at a simulated broker, and sends what it does
-through ``decahertz_client``, as a trading process of your own would. Nothing here is canned: signals come
-from the quotes, orders take their time, are filled in parts, rejected or cancelled, and cost fees. It needs
-``aiohttp`` and ``decahertz_client`` and nothing else.
+It reads quotes from the WebSocket, trades them at a simulated broker and sends its events through
+``decahertz_client``, as your own trading process would. Nothing is scripted: signals follow from the quotes;
+orders have latencies and fees, and are partially filled, rejected or cancelled. It needs only ``aiohttp``
+and ``decahertz_client``.
 
     python examples/demo_trader.py --url http://127.0.0.1:8000 --instruments 6 --seed 1
 
-Strategies keep their names from run to run. What an earlier run left open, however it ended, is read back
-from the API at the start and traded on from there.
+Strategies keep their names from run to run. Positions left open by an earlier run, however it ended, are read
+from the API at the start and traded on.
 """  # noqa: INP001 - a script, no package
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ SOURCE = "demo-trader"
 PROTOCOL = "decahertz.v1.json"
 ALL_QUOTES = "quotes:*"
 FAST, SLOW = 8, 40  # quotes in the two moving averages
-WARM = 20  # quotes before a strategy looks at an instrument
+WARM = 20  # quotes before a strategy trades an instrument
 NOTIONAL = 10_000.0  # money per trade
 START_EQUITY = 100_000.0
 TAKER_FEE, MAKER_FEE = 0.2e-4, -0.05e-4  # of the notional
 STOP = 2.5  # standard deviations of the price around its slow mean: the R of a trade
-LONGEST_HOLD = 8.0  # seconds until a position is given up
+LONGEST_HOLD = 8.0  # seconds until a position is closed
 PATIENCE = 1.5  # seconds until a limit order is cancelled
 REST = 0.5  # seconds between two trades of one strategy in one instrument
-WINDOW_NS = 120 * 10**9  # no position is held longer, so what is open was opened in here
+WINDOW_NS = 120 * 10**9  # no position is held longer, so open positions were opened within it
 CLOSE_SECONDS = 1.2
 
 Key = tuple[str, str]
@@ -54,7 +54,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Quote:
-    """Best bid and ask, both there."""
+    """Best bid and ask."""
 
     bid: float
     ask: float
@@ -63,12 +63,12 @@ class Quote:
 
     @property
     def mid(self) -> float:
-        """Halfway between the two."""
+        """Mean of bid and ask."""
         return (self.bid + self.ask) / 2
 
 
 class View:
-    """What strategies see of one instrument: the quote, and where the price is against its past."""
+    """One instrument as the strategies see it: the quote, and moving averages of the price."""
 
     def __init__(self, quote: Quote) -> None:
         self.quote = quote
@@ -77,7 +77,7 @@ class View:
         self._variance = 0.0
 
     def take(self, quote: Quote) -> None:
-        """Go on to the next quote."""
+        """Update by the next quote."""
         change = quote.mid - self.quote.mid
         self._variance += (change * change - self._variance) / min(self.count + 1, SLOW)
         self._fast += (quote.mid - self._fast) / FAST
@@ -87,23 +87,23 @@ class View:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of a random walk around its moving average of ``SLOW`` steps; a price."""
+        """Standard deviation of a random walk around its ``SLOW``-step moving average, in price units."""
         return max(math.sqrt(self._variance * SLOW / 2), (self.quote.ask - self.quote.bid) / 2, 1e-12)
 
     @property
     def score(self) -> float:
-        """How many standard deviations the price lies above its slow mean."""
+        """Distance of the price from its slow mean, in standard deviations."""
         return (self.quote.mid - self._slow) / self.deviation
 
     @property
     def trend(self) -> float:
-        """How many standard deviations the fast mean lies above the slow one."""
+        """Distance of the fast mean from the slow one, in standard deviations."""
         return (self._fast - self._slow) / self.deviation
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a strategy wants to do now."""
+class Intent:
+    """An order that a strategy wants to place."""
 
     side: str
     reason: str
@@ -112,35 +112,35 @@ class Wish:
 
 
 class Strategy(ABC):
-    """When to enter, and when to leave before the stop or the clock says so."""
+    """Decides when to enter a position, and when to exit before the stop or the time limit."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def enter(self, view: View) -> Wish | None:
-        """Whether to open a position now."""
+    def enter(self, view: View) -> Intent | None:
+        """Return the order that opens a position, or ``None``."""
 
     @abstractmethod
-    def leave(self, view: View, side: str, age: float) -> Wish | None:
-        """Whether to close one that was opened on ``side``, ``age`` seconds ago."""
+    def exit(self, view: View, side: str, age: float) -> Intent | None:
+        """Return the order that closes a position opened on ``side`` ``age`` seconds ago, or ``None``."""
 
 
 class MeanReversion(Strategy):
-    """Buys what fell far below its mean and sells what rose far above it."""
+    """Buys far below the mean and sells far above it."""
 
     name = "mean-reversion"
 
-    def enter(self, view: View) -> Wish | None:
+    def enter(self, view: View) -> Intent | None:
         """See the class."""
         score = view.score
         if abs(score) < 1.2:  # noqa: PLR2004 - the parameter of the strategy
             return None
-        return Wish("sell" if score > 0 else "buy", f"{score:+.1f} deviations from the mean", abs(score))
+        return Intent("sell" if score > 0 else "buy", f"{score:+.1f} deviations from the mean", abs(score))
 
-    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
         """See the class."""
         is_back = view.score > -0.2 if side == "buy" else view.score < 0.2  # noqa: PLR2004 - a parameter
-        return Wish(_other(side), "back at the mean") if is_back else None
+        return Intent(_other(side), "back at the mean") if is_back else None
 
 
 class Momentum(Strategy):
@@ -148,41 +148,41 @@ class Momentum(Strategy):
 
     name = "momentum"
 
-    def enter(self, view: View) -> Wish | None:
+    def enter(self, view: View) -> Intent | None:
         """See the class."""
         trend = view.trend
         if abs(trend) < 0.7:  # noqa: PLR2004 - the parameter of the strategy
             return None
-        return Wish("buy" if trend > 0 else "sell", f"trend of {trend:+.1f} deviations", abs(trend))
+        return Intent("buy" if trend > 0 else "sell", f"trend of {trend:+.1f} deviations", abs(trend))
 
-    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
         """See the class."""
         is_over = view.trend < 0.2 if side == "buy" else view.trend > -0.2  # noqa: PLR2004 - a parameter
-        return Wish(_other(side), "the trend is over") if is_over else None
+        return Intent(_other(side), "the trend is over") if is_over else None
 
 
 class MarketMaker(Strategy):
-    """Rests at the touch on the heavier side, and then at the other one; crosses when it takes too long."""
+    """Quotes at the touch on the larger side, then on the other one; crosses the spread after a while."""
 
     name = "market-maker"
 
-    def enter(self, view: View) -> Wish | None:
+    def enter(self, view: View) -> Intent | None:
         """See the class."""
         quote = view.quote
         share = quote.bid_size / max(quote.bid_size + quote.ask_size, 1e-12)
         side = "buy" if share > 0.5 else "sell"  # noqa: PLR2004 - an even book
-        return Wish(side, f"{share:.0%} of the size at the bid", abs(2 * share - 1), is_passive=True)
+        return Intent(side, f"{share:.0%} of the size at the bid", abs(2 * share - 1), is_passive=True)
 
-    def leave(self, view: View, side: str, age: float) -> Wish | None:  # noqa: ARG002 - others look at it
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
         """See the class."""
         is_passive = age < LONGEST_HOLD / 2
         reason = "earn the spread" if is_passive else "waited too long at the touch"
-        return Wish(_other(side), reason, is_passive=is_passive)
+        return Intent(_other(side), reason, is_passive=is_passive)
 
 
 @dataclass(eq=False)
 class Order:
-    """An order, as its desk and the broker share it."""
+    """An order, shared by its desk and the broker."""
 
     desk: Desk
     order_id: str
@@ -199,17 +199,17 @@ class Order:
 
     @property
     def left(self) -> float:
-        """What is not filled yet."""
+        """The unfilled quantity."""
         return self.quantity - self.filled
 
     @property
     def is_done(self) -> bool:
-        """Nothing will happen to it any more."""
+        """Whether the order has a final state."""
         return self.state in ("filled", "cancelled", "rejected")
 
 
 class Desk:
-    """One strategy in one instrument: at most one order at a time, which never turns a position round."""
+    """Trades one instrument for one strategy: at most one order at a time, which never flips the position."""
 
     def __init__(self, account: Account, key: Key, broker: Broker) -> None:
         self.account = account
@@ -218,65 +218,65 @@ class Desk:
         self.position = 0.0
         self.average = 0.0
         self.stop = 0.0
-        """How far the price may go against the position."""
+        """Largest adverse price move before the position is closed."""
         self.order: Order | None = None
         self._since = time.monotonic()
         self._at: dict[str, Any] = {"strategy": account.strategy.name, "venue": key[0], "instrument": key[1]}
 
     @property
     def at(self) -> dict[str, Any]:
-        """What all events of this desk have in common."""
+        """The fields common to all events of this desk."""
         return dict(self._at)
 
     def carry_over(self, position: float, average: float) -> None:
-        """Begin with what an earlier run left open; it is given up when its time is over."""
+        """Start with a position of an earlier run; it is closed at the time limit."""
         self.position, self.average, self.stop = position, average, math.inf
 
     def look(self, view: View) -> None:
-        """Decide, now that there is a new quote or that time has passed."""
+        """Decide on a new quote, or after time has passed."""
         now = time.monotonic()
         order = self.order
         if order is not None:
             if order.limit is not None and now - order.placed > PATIENCE:
                 self.broker.cancel(order)
         elif self.position:
-            self._maybe_leave(view, now - self._since)
+            self._maybe_exit(view, now - self._since)
         elif view.count >= WARM and now - self._since > REST:
-            wish = self.account.strategy.enter(view)
-            if wish is not None:
+            intent = self.account.strategy.enter(view)
+            if intent is not None:
                 self.stop = STOP * view.deviation
-                self._act(view, wish, float(f"{NOTIONAL / view.quote.mid:.4g}"), wish.side)
+                self._act(view, intent, float(f"{NOTIONAL / view.quote.mid:.4g}"), intent.side)
 
-    def _maybe_leave(self, view: View, age: float) -> None:
+    def _maybe_exit(self, view: View, age: float) -> None:
         side = "buy" if self.position > 0 else "sell"
         loss = (self.average - view.quote.mid) * (1 if side == "buy" else -1)
         if loss >= self.stop:
-            wish: Wish | None = Wish(_other(side), "stop")
+            intent: Intent | None = Intent(_other(side), "stop")
         elif age > LONGEST_HOLD:
-            wish = Wish(_other(side), "held too long")
+            intent = Intent(_other(side), "held too long")
         else:
-            wish = self.account.strategy.leave(view, side, age)
-        if wish is not None:
-            self._act(view, wish, abs(self.position), "flat")
+            intent = self.account.strategy.exit(view, side, age)
+        if intent is not None:
+            self._act(view, intent, abs(self.position), "flat")
 
-    def _act(self, view: View, wish: Wish, quantity: float, direction: str) -> None:
+    def _act(self, view: View, intent: Intent, quantity: float, direction: str) -> None:
         quote = view.quote
         number = self.account.next_number()
-        price = (quote.bid if wish.side == "buy" else quote.ask) if wish.is_passive else None
+        price = (quote.bid if intent.side == "buy" else quote.ask) if intent.is_passive else None
         self.account.recorder.signal(
             **self._at,
             signal_id=f"{number}-signal",
             direction=direction,
-            strength=wish.strength,
+            strength=intent.strength,
             price=quote.mid,
             risk=None if direction == "flat" else self.stop * quantity,
-            reason=wish.reason,
+            reason=intent.reason,
         )
-        self.order = Order(self, number, f"{number}-signal", wish.side, quantity, price, quote.mid)
+        self.order = Order(self, number, f"{number}-signal", intent.side, quantity, price, quote.mid)
         self.broker.submit(self.order)
 
     def on_fill(self, order: Order, price: float, quantity: float, fee: float) -> None:
-        """Book an execution."""
+        """Apply a fill."""
         signed = quantity if order.side == "buy" else -quantity
         if self.position * signed >= 0:
             held = abs(self.position)
@@ -284,19 +284,19 @@ class Desk:
             if not self.position:
                 self._since = time.monotonic()
         self.position += signed
-        if abs(self.position) < 1e-9 * order.quantity:  # what is left is rounding
+        if abs(self.position) < 1e-9 * order.quantity:  # the rest is rounding
             self.position = 0.0
         self.account.cash -= signed * price + fee
         self.report(price)
 
     def on_done(self) -> None:
-        """The order came to its end."""
+        """Forget the finished order."""
         self.order = None
         if not self.position:
             self._since = time.monotonic()
 
     def report(self, mark: float) -> None:
-        """Say what is held."""
+        """Report the position."""
         self.account.recorder.position(
             **self._at,
             quantity=self.position,
@@ -306,7 +306,7 @@ class Desk:
 
 
 class Account:
-    """The money and the desks of one strategy."""
+    """Cash and desks of one strategy."""
 
     def __init__(self, strategy: Strategy, recorder: Client) -> None:
         self.strategy = strategy
@@ -317,11 +317,11 @@ class Account:
         self._numbers = (f"{strategy.name}-{started}-{n}" for n in itertools.count(1))
 
     def next_number(self) -> str:
-        """An id that no other order of any run has."""
+        """Return an order id that is unique across all runs."""
         return next(self._numbers)
 
     def report(self, views: dict[Key, View]) -> None:
-        """Equity, open positions, exposure, and a sign of life."""
+        """Report equity, open positions and exposure, and send a heartbeat."""
         name = self.strategy.name
         worth, gross = self.cash, 0.0
         for key, desk in self.desks.items():
@@ -339,31 +339,31 @@ class Account:
 
 
 class Broker:
-    """A simulated venue: answers after a while, fills against the quotes that it sees."""
+    """A simulated venue: answers with a latency and fills orders at the current quotes."""
 
-    def __init__(self, recorder: Client, views: dict[Key, View], chance: random.Random) -> None:
+    def __init__(self, recorder: Client, views: dict[Key, View], rng: random.Random) -> None:
         self.orders = 0
         self.fills = 0
         self._recorder = recorder
         self._views = views
-        self._chance = chance
+        self._random = rng
         self._working: dict[Order, None] = {}
 
     def submit(self, order: Order) -> None:
-        """Send an order to the venue."""
+        """Submit an order."""
         self.orders += 1
         self._working[order] = None
-        self._say(order, "submitted")
+        self._report(order, "submitted")
         self._later(order, self._accept)
 
     def cancel(self, order: Order) -> None:
-        """Ask the venue to cancel; until it does, the order may still be filled."""
+        """Request a cancellation; until it is processed, the order may still be filled."""
         if not order.is_cancelling:
             order.is_cancelling = True
             self._later(order, lambda o: self._end(o, "cancelled", "not filled in time"))
 
     def on_quote(self, key: Key, quote: Quote) -> None:
-        """Fill the limit orders that the market came to."""
+        """Fill the limit orders that the market has reached."""
         for order in [o for o in self._working if o.desk.key == key and o.limit is not None]:
             assert order.limit is not None  # noqa: S101 - chosen so
             if order.state not in ("accepted", "partially_filled"):
@@ -374,38 +374,38 @@ class Broker:
                 else (quote.ask, quote.bid, quote.ask_size)
             )
             sign = 1 if order.side == "buy" else -1
-            # The market traded through the limit, or it is our turn in the queue at the touch.
-            is_through = (order.limit - theirs) * sign >= 0
-            is_our_turn = order.limit == ours and self._chance.random() < 0.15  # noqa: PLR2004 - a chance
-            if is_through or is_our_turn:
-                self._fill(order, order.limit, self._part(order, size), "maker")
+            # The market crossed the limit, or the order has reached the front of the queue at the touch.
+            is_crossed = (order.limit - theirs) * sign >= 0
+            is_first_in_queue = order.limit == ours and self._random.random() < 0.15  # noqa: PLR2004 - a probability
+            if is_crossed or is_first_in_queue:
+                self._fill(order, order.limit, self._fill_quantity(order, size), "maker")
 
     def stop(self) -> None:
-        """Cancel what works; what is held stays open."""
+        """Cancel all working orders; positions stay open."""
         for order in list(self._working):
             self._end(order, "cancelled", "the trading process stops")
 
     def _accept(self, order: Order) -> None:
-        if self._chance.random() < 0.015:  # noqa: PLR2004 - a chance
+        if self._random.random() < 0.015:  # noqa: PLR2004 - a probability
             self._end(order, "rejected", "refused by the simulated venue")
             return
-        self._say(order, "accepted")
+        self._report(order, "accepted")
         if order.limit is None:
             self._take(order)
 
     def _take(self, order: Order) -> None:
-        """A market order takes what is shown, and comes back for the rest."""
+        """Fill a market order with the quoted size; the rest follows later."""
         quote = self._views[order.desk.key].quote
         price, size = (quote.ask, quote.ask_size) if order.side == "buy" else (quote.bid, quote.bid_size)
-        self._fill(order, price, self._part(order, size), "taker")
+        self._fill(order, price, self._fill_quantity(order, size), "taker")
         if not order.is_done:
             self._later(order, self._take)
 
-    def _part(self, order: Order, size: float) -> float:
-        share = 1.0 if self._chance.random() < 0.8 else self._chance.uniform(0.3, 0.8)  # noqa: PLR2004 - a chance
+    def _fill_quantity(self, order: Order, size: float) -> float:
+        share = 1.0 if self._random.random() < 0.8 else self._random.uniform(0.3, 0.8)  # noqa: PLR2004 - a probability
         part = min(order.left * share, size)
-        # After a few parts, or where nearly nothing would stay, all of it.
-        return order.left if order.fills >= 4 or part > 0.98 * order.left or not part else part  # noqa: PLR2004 - crumbs
+        # After a few partial fills, or if almost nothing would remain, fill the rest.
+        return order.left if order.fills >= 4 or part > 0.98 * order.left or not part else part  # noqa: PLR2004 - a limit
 
     def _fill(self, order: Order, price: float, quantity: float, liquidity: str) -> None:
         self.fills += 1
@@ -430,15 +430,15 @@ class Broker:
         if is_last:
             self._end(order, "filled", None)
         else:
-            self._say(order, "partially_filled")
+            self._report(order, "partially_filled")
 
     def _end(self, order: Order, state: str, reason: str | None) -> None:
         if not order.is_done:
-            self._say(order, state, reason)
+            self._report(order, state, reason)
             del self._working[order]
             order.desk.on_done()
 
-    def _say(self, order: Order, state: str, reason: str | None = None) -> None:
+    def _report(self, order: Order, state: str, reason: str | None = None) -> None:
         order.state = state
         self._recorder.order(
             **order.desk.at,
@@ -455,13 +455,13 @@ class Broker:
         )
 
     def _later(self, order: Order, act: Any) -> None:  # noqa: ANN401 - a function of the order
-        """After the venue's latency: log-normal around 25 ms."""
-        latency = 0.025 * self._chance.lognormvariate(0.0, 0.6)
+        """Act after the latency of the venue: log-normal, median 25 ms."""
+        latency = 0.025 * self._random.lognormvariate(0.0, 0.6)
         asyncio.get_running_loop().call_later(latency, lambda: None if order.is_done else act(order))
 
 
 class Trader:
-    """Quotes in, decisions out."""
+    """Passes quotes to the desks of all strategies."""
 
     def __init__(self, recorder: Client, *, instruments: int, seed: int) -> None:
         self.recorder = recorder
@@ -469,28 +469,28 @@ class Trader:
         self.broker = Broker(recorder, self.views, random.Random(seed))  # noqa: S311 - a market, no secret
         strategies = (MeanReversion(), Momentum(), MarketMaker())
         self.accounts = [Account(strategy, recorder) for strategy in strategies]
-        self._most = instruments
-        self._carried: set[Key] = set()
+        self._max_instruments = instruments
+        self._carried_over: set[Key] = set()
 
     @property
     def is_complete(self) -> bool:
-        """There are as many instruments as it was to trade."""
-        return len(self.views) >= self._most
+        """Whether the maximum number of instruments is reached."""
+        return len(self.views) >= self._max_instruments
 
     @property
     def topics(self) -> list[str]:
-        """Of the quotes of all that is traded or was carried over."""
-        return sorted({f"quotes:{instrument}" for _, instrument in {*self.views, *self._carried}})
+        """Topics of the quotes of all instruments traded or carried over."""
+        return sorted({f"quotes:{instrument}" for _, instrument in {*self.views, *self._carried_over}})
 
     def take(self, data: dict[str, Any]) -> None:
-        """A quote event from the WebSocket; one-sided ones are no market to trade in."""
+        """Take a quote event from the WebSocket; one-sided quotes are ignored."""
         if data.get("bid") is None or data.get("ask") is None:
             return
         key = data["venue"], data["instrument"]
         quote = Quote(data["bid"], data["ask"], data.get("bid_size") or 0.0, data.get("ask_size") or 0.0)
         view = self.views.get(key)
         if view is None:
-            if self.is_complete and key not in self._carried:
+            if self.is_complete and key not in self._carried_over:
                 return
             view = self.views[key] = View(quote)
         view.take(quote)
@@ -499,20 +499,20 @@ class Trader:
             self._desk(account, key).look(view)
 
     def carry_over(self, account: Account, positions: dict[Key, tuple[float, float]], equity: float) -> None:
-        """Go on from what an earlier run left: position and average price by instrument."""
+        """Start with the positions of an earlier run: position and average price by instrument."""
         account.cash = equity
         for key, (position, average) in positions.items():
-            self._carried.add(key)
+            self._carried_over.add(key)
             self._desk(account, key).carry_over(position, average)
             account.cash -= position * average
 
     def report(self) -> None:
-        """Once a second: where each strategy stands."""
+        """Report each strategy; called once a second."""
         for account in self.accounts:
             account.report(self.views)
 
-    def pass_time(self) -> None:
-        """Orders and positions grow old although no quote comes."""
+    def check_time(self) -> None:
+        """Check the age of orders and positions, which grow old without quotes too."""
         for account in self.accounts:
             for key, desk in account.desks.items():
                 if key in self.views:
@@ -525,15 +525,15 @@ class Trader:
         return desk
 
 
-class Past:
-    """What earlier runs did, as the API tells it."""
+class EarlierRuns:
+    """Reads the positions and equity of earlier runs from the API."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
         self._url = url
 
     async def read(self, strategy: str) -> tuple[dict[Key, tuple[float, float]], float]:
-        """Open positions (signed quantity, average price) and the last equity of a strategy."""
+        """Return the open positions (signed quantity, average price) and the last equity of a strategy."""
         newest = await self._page("fills", strategy=strategy, limit=1)
         if not newest["items"]:
             return {}, START_EQUITY
@@ -586,14 +586,14 @@ def _open_positions(
     fills: list[dict[str, Any]],
     flat_since: dict[Key, int],
 ) -> Iterator[tuple[Key, tuple[float, float]]]:
-    """What fills after the last flat moment add up to, and its average price."""
+    """Yield the position and average price that follow from the fills since the instrument was last flat."""
     open_fills: dict[Key, list[dict[str, Any]]] = {}
     for fill in fills:
         key = fill["venue"], fill["instrument"]
         if fill["time_ns"] > flat_since.get(key, 0):
             open_fills.setdefault(key, []).append(fill)
     for key, mine in open_fills.items():
-        opening = mine[-1]["side"]  # newest first; a desk never turns a position round
+        opening = mine[-1]["side"]  # newest first; a desk never flips a position
         entries = [fill for fill in mine if fill["side"] == opening]
         bought = sum(fill["quantity"] for fill in entries)
         left = bought - sum(fill["quantity"] for fill in mine if fill["side"] != opening)
@@ -612,7 +612,7 @@ def _other(side: str) -> str:
 
 
 async def _follow(session: aiohttp.ClientSession, url: str, trader: Trader) -> None:
-    """Read quotes for ever; connect again whenever the API was away."""
+    """Read quotes; reconnect when the connection is lost."""
     pauses = _pauses()
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -623,7 +623,7 @@ async def _follow(session: aiohttp.ClientSession, url: str, trader: Trader) -> N
 
 
 async def _read(socket: aiohttp.ClientWebSocketResponse, trader: Trader) -> None:
-    """Subscribe to all quotes until there are enough instruments, then to those alone."""
+    """Subscribe to all quotes until there are enough instruments, then only to those."""
     is_narrow = False
     await socket.send_json({"type": "subscribe", "topics": [ALL_QUOTES]})
     async for frame in socket:
@@ -640,14 +640,14 @@ async def _read(socket: aiohttp.ClientWebSocketResponse, trader: Trader) -> None
 
 
 async def _trade(session: aiohttp.ClientSession, url: str, trader: Trader) -> None:
-    past = Past(session, url)
+    earlier_runs = EarlierRuns(session, url)
     for account in trader.accounts:
-        trader.carry_over(account, *await past.read(account.strategy.name))
+        trader.carry_over(account, *await earlier_runs.read(account.strategy.name))
     follower = asyncio.create_task(_follow(session, url, trader))
     try:
         while not follower.done():
             trader.report()
-            trader.pass_time()
+            trader.check_time()
             await asyncio.wait([follower], timeout=1.0)
         follower.result()
     finally:
@@ -662,7 +662,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
-    """Wait for the signal, or for the end of the process that started this one."""
+    """Wait for a signal, or for the end of the parent process."""
     parent = os.getppid()
     while not stop.is_set() and not (with_parent and os.getppid() != parent):
         with contextlib.suppress(TimeoutError):
@@ -670,11 +670,11 @@ async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
 
 
 async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> int:
-    """Trade until stopped; the exit code."""
+    """Trade until stopped; return the exit code."""
     stop = _stop_on_signals()
     recorder = Client(url, source=SOURCE)
     trader = Trader(recorder, instruments=instruments, seed=seed)
-    _say(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
+    _print(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
     timeout = aiohttp.ClientTimeout(total=10.0)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         work = asyncio.create_task(_trade(session, url, trader))
@@ -689,14 +689,14 @@ async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> in
     stats = recorder.stats()
     lost = sum(stats.dropped.values()) + stats.pending
     did = f"{trader.broker.orders} orders, {trader.broker.fills} fills"
-    _say(f"{did}, {stats.acknowledged} of {stats.emitted} events recorded" + (f": {stats}" if lost else ""))
+    _print(f"{did}, {stats.acknowledged} of {stats.emitted} events recorded" + (f": {stats}" if lost else ""))
     errors = [r for r in results if isinstance(r, Exception)]
     if errors:
         raise errors[0]
     return 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"demo trader: {text}\n")
     sys.stdout.flush()
 
@@ -705,13 +705,13 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(description="A demo trading process that Decahertz records.")
     url = os.environ.get("DECAHERTZ_URL")
-    parser.add_argument("--url", default=url or "http://127.0.0.1:8000", help="where the API listens")
-    parser.add_argument("--instruments", type=int, default=6, help="how many instruments to trade at most")
-    parser.add_argument("--seed", type=int, default=1, help="of latencies, rejections and partial fills")
+    parser.add_argument("--url", default=url or "http://127.0.0.1:8000", help="URL of the API")
+    parser.add_argument("--instruments", type=int, default=6, help="maximum number of instruments to trade")
+    parser.add_argument("--seed", type=int, default=1, help="seed of latencies, rejections and partial fills")
     arguments = parser.parse_args()
-    # It says what it has to say in its last line.
+    # The last line reports lost events.
     logging.getLogger("decahertz_client").addHandler(logging.NullHandler())
-    # Started by `decahertz up`, it ends with it, however that ends.
+    # Started by `decahertz up`, it ends with its parent, even after a crash.
     with_parent = url is not None
     return asyncio.run(
         run(arguments.url.rstrip("/"), arguments.instruments, arguments.seed, with_parent=with_parent)

@@ -79,7 +79,7 @@ class FeedHost:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 for runner in self._runners:
-                    await runner.handed_over()
+                    await runner.drained()
         running = [task for task in self._tasks if not task.done()]
         for task in running:
             task.cancel()

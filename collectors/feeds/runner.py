@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from collectors.feeds.guard import INVALID, EventGuard
+from collectors.host.plugins import describe
 from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.event import AnyEvent, EventBatch
@@ -92,7 +93,7 @@ class FeedRunner:
             await asyncio.sleep(self._restarts.backoff.seconds(self._attempt - 1, self._restarts.random))
             self.restarts += 1
 
-    async def handed_over(self) -> None:
+    async def drained(self) -> None:
         """Return when no batch of the feed is waiting for the storage queue."""
         async with self._order:
             return
@@ -117,7 +118,7 @@ class FeedRunner:
 
     def _failed(self, error: BaseException) -> None:
         self.state = RunState.FAILED
-        self.last_error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        self.last_error = describe(error)
         self._failure.fail(self._clock.monotonic_ns(), error, reason=self.last_error)
         self._attempt += 1
 

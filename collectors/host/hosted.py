@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from collectors.host.plugins import LoadedCollector
+from collectors.host.plugins import LoadedCollector, describe
 from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Event
@@ -209,12 +209,6 @@ class HostedCollector:
             duration_last_seconds=_seconds(self._duration_ns),
             duration_max_seconds=_seconds(self._longest_ns),
         )
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception in one line."""
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 async def _within(work: Coroutine[Any, Any, None], limit_seconds: float) -> None:

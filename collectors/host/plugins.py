@@ -207,7 +207,7 @@ def _load(point: EntryPoint) -> type[Any]:
     try:
         class_ = point.load()
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{point.value} cannot be imported: {_text(error)}") from error
+        raise PluginError(f"{point.value} cannot be imported: {describe(error)}") from error
     if not isinstance(class_, type):
         raise PluginError(f"{point.value} is not a class")
     return class_
@@ -222,7 +222,7 @@ def _construct(class_: type[Any], sources: Sources, table: str, name: str, clock
     except SettingsError:
         raise
     except Exception as error:
-        raise PluginError(f"{class_.__name__}(clock, options) raised {_text(error)}") from error
+        raise PluginError(f"{class_.__name__}(clock, options) raised {describe(error)}") from error
 
 
 def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
@@ -235,7 +235,7 @@ def _check_collector(name: str, class_: type[Any]) -> SampleSchema:
     except SampleDeclarationError as error:
         raise PluginError(str(error)) from error
     except Exception as error:  # Evaluating an annotation may raise anything.
-        raise PluginError(f"{sample_type.__name__} cannot be read: {_text(error)}") from error
+        raise PluginError(f"{sample_type.__name__} cannot be read: {describe(error)}") from error
     if schema.collector != name:
         raise PluginError(
             f"the entry point is named {name!r} but {sample_type.__name__}.collector is {schema.collector!r}",
@@ -285,6 +285,7 @@ def _check_methods(class_: type[Any], *, synchronous: Sequence[str], asynchronou
             raise PluginError(f"{class_.__name__}.{method} must be {kind}")
 
 
-def _text(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """Return the type and the first line of an exception."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
 
-from collectors.host.hosted import describe
+from collectors.host.plugins import describe
 from decahertz.clock import NS_PER_SECOND
 
 if TYPE_CHECKING:

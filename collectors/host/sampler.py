@@ -19,9 +19,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.host.dispatch import Dispatcher
-from collectors.host.hosted import HostedCollector, describe
+from collectors.host.hosted import HostedCollector
 from collectors.host.metrics import SamplerMetrics
-from collectors.host.plugins import LoadedCollector, PluginFailure
+from collectors.host.plugins import LoadedCollector, PluginFailure, describe
 from collectors.host.restore import History, no_history, restore
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
