@@ -1,8 +1,8 @@
-"""What an emitted event costs the trading thread, beside putting the same event into a queue.
+"""Cost of an emitted event for the trading thread, compared with putting the same event into a queue.
 
-The client's own thread is at work meanwhile: it packs the events and sends them to an ingest in another
-process, which decodes and answers them. Every call is timed for itself, so the figures hold the cost of
-two readings of the clock as well, and the tail shows what the other thread does to this one.
+The client's own thread works at the same time: it encodes the events and sends them to an ingest in another
+process, which decodes and acknowledges them. Every call is timed by itself, so the figures include two clock
+readings, and the tail shows the effect of the other thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EVENTS = 30_000  # per round: less than the ring holds
 
 
 class _Durable:
-    """Says that all is durable."""
+    """Reports every event as durable."""
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:  # noqa: ARG002 - the protocol
         batch = arrival.batch
@@ -45,7 +45,7 @@ class _Durable:
         )
 
     async def enqueue(self, arrival: Arrival) -> None:
-        """Nothing to queue for."""
+        """Discards the batch."""
 
 
 async def _serve() -> None:

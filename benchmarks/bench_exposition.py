@@ -1,4 +1,4 @@
-"""Exposition of 12,000 series: ours beside ``prometheus_client.generate_latest`` of the same gauges."""
+"""Exposition of 12,000 series, compared with ``prometheus_client.generate_latest`` of the same gauges."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SCHEMA = schema_of(BenchSample)
 
 
 class _Ours:
-    """Our renderer; making the samples is not part of the measurement."""
+    """Renders with the exporter; creating the samples is not measured."""
 
     def __init__(self) -> None:
         self._exposition = Exposition([SCHEMA], "bench")
@@ -62,7 +62,7 @@ class _Ours:
 
 
 class _Reference:
-    """The library's gauges with the same names and labels; setting them is not part of it either."""
+    """Gauges of the library with the same names and labels; setting them is not measured."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -82,7 +82,7 @@ class _Reference:
 
 
 def run() -> list[Measure]:
-    """Seconds per rendering, with new values for each; the lines of both are compared first."""
+    """Seconds per rendering, each with new values, after a comparison of both outputs."""
     ours, reference = _Ours(), _Reference()
     numbers = random.Random(1)
 

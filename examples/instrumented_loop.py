@@ -1,7 +1,7 @@
-"""A trading loop on a made-up price, recorded by Decahertz: ``python instrumented_loop.py [URL]``.
+"""Trading loop on a simulated price, instrumented for Decahertz: ``python instrumented_loop.py [URL]``.
 
-Take away the lines that begin with ``recorder`` and the loop trades the same.
-"""  # noqa: INP001 - a script, no package
+Without the lines that start with ``recorder`` it trades exactly the same.
+"""  # noqa: INP001 - a script, not a package
 
 import random
 import sys

@@ -21,8 +21,8 @@ MSGPACK = "application/vnd.msgpack"
 
 
 @dataclass(frozen=True)
-class Heard:
-    """An answer."""
+class Reply:
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,21 +48,21 @@ class Caller:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def get(self, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the options of aiohttp
+    async def get(self, path: str, **options: Any) -> Reply:  # noqa: ANN401 - the options of aiohttp
         return await self.ask("GET", path, **options)
 
-    async def post(self, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the options of aiohttp
+    async def post(self, path: str, **options: Any) -> Reply:  # noqa: ANN401 - the options of aiohttp
         return await self.ask("POST", path, **options)
 
-    async def ask(self, method: str, path: str, **options: Any) -> Heard:  # noqa: ANN401 - the same
+    async def ask(self, method: str, path: str, **options: Any) -> Reply:  # noqa: ANN401 - the same
         """``path`` is below ``/api/v1/``."""
         async with self._session.request(method, f"/api/v1/{path}", **options) as response:
             raw = await response.read()
         template = f"/api/v1/{path.partition('?')[0]}"
         body = check(method, template, response, raw)
-        return Heard(response.status, response.headers, body, raw)
+        return Reply(response.status, response.headers, body, raw)
 
-    async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Heard:
+    async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Reply:
         """Post a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
         return await self.post(path, data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
@@ -101,7 +101,7 @@ def decoded(media_type: str, raw: bytes) -> object:
 
 
 def described(path: str) -> Mapping[str, Any]:
-    """What the document says of an address."""
+    """The operations of a path in the document."""
     paths: Mapping[str, Any] = DOCUMENT["paths"]
     for template, item in paths.items():
         head, brace, _ = template.partition("{")

@@ -38,7 +38,7 @@ from storage.spool import Spool
 from storage.write.writer import Writer
 
 LIMIT_SECONDS = 15.0
-"""What must not take longer."""
+"""Limit of every wait."""
 RECORDER = "desk-1"
 START_NS = 1_767_225_600_000_000_000
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"

@@ -151,7 +151,7 @@ async def test_a_number_out_of_its_range_beside_a_key_that_is_a_map_is_refused(c
 
 @pytest.mark.parametrize("bad", ["A:B", "A*", " A", "A\n"])
 @pytest.mark.parametrize("codec", [JSON, MSGPACK])
-async def test_what_a_name_may_be_is_said_in_words(caller: Caller, bad: str, codec: str) -> None:
+async def test_an_invalid_name_is_explained(caller: Caller, bad: str, codec: str) -> None:
     answer = await caller.send(batch({**QUOTE, "instrument": bad}), codec)
     (error,) = answer.problem("invalid-batch")["errors"]
     words = "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end"
@@ -242,7 +242,7 @@ async def test_a_bad_batch_is_named_by_field(
         (b"\x82\xa6source\xa3bot\xa6events" + b"\x91" * 100_000, MSGPACK),
     ],
 )
-async def test_what_is_not_of_its_codec_is_malformed(caller: Caller, data: bytes, codec: str) -> None:
+async def test_a_body_in_another_codec_is_malformed(caller: Caller, data: bytes, codec: str) -> None:
     answer = await caller.post("events", data=data, headers={"Content-Type": codec})
     assert answer.status in (400, 422)
     if answer.status == 422:  # the decoder saw a wrong type before it came to the end

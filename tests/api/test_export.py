@@ -219,7 +219,7 @@ async def is_held_up(database: Database) -> bool:
     return bool(waits == "ClientWrite")
 
 
-async def test_what_fails_on_the_way_cuts_the_answer(large: Stack) -> None:
+async def test_an_error_in_mid_stream_aborts_the_response(large: Stack) -> None:
     async with reading_nothing(large, "export?collector=probe") as raw:
         await until(lambda: is_held_up(large.database))
         async with large.database.query() as connection:
@@ -233,7 +233,7 @@ async def test_what_fails_on_the_way_cuts_the_answer(large: Stack) -> None:
 
 
 async def everything(raw: socket.socket) -> bytes:
-    """What arrives until the connection ends, in whatever way."""
+    """Everything that arrives until the connection ends."""
     loop = asyncio.get_running_loop()
     pieces = []
     async with asyncio.timeout(LIMIT_SECONDS):

@@ -321,7 +321,7 @@ async def test_stopping_says_going_away_to_all() -> None:
         assert stack.counted("decahertz_api_websocket_clients") == 0
 
 
-async def test_what_was_sent_is_counted_for_each_client(stack: Stack) -> None:
+async def test_sent_messages_are_counted_per_client(stack: Stack) -> None:
     async with reader(stack) as client, reader(stack):
         await client.subscribe("**")
         stack.publish_cycle(1, ["A", "B"])

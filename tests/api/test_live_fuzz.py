@@ -1,4 +1,4 @@
-"""Whatever a client sends, the server answers by the protocol and goes on serving."""
+"""The server responds to arbitrary client messages by the protocol and goes on serving."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ async def test_readers_that_come_at_any_moment_miss_nothing_and_hear_nothing_twi
         max_size=25,
     )
 )
-def test_whatever_is_subscribed_in_between_each_state_comes_exactly_once(steps: list[str]) -> None:
+def test_each_state_arrives_once_while_subscriptions_change(steps: list[str]) -> None:
     asyncio.run(_play(steps))
 
 

@@ -81,14 +81,14 @@ async def test_a_bad_parameter_is_named(caller: Caller, query: str, field: str) 
     assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
 
 
-async def test_what_a_duration_is_is_said_in_words(caller: Caller) -> None:
+async def test_an_invalid_duration_is_explained(caller: Caller) -> None:
     answer = await caller.get("market/bars/A?timeframe=1w")
     (error,) = answer.problem("invalid-parameter")["errors"]
     assert "whole number with ms, s, m, h or d" in error["reason"]
 
 
 @pytest.mark.parametrize("instrument", ["x" * 129, "a%00b"])
-async def test_what_no_instrument_is_called_is_refused(caller: Caller, instrument: str) -> None:
+async def test_an_invalid_instrument_is_rejected(caller: Caller, instrument: str) -> None:
     answer = await caller.get(f"market/bars/{instrument}")
     assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == ["instrument"]
 

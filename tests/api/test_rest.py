@@ -257,7 +257,7 @@ async def test_large_answers_are_compressed_where_that_is_accepted(stack: Stack)
         ({"Origin": "null"}, 403, "forbidden-origin"),
     ],
 )
-async def test_what_a_page_elsewhere_could_send_is_refused(
+async def test_requests_of_foreign_pages_are_rejected(
     caller: Caller, headers: dict[str, str], status: int, kind: str
 ) -> None:
     assert (await caller.get("ping", headers=headers)).problem(kind)["status"] == status
@@ -298,7 +298,7 @@ async def test_a_query_without_end_is_refused(caller: Caller) -> None:
     assert answer.problem("invalid-parameter")["status"] == 400
 
 
-async def test_what_is_no_http_is_counted_and_not_logged_as_an_error(
+async def test_invalid_http_is_counted_and_not_logged_as_an_error(
     stack: Stack, caller: Caller, capsys: pytest.CaptureFixture[str]
 ) -> None:
     incoming, outgoing = await asyncio.open_connection("127.0.0.1", stack.api.port)
@@ -311,5 +311,5 @@ async def test_what_is_no_http_is_counted_and_not_logged_as_an_error(
 
 
 @pytest.mark.parametrize("path", ["health", "ledger", "metrics/current", "collectors"])
-async def test_what_is_said_of_this_recorder_names_it(caller: Caller, path: str) -> None:
+async def test_responses_about_the_recorder_name_it(caller: Caller, path: str) -> None:
     assert (await caller.get(path)).body["recorder"] == RECORDER

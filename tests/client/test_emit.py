@@ -1,4 +1,4 @@
-"""What arrives is what was emitted: every type, every kind of value, in order."""
+"""Events arrive as emitted: every type, every kind of value, in order."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_emit_by_name_is_the_same(client: Client, server: Recorder, name: str) -
 
 
 @pytest.mark.parametrize("name", sorted(_TYPES))
-def test_what_may_be_left_out_may_be_left_out(client: Client, server: Recorder, name: str) -> None:
+def test_optional_fields_may_be_omitted(client: Client, server: Recorder, name: str) -> None:
     required = {f.name for f in msgspec.structs.fields(_TYPES[name]) if f.required}
     before = time.time_ns()
     assert getattr(client, name)(**{k: v for k, v in WHOLE[name].items() if k in required - {"time_ns"}})

@@ -1,4 +1,4 @@
-"""Whatever happens on the way, each event is stored once, in order, or counted as lost."""
+"""Under any failure each event is stored once, in order, or counted as dropped."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ def test_an_answer_that_is_about_another_emitter_acknowledges_nothing(server: Re
     assert stored(server) == list(range(10))
 
 
-def test_what_is_not_durable_yet_of_a_batch_is_sent_again(server: Recorder) -> None:
+def test_the_part_of_a_batch_that_is_not_durable_is_resent(server: Recorder) -> None:
     async def partly(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
         return await server.take_only(request, 3)
 
@@ -386,7 +386,7 @@ def test_an_endless_answer_is_not_read_to_its_end(server: Recorder) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 415])
-def test_what_only_a_person_can_mend_is_tried_again_slowly(server: Recorder, status: int) -> None:
+def test_errors_that_need_an_operator_are_retried_slowly(server: Recorder, status: int) -> None:
     async def no(request: web.Request, process: Process) -> web.StreamResponse:  # noqa: ARG001 - a fault
         return web.Response(status=status)
 
@@ -525,7 +525,7 @@ def test_close_sends_what_is_left(server: Recorder) -> None:
     assert stored(server) == list(range(100))
 
 
-def test_what_is_emitted_after_close_is_refused_and_counted(server: Recorder) -> None:
+def test_events_after_close_are_dropped_and_counted(server: Recorder) -> None:
     with connected(server) as client:
         client.close()
         assert not client.fill(**FILL, order_id="1")
@@ -559,7 +559,7 @@ def test_close_while_a_server_is_silent_ends_in_time_and_leaves_open_what_became
     assert not [t for t in threading.enumerate() if t.name == "decahertz-client"]
 
 
-def test_trouble_is_logged_once_and_so_is_its_end(
+def test_an_incident_is_logged_when_it_begins_and_when_it_ends(
     server: Recorder,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

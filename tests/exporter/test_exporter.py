@@ -97,7 +97,7 @@ async def test_a_self_metric_wins_over_a_sample_of_the_same_name(rig: Rig, sessi
     assert series == {k: v for k, v in expected(BOOKS).items() if k[0] != "decahertz_book_mid_price"}
 
 
-async def test_the_body_is_compressed_for_who_accepts_gzip(rig: Rig, session: ClientSession) -> None:
+async def test_the_body_is_compressed_for_clients_that_accept_gzip(rig: Rig, session: ClientSession) -> None:
     rig.publish(*BOOKS)
 
     async with session.get(f"{rig.url}/metrics", headers={"Accept-Encoding": "gzip"}) as response:
@@ -132,7 +132,7 @@ async def test_the_root_links_to_the_metrics(rig: Rig, session: ClientSession) -
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/other", 404), ("POST", "/metrics", 405)])
-async def test_what_is_not_served_is_refused(
+async def test_unknown_paths_and_methods_are_rejected(
     rig: Rig, session: ClientSession, method: str, path: str, status: int
 ) -> None:
     async with session.request(method, rig.url + path) as response:
@@ -239,7 +239,7 @@ class SlowMachine(ManualClock):
         return super().monotonic_ns()
 
 
-async def test_the_event_loop_gets_its_turn_between_the_slices_of_a_scrape() -> None:
+async def test_the_event_loop_runs_between_the_slices_of_a_scrape() -> None:
     bus = LocalBus()
     exporter = Exporter(
         LatestSamples(bus),
