@@ -39,7 +39,7 @@ class RunState(StrEnum):
     """Run state of a plugin."""
 
     RUNNING = "running"
-    DISABLED = "disabled"
+    STOPPED = "stopped"
     FAILED = "failed"
     """Could not be loaded or started; for a feed also: waits for its restart."""
     FINISHED = "finished"

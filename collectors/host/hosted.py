@@ -50,7 +50,7 @@ class HostedCollector:
         # A plugin that does not derive from BaseCollector may not declare it.
         self.events_restored: Mapping[type[Event], float] = getattr(loaded.collector, "restored", {})
         self.on_event = loaded.collector.on_event
-        self.state = RunState.DISABLED
+        self.state = RunState.STOPPED
         self.samples = 0
         self.events = 0
         self.event_ns = 0
@@ -108,7 +108,7 @@ class HostedCollector:
     async def stop(self, limit_seconds: float) -> None:
         """Stop the collector; errors are logged."""
         if self.state is RunState.RUNNING:
-            self.state = RunState.DISABLED
+            self.state = RunState.STOPPED
         try:
             await _within(self._collector.stop(), limit_seconds)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
@@ -122,7 +122,7 @@ class HostedCollector:
     def cycle(self, time_ns: int, index: int, missed: int) -> SampleBatch | None:
         """Run cycle number ``index`` after ``missed`` missed cycles; return the batch to publish."""
         if self.state is not RunState.RUNNING:
-            return self._retract(time_ns)
+            return None
         if missed:
             self.skipped[Skip.MISSED] += (index - 1) // self.every - (index - 1 - missed) // self.every
         is_skipped = self._skip_cycles > 0
@@ -181,12 +181,6 @@ class HostedCollector:
         if budgets >= _TOLERATED_BUDGETS:
             self._skip_cycles = budgets
             self._overrun_ns = 0
-
-    def _retract(self, time_ns: int) -> SampleBatch | None:
-        if not self._keys:
-            return None
-        self._keys = None
-        return SampleBatch(self.schema, time_ns, ())
 
     def _fail(self, reason: str, error: Exception | None) -> None:
         self.state = RunState.FAILED

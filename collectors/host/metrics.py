@@ -84,7 +84,7 @@ class SamplerMetrics(Collector):
         )
         running = GaugeMetricFamily(
             "decahertz_sampler_collector_running",
-            "1 while the collector is sampled, 0 while it is disabled or after it failed.",
+            "1 while the collector is sampled, 0 after it failed to start or stopped.",
             labels=["collector"],
         )
         for c in self._hosted:

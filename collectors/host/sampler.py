@@ -4,9 +4,6 @@ It takes care of the schedule, the time budget, error counts and logging, so tha
 each cycle it asks every due collector in turn, validates the samples and publishes them as one
 :class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Cycles never overlap: one that takes too
 long delays the next one, and the timer counts the missed ones.
-
-A collector that is disabled at run time still receives events, so that its state is current when it is
-enabled again. Leave a collector out of ``collectors.enabled`` to not load it at all.
 """
 
 from __future__ import annotations
@@ -34,14 +31,6 @@ _LATENESS_CYCLES = 6_000
 """Cycles whose lateness is kept for the percentiles: ten minutes."""
 _SILENCE_NS = 2 * NS_PER_SECOND
 _RECENTLY_NS = 60 * NS_PER_SECOND
-
-
-class UnknownCollectorError(LookupError):
-    """No collector of this name is loaded."""
-
-
-class FailedCollectorError(RuntimeError):
-    """A collector that is not running cannot be enabled or disabled."""
 
 
 class Sampler:
@@ -150,27 +139,6 @@ class Sampler:
             self.clock_steps += 1
             self._last_step_ns = self._last_cycle_monotonic_ns
             self._log.warning("clock_stepped", seconds=cycle.stepped_ns / NS_PER_SECOND, missed=cycle.missed)
-
-    def enable(self, name: str) -> None:
-        """Sample a collector again from the next cycle on.
-
-        Raises :class:`UnknownCollectorError` or :class:`FailedCollectorError`.
-        """
-        self._switch(name, RunState.RUNNING)
-
-    def disable(self, name: str) -> None:
-        """Stop sampling a collector; an empty batch retracts its keys. Raises as :meth:`enable`."""
-        self._switch(name, RunState.DISABLED)
-
-    def _switch(self, name: str, state: RunState) -> None:
-        hosted = next((hosted for hosted in self._hosted if hosted.name == name), None)
-        if hosted is None:
-            raise UnknownCollectorError(f"no collector is named {name!r}")
-        if hosted.state is RunState.FAILED or self._task is None or self._stopped:
-            raise FailedCollectorError(f"the collector {name!r} is not running")
-        if hosted.state is not state:
-            hosted.state = state
-            self._log.info("collector_switched", collector=name, state=state.value)
 
     @property
     def pending_events(self) -> int:

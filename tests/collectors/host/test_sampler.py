@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from collectors.host.dispatch import SLICE
 from collectors.host.plugins import LoadedCollector, PluginFailure
-from collectors.host.sampler import FailedCollectorError, Sampler, UnknownCollectorError
+from collectors.host.sampler import Sampler
 from collectors.host.settings import SamplerSettings
 from collectors.host.timer import GridTimer
 from decahertz.bus import EVENTS, LocalBus
@@ -436,50 +436,6 @@ async def test_a_plugin_that_could_not_be_loaded_is_shown_as_failed() -> None:
     status = rig.sampler.collectors()[-1]
     assert (status.name, status.state, status.last_error) == ("depth", RunState.FAILED, "cannot be imported")
     assert rig.sampler.status().health is Health.DEGRADED
-    await rig.sampler.stop()
-
-
-# Enable and disable
-
-
-async def test_a_disabled_collector_is_not_sampled_and_its_keys_vanish() -> None:
-    async with running() as rig:
-        await rig.cycle()
-        rig.sampler.disable("one")
-        await rig.cycle(3)
-        assert [len(batch.samples) for batch in rig.recorder.batches("one")] == [1, 0]
-        assert len(rig.recorder.batches("two")) == 4
-        assert rig.sampler.collectors()[0].state is RunState.DISABLED
-        assert rig.sampler.status().health is Health.OK
-
-
-async def test_an_enabled_collector_knows_what_happened_meanwhile() -> None:
-    async with running() as rig:
-        rig.sampler.disable("one")
-        rig.publish(quote())
-        await rig.cycle()
-        rig.sampler.enable("one")
-        await rig.cycle()
-        [batch] = rig.recorder.batches("one")
-        assert batch.samples == (OneSample(name="a", value=1.5, events=1),)
-
-
-async def test_a_name_that_is_not_loaded_cannot_be_switched() -> None:
-    async with running() as rig:
-        with pytest.raises(UnknownCollectorError, match="three"):
-            rig.sampler.disable("three")
-
-
-async def test_a_failed_collector_cannot_be_enabled() -> None:
-    rig = rig_of()
-
-    async def start() -> None:
-        fail()
-
-    rig.one.during_start = start
-    await rig.sampler.start()
-    with pytest.raises(FailedCollectorError, match="one"):
-        rig.sampler.enable("one")
     await rig.sampler.stop()
 
 
