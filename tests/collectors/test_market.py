@@ -121,7 +121,7 @@ def test_a_spread_over_a_mid_that_is_not_positive_has_no_basis_points() -> None:
     assert (sample.mid, sample.spread, sample.spread_bps) == (-37.5, 1.0, None)
 
 
-def test_prints_give_last_price_volume_and_vwap() -> None:
+def test_ticks_give_last_price_volume_and_vwap() -> None:
     market = Market()
     market.tick(100.0, 1.0, at=1)
     market.tick(103.0, 2.0, at=1.05)
@@ -129,7 +129,7 @@ def test_prints_give_last_price_volume_and_vwap() -> None:
     assert (sample.last, sample.volume, sample.vwap, sample.traded, sample.ticks) == (103, 3, 102, 3, 2)
 
 
-def test_a_print_without_size_sets_the_price_and_no_vwap() -> None:
+def test_a_tick_without_size_sets_the_price_and_no_vwap() -> None:
     market = Market()
     market.tick(100.0, 0.0, at=1)
     sample = market.sample(at=1.1)
@@ -144,7 +144,7 @@ def test_volume_leaves_with_the_window_and_the_total_stays() -> None:
     assert market.sample(at=3.6).traded == 4.0
 
 
-def test_instants_that_were_not_sampled_count_as_passed() -> None:
+def test_missed_cycles_count_as_passed() -> None:
     market = Market(window_seconds=2.0, rate_seconds=1.0)
     market.tick(100.0, 4.0, at=0.95)
     assert market.sample(at=1).volume == 4.0
@@ -178,7 +178,7 @@ def test_age_counts_from_the_newest_receipt() -> None:
     assert market.sample(at=3.5).age_seconds == 2.5
 
 
-def test_what_was_received_just_after_the_instant_is_not_older_than_nothing() -> None:
+def test_what_was_received_just_after_the_cycle_has_no_negative_age() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1.002)
     assert market.sample(at=1).age_seconds == 0.0
@@ -210,7 +210,7 @@ def test_without_numbers_the_later_arrival_of_the_same_time_counts() -> None:
     assert (market.sample(at=1.1).last, market.sample(at=1.1).late) == (11.0, 0)
 
 
-def test_a_late_print_is_a_trade_all_the_same() -> None:
+def test_the_quantity_of_a_late_tick_counts() -> None:
     market = Market()
     market.tick(10.0, 1.0, at=1, time_ns=ns(0.9))
     market.tick(20.0, 3.0, at=1.01, time_ns=ns(0.5))
@@ -218,7 +218,7 @@ def test_a_late_print_is_a_trade_all_the_same() -> None:
     assert (sample.last, sample.volume, sample.vwap, sample.late) == (10.0, 4.0, 17.5, 1)
 
 
-def test_an_old_quote_does_not_make_a_print_late() -> None:
+def test_an_old_quote_does_not_make_a_tick_late() -> None:
     market = Market()
     market.quote(10.0, 11.0, at=1, time_ns=ns(1))
     market.tick(10.5, 3.0, at=1.01, time_ns=ns(0.5))
@@ -379,7 +379,7 @@ def test_a_second_feed_keeps_the_venue_open_while_it_speaks() -> None:
     assert market.verdict(at=17.1) is Verdict.CLOSED
 
 
-def test_a_heartbeat_that_comes_late_does_not_change_the_word_of_its_component() -> None:
+def test_a_heartbeat_that_comes_late_is_ignored() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
     market.heartbeat(CLOSED, at=3)
@@ -387,7 +387,7 @@ def test_a_heartbeat_that_comes_late_does_not_change_the_word_of_its_component()
     assert market.verdict(at=3.1) is Verdict.CLOSED
 
 
-def test_a_heartbeat_of_no_venue_is_of_no_concern() -> None:
+def test_a_heartbeat_without_a_venue_is_ignored() -> None:
     market = Market()
     market.take(Heartbeat(time_ns=ns(1), component="bot", connection=CLOSED), at=1)
     market.quote(1.0, 2.0, at=1)
@@ -428,7 +428,7 @@ def test_a_clock_that_stepped_back_does_not_keep_a_dead_feed_alive() -> None:
 # Keys come and go.
 
 
-def test_an_idle_instrument_is_retired_and_starts_anew_when_it_comes_back() -> None:
+def test_an_idle_instrument_is_retired_and_starts_over_when_it_comes_back() -> None:
     market = Market(idle_seconds=10.0)
     market.tick(1.0, 2.0, at=1)
     assert "EUR/USD" in market.samples(at=11)
@@ -512,8 +512,8 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
         if step["what"] != "sample":
             market.collector.on_event(event_of(step, T0 + (now - step["delay_ms"]) * MS), T0 + now * MS)
             continue
-        instant = (T0 + now * MS) // CYCLE_NS * CYCLE_NS
-        for sample in market.collector.sample(instant):
+        cycle_ns = (T0 + now * MS) // CYCLE_NS * CYCLE_NS
+        for sample in market.collector.sample(cycle_ns):
             assert isinstance(sample, MarketSample)
             history.setdefault(sample.instrument, []).append(sample)
             check_sample(sample)
@@ -549,15 +549,15 @@ def check_sample(sample: MarketSample) -> None:
     ),
     st.integers(1, 12),
 )
-def test_volume_and_vwap_are_those_of_the_prints_in_the_window(
-    instants: list[list[tuple[float, float]]], size: int
+def test_volume_and_vwap_are_those_of_the_ticks_in_the_window(
+    cycles: list[list[tuple[float, float]]], size: int
 ) -> None:
     market = Market(window_seconds=size / 10)
     market.quote(1.0, 2.0, at=0)
-    for n, prints in enumerate(instants):
-        for price, quantity in prints:
+    for n, ticks in enumerate(cycles):
+        for price, quantity in ticks:
             market.tick(price, quantity, at=(n + 0.5) / 10)
-        window = [p for batch in instants[max(n + 1 - size, 0) : n + 1] for p in batch]
+        window = [p for batch in cycles[max(n + 1 - size, 0) : n + 1] for p in batch]
         sample = market.sample(at=(n + 1) / 10)
         quantity = math.fsum(q for _, q in window)
         assert sample.volume == pytest.approx(quantity, rel=1e-9, abs=0)
@@ -570,7 +570,7 @@ def test_volume_and_vwap_are_those_of_the_prints_in_the_window(
 
 
 @pytest.mark.recordings
-@pytest.mark.skipif(not (RECORDINGS / "coinbase.ws").exists(), reason="no recordings beside the checkout")
+@pytest.mark.skipif(not (RECORDINGS / "coinbase.ws").exists(), reason="no recordings next to the checkout")
 def test_last_prices_and_volumes_of_a_coinbase_recording_equal_those_in_the_file() -> None:
     collector = MarketCollector(SystemClock(), MarketOptions(window_seconds=3600.0))
     received = 0
@@ -579,17 +579,17 @@ def test_last_prices_and_volumes_of_a_coinbase_recording_equal_those_in_the_file
             if type(event) in MarketCollector.events:
                 collector.on_event(event, received)
     samples = [s for s in collector.sample(received // CYCLE_NS * CYCLE_NS) if isinstance(s, MarketSample)]
-    prints: dict[str, list[dict[str, Any]]] = {}
+    ticks: dict[str, list[dict[str, Any]]] = {}
     for line in (RECORDINGS / "coinbase.ws").read_text().splitlines():
         if '"last_match"' in line or '"match"' in line:
             message = json.loads(line.partition(": ")[2])
-            prints.setdefault(message["product_id"], []).append(message)
+            ticks.setdefault(message["product_id"], []).append(message)
     newest = {
         product: float(max(messages, key=lambda m: (parse_time(m["time"]), m["sequence"]))["price"])
-        for product, messages in prints.items()
+        for product, messages in ticks.items()
     }
-    volumes = {p: math.fsum(float(m["size"]) for m in messages) for p, messages in prints.items()}
-    counts = {p: len(messages) for p, messages in prints.items()}
+    volumes = {p: math.fsum(float(m["size"]) for m in messages) for p, messages in ticks.items()}
+    counts = {p: len(messages) for p, messages in ticks.items()}
     assert len(newest) == 10
     assert sum(counts.values()) == 107
     assert {s.instrument: s.last for s in samples} == newest

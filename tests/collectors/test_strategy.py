@@ -168,7 +168,7 @@ def test_a_missing_mark_leaves_no_sum_rather_than_one_that_is_too_small() -> Non
     assert sample.open_positions == 2
 
 
-def test_an_empty_side_of_the_book_is_no_mark() -> None:
+def test_an_empty_side_of_the_book_is_no_mark_price() -> None:
     desk = Desk()
     desk.fill("buy", 2, 100, at=1)
     desk.mark(100, at=1)
@@ -176,7 +176,7 @@ def test_an_empty_side_of_the_book_is_no_mark() -> None:
     assert desk.sample(at=2.1).unrealised_pnl is None
 
 
-def test_a_late_quote_is_no_mark() -> None:
+def test_a_late_quote_is_no_mark_price() -> None:
     desk = Desk()
     desk.fill("buy", 1, 100, at=1)
     desk.mark(110, at=3)
@@ -533,7 +533,7 @@ def test_an_equity_of_no_account_is_refused() -> None:
         desk.equity(1e101, at=1)
 
 
-def test_a_flat_strategy_is_retired_when_idle_and_starts_anew() -> None:
+def test_a_flat_strategy_is_retired_when_idle_and_starts_over() -> None:
     desk = Desk(idle_seconds=60)
     desk.trade(5, at=1)
     assert desk.sample(at=60).trades == 1

@@ -1,4 +1,4 @@
-"""The demo trading process beside a real Decahertz: killed, started again, stopped."""
+"""The demo trading process next to a real Decahertz: killed, started again, stopped."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)), max_size=60)
 
 @settings(deadline=None)
 @given(st.integers(1, 10), STEPS)
-def test_a_count_window_holds_what_happened_in_its_instants(size: int, steps: list[tuple[int, int]]) -> None:
+def test_a_count_window_counts_the_events_of_its_cycles(size: int, steps: list[tuple[int, int]]) -> None:
     window = CountWindow(size, 100)
     index = 100
     seen: list[tuple[int, int]] = []

@@ -33,7 +33,7 @@ def logs() -> Iterator[list[EventDict]]:
 def recordings() -> Path:
     """The folder with recordings of real markets."""
     if not (_RECORDINGS / "coinbase.ws").exists():
-        pytest.skip("no recordings of real markets beside the checkout")
+        pytest.skip("no recordings of real markets next to the checkout")
     return _RECORDINGS
 
 

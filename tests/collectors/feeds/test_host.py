@@ -151,7 +151,7 @@ async def test_a_feed_that_waits_for_its_restart_degrades_the_host(pipeline: Pip
     await host.stop()
 
 
-async def test_a_bad_event_is_refused_and_the_good_ones_beside_it_pass(pipeline: Pipeline) -> None:
+async def test_a_bad_event_is_refused_and_the_valid_ones_pass(pipeline: Pipeline) -> None:
     bad = (a_tick(math.nan), a_tick(math.inf), a_tick(9.0, instrument="a:b"))
     host = pipeline.host(ScriptedFeed(emitting(a_tick(1.0), *bad, a_tick(2.0))))
     await host.start()

@@ -38,7 +38,7 @@ def test_numbers_with_holes_by_nature_miss_nothing() -> None:
     assert numbering.take("BTC-USD", 1_000) == 0
 
 
-def test_a_venue_that_starts_its_numbers_anew_is_believed_in_the_end() -> None:
+def test_a_venue_that_restarts_its_numbering_is_accepted_in_the_end() -> None:
     counts: Counter[str] = Counter()
     numbering = Numbering(counts, contiguous=True)
     numbering.take("BTC-USD", 1_000_000)

@@ -6,7 +6,7 @@ from decahertz.event import ConnectionState, Heartbeat
 from tests.collectors.feeds.parts import ManualClock
 
 
-def test_a_heart_beats_at_once_and_then_once_a_second() -> None:
+def test_heartbeats_come_at_once_and_then_once_a_second() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
     assert pulse.next(clock.time_ns()) == Heartbeat(
@@ -21,7 +21,7 @@ def test_a_heart_beats_at_once_and_then_once_a_second() -> None:
     assert pulse.next(clock.time_ns()) is not None
 
 
-def test_after_the_last_word_the_next_beat_is_due_at_once() -> None:
+def test_after_a_closing_heartbeat_the_next_one_is_due_at_once() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
     pulse.next(clock.time_ns())

@@ -169,7 +169,7 @@ def fail() -> None:
 # The grid
 
 
-async def test_each_collector_is_asked_at_each_instant_and_its_samples_are_published() -> None:
+async def test_each_collector_is_asked_in_each_cycle_and_its_samples_are_published() -> None:
     async with running() as rig:
         await rig.cycle(3)
         expected = [START_NS + n * CYCLE_NS for n in (1, 2, 3)]
@@ -178,12 +178,12 @@ async def test_each_collector_is_asked_at_each_instant_and_its_samples_are_publi
         assert rig.recorder.batches("two")[0].samples == (TwoSample(name="a", value=1.5, events=0),)
 
 
-async def test_a_slower_cadence_falls_on_its_multiples_even_if_beats_are_missed() -> None:
+async def test_a_slower_cadence_falls_on_its_multiples_even_if_cycles_are_missed() -> None:
     async with running(Tenth) as rig:
         await rig.cycle(7)
         await rig.cycle(missed=4)
         await rig.cycle(18)
-        seconds = [instant / NS_PER_SECOND for instant in rig.two.sampled]
+        seconds = [time_ns / NS_PER_SECOND for time_ns in rig.two.sampled]
         assert seconds == [START_NS / NS_PER_SECOND + n for n in (2, 3)]
         [status] = [status for status in rig.sampler.collectors() if status.name == "two"]
         assert status.skipped == 1
@@ -373,7 +373,7 @@ async def test_a_collector_that_keeps_exceeding_its_budget_is_left_out_for_what_
         with capture_logs() as logs:
             await rig.cycle(20)
         start = START_NS // CYCLE_NS
-        assert [instant // CYCLE_NS - start for instant in rig.one.sampled] == [1, 2, 3, 4, 11, 12, 13, 14]
+        assert [time_ns // CYCLE_NS - start for time_ns in rig.one.sampled] == [1, 2, 3, 4, 11, 12, 13, 14]
         assert len(rig.two.sampled) == 20
         assert rig.metric("skipped_cycles_total", collector="one", reason="over_budget") == 12
         assert [log["event"] for log in logs] == ["collector_budget_failed"]
@@ -521,7 +521,7 @@ async def test_a_start_that_is_cancelled_stops_what_it_started() -> None:
     assert rig.two.life == ["start", "stop"]
 
 
-async def test_with_the_real_clock_every_instant_is_sampled_or_counted() -> None:
+async def test_with_the_real_clock_every_cycle_is_sampled_or_counted() -> None:
     clock = SystemClock()
     bus = LocalBus()
     recorder = MessageLog(bus, "samples:*")
@@ -534,9 +534,9 @@ async def test_with_the_real_clock_every_instant_is_sampled_or_counted() -> None
     async with asyncio.timeout(30):
         await enough.wait()
     await sampler.stop()
-    instants = [batch.time_ns for batch in recorder.batches("one")]
-    assert all(instant % CYCLE_NS == 0 for instant in instants)
-    assert (instants[-1] - instants[0]) // CYCLE_NS + 1 == len(instants) + sampler.missed_cycles
+    cycles = [batch.time_ns for batch in recorder.batches("one")]
+    assert all(time_ns % CYCLE_NS == 0 for time_ns in cycles)
+    assert (cycles[-1] - cycles[0]) // CYCLE_NS + 1 == len(cycles) + sampler.missed_cycles
 
 
 # The account of cycles

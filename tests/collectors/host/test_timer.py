@@ -55,7 +55,7 @@ def timer_of(machine: Machine) -> GridTimer:
     return GridTimer(machine, Grid(), sleep=machine.sleep)
 
 
-async def test_beats_fall_on_every_tenth_of_a_second() -> None:
+async def test_cycles_fall_on_every_tenth_of_a_second() -> None:
     machine = Machine(wall_ns=START_NS + 37 * MS)
     timer = timer_of(machine)
     cycles = [await timer.next() for _ in range(20)]
@@ -63,12 +63,12 @@ async def test_beats_fall_on_every_tenth_of_a_second() -> None:
     assert all(cycle == Cycle(cycle.time_ns, 0) for cycle in cycles)
 
 
-async def test_the_first_beat_is_not_an_instant_that_was_already_there() -> None:
+async def test_the_first_cycle_is_never_in_the_past() -> None:
     machine = Machine(wall_ns=START_NS)
     assert (await timer_of(machine).next()).time_ns == START_NS + CYCLE_NS
 
 
-async def test_the_first_beat_comes_after_what_an_earlier_process_met() -> None:
+async def test_the_first_cycle_comes_after_the_last_of_an_earlier_process() -> None:
     machine = Machine(wall_ns=START_NS)
     sampled_ns = START_NS + 30 * CYCLE_NS  # the clock was set back by three seconds between the two
     cycle = await GridTimer(machine, sampled_ns=sampled_ns, sleep=machine.sleep).next()
@@ -93,7 +93,7 @@ async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> N
     assert await timer.next() == Cycle(first.time_ns + CYCLE_NS, lateness_ns=99 * MS)
 
 
-async def test_instants_during_a_stall_are_counted_as_missed() -> None:
+async def test_cycles_during_a_stall_are_counted_as_missed() -> None:
     machine = Machine()
     timer = timer_of(machine)
     first = await timer.next()
@@ -102,7 +102,7 @@ async def test_instants_during_a_stall_are_counted_as_missed() -> None:
     assert cycle == Cycle(first.time_ns + 10 * CYCLE_NS, lateness_ns=30 * MS, missed=9)
 
 
-async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
+async def test_a_timer_that_fires_early_delivers_no_early_cycle() -> None:
     machine = Machine()
 
     def early(machine: Machine, asked_ns: int) -> None:
@@ -114,7 +114,7 @@ async def test_a_timer_that_fires_early_brings_no_early_beat() -> None:
     assert len(machine.sleeps) > 3
 
 
-async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
+async def test_a_step_forward_is_reported_and_its_cycles_are_missed() -> None:
     machine = Machine()
     timer = timer_of(machine)
     first = await timer.next()
@@ -126,7 +126,7 @@ async def test_a_step_forward_is_reported_and_its_instants_are_missed() -> None:
     assert (await timer.next()).stepped_ns == 0
 
 
-async def test_a_small_step_backward_samples_no_instant_twice() -> None:
+async def test_a_small_step_backward_samples_no_cycle_twice() -> None:
     machine = Machine()
     timer = timer_of(machine)
     first = await timer.next()
@@ -226,7 +226,7 @@ behaviours = st.lists(
 
 @settings(deadline=None)
 @given(start=st.integers(0, 3 * CYCLE_NS), script=behaviours)
-def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
+def test_whatever_the_clocks_do_every_cycle_is_delivered_or_missed(
     start: int, script: list[tuple[float, int, int, int]]
 ) -> None:
     machine = Machine(wall_ns=START_NS + 40 * YEAR_NS + start)
@@ -263,7 +263,7 @@ def test_whatever_the_clocks_do_the_beats_account_for_every_instant(
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_on_the_real_clocks_no_beat_comes_early_and_none_is_left_out(
+def test_on_the_real_clocks_no_cycle_comes_early_and_none_is_left_out(
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     clock = SystemClock()
@@ -295,7 +295,7 @@ asyncio.run(main())
 """
 
 
-def test_a_process_that_was_stopped_counts_the_instants_it_slept_through() -> None:
+def test_a_process_that_was_stopped_counts_the_cycles_it_slept_through() -> None:
     with subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
@@ -308,7 +308,7 @@ def test_a_process_that_was_stopped_counts_the_instants_it_slept_through() -> No
         finally:
             child.kill()
     rows = [tuple(map(int, line.split())) for line in cycles]
-    for (previous, *_), (instant, missed, stepped) in pairwise(rows):
-        assert instant == previous + (missed + 1) * CYCLE_NS
+    for (previous, *_), (time_ns, missed, stepped) in pairwise(rows):
+        assert time_ns == previous + (missed + 1) * CYCLE_NS
         assert stepped == 0
     assert max(missed for _, missed, _ in rows[1:]) >= 8

@@ -127,7 +127,7 @@ async def test_trades_missed_while_away_are_told_by_the_first_one_after(pipeline
     assert trades(pipeline) == [("1", 0), ("5", 3), ("6", 0)]
 
 
-async def test_books_begin_anew_with_each_connection(pipeline: Pipeline) -> None:
+async def test_books_start_over_with_each_connection(pipeline: Pipeline) -> None:
     exchange = Exchange(
         [Act.CONFIRM, a_snapshot("10"), an_update("20"), Act.CUT],
         [Act.CONFIRM, an_update("30"), a_snapshot("5"), an_update("6"), Act.HOLD],

@@ -163,7 +163,7 @@ def test_a_ticker_without_sizes_takes_those_of_the_book_at_the_same_prices() -> 
     assert (quote.bid_size, quote.ask_size) == (1.0, None)
 
 
-def test_a_ticker_older_than_the_book_has_not_the_last_word() -> None:
+def test_a_ticker_older_than_the_book_does_not_stay_the_newest_quote() -> None:
     decoder = CoinbaseDecoder()
     decode(decoder, **a_snapshot())
     ticker, book = decode(decoder, **a_ticker(7, best_bid="90", best_ask="91"))

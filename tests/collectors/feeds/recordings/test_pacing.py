@@ -46,7 +46,7 @@ def test_at_any_pace_order_is_kept_and_nothing_gets_older(steps: list[tuple[int,
             newest = pair
 
 
-def test_prints_of_one_match_played_at_once_stay_in_order() -> None:
+def test_ticks_of_one_match_played_at_once_stay_in_order() -> None:
     shifter = Shifter()
     (first,) = shifter.shift([a_tick(RECORDED_NS)], RECORDED_NS + 1_000, NOW_NS)
     (second,) = shifter.shift([a_tick(RECORDED_NS)], RECORDED_NS + 9_000, NOW_NS)

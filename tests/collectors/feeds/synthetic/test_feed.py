@@ -64,7 +64,7 @@ async def test_an_event_is_as_old_as_its_way_and_the_batch_took(monkeypatch: pyt
     assert max(ages) < 0.1
 
 
-async def test_each_venue_beats_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_venue_has_a_heartbeat_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     options = SyntheticOptions(venues=("one", "two"), instruments=2)
     stepped = await Stepped(options, 2.5, monkeypatch).run()
     assert stepped.heartbeats() == [(float(second), ConnectionState.OPEN) for second in (0, 0, 1, 1, 2, 2)]

@@ -132,7 +132,7 @@ def test_prices_and_sizes_are_like_real_ones() -> None:
     assert set(top) == set(listed)
 
 
-def test_prints_are_at_the_best_prices_of_their_side() -> None:
+def test_ticks_are_at_the_best_prices_of_their_side() -> None:
     spread: dict[str, set[float]] = defaultdict(set)
     for event in run(Rates(ticks_per_second=20.0, quotes_per_second=0.0), 0.5):
         assert isinstance(event, Tick)
