@@ -164,11 +164,11 @@ async def test_a_block_is_reported_once_and_so_is_its_end() -> None:
     watchdog.watch(threading.get_ident())
     monitor.start()
     with capture_logs() as logs:
-        for _ in range(10):  # the beat cannot come: nothing is awaited here
+        for _ in range(10):  # the probe cannot run: nothing is awaited here
             clock.advance(block_ns // 2)
             watchdog.check()
         async with asyncio.timeout(LIMIT_SECONDS):
-            while not monitor.blocked_ns:  # noqa: ASYNC110 - now the beat comes, by real time
+            while not monitor.blocked_ns:  # noqa: ASYNC110 - now the probe runs, in real time
                 await asyncio.sleep(0)
         watchdog.check()
         watchdog.check()
@@ -186,7 +186,7 @@ async def test_no_stack_is_blamed_when_the_whole_process_stood_still() -> None:
     monitor.start()
     with capture_logs() as logs:
         watchdog.check()
-        clock.advance(5 * NS_PER_SECOND)  # neither the beat nor the watchdog came
+        clock.advance(5 * NS_PER_SECOND)  # neither the probe nor the watchdog ran
         watchdog.check()
     lag = monitor.lag()
     monitor.stop()

@@ -90,12 +90,14 @@ async def test_heartbeats_say_when_it_begins_and_ends(pipeline: Pipeline, tmp_pa
     path = a_capture(tmp_path, (0.0, 0.0), (1.2, 0.0))
     await played(pipeline, await a_feed(path, "original"))
     heartbeats = pipeline.of(Heartbeat)
-    assert [beat.connection for beat in heartbeats] == [
+    assert [heartbeat.connection for heartbeat in heartbeats] == [
         ConnectionState.OPEN,
         ConnectionState.OPEN,
         ConnectionState.CLOSED,
     ]
-    assert {(beat.component, beat.venue) for beat in heartbeats} == {("feed-replay", "coinbase")}
+    assert {(heartbeat.component, heartbeat.venue) for heartbeat in heartbeats} == {
+        ("feed-replay", "coinbase")
+    }
     assert pipeline.events[0] is heartbeats[0]
     assert pipeline.events[-1] is heartbeats[-1]
 
