@@ -1,10 +1,12 @@
-"""The parts of the embedded PostgreSQL; :mod:`storage.postgres.embedded` puts them together.
+"""The embedded PostgreSQL.
 
-* :mod:`~storage.postgres.installation`: where the programs come from
-* :mod:`~storage.postgres.cluster`: what is where in a data directory, and who may use it
-* :mod:`~storage.postgres.settings`: how the server is set up
-* :mod:`~storage.postgres.creation`: a new data directory
-* :mod:`~storage.postgres.process`: running the programs
-* :mod:`~storage.postgres.launcher`: the script between us and a program
-* :mod:`~storage.postgres.log`: what the server says
+* :mod:`~storage.postgres.supervisor`: keeps a server running
+* :mod:`~storage.postgres.embedded`: one server, from start to stop
+* :mod:`~storage.postgres.installation`: finds the programs of PostgreSQL
+* :mod:`~storage.postgres.cluster`: files, owner and lock of a data directory
+* :mod:`~storage.postgres.settings`: configuration of the server
+* :mod:`~storage.postgres.creation`: creates a data directory
+* :mod:`~storage.postgres.process`: runs the programs
+* :mod:`~storage.postgres.launcher`: script that turns into a program of PostgreSQL
+* :mod:`~storage.postgres.log`: log file of the server
 """

@@ -1,11 +1,11 @@
-"""The folder of an embedded PostgreSQL: what is where, who owns it, who is running on it.
+"""Data directory of an embedded PostgreSQL: its files, its owner, and the server that runs on it.
 
 ::
 
     data_dir/
-        owner.lock      held by the process that runs the server; its id is inside
-        server.log      what the server says; server.log.1 is the part before
-        cluster/        the data directory of PostgreSQL itself, its socket included
+        owner.lock      held by the process that runs the server, and contains its id
+        server.log      log of the server; server.log.1 is the older part
+        cluster/        data directory of PostgreSQL itself, with its socket
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ DATABASE = "decahertz"
 ROLE = "decahertz"
 SOCKET_NAME = ".s.PGSQL.5432"
 MARK = "decahertz.data_directory"
-"""A setting on each server's command line: by it a process is known as the server of this data."""
+"""Setting on each server's command line that names its data directory, to recognise the process by."""
 
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without the final zero: 107 under Linux, 103 under macOS
-_SHORT_PATHS = Path("/tmp")  # noqa: S108 - only ever a private folder in it, and the same for every process
+_SHORT_PATHS = Path("/tmp")  # noqa: S108 - a private folder in it, the same for every process
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where everything of one embedded PostgreSQL is."""
+class ClusterPaths:
+    """Paths of one embedded PostgreSQL."""
 
     root: Path
     """Absolute."""
 
     @classmethod
-    def of(cls, data_dir: Path) -> Layout:
-        """The layout of a data directory, which need not exist."""
+    def of(cls, data_dir: Path) -> ClusterPaths:
+        """Return the paths of a data directory, which need not exist."""
         return cls(data_dir.absolute())
 
     @property
     def cluster(self) -> Path:
-        """What PostgreSQL calls its data directory."""
+        """The data directory of PostgreSQL itself."""
         return self.root / "cluster"
 
     @property
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def alias(self) -> Path | None:
-        """A short path to the socket's folder, where its own cannot stand in an address."""
+        """Short path to the socket's folder, if its own path is too long or too odd for an address."""
         path = os.fsencode(self.cluster)
         if len(path) + 1 + len(SOCKET_NAME) <= _SOCKET_PATH_LIMIT and b"," not in path and _is_utf8(path):
             return None
@@ -66,15 +66,15 @@ class Layout:
 
     @property
     def host(self) -> str:
-        """The folder with the socket, as clients have to name it."""
+        """The socket's folder, as clients name it."""
         return str(self.alias or self.cluster)
 
     def url(self, database: str = DATABASE) -> str:
-        """The database's address, for asyncpg and psycopg alike."""
+        """Return the URL of a database, for asyncpg and psycopg."""
         return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(self.host, safe='')}&port=5432"
 
     def publish_alias(self) -> None:
-        """Make sure that the short path is there, in a folder that nobody else can write."""
+        """Create the short path if it is missing, in a folder that no other user can write to."""
         if self.alias is None:
             return
         folder = self.alias.parent
@@ -82,7 +82,7 @@ class Layout:
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise EmbeddedPostgresError(
-                f"{folder} is not ours alone; choose a data directory with a shorter path"
+                f"{folder} can be written by other users: choose a data directory with a shorter path"
             )
         if not self.alias.is_symlink() or self.alias.readlink() != self.cluster:
             fresh = self.alias.with_suffix(f".{os.getpid()}")
@@ -96,7 +96,7 @@ class Layout:
             self.alias.unlink(missing_ok=True)
 
     def holds_data(self, installation: Installation) -> bool:
-        """Whether there is data. Raises :class:`EmbeddedPostgresError` when it is of another version."""
+        """Whether there is data. Raises :class:`EmbeddedPostgresError` if another major version made it."""
         if not self.cluster.exists():
             return False
         try:
@@ -113,55 +113,55 @@ class Layout:
 
 
 def database_url(data_dir: Path, database: str = DATABASE) -> str:
-    """The address of the embedded database of ``data_dir``, whether it runs or not."""
-    return Layout.of(data_dir).url(database)
+    """Return the URL of the embedded database of ``data_dir``, whether it runs or not."""
+    return ClusterPaths.of(data_dir).url(database)
 
 
 def running_pid(data_dir: Path) -> int | None:
-    """Process id of the server that runs on ``data_dir``; ``None`` when none does. It reads files."""
-    server = find_server(Layout.of(data_dir))
+    """Return the process id of the server that runs on ``data_dir``; ``None`` if there is none. Blocks."""
+    server = find_server(ClusterPaths.of(data_dir))
     return None if server is None else server.process.pid
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A live server on a data directory."""
+    """A running server on a data directory."""
 
     process: psutil.Process
     ours: bool
-    """Started by this module, not by somebody's hand."""
+    """Started by Decahertz, not by hand."""
 
 
-def find_server(layout: Layout) -> Server | None:
-    """The server that the data directory's pid file names, if that process still is one."""
+def find_server(paths: ClusterPaths) -> Server | None:
+    """Return the server that the data directory's pid file names, if that process is a server."""
     try:
-        first, *_ = (layout.cluster / "postmaster.pid").read_text(errors="replace").split("\n")
+        first, *_ = (paths.cluster / "postmaster.pid").read_text(errors="replace").split("\n")
         process = psutil.Process(int(first))
         arguments = process.cmdline()
     except (OSError, ValueError, psutil.Error):
         return None
     marks = [text.partition("=")[2] for text in arguments if text.startswith(f"{MARK}=")]
     if marks:
-        return Server(process, ours=True) if any(_same(mark, layout.cluster) for mark in marks) else None
-    # Without a mark it is a server that somebody started by hand, unless the number went to another
+        return Server(process, ours=True) if any(_same(mark, paths.cluster) for mark in marks) else None
+    # Without the mark it is a server that was started by hand, unless the process id now belongs to another
     # program, or to a child of another server ("postgres: checkpointer").
     by_hand = bool(arguments) and Path(arguments[0]).name in {"postgres", "postmaster"}
     return Server(process, ours=False) if by_hand else None
 
 
 class OwnerLock:
-    """Held by the one process that may run a server on a data directory. It ends with the process."""
+    """Lock of the process that may run a server on a data directory. The kernel releases it at its end."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._root = layout.root
+    def __init__(self, paths: ClusterPaths) -> None:
+        self._root = paths.root
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take it, or raise :class:`EmbeddedPostgresError` with the process that has it."""
+        """Acquire the lock. Raises :class:`EmbeddedPostgresError`, which names the process that holds it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         descriptor = os.open(self._root / "owner.lock", flags, 0o600)
         try:
-            # Not a POSIX lock: that would not keep out a second server in this very process.
+            # Not a POSIX lock, which would let a second server of this process in.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(descriptor, 256, 0).decode(errors="replace").strip() or "unknown"
@@ -175,7 +175,7 @@ class OwnerLock:
         os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Give it back. Safe without :meth:`acquire`, and twice."""
+        """Release the lock. Safe without :meth:`acquire`, and twice."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
@@ -183,53 +183,55 @@ class OwnerLock:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """The user whom the server runs as when we are root, which PostgreSQL refuses to be."""
+class ServerUser:
+    """User that the server runs as if we are root: PostgreSQL refuses to run as root."""
 
-    user: int
-    group: int
+    uid: int
+    gid: int
 
 
-def server_account(layout: Layout, wanted: str | None) -> Account | None:
-    """Whom to run as: ``None`` for ourselves.
+def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
+    """Choose the user that the server runs as; ``None`` is our own.
 
-    As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` where the machine
-    has that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` when that is impossible.
+    As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` if the machine has
+    that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
     """
-    owner = layout.cluster.stat() if layout.cluster.exists() else None
+    owner = paths.cluster.stat() if paths.cluster.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner.st_uid != os.geteuid():
-            raise EmbeddedPostgresError(f"{layout.cluster} belongs to {_name_of(owner.st_uid)}, not to us")
+            raise EmbeddedPostgresError(
+                f"{paths.cluster} belongs to {_name_of(owner.st_uid)}, not to this user"
+            )
         return None
     if owner is not None:
         if owner.st_uid == 0:
             raise EmbeddedPostgresError(
-                f"{layout.cluster} belongs to root, whom PostgreSQL refuses to run as"
+                f"{paths.cluster} belongs to root, and PostgreSQL refuses to run as root"
             )
         if wanted is not None and wanted != _name_of(owner.st_uid):
             raise EmbeddedPostgresError(
-                f"{layout.cluster} belongs to {_name_of(owner.st_uid)}, not to {wanted}"
+                f"{paths.cluster} belongs to {_name_of(owner.st_uid)}, not to {wanted}"
             )
-        return Account(owner.st_uid, owner.st_gid)
+        return ServerUser(owner.st_uid, owner.st_gid)
     for name in (wanted,) if wanted is not None else ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         if entry.pw_uid != 0:
-            return Account(entry.pw_uid, entry.pw_gid)
+            return ServerUser(entry.pw_uid, entry.pw_gid)
     raise EmbeddedPostgresError(
-        f"PostgreSQL refuses to run as root, and there is no user {wanted or 'nobody'} to run it as instead"
+        f"PostgreSQL refuses to run as root, and the user {wanted or 'nobody'} does not exist"
     )
 
 
 def own_name() -> str:
-    """Our own user's name. Raises :class:`EmbeddedPostgresError` where it has none."""
+    """Return the name of our own user. Raises :class:`EmbeddedPostgresError` if it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise EmbeddedPostgresError(
-            f"PostgreSQL does not run for user id {os.geteuid()}, who has no name on this machine"
+            f"PostgreSQL needs a user with a name, and user id {os.geteuid()} has none on this machine"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""A new data directory: complete or not there at all."""
+"""Creates a data directory in one step: after a crash it is complete or absent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from storage.postgres.cluster import ROLE, Layout
+from storage.postgres.cluster import ROLE, ClusterPaths
 from storage.postgres.installation import Installation
 from storage.postgres.log import ServerLog
 from storage.postgres.process import ProgramRunner, in_thread
@@ -16,46 +16,46 @@ _PREFIX = "initdb-"
 
 
 async def create_cluster(
-    layout: Layout, runner: ProgramRunner, installation: Installation, log: ServerLog
+    paths: ClusterPaths, runner: ProgramRunner, installation: Installation, log: ServerLog
 ) -> None:
-    """Make the data directory beside its place and move it there whole.
+    """Create the data directory in a temporary folder and rename it into place.
 
-    Raises :class:`~storage.postgres.installation.EmbeddedPostgresError` with what ``initdb`` said.
+    Raises :class:`~storage.postgres.installation.EmbeddedPostgresError` with the message of ``initdb``.
     """
-    workspace = await in_thread(_make_workspace, layout, runner)
+    workspace = await in_thread(_make_workspace, paths, runner)
     options = ["-D", runner.seen(workspace), *_options(installation)]
     code = await runner.run(installation.program("initdb"), *options, directory=workspace)
     if code != 0:
         raise await in_thread(log.failure, f"initdb failed with exit code {code}")
-    await in_thread(_adopt, layout, workspace)
+    await in_thread(_adopt, paths, workspace)
 
 
-def remove_leftovers(layout: Layout) -> None:
-    """Remove what a first start that was killed left behind."""
-    for leftover in layout.root.glob(f"{_PREFIX}*"):
+def remove_leftovers(paths: ClusterPaths) -> None:
+    """Remove the temporary folders of starts that were killed."""
+    for leftover in paths.root.glob(f"{_PREFIX}*"):
         shutil.rmtree(leftover)
 
 
 def _options(installation: Installation) -> list[str]:
-    """UTF-8, ordered by code points, with checksums."""
+    """Return the options of ``initdb``: UTF-8, sorted by code points, with page checksums."""
     options = ["-U", ROLE, "-E", "UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
     options += ["--auth-local=peer", "--auth-host=reject"]
-    if installation.major >= 17:  # noqa: PLR2004 - the first that knows upper and lower case without a library
+    if installation.major >= 17:  # noqa: PLR2004 - has a built-in locale provider
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     return options
 
 
-def _make_workspace(layout: Layout, runner: ProgramRunner) -> Path:
-    workspace = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=layout.root))
-    if runner.account is not None:
-        os.chown(workspace, runner.account.user, runner.account.group)
+def _make_workspace(paths: ClusterPaths, runner: ProgramRunner) -> Path:
+    workspace = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=paths.root))
+    if runner.user is not None:
+        os.chown(workspace, runner.user.uid, runner.user.gid)
     return workspace
 
 
-def _adopt(layout: Layout, workspace: Path) -> None:
-    workspace.rename(layout.cluster)
-    descriptor = os.open(layout.root, os.O_RDONLY)
+def _adopt(paths: ClusterPaths, workspace: Path) -> None:
+    workspace.rename(paths.cluster)
+    descriptor = os.open(paths.root, os.O_RDONLY)
     try:
-        os.fsync(descriptor)  # the new name has to survive a power cut like the data below it
+        os.fsync(descriptor)  # the new name must survive a power cut
     finally:
         os.close(descriptor)

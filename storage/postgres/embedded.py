@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: ours alone, reached over a unix socket, gone with its parent, its data kept.
+"""Runs an embedded PostgreSQL: private, on a unix socket, and stopped when its parent ends.
 
 ::
 
@@ -7,18 +7,18 @@
     …
     await server.stop()
 
-The server listens on no network. Its socket is in a folder that only its own user (and root) can enter,
-and it lets in one operating system user: the one who started it.
+The server does not listen on the network. Only its own user and root can enter the folder of its socket, and
+it accepts connections of one operating system user: the one that started it.
 
-As root, whom PostgreSQL refuses, it runs as the user who owns the data (see
-:func:`storage.postgres.cluster.server_account`). No permission of a folder that is not ours is changed: the
-data directory is handed over open (:mod:`storage.postgres.launcher`), and programs that the user cannot
-read, as those in a virtual environment below ``/root``, are copied once to where everybody can
-(:func:`storage.postgres.installation.readable_copy`).
+PostgreSQL refuses to run as root. Started by root, it runs as the user that owns the data (see
+:func:`storage.postgres.cluster.server_user`). It changes no permission of a folder that is not its own: the
+launcher passes the data directory on as an open descriptor (:mod:`storage.postgres.launcher`), and programs
+that the user cannot read, such as those in a virtual environment below ``/root``, are copied once to a folder
+that every user can read (:func:`storage.postgres.installation.readable_copy`).
 
-When the process that started it dies, by ``kill -9`` too, the kernel tells the server to shut down
-(Linux; elsewhere the next start does). The kernel watches the *thread* that called
-:meth:`EmbeddedPostgres.start`: the event loop has to run in one that lives as long as the server shall.
+When the process that started it dies, even by ``kill -9``, the kernel signals the server to shut down (on
+Linux; elsewhere the next start does it). The kernel watches the *thread* that called
+:meth:`EmbeddedPostgres.start`, so the event loop has to run in a thread that outlives the server.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ import structlog
 
 from storage.postgres.cluster import (
     DATABASE,
-    Layout,
+    ClusterPaths,
     OwnerLock,
     Server,
     database_url,
     find_server,
     own_name,
     running_pid,
-    server_account,
+    server_user,
 )
 from storage.postgres.creation import create_cluster, remove_leftovers
 from storage.postgres.installation import (
@@ -72,22 +72,22 @@ __all__ = [
 _PROBE_EVERY_S = 0.02
 _PROBE_LIMIT_S = 10.0
 _RETRY_EVERY_S = 0.2
-_UPKEEP_EVERY_S = 60.0
+_MAINTENANCE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to run it; the defaults suit nearly everybody."""
+    """Time limits and, for root, user and cache folder."""
 
     start_limit_s: float = 300.0
-    """For the whole start. It is long because after a crash the server has to replay its log first;
-    a server that ends instead is noticed at once."""
+    """Limit of a start. It is long because after a crash the server replays its log first; a server that
+    ends instead is noticed at once."""
     stop_limit_s: float = 30.0
-    """For an orderly stop; then it is made to stop, and the next start replays the log."""
+    """Limit of an orderly stop; after it the server is killed, and the next start replays the log."""
     user: str | None = None
-    """As root: whom new data shall belong to. By default ``postgres``, else ``nobody``."""
+    """As root: owner of new data. By default ``postgres``, else ``nobody``."""
     cache_dir: Path = Path("/var/cache/decahertz")
-    """As root: where a copy of the programs goes when the server's user cannot read them."""
+    """As root: folder for a copy of the programs if the server's user cannot read them."""
 
 
 _DEFAULT_OPTIONS = Options()
@@ -105,37 +105,36 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] = NO_SETTINGS,
         options: Options = _DEFAULT_OPTIONS,
     ) -> None:
-        """Nothing happens yet.
+        """``settings`` override the defaults, by their names in ``postgresql.conf``.
 
-        Without an ``installation`` it is :func:`find_installation` that chooses. ``settings`` go over our
-        defaults, by their names in ``postgresql.conf``. Raises :class:`EmbeddedPostgresError` for one that
-        cannot be changed.
+        Without an ``installation``, :func:`find_installation` chooses one. Raises
+        :class:`EmbeddedPostgresError` for a setting that cannot be changed.
         """
-        self._layout = Layout.of(data_dir)
-        check_settings(self._layout, settings)
+        self._paths = ClusterPaths.of(data_dir)
+        check_settings(self._paths, settings)
         self._database = database
         self._installation = installation
         self._settings = settings
         self._options = options
-        self._lock = OwnerLock(self._layout)
-        self._server_log = ServerLog(self._layout.log)
+        self._lock = OwnerLock(self._paths)
+        self._server_log = ServerLog(self._paths.log)
         self._runner: ProgramRunner | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._used = False
-        self._log = structlog.get_logger(part="embedded_postgres", data_dir=str(self._layout.root))
+        self._log = structlog.get_logger(part="embedded_postgres", data_dir=str(self._paths.root))
 
     @property
     def url(self) -> str:
-        """The database's address, for asyncpg and psycopg alike; it never changes."""
-        return self._layout.url(self._database)
+        """URL of the database, for asyncpg and psycopg; it never changes."""
+        return self._paths.url(self._database)
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server while it runs."""
+        """Process id of the server; ``None`` if it does not run."""
         return self._runner.pid if self._runner is not None and self._watcher is not None else None
 
     async def __aenter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         await self.start()
         return self
 
@@ -145,17 +144,17 @@ class EmbeddedPostgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it."""
+        """Stop the server."""
         await self.stop()
 
     async def start(self) -> str:
-        """Start the server, making data directory and database where they are missing; returns the address.
+        """Start the server, create data directory and database if they are missing, and return the URL.
 
-        Returns when the database takes connections. Raises :class:`EmbeddedPostgresError`, and then
-        leaves nothing running.
+        Returns when the database accepts connections. Raises :class:`EmbeddedPostgresError`, and then leaves
+        nothing running.
         """
         if self._used:
-            raise EmbeddedPostgresError("an embedded PostgreSQL can be started only once: make a new one")
+            raise EmbeddedPostgresError("an embedded PostgreSQL can be started only once: create a new one")
         self._used = True
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -170,7 +169,7 @@ class EmbeddedPostgres:
             raise failure from None
         except OSError as error:
             await self.stop()
-            raise EmbeddedPostgresError(f"cannot start PostgreSQL on {self._layout.root}: {error}") from error
+            raise EmbeddedPostgresError(f"cannot start PostgreSQL on {self._paths.root}: {error}") from error
         except BaseException:
             await asyncio.shield(self.stop())
             raise
@@ -188,7 +187,7 @@ class EmbeddedPostgres:
         await in_thread(self._release)
 
     async def wait_ended(self) -> int:
-        """Wait until the started server ends, for whatever reason; returns its exit code."""
+        """Wait until the server ends, for whatever reason; returns its exit code."""
         if self._runner is None:
             raise EmbeddedPostgresError("the embedded PostgreSQL has not been started")
         return await self._runner.wait()
@@ -202,39 +201,39 @@ class EmbeddedPostgres:
             installation = await in_thread(find_installation)
         installation = await runnable(runner, installation, self._options.cache_dir)
         user = own_name()
-        if not await in_thread(self._layout.holds_data, installation):
-            self._log.info("postgres_creating", version=installation.version)
-            await create_cluster(self._layout, runner, installation, self._server_log)
-        await in_thread(self._layout.publish_alias)
-        options = server_options(self._layout, installation, self._settings)
-        command = [installation.program("postgres"), "-D", runner.seen(self._layout.cluster), *options]
+        if not await in_thread(self._paths.holds_data, installation):
+            self._log.info("cluster_creation_started", version=installation.version)
+            await create_cluster(self._paths, runner, installation, self._server_log)
+        await in_thread(self._paths.publish_alias)
+        options = server_options(self._paths, installation, self._settings)
+        command = [installation.program("postgres"), "-D", runner.seen(self._paths.cluster), *options]
         while True:
-            await runner.start_server(command, directory=self._layout.cluster, files=access_files(user))
+            await runner.start_server(command, directory=self._paths.cluster, files=access_files(user))
             if await self._is_ready(runner):
                 break
-            await asyncio.sleep(_RETRY_EVERY_S)  # only a server itself can tell whether they have gone
+            await asyncio.sleep(_RETRY_EVERY_S)  # only a new server can tell whether they have ended
         self._watcher = asyncio.create_task(self._watch(runner), name="embedded-postgres-watch")
 
     def _prepare(self) -> tuple[ProgramRunner, Server | None]:
-        """Take the data directory over; from here on nobody else starts a server on it."""
-        self._layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Lock the data directory, and look for a server that its last owner left behind."""
+        self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         output = self._server_log.open()
-        self._runner = ProgramRunner(server_account(self._layout, self._options.user), output)
-        remove_leftovers(self._layout)
-        return self._runner, find_server(self._layout)
+        self._runner = ProgramRunner(server_user(self._paths, self._options.user), output)
+        remove_leftovers(self._paths)
+        return self._runner, find_server(self._paths)
 
     def _release(self) -> None:
         if self._runner is not None:
             self._runner = None
-            self._layout.withdraw_alias()
+            self._paths.withdraw_alias()
         self._server_log.close()
         self._lock.release()
 
     async def _is_ready(self, runner: ProgramRunner) -> bool:
-        """Wait until the server takes connections; ``False`` when processes of a killed one are in its way.
+        """Wait until the server accepts connections; ``False`` if processes of a killed server prevent it.
 
-        A server that was killed leaves its processes behind until each of them notices.
+        The children of a server that was killed go on until each of them notices.
         """
         while not await self._accepts():
             try:
@@ -246,13 +245,13 @@ class EmbeddedPostgres:
             )
             if "pre-existing shared memory block" not in str(failure):
                 raise failure
-            self._log.warning("postgres_waits_for_old_processes")
+            self._log.warning("postgres_start_delayed", reason="processes of a killed server still run")
             await in_thread(self._server_log.mark)
             return False
         return True
 
     async def _accepts(self) -> bool:
-        """Whether the server takes connections; then the database is there too, made now if need be."""
+        """Whether the server accepts connections; if so, the database exists, created if it was missing."""
         try:
             await self._make_database()
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
@@ -265,8 +264,8 @@ class EmbeddedPostgres:
 
     async def _make_database(self) -> None:
         connection = await asyncpg.connect(
-            self._layout.url("postgres"),
-            password="",  # none is asked for; without it a password file would be looked for
+            self._paths.url("postgres"),
+            password="",  # none is needed; without it asyncpg looks for a password file
             timeout=_PROBE_LIMIT_S,
             command_timeout=_PROBE_LIMIT_S,
         )
@@ -279,20 +278,20 @@ class EmbeddedPostgres:
             await connection.close(timeout=_PROBE_LIMIT_S)
 
     async def _watch(self, runner: ProgramRunner) -> None:
-        """Say so when the server ends on its own; look after its files."""
+        """Log the end of a server that was not stopped; maintain its files."""
         while True:
             try:
-                code = await runner.wait(_UPKEEP_EVERY_S)
+                code = await runner.wait(_MAINTENANCE_EVERY_S)
             except TimeoutError:
-                await in_thread(self._keep_up)
+                await in_thread(self._maintain_files)
                 continue
-            said = await in_thread(self._server_log.tail)
-            self._log.error("postgres_ended", exit_code=code, said=said)
+            message = await in_thread(self._server_log.tail)
+            self._log.error("postgres_ended", exit_code=code, message=message)
             return
 
-    def _keep_up(self) -> None:
+    def _maintain_files(self) -> None:
         try:
-            self._server_log.bound()
-            self._layout.publish_alias()  # it is where old files are cleared away
+            self._server_log.rotate()
+            self._paths.publish_alias()  # cleaners of temporary folders remove it
         except (OSError, EmbeddedPostgresError) as error:
-            self._log.warning("postgres_upkeep_failed", reason=str(error))
+            self._log.warning("postgres_maintenance_failed", reason=str(error))

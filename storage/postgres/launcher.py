@@ -1,18 +1,18 @@
-"""What stands between us and a program of PostgreSQL: a script that becomes that program.
+"""Script that prepares a child process and then turns into a program of PostgreSQL.
 
-:mod:`storage.postgres.process` runs this file in a fresh interpreter (``python -I -S launcher.py …``). It
-does, in this order, what has to happen in the child and cannot happen in a process with threads:
+:mod:`storage.postgres.process` runs this file in a new interpreter (``python -I -S launcher.py …``). It does
+what has to happen in the child and is not safe in a process with threads:
 
-1. open the data directory while it still may,
-2. give up root for the server's user,
-3. write the access rules, clear what a killed server left behind,
-4. ask the kernel to be signalled when the parent dies,
-5. become the program.
+1. opens the data directory while it is still allowed to,
+2. changes from root to the server's user,
+3. writes the access rules, and clears the locks of a killed server,
+4. asks the kernel for a signal when the parent dies,
+5. executes the program.
 
-The data directory reaches the program as an open descriptor (:data:`DATA_DIRECTORY`) and not as a path.
-The server's user therefore needs no permission on the folders above it: a data directory below somebody's
-private folder works without a change to that folder, and without any capability kept. Resolving
-``/proc/self/fd/N`` is a jump to the open directory, and every process of the server inherits it.
+The program gets the data directory as an open descriptor (:data:`DATA_DIRECTORY`), not as a path. So the
+server's user needs no permission on the folders above it: a data directory below a private folder works
+without a change to that folder, and without capabilities. Resolving ``/proc/self/fd/N`` jumps to the open
+directory, and every process of the server inherits it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from typing import NamedTuple, NoReturn
 
 DATA_DIRECTORY_DESCRIPTOR = 10
 DATA_DIRECTORY = f"/proc/self/fd/{DATA_DIRECTORY_DESCRIPTOR}"
-"""The data directory, as the program sees it under Linux when it runs as another user."""
+"""The data directory as a program that runs as another user sees it on Linux."""
 
 NOT_RUN = 126
-"""Exit code when the program could not be run at all, as in a shell."""
+"""Exit code if the program could not be executed, as in a shell."""
 NOT_THE_USER = 125
-"""Exit code when it could not become the user."""
+"""Exit code if the user could not be changed."""
 
 _PR_SET_PDEATHSIG = 1
 _PID_FILE = "postmaster.pid"
@@ -40,52 +40,52 @@ _SOCKET_LOCK_SUFFIX = ".lock"
 
 
 class Launch(NamedTuple):
-    """A program to become. Made by the parent, read by the child."""
+    """A program to execute. Written by the parent, read by the child."""
 
     argv: tuple[str, ...]
     """The program's absolute path and its arguments."""
     environment: dict[str, str]
     parent: int
-    """Process id of the parent; the child gives up if it is already another."""
+    """Process id of the parent; the child exits if it has another one by then."""
     death_signal: int
-    """The signal that the program gets when the thread that started it ends (Linux only)."""
+    """Signal for the program when the thread that started it ends (Linux only)."""
     directory: str | None = None
-    """The data directory; ``None`` for a program that needs none."""
+    """Data directory; ``None`` for a program that needs none."""
     user: int | None = None
-    """User id to become; ``None`` stays as it is."""
+    """User id to change to; ``None`` changes nothing."""
     group: int | None = None
     files: dict[str, str] = {}  # noqa: RUF012 - never changed: it comes out of JSON
-    """Name → content of files to write into the data directory, as the server's user."""
+    """Content of files to write into the data directory as the server's user, by name."""
     stale_socket: str | None = None
-    """Set when a dead server left its locks: the name of its socket in the data directory."""
+    """Name of the socket in the data directory whose locks a dead server may have left behind."""
 
     def command(self) -> list[str]:
-        """The command line that runs this launch in a fresh interpreter."""
+        """Return the command line that runs this launch in a new interpreter."""
         return [sys.executable, "-I", "-S", __file__, json.dumps(self._asdict())]
 
 
 def main(specification: str) -> NoReturn:
-    """Become the program, or exit with :data:`NOT_RUN` or :data:`NOT_THE_USER`."""
+    """Execute the program, or exit with :data:`NOT_RUN` or :data:`NOT_THE_USER`."""
     launch = Launch(**json.loads(specification))
-    # A stop that comes this early needs no traceback. Python ignores the other two, and what is
-    # ignored stays ignored in the program.
+    # No traceback for a stop this early. Python ignores the other two signals, and the program would
+    # inherit that.
     for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
         if launch.directory is not None:
             _enter(launch.directory)
         if launch.user is not None and launch.group is not None:
-            _give_up_root(launch.user, launch.group)
+            _change_user(launch.user, launch.group)
         os.umask(0o077)
         for name, content in launch.files.items():
             _write(name, content)
         if launch.stale_socket is not None:
             _take_over_locks(launch.stale_socket)
-        # The programs of PostgreSQL up to 15 return to where they were started, by path: that has to
-        # be a folder which every user can reach.
+        # Programs of PostgreSQL up to 15 change back to the folder that they were started in, by path: it
+        # has to be one that every user can reach.
         os.chdir("/")
         _die_with_parent(launch.parent, launch.death_signal)
-        os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - no shell is wanted
+        os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - without a shell
     except OSError as error:
         sys.stderr.write(f"launcher: error: cannot run {launch.argv[0]}: {error}\n")
         sys.exit(NOT_RUN)
@@ -99,7 +99,7 @@ def _enter(directory: str) -> None:
     os.set_inheritable(DATA_DIRECTORY_DESCRIPTOR, True)
 
 
-def _give_up_root(user: int, group: int) -> None:
+def _change_user(user: int, group: int) -> None:
     try:
         os.setgroups([])
         os.setgid(group)
@@ -116,12 +116,12 @@ def _write(name: str, content: str) -> None:
 
 
 def _take_over_locks(socket: str) -> None:
-    """Clear the locks of a server that is known to be dead.
+    """Clear the locks of a dead server.
 
-    PostgreSQL takes its lock for valid when *some* process of its user has the old number, which after
-    a restart of a container is likely. The number in the lock becomes our own, which PostgreSQL knows to
-    be stale; the rest of the file stays, because by it PostgreSQL finds out whether processes of the dead
-    server still use the data.
+    PostgreSQL considers its lock valid if *any* process of its user has the process id in it, which is likely
+    after a restart of a container. This writes our own process id into the lock, which PostgreSQL knows to be
+    stale. The rest of the file stays: PostgreSQL reads from it whether processes of the dead server still use
+    the data.
     """
     Path(socket + _SOCKET_LOCK_SUFFIX).unlink(missing_ok=True)
     try:
@@ -136,11 +136,11 @@ def _take_over_locks(socket: str) -> None:
 def _die_with_parent(parent: int, number: int) -> None:
     if sys.platform != "linux":
         return
-    # After the change of user, because that clears the setting; it survives becoming the program.
+    # After the change of user, which clears the setting; it survives the exec.
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    if os.getppid() != parent:  # it died before the kernel knew that we care
+    if os.getppid() != parent:  # it died before the setting
         sys.exit(NOT_RUN)
 
 

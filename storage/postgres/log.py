@@ -1,4 +1,4 @@
-"""The log of a server that writes to a descriptor: bounded, and its end can be told."""
+"""Log file of the server: limited in size, and the source of error messages."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from storage.postgres.installation import EmbeddedPostgresError
 
-_TELLING = ("PANIC:", "FATAL:", "ERROR:", "error:", "DETAIL:", "HINT:")
+_ERROR_MARKS = ("PANIC:", "FATAL:", "ERROR:", "error:", "DETAIL:", "HINT:")
 
 
 class ServerLog:
-    """A file that another process appends to, kept below a size. The part before is kept once, as ``NAME.1``.
+    """A file that another process appends to. Above a size it is moved to ``NAME.1`` and emptied.
 
-    All of it blocks on the disk: call it in a thread.
+    All methods block on the disk: call them in a thread.
     """
 
     def __init__(self, path: Path, *, limit: int = 4 * 1024 * 1024) -> None:
@@ -23,51 +23,51 @@ class ServerLog:
         self._begin = 0
 
     def open(self) -> int:
-        """Open it and return the descriptor to give to the other process. :meth:`tail` starts here."""
+        """Open the file and return the descriptor for the other process. :meth:`tail` starts here."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         self._descriptor = os.open(self.path, flags, 0o600)
-        self.bound()
+        self.rotate()
         self.mark()
         return self._descriptor
 
     def mark(self) -> None:
-        """Let :meth:`tail` start at what is written from now on."""
+        """Let :meth:`tail` start at the current end of the file."""
         if self._descriptor is not None:
             self._begin = os.fstat(self._descriptor).st_size
 
-    def bound(self) -> None:
-        """Put a file beyond the limit aside.
+    def rotate(self) -> None:
+        """Rotate the file if it exceeds the limit.
 
-        The writer keeps its descriptor, so the file is copied and emptied, not renamed. What is written
-        between the two is lost: a few lines of a log that has run to megabytes.
+        The writer keeps its descriptor, so the file is copied and emptied, not renamed. Lines that are
+        written between the two steps are lost.
         """
         if self._descriptor is None or os.fstat(self._descriptor).st_size <= self._limit:
             return
         size = os.fstat(self._descriptor).st_size
-        kept = os.pread(self._descriptor, self._limit, size - self._limit)
+        content = os.pread(self._descriptor, self._limit, size - self._limit)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         with os.fdopen(os.open(f"{self.path}.1", flags, 0o600), "wb") as file:
-            file.write(kept)
+            file.write(content)
         os.ftruncate(self._descriptor, 0)
         self._begin = 0
 
     def tail(self, lines: int = 3) -> str:
-        """The last telling lines since :meth:`open`, as one."""
+        """Return the last lines with an error since :meth:`open`, else the last lines, joined to one."""
         if self._descriptor is None:
             return ""
         size = os.fstat(self._descriptor).st_size
         begin = max(min(self._begin, size), size - 16_384)
-        said = os.pread(self._descriptor, size - begin, begin).decode(errors="replace").splitlines()
-        said = [line.strip() for line in said if line.strip()]
-        telling = [line for line in said if any(word in line for word in _TELLING)]
-        return " | ".join((telling or said)[-lines:])
+        text = os.pread(self._descriptor, size - begin, begin).decode(errors="replace")
+        found = [line.strip() for line in text.splitlines() if line.strip()]
+        errors = [line for line in found if any(mark in line for mark in _ERROR_MARKS)]
+        return " | ".join((errors or found)[-lines:])
 
-    def failure(self, what: str) -> EmbeddedPostgresError:
-        """The error to raise: what failed, and what the program said of it."""
-        return EmbeddedPostgresError(f"{what}: {self.tail() or 'it said nothing'} (log: {self.path})")
+    def failure(self, problem: str) -> EmbeddedPostgresError:
+        """Return an error with the problem and the program's own message."""
+        return EmbeddedPostgresError(f"{problem}: {self.tail() or 'no message'} (log: {self.path})")
 
     def close(self) -> None:
-        """Close it. Safe twice, and without :meth:`open`."""
+        """Close the file. Safe twice, and without :meth:`open`."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

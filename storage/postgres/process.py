@@ -1,4 +1,4 @@
-"""Running PostgreSQL's programs: as the right user, one at a time, ended in an orderly way."""
+"""Runs programs of PostgreSQL as the right user, and stops them in an orderly way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import psutil
 import structlog
 
-from storage.postgres.cluster import SOCKET_NAME, Account, Server
+from storage.postgres.cluster import SOCKET_NAME, Server, ServerUser
 from storage.postgres.installation import EmbeddedPostgresError, Installation, readable_copy
 from storage.postgres.launcher import DATA_DIRECTORY, NOT_THE_USER, Launch
 
@@ -28,9 +28,9 @@ _IMMEDIATE_STOP_S = 10.0
 class ProgramRunner:
     """Runs programs of PostgreSQL for one data directory, one after the other."""
 
-    def __init__(self, account: Account | None, output: int) -> None:
-        """Run as ``account`` (``None``: ourselves); what programs say goes to the descriptor ``output``."""
-        self.account = account
+    def __init__(self, user: ServerUser | None, output: int) -> None:
+        """``user`` is ``None`` for our own; the programs write to the descriptor ``output``."""
+        self.user = user
         self._output = output
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[int] | None = None
@@ -38,44 +38,44 @@ class ProgramRunner:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the program that runs."""
+        """Process id of the running program; ``None`` if none runs."""
         running = self._process is not None and self._ended is not None and not self._ended.done()
         return self._process.pid if self._process is not None and running else None
 
     def seen(self, directory: Path) -> str:
-        """A data directory's path as the programs can reach it."""
-        return DATA_DIRECTORY if self.account is not None and sys.platform == "linux" else str(directory)
+        """Return the path of a data directory as the programs see it."""
+        return DATA_DIRECTORY if self.user is not None and sys.platform == "linux" else str(directory)
 
     async def run(self, program: str, *arguments: str, directory: Path | None = None) -> int:
         """Run a program to its end; returns its exit code.
 
-        Without a ``directory`` it is only asked something, and what it says is dropped.
+        Without a data ``directory`` its output is discarded.
         """
         output = asyncio.subprocess.DEVNULL if directory is None else self._output
         await self._launch(self._launch_of([program, *arguments], signal.SIGTERM, directory), output)
         return await self.wait()
 
     async def start_server(self, argv: list[str], *, directory: Path, files: Mapping[str, str]) -> None:
-        """Start the server; it shuts down, fast but in order, when the parent dies."""
+        """Start the server. It makes a fast, orderly shutdown when the parent dies."""
         launch = self._launch_of(argv, signal.SIGINT, directory)
         await self._launch(launch._replace(files=dict(files), stale_socket=SOCKET_NAME), self._output)
 
     async def wait(self, limit_s: float | None = None) -> int:
-        """Wait for the program's end; returns its exit code. Raises ``TimeoutError`` after ``limit_s``."""
+        """Wait for the program to end; returns its exit code. Raises ``TimeoutError`` after ``limit_s``."""
         if self._ended is None:
-            raise EmbeddedPostgresError("no program of the embedded PostgreSQL has been started")
+            raise EmbeddedPostgresError("no program of the embedded PostgreSQL was started")
         finished, _ = await asyncio.wait({self._ended}, timeout=limit_s)
         if not finished:
             raise TimeoutError
         return self._ended.result()
 
     async def halt(self, limit_s: float) -> None:
-        """End what runs: orderly within ``limit_s`` seconds, then at once. Safe twice."""
+        """Stop the program: orderly within ``limit_s`` seconds, then at once. Safe twice."""
         if self._process is None:
             return
         steps = (
-            (signal.SIGINT, limit_s),  # ends the sessions, writes everything down
-            (signal.SIGQUIT, _QUIT_S),  # ends now; the next start replays the log
+            (signal.SIGINT, limit_s),  # ends the sessions and writes a checkpoint
+            (signal.SIGQUIT, _QUIT_S),  # ends at once; the next start replays the log
             (signal.SIGKILL, _IMMEDIATE_STOP_S),
         )
         for number, step_limit_s in steps:
@@ -84,12 +84,12 @@ class ProgramRunner:
             with suppress(TimeoutError):
                 await self.wait(step_limit_s)
                 return
-            self._log.warning("postgres_does_not_stop", signal=number.name, seconds=step_limit_s)
+            self._log.warning("postgres_stop_timed_out", signal=number.name, seconds=step_limit_s)
         raise EmbeddedPostgresError(f"the embedded PostgreSQL with pid {self._process.pid} cannot be stopped")
 
     def _launch_of(self, argv: list[str], death_signal: signal.Signals, directory: Path | None) -> Launch:
-        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # none of our secrets
-        if "LD_LIBRARY_PATH" in os.environ:  # without it some interpreters do not find themselves
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # without our secrets
+        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         return Launch(
             argv=tuple(argv),
@@ -97,8 +97,8 @@ class ProgramRunner:
             parent=os.getpid(),
             death_signal=death_signal,
             directory=None if directory is None else str(directory),
-            user=None if self.account is None else self.account.user,
-            group=None if self.account is None else self.account.group,
+            user=None if self.user is None else self.user.uid,
+            group=None if self.user is None else self.user.gid,
         )
 
     async def _launch(self, launch: Launch, output: int) -> None:
@@ -109,37 +109,37 @@ class ProgramRunner:
             stderr=output,
             env=launch.environment,
             cwd="/",
-            start_new_session=True,  # Ctrl-C in the terminal is for us; we stop the server when we are done
+            start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we stop the server
         )
         self._ended = asyncio.create_task(self._process.wait(), name="embedded-postgres-ended")
 
 
 async def runnable(runner: ProgramRunner, installation: Installation, cache: Path) -> Installation:
-    """The installation, or where the server's user cannot run it a copy of it in ``cache``."""
-    if runner.account is None or await _is_runnable(runner, installation):
+    """Return the installation, or a copy of it in ``cache`` if the server's user cannot run it."""
+    if runner.user is None or await _is_runnable(runner, installation):
         return installation
-    refusal = f"{installation.prefix} cannot be run by user id {runner.account.user}"
+    refusal = f"{installation.prefix} cannot be run by user id {runner.user.uid}"
     if not installation.relocatable:
         raise EmbeddedPostgresError(f"{refusal}: install PostgreSQL where every user can read it")
     copy = await in_thread(readable_copy, installation, cache)
     if not await _is_runnable(runner, copy):
-        raise EmbeddedPostgresError(f"{refusal}, and neither can its copy in {copy.prefix}")
+        raise EmbeddedPostgresError(f"{refusal}, nor can its copy in {copy.prefix}")
     return copy
 
 
 async def _is_runnable(runner: ProgramRunner, installation: Installation) -> bool:
-    """Tried, not derived from permission bits: mount options and libraries decide as well."""
+    """Try it: mount options and libraries matter as well as permission bits."""
     code = await runner.run(installation.program("initdb"), "--version")
-    if code == NOT_THE_USER and runner.account is not None:
+    if code == NOT_THE_USER and runner.user is not None:
         raise EmbeddedPostgresError(
-            f"PostgreSQL refuses to run as root, and we may not become user id {runner.account.user}: start "
-            "this as an ordinary user, or with the capabilities SETUID, SETGID and CHOWN"
+            f"PostgreSQL refuses to run as root, and changing to user id {runner.user.uid} is not permitted: "
+            "start Decahertz as an ordinary user, or with the capabilities SETUID, SETGID and CHOWN"
         )
     return code == 0
 
 
 async def retire(orphan: Server, limit_s: float) -> None:
-    """End a server whose owner died. Usually it is ending already."""
+    """Stop a server whose owner died. Usually it is shutting down already."""
     pid = orphan.process.pid
     if not orphan.ours:
         raise EmbeddedPostgresError(f"the data directory is already in use by another PostgreSQL, pid {pid}")
@@ -150,11 +150,11 @@ async def retire(orphan: Server, limit_s: float) -> None:
         with suppress(psutil.TimeoutExpired):
             await asyncio.to_thread(orphan.process.wait, step_limit_s)
             return
-    raise EmbeddedPostgresError(f"the data directory is in use by a PostgreSQL that does not end, pid {pid}")
+    raise EmbeddedPostgresError(f"the data directory is in use by a PostgreSQL that does not stop, pid {pid}")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking work in a thread, to its end even when we are cancelled: no step stays half done."""
+    """Run a blocking function in a thread, to its end even if the caller is cancelled."""
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(work)

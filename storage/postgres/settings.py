@@ -1,29 +1,29 @@
-"""How the embedded server is set up: small, durable, and ready for a load that never ends."""
+"""Configuration of the embedded server: little memory, full durability, tuned for constant writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from storage.postgres.cluster import MARK, ROLE, Layout
+from storage.postgres.cluster import MARK, ROLE, ClusterPaths
 from storage.postgres.installation import EmbeddedPostgresError, Installation
 
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 _DEFAULTS: Mapping[str, str] = MappingProxyType(
     {
-        # Small: what is read often is in the system's cache as well.
+        # Small: the page cache of the system holds the rest.
         "shared_buffers": "48MB",
         "work_mem": "8MB",
         "maintenance_work_mem": "64MB",
         "max_connections": "40",
         "max_parallel_workers_per_gather": "1",
         "autovacuum_max_workers": "2",
-        # Checkpoints by time and spread out, not by volume and in bursts.
+        # Checkpoints by time and spread out, instead of bursts by volume.
         "max_wal_size": "1GB",
         "checkpoint_timeout": "15min",
         "wal_buffers": "4MB",
-        # One machine, no replica: what only replication needs is not written.
+        # No replica: nothing is written for replication.
         "wal_level": "minimal",
         "max_wal_senders": "0",
         "max_logical_replication_workers": "0",
@@ -37,46 +37,45 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _DEFAULTS_SINCE: Mapping[int, Mapping[str, str]] = MappingProxyType(
-    {18: {"io_method": "sync"}}  # else three more processes, to read what the system has in its cache
+    {18: {"io_method": "sync"}}  # saves three worker processes
 )
 
 
-def _fixed(layout: Layout) -> dict[str, str]:
-    """What keeps the server private and lets us find it."""
+def _fixed(paths: ClusterPaths) -> dict[str, str]:
+    """Return the settings that keep the server private and recognisable."""
     return {
         "listen_addresses": "",
-        "port": "5432",  # a part of the socket's name, nothing else
-        # The data directory itself, which the server has as its working directory: relative, so the
-        # length of the path does not matter.
+        "port": "5432",  # only part of the socket's name
+        # The data directory, which is the server's working directory: relative, as a long path would not fit.
         "unix_socket_directories": ".",
         "unix_socket_permissions": "0700",
         "logging_collector": "off",
-        MARK: str(layout.cluster),
+        MARK: str(paths.cluster),
     }
 
 
-def check_settings(layout: Layout, settings: Mapping[str, str]) -> None:
-    """Raise :class:`EmbeddedPostgresError` when a caller's setting is one of the fixed ones."""
-    fixed = ", ".join(sorted(_fixed(layout).keys() & settings.keys()))
+def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
+    """Raise :class:`EmbeddedPostgresError` if a caller changes a fixed setting."""
+    fixed = ", ".join(sorted(_fixed(paths).keys() & settings.keys()))
     if fixed:
         raise EmbeddedPostgresError(f"settings of the embedded PostgreSQL that cannot be changed: {fixed}")
 
 
-def server_options(layout: Layout, installation: Installation, settings: Mapping[str, str]) -> list[str]:
-    """The server's command line options: our defaults, over them the caller's, over them the fixed ones."""
+def server_options(paths: ClusterPaths, installation: Installation, settings: Mapping[str, str]) -> list[str]:
+    """Return the server's command line options: defaults, overridden by the caller's, then the fixed ones."""
     merged = dict(_DEFAULTS)
     for major, defaults in _DEFAULTS_SINCE.items():
         if installation.major >= major:
             merged |= defaults
     merged |= settings
-    merged |= _fixed(layout)
+    merged |= _fixed(paths)
     return [part for name, value in merged.items() for part in ("-c", f"{name}={value}")]
 
 
 def access_files(user: str) -> dict[str, str]:
-    """The files that say who may connect: over the socket, the operating system's user ``user``, nobody else.
+    """Return the access rules: only the operating system user ``user`` may connect, over the socket.
 
-    Whoever else runs as the server's own user (``nobody`` is popular) is not let in.
+    Other processes of the server's own user (``nobody`` is popular) are rejected.
     """
     return {
         "pg_hba.conf": f"local all {ROLE} peer map=owner\n",

@@ -108,7 +108,9 @@ def test_an_old_postgresql_is_refused(folder: Path) -> None:
     for name in ("postgres", "initdb"):
         (folder / "bin" / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n")
         (folder / "bin" / name).chmod(0o755)
-    with pytest.raises(EmbeddedPostgresError, match=r"14\.9, 15 is the oldest that is taken"):
+    with pytest.raises(
+        EmbeddedPostgresError, match=r"PostgreSQL 14\.9 in .* is too old: 15 or newer is required"
+    ):
         find_installation(folder)
 
 

@@ -11,7 +11,7 @@ from storage.postgres.log import ServerLog
 def test_the_log_is_bounded_and_its_end_is_told(folder: Path) -> None:
     log = ServerLog(folder / "log", limit=1000)
     os.write(log.open(), b"x" * 1000 + b"\nFATAL:  gone\n")
-    log.bound()
+    log.rotate()
     os.write(log.open(), b"LOG:  fine\nFATAL:  now\nHINT:  see\n")
     assert log.tail() == "FATAL:  now | HINT:  see"
     assert (folder / "log").stat().st_size < 100
