@@ -24,7 +24,7 @@ from decahertz.app.settings import Settings
 from decahertz.clock import SystemClock, to_datetime
 from storage.database import Database
 from storage.schema.migrate import migrate
-from storage.schema.samples import ensure_tables
+from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
 
 if TYPE_CHECKING:

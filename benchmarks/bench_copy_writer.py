@@ -31,11 +31,12 @@ from storage.database import Database
 from storage.entry import entry_of
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
-from storage.schema.samples import columns_of, ensure_tables
+from storage.schema.samples import columns_of
+from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
 from storage.write.copy_format import HEADER, TRAILER
 from storage.write.encoders import SampleRows
-from storage.write.transaction import Store
+from storage.write.transaction import EntryWriter
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -114,8 +115,8 @@ def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
 async def measure(database: Database, connection: Connection, name: str) -> list[Measure]:
     batches = [samples(tick) for tick in range(INSTANTS)]
     tuples = [record for batch in batches for record in records(batch)]
-    store = Store(database, SystemClock())
-    rows = SampleRows(SCHEMA)
+    store = EntryWriter(database, "bench", SystemClock())
+    rows = SampleRows(SCHEMA, "bench")
     encoded = [b"".join(rows.encode(batch.samples, batch.time_ns).data) for batch in batches]
 
     async def ours() -> None:

@@ -30,7 +30,8 @@ from storage.query.history import History
 from storage.query.queries import Queries
 from storage.query.resolution import ResolutionRequest
 from storage.schema.migrate import migrate
-from storage.schema.samples import ensure_tables, quoted, table_of
+from storage.schema.samples import quoted, table_of
+from storage.schema.tables import ensure_tables
 from storage.tiers.names import Tier
 from storage.tiers.worker import RollUpWorker
 

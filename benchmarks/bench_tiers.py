@@ -26,9 +26,10 @@ from decahertz.fakes import ManualClock
 from storage.database import Database
 from storage.entry import entry_of
 from storage.schema.migrate import migrate
-from storage.schema.samples import columns_of, ensure_tables
+from storage.schema.samples import columns_of
+from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
-from storage.write.transaction import Store
+from storage.write.transaction import EntryWriter
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -46,7 +47,7 @@ async def _flat_table(connection: Connection) -> None:
 async def _writer(database: Database, connection: Connection, engine: str) -> Measure:
     batches = [samples(tick) for tick in range(INSTANTS)]
     tuples = [record for batch in batches for record in records(batch)]
-    store = Store(database, SystemClock())
+    store = EntryWriter(database, "bench", SystemClock())
 
     async def ours() -> None:
         await store.write(connection, [entry_of(batch) for batch in batches])

@@ -105,6 +105,11 @@ def redact(url: str) -> str:
     return re.sub(r"(?i)((?:ssl)?password=)[^&\s]*", r"\1***", url)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without passwords; its type where it has no text."""
+    return redact(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
 class Database:
     """One database of one server: a pool for questions, and connections of their own for writers.
 
@@ -216,9 +221,9 @@ class Database:
         try:
             yield
         except (TimeoutError, asyncpg.QueryCanceledError) as error:
-            raise DatabaseTimeoutError(f"{self.name} took too long: {_first_line(error)}") from error
+            raise DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}") from error
         except _PASSING_ERRORS as error:
-            raise DatabaseUnavailableError(f"cannot use {self.name}: {_first_line(error)}") from error
+            raise DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}") from error
 
     def _server_settings(self, purpose: str) -> dict[str, str]:
         return {
@@ -240,8 +245,3 @@ def _for_asyncpg(url: str) -> str:
         return url
     kept = urlencode([(name, value) for name, value in pairs if name not in _LIBPQ_ONLY])
     return urlunsplit(parts._replace(query=kept))
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return redact(text) or type(error).__name__

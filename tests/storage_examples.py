@@ -20,15 +20,16 @@ from decahertz.ingest import Receipt
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
-from storage.schema.samples import ensure_tables
+from storage.schema.emitters import recently_stored_events
+from storage.schema.tables import ensure_tables
 from storage.settings import SpoolSettings
 from storage.spool import Spool
-from storage.write.emitters import stored_events
 from storage.write.writer import Writer
 
 START_NS = 1_700_000_000_000_000_000
 CYCLE_NS = 100_000_000
 LIMIT_SECONDS = 20.0
+RECORDER = "desk"
 FAST = SpoolSettings(commit_seconds=0.005)
 
 
@@ -129,16 +130,16 @@ class Bench:
             self.registry,
             self._spool_settings,
             schemas,
-            stored=await stored_events(self.database),
+            stored=await recently_stored_events(self.database),
             queue_rows=settings.queue_rows,
         )
         await self.spool.start()
         self.writer = Writer(
             self.database,
             self.spool,
+            RECORDER,
             SystemClock(),
             self.registry,
-            settings,
             schemas,
             backlog_rows_per_second=self._spool_settings.backlog_rows_per_second,
             **self._more,

@@ -15,7 +15,7 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
 from storage.database import Database
-from storage.schema.samples import ensure_tables
+from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
 from tests.storage_examples import BOOK, MACHINE, START_NS
 

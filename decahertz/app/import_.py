@@ -39,7 +39,7 @@ async def run_import(settings: Settings, file: Path) -> int:
         raise StartError(f"{file}: {error}") from error
     stored = known = refused = 0
     async with open_database(settings, share=True) as (database, _):
-        writer = DirectWriter(database, SystemClock())
+        writer = DirectWriter(database, settings.recorder, SystemClock())
         try:
             with Progress(console=Console(stderr=True)) as bars:
                 task = bars.add_task(file.name, total=recording.total_bytes)

@@ -6,6 +6,7 @@ nothing new arrives while data is on its way to the database.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -32,16 +33,15 @@ from storage.postgres.embedded import database_url as embedded_url
 from storage.postgres.supervisor import PostgresSupervisor
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.query.queries import Queries
+from storage.schema.emitters import recently_stored_events
 from storage.schema.migrate import migrate
-from storage.schema.samples import ensure_tables
+from storage.schema.tables import ensure_tables
 from storage.spool import Spool
 from storage.tiers.lint import lint
 from storage.tiers.worker import RollUpWorker
-from storage.write.emitters import stored_events
 from storage.write.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from decahertz.app.settings import Settings
@@ -161,6 +161,7 @@ class Pipeline:
         collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
         feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
+        recorder = settings.recorder
         schemas = tuple(loaded.schema for loaded in collectors.plugins)
         latest = LatestSamples(bus)
         with start_errors():
@@ -173,8 +174,8 @@ class Pipeline:
                 RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
             )
             queries = Queries(self._database, clock, settings.retention)
-            stored = await stored_events(self._database)
-            sampled_ns = await newest_sample_ns(self._database, schemas)
+            stored = await recently_stored_events(self._database)
+            sampled_ns = await newest_sample_ns(self._database, schemas, recorder, clock.time_ns())
             self._spool = await self._run(
                 Spool(
                     settings.data_dir / "spool",
@@ -190,9 +191,9 @@ class Pipeline:
             self._writer = Writer(
                 self._database,
                 self._spool,
+                recorder,
                 clock,
                 registry,
-                settings.storage,
                 schemas,
                 backlog_rows_per_second=settings.spool.backlog_rows_per_second,
             )
@@ -219,7 +220,7 @@ class Pipeline:
                     settings.sampler,
                     collectors.plugins,
                     failures=collectors.failures,
-                    history=EventHistory(self._database, self._spool),
+                    history=EventHistory(self._database, recorder, self._spool),
                 ),
             )
             # Only now: its collectors had to read in the spool what the database does not have.

@@ -157,7 +157,8 @@ class _Replay:
 
     def __init__(self, database: Database, clock: Clock, schemas: Sequence[SampleSchema]) -> None:
         self._database = database
-        self._inserter = Inserter(clock)
+        self._clock = clock
+        self._inserters: dict[str, Inserter] = {}
         self._schemas = {samples_stream(schema.collector): schema for schema in schemas}
         self.stored = 0
         self.refused: dict[int, str] = {}
@@ -176,21 +177,27 @@ class _Replay:
         except (_RefusedError, asyncpg.PostgresError) as error:
             self.refused[id_] = str(error).partition("\n")[0]
         else:
-            self._inserter.committed(outcome)
+            self._inserter(row["recorder"]).committed(outcome)
             self.stored += row["rows"]
 
     async def finish(self, connection: Connection) -> None:
         """Write what could wait until now."""
-        await self._inserter.write_instruments(connection)
+        for inserter in self._inserters.values():
+            await inserter.write_instruments(connection)
 
     async def _store(self, connection: Connection, row: asyncpg.Record, outcome: WriteResult) -> None:
         entry = Entry(self._content(row), row["stream"], 1, row["batch_id"])
         if row["kind"] == EVENT:
             await connection.execute(_UNMARK, row["source"], row["epoch"], row["sequence"])
         outcome.acks[entry.batch_id] = Ack(entry)
-        await self._inserter.fill(connection, [entry], outcome)
-        if outcome.rejects:
-            raise _RefusedError(outcome.rejects[0].reason)
+        await self._inserter(row["recorder"]).fill(connection, [entry], outcome)
+        if outcome.dead_letters:
+            raise _RefusedError(outcome.dead_letters[0].reason)
+
+    def _inserter(self, recorder: str) -> Inserter:
+        if recorder not in self._inserters:
+            self._inserters[recorder] = Inserter(recorder, self._clock)
+        return self._inserters[recorder]
 
     def _content(self, row: asyncpg.Record) -> SampleBatch | Arrival:
         try:
@@ -204,7 +211,7 @@ class _Replay:
             sample = msgspec.convert(msgspec.msgpack.decode(row["payload"]), schema.type)
         except msgspec.MsgspecError as error:
             raise _RefusedError(f"it is not declared like that any more: {error}") from error
-        return SampleBatch(schema, row["time_ns"], (sample,))
+        return SampleBatch(schema, row["row_time_ns"], (sample,))
 
 
 def _arrival(row: asyncpg.Record) -> Arrival:

@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND, from_datetime
 from storage.database import Database
+from storage.schema.emitters import stored_events
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import ROLLED, width_ns
 from storage.tiers.schema import shortened
-from storage.write.emitters import load_emitters
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -298,7 +298,7 @@ async def _emitters(connection: AnyConnection) -> list[EmitterStatus]:
     for row in await connection.fetch("SELECT source, epoch, reason, events FROM emitter_drops"):
         dropped.setdefault((row["source"], row["epoch"]), {})[row["reason"]] = row["events"]
     found = []
-    stored = await load_emitters(connection)
+    stored = await stored_events(connection)
     for (source, epoch), sequences in sorted(stored.items(), key=lambda pair: (-pair[0][1], pair[0][0])):
         holes = sequences.missing(1, sequences.highest)
         found.append(

@@ -1,7 +1,7 @@
-"""What was before this start: until when it was sampled, and the events in the order of their receipt.
+"""The past of one recorder, for the collectors that restore their state: its last sample and its events.
 
-Most of them are in the database. After a crash, or an outage, some wait in the spool alone. They belong to
-the past all the same: a collector whose state comes back without them would be wrong for good.
+Most events are in the database. After a crash or an outage some wait in the spool only; a collector restored
+without them would stay wrong.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import msgspec
 import structlog
 
-from decahertz.clock import from_datetime
+from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import AnyEvent, Event
-from storage.schema.samples import TIME, quoted, table_of
-from storage.write.emitters import stored_of
-from storage.write.encoders import EVENT_TABLES, event_fields
+from storage.schema.emitters import stored_of
+from storage.schema.events import IDENTITY, read_event
+from storage.schema.samples import RECORDER, TIME, quoted, table_of
 
 if TYPE_CHECKING:
     from decahertz.ingest import EmitterId
@@ -28,48 +28,57 @@ if TYPE_CHECKING:
     from storage.spool import Spool
 
 _ROWS_AT_ONCE = 1000
-_ORDER = ("received_ns", "source", "epoch", "sequence")
+_ORDER = ("received_ns", *IDENTITY)
 _Row: TypeAlias = tuple[tuple[Any, ...], AnyEvent]
-"""The place in the order, and the event."""
+"""Its place in the order, and the event."""
 
 
-async def newest_sample_ns(database: Database, schemas: Sequence[SampleSchema]) -> int | None:
-    """The latest instant of which the database has samples. Raises ``DatabaseUnavailableError``."""
+async def newest_sample_ns(
+    database: Database, schemas: Sequence[SampleSchema], recorder: str, after_ns: int
+) -> int | None:
+    """The last cycle after ``after_ns`` of which the database has samples of this recorder.
+
+    Raises ``DatabaseUnavailableError``.
+    """
     found = []
     async with database.query() as connection:
         for schema in schemas:
-            # A name of this program, quoted.
-            newest = await connection.fetchval(f"SELECT max({TIME}) FROM {quoted(table_of(schema))}")  # noqa: S608
+            newest = await connection.fetchval(
+                f"SELECT max({TIME}) FROM {quoted(table_of(schema))}"  # noqa: S608 - a table's name, quoted
+                f" WHERE {TIME} > $1 AND {RECORDER} = $2",
+                to_datetime(after_ns),
+                recorder,
+            )
             if newest is not None:
                 found.append(from_datetime(newest))
     return max(found, default=None)
 
 
 class EventHistory:
-    """Reads the past. A :class:`collectors.host.restore.History`.
+    """Reads the past events of one recorder. Implements :class:`collectors.host.restore.History`.
 
-    ``spool`` is open. Of what waits in it the database says, in the same state of it, what it has already: so
-    every event is read from one of the two, once.
+    ``spool`` is open. For events that wait in it, the same snapshot of the database says which of them are
+    stored already, so that every event is read once, from the database or from the spool.
     """
 
-    def __init__(self, database: Database, spool: Spool | None = None) -> None:
-        """Without a spool it reads what the database has."""
+    def __init__(self, database: Database, recorder: str, spool: Spool | None = None) -> None:
         self._database = database
+        self._recorder = recorder
         self._spool = spool
 
     async def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
     ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Events of these types received since then, each with its time of receipt, in the order of these.
+        """Events of these types received since then, each with its time of receipt, in that order.
 
-        They are read in chunks, from a state of the database that does not change meanwhile. Raises
-        ``DatabaseUnavailableError``, or an error of :mod:`storage.spool.errors`.
+        Reads in chunks, from one snapshot of the database. Raises ``DatabaseUnavailableError``, or an error
+        of :mod:`storage.spool.errors`.
         """
         async with (
             self._database.query() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            sources = [_read(connection, event_type, since_ns) for event_type in event_types]
+            sources = [_read(connection, event_type, self._recorder, since_ns) for event_type in event_types]
             async with aclosing(
                 _merge([*sources, self._waiting(connection, frozenset(event_types), since_ns)])
             ) as merged:
@@ -79,7 +88,7 @@ class EventHistory:
     async def _waiting(
         self, connection: AnyConnection, event_types: frozenset[type[Event]], since_ns: int
     ) -> AsyncIterator[_Row]:
-        """What is in the spool and not in the database."""
+        """Events in the spool that the database does not have."""
         if self._spool is None:
             return
         known: dict[EmitterId, SequenceSet] = {}
@@ -115,22 +124,24 @@ async def _push(heap: list[Any], number: int, source: AsyncIterator[_Row]) -> No
         heapq.heappush(heap, (row[0], number, row[1]))
 
 
-async def _read(connection: AnyConnection, event_type: type[Event], since_ns: int) -> AsyncIterator[_Row]:
-    table = EVENT_TABLES[event_type]
-    # The names are those of this program, quoted; the value is a parameter.
-    statement = f"SELECT * FROM {quoted(table)} WHERE received_ns >= $1 ORDER BY {', '.join(_ORDER)}"  # noqa: S608 - names of our own
-    columns = {"time_ns": "time_ns"} | {field.name: field.column for field in event_fields(event_type)}
-    unreadable, reason = 0, ""
-    async for record in connection.cursor(statement, since_ns, prefetch=_ROWS_AT_ONCE):
-        values = {name: record[column] for name, column in columns.items()}
+async def _read(
+    connection: AnyConnection, event_type: type[Event], recorder: str, since_ns: int
+) -> AsyncIterator[_Row]:
+    table = event_type.table
+    statement = (
+        f"SELECT * FROM {quoted(table)} WHERE received_ns >= $1 AND {RECORDER} = $2"  # noqa: S608 - quoted
+        f" ORDER BY {', '.join(_ORDER)}"
+    )
+    invalid, reason = 0, ""
+    async for record in connection.cursor(statement, since_ns, recorder, prefetch=_ROWS_AT_ONCE):
         try:
-            event = cast("AnyEvent", msgspec.convert(values, event_type))
-        except msgspec.ValidationError as error:  # stored before that was checked, or by somebody else
-            unreadable += 1
+            event = cast("AnyEvent", read_event(record, event_type))
+        except msgspec.ValidationError as error:  # stored by another program
+            invalid += 1
             reason = str(error)
             continue
         yield tuple(record[name] for name in _ORDER), event
-    if unreadable:
+    if invalid:
         structlog.get_logger(part="storage").warning(
-            "events_not_replayed", table=table, rows=unreadable, reason=reason
+            "events_not_replayed", table=table, rows=invalid, reason=reason
         )

@@ -18,13 +18,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from decahertz.clock import from_datetime, to_datetime
-from decahertz.event import Event
+from decahertz.event import EVENT_BY_TABLE, Event
 from decahertz.sample import SampleSchema
 from storage.query.parquet import ParquetPieces
 from storage.query.samples import MICROSECONDS, key_conditions
+from storage.schema.events import event_columns
 from storage.schema.samples import TIME, quoted, sql_type_of, table_of
-from storage.write.copy_format import boolean, text_array
-from storage.write.encoders import EVENT_TABLES, event_fields
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -39,7 +38,6 @@ _ROWS_AT_ONCE: Final = 5_000
 _LONGEST_SECONDS: Final = 7 * 86_400.0
 _LATEST_NS: Final = 2**63 - 1
 _MICROSECOND_NS: Final = 1000
-_CODES: Final = {"q": "bigint", "d": "double precision"}
 _TEXT: Final = "text"
 
 
@@ -155,7 +153,7 @@ def events_request(
 
     Narrowed by any column of texts. Raises :class:`UnknownColumnError`.
     """
-    event_type = {name: event_type for event_type, name in EVENT_TABLES.items()}[table]
+    event_type = EVENT_BY_TABLE[table]
     columns = _event_columns(event_type)
     texts = [column.name for column in columns.values() if column.sql_type == _TEXT and not column.expression]
     _check(key_filter or {}, texts)
@@ -167,10 +165,11 @@ def events_request(
 
 def _event_columns(event_type: type[Event]) -> dict[str, ExportColumn]:
     columns = {}
-    for one in event_fields(event_type):
-        sql_type = "boolean" if one.encode is boolean else _CODES.get(one.code, _TEXT)
-        expression = f"array_to_json({quoted(one.column)})::text" if one.encode is text_array else ""
-        columns[one.column] = ExportColumn(one.column, sql_type, expression)
+    for one in event_columns(event_type):
+        if one.sql_type == "text[]":
+            columns[one.name] = ExportColumn(one.name, _TEXT, f"array_to_json({quoted(one.name)})::text")
+        else:
+            columns[one.name] = ExportColumn(one.name, one.sql_type)
     for name, sql_type in (
         ("received_ns", "bigint"),
         ("source", _TEXT),

@@ -21,7 +21,7 @@ from storage.query.history import AS_TAKEN, Histories, History, Limits, Series, 
 from storage.query.pagination import CursorError, KeysetPage
 from storage.query.resolution import ResolutionRequest
 from storage.query.samples import Value
-from storage.write.round_trips import fill_of
+from storage.schema.events import fill_of
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock

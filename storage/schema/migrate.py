@@ -1,8 +1,8 @@
 """Migrations: numbered SQL files (``0001_events.sql``), each applied once, in order, and never changed.
 
-A file runs in one transaction together with the note that it ran. A file whose first line is
-:data:`NO_TRANSACTION` holds one statement that cannot run in a transaction, and that does no harm when it
-runs again: a crash between statement and note repeats it. Processes that start at once wait for each other.
+A file runs in one transaction together with its entry in ``schema_migrations``. A file whose first line is
+:data:`NO_TRANSACTION` holds one statement that cannot run in a transaction and is safe to repeat: a crash
+between the statement and its entry repeats it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,40 +19,41 @@ from typing import TYPE_CHECKING
 import psycopg
 import structlog
 
-from storage.database import Database, DatabaseError, DatabaseUnavailableError, redact
+from storage.database import Database, DatabaseError, first_line
+from storage.schema.connection import lock_schema, schema_connection
 
 if TYPE_CHECKING:
-    from psycopg.rows import TupleRow
-
-    Connection = psycopg.Connection[TupleRow]
+    from storage.schema.connection import SchemaConnection
 
 NO_TRANSACTION = "-- decahertz: no transaction"
-SCHEMA_LOCK = 0x6461_487A_0001
-"""Key of the advisory lock that whoever changes tables holds."""
-LOCK_SECONDS = 60
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_NOTES = """
+_HISTORY = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
+    time timestamptz NOT NULL DEFAULT now(),
     number integer PRIMARY KEY,
-    name text NOT NULL,
-    checksum text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
-)
+    name text COLLATE "C" NOT NULL,
+    checksum text COLLATE "C" NOT NULL
+);
+COMMENT ON TABLE schema_migrations IS 'Migrations applied to this database.';
+COMMENT ON COLUMN schema_migrations.time IS 'When the migration was applied.';
+COMMENT ON COLUMN schema_migrations.number IS 'Number of the migration''s file.';
+COMMENT ON COLUMN schema_migrations.name IS 'Name of the migration''s file.';
+COMMENT ON COLUMN schema_migrations.checksum IS 'SHA-256 of the migration''s file.';
 """
 
 
 class MigrationError(DatabaseError):
-    """The schema cannot be brought to where this program needs it; nothing half-done is left."""
+    """A migration failed and was rolled back."""
 
 
 class SchemaTooNewError(MigrationError):
-    """A newer version of the program has been at work on this database."""
+    """A newer version of the program has migrated this database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file."""
+    """One migration file."""
 
     number: int
     name: str
@@ -61,16 +61,16 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """By it a file that was changed after it was applied is noticed."""
+        """Reveals a file that was changed after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     @property
     def in_transaction(self) -> bool:
-        """Whether it can run in a transaction."""
+        """Whether it runs in a transaction."""
         return not self.sql.startswith(NO_TRANSACTION)
 
     def __str__(self) -> str:
-        """As the file is called, without its ending."""
+        """The name of its file, without the suffix."""
         return f"{self.number:04}_{self.name}"
 
 
@@ -94,10 +94,10 @@ def read_migrations(folder: Traversable) -> tuple[Migration, ...]:
 
 
 async def migrate(database: Database, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Apply what has not been applied; returns that. Several processes may do so at once.
+    """Apply pending migrations and return them. Processes that migrate at once wait for each other.
 
     Raises :class:`~storage.database.DatabaseUnavailableError`, :class:`SchemaTooNewError` or
-    :class:`MigrationError` with the file and what PostgreSQL says.
+    :class:`MigrationError` with the file and PostgreSQL's message.
     """
     return await asyncio.to_thread(_migrate, database, migrations)
 
@@ -106,35 +106,15 @@ def _migrate(database: Database, migrations: Sequence[Migration] | None) -> list
     if migrations is None:
         migrations = shipped_migrations()
     try:
-        with psycopg.connect(
-            database.url,
-            autocommit=True,
-            application_name="decahertz migrations",
-            connect_timeout=max(2, round(database.settings.connect_timeout_seconds)),
-        ) as connection:
+        with schema_connection(database, "migrations") as connection:
             return _apply(connection, migrations)
-    except psycopg.OperationalError as error:
-        reason = redact(str(error).strip().replace("\n", " "))
-        raise DatabaseUnavailableError(f"cannot use {database.name}: {reason}") from error
     except psycopg.Error as error:
-        raise MigrationError(f"cannot set up {database.name}: {_first_line(error)}") from error
+        raise MigrationError(f"cannot set up {database.name}: {first_line(error)}") from error
 
 
-def _apply(connection: Connection, migrations: Sequence[Migration]) -> list[Migration]:
-    connection.execute("SET timezone = 'UTC'")
-    connection.execute("SET statement_timeout = 0")  # an index on a large table takes its time
-    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'".encode())
-    # What a killed process had asked for ends with it, and the next start does not wait for it.
-    with suppress(psycopg.Error):  # not every operating system can tell
-        connection.execute("SET client_connection_check_interval = '1s'")
-    try:
-        connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
-    except psycopg.errors.LockNotAvailable as error:
-        raise MigrationError(
-            f"another process has been changing the tables for {LOCK_SECONDS} s; try again later"
-        ) from error
-    # The lock goes with the connection.
-    connection.execute(_NOTES)
+def _apply(connection: SchemaConnection, migrations: Sequence[Migration]) -> list[Migration]:
+    lock_schema(connection)
+    connection.execute(_HISTORY)
     pending = _pending(connection, migrations)
     log = structlog.get_logger(part="migrations")
     for migration in pending:
@@ -143,14 +123,14 @@ def _apply(connection: Connection, migrations: Sequence[Migration]) -> list[Migr
     return pending
 
 
-def _pending(connection: Connection, migrations: Sequence[Migration]) -> list[Migration]:
+def _pending(connection: SchemaConnection, migrations: Sequence[Migration]) -> list[Migration]:
     rows = connection.execute("SELECT number, name, checksum FROM schema_migrations ORDER BY number")
     applied: dict[int, tuple[str, str]] = {number: (name, checksum) for number, name, checksum in rows}
     known = {migration.number for migration in migrations}
     for number, (name, _) in applied.items():
         if number not in known:
             raise SchemaTooNewError(
-                f"a newer Decahertz has changed the database (migration {number:04}_{name}): use that one"
+                f"migration {number:04}_{name} comes from a newer Decahertz: use that version"
             )
     for migration in migrations:
         if migration.number in applied and applied[migration.number][1] != migration.checksum:
@@ -160,22 +140,18 @@ def _pending(connection: Connection, migrations: Sequence[Migration]) -> list[Mi
     return [migration for migration in migrations if migration.number not in applied]
 
 
-def _run(connection: Connection, migration: Migration) -> None:
-    note = "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)"
+def _run(connection: SchemaConnection, migration: Migration) -> None:
+    entry = "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)"
     values = (migration.number, migration.name, migration.checksum)
     try:
         if migration.in_transaction:
             with connection.transaction():
                 connection.execute(migration.sql.encode())
-                connection.execute(note, values)
+                connection.execute(entry, values)
         else:
             connection.execute(migration.sql.encode())
-            connection.execute(note, values)
+            connection.execute(entry, values)
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        raise MigrationError(f"migration {migration} failed: {_first_line(error)}") from error
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return redact(str(error).strip().partition("\n")[0])
+        raise MigrationError(f"migration {migration} failed: {first_line(error)}") from error

@@ -12,7 +12,7 @@ import structlog
 from decahertz.clock import Clock
 from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseError, DatabaseUnsuitableError
-from storage.schema.migrate import LOCK_SECONDS, SCHEMA_LOCK
+from storage.schema.connection import LOCK_SECONDS, SCHEMA_LOCK
 from storage.schema.samples import quoted, table_of
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.plain import PlainEngine

@@ -88,7 +88,8 @@ async def _make(
     hour_ns = width_ns(Tier.H1)
     start = to_datetime(now_ns // hour_ns * hour_ns) if there else None
     await connection.execute(
-        "INSERT INTO tier_generations VALUES ($1, $2, coalesce($3::timestamptz, '-infinity'))",
+        "INSERT INTO tier_generations (table_name, generation, valid_from)"
+        " VALUES ($1, $2, coalesce($3::timestamptz, '-infinity'))",
         schema.table,
         number,
         start,

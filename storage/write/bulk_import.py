@@ -13,7 +13,7 @@ from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Ack, Entry, entry_of
 from storage.spool.memory_queue import FULL_ROWS
 from storage.write.result import DEAD_LETTER, DUPLICATE
-from storage.write.transaction import Store
+from storage.write.transaction import EntryWriter
 
 _PAUSE_SECONDS = 0.5
 
@@ -32,10 +32,10 @@ class Stored:
 class DirectWriter:
     """Stores events while the caller waits."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, recorder: str, clock: Clock) -> None:
         """Nothing is opened yet."""
         self._database = database
-        self._store = Store(database, clock)
+        self._store = EntryWriter(database, recorder, clock)
 
     async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float) -> Stored:
         """Store the events not stored yet; when the database goes away, wait for it.

@@ -1,4 +1,4 @@
-"""Dead letters: what no table took is kept, with the reason, where a person can look at it."""
+"""Dead letters: rows that the database refused, kept with the reason for a person to look at."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 EVENT, SAMPLE, ENTRY = "event", "sample", "entry"
-"""Kinds of dead letters: see the table."""
+"""Kinds of dead letters: the column ``kind`` of the table."""
 
 _LONGEST_REASON = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
+class DeadLetterRow:
     """A row of ``dead_letters``."""
 
     stream: str
     reason: str
     kind: str
     rows: int = 1
-    time_ns: int | None = None
+    row_time_ns: int | None = None
     received_ns: int | None = None
     source: str | None = None
     epoch: int | None = None
@@ -39,15 +39,15 @@ class Reject:
     payload: bytes
 
 
-_COLUMNS = tuple(Reject.__dataclass_fields__)
+_COLUMNS = tuple(DeadLetterRow.__dataclass_fields__)
 
 
-def rejects_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterator[Reject]:
-    """These rows of an entry, as dead letters."""
+def dead_letters_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterator[DeadLetterRow]:
+    """The dead letters of these rows of an entry."""
     reason = reason.replace("\0", "").encode(errors="replace").decode()[:_LONGEST_REASON]
     content = entry.content
     if isinstance(content, Unreadable):
-        yield Reject(
+        yield DeadLetterRow(
             stream=entry.stream,
             reason=reason,
             kind=ENTRY,
@@ -57,11 +57,11 @@ def rejects_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterator[Re
         )
     elif isinstance(content, SampleBatch):
         for index in indices:
-            yield Reject(
+            yield DeadLetterRow(
                 stream=entry.stream,
                 reason=reason,
                 kind=SAMPLE,
-                time_ns=content.time_ns,
+                row_time_ns=content.time_ns,
                 batch_id=entry.batch_id,
                 payload=_encoded(msgspec.structs.asdict(content.samples[index])),
             )
@@ -69,15 +69,15 @@ def rejects_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterator[Re
         yield from _events(content, entry, indices, reason)
 
 
-def _events(arrival: Arrival, entry: Entry, indices: Sequence[int], reason: str) -> Iterator[Reject]:
+def _events(arrival: Arrival, entry: Entry, indices: Sequence[int], reason: str) -> Iterator[DeadLetterRow]:
     batch = arrival.batch
     for index in indices:
         event = batch.events[index]
-        yield Reject(
+        yield DeadLetterRow(
             stream=entry.stream,
             reason=reason,
             kind=EVENT,
-            time_ns=event.time_ns,
+            row_time_ns=event.time_ns,
             received_ns=arrival.received_ns,
             source=batch.source,
             epoch=batch.epoch,
@@ -87,15 +87,19 @@ def _events(arrival: Arrival, entry: Entry, indices: Sequence[int], reason: str)
         )
 
 
-async def save_rejects(connection: AnyConnection, rejects: Iterable[Reject]) -> None:
-    """Write them down, in the caller's transaction."""
-    records = [tuple(getattr(reject, name) for name in _COLUMNS) for reject in rejects]
+async def save_dead_letters(
+    connection: AnyConnection, recorder: str, letters: Iterable[DeadLetterRow]
+) -> None:
+    """Store dead letters, in the caller's transaction."""
+    records = [(recorder, *(getattr(letter, name) for name in _COLUMNS)) for letter in letters]
     if records:
-        await connection.copy_records_to_table("dead_letters", records=records, columns=_COLUMNS)
+        await connection.copy_records_to_table(
+            "dead_letters", records=records, columns=("recorder", *_COLUMNS)
+        )
 
 
 def _encoded(value: Any) -> bytes:  # noqa: ANN401 - an event, or the fields of a sample
     try:
         return msgspec.msgpack.encode(value)
-    except (TypeError, ValueError, OverflowError):  # no codec takes it; a person may still read it
+    except (TypeError, ValueError, OverflowError):  # no codec can encode it; a person may still read it
         return msgspec.msgpack.encode(repr(value).encode(errors="backslashreplace"))

@@ -8,23 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-from msgspec.inspect import (
-    BoolType,
-    EnumType,
-    FloatType,
-    IntType,
-    Metadata,
-    NoneType,
-    StrType,
-    Type,
-    UnionType,
-    VarTupleType,
-)
-
-from decahertz.event import EVENT_TYPES, AnyEvent, Event
+from decahertz.event import AnyEvent, Event
 from decahertz.sample import Sample, SampleSchema
-from storage.schema.samples import TIME, table_of
+from storage.schema.events import event_columns
+from storage.schema.samples import RECORDER, TIME, table_of
 from storage.write.copy_codegen import Number, SampleLoop, compile_event
 from storage.write.copy_format import (
     ENCODING_ERRORS,
@@ -40,12 +27,11 @@ from storage.write.copy_format import (
     timestamp,
 )
 
-EVENT_TABLES: dict[type[Event], str] = {event_type: event_type.table for event_type in EVENT_TYPES}
-"""The table of each event type; the migrations make them."""
-
 _SELDOM_REPEATED = frozenset(
     {"order_id", "fill_id", "signal_id", "trade_id", "reason", "headline", "message", "instruments"}
 )
+_NUMBER_CODES = {"bigint": "q", "double precision": "d"}
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {"boolean": boolean, "text": text, "text[]": text_array}
 
 
 @dataclass(slots=True)
@@ -62,16 +48,15 @@ class Encoded:
 
 
 class SampleRows:
-    """Encodes the samples of one type."""
+    """Encodes the samples of one type, as rows of one recorder."""
 
-    def __init__(self, schema: SampleSchema) -> None:
-        """Work out the order of the columns."""
+    def __init__(self, schema: SampleSchema, recorder: str) -> None:
         self.table = table_of(schema)
         numbers = [field for field in schema.metrics if field.type in (int, float)]
         others = [field for field in schema.metrics if field.type not in (int, float)]
-        self.columns = (*schema.key, TIME, *(f.name for f in numbers), *(f.name for f in others))
+        self.columns = (RECORDER, *schema.key, TIME, *(f.name for f in numbers), *(f.name for f in others))
         self._key = reader(schema.key)
-        self._keys = PieceCache([text] * len(schema.key), field_count(len(self.columns)))
+        self._keys = PieceCache([text] * len(schema.key), field_count(len(self.columns)) + text(recorder))
         self._numbers: list[tuple[str, Callable[[Any], bytes]]] = [
             (field.name, bigint if field.type is int else double) for field in numbers
         ]
@@ -120,77 +105,32 @@ def _finite_or_none(value: float | None) -> float | None:
 
 
 class EventRows:
-    """Encodes the events of one type."""
+    """Encodes the events of one type, as rows of one recorder."""
 
-    def __init__(self, event_type: type[Event]) -> None:
-        """Work out the order of the columns."""
-        self.table = EVENT_TABLES[event_type]
-        fields = event_fields(event_type)
-        numbers = [field for field in fields if field.code]
-        cached = [field for field in fields if not field.code and field.repeats]
-        direct = [field for field in fields if not field.code and not field.repeats]
+    def __init__(self, event_type: type[Event], recorder: str) -> None:
+        self.table = event_type.table
+        columns = event_columns(event_type)
+        numbers = [column for column in columns if column.sql_type in _NUMBER_CODES]
+        others = [column for column in columns if column.sql_type not in _NUMBER_CODES]
+        cached = [column for column in others if column.field not in _SELDOM_REPEATED]
+        direct = [column for column in others if column.field in _SELDOM_REPEATED]
         self.columns = (
-            *("source", "epoch", "received_ns", "time", "time_ns", "sequence"),
-            *(field.column for field in (*numbers, *cached, *direct)),
+            *(RECORDER, "source", "epoch", "received_ns", "time", "time_ns", "sequence"),
+            *(column.name for column in (*numbers, *cached, *direct)),
         )
-        self._count = field_count(len(self.columns))
+        self._start = field_count(len(self.columns)) + text(recorder)
         self._encode = compile_event(
-            [field.name for field in numbers],
-            "".join(field.code for field in numbers),
-            [field.name for field in cached],
-            PieceCache([field.encode for field in cached]),
-            [(field.name, field.encode) for field in direct],
+            [column.field for column in numbers],
+            "".join(_NUMBER_CODES[column.sql_type] for column in numbers),
+            [column.field for column in cached],
+            PieceCache([_ENCODERS[column.sql_type] for column in cached]),
+            [(column.field, _ENCODERS[column.sql_type]) for column in direct],
         )
 
     def origin(self, source: str, epoch: int, received_ns: int) -> bytes:
-        """What the rows of one batch begin with."""
-        return self._count + text(source) + bigint(epoch) + bigint(received_ns)
+        """The bytes that every row of one batch begins with."""
+        return self._start + text(source) + bigint(epoch) + bigint(received_ns)
 
     def encode(self, event: AnyEvent, sequence: int, origin: bytes) -> tuple[bytes, ...]:
         """One row, in pieces. Raises one of ``ENCODING_ERRORS``."""
         return self._encode(event, sequence, origin)
-
-
-@dataclass(frozen=True, slots=True)
-class EventField:
-    """A field of an event and its column."""
-
-    name: str
-    column: str
-    code: str
-    """``q`` or ``d`` for numbers (see :class:`~storage.write.copy_codegen.Number`), empty for others."""
-    encode: Callable[[Any], bytes]
-    repeats: bool
-    """Whether the same few values come again and again."""
-
-
-def event_fields(event_type: type[Event]) -> list[EventField]:
-    """The fields of an event type, without its time, in order of declaration."""
-    info = msgspec.inspect.type_info(event_type)
-    assert isinstance(info, msgspec.inspect.StructType)  # noqa: S101 - an event is a struct
-    return [_event_field(field.name, field.type) for field in info.fields if field.name != "time_ns"]
-
-
-def _event_field(name: str, type_: Type) -> EventField:
-    bare, column = type_, name
-    if isinstance(type_, UnionType):
-        (bare,) = (option for option in type_.types if not isinstance(option, NoneType))
-    if isinstance(bare, Metadata):
-        column = (bare.extra or {}).get("column", name)
-        bare = bare.type
-    code, encode = _codes(bare)
-    return EventField(name, column, code, encode, name not in _SELDOM_REPEATED)
-
-
-def _codes(type_: Type) -> tuple[str, Callable[[Any], bytes]]:
-    if isinstance(type_, IntType):
-        return "q", bigint
-    if isinstance(type_, FloatType):
-        return "d", double
-    if isinstance(type_, BoolType):
-        return "", boolean
-    if isinstance(type_, (StrType, EnumType)):
-        return "", text
-    if isinstance(type_, VarTupleType):
-        return "", text_array
-    raise TypeError(f"no column can be made of {type_}")

@@ -46,10 +46,10 @@ class _NewEvents:
 
 
 class Inserter:
-    """Fills tables. Keeps the encoders."""
+    """Fills the tables, with rows of one recorder."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Encoders are made when a type is first seen."""
+    def __init__(self, recorder: str, clock: Clock) -> None:
+        self._recorder = recorder
         self._samples: dict[int, tuple[SampleSchema, SampleRows]] = {}
         self._events: dict[type[Event], EventRows] = {}
         self._instruments = InstrumentTable(clock)
@@ -65,7 +65,7 @@ class Inserter:
             elif isinstance(content, SampleBatch):
                 samples.setdefault(id(content.schema), []).append((entry, content))
             else:
-                outcome.reject(entry, (), content.reason)
+                outcome.refuse(entry, (), content.reason)
         if events:
             await self._store_events(connection, events, outcome)
         for batches in samples.values():
@@ -104,8 +104,8 @@ class Inserter:
                 rows.table, source=_pieces(pieces), columns=rows.columns, format="binary"
             )
             outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + new.counts[event_type]
-        await fold_fills(connection, new.fills)
-        await update_orders(connection, new.orders)
+        await fold_fills(connection, self._recorder, new.fills)
+        await update_orders(connection, self._recorder, new.orders)
         outcome.instruments = self._instruments.due()
         await save_instruments(connection, outcome.instruments)
         await save_emitters(connection, stored)
@@ -146,7 +146,7 @@ class Inserter:
                     origins[kind] = rows.origin(batch.source, batch.epoch, arrival.received_ns)
                 pieces = rows.encode(event, sequence, origins[kind])
             except ENCODING_ERRORS as error:
-                outcome.reject(entry, (index,), f"{type(error).__name__}: {error}")
+                outcome.refuse(entry, (index,), f"{type(error).__name__}: {error}")
                 continue
             new.rows.setdefault(kind, []).extend(pieces)
             new.counts[kind] = new.counts.get(kind, 0) + 1
@@ -166,14 +166,14 @@ class Inserter:
         if rows is None or known is not schema:
             if len(self._samples) >= _CACHED_SCHEMAS:
                 self._samples.clear()
-            rows = SampleRows(schema)
+            rows = SampleRows(schema, self._recorder)
             self._samples[id(schema)] = (schema, rows)
         return rows
 
     def _event_rows(self, kind: type[Event]) -> EventRows:
         rows = self._events.get(kind)
         if rows is None:
-            rows = self._events[kind] = EventRows(kind)
+            rows = self._events[kind] = EventRows(kind, self._recorder)
         return rows
 
 
@@ -194,7 +194,7 @@ async def _encode_samples(
         for start in range(0, len(batch.samples), ROWS_AT_ONCE):
             encoded = rows.encode(batch.samples[start : start + ROWS_AT_ONCE], batch.time_ns)
             for index, reason in encoded.refused:
-                outcome.reject(entry, (start + index,), reason)
+                outcome.refuse(entry, (start + index,), reason)
             if encoded.not_finite:
                 outcome.not_finite[rows.table] = outcome.not_finite.get(rows.table, 0) + encoded.not_finite
             counted.rows += encoded.rows

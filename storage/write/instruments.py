@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.clock import NS_PER_SECOND, Clock, to_datetime
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 WRITE_EVERY_SECONDS = 5
 
 _UPSERT = """
-INSERT INTO instruments (venue, instrument, first_ns, last_ns)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+INSERT INTO instruments (venue, instrument, first_ns, last_ns, time)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[])
 ON CONFLICT (venue, instrument) DO UPDATE SET
+    time = greatest(instruments.time, excluded.time),
     first_ns = least(instruments.first_ns, excluded.first_ns),
     last_ns = greatest(instruments.last_ns, excluded.last_ns)
 """
@@ -74,4 +75,5 @@ class InstrumentTable:
 async def save_instruments(connection: AnyConnection, rows: list[Row]) -> None:
     """Write rows that :meth:`InstrumentTable.due` returned."""
     if rows:
-        await connection.execute(_UPSERT, *map(list, zip(*rows, strict=True)))
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await connection.execute(_UPSERT, *columns, [to_datetime(last_ns) for *_, last_ns in rows])

@@ -20,10 +20,11 @@ PlacedOrder: TypeAlias = tuple[Order, str, int, int, int]
 """(change, source, epoch, sequence, received_ns)."""
 
 _KEY = ("strategy", "venue", "instrument", "order_id")
+_PRIMARY_KEY = ("recorder", *_KEY)
 _KEPT = ("arrival_price", "order_type", "signal_id")
 _NEWEST = ("state", "side", "quantity", "filled_quantity", "price", "reason", "time_ns")
 _IDENTITY = ("source", "epoch", "sequence", "received_ns")
-_COLUMNS = (*_KEY, *_KEPT, *_NEWEST, *_IDENTITY, "time", "is_final")
+_COLUMNS = (*_PRIMARY_KEY, *_KEPT, *_NEWEST, *_IDENTITY, "time", "is_final")
 _RANK = ("is_final", "time_ns", "epoch", "sequence", "source")
 
 
@@ -34,7 +35,7 @@ def _upsert() -> str:
     changes = [
         f"{name} = CASE WHEN {newer} THEN excluded.{name} ELSE orders.{name} END"
         for name in _COLUMNS
-        if name not in _KEY and name not in _KEPT
+        if name not in _PRIMARY_KEY and name not in _KEPT
     ] + [
         f"{name} = CASE WHEN {newer} THEN coalesce(excluded.{name}, orders.{name})"
         f" ELSE coalesce(orders.{name}, excluded.{name}) END"
@@ -43,20 +44,20 @@ def _upsert() -> str:
     values = ", ".join(f"${number}" for number in range(1, len(_COLUMNS) + 1))
     return (
         f"INSERT INTO orders ({', '.join(_COLUMNS)}) VALUES ({values})"  # noqa: S608 - names of this module
-        f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {', '.join(changes)}"
+        f" ON CONFLICT ({', '.join(_PRIMARY_KEY)}) DO UPDATE SET {', '.join(changes)}"
     )
 
 
 _UPSERT = _upsert()
 
 
-async def update_orders(connection: AnyConnection, changes: Iterable[PlacedOrder]) -> None:
-    """Bring the current state up to date, in the transaction that stores the changes."""
+async def update_orders(connection: AnyConnection, recorder: str, changes: Iterable[PlacedOrder]) -> None:
+    """Update the current state of orders, in the transaction that stores the changes."""
     by_key: dict[tuple[str, ...], list[PlacedOrder]] = {}
     for placed in changes:
         by_key.setdefault(tuple(getattr(placed[0], name) for name in _KEY), []).append(placed)
     # Sorted, so that two writers lock the rows in the same order.
-    rows = [(*key, *_newest(by_key[key])) for key in sorted(by_key)]
+    rows = [(recorder, *key, *_newest(by_key[key])) for key in sorted(by_key)]
     if rows:
         await connection.executemany(_UPSERT, rows)
 

@@ -17,7 +17,7 @@ from decahertz.clock import Clock
 from decahertz.event import Arrival
 from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Ack, Entry
-from storage.write.dead_letters import save_rejects
+from storage.write.dead_letters import save_dead_letters
 from storage.write.emitters import lock_emitters, save_emitters
 from storage.write.inserter import Inserter
 from storage.write.result import DEAD_LETTER, DUPLICATE, WriteResult
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _CLAIM = """
 WITH acked AS (DELETE FROM stored_batches WHERE batch_id = ANY($2::uuid[]))
-INSERT INTO stored_batches (batch_id) SELECT * FROM unnest($1::uuid[])
+INSERT INTO stored_batches (recorder, batch_id) SELECT $3, * FROM unnest($1::uuid[])
 ON CONFLICT (batch_id) DO NOTHING RETURNING batch_id
 """
 _FORGET = "DELETE FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
@@ -35,13 +35,13 @@ _CLAIMED = "SELECT batch_id, dead_letters, duplicates FROM stored_batches WHERE 
 _NOTE = "UPDATE stored_batches SET dead_letters = $2, duplicates = $3 WHERE batch_id = $1"
 
 
-class Store:
-    """Writes entries. Remembers which batch ids nobody needs any more between them."""
+class EntryWriter:
+    """Writes spool entries under the name of one recorder, each transaction on a connection of the caller."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """The connections come from elsewhere; the database says what its errors mean."""
+    def __init__(self, database: Database, recorder: str, clock: Clock) -> None:
         self._database = database
-        self._inserter = Inserter(clock)
+        self._recorder = recorder
+        self._inserter = Inserter(recorder, clock)
         self._forgettable: list[uuid.UUID] = []
 
     def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
@@ -117,12 +117,12 @@ class Store:
         forgettable = self._forgettable.copy()
         with self._database.errors():
             async with connection.transaction():
-                rows = await connection.fetch(_CLAIM, list(outcome.acks), forgettable)
+                rows = await connection.fetch(_CLAIM, list(outcome.acks), forgettable, self._recorder)
                 fresh = {row["batch_id"] for row in rows}
                 if len(fresh) < len(entries):
                     await _recall(connection, outcome, [e for e in entries if e.batch_id not in fresh])
                 yield outcome, [entry for entry in entries if entry.batch_id in fresh]
-                await _conclude(connection, outcome)
+                await _conclude(connection, self._recorder, outcome)
         del self._forgettable[: len(forgettable)]
         self._inserter.committed(outcome)
 
@@ -149,7 +149,7 @@ class Store:
 async def _reject(connection: AnyConnection, entry: Entry, error: Exception, outcome: WriteResult) -> None:
     """The rows go to the dead letters; events are known there and not taken when they come again."""
     reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-    outcome.reject(entry, range(entry.rows), reason)
+    outcome.refuse(entry, range(entry.rows), reason)
     if isinstance(entry.content, Arrival) and entry.rows:
         batch = entry.content.batch
         stored = await lock_emitters(connection, [(batch.source, batch.epoch)])
@@ -166,8 +166,8 @@ async def _recall(connection: AnyConnection, outcome: WriteResult, entries: Sequ
         outcome.drop(entry, DUPLICATE, row["duplicates"])
 
 
-async def _conclude(connection: AnyConnection, outcome: WriteResult) -> None:
-    await save_rejects(connection, outcome.rejects)
+async def _conclude(connection: AnyConnection, recorder: str, outcome: WriteResult) -> None:
+    await save_dead_letters(connection, recorder, outcome.dead_letters)
     notes = [
         (batch_id, ack.dropped.get(DEAD_LETTER, 0), ack.dropped.get(DUPLICATE, 0))
         for batch_id, ack in outcome.acks.items()

@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING
 import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.event import EVENT_BY_TABLE
 from decahertz.health import ComponentStatus, Health
 from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Entry
 from storage.schema.samples import table_of
 from storage.spool import Spool
-from storage.write.encoders import EVENT_TABLES
 from storage.write.metrics import WriterMetrics
 from storage.write.rate_limit import RateLimiter
 from storage.write.result import DEAD_LETTER, WriteResult
-from storage.write.transaction import Store
+from storage.write.transaction import EntryWriter
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from storage.database import Connection
-    from storage.settings import StorageSettings
 
 BACKLOG_ROWS = 5_000
 """Rows of a backlog in one transaction: new rows wait no longer than for that."""
@@ -41,7 +40,7 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
 _LOOK_SECONDS = 0.2
 """How often we look whether there is a backlog."""
-_FORGET_BATCHES = "DELETE FROM stored_batches WHERE stored_at < now() - interval '30 days'"
+_FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now() - interval '30 days'"
 
 
 class Writer:
@@ -51,9 +50,9 @@ class Writer:
         self,
         database: Database,
         spool: Spool,
+        recorder: str,
         clock: Clock,
         registry: CollectorRegistry,
-        settings: StorageSettings,
         schemas: Sequence[SampleSchema] = (),
         *,
         backlog_rows_per_second: float = 50_000,
@@ -66,12 +65,12 @@ class Writer:
         """
         self._database = database
         self._spool = spool
+        self._recorder = recorder
         self._clock = clock
-        self._settings = settings
         self._stop_seconds = stop_seconds
-        self._store = Store(database, clock)
+        self._store = EntryWriter(database, recorder, clock)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
-        self._metrics.announce([*map(table_of, schemas), *EVENT_TABLES.values()])
+        self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._pace = RateLimiter(backlog_rows_per_second, clock)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +90,7 @@ class Writer:
         connection = await self._connect()
         if not self._spool.has_backlog:  # what waits may have been stored before, however long ago
             with self._database.errors():
-                await connection.execute(_FORGET_BATCHES)
+                await connection.execute(_FORGET_BATCHES, self._recorder)
         self._spool.on_acked = self._store.forget
         self._task = asyncio.create_task(self._run(), name="storage-writer")
 
@@ -168,7 +167,7 @@ class Writer:
         queue = self._spool.queue
         backlog = self._spool.has_backlog and not self._stopping
         limit = self._pace.seconds_until_due() if backlog else _LOOK_SECONDS
-        if await queue.wait_due(self._settings.flush_seconds, limit):
+        if await queue.wait_due(self._database.settings.flush_seconds, limit):
             connection = await self._connect()  # first: only what can be sent leaves the queue
             self._in_hand = queue.take()
         elif backlog:
@@ -209,11 +208,11 @@ class Writer:
         self._note_refusal(outcome)
 
     def _note_refusal(self, outcome: WriteResult) -> None:
-        if outcome.rejects:
+        if outcome.dead_letters:
             if not self._refusal:
-                reject = outcome.rejects[0]
-                self._log.error("rows_refused", stream=reject.stream, reason=reject.reason)
-            self._refusal = outcome.rejects[-1].reason
+                letter = outcome.dead_letters[0]
+                self._log.error("rows_refused", stream=letter.stream, reason=letter.reason)
+            self._refusal = outcome.dead_letters[-1].reason
         elif self._refusal and any(s.entry.rows and not s.dropped for s in outcome.acks.values()):
             self._log.info("rows_no_longer_refused")
             self._refusal = ""

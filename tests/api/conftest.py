@@ -12,12 +12,13 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.database import Database
 from storage.schema.migrate import migrate
-from storage.schema.samples import ensure_tables
+from storage.schema.tables import ensure_tables
 from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
 from tests.api.checked import Caller
 from tests.api.helpers import DESK, PROBE, Stack, StoringSink
+from tests.storage_examples import RECORDER
 
 
 @pytest_asyncio.fixture
@@ -39,7 +40,7 @@ async def stored(database_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     clock, schemas = SystemClock(), (PROBE, DESK)
     spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
     await spool.start()
-    writer = Writer(database, spool, clock, registry, settings, schemas)
+    writer = Writer(database, spool, RECORDER, clock, registry, schemas)
     await writer.start()
     sink = StoringSink(spool, writer)
     try:

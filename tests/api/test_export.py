@@ -45,8 +45,8 @@ async def large(stored: Stack) -> Stack:
     """The API of a database with many samples."""
     async with stored.database.query() as connection:
         await connection.execute(
-            "INSERT INTO probe_samples (time, venue, instrument, mid, prints)"
-            " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'SIM', 'A', n, n"
+            "INSERT INTO probe_samples (time, recorder, venue, instrument, mid, prints)"
+            " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'desk', 'SIM', 'A', n, n"
             " FROM generate_series(1, $2::bigint) AS n",
             START_NS,
             MANY,

@@ -14,8 +14,8 @@ from decahertz.event import Side
 from decahertz.sample import SampleSchema
 from storage.database import Database
 from storage.maintenance.dead_letters import Replayed, count_letters, list_letters, replay_letters
-from storage.write.dead_letters import ENTRY, Reject, save_rejects
-from tests.storage_examples import BOOK, START_NS, Bench, arrival, book, books, fill, quote, writing
+from storage.write.dead_letters import ENTRY, DeadLetterRow, save_dead_letters
+from tests.storage_examples import BOOK, RECORDER, START_NS, Bench, arrival, book, books, fill, quote, writing
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -121,18 +121,19 @@ async def test_what_nobody_can_read_any_more_is_refused_and_kept(database: Datab
         known: dict[str, Any] = {
             "reason": "r",
             "batch_id": uuid.uuid4(),
-            "time_ns": START_NS,
+            "row_time_ns": START_NS,
             "received_ns": START_NS,
         }
         event: dict[str, Any] = {"kind": "event", "source": "loop", "epoch": 7, "sequence": 1}
         async with database.query() as connection:
-            await save_rejects(
+            await save_dead_letters(
                 connection,
+                RECORDER,
                 [
-                    Reject(**known, **event, stream="events:loop", payload=odd),
-                    Reject(**known, kind="sample", stream="samples:gone", payload=odd),
-                    Reject(**known, kind="sample", stream="samples:book", payload=odd),
-                    Reject(**known, kind=ENTRY, stream="samples:book", rows=7, payload=b"\xc1"),
+                    DeadLetterRow(**known, **event, stream="events:loop", payload=odd),
+                    DeadLetterRow(**known, kind="sample", stream="samples:gone", payload=odd),
+                    DeadLetterRow(**known, kind="sample", stream="samples:book", payload=odd),
+                    DeadLetterRow(**known, kind=ENTRY, stream="samples:book", rows=7, payload=b"\xc1"),
                 ],
             )
         replayed = await replay(database)

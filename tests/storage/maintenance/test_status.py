@@ -95,9 +95,12 @@ async def test_compression_and_policies_are_shown_where_there_are_any(
 
 async def test_emitters_show_their_holes_and_what_they_lost(tiered_database: TieredDatabase) -> None:
     await tiered_database.execute(
-        "INSERT INTO emitters VALUES ('whole', 2, '{[1,101)}'), ('holes', 1, '{[3,5),[10,21)}')"
+        "INSERT INTO emitters (source, epoch, sequences)"
+        " VALUES ('whole', 2, '{[1,101)}'), ('holes', 1, '{[3,5),[10,21)}')"
     )
-    await tiered_database.execute("INSERT INTO emitter_drops VALUES ('holes', 1, 'ring_full', 7)")
+    await tiered_database.execute(
+        "INSERT INTO emitter_drops (source, epoch, reason, events) VALUES ('holes', 1, 'ring_full', 7)"
+    )
     assert (await asked(tiered_database)).emitters == [
         EmitterStatus(
             source="whole", epoch=2, stored=100, highest_sequence=100, holes=0, missing=0, dropped={}

@@ -13,11 +13,22 @@ from decahertz.clock import CYCLE_NS, SystemClock
 from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
 from storage.database import Database
 from storage.query.event_history import EventHistory, newest_sample_ns
+from storage.schema.emitters import recently_stored_events
 from storage.settings import SpoolSettings
 from storage.spool import Spool
-from storage.write.emitters import stored_events
 from tests.event_examples import events
-from tests.storage_examples import BOOK, MACHINE, START_NS, arrival, books, fill, quote, quotes, writing
+from tests.storage_examples import (
+    BOOK,
+    MACHINE,
+    RECORDER,
+    START_NS,
+    arrival,
+    books,
+    fill,
+    quote,
+    quotes,
+    writing,
+)
 
 _epochs = itertools.count(1)
 
@@ -25,7 +36,7 @@ _epochs = itertools.count(1)
 async def collected(
     database: Database, types: tuple[type, ...] = EVENT_TYPES, since_ns: int = 0
 ) -> list[tuple[AnyEvent, int]]:
-    return [pair async for pair in EventHistory(database)(types, since_ns)]
+    return [pair async for pair in EventHistory(database, RECORDER)(types, since_ns)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -61,7 +72,7 @@ async def test_whoever_stops_reading_early_leaves_the_connection_usable(database
     async with writing(database) as bench:
         await bench.append(quotes(1, 3000), 20)
     for _ in range(20):  # more often than the pool has connections
-        replay = EventHistory(database)((Quote,), 0)
+        replay = EventHistory(database, RECORDER)((Quote,), 0)
         async with aclosing(replay):
             async for _event in replay:
                 break
@@ -77,11 +88,11 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
         await bench.spool.append(quotes(50, 150), 10)  # half of it is known already
         for first in range(151, 6001, 650):
             await bench.spool.append(quotes(first, first + 649), 10)
-    stored = await stored_events(database)
+    stored = await recently_stored_events(database)
     spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings(), stored=stored)
     await spool.start()
     try:
-        history = EventHistory(database, spool)
+        history = EventHistory(database, RECORDER, spool)
         found = [pair async for pair in history((Quote,), 0)]
         later = [event async for event, _ in history((Quote, Fill), START_NS + 6001)]
         assert [pair async for pair in history((Fill,), 0)] == []
@@ -98,13 +109,13 @@ async def test_what_waits_of_an_emitter_that_was_silent_for_long_is_no_past_twic
 ) -> None:
     async with writing(database) as other:
         await other.append(quotes(1, 30), 10)
-        await other.rows("UPDATE emitters SET updated_at = updated_at - interval '30 days'")
-    assert await stored_events(database) == {}
+        await other.rows("UPDATE emitters SET time = time - interval '30 days'")
+    assert await recently_stored_events(database) == {}
     spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
     await spool.start()
     try:
         await spool.append(quotes(1, 50), 10)
-        found = [event async for event, _ in EventHistory(database, spool)((Quote,), 0)]
+        found = [event async for event, _ in EventHistory(database, RECORDER, spool)((Quote,), 0)]
     finally:
         await spool.stop()
     assert [event.time_ns - START_NS for event in found] == list(range(1, 51))
@@ -115,11 +126,13 @@ async def test_until_when_it_was_sampled_is_known_at_the_next_start(
 ) -> None:
     async with writing(database, tmp_path) as bench:
         assert bench.spool.newest_sample_ns is None
-        assert await newest_sample_ns(database, [BOOK, MACHINE]) is None
+        assert await newest_sample_ns(database, [BOOK, MACHINE], RECORDER, START_NS) is None
         bench.sample(books(2))
         bench.sample(books(1))
         await bench.drained()
-        assert await newest_sample_ns(database, [BOOK, MACHINE]) == START_NS + 2 * CYCLE_NS
+        assert (
+            await newest_sample_ns(database, [BOOK, MACHINE], RECORDER, START_NS) == START_NS + 2 * CYCLE_NS
+        )
         await bench.writer.stop()
         bench.sample(books(9))
         bench.sample(books(8))

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from decahertz.event import (
+    EVENT_TYPES,
     AnyEvent,
     ConnectionState,
     Direction,
@@ -48,9 +49,9 @@ from storage.query.export import (
     samples_request,
 )
 from storage.query.parquet import ParquetMissingError
-from storage.schema.samples import ensure_tables
+from storage.schema.events import event_columns
+from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
-from storage.write.encoders import EVENT_TABLES, event_fields
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, Verdict, arrival, book, books, until, writing
 
 MANY = 300_000
@@ -103,8 +104,9 @@ async def fill_many(database: Database, rows: int = MANY) -> None:
     await ensure_tables(database, [BOOK])
     async with database.query() as connection:
         await connection.execute(
-            "INSERT INTO book_samples (time, venue, instrument, mid, gaps, verdict)"
-            " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'sim', n % 9, n, n, 'live'"
+            "INSERT INTO book_samples (time, recorder, venue, instrument, mid, gaps, verdict)"
+            " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms',"
+            " 'desk', 'sim', n % 9, n, n, 'live'"
             " FROM generate_series(1, $2::bigint) AS n",
             START_NS,
             rows,
@@ -150,16 +152,16 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
 async def test_events_of_every_type_come_out_as_they_went_in(database: Database, form: ExportFormat) -> None:
     async with writing(database) as bench:
         await bench.append(arrival(1, ONE_OF_EACH), 10.0)
-    assert {type(event) for event in ONE_OF_EACH} == set(EVENT_TABLES)
+    assert {type(event) for event in ONE_OF_EACH} == set(EVENT_TYPES)
     for sequence, event in enumerate(ONE_OF_EACH, start=1):
-        question = events_request(EVENT_TABLES[type(event)])
+        question = events_request(event.table)
         (row,) = rows_of(await exported(database, question, form), form, question)
         assert (row["source"], row["epoch"], row["sequence"]) == ("loop", 7, sequence)
         assert event_in(row, type(event)) == event
 
 
 def event_in(row: dict[str, Any], event_type: type[Event]) -> AnyEvent:
-    values = {one.name: row[one.column] for one in event_fields(event_type)} | {"time_ns": row["time_ns"]}
+    values = {one.field: row[one.name] for one in event_columns(event_type)} | {"time_ns": row["time_ns"]}
     if isinstance(values.get("instruments"), str):
         values["instruments"] = msgspec.json.decode(values["instruments"])
     event: AnyEvent = msgspec.convert(values, event_type)  # type: ignore[assignment] # one of them
@@ -190,7 +192,7 @@ async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Databas
     moved = [msgspec.structs.replace(event, time_ns=START_NS + offset) for offset in (0, 1, 2)]
     async with writing(database) as bench:
         await bench.append(arrival(1, moved), 10.0)
-    question = events_request(EVENT_TABLES[type(event)], [], {}, START_NS + 1, START_NS + 2)
+    question = events_request(event.table, [], {}, START_NS + 1, START_NS + 2)
     rows = rows_of(await exported(database, question, ExportFormat.CSV), ExportFormat.CSV, question)
     assert [row["time_ns"] for row in rows] == [START_NS + 1]
 

@@ -16,7 +16,7 @@ from storage.schema.migrate import (
     read_migrations,
     shipped_migrations,
 )
-from storage.schema.samples import ensure_tables
+from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, until

@@ -9,7 +9,7 @@ import pytest
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleSchema, schema_of
 from storage.database import Database
-from storage.schema.samples import SchemaConflictError, ensure_tables
+from storage.schema.tables import SchemaConflictError, ensure_tables
 from tests.storage_examples import BOOK, MACHINE
 
 
@@ -42,6 +42,7 @@ async def test_a_table_has_the_instant_the_key_and_a_column_for_each_metric(data
     await ensure_tables(database, [BOOK, MACHINE])
     assert await columns(database, "book_samples") == {
         "time": ("timestamp with time zone", False),
+        "recorder": ("text", False),
         "venue": ("text", False),
         "instrument": ("text", False),
         "mid": ("double precision", True),
@@ -49,21 +50,21 @@ async def test_a_table_has_the_instant_the_key_and_a_column_for_each_metric(data
         "verdict": ("text", True),
         "crossed": ("boolean", True),
     }
-    assert list(await columns(database, "machine_samples")) == ["time", "load"]
+    assert list(await columns(database, "machine_samples")) == ["time", "recorder", "load"]
 
 
 async def test_columns_say_what_they_mean(database: Database) -> None:
     await ensure_tables(database, [declared(a=Annotated[float, Metric("It's 5\\6.", unit=Unit.SECONDS)])])
     await ensure_tables(database, [declared(a=Annotated[float, Metric("It's new.", unit=Unit.SECONDS)])])
     async with database.query() as connection:
-        comment = await connection.fetchval("SELECT col_description('thing_samples'::regclass, 3)")
+        comment = await connection.fetchval("SELECT col_description('thing_samples'::regclass, 4)")
     assert comment == "It's new. Unit: seconds."
 
 
 async def test_a_new_metric_is_a_new_column_and_keeps_the_rows(database: Database) -> None:
     await ensure_tables(database, [declared(a=GAUGE)])
     async with database.query() as connection:
-        await connection.execute("INSERT INTO thing_samples VALUES (now(), 'x', 1.5)")
+        await connection.execute("INSERT INTO thing_samples VALUES (now(), 'desk', 'x', 1.5)")
     await ensure_tables(database, [declared(a=GAUGE, b=GAUGE)])
     async with database.query() as connection:
         rows = await connection.fetch("SELECT name, a, b FROM thing_samples")
@@ -79,7 +80,7 @@ async def test_the_column_of_a_metric_that_is_gone_stays(database: Database) -> 
 async def test_a_changed_type_is_refused_and_named(database: Database) -> None:
     await ensure_tables(database, [declared(a=GAUGE)])
     changed = declared(a=Annotated[int, Metric("A counter.", kind=Kind.COUNTER)])
-    with pytest.raises(SchemaConflictError, match=r"thing_samples\.a holds double precision .* bigint"):
+    with pytest.raises(SchemaConflictError, match=r"thing_samples\.a is double precision, .* bigint"):
         await ensure_tables(database, [changed])
 
 
@@ -102,7 +103,8 @@ async def test_processes_that_start_at_once_make_each_table_once(database: Datab
 
 async def test_words_of_sql_can_name_metrics(database: Database) -> None:
     await ensure_tables(database, [declared(("order", "user"), limit=GAUGE, select=GAUGE)])
-    assert list(await columns(database, "thing_samples")) == ["time", "order", "user", "limit", "select"]
+    names = list(await columns(database, "thing_samples"))
+    assert names == ["time", "recorder", "order", "user", "limit", "select"]
 
 
 async def test_the_longest_names_fit(database: Database) -> None:

@@ -89,7 +89,7 @@ async def test_ids_of_old_are_kept_while_something_waits_here(database: Database
         bench.sample(books(1))
         await until((tmp_path / "image").exists)
         await bench.drained()
-        await bench.rows("UPDATE stored_batches SET stored_at = stored_at - interval '40 days'")
+        await bench.rows("UPDATE stored_batches SET time = time - interval '40 days'")
     async with writing(database, tmp_path / "image") as again:
         await again.drained()
         assert await again.value("SELECT count(*) FROM book_samples") == 1

@@ -17,8 +17,8 @@ HOUR_NS = 3600 * 10**9
 COUNT = 300
 _FILL = """
 INSERT INTO ticks
-    (time, venue, instrument, price, size, missed, time_ns, received_ns, source, epoch, sequence)
-SELECT to_timestamp(time_ns / 1000000000.0), 'sim', 'EUR/USD', n, 1, 0, time_ns, time_ns, 'loop', 1, n
+    (time, recorder, venue, instrument, price, size, missed, time_ns, received_ns, source, epoch, sequence)
+SELECT to_timestamp(time_ns / 1000000000.0), 'desk', 'sim', 'EUR/USD', n, 1, 0, time_ns, time_ns, 'loop', 1, n
 FROM (SELECT n, $1::bigint + n * 3600000000000 AS time_ns FROM generate_series(-300, -1) AS n) AS made
 """
 
@@ -28,7 +28,10 @@ async def filled(tiered_database: TieredDatabase) -> TieredDatabase:
     """A print an hour for many days; on TimescaleDB the older ones compressed."""
     await tiered_database.execute(_FILL, START_NS)
     await tiered_database.execute(
-        "INSERT INTO instruments VALUES ('sim', 'EUR/USD', $1, $2)", START_NS - COUNT * HOUR_NS, START_NS
+        "INSERT INTO instruments (time, venue, instrument, first_ns, last_ns)"
+        " VALUES (now(), 'sim', 'EUR/USD', $1, $2)",
+        START_NS - COUNT * HOUR_NS,
+        START_NS,
     )
     if tiered_database.engine == "timescaledb":
         await tiered_database.execute(

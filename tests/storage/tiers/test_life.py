@@ -41,8 +41,8 @@ class NarrowBookSample(Sample, frozen=True, kw_only=True):
 WIDER = schema_of(WiderBookSample)
 NARROW = schema_of(NarrowBookSample)
 _DEEP = (
-    "INSERT INTO book_samples (time, venue, instrument, mid, depth)"
-    " SELECT $1::timestamptz + n * interval '0.5 s', 'sim', 'EUR/USD', n, 10 * n"
+    "INSERT INTO book_samples (time, recorder, venue, instrument, mid, depth)"
+    " SELECT $1::timestamptz + n * interval '0.5 s', 'desk', 'sim', 'EUR/USD', n, 10 * n"
     " FROM generate_series(1, 10) AS n"
 )
 

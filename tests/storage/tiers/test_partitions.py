@@ -52,8 +52,8 @@ async def test_quotes_of_any_day_are_taken_too(tiered_database: TieredDatabase) 
     tiered = tiered_database
     for days in (0, -1000):
         await tiered.execute(
-            "INSERT INTO quotes (time, venue, instrument, missed, time_ns, received_ns, source, epoch,"
-            " sequence) VALUES ($1, 'sim', 'EUR/USD', 0, 1, 1, 'a', 1, 1)",
+            "INSERT INTO quotes (time, recorder, venue, instrument, missed, time_ns, received_ns, source,"
+            " epoch, sequence) VALUES ($1, 'desk', 'sim', 'EUR/USD', 0, 1, 1, 'a', 1, 1)",
             to_datetime(START_NS) + timedelta(days=days),
         )
     await tiered.worker.run_once()
@@ -85,7 +85,8 @@ async def test_rows_that_are_committed_while_their_bucket_is_rolled_up_are_not_l
         transaction = writer.transaction()
         await transaction.start()
         await writer.execute(
-            "INSERT INTO book_samples (time, venue, instrument, mid) VALUES ($1, 'sim', 'EUR/USD', 77)",
+            "INSERT INTO book_samples (time, recorder, venue, instrument, mid)"
+            " VALUES ($1, 'desk', 'sim', 'EUR/USD', 77)",
             to_datetime(START_NS),
         )
         await tiered.worker.run_once()  # does not see the row, and does not wait for it

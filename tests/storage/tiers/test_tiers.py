@@ -76,7 +76,7 @@ async def test_a_second_round_finds_nothing_to_do(tiered_database: TieredDatabas
 
 
 async def test_samples_without_a_key_have_tiers_too(tiered_database: TieredDatabase) -> None:
-    insert = "INSERT INTO machine_samples (time, load) VALUES ($1, $2)"
+    insert = "INSERT INTO machine_samples (time, recorder, load) VALUES ($1, 'desk', $2)"
     for tick in range(20):
         await tiered_database.execute(insert, to_datetime(START_NS) + timedelta(seconds=tick), float(tick))
     await tiered_database.worker.run_once()

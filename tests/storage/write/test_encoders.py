@@ -15,12 +15,13 @@ from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
 from storage.write.copy_codegen import Number, SampleLoop
-from storage.write.copy_format import ENCODING_ERRORS, PieceCache, field_count, text_array, timestamp
-from storage.write.encoders import EVENT_TABLES, EventRows, SampleRows
+from storage.write.copy_format import ENCODING_ERRORS, PieceCache, field_count, text, text_array, timestamp
+from storage.write.encoders import EventRows, SampleRows
 from tests.event_examples import events_by_type, names
 from tests.storage_examples import (
     BOOK,
     MACHINE,
+    RECORDER,
     START_NS,
     BookSample,
     HostSample,
@@ -46,7 +47,7 @@ samples = st.builds(
 async def test_every_event_type_has_a_table_with_a_column_for_each_field(database: Database) -> None:
     async with database.query() as connection:
         for event_type in EVENT_TYPES:
-            rows = EventRows(event_type)
+            rows = EventRows(event_type, RECORDER)
             found = await connection.fetch(
                 "SELECT column_name FROM information_schema.columns WHERE table_name = $1", rows.table
             )
@@ -56,19 +57,20 @@ async def test_every_event_type_has_a_table_with_a_column_for_each_field(databas
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_no_field_of_an_event_is_forgotten(event_type: type[Event]) -> None:
     fields = {field.name for field in msgspec.structs.fields(event_type)}
-    identity = 5  # source, epoch, sequence, received_ns, and time beside time_ns
-    assert len(EventRows(event_type).columns) == len(fields) + identity
+    identity = 6  # recorder, source, epoch, sequence, received_ns, and time
+    assert len(EventRows(event_type, RECORDER).columns) == len(fields) + identity
 
 
 @given(data=st.data(), sequence=st.integers(1, 2**62))
-@pytest.mark.parametrize("event_type", EVENT_TABLES)
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_each_field_of_an_event_is_in_its_column(
     event_type: type[Event], data: st.DataObject, sequence: int
 ) -> None:
     event = data.draw(events_by_type[event_type])
-    rows = EventRows(event_type)
+    rows = EventRows(event_type, RECORDER)
     row = b"".join(rows.encode(event, sequence, rows.origin("loop", 7, START_NS)))
     own = {
+        "recorder": RECORDER.encode(),
         "source": b"loop",
         "epoch": struct.pack(">q", 7),
         "received_ns": struct.pack(">q", START_NS),
@@ -115,20 +117,15 @@ def one_value(value: object) -> bytes | None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 10**400, "1.5"])
 def test_an_event_with_a_number_that_is_none_is_refused(bad: float) -> None:
     event = msgspec.structs.replace(quote(1), ask=bad)
-    rows = EventRows(Quote)
+    rows = EventRows(Quote, RECORDER)
     with pytest.raises(ENCODING_ERRORS):
         rows.encode(event, 1, rows.origin("loop", 7, START_NS))
 
 
 def test_an_event_whose_numbers_are_finite_and_their_sum_is_not_is_kept() -> None:
-    rows = EventRows(Quote)
+    rows = EventRows(Quote, RECORDER)
     event = msgspec.structs.replace(quote(1), bid=1.7e308, ask=1.7e308)
     assert rows.encode(event, 1, rows.origin("loop", 7, START_NS))
-
-
-def test_no_two_event_types_share_a_table() -> None:
-    assert set(EVENT_TABLES) == set(EVENT_TYPES)
-    assert len(set(EVENT_TABLES.values())) == len(EVENT_TYPES)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,7 +141,10 @@ async def test_what_is_sampled_is_what_is_in_the_table(
         await bench.rows("TRUNCATE book_samples")
     moment = datetime.fromtimestamp(time_ns // 10**9, UTC).replace(microsecond=time_ns // 1000 % 10**6)
     assert [tuple(row) for row in rows] == [
-        (moment, s.venue, s.instrument, None if s.mid is None else float(s.mid), s.gaps, s.verdict, s.crossed)
+        (
+            *(moment, RECORDER, s.venue, s.instrument),
+            *(None if s.mid is None else float(s.mid), s.gaps, s.verdict, s.crossed),
+        )
         for s in batch
     ]
 
@@ -172,13 +172,15 @@ WIDE = st.builds(
 )
 
 
+START = field_count(9) + text(RECORDER)
+
+
 @given(batch=st.lists(WIDE, max_size=20))
 def test_whichever_numbers_are_missing_each_column_has_its_length_and_value(batch: list[WideSample]) -> None:
-    encoded = SampleRows(schema_of(WideSample)).encode(batch, START_NS)
+    encoded = SampleRows(schema_of(WideSample), RECORDER).encode(batch, START_NS)
     moment = struct.pack(">iq", 8, START_NS // 1000 - 946_684_800_000_000)
     expected = b"".join(
-        struct.pack(">h", 8) + moment + b"".join(one_number(getattr(s, name)) for name in "abcdefg")
-        for s in batch
+        START + moment + b"".join(one_number(getattr(s, name)) for name in "abcdefg") for s in batch
     )
     assert b"".join(encoded.data) == expected
     assert (encoded.rows, encoded.refused, encoded.not_finite) == (len(batch), [], 0)
@@ -188,13 +190,13 @@ def test_rows_are_the_same_however_often_their_nulls_were_seen() -> None:
     numbers = [
         Number(f.name, "q" if f.type is int else "d", f.optional) for f in schema_of(WideSample).metrics
     ]
-    loop = SampleLoop((), numbers, (), PieceCache([], field_count(8)), PieceCache([]))
+    loop = SampleLoop((), numbers, (), PieceCache([], START), PieceCache([]))
     optional = [number.name for number in numbers if number.optional]
     moment = timestamp(START_NS)
     whole = WideSample(a=1.0, b=2, c=3.0, d=4.0, e=5, f=6, g=7.0)
     for missing in [*product([False, True], repeat=len(optional))] * 2:
         sample = msgspec.structs.replace(whole, **dict.fromkeys(compress(optional, missing)))
-        expected = b"".join(SampleRows(schema_of(WideSample)).encode([sample], START_NS).data)
+        expected = b"".join(SampleRows(schema_of(WideSample), RECORDER).encode([sample], START_NS).data)
         present = [value for value in (sample.a, sample.c, sample.d, sample.g) if value is not None]
         for _ in range(3):
             data, total = loop([sample] * 200, moment)
@@ -210,7 +212,7 @@ def one_number(value: float | None) -> bytes:
 
 @pytest.mark.parametrize("field", ["a", "c", "d", "g"])
 def test_one_number_that_is_not_finite_is_found_wherever_it_stands(field: str) -> None:
-    rows = SampleRows(schema_of(WideSample))
+    rows = SampleRows(schema_of(WideSample), RECORDER)
     good = WideSample(a=1.0, b=2, c=3.0, d=4.0, e=5, f=6, g=7.0)
     for whole in (good, msgspec.structs.replace(good, b=None)):
         bad = msgspec.structs.replace(whole, **{field: float("-inf")})
@@ -221,7 +223,7 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_stands(field: str) -
 
 
 def test_numbers_that_are_not_finite_become_null_and_are_counted() -> None:
-    rows = SampleRows(BOOK)
+    rows = SampleRows(BOOK, RECORDER)
     encoded = rows.encode([book(mid=float("nan")), book(mid=float("inf")), book(mid=1.0)], START_NS)
     expected = rows.encode([book(mid=None), book(mid=None), book(mid=1.0)], START_NS)
     assert b"".join(encoded.data) == b"".join(expected.data)
@@ -229,7 +231,7 @@ def test_numbers_that_are_not_finite_become_null_and_are_counted() -> None:
 
 
 def test_finite_numbers_whose_sum_is_not_are_kept() -> None:
-    encoded = SampleRows(BOOK).encode([book(mid=1.7e308, gaps=2**62)] * 2, START_NS)
+    encoded = SampleRows(BOOK, RECORDER).encode([book(mid=1.7e308, gaps=2**62)] * 2, START_NS)
     assert (encoded.rows, encoded.not_finite) == (2, 0)
 
 
@@ -246,8 +248,8 @@ def test_finite_numbers_whose_sum_is_not_are_kept() -> None:
     ],
 )
 def test_a_row_that_fits_no_table_is_refused_alone(bad: BookSample) -> None:
-    encoded = SampleRows(BOOK).encode([book(gaps=1), bad, book(gaps=2)], START_NS)
-    expected = SampleRows(BOOK).encode([book(gaps=1), book(gaps=2)], START_NS)
+    encoded = SampleRows(BOOK, RECORDER).encode([book(gaps=1), bad, book(gaps=2)], START_NS)
+    expected = SampleRows(BOOK, RECORDER).encode([book(gaps=1), book(gaps=2)], START_NS)
     assert b"".join(encoded.data) == b"".join(expected.data)
     assert encoded.rows == 2
     ((place, reason),) = encoded.refused

@@ -126,7 +126,7 @@ async def test_trades_survive_a_lost_answer(proxied: tuple[Proxy, Database]) -> 
         await bench.append(arrival(3, [fill(3, Side.BUY, 1.0, 12.0)]), 10)
         assert proxy.lost == 1
         assert [r[0] for r in await bench.rows("SELECT pnl FROM trades")] == [1.0]
-        assert await bench.value("SELECT position FROM round_trips") == 1.0
+        assert await bench.value("SELECT position FROM open_round_trips") == 1.0
 
 
 async def test_a_commit_that_never_arrived_is_made_good(proxied: tuple[Proxy, Database]) -> None:

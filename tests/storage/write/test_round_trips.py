@@ -95,7 +95,7 @@ async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: D
         assert [(trade.side, trade.pnl) for trade in after] == [(Side.SELL, 10.0), (Side.BUY, 1.0)]
         # The trade before the late fill was not even touched.
         assert await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2") == rows
-        assert await bench.value("SELECT position FROM round_trips") == -1.0
+        assert await bench.value("SELECT position FROM open_round_trips") == -1.0
 
 
 async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database: Database) -> None:
@@ -207,7 +207,7 @@ async def test_executions_replayed_after_a_restart_count_once(database: Database
     async with writing(database) as bench:
         await bench.append(arrival(1, fills, epoch=2), 10)
         assert await bench.rows("SELECT ctid::text, * FROM trades") == before
-        assert await bench.value("SELECT position FROM round_trips") == -1.0
+        assert await bench.value("SELECT position FROM open_round_trips") == -1.0
         everything = await Queries(bench.database).fills(FillFilter(), limit=10)
         assert len(everything.items) == 6  # what was reported stays on record
 
@@ -220,7 +220,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(database: Database) 
     ]
     async with writing(database) as bench:
         await bench.append(arrival(1, [first, *others]), 10)
-        positions = await bench.rows("SELECT position FROM round_trips ORDER BY position")
+        positions = await bench.rows("SELECT position FROM open_round_trips ORDER BY position")
         assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
 
 
@@ -244,7 +244,7 @@ async def test_storage_and_the_strategy_collector_count_the_same_executions(data
             account.add_fill(one.fill, one.fill.time_ns)
         await bench.drained()
         trades = await stored(bench, "trend")
-        position = await bench.value("SELECT position FROM round_trips")
+        position = await bench.value("SELECT position FROM open_round_trips")
     (book,) = account.holdings.values()
     assert account.duplicate_fills == len(replayed)
     assert account.statistics.trades == len(trades)

@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from decahertz.clock import to_datetime
 from decahertz.event import Fill, Order, OrderState, Quote, Side
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError
 from storage.database import Database
-from storage.write.emitters import stored_events
+from storage.schema.emitters import recently_stored_events
 from tests.storage_examples import (
     CYCLE_NS,
     START_NS,
@@ -129,7 +130,7 @@ async def test_events_of_a_feed_are_stored_without_an_answer(database: Database)
 
 
 LETTERS = (
-    "SELECT stream, kind, reason, source, epoch, sequence, time_ns, payload FROM dead_letters ORDER BY id"
+    "SELECT stream, kind, reason, source, epoch, sequence, row_time_ns, payload FROM dead_letters ORDER BY id"
 )
 
 
@@ -175,7 +176,7 @@ async def test_rows_that_the_database_refuses_are_found_among_the_others(databas
     assert "positive" in by_stream["samples:book"]["reason"]
     sample = msgspec.msgpack.decode(by_stream["samples:book"]["payload"])
     assert (sample["instrument"], sample["gaps"]) == ("i13", -1)
-    assert by_stream["samples:book"]["time_ns"] == START_NS + CYCLE_NS
+    assert by_stream["samples:book"]["row_time_ns"] == START_NS + CYCLE_NS
     assert by_stream["events:loop"]["sequence"] == 37
 
 
@@ -232,8 +233,8 @@ async def test_the_list_of_instruments_follows_the_market(database: Database) ->
     async with database.query() as connection:
         rows = await connection.fetch("SELECT * FROM instruments ORDER BY instrument")
     assert [tuple(row) for row in rows] == [
-        ("sim", "a", START_NS + 1, START_NS + 9),
-        ("sim", "b", START_NS + 5, START_NS + 5),
+        (to_datetime(START_NS + 9), "sim", "a", START_NS + 1, START_NS + 9),
+        (to_datetime(START_NS + 5), "sim", "b", START_NS + 5, START_NS + 5),
     ]
 
 
@@ -284,9 +285,9 @@ async def test_what_a_forgotten_emitter_sends_again_is_counted_and_not_stored_tw
 ) -> None:
     async with writing(database, tmp_path) as bench:
         await bench.append(quotes(1, 10), 10)
-        assert list(await stored_events(database)) == [("loop", 7)]
-        await bench.rows("UPDATE emitters SET updated_at = updated_at - interval '8 days'")
-        assert await stored_events(database) == {}
+        assert list(await recently_stored_events(database)) == [("loop", 7)]
+        await bench.rows("UPDATE emitters SET time = time - interval '8 days'")
+        assert await recently_stored_events(database) == {}
     with closing(sqlite3.connect(tmp_path / "spool.sqlite", isolation_level=None)) as file:
         file.execute("UPDATE emitters SET last_seen_ns = last_seen_ns - 8 * 24 * 3600 * 1000000000")
     async with writing(database, tmp_path) as bench:
@@ -295,6 +296,6 @@ async def test_what_a_forgotten_emitter_sends_again_is_counted_and_not_stored_tw
         assert receipt.accepted == 8
         assert bench.account("events:loop") == (18, 12, 0, {"duplicate": 6})
         assert [row[0] for row in await bench.rows(STORED)] == list(range(1, 13))
-        assert {key: list(taken) for key, taken in (await stored_events(database)).items()} == {
+        assert {key: list(taken) for key, taken in (await recently_stored_events(database)).items()} == {
             ("loop", 7): [(1, 12)]
         }

@@ -1,0 +1,175 @@
+"""Event tables, derived from the event classes: columns, statements, and rows read back as events.
+
+Every event table begins with ``time`` and ``recorder``, continues with the fields of its event, and ends
+with the exact time, the time of receipt and the identity ``(source, epoch, sequence)``. An event is stored
+once because its identity is recorded in ``emitters`` in the same transaction
+(:mod:`storage.write.emitters`), so the tables need no unique index.
+
+Bulk events get their tables from :func:`event_table_statements` at the first start, because the engine of
+the tiers decides whether they are partitioned; the migrations create the other tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from msgspec.inspect import (
+    BoolType,
+    EnumType,
+    FloatType,
+    IntType,
+    Metadata,
+    NoneType,
+    StrType,
+    StructType,
+    Type,
+    UnionType,
+    VarTupleType,
+)
+
+from decahertz.event import EVENT_TYPES, Event, Fill, Heartbeat, Liquidity, Log, Quote, Side, Tick
+from storage.schema.samples import RECORDER_COLUMN, TIME, Column, comment_statements, quoted
+
+if TYPE_CHECKING:
+    import asyncpg
+
+BULK_EVENTS = tuple(event_type for event_type in EVENT_TYPES if event_type.bulk)
+IDENTITY = ("source", "epoch", "sequence")
+"""Identifies an event among the events of all recorders."""
+
+_EventT = TypeVar("_EventT", bound=Event)
+
+_SQL_TYPES: dict[type[Type], str] = {
+    IntType: "bigint",
+    FloatType: "double precision",
+    BoolType: "boolean",
+    StrType: "text",
+    EnumType: "text",
+    VarTupleType: "text[]",
+}
+_TABLE_COMMENTS: dict[type[Event], str] = {
+    Quote: "Best bid and ask as the venue published them; an empty side is null.",
+    Tick: "Trade prints on the market, of all participants.",
+    Log: "Log lines of the trading system's components.",
+    Heartbeat: "Heartbeats of feeds and components.",
+}
+_FIELD_COMMENTS = {
+    "venue": "The venue.",
+    "instrument": "The instrument, by the venue's symbol.",
+    "venue_sequence": "The venue's own sequence number of the message.",
+    "missed": "Numbered messages lost just before this one.",
+    "bid": "Best bid price; null when the side is empty.",
+    "ask": "Best ask price; null when the side is empty.",
+    "bid_size": "Quantity at the best bid.",
+    "ask_size": "Quantity at the best ask.",
+    "price": "Price of the trade.",
+    "size": "Quantity of the trade.",
+    "side": "Side of the aggressor: buy or sell.",
+    "trade_id": "The venue's own id of the trade.",
+    "component": "The feed or component.",
+    "level": "debug, info, warning, error or critical.",
+    "message": "The message.",
+    "connection": "State of its connection: open or closed.",
+}
+_FIRST = (
+    Column(
+        TIME, "timestamp with time zone", required=True, comment="time_ns, rounded down to the microsecond."
+    ),
+    RECORDER_COLUMN,
+)
+_LAST = (
+    Column("time_ns", "bigint", required=True, comment="When it happened, by the clock of its origin."),
+    Column("received_ns", "bigint", required=True, comment="When it reached the recorder, by its clock."),
+    Column("source", "text", required=True, comment="The process that emitted the event."),
+    Column("epoch", "bigint", required=True, comment="When that process started, in nanoseconds."),
+    Column("sequence", "bigint", required=True, comment="The number of the event since that start."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EventColumn:
+    """The column that stores a field of an event."""
+
+    field: str
+    name: str
+    sql_type: str
+    """``bigint``, ``double precision``, ``boolean``, ``text`` or ``text[]``."""
+    required: bool
+
+
+@cache
+def event_columns(event_type: type[Event]) -> tuple[EventColumn, ...]:
+    """The columns of an event's own fields, without its time, in order of declaration."""
+    info = msgspec.inspect.type_info(event_type)
+    assert isinstance(info, StructType)  # noqa: S101 - an event is a struct
+    return tuple(_event_column(field.name, field.type) for field in info.fields if field.name != "time_ns")
+
+
+def _event_column(name: str, type_: Type) -> EventColumn:
+    options = type_.types if isinstance(type_, UnionType) else (type_,)
+    (value_type,) = (option for option in options if not isinstance(option, NoneType))
+    column = name
+    if isinstance(value_type, Metadata):
+        column = (value_type.extra or {}).get("column", name)
+        value_type = value_type.type
+    return EventColumn(name, column, _SQL_TYPES[type(value_type)], required=len(options) == 1)
+
+
+def event_table_columns(event_type: type[Event]) -> tuple[Column, ...]:
+    """All columns of the table, in order."""
+    own = (
+        Column(one.name, one.sql_type, one.required, _FIELD_COMMENTS.get(one.name, ""))
+        for one in event_columns(event_type)
+    )
+    return (*_FIRST, *own, *_LAST)
+
+
+def event_table_statements(event_type: type[Event], *, partitioned: bool) -> list[str]:
+    """The statements that create the table of a bulk event with its indexes and comments.
+
+    ``partitioned`` tables are partitioned by ``time``; their partitions are up to the caller.
+    """
+    table = event_type.table
+    columns = event_table_columns(event_type)
+    by_time = f" PARTITION BY RANGE ({TIME})" if partitioned else ""
+    statements = [
+        f"CREATE TABLE {quoted(table)} ({', '.join(column.definition for column in columns)}){by_time}",
+        f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(table)} USING brin ({TIME})",
+        f"CREATE INDEX {quoted(f'{table}_received')} ON {quoted(table)} USING brin (received_ns)",
+    ]
+    if event_type.key:
+        # Without the recorder: a series is mostly read over all recorders, and few databases have many.
+        key = ", ".join(map(quoted, event_type.key))
+        index = quoted("_".join((table, event_type.key[-1])))
+        statements.append(f"CREATE INDEX {index} ON {quoted(table)} ({key}, time_ns)")
+    return statements + comment_statements(table, _TABLE_COMMENTS[event_type], columns)
+
+
+def read_event(row: asyncpg.Record, event_type: type[_EventT]) -> _EventT:
+    """The event in a row of its table.
+
+    Raises ``msgspec.ValidationError`` when the row holds values that the event type does not allow.
+    """
+    values = {one.field: row[one.name] for one in event_columns(event_type)}
+    return msgspec.convert(values | {"time_ns": row["time_ns"]}, event_type)
+
+
+def fill_of(row: asyncpg.Record) -> Fill:
+    """The fill in a row of ``fills``, without validation."""
+    return Fill(
+        time_ns=row["time_ns"],
+        strategy=row["strategy"],
+        venue=row["venue"],
+        instrument=row["instrument"],
+        order_id=row["order_id"],
+        fill_id=row["fill_id"],
+        side=Side(row["side"]),
+        price=row["price"],
+        quantity=row["quantity"],
+        fee=row["fee"],
+        liquidity=None if row["liquidity"] is None else Liquidity(row["liquidity"]),
+        risk=row["risk"],
+    )
