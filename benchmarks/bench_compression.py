@@ -58,6 +58,7 @@ class Walk:
         mid = (bid + ask) / 2
         return (
             to_datetime(START_NS + instant * CYCLE_NS),
+            "bench",
             "sim",
             self.name,
             bid,

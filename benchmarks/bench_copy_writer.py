@@ -109,7 +109,7 @@ def samples(tick: int) -> SampleBatch:
 
 def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
     moment = to_datetime(batch.time_ns)
-    return [(moment, *(getattr(sample, name) for name in COLUMNS[1:])) for sample in batch.samples]
+    return [(moment, "bench", *(getattr(sample, name) for name in COLUMNS[2:])) for sample in batch.samples]
 
 
 async def measure(database: Database, connection: Connection, name: str) -> list[Measure]:

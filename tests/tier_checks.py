@@ -11,17 +11,17 @@ import asyncpg
 
 from decahertz.clock import from_datetime, to_datetime
 from storage.tiers.names import ROLLED, Tier, width_ns
-from tests.storage_examples import CYCLE_NS, START_NS
+from tests.storage_examples import CYCLE_NS, RECORDER, START_NS
 from tests.tiered_database import TieredDatabase
 
 Row: TypeAlias = tuple[int, str, float | None, int | None, str | None, bool | None]
 """Time in nanoseconds, instrument, mid, gaps, verdict, crossed."""
-COLUMNS = ("time", "venue", "instrument", "mid", "gaps", "verdict", "crossed")
+COLUMNS = ("time", "recorder", "venue", "instrument", "mid", "gaps", "verdict", "crossed")
 
 
 async def store(tiered: TieredDatabase, rows: Iterable[Row]) -> None:
     """As anybody may store them: by COPY."""
-    records = [(to_datetime(time_ns), "sim", *rest) for time_ns, *rest in rows]
+    records = [(to_datetime(time_ns), RECORDER, "sim", *rest) for time_ns, *rest in rows]
     async with tiered.database.query() as connection:
         await connection.copy_records_to_table("book_samples", records=records, columns=COLUMNS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, TierStatus, database_status
-from tests.storage_examples import CYCLE_NS, START_NS
+from tests.storage_examples import CYCLE_NS, RECORDER, START_NS
 from tests.tiered_database import TieredDatabase
 
 _ROWS = 2_000
@@ -13,10 +13,10 @@ _LAST_NS = START_NS + (_ROWS - 1) * CYCLE_NS
 
 async def store(tiered: TieredDatabase) -> None:
     records = [
-        (to_datetime(START_NS + tick * CYCLE_NS), "sim", "EUR/USD", tick / 2, tick, "live", None)
+        (to_datetime(START_NS + tick * CYCLE_NS), RECORDER, "sim", "EUR/USD", tick / 2, tick, "live", None)
         for tick in range(_ROWS)
     ]
-    columns = ("time", "venue", "instrument", "mid", "gaps", "verdict", "crossed")
+    columns = ("time", "recorder", "venue", "instrument", "mid", "gaps", "verdict", "crossed")
     async with tiered.database.query() as connection:
         await connection.copy_records_to_table("book_samples", records=records, columns=columns)
         await connection.execute("ANALYZE")
