@@ -23,7 +23,7 @@ _EVENTS_PER_PART = 500
 _MAX_PROBLEMS = 20
 
 
-class _AnyObject(Struct, frozen=True, gc=False):
+class _EventOutline(Struct, frozen=True, gc=False):
     """Fields that every event has; validates a body before any events are made of it."""
 
     type: str
@@ -31,7 +31,7 @@ class _AnyObject(Struct, frozen=True, gc=False):
 
 
 def _batch_of(item: type) -> type[Struct]:
-    """:class:`EventBatch` with other items; the other fields and all limits are its own."""
+    """Makes a variant of :class:`EventBatch` with another type of items, and the same fields and limits."""
     hints = get_type_hints(EventBatch, include_extras=True)
     hints["events"] = Annotated[list[item], *get_args(hints["events"])[1:]]  # type: ignore[valid-type]
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
@@ -58,7 +58,7 @@ class EventBatchReader(BodyReader[EncodedBatch]):
 
     def __init__(self) -> None:
         super().__init__(EventBatch)
-        outline, undecoded = _batch_of(_AnyObject), _batch_of(Raw)
+        outline, undecoded = _batch_of(_EventOutline), _batch_of(Raw)
         self._outlines: dict[Codec, Decoder[Any]] = {c: decoder(c, outline) for c in Codec}
         self._undecoded: dict[Codec, Decoder[Any]] = {c: decoder(c, undecoded) for c in Codec}
         self._events: dict[Codec, Decoder[AnyEvent]] = {c: decoder(c, AnyEvent) for c in Codec}
