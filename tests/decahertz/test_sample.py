@@ -115,6 +115,7 @@ def test_a_sample_of_one_thing_needs_no_key() -> None:
         pytest.param({"key": ("time",)}, {"time": str}, "time", id="key of a reserved name"),
         pytest.param({"key": ("venue", "mid")}, {"mid": str}, "no metric", id="nothing but keys"),
         pytest.param({}, {"Mid": Annotated[float, Metric("M.")]}, "Mid", id="metric with a capital"),
+        pytest.param({"key": ("recorder",)}, {"recorder": str}, "recorder", id="key recorder"),
         pytest.param({}, {"time_ns": Annotated[int, Metric("T.")]}, "time_ns", id="reserved name"),
         pytest.param({}, {"m" * 49: Annotated[int, Metric("T.")]}, "m" * 49, id="metric of a long name"),
         pytest.param({}, {"mid": float}, "mid", id="number without a metric"),
