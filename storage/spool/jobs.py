@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from decahertz.event import Arrival
-from decahertz.ingest import Receipt
+from decahertz.ingest import NotDurableError, Receipt
 from decahertz.ledger import Changes
 from decahertz.sample import SampleBatch
 from storage.entry import Ack, Entry, entry_of
@@ -209,6 +210,34 @@ class WriteJob(Job):
                 if attempted is not None:
                     entry.batch_id = attempted.batch_id
         return found
+
+
+def answer_to(done: asyncio.Future[Receipt]) -> Answer:
+    """Return the answer that completes a future."""
+
+    def answer(outcome: Receipt | SpoolError) -> None:
+        if done.done():
+            return
+        if isinstance(outcome, Receipt):
+            done.set_result(outcome)
+        else:
+            done.set_exception(NotDurableError(str(outcome)))
+
+    return answer
+
+
+def result_of(done: asyncio.Future[T]) -> Callable[[T], None]:
+    """Return a function that completes a future from any thread."""
+
+    def complete(outcome: T) -> None:
+        if not done.done():
+            done.set_result(outcome)
+
+    def answer(outcome: T) -> None:
+        with suppress(RuntimeError):  # the loop is closed: no caller waits
+            done.get_loop().call_soon_threadsafe(complete, outcome)
+
+    return answer
 
 
 class JobBatch:

@@ -23,7 +23,7 @@ from storage.entry import Ack, Entry, samples_stream
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolError
 from storage.spool.health import SpoolHealth
-from storage.spool.jobs import AckJob, Answer, CallJob, LossJob, ReleaseJob, Report, WriteJob
+from storage.spool.jobs import AckJob, CallJob, LossJob, ReleaseJob, Report, WriteJob, answer_to, result_of
 from storage.spool.memory_queue import MemoryQueue
 from storage.spool.metrics import LedgerMetrics, SpoolMetrics
 from storage.spool.worker import SpoolWorker
@@ -181,7 +181,7 @@ class Spool:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._wait_for_room(arrival)
-                self._worker.put(WriteJob(self._report, [arrival], [_answer(done)]))
+                self._worker.put(WriteJob(self._report, [arrival], [answer_to(done)]))
                 receipt = await done
         except TimeoutError:
             reason = self._health.write_error or "the disk is busy"
@@ -230,14 +230,8 @@ class Spool:
 
     async def _call(self, function: Callable[[SpoolFile], T]) -> T | SpoolError:
         """Call a function in the spool's thread."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T | SpoolError] = loop.create_future()
-
-        def answer(outcome: T | SpoolError) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_finish, done, outcome)
-
-        self._worker.put(CallJob(function, answer))
+        done: asyncio.Future[T | SpoolError] = asyncio.get_running_loop().create_future()
+        self._worker.put(CallJob(function, result_of(done)))
         return await done
 
     def _release(self, entries: Sequence[Entry]) -> None:
@@ -302,20 +296,3 @@ def _dropped(ledger: Ledger) -> int:
 
 def _read_arrivals(after_id: int, file: SpoolFile) -> tuple[list[Arrival], int | None]:
     return file.read_arrivals(after_id, _ARRIVAL_ROWS)
-
-
-def _finish(done: asyncio.Future[T], outcome: T) -> None:
-    if not done.done():
-        done.set_result(outcome)
-
-
-def _answer(done: asyncio.Future[Receipt]) -> Answer:
-    def answer(outcome: Receipt | SpoolError) -> None:
-        if done.done():
-            return
-        if isinstance(outcome, Receipt):
-            done.set_result(outcome)
-        else:
-            done.set_exception(NotDurableError(str(outcome)))
-
-    return answer

@@ -64,10 +64,6 @@ class InFlight:
         self._missing = set(self._entries) - present
         self.rows = sum(rows for id_, (_, rows) in self._entries.items() if id_ in present)
 
-    def ids(self) -> list[int]:
-        """Ids of all entries in flight."""
-        return list(self._entries)
-
 
 @dataclass(slots=True)
 class FileState:

@@ -1,4 +1,4 @@
-"""Ends of an embedded PostgreSQL that nobody planned."""
+"""An embedded PostgreSQL that crashes, or whose parent does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @on_linux
-async def test_it_dies_with_its_parent_and_committed_rows_are_there_again(
+async def test_it_dies_with_its_parent_and_keeps_committed_rows(
     folder: Path, installation: Installation
 ) -> None:
     async with other_process(folder / "pg", installation) as owner:
@@ -61,7 +61,9 @@ async def test_a_start_waits_for_the_server_of_a_killed_owner(
         await server.stop()
 
 
-async def test_a_killed_server_is_noticed_and_starts_again(filled: Path, installation: Installation) -> None:
+async def test_a_killed_server_is_detected_and_can_start_again(
+    filled: Path, installation: Installation
+) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)
     await remember(await server.start(), 7)
     assert server.pid is not None
@@ -73,7 +75,9 @@ async def test_a_killed_server_is_noticed_and_starts_again(filled: Path, install
         assert await recall(again.url) == [7]
 
 
-async def test_sessions_of_a_killed_server_are_waited_for(filled: Path, installation: Installation) -> None:
+async def test_a_start_waits_for_sessions_of_a_killed_server(
+    filled: Path, installation: Installation
+) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)
     url = await server.start()
     assert server.pid is not None
@@ -93,7 +97,7 @@ async def test_sessions_of_a_killed_server_are_waited_for(filled: Path, installa
     await again.stop()
 
 
-async def test_locks_of_a_dead_server_whose_number_another_process_has_now(
+async def test_locks_of_a_dead_server_whose_pid_belongs_to_another_process(
     filled: Path, installation: Installation
 ) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, always the real one: its life, who can reach it, what it refuses."""
+"""The embedded PostgreSQL, always a real one: start and stop, access, and refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(60)
 # Life
 
 
-async def test_a_first_start_makes_the_database_and_a_second_keeps_it(
+async def test_the_first_start_creates_the_database_and_the_second_keeps_it(
     folder: Path, installation: Installation
 ) -> None:
     first = EmbeddedPostgres(folder / "pg", installation=installation)
@@ -55,7 +55,7 @@ async def test_a_first_start_makes_the_database_and_a_second_keeps_it(
     await second.stop()
 
 
-async def test_asyncpg_and_psycopg_take_the_same_address(filled: Path, installation: Installation) -> None:
+async def test_asyncpg_and_psycopg_accept_the_same_url(filled: Path, installation: Installation) -> None:
     async with EmbeddedPostgres(filled / "pg", installation=installation, database="a b/c") as server:
         async with connected(server.url) as connection:
             assert await connection.fetchval("SELECT current_database()") == "a b/c"
@@ -81,7 +81,7 @@ async def test_the_data_is_durable_utf8_and_checked(folder: Path, installation: 
         assert found == expected
 
 
-async def test_callers_settings_go_over_the_defaults(filled: Path, installation: Installation) -> None:
+async def test_settings_of_the_caller_override_the_defaults(filled: Path, installation: Installation) -> None:
     settings = {"work_mem": "5MB", "shared_preload_libraries": "pg_stat_statements"}
     async with (
         EmbeddedPostgres(filled / "pg", installation=installation, settings=settings) as server,
@@ -91,7 +91,7 @@ async def test_callers_settings_go_over_the_defaults(filled: Path, installation:
         assert await connection.fetchval("SHOW shared_preload_libraries") == "pg_stat_statements"
 
 
-def test_what_keeps_it_private_cannot_be_set(folder: Path) -> None:
+def test_settings_that_keep_it_private_cannot_be_changed(folder: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match="listen_addresses"):
         EmbeddedPostgres(folder / "pg", settings={"listen_addresses": "*"})
 
@@ -116,9 +116,7 @@ async def test_it_is_started_only_once(filled: Path, installation: Installation)
             pass
 
 
-async def test_address_and_pid_are_known_from_the_data_directory(
-    folder: Path, installation: Installation
-) -> None:
+async def test_url_and_pid_follow_from_the_data_directory(folder: Path, installation: Installation) -> None:
     assert running_pid(folder / "pg") is None
     async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
         assert database_url(folder / "pg") == server.url
@@ -151,7 +149,7 @@ async def test_nothing_listens_on_the_network(filled: Path, installation: Instal
 
 
 @as_root
-async def test_not_even_the_servers_own_user_is_let_in(installation: Installation) -> None:
+async def test_other_processes_of_the_servers_user_are_rejected(installation: Installation) -> None:
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
         data_dir = Path(name) / "pg"
         for path in (Path(name), data_dir):  # the folders shall not be what keeps it out
@@ -256,7 +254,7 @@ async def test_a_folder_with_something_else_in_it_is_refused(
         await EmbeddedPostgres(folder / "pg", installation=installation).start()
 
 
-async def test_a_failed_start_says_what_the_server_said_in_one_line(
+async def test_a_failed_start_reports_the_servers_message_in_one_line(
     filled: Path, installation: Installation
 ) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation, settings={"work_mem": "much"})

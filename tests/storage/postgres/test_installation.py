@@ -1,4 +1,4 @@
-"""Where the programs come from."""
+"""Finding and copying the programs of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def public_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_two_copies_at_once_are_one_and_a_damaged_copy_is_made_anew(
+def test_concurrent_copies_become_one_and_a_damaged_copy_is_replaced(
     folder: Path, installation: Installation
 ) -> None:
     if not installation.relocatable:
@@ -52,7 +52,7 @@ def test_two_copies_at_once_are_one_and_a_damaged_copy_is_made_anew(
     assert [*(folder / "cache").iterdir()] == [copy]
 
 
-def test_a_cache_that_others_can_write_is_refused(folder: Path, installation: Installation) -> None:
+def test_a_cache_that_others_can_write_to_is_refused(folder: Path, installation: Installation) -> None:
     (folder / "cache").mkdir()
     (folder / "cache").chmod(0o777)
     with pytest.raises(EmbeddedPostgresError, match="can be written by other users"):
@@ -86,7 +86,7 @@ def machines_own() -> Installation | None:
     return Installation(Path(prefix), version)
 
 
-async def test_without_the_wheel_a_postgresql_of_the_machine_is_used(folder: Path) -> None:
+async def test_without_the_wheel_an_installed_postgresql_is_used(folder: Path) -> None:
     found = await asyncio.to_thread(machines_own)
     if found is None:
         pytest.skip("this machine has no PostgreSQL of its own")

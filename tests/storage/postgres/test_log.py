@@ -8,7 +8,7 @@ from pathlib import Path
 from storage.postgres.log import ServerLog
 
 
-def test_the_log_is_bounded_and_its_end_is_told(folder: Path) -> None:
+def test_the_log_is_rotated_and_its_last_errors_are_returned(folder: Path) -> None:
     log = ServerLog(folder / "log", limit=1000)
     os.write(log.open(), b"x" * 1000 + b"\nFATAL:  gone\n")
     log.rotate()

@@ -1,4 +1,4 @@
-"""A commit that fails and is on disk all the same: what comes back after a crash is not stored twice."""
+"""A failed commit that is on disk all the same: entries that reappear after a crash are stored once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def fail_next_commit(bench: Bench, image: Path) -> None:
     await bench.spool.flush()
 
 
-async def test_what_went_on_in_memory_and_comes_back_is_stored_once(
+async def test_entries_that_continued_in_memory_and_reappear_are_stored_once(
     database: Database, tmp_path: Path
 ) -> None:
     async with writing(database, tmp_path / "spool") as bench:
@@ -68,9 +68,7 @@ async def test_what_went_on_in_memory_and_comes_back_is_stored_once(
         assert again.account("samples:book") == (1, 1, 0, {})
 
 
-async def test_what_an_emitter_was_refused_may_come_back_and_is_known_then(
-    database: Database, tmp_path: Path
-) -> None:
+async def test_a_refused_batch_that_reappears_is_known(database: Database, tmp_path: Path) -> None:
     async with writing(database, tmp_path / "spool") as bench:
         await fail_next_commit(bench, tmp_path / "image")
         with pytest.raises(NotDurableError):
@@ -82,7 +80,9 @@ async def test_what_an_emitter_was_refused_may_come_back_and_is_known_then(
         assert await again.value("SELECT count(*) FROM quotes") == 10
 
 
-async def test_ids_of_old_are_kept_while_something_waits_here(database: Database, tmp_path: Path) -> None:
+async def test_old_batch_ids_are_kept_while_the_spool_is_not_empty(
+    database: Database, tmp_path: Path
+) -> None:
     """The process may have been away for longer than ids are kept for."""
     async with writing(database, tmp_path / "spool") as bench:
         await fail_next_commit(bench, tmp_path / "image")

@@ -1,4 +1,4 @@
-"""A damaged file is set aside, what can be read of it is saved, and what is lost is counted."""
+"""A damaged file is set aside, its readable entries are recovered, and its losses are counted."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_file_cut_in_half_gives_back_its_first_half(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first_page", [3, 10, 20, 30, 40])
-def test_pages_of_noise_cost_what_was_on_them(tmp_path: Path, first_page: int) -> None:
+def test_garbled_pages_cost_only_their_entries(tmp_path: Path, first_page: int) -> None:
     again = damaged_by(lambda path: garble(path, first_page, 2), tmp_path)
     entries = again.drained()
     emitted, spooled, lost = again.totals()
@@ -101,7 +101,7 @@ def test_pages_of_noise_cost_what_was_on_them(tmp_path: Path, first_page: int) -
     assert again.totals()[0] >= emitted
 
 
-def test_a_bit_that_fell_over_within_an_entry_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_byte_in_an_entry_is_detected_by_its_checksum(tmp_path: Path) -> None:
     path = filled(tmp_path, BATCHES)
     data = path.read_bytes()
     place = data.index(b"EUR/USD", len(data) // 2)
@@ -114,7 +114,7 @@ def test_a_bit_that_fell_over_within_an_entry_is_noticed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000, b"\0" * 8192])
-def test_what_is_no_spool_at_all_is_replaced(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_spool_is_replaced(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     again = Reopened(tmp_path)
     assert again.file.write([quotes(1, 3)]).events[0][0].accepted == 3
@@ -122,7 +122,7 @@ def test_what_is_no_spool_at_all_is_replaced(tmp_path: Path, content: bytes) -> 
     assert Reopened(tmp_path).totals() == (3, 3, 0)
 
 
-def test_somebody_elses_database_is_set_aside_whole(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_set_aside_unchanged(tmp_path: Path) -> None:
     import sqlite3  # noqa: PLC0415 - for this test alone
 
     other = sqlite3.connect(tmp_path / FILE_NAME)
@@ -137,7 +137,7 @@ def test_somebody_elses_database_is_set_aside_whole(tmp_path: Path) -> None:
     kept.close()
 
 
-def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Path) -> None:
+def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
     """Half of the entries are in the loop's hands, half wait in the file alone."""
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
@@ -166,7 +166,7 @@ def test_damage_while_it_is_in_use_costs_nothing_that_is_in_memory(tmp_path: Pat
     assert account.spooled == 10 * BATCHES // 2 - lost + 10
 
 
-def test_what_was_stored_does_not_come_back_with_an_older_state_of_the_file(tmp_path: Path) -> None:
+def test_stored_entries_do_not_reappear_with_an_older_state_of_the_file(tmp_path: Path) -> None:
     """The log, in which it is deleted, was cut short."""
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
@@ -189,7 +189,7 @@ def cut(path: Path) -> None:
         file.truncate(path.stat().st_size - PAGE)
 
 
-def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path: Path) -> None:
+def test_after_a_crash_during_the_replacement_the_next_start_repeats_it(tmp_path: Path) -> None:
     cut(filled(tmp_path, BATCHES))
     (tmp_path / f"{FILE_NAME}.new").write_bytes(b"half of a file")
     again = Reopened(tmp_path)
@@ -198,7 +198,7 @@ def test_a_crash_while_it_is_being_replaced_leaves_it_to_the_next_start(tmp_path
     assert not (tmp_path / f"{FILE_NAME}.new").exists()
 
 
-def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp_path: Path) -> None:
+def test_after_a_crash_behind_setting_aside_the_next_start_uses_the_new_file(tmp_path: Path) -> None:
     path = filled(tmp_path, BATCHES)
     path.rename(tmp_path / f"{FILE_NAME}.new")
     Path(f"{path}-wal").write_bytes(b"the log of the damaged one")
@@ -207,7 +207,7 @@ def test_a_crash_after_it_was_set_aside_leaves_the_new_one_to_the_next_start(tmp
     assert again.totals() == (2 * 10 * BATCHES, 2 * 10 * BATCHES, 0)
 
 
-def test_where_no_new_file_can_be_made_it_is_tried_again_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_failed_replacement_is_retried_and_nothing_is_lost(tmp_path: Path) -> None:
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     waiting = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]

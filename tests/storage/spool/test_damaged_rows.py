@@ -1,4 +1,4 @@
-"""Damage that SQLite does not notice: rows that nobody wrote, layouts that are not what was written."""
+"""Damage that SQLite does not detect: invalid rows and changed layouts."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def drained(spool: Spool) -> list[Entry]:
 
 
 @pytest.mark.parametrize("how", [garbled, renamed])
-async def test_a_damaged_layout_costs_nothing_where_the_program_has_it_too(
+async def test_a_damaged_layout_costs_nothing_if_the_program_declares_it(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
     damage_layout(filled(tmp_path, BATCHES), how)
@@ -94,7 +94,7 @@ async def test_a_damaged_layout_costs_nothing_where_the_program_has_it_too(
 
 
 @pytest.mark.parametrize("how", [garbled, renamed])
-async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
+async def test_samples_without_a_layout_are_kept_as_bytes_and_block_nothing(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
     damage_layout(filled(tmp_path, BATCHES), how)
@@ -107,7 +107,7 @@ async def test_samples_whose_layout_is_gone_are_kept_as_bytes_and_stop_nothing(
     assert sum(isinstance(entry.content, Arrival) for entry in entries) == BATCHES
 
 
-async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: Path) -> None:
+async def test_the_next_samples_replace_a_damaged_layout(tmp_path: Path) -> None:
     damage_layout(filled(tmp_path, BATCHES), garbled)
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
     file.write(samples=[books(BATCHES)])
@@ -126,7 +126,7 @@ async def test_a_damaged_layout_is_written_anew_with_the_next_samples(tmp_path: 
         "UPDATE entries SET checksum = 'much' WHERE id = 41",
     ],
 )
-async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statement: str) -> None:
+async def test_an_invalid_row_costs_only_itself(tmp_path: Path, statement: str) -> None:
     change(filled(tmp_path, BATCHES), statement)
     async with opened(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
@@ -150,9 +150,7 @@ async def test_a_row_that_nobody_wrote_costs_itself_alone(tmp_path: Path, statem
         "DELETE FROM commits",
     ],
 )
-async def test_a_file_whose_notes_make_no_sense_is_opened_all_the_same(
-    tmp_path: Path, statement: str
-) -> None:
+async def test_a_file_with_invalid_ledger_or_emitters_can_be_opened(tmp_path: Path, statement: str) -> None:
     change(filled(tmp_path, BATCHES), statement)
     async with opened(tmp_path, [BOOK]) as spool:
         assert len(await drained(spool)) >= 2 * BATCHES - 1
@@ -161,7 +159,7 @@ async def test_a_file_whose_notes_make_no_sense_is_opened_all_the_same(
     assert all(ledger.imbalance == 0 for ledger in ledgers)
 
 
-async def test_the_past_is_read_from_a_damaged_file_too(tmp_path: Path) -> None:
+async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> None:
     """Collectors that did not get it would be wrong for good."""
     batches = 150  # the newest 100 batches of samples are looked at when it is opened
     path = filled(tmp_path, batches)
@@ -178,7 +176,7 @@ async def test_the_past_is_read_from_a_damaged_file_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_whatever_pages_are_noise_nothing_stops(tmp_path: Path, seed: int) -> None:
+async def test_garbled_random_pages_stop_nothing(tmp_path: Path, seed: int) -> None:
     path, chance = filled(tmp_path, BATCHES), random.Random(seed)
     with closing(sqlite3.connect(path)) as connection:  # a ledger that is damaged cannot say what was lost
         ((ledger,),) = connection.execute(
@@ -201,7 +199,7 @@ async def test_whatever_pages_are_noise_nothing_stops(tmp_path: Path, seed: int)
     assert [arrival for arrival in arrivals if arrival not in known] == []
 
 
-async def test_a_file_is_not_replaced_again_and_again(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_replaced_at_most_every_10_seconds(tmp_path: Path) -> None:
     """Whatever is the matter: each time a copy is set aside, and they would fill the disk."""
     told: list[str] = []
 

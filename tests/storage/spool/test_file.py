@@ -1,4 +1,4 @@
-"""What is in the spool's file, step by step."""
+"""The spool file, one operation at a time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sequences(entry: Entry) -> tuple[int, int]:
     return entry.content.batch.first_sequence, entry.content.batch.last_sequence
 
 
-def test_what_was_written_is_there_after_the_file_was_closed_and_opened(tmp_path: Path) -> None:
+def test_entries_survive_closing_and_opening_the_file(tmp_path: Path) -> None:
     first = Opened(tmp_path)
     batch = books(3, book("a", mid=1.5, gaps=7, crossed=True), book("b"))
     written = first.file.write([quotes(1, 3)], [batch])
@@ -71,7 +71,7 @@ def test_what_was_written_is_there_after_the_file_was_closed_and_opened(tmp_path
     assert read == [["sim", "a", 1.5, 7, "live", True], ["sim", "b", None, 0, "live", None]]
 
 
-def test_a_batch_that_comes_again_is_taken_once_also_after_a_restart(tmp_path: Path) -> None:
+def test_a_resent_batch_is_stored_once_even_after_a_restart(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     ((receipt, _),) = spool.file.write([quotes(1, 3)]).events
     assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
@@ -85,7 +85,7 @@ def test_a_batch_that_comes_again_is_taken_once_also_after_a_restart(tmp_path: P
     assert again.account("events:loop") == (5, 0, 5, {})
 
 
-def test_events_that_the_database_has_are_recognised_by_a_new_file(tmp_path: Path) -> None:
+def test_a_new_file_rejects_duplicates_of_stored_events(tmp_path: Path) -> None:
     old, new = Opened(tmp_path), Opened(tmp_path / "..", max_age_hours=1)
     old.file.write([quotes(1, 3)])
     new.file.adopt(old.file.state.sequences)
@@ -93,7 +93,7 @@ def test_events_that_the_database_has_are_recognised_by_a_new_file(tmp_path: Pat
     assert (receipt.accepted, receipt.duplicates) == (1, 3)
 
 
-def test_what_the_database_has_leaves_the_file_with_the_next_transaction(tmp_path: Path) -> None:
+def test_acked_entries_leave_the_file_with_the_next_transaction(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     written = spool.file.write([quotes(1, 3)], [books(0)])
     entry = written.events[0][1][0]
@@ -106,7 +106,7 @@ def test_what_the_database_has_leaves_the_file_with_the_next_transaction(tmp_pat
     assert Opened(tmp_path).account("events:loop") == (3, 2, 0, {"dead_letter": 1})
 
 
-def test_a_batch_is_forgettable_when_not_even_a_lost_log_brings_its_entry_back(tmp_path: Path) -> None:
+def test_a_batch_is_forgettable_after_the_checkpoint_of_its_deletion(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     (entry,) = spool.file.write(samples=[books(0)]).samples
     spool.file.tidy()
@@ -123,7 +123,7 @@ def test_a_batch_is_forgettable_when_not_even_a_lost_log_brings_its_entry_back(t
     assert Opened(tmp_path / "older").ids() == []
 
 
-def test_batches_become_forgettable_while_it_is_busy_too(tmp_path: Path) -> None:
+def test_batches_become_forgettable_under_load(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entries = spool.file.write(samples=[books(tick) for tick in range(1_200)]).samples
     spool.file.ack(stored(*entries))
@@ -145,7 +145,7 @@ def payloads(spool: Opened) -> list[bytes]:
     return [row[0] for row in spool.file.connection.execute("SELECT payload FROM entries ORDER BY id")]
 
 
-def test_the_bytes_that_a_batch_was_decoded_from_are_the_ones_that_are_stored(tmp_path: Path) -> None:
+def test_a_batch_is_stored_with_the_bytes_it_was_decoded_from(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     batch = quotes(1, 3).batch
     fields = msgspec.to_builtins(batch)
@@ -175,7 +175,7 @@ def test_large_batches_are_cut(tmp_path: Path) -> None:
     assert [sequences(entry) for entry in entries] == [(1, 2000), (2001, 4000), (4001, 4500)]
 
 
-def test_the_backlog_is_what_the_loop_has_not_in_hand(tmp_path: Path) -> None:
+def test_the_backlog_is_what_is_not_in_flight(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entries = [spool.file.write([quotes(n, n)]).events[0][1][0] for n in range(1, 6)]
     assert (spool.file.backlog.entries, spool.file.read_backlog(100)) == (0, [])
@@ -186,7 +186,7 @@ def test_the_backlog_is_what_the_loop_has_not_in_hand(tmp_path: Path) -> None:
     assert [sequences(entry) for entry in spool.file.read_backlog(100)] == [(3, 3)]
 
 
-def test_of_a_backlog_samples_come_newest_first_beside_the_oldest_events(tmp_path: Path) -> None:
+def test_the_backlog_is_read_oldest_events_and_newest_samples_first(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     for n in range(1, 9):
         spool.file.write([quotes(n, n)], [books(n)])
@@ -197,7 +197,7 @@ def test_of_a_backlog_samples_come_newest_first_beside_the_oldest_events(tmp_pat
     assert [e.content.samples[0].gaps for e in found[2:] if isinstance(e.content, SampleBatch)] == [8, 7]  # type: ignore[attr-defined]
 
 
-def test_what_an_emitter_lost_is_counted_once_for_each_of_its_lives(tmp_path: Path) -> None:
+def test_losses_of_an_emitter_are_counted_once_per_epoch(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     for lost in ({"ring_full": 5}, {"ring_full": 5}, {"ring_full": 7, "closed": 1}):
         spool.file.write([arrival(1, [], dropped=lost)])
@@ -221,14 +221,14 @@ def test_an_emitter_cannot_fill_the_ledger_with_reasons(tmp_path: Path) -> None:
     assert dropped["client___other__"] == 168
 
 
-def test_emitters_without_end_share_an_account(tmp_path: Path) -> None:
+def test_emitters_beyond_the_limit_share_an_account(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     spool.file.write([quotes(1, 1, source=f"s{number}") for number in range(1010)])
     assert len(spool.ledger) == 1001
     assert spool.account("events:__other__")[0] == 10
 
 
-def test_of_too_much_the_oldest_samples_go_first_and_events_last(tmp_path: Path) -> None:
+def test_above_the_size_limit_the_oldest_samples_are_dropped_first_and_events_last(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_bytes=100_000)
     history = []
     for tick in range(100):
@@ -250,14 +250,14 @@ def test_of_too_much_the_oldest_samples_go_first_and_events_last(tmp_path: Path)
     assert spool.account("events:loop")[2] == sum(last - first + 1 for first, last in kept)
 
 
-def test_what_the_loop_has_in_hand_is_not_dropped(tmp_path: Path) -> None:
+def test_entries_in_flight_are_not_dropped(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_bytes=100_000)
     for tick in range(100):
         spool.file.write([], [books(tick, *(book(f"i{n}") for n in range(100)))])
     assert spool.account("samples:book") == (10_000, 0, 10_000, {})
 
 
-def test_what_waits_too_long_goes(tmp_path: Path) -> None:
+def test_entries_above_the_age_limit_are_dropped(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_age_hours=1)
     spool.file.release([spool.file.write([quotes(1, 2)]).events[0][1][0].id])
     spool.clock.advance(HOUR_NS // 2)
@@ -268,7 +268,7 @@ def test_what_waits_too_long_goes(tmp_path: Path) -> None:
     assert spool.account("samples:book") == (1, 0, 1, {})
 
 
-def test_a_full_disk_takes_nothing_and_everything_again_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entry = spool.file.write([quotes(1, 1000)]).events[0][1][0]
     pages = spool.file.connection.execute("PRAGMA page_count").fetchone()[0]
@@ -283,7 +283,7 @@ def test_a_full_disk_takes_nothing_and_everything_again_when_there_is_room(tmp_p
     assert spool.account("events:loop") == (1500, 1000, 500, {})
 
 
-def test_samples_that_cannot_be_written_down_are_counted_and_the_others_are(tmp_path: Path) -> None:
+def test_samples_that_cannot_be_encoded_are_counted_and_the_others_written(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     written = spool.file.write(
         [], [books(0, book("good"), book("bad", gaps=2**80), book("bad", mid=object()))]
@@ -320,7 +320,7 @@ def emitters(spool: Opened) -> set[str]:
     return found
 
 
-def test_an_emitter_that_is_not_heard_of_for_a_week_is_forgotten(tmp_path: Path) -> None:
+def test_an_emitter_that_is_silent_for_a_week_is_evicted(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     for source in ("silent", "heard"):
         spool.file.ack(stored(*spool.file.write([quotes(1, 3, source)]).events[0][1]))
@@ -336,7 +336,7 @@ def test_an_emitter_that_is_not_heard_of_for_a_week_is_forgotten(tmp_path: Path)
     assert spool.account("events:silent") == (3, 3, 0, {})
 
 
-def test_an_emitter_of_which_something_waits_is_not_forgotten(tmp_path: Path) -> None:
+def test_an_emitter_with_waiting_events_is_not_evicted(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     spool.file.write([quotes(1, 3)])
     spool.clock.advance(30 * DAY_NS)
@@ -350,7 +350,7 @@ def test_an_emitter_of_which_something_waits_is_not_forgotten(tmp_path: Path) ->
     assert emitters(again) == {"loop", "other"}
 
 
-def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_is_forgotten_too(
+def test_evicted_emitters_are_not_loaded_and_emitters_of_the_database_are_evicted_too(
     tmp_path: Path,
 ) -> None:
     spool = Opened(tmp_path)
@@ -369,7 +369,7 @@ def test_what_is_forgotten_is_not_read_at_the_start_and_what_the_database_named_
     assert (file.state.sequences, file.state.last_seen_ns) == ({}, {})
 
 
-def test_emitters_are_kept_longer_than_what_may_wait(tmp_path: Path) -> None:
+def test_emitters_are_kept_longer_than_their_events_may_wait(tmp_path: Path) -> None:
     spool = Opened(tmp_path, max_age_hours=30 * 24)
     spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.clock.advance(30 * DAY_NS)

@@ -130,7 +130,7 @@ def test_a_flipped_bit_costs_the_transactions_behind_it_and_each_is_counted(
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_wherever_a_bit_is_flipped_it_is_noticed_and_nothing_is_doubled(tmp_path: Path, seed: int) -> None:
+def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(tmp_path: Path, seed: int) -> None:
     crashed = Crashed(tmp_path)
     chance = random.Random(seed)
     offset = chance.randrange(crashed.ends[-1])
@@ -157,7 +157,7 @@ def test_the_lost_transactions_of_a_truncated_log_are_counted(tmp_path: Path, le
     assert events_of(file) == list(range(1, 10 * whole + 1))
 
 
-def test_a_missing_log_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_log_is_detected(tmp_path: Path) -> None:
     crashed = Crashed(tmp_path)
     crashed.log.unlink()
     file, _, recovery = crashed.open()
@@ -165,8 +165,8 @@ def test_a_missing_log_is_noticed(tmp_path: Path) -> None:
     assert (recovery.lost_transactions, events_of(file)) == (BATCHES, [])
 
 
-def test_a_process_that_was_killed_while_it_wrote_is_no_damage(tmp_path: Path) -> None:
-    """The log may end at any byte behind what was committed when the counter was written."""
+def test_a_process_killed_while_writing_is_not_mistaken_for_damage(tmp_path: Path) -> None:
+    """The log may end at any byte behind the transactions that were counted."""
     crashed = Crashed(tmp_path)
     data = crashed.log.read_bytes()
     shutil.copytree(crashed.folder, tmp_path / "image")
@@ -191,9 +191,7 @@ def test_a_process_that_was_killed_while_it_wrote_is_no_damage(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("offset", [None, 17, HEADER + HEAD + 3000])
-def test_of_a_log_that_was_restarted_no_old_frame_is_taken_for_a_new_one(
-    tmp_path: Path, offset: int | None
-) -> None:
+def test_old_frames_of_a_restarted_log_are_ignored(tmp_path: Path, offset: int | None) -> None:
     def use(file: SpoolFile) -> None:
         entries = file.write(samples=[books(cycle) for cycle in range(20_000)]).samples
         file.ack([Ack(entry) for entry in entries])

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: nothing is lost, nothing doubled, and the ledger balances."""
+"""Random operations in random order: nothing is lost or duplicated, and the ledger balances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits in memory: newest first, and bounded."""
+"""The memory queue: newest first, and bounded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def samples(tick: int, rows: int) -> SampleBatch:
     return books(tick, *(book(f"i{n}") for n in range(rows)))
 
 
-async def test_the_newest_go_first_in_the_order_in_which_they_came() -> None:
+async def test_the_newest_entries_are_taken_first_in_their_order() -> None:
     queue = Queue(full_rows=10)
     entries = [queue.put(samples(tick, 4), on_disk=tick != 3) for tick in range(5)]
     assert queue.queue.take() == entries[2:]
@@ -41,7 +41,7 @@ async def test_the_newest_go_first_in_the_order_in_which_they_came() -> None:
     assert (queue.queue.rows, queue.queue.is_empty) == (0, True)
 
 
-async def test_what_is_on_disk_makes_place_and_is_not_lost() -> None:
+async def test_entries_on_disk_are_evicted_and_not_lost() -> None:
     queue = Queue(max_rows=10)
     memory_only = queue.put(samples(0, 4), on_disk=False)
     entries = [queue.put(samples(tick, 4)) for tick in range(1, 5)]
@@ -49,7 +49,7 @@ async def test_what_is_on_disk_makes_place_and_is_not_lost() -> None:
     assert queue.queue.take() == [memory_only, entries[3]]
 
 
-async def test_of_what_is_in_memory_only_the_oldest_samples_go_before_events() -> None:
+async def test_of_entries_in_memory_only_the_oldest_samples_are_dropped_before_events() -> None:
     queue = Queue(max_rows=10)
     events = queue.put(quotes(1, 4), on_disk=False)
     batches = [queue.put(samples(tick, 4), on_disk=False) for tick in range(3)]
@@ -61,7 +61,7 @@ async def test_of_what_is_in_memory_only_the_oldest_samples_go_before_events() -
     assert queue.queue.take() == [last]
 
 
-async def test_what_could_not_be_stored_waits_on_disk_or_goes_back_to_the_front() -> None:
+async def test_released_entries_join_the_backlog_or_return_to_the_front() -> None:
     queue = Queue()
     on_disk, in_memory = queue.put(samples(0, 4)), queue.put(samples(1, 4), on_disk=False)
     taken = queue.queue.take()
@@ -71,7 +71,7 @@ async def test_what_could_not_be_stored_waits_on_disk_or_goes_back_to_the_front(
     assert queue.queue.take() == [in_memory, newer]
 
 
-async def test_samples_wait_for_company() -> None:
+async def test_samples_wait_to_share_a_transaction() -> None:
     queue = Queue(full_rows=8)
     queue.put(samples(0, 4))
     waiting = asyncio.create_task(queue.queue.wait_due(3600, 3600))
@@ -82,7 +82,7 @@ async def test_samples_wait_for_company() -> None:
     assert await waiting
 
 
-async def test_patience_ends_and_so_does_a_wait_for_nothing() -> None:
+async def test_both_waits_have_a_limit() -> None:
     queue = Queue()
     assert not await queue.queue.wait_due(3600, 0.001)
     queue.put(samples(0, 1))

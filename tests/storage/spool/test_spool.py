@@ -1,4 +1,4 @@
-"""The spool as the loop sees it: what is answered is on disk, and a disk that does not write stops nobody."""
+"""The spool as the event loop uses it: acknowledged events are on disk, and a failing disk stops nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def opened(
         await one.spool.stop()
 
 
-async def test_a_batch_that_no_file_takes_is_refused_alone(tmp_path: Path) -> None:
+async def test_only_the_batch_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     batch = EventBatch(source="liar", epoch=1, first_sequence=1, events=(quote(1),), dropped={"x": 2**63})
     poison = Arrival(batch=batch, received_ns=1)
     async with opened(tmp_path / "spool") as one:
@@ -96,7 +96,7 @@ async def test_a_batch_that_no_file_takes_is_refused_alone(tmp_path: Path) -> No
         assert one.account("samples:book") == (1, 0, 1, {})
 
 
-async def test_giving_up_what_waits_is_told_until_nothing_waits_any_more(tmp_path: Path) -> None:
+async def test_dropping_by_a_limit_is_reported_until_the_backlog_is_empty(tmp_path: Path) -> None:
     small = SpoolSettings(commit_seconds=0.005, max_bytes=100_000)
     async with opened(tmp_path / "spool", queue_rows=10, settings=small) as one:
         for first in range(1, 4_001, 500):
@@ -113,7 +113,7 @@ async def test_giving_up_what_waits_is_told_until_nothing_waits_any_more(tmp_pat
         await until(lambda: one.spool.status().health is Health.OK)
 
 
-async def test_what_is_answered_is_in_the_file(tmp_path: Path) -> None:
+async def test_acknowledged_events_are_in_the_file(tmp_path: Path) -> None:
     async with opened(tmp_path / "spool") as one:
         receipts = await asyncio.gather(*(one.spool.append(quotes(n, n), 10) for n in range(1, 101)))
         shutil.copytree(tmp_path / "spool", tmp_path / "copy")
@@ -136,7 +136,7 @@ async def test_samples_reach_the_disk_and_the_queue(tmp_path: Path) -> None:
         assert one.account("samples:book") == (2, 2, 0, {})
 
 
-async def test_what_finds_no_place_in_memory_is_read_back(tmp_path: Path) -> None:
+async def test_evicted_entries_are_read_back(tmp_path: Path) -> None:
     async with opened(tmp_path, queue_rows=1000) as one:
         for n in range(30):
             await one.spool.append(quotes(100 * n + 1, 100 * n + 100), 10)
@@ -152,7 +152,7 @@ async def test_what_finds_no_place_in_memory_is_read_back(tmp_path: Path) -> Non
         assert not one.spool.has_backlog
 
 
-async def test_a_second_process_on_the_same_folder_is_told_so(tmp_path: Path) -> None:
+async def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(SpoolInUseError, match="another process"):
             await Opened(tmp_path).spool.start()
@@ -175,7 +175,7 @@ async def test_the_ledger_is_in_prometheus(tmp_path: Path) -> None:
         assert (value("decahertz_spool_bytes") or 0) > 0
 
 
-async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
+async def test_a_stopped_spool_refuses_events(tmp_path: Path) -> None:
     async with opened(tmp_path) as one:
         pass
     with pytest.raises(NotDurableError, match="not open"):
@@ -185,26 +185,26 @@ async def test_a_stopped_spool_takes_nothing(tmp_path: Path) -> None:
     await Opened(tmp_path).spool.stop()
 
 
-async def test_an_error_of_ours_is_told_to_who_asked_and_stops_nobody_else(tmp_path: Path) -> None:
+async def test_a_bug_in_one_job_is_reported_to_its_caller_and_others_go_on(tmp_path: Path) -> None:
     told: list[object] = []
 
     def fail(_: SpoolFile) -> None:
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("a bug")
 
     async with opened(tmp_path) as one:
         one.spool._worker.put(CallJob(fail, told.append))
         assert (await one.spool.append(quotes(1, 10), 10)).accepted == 10
         assert one.spool.status().health is Health.OK
-    assert ["a mistake of ours" in str(error) for error in told] == [True]
+    assert ["a bug" in str(error) for error in told] == [True]
 
 
-async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: Path) -> None:
+async def test_callers_are_refused_when_the_thread_ends_by_a_bug(tmp_path: Path) -> None:
     begun, released = threading.Event(), threading.Event()
 
     def break_down() -> Iterator[Ack]:
         begun.set()
         released.wait(20)
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("a bug")
         yield
 
     async def waiting() -> list[Arrival]:
@@ -231,12 +231,12 @@ async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: 
         async with asyncio.timeout(10):
             refused, no_place, flushed, read, waited = await asyncio.gather(*pending, return_exceptions=True)
         assert isinstance(refused, NotDurableError)
-        assert "a mistake of ours" in str(refused)
+        assert "a bug" in str(refused)
         assert isinstance(no_place, NotDurableError)
         assert (flushed, read) == (None, [])
         assert isinstance(waited, SpoolError)
         status = one.spool.status()
-        assert (status.health, status.detail) == (Health.FAILED, "RuntimeError: a mistake of ours")
+        assert (status.health, status.detail) == (Health.FAILED, "RuntimeError: a bug")
         async with asyncio.timeout(10):  # and so are those who come later
             with pytest.raises(NotDurableError):
                 await one.spool.append(quotes(11, 20), 600)
@@ -245,15 +245,15 @@ async def test_when_the_thread_ends_by_an_error_whoever_waits_is_told(tmp_path: 
             assert await waiting() == []
 
 
-async def test_an_error_of_ours_while_it_is_opened_is_told(
+async def test_a_bug_while_opening_reaches_the_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def adopt(*_: object) -> None:
-        raise RuntimeError("a mistake of ours")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(SpoolFile, "adopt", adopt)
     async with asyncio.timeout(10):
-        with pytest.raises(RuntimeError, match="a mistake of ours"):
+        with pytest.raises(RuntimeError, match="a bug"):
             await Opened(tmp_path).spool.start()
 
 
@@ -381,7 +381,7 @@ def append_and_kill(folder: Path, seconds: float) -> dict[str, int]:
     return answered
 
 
-async def test_what_was_answered_before_a_sigkill_is_there(tmp_path: Path) -> None:
+async def test_acknowledged_events_survive_a_sigkill(tmp_path: Path) -> None:
     answered: dict[str, int] = {}
     for round_ in range(5):
         answered = await asyncio.to_thread(append_and_kill, tmp_path / "spool", 0.05 * round_)

@@ -1,4 +1,4 @@
-"""What waits in a spool, seen from outside while it is in use and when it is not."""
+"""Status of a spool file, in use and not."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from storage.spool.status import spool_status
 from tests.storage_examples import books, quotes, writing
 
 
-async def test_where_there_is_no_spool_there_is_nothing_to_tell(tmp_path: Path) -> None:
+async def test_a_folder_without_a_spool_has_no_status(tmp_path: Path) -> None:
     assert await spool_status(tmp_path, 0) is None
 
 
-async def test_what_waits_is_told_while_the_spool_is_in_use_and_afterwards(
+async def test_status_works_while_the_spool_is_in_use_and_afterwards(
     database: Database, tmp_path: Path
 ) -> None:
     async with writing(database, tmp_path, stop_seconds=0.1) as bench:
@@ -47,7 +47,7 @@ async def test_what_waits_is_told_while_the_spool_is_in_use_and_afterwards(
     assert after.rows == 0
 
 
-async def test_a_file_that_is_no_spool_is_named_and_damaged_ones_are_listed(tmp_path: Path) -> None:
+async def test_status_reports_an_unreadable_file_and_lists_damaged_ones(tmp_path: Path) -> None:
     (tmp_path / "spool.sqlite").write_bytes(b"no database" * 500)
     (tmp_path / "spool.sqlite.damaged-17").write_bytes(b"")
     (tmp_path / "spool.sqlite.damaged-17-wal").write_bytes(b"")
