@@ -24,7 +24,6 @@ from decahertz.app.settings import Settings
 from decahertz.clock import SystemClock, to_datetime
 from storage.database import Database
 from storage.schema.migrate import migrate
-from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
 
 if TYPE_CHECKING:
@@ -87,7 +86,6 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
             database = Database(server.url, chosen.storage)
             await database.open()
             await migrate(database)
-            await ensure_tables(database, [SCHEMA])
             worker = RollUpWorker(
                 database, SystemClock(), CollectorRegistry(), chosen.tiers, chosen.retention, [SCHEMA]
             )

@@ -31,8 +31,7 @@ from storage.database import Database
 from storage.entry import entry_of
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
-from storage.schema.samples import columns_of
-from storage.schema.tables import ensure_tables
+from storage.schema.samples import columns_of, sample_table_statements
 from storage.settings import StorageSettings
 from storage.write.copy_format import HEADER, TRAILER
 from storage.write.encoders import SampleRows
@@ -171,9 +170,10 @@ async def measures() -> list[Measure]:
             database = Database(server.url, StorageSettings())
             await database.open()
             await migrate(database)
-            await ensure_tables(database, [SCHEMA])
             connection = await database.connect("benchmark")
             try:
+                for statement in sample_table_statements(SCHEMA, partitioned=False):
+                    await connection.execute(statement)
                 indexed = await measure(database, connection, "copy-writer-indexed")
                 await connection.execute("DROP INDEX bench_samples_key, bench_samples_time")
                 return [*await measure(database, connection, "copy-writer"), *indexed]

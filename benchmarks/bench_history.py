@@ -31,7 +31,6 @@ from storage.query.queries import Queries
 from storage.query.resolution import ResolutionRequest
 from storage.schema.migrate import migrate
 from storage.schema.samples import quoted, table_of
-from storage.schema.tables import ensure_tables
 from storage.tiers.names import Tier
 from storage.tiers.worker import RollUpWorker
 
@@ -68,8 +67,8 @@ KEY = {"venue": ["sim"], "instrument": ["I0"]}
 FIELDS = ["mid", "spread_bps", "quotes"]
 _FILL = f"""
 INSERT INTO {quoted(table_of(SCHEMA))}
-    (time, venue, instrument, bid, ask, mid, spread_bps, last_price, imbalance, quotes)
-SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'sim', 'I' || i,
+    (time, recorder, venue, instrument, bid, ask, mid, spread_bps, last_price, imbalance, quotes)
+SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'bench', 'sim', 'I' || i,
        100 + sin(n / 1e4), 101 + sin(n / 1e4),
        100.5 + sin(n / 1e4) + random() / 10, random(), CASE WHEN n % 3 > 0 THEN 100.0 END, random() - 0.5, n
 FROM generate_series(0, $2::bigint - 1) AS n, generate_series(0, $3::int) AS i
@@ -81,7 +80,6 @@ ORDER BY n
 async def fill(database: Database, settings: Settings) -> None:
     """Tables, tiers, rows; all rolled up."""
     await migrate(database)
-    await ensure_tables(database, [SCHEMA])
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
     worker = RollUpWorker(database, clock, CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA])
     await worker.prepare()

@@ -27,7 +27,6 @@ from storage.database import Database
 from storage.entry import entry_of
 from storage.schema.migrate import migrate
 from storage.schema.samples import columns_of
-from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
 from storage.write.transaction import EntryWriter
 
@@ -106,7 +105,6 @@ async def _measure(engine: Engine) -> list[Measure]:
             database = Database(server.url, chosen.storage)
             await database.open()
             await migrate(database)
-            await ensure_tables(database, [SCHEMA])
             # An hour later all that is stored is over: the roll-up has something to do.
             clock = ManualClock(START_NS + _HOUR_NS)
             worker = RollUpWorker(

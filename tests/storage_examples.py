@@ -21,10 +21,10 @@ from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
 from storage.schema.emitters import recently_stored_events
-from storage.schema.tables import ensure_tables
 from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
+from tests.tables import ensure_tables
 
 START_NS = 1_700_000_000_000_000_000
 CYCLE_NS = 100_000_000

@@ -15,7 +15,6 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
 from storage.database import Database
-from storage.schema.tables import ensure_tables
 from storage.tiers.worker import RollUpWorker
 from tests.storage_examples import BOOK, MACHINE, START_NS
 
@@ -53,9 +52,8 @@ class TieredDatabase:
         )
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
-        """What happens at a start: tables, then tiers."""
+        """Prepare tables and tiers, as a start does."""
         await self.worker.stop()
-        await ensure_tables(self.database, schemas)
         self.worker = self.new_worker(schemas)
         await self.worker.prepare()
 

@@ -46,6 +46,7 @@ class HistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Query of a history over `[start, end)`; default: the last five minutes."""
 
     collector: Annotated[str, Meta(min_length=1, max_length=64, description="The collector.")]
+    recorder: Annotated[Names, Meta(description="Names of recorders; default: all.")] = ()
     fields: Annotated[Names, Meta(description="Names of metrics; default: all.")] = ()
     start: Time | None = None
     end: Time | None = None
@@ -58,6 +59,7 @@ class HistoryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The same query as a body, for more keys than fit into a URL."""
 
     collector: Annotated[str, Meta(min_length=1, max_length=64, description="The collector.")]
+    recorder: Annotated[Names, Meta(description="Names of recorders; default: all.")] = ()
     fields: Annotated[Names, Meta(description="Names of metrics; default: all.")] = ()
     key: Annotated[
         dict[
@@ -74,7 +76,7 @@ class HistoryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 async def metrics_history(request: Request[HistoryQuery, None]) -> History:
-    """Returns samples in columns, one series per key.
+    """Returns samples in columns, one series per recorder and key.
 
     Further parameters filter by key: `venue=coinbase&instrument=BTC-USD,ETH-USD`. Ranges up to an hour return
     raw samples. Longer ranges, ranges whose raw samples have expired, and requests with `tier`, `step` or
@@ -92,6 +94,7 @@ async def metrics_history_by_body(request: Request[NoQuery, HistoryRequest]) -> 
     body = request.body
     query = HistoryQuery(
         collector=body.collector,
+        recorder=body.recorder,
         fields=body.fields,
         start=_body_time("start", body.start),
         end=_body_time("end", body.end),
@@ -116,7 +119,7 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
     return await parts.queries.history(
         schema,
         tuple(dict.fromkeys(query.fields)),
-        keys,
+        {"recorder": query.recorder, **keys} if query.recorder else keys,
         start,
         end,
         request=request,

@@ -28,6 +28,12 @@ class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "1m"
     venue: Annotated[Names, Meta(description="Venues; default: all venues in one bar.")] = ()
+    recorder: (
+        Annotated[
+            str, Meta(min_length=1, max_length=256, description="Recorder of the ticks; default: this one.")
+        ]
+        | None
+    ) = None
     start: Time | None = None
     end: Time | None = None
     limit: Annotated[int, Meta(ge=1, le=5000, description="Bars per page.")] = 500
@@ -52,6 +58,7 @@ async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
         venues=query.venue,
         start_ns=query.start,
         end_ns=query.end,
+        recorder=query.recorder,
     )
     return await request.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
 

@@ -9,8 +9,7 @@ from msgspec import Meta, Struct
 from api.http.query import NoQuery, Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
-from decahertz.round_trip import RoundTrip
-from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, TradeFilter
+from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, StoredTrade, TradeFilter
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="Items per page.")]
@@ -22,6 +21,7 @@ Cursor: TypeAlias = Annotated[
 class FillsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of fills by time of the fill, `[start, end)`; absent parameters do not filter."""
 
+    recorder: Text | None = None
     strategy: Text | None = None
     venue: Text | None = None
     instrument: Text | None = None
@@ -35,6 +35,7 @@ class FillsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of round trips by time of closing, `[start, end)`; absent parameters do not filter."""
 
+    recorder: Text | None = None
     strategy: Text | None = None
     venue: Text | None = None
     instrument: Text | None = None
@@ -54,6 +55,7 @@ async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
     """Returns fills, newest first. `next_cursor` is null on the last page."""
     query = request.query
     which = FillFilter(
+        recorder=query.recorder,
         strategy=query.strategy,
         venue=query.venue,
         instrument=query.instrument,
@@ -64,10 +66,11 @@ async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
     return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
-async def trades(request: Request[TradesQuery, None]) -> Page[RoundTrip]:
+async def trades(request: Request[TradesQuery, None]) -> Page[StoredTrade]:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
     which = TradeFilter(
+        recorder=query.recorder,
         strategy=query.strategy,
         venue=query.venue,
         instrument=query.instrument,
@@ -106,7 +109,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Round trips",
         handler=trades,
         query=TradesQuery,
-        response=Page[RoundTrip],
+        response=Page[StoredTrade],
         problems=("invalid-cursor", "database-unavailable"),
     ),
 )

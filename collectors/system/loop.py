@@ -128,7 +128,7 @@ class Watchdog:
             await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
 
     def check(self) -> None:
-        """Check the probe once; log the start or the end of a block. The thread calls this repeatedly."""
+        """Check the probe once; log the begin or the end of a block. The thread calls this repeatedly."""
         now_ns, due_ns = self._clock.monotonic_ns(), self._monitor.due_ns
         # If this thread was delayed too, the whole process stood still (a starved machine, a stopped process,
         # C code that holds the interpreter lock), and the stack would blame the wrong function.

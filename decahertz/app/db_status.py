@@ -14,7 +14,13 @@ from decahertz.app.backup import embedded_server
 from decahertz.app.pipeline import database_url, start_errors
 from decahertz.clock import SystemClock, format_time
 from storage.database import Database
-from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
+from storage.maintenance.status import (
+    DatabaseStatus,
+    EmitterStatus,
+    RecorderStatus,
+    TableStatus,
+    database_status,
+)
 from storage.spool.status import SpoolStatus, spool_status
 
 if TYPE_CHECKING:
@@ -103,10 +109,14 @@ def _spool_text(spool: SpoolStatus | None) -> str:
 def _tables(status: Status) -> Iterator[tuple[str, Row, Sequence[Row], Sequence[int]]]:
     """Title, column names, rows, and the columns that hold numbers."""
     database = status.database
-    columns: Row = ("table", "rows (estimate)", "size", "partitions", "compressed", "ratio")
+    columns: Row
+    if database.recorders:
+        columns = ("recorder", "host", "process", "held for", "lease")
+        yield "Recorders", columns, [_recorder_row(one) for one in database.recorders], (2,)
+    columns = ("table", "rows (estimate)", "size", "partitions", "compressed", "ratio")
     yield "Tables", columns, [_table_row(table) for table in database.tables], range(1, 6)
     if database.tiers:
-        rows = [(t.relation, _age(t.lag_seconds), _or_none(t.waiting_buckets)) for t in database.tiers]
+        rows = [(t.relation, _age(t.lag_seconds), _or_none(t.dirty_buckets)) for t in database.tiers]
         yield "Roll-up", ("tier", "lag", "dirty buckets"), rows, (1, 2)
     if database.policies:
         columns = ("relation", "policy", "every", "failures", "last run", "settings")
@@ -142,15 +152,21 @@ def _table_row(table: TableStatus) -> Row:
         table.name,
         f"{table.rows:,}",
         _size(table.bytes),
-        str(table.parts) if table.parts else _NONE,
-        str(table.compressed_parts) if table.compressed_parts else _NONE,
+        str(table.partitions) if table.partitions else _NONE,
+        str(table.compressed_partitions) if table.compressed_partitions else _NONE,
         ratio,
     )
 
 
+def _recorder_row(recorder: RecorderStatus) -> Row:
+    seconds = recorder.expires_seconds
+    lease = f"expires in {_age(seconds)}" if seconds > 0 else f"expired {_age(-seconds)} ago"
+    return recorder.recorder, recorder.host, str(recorder.process_id), _age(recorder.held_seconds), lease
+
+
 def _emitters_to_show(emitters: Sequence[EmitterStatus]) -> list[EmitterStatus]:
-    notable = [emitter for emitter in emitters if emitter.holes or emitter.dropped]
-    rest = [emitter for emitter in emitters if not (emitter.holes or emitter.dropped)]
+    notable = [emitter for emitter in emitters if emitter.gaps or emitter.dropped]
+    rest = [emitter for emitter in emitters if not (emitter.gaps or emitter.dropped)]
     return (notable + rest)[:_EMITTERS_SHOWN]
 
 
@@ -161,7 +177,7 @@ def _emitter_row(emitter: EmitterStatus) -> Row:
         format_time(emitter.epoch)[:19],
         f"{emitter.stored:,}",
         f"{emitter.highest_sequence:,}",
-        f"{emitter.holes:,}",
+        f"{emitter.gaps:,}",
         f"{emitter.missing:,}",
         dropped or _NONE,
     )

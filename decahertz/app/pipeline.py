@@ -35,8 +35,8 @@ from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.query.queries import Queries
 from storage.schema.emitters import recently_stored_events
 from storage.schema.migrate import migrate
-from storage.schema.tables import ensure_tables
 from storage.spool import Spool
+from storage.tiers.engine import prepare_tiers
 from storage.tiers.lint import lint
 from storage.tiers.worker import RollUpWorker
 from storage.write.writer import Writer
@@ -130,6 +130,8 @@ async def open_database(
             stack.push_async_callback(database.close)
             await database.open()
             await migrate(database)
+            if share:
+                await prepare_tiers(database, (), settings.tiers, settings.retention, SystemClock())
         yield database, supervisor
 
 
@@ -169,11 +171,10 @@ class Pipeline:
             self._database, self._supervisor = opened
             if self._supervisor is not None:
                 self._components.append(self._supervisor)
-            await ensure_tables(self._database, schemas)
             await self._run(
                 RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
             )
-            queries = Queries(self._database, clock, settings.retention)
+            queries = Queries(self._database, clock, settings.retention, settings.recorder)
             stored = await recently_stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas, recorder, clock.time_ns())
             self._spool = await self._run(

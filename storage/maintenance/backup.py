@@ -1,8 +1,8 @@
-"""Backups: the whole database as one file, and back.
+"""Backup of the whole database to one file, and restore.
 
-A backup is taken from one snapshot, so it is consistent while everything goes on being written. It is read to
-its last row before it gets its name. A restore builds a second database beside the one in use and changes
-their names in one transaction when all is in it: until then nothing of the old one is touched.
+A backup is taken from one snapshot, so it is consistent while recorders keep writing. It is verified to the
+last row before it gets its name. A restore fills a second database and swaps the names in one transaction at
+the end; until then the database in use is untouched.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _TIMESCALE = "timescaledb"
 _DUMPED = 'dumping contents of table "'
 _LOCK_LIMIT = "60s"
 _CONNECT_LIMIT_S = 10.0
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 _ATTEMPTS = 40
 _PAUSE_S = 0.25
 _SIZES = """
@@ -78,12 +78,12 @@ _END_OTHERS = (
 
 
 class DatabaseNotEmptyError(BackupError):
-    """There is data already, and nobody said that it may go."""
+    """Raised when a restore would replace data without ``--force``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that was made and read back."""
+    """A backup that was written and verified."""
 
     file: Path
     bytes: int
@@ -91,10 +91,10 @@ class Made:
 
 
 async def make(url: str, installation: Installation, file: Path, report: Report) -> Made:
-    """Write the database at ``url`` into ``file``, which is replaced where it is there.
+    """Back up the database at ``url`` to ``file``, replacing the file.
 
-    The programs have to be of the server's major version or newer. Raises :class:`BackupError`; then
-    ``file`` is as it was.
+    The client programs must be of the server's major version or newer. Raises :class:`BackupError`; ``file``
+    is unchanged then.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     argv = [
@@ -106,7 +106,7 @@ async def make(url: str, installation: Installation, file: Path, report: Report)
         await _dump(url, argv, report)
         await seal(partial)
         contents = await verify(installation, partial, report)
-        size = await in_thread(_settle, partial, file)
+        size = await in_thread(_publish, partial, file)
     except OSError as error:
         raise BackupError(f"cannot write {file}: {error.strerror}") from error
     finally:
@@ -115,13 +115,13 @@ async def make(url: str, installation: Installation, file: Path, report: Report)
 
 
 async def _reserve(partial: Path) -> None:
-    """An archive holds everything: it is for our eyes only from its first byte on."""
+    """Create the file readable by its owner alone, because an archive holds all data."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     os.close(await in_thread(os.open, partial, flags, 0o600))
 
 
-def _settle(partial: Path, file: Path) -> int:
-    """Give a finished archive its name, so that it has it after a power cut as well; returns its size."""
+def _publish(partial: Path, file: Path) -> int:
+    """Rename a finished archive durably; returns its size."""
     size = partial.stat().st_size
     partial.replace(file)
     folder = os.open(file.parent, os.O_RDONLY)
@@ -133,25 +133,25 @@ def _settle(partial: Path, file: Path) -> int:
 
 
 class _Progress:
-    """How much of the tables' bytes ``pg_dump`` has been through."""
+    """Share of the tables' bytes that ``pg_dump`` has read."""
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self._sizes = sizes
-        self._all = max(1, sum(sizes.values()))
-        self._before = 0
+        self._total = max(1, sum(sizes.values()))
+        self._done = 0
         self._table = ""
 
     def line(self, text: str) -> None:
-        """``pg_dump`` said something."""
+        """Process a line of ``pg_dump``'s output."""
         _, begins, rest = text.partition(_DUMPED)
         if begins:
-            self._before += self._sizes.get(self._table, 0)
+            self._done += self._sizes.get(self._table, 0)
             self._table = rest.removesuffix('"')
 
     def share(self, table: str, part: float) -> float:
-        """The share of all, when so much of this table is written."""
+        """The total share, given the share of the current table."""
         inside = self._sizes.get(table, 0) * min(part, 1.0) if table == self._table else 0.0
-        return min(1.0, (self._before + inside) / self._all)
+        return min(1.0, (self._done + inside) / self._total)
 
 
 async def _dump(url: str, argv: list[str], report: Report) -> None:
@@ -164,7 +164,7 @@ async def _dump(url: str, argv: list[str], report: Report) -> None:
                 row = await connection.fetchrow(_COPYING)
                 table, part = (row["name"], row["share"]) if row else ("", 0.0)
                 report("reading the tables", progress.share(table, part))
-                await asyncio.wait({work}, timeout=_LOOK_EVERY_S)
+                await asyncio.wait({work}, timeout=_POLL_S)
             await work
         finally:
             work.cancel()
@@ -182,20 +182,20 @@ async def restore(
     *,
     replace: bool = False,
 ) -> Contents:
-    """Make the database ``name`` what the archive holds.
+    """Replace the content of the database ``name`` by that of the archive.
 
-    ``url_of`` gives the address of a database of the server, which nobody else uses meanwhile, by a role
-    that may make databases and extensions. The archive is read whole first. Where the database holds
-    tables, ``replace`` says that they may go. Raises :class:`ArchiveError`,
-    :class:`DatabaseNotEmptyError` or :class:`BackupError`; then the database is as it was.
+    ``url_of`` gives the URL of a database of the server, for a role that may create databases and extensions;
+    nobody else may use the server meanwhile. The archive is verified first. ``replace`` permits to drop
+    existing tables. Raises :class:`ArchiveError`, :class:`DatabaseNotEmptyError` or :class:`BackupError`; the
+    database is unchanged then.
     """
     contents = await verify(installation, file, report)
     fresh, old = f"{name}_restoring", f"{name}_replaced"
     server = await _connect(url_of("postgres"))
     try:
         if not replace and await _holds_tables(server, url_of, name):
-            raise DatabaseNotEmptyError("the database is not empty; with --force the backup replaces it")
-        for leftover in (fresh, old):  # of a restore that was killed
+            raise DatabaseNotEmptyError("the database is not empty: use --force to replace its data")
+        for leftover in (fresh, old):  # left by a killed restore
             await _drop(server, leftover)
         await server.execute(f"CREATE DATABASE {_quoted(fresh)} TEMPLATE template0")
         try:
@@ -237,15 +237,17 @@ async def _fill(url: str, installation: Installation, file: Path, contents: Cont
             await connection.execute("SELECT timescaledb_post_restore()")
         newest = await connection.fetchval("SELECT max(number) FROM schema_migrations")
         if newest is not None and newest > len(shipped_migrations()):
-            raise BackupError(f"{file} was made by a newer Decahertz (migration {newest:04}): use that one")
+            raise BackupError(
+                f"{file} was written by a newer Decahertz (migration {newest:04}): use that version"
+            )
         report("gathering statistics", 1.0)
-        await connection.execute("ANALYZE")  # an archive says nothing of it, and plans depend on it
+        await connection.execute("ANALYZE")  # an archive has no statistics, and query plans need them
     finally:
         await connection.close(timeout=_CONNECT_LIMIT_S)
 
 
 async def _timescale_version(installation: Installation, file: Path) -> str | None:
-    """The version of TimescaleDB that wrote the archive; its own tables have to be read by the same."""
+    """The version of TimescaleDB that wrote the archive; only the same version can read its catalog."""
     argv = [program(installation, "pg_restore"), "--data-only", "--file=-"]
     only = ["--schema=_timescaledb_catalog", "--table=metadata"]
     with opened_archive(file) as descriptor:
@@ -258,7 +260,7 @@ async def _timescale_version(installation: Installation, file: Path) -> str | No
 
 
 async def _prepare_timescale(url: str, version: str | None) -> None:
-    """As TimescaleDB's documentation asks for before ``pg_restore``; what it asks for after is in _fill."""
+    """The steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` has those after it."""
     connection = await _connect(url)
     try:
         wanted = f" VERSION {_quoted(version)}" if version else ""
@@ -274,7 +276,7 @@ async def _prepare_timescale(url: str, version: str | None) -> None:
 
 
 async def _swap(server: Connection, name: str, fresh: str, old: str) -> None:
-    """The new database takes the name, in one transaction; workers of extensions are in the way at times."""
+    """Swap the names in one transaction; background workers of extensions may require several attempts."""
     for attempt in range(_ATTEMPTS):
         await server.execute(_END_OTHERS, [name, fresh])
         there = await server.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)

@@ -1,7 +1,7 @@
-"""Dead letters: looking at what no table took, and storing it again once the cause is gone.
+"""Lists dead letters, and stores them again once the cause is gone.
 
-Each is stored in a transaction of its own, with all that is derived from it, and leaves the dead letters in
-the same transaction: done twice, or by two at once, it is stored once.
+Each dead letter is stored in a transaction of its own, with everything that derives from it, and is deleted
+in the same transaction: repeated, or done by two processes at once, it is stored once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ORDER BY id LIMIT $4
 """
 _TAKE = "SELECT * FROM dead_letters WHERE id = $1 FOR UPDATE SKIP LOCKED"
 _REMOVE = "DELETE FROM dead_letters WHERE id = $1"
-# It was marked as stored, so that it would not be taken when it comes again.
+# The event counts as stored, so that it is rejected when it is sent again.
 _UNMARK = """
 UPDATE emitters SET sequences = sequences - int8multirange(int8range($3, $3, '[]'))
 WHERE source = $1 AND epoch = $2
@@ -49,46 +49,46 @@ _EVENT: msgspec.msgpack.Decoder[AnyEvent] = msgspec.msgpack.Decoder(AnyEvent)
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A row that no table took."""
+    """A row that the database refused."""
 
     id: int
     time_ns: int
-    """When it was put aside."""
+    """When it became a dead letter."""
     stream: str
     reason: str
     kind: str
-    """``event``, ``sample``, or ``entry``: a whole entry of the spool that nobody could read."""
+    """``event``, ``sample``, or ``entry``: a whole entry of the spool that was unreadable."""
     rows: int
     source: str | None
     epoch: int | None
     sequence: int | None
     content: Any
-    """The event or the sample by its fields; of an entry nothing."""
+    """The fields of the event or the sample; ``None`` for an entry."""
 
 
 class Replayed(Struct, frozen=True, kw_only=True):
-    """What became of dead letters."""
+    """Result of :func:`replay_letters`."""
 
     stored: int
     refused: dict[int, str]
-    """Those that are dead letters still, and why."""
+    """The reasons of those that remain dead letters, by id."""
 
 
 class _RefusedError(Exception):
-    """No table takes it; the text says why."""
+    """The database refused the row again; the text is the reason."""
 
 
 async def count_letters(
     database: Database, *, stream: str | None = None, ids: Sequence[int] | None = None
 ) -> int:
-    """How many there are."""
+    """Count dead letters."""
     async with database.query() as connection:
         count: int = await connection.fetchval(_COUNT, stream, ids)
         return count
 
 
 async def list_letters(database: Database, *, stream: str | None = None, limit: int) -> list[DeadLetter]:
-    """The newest, of one stream or of all."""
+    """The newest dead letters, of one stream or of all."""
     async with database.query() as connection:
         return [_letter(row) for row in await connection.fetch(_LIST, stream, limit)]
 
@@ -124,10 +124,10 @@ async def replay_letters(
     ids: Sequence[int] | None = None,
     report: Callable[[int], None],
 ) -> Replayed:
-    """Store them again; what is refused again stays. ``report`` is told how many are through.
+    """Store dead letters again; those that are refused again stay. ``report`` gets the number processed.
 
-    ``schemas`` are those of the samples that are declared now. Raises
-    :class:`~storage.database.DatabaseUnavailableError`; what was stored by then is stored.
+    ``schemas`` are the samples declared now. Raises :class:`~storage.database.DatabaseUnavailableError`;
+    dead letters stored by then stay stored.
     """
     replay = _Replay(database, clock, schemas)
     connection = await database.connect("dead letters")
@@ -153,7 +153,7 @@ async def _ids(connection: Connection, stream: str | None, ids: Sequence[int] | 
 
 
 class _Replay:
-    """Stores dead letters, one after the other."""
+    """Stores dead letters one by one."""
 
     def __init__(self, database: Database, clock: Clock, schemas: Sequence[SampleSchema]) -> None:
         self._database = database
@@ -164,13 +164,13 @@ class _Replay:
         self.refused: dict[int, str] = {}
 
     async def one(self, connection: Connection, id_: int) -> None:
-        """Store one, or note why not. Raises what breaks the connection."""
+        """Store one, or record the reason of the refusal. Raises errors of the connection."""
         outcome = WriteResult()
         try:
             with self._database.errors():
                 async with connection.transaction():
                     row = await connection.fetchrow(_TAKE, id_)
-                    if row is None:  # somebody else is at it, or done
+                    if row is None:  # another process is storing it, or has stored it
                         return
                     await self._store(connection, row, outcome)
                     await connection.execute(_REMOVE, id_)
@@ -181,7 +181,7 @@ class _Replay:
             self.stored += row["rows"]
 
     async def finish(self, connection: Connection) -> None:
-        """Write what could wait until now."""
+        """Write deferred rows."""
         for inserter in self._inserters.values():
             await inserter.write_instruments(connection)
 
@@ -204,13 +204,13 @@ class _Replay:
             if row["kind"] == EVENT:
                 return _arrival(row)
             if row["kind"] == ENTRY:
-                raise _RefusedError("an entry of the spool that nobody could read")
+                raise _RefusedError("an unreadable entry of the spool")
             schema = self._schemas.get(row["stream"])
             if schema is None:
-                raise _RefusedError(f"no collector of now takes {row['stream']}")
+                raise _RefusedError(f"no current collector declares {row['stream']}")
             sample = msgspec.convert(msgspec.msgpack.decode(row["payload"]), schema.type)
         except msgspec.MsgspecError as error:
-            raise _RefusedError(f"it is not declared like that any more: {error}") from error
+            raise _RefusedError(f"its declaration has changed: {error}") from error
         return SampleBatch(schema, row["row_time_ns"], (sample,))
 
 

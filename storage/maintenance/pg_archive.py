@@ -1,12 +1,12 @@
 """Archives of a database in PostgreSQL's custom format, made and read with PostgreSQL's own programs.
 
-``pg_dump`` and ``pg_restore`` run as ourselves, whom the embedded server lets in over its socket
-(:func:`storage.postgres.settings.access_files`), and end when we do, by ``kill -9`` too. An archive is given
-to ``pg_restore`` as its standard input: the position in the open file, which we share with the program, is
-how far it has come.
+``pg_dump`` and ``pg_restore`` run under this process's user, whom the embedded server accepts on its socket
+(:func:`storage.postgres.settings.access_files`), and end with this process, even after ``kill -9``. They read
+an archive from standard input: the file position, which both processes share, is the progress.
 
-Behind the archive follows a line with the SHA-256 of all before it (:func:`seal`). ``pg_restore`` does not
-look there, and so has no need of us; but it cannot tell a damaged table of contents from a good one.
+The archive ends with a line that holds the SHA-256 of all bytes before it (:func:`seal`). ``pg_restore``
+ignores that line, so an archive can be restored without this program; but it cannot detect a damaged table of
+contents.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from storage.postgres.launcher import Launch
 from storage.postgres.process import in_thread
 
 Report: TypeAlias = Callable[[str, float], None]
-"""Told how far the work is: (what is being done, share of it from 0 to 1)."""
+"""Called with the progress: (the step, its share done from 0 to 1)."""
 
 _LOOK_EVERY_S = 0.1
 _END_LIMIT_S = 5.0
@@ -35,33 +35,33 @@ _ERROR = re.compile(r"(?:error|FATAL): +(.*)")
 _EXTENSION = re.compile(r"^\d+; \d+ \d+ EXTENSION - (\S+)", re.MULTILINE)
 _TABLE = re.compile(r"^\d+; \d+ \d+ TABLE (\S+) (\S+)", re.MULTILINE)
 _OURS = ("public", "schema_migrations")
-"""The table that every database of ours has."""
+"""A table of every Decahertz database."""
 _SEAL = b"\ndecahertz sha256 %s\n"
 _SEAL_BYTES = len(_SEAL % (64 * b"0"))
 _PIECE = 1 << 20
 
 
 class BackupError(RuntimeError):
-    """A backup cannot be made, or not be restored. ``str()`` of it is one line."""
+    """Raised when a backup or a restore fails. ``str()`` of it is one line."""
 
 
 class ArchiveError(BackupError):
-    """The file is no whole backup of ours."""
+    """Raised for a file that is not a complete Decahertz backup."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an archive says is in it."""
+    """The table of contents of an archive."""
 
     tables: int
     extensions: frozenset[str]
 
 
 def program(installation: Installation, name: str) -> str:
-    """The path of a client program. Raises :class:`BackupError` where the installation has none."""
+    """The path of a client program. Raises :class:`BackupError` if the installation lacks it."""
     path = installation.program(name)
     if not os.access(path, os.X_OK):
-        raise BackupError(f"{installation.prefix} has no program bin/{name}")
+        raise BackupError(f"{installation.prefix} lacks the program bin/{name}")
     return path
 
 
@@ -72,12 +72,12 @@ async def run(
     archive: int | None = None,
     keep_output: bool = False,
 ) -> str:
-    """Run a client program to its end; returns what it printed, where that is kept.
+    """Run a client program to its end; returns its output if ``keep_output``.
 
-    ``on_line`` gets the lines of its standard error; ``archive`` is the descriptor it reads. Cancelled, it
-    ends the program. Raises :class:`BackupError` with what the program complained of.
+    ``on_line`` receives the lines of its standard error; ``archive`` is the descriptor that it reads.
+    Cancellation ends the program. Raises :class:`BackupError` with the program's first error.
     """
-    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # none of our secrets
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # without this process's secrets
     if "LD_LIBRARY_PATH" in os.environ:
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     launch = Launch(tuple(argv), environment, os.getpid(), signal.SIGTERM)
@@ -87,17 +87,17 @@ async def run(
         stdout=asyncio.subprocess.PIPE if keep_output else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=environment,
-        start_new_session=True,  # Ctrl-C is for us; we end the program
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends the program
         limit=1 << 20,
     )
     assert process.stderr is not None  # noqa: S101 - asked for above
-    complaints: list[str] = []
+    errors: list[str] = []
 
     async def listen(stream: asyncio.StreamReader) -> None:
         async for line in stream:
             text = line.decode(errors="replace").rstrip()
             if found := _ERROR.search(text):
-                complaints.append(found[1])
+                errors.append(found[1])
             if on_line is not None:
                 on_line(text)
 
@@ -109,8 +109,7 @@ async def run(
             await _end(process)
     if code != 0:
         name = os.path.basename(argv[0])  # noqa: PTH119 - a word of a command line
-        said = complaints[0] if complaints else f"exit code {code}"
-        raise BackupError(f"{name} failed: {said}")
+        raise BackupError(f"{name} failed: {errors[0] if errors else f'exit code {code}'}")
     return output
 
 
@@ -130,14 +129,14 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def read(installation: Installation, file: Path) -> Contents:
-    """What the archive says is in it. Raises :class:`ArchiveError` for what is no archive of ours."""
+    """Read the table of contents. Raises :class:`ArchiveError` for a file that is not a Decahertz backup."""
     with opened(file) as descriptor:
         try:
             listing = await run(
                 [program(installation, "pg_restore"), "--list"], archive=descriptor, keep_output=True
             )
         except BackupError as error:
-            raise ArchiveError(f"{file} is no backup: {error}") from error
+            raise ArchiveError(f"{file} is not a backup: {error}") from error
     tables = {(found[1], found[2]) for found in _TABLE.finditer(listing)}
     if _OURS not in tables:
         raise ArchiveError(f"{file} is a backup of another program's database")
@@ -145,7 +144,7 @@ async def read(installation: Installation, file: Path) -> Contents:
 
 
 async def seal(file: Path) -> None:
-    """Add the digest to a finished archive, and bring all of it to the disk."""
+    """Append the digest to a finished archive, and sync the file to disk."""
     await in_thread(_seal, file)
 
 
@@ -166,14 +165,14 @@ def _digest(stream: BinaryIO, size: int) -> bytes:
 
 
 async def verify(installation: Installation, file: Path, report: Report) -> Contents:
-    """Read all of the archive, to the last row. Raises :class:`ArchiveError` where that is impossible.
+    """Read the whole archive. Raises :class:`ArchiveError` if that fails.
 
-    An archive that somebody else made with ``pg_dump`` has no digest, and is taken where it can be read.
+    An archive that ``pg_dump`` wrote without this program has no digest, and is valid if it can be read.
     """
     contents = await read(installation, file)
     report("verifying", 0.0)
     if not await in_thread(_fits_seal, file):
-        raise ArchiveError(f"{file} is damaged: it is not what was written")
+        raise ArchiveError(f"{file} is damaged: its checksum does not match")
     argv = [program(installation, "pg_restore"), "--file=/dev/null"]
     try:
         await pass_through(argv, file, report, "verifying")
@@ -183,7 +182,7 @@ async def verify(installation: Installation, file: Path, report: Report) -> Cont
 
 
 def _fits_seal(file: Path) -> bool:
-    """Whether the archive is as its digest says, if it has one, at its end and whole."""
+    """Whether the archive has no digest, or a complete one at its end that matches."""
     with file.open("rb") as stream:
         size = max(0, os.fstat(stream.fileno()).st_size - _SEAL_BYTES)
         digest = _digest(stream, size)
@@ -194,7 +193,7 @@ def _fits_seal(file: Path) -> bool:
 
 
 async def pass_through(argv: Sequence[str], file: Path, report: Report, what: str) -> None:
-    """Let ``pg_restore`` read the archive, and report how far it is. Raises :class:`BackupError`."""
+    """Let ``pg_restore`` read the archive, and report its progress. Raises :class:`BackupError`."""
     with opened(file) as descriptor:
         size = max(1, os.fstat(descriptor).st_size)
         work = asyncio.ensure_future(run(argv, archive=descriptor))
@@ -210,7 +209,7 @@ async def pass_through(argv: Sequence[str], file: Path, report: Report, what: st
 
 @contextmanager
 def opened(file: Path) -> Iterator[int]:
-    """The descriptor of an archive. Raises :class:`ArchiveError` where it cannot be read."""
+    """The descriptor of an archive. Raises :class:`ArchiveError` if it cannot be opened."""
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Histories in buckets: from a tier, or from the raw samples where the tier is missing.
 
-The rows come through a cursor, in order of time, and are taken up a few at a time, so that a large answer
-holds up neither the event loop nor memory.
+The rows come through a cursor in order of time, some at a time, so that a large answer neither blocks the
+event loop nor fills memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from decahertz.clock import to_datetime
 from decahertz.sample import MetricField, SampleSchema
 from storage.query.resolution import Resolution
 from storage.query.samples import MICROSECONDS, Value, key_conditions
-from storage.schema.samples import TIME, quoted
+from storage.schema.samples import TIME, key_columns, quoted
 from storage.tiers.names import Aggregate, Tier, has_aggregates, relation_of, width_ns
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ _LATEST_NS = 2**63 - 1
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What a metric was in each bucket. Nulls do not take part; a bucket of nothing else is null.
+    """The aggregates of a metric in each bucket. They ignore nulls; a bucket of nulls alone is null.
 
-    Gauges that are numbers have all four columns, everything else has `last`.
+    Numeric gauges have all four columns, every other metric has `last` alone.
     """
 
     last: list[Value]
@@ -39,11 +39,11 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 _Buckets: TypeAlias = dict[tuple[str, ...], list[list[Any]]]
-"""By key: the starts in nanoseconds, then one list for each column."""
+"""By series (recorder and key): the starts in nanoseconds, then one list for each column."""
 
 
 class BucketQuery:
-    """A question for some fields and keys of one sample type, in buckets."""
+    """A query for some fields and series of one sample type, in buckets."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class BucketQuery:
         key_filter: Mapping[str, Sequence[str]],
         resolution: Resolution,
     ) -> None:
-        """``resolution`` has a step; its tier has to exist."""
-        assert resolution.step_ns is not None  # noqa: S101 - else it is no question for buckets
-        self._keys = schema.key
+        """``resolution`` has a step; its tier must exist."""
+        assert resolution.step_ns is not None  # noqa: S101 - else there are no buckets
+        self._keys = key_columns(schema)
         self._fields = fields
         self._step_ns = resolution.step_ns
         tier = resolution.tier
         conditions, self._values = key_conditions(key_filter, first=4)
         where = " AND ".join((f"{TIME} >= $1", f"{TIME} < $2", *conditions))
         stored = tier is not Tier.RAW and width_ns(tier) == self._step_ns
-        keys = [quoted(name) for name in schema.key]
+        keys = [quoted(name) for name in self._keys]
         by = ", ".join(("bucket", *keys))
         columns = ", ".join(
             f"{_expression(field, aggregate, tier, stored=stored)} AS c{n}"
@@ -79,10 +79,9 @@ class BucketQuery:
     async def ask(
         self, connection: AnyConnection, start_ns: int, end_ns: int, max_rows: int
     ) -> tuple[_Buckets, int | None]:
-        """All buckets that touch the range, whole, and where the rest begins if there is one.
+        """All buckets that touch the range, whole, and the start of the rest if the answer was cut.
 
-        At most ``max_rows`` rows, but never a part of the rows of one bucket: where those are more, they
-        are answered all.
+        At most ``max_rows`` rows, except that the rows of one bucket always stay together.
         """
         step_ns = self._step_ns
         start_ns, end_ns = max(0, start_ns), min(end_ns, _LATEST_NS)
@@ -97,11 +96,11 @@ class BucketQuery:
                 cut_us = answer.add(records)
                 if cut_us is not None:
                     return answer.found, 1000 * cut_us
-        cut_us = answer.take()
+        cut_us = answer.flush()
         return answer.found, None if cut_us is None else 1000 * cut_us
 
     def named(self, columns: Sequence[list[Any]]) -> dict[str, Summary]:
-        """The columns of one key, by field."""
+        """The columns of one series, by field."""
         rest = iter(columns)
         return {
             field.name: Summary(**{name: next(rest) for name in _aggregates(field)}) for field in self._fields
@@ -109,30 +108,29 @@ class BucketQuery:
 
 
 class _Collected:
-    """Rows that arrive in order of their buckets, turned into columns."""
+    """Turns rows, in order of their buckets, into columns."""
 
     def __init__(self, first: int, max_rows: int) -> None:
-        """``first`` is the number of the first column that is neither time nor key."""
+        """``first``: the index of the first column that is neither time nor key."""
         self._first = first
         self._max_rows = max_rows
         self._rows = 0
         self.found: _Buckets = {}
-        """What was taken up."""
         self._pending: list[Any] = []
-        """The rows of the newest bucket, of which there may be more."""
+        """The rows of the newest bucket, which may have more."""
 
     def add(self, records: Sequence[Any]) -> int | None:
-        """Take rows up; where the limit is reached, the bucket from which on nothing was taken."""
+        """Add rows; returns the first bucket that did not fit, if any."""
         for record in records:
             if self._pending and record[0] != self._pending[0][0]:
-                cut_us = self.take()
+                cut_us = self.flush()
                 if cut_us is not None:
                     return cut_us
             self._pending.append(record)
         return None
 
-    def take(self) -> int | None:
-        """Take up the rows of the newest bucket, which is complete, or return it where they are too many."""
+    def flush(self) -> int | None:
+        """Add the newest bucket, which is complete; returns it if it did not fit."""
         if not self._pending:
             return None
         if self._rows and self._rows + len(self._pending) > self._max_rows:

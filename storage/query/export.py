@@ -1,11 +1,11 @@
-"""Samples and events out, as CSV or Parquet, however many there are, in constant memory.
+"""Exports samples and events as CSV or Parquet, any number of rows in constant memory.
 
-CSV is what PostgreSQL itself writes (``COPY … TO``); Parquet is made of a cursor's rows, a row group at a
-time. Either way nothing is read from the server before the last piece was taken, so a slow reader slows the
-query and does not fill memory. Rows come in order of time.
+PostgreSQL itself writes the CSV (``COPY … TO``); Parquet is built from a cursor's rows, one row group at a
+time. Nothing is read from the server before the previous piece was written, so a slow reader slows the query
+and does not fill memory. Rows come in order of time.
 
-Every table begins with ``time_ns``. Nothing is lost on the way: numbers keep all their digits, in CSV a null
-is an empty field and an empty text is ``""``, truth values are ``true`` and ``false``, a list is JSON.
+Every export begins with ``time_ns`` and ``recorder``. Values are exact: numbers keep all their digits; in CSV
+a null is an empty field and an empty text is ``""``, booleans are ``true`` and ``false``, a list is JSON.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from decahertz.sample import SampleSchema
 from storage.query.parquet import ParquetPieces
 from storage.query.samples import MICROSECONDS, key_conditions
 from storage.schema.events import event_columns
-from storage.schema.samples import TIME, quoted, sql_type_of, table_of
+from storage.schema.samples import RECORDER, TIME, key_columns, quoted, sql_type_of, table_of
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
-"""Takes the next piece; returns when there is room for another."""
+"""Writes the next piece; returns when there is room for another."""
 Reached: TypeAlias = Callable[[int], None]
-"""Is told the time of the newest row that was written, in nanoseconds."""
+"""Called with the time of the newest row that was written, in nanoseconds."""
 
 MOST_AT_ONCE: Final = 4
 _ROWS_AT_ONCE: Final = 5_000
@@ -42,46 +42,46 @@ _TEXT: Final = "text"
 
 
 class ExportFormat(StrEnum):
-    """What an export is written as."""
+    """Format of an export."""
 
     CSV = "csv"
     PARQUET = "parquet"
 
     @property
     def media_type(self) -> str:
-        """The media type of a file of it."""
+        """The media type of a file in this format."""
         return "text/csv" if self is ExportFormat.CSV else "application/vnd.apache.parquet"
 
 
 class TooManyExportsError(RuntimeError):
-    """As many exports as are allowed at once are under way."""
+    """Raised when the limit of concurrent exports is reached."""
 
 
 class ExportStoppedError(RuntimeError):
-    """What was exported could not be written; the cause says why."""
+    """Raised when an export could not be written; see its cause."""
 
 
 class UnknownColumnError(ValueError):
-    """An export was asked for a column, or narrowed by one, that is not there."""
+    """Raised for an unknown column to export or to filter by."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        """``known`` are the names that there are."""
-        super().__init__(f"{name!r} is not known; there are: {', '.join(sorted(known))}")
+        """``known``: the names that exist."""
+        super().__init__(f"{name!r} is not known; known are: {', '.join(sorted(known))}")
         self.name = name
 
 
 @dataclass(frozen=True, slots=True)
 class ExportColumn:
-    """A column of the export."""
+    """A column of an export."""
 
     name: str
     sql_type: str
     """``bigint``, ``double precision``, ``boolean`` or ``text``."""
     expression: str = ""
-    """How it is selected, where that is not just its name."""
+    """SQL to select it, if not just its name."""
 
     def selected(self, *, as_text: bool) -> str:
-        """As it stands in ``SELECT``; ``as_text`` for CSV."""
+        """Its item in ``SELECT``; ``as_text`` for CSV."""
         expression = self.expression or quoted(self.name)
         if as_text and self.sql_type == "boolean":
             expression = f"({expression})::text"
@@ -90,7 +90,7 @@ class ExportColumn:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What to export. Make it with :func:`samples_request` or :func:`events_request`."""
+    """The rows and columns to export. See :func:`samples_request` and :func:`events_request`."""
 
     table: str
     columns: tuple[ExportColumn, ...]
@@ -99,18 +99,18 @@ class ExportRequest:
     end_ns: int = _LATEST_NS
     order: tuple[str, ...] = (TIME,)
     exact: bool = False
-    """Whether the table has the exact ``time_ns`` beside ``time``, which is rounded down."""
+    """Whether the table has the exact ``time_ns`` besides ``time``, which is rounded down."""
 
     def statement(self, *, as_text: bool) -> tuple[str, list[Any]]:
-        """The request and its parameters."""
-        where, values = self.narrowed(self.key_filter)
+        """The SQL and its parameters."""
+        where, values = self.condition(self.key_filter)
         selected = ", ".join(column.selected(as_text=as_text) for column in self.columns)
         order = ", ".join(quoted(name) for name in self.order)
         # The names are those of declarations, quoted; all values are parameters.
         return f"SELECT {selected} FROM {quoted(self.table)} {where} ORDER BY {order}", values  # noqa: S608
 
-    def narrowed(self, key_filter: Mapping[str, Sequence[str]]) -> tuple[str, list[Any]]:
-        """The condition on time and keys, and its parameters."""
+    def condition(self, key_filter: Mapping[str, Sequence[str]]) -> tuple[str, list[Any]]:
+        """The ``WHERE`` clause on time and keys, and its parameters."""
         start_ns, end_ns = max(0, self.start_ns), min(self.end_ns, _LATEST_NS)
         if self.exact:
             conditions = [f"{TIME} >= $1", f"{TIME} <= $2", "time_ns >= $3", "time_ns < $4"]
@@ -129,16 +129,18 @@ def samples_request(
     start_ns: int = 0,
     end_ns: int = _LATEST_NS,
 ) -> ExportRequest:
-    """All samples of a collector in the range: time, key and the fields (none named: all).
+    """Samples of a collector in the range: time, recorder, key, and the fields (none named: all).
+
+    ``key_filter`` restricts the recorder and the key.
 
     Raises :class:`UnknownColumnError`.
     """
     metrics = {metric.name: ExportColumn(metric.name, sql_type_of(metric)) for metric in schema.metrics}
     time = ExportColumn("time_ns", "bigint", f"{MICROSECONDS.format(TIME)} * 1000")
-    keys = tuple(ExportColumn(name, _TEXT) for name in schema.key)
-    _check(key_filter or {}, schema.key)
+    keys = tuple(ExportColumn(name, _TEXT) for name in key_columns(schema))
+    _check(key_filter or {}, key_columns(schema))
     columns = (time, *keys, *_chosen(metrics, fields))
-    order = (TIME, *schema.key)
+    order = (TIME, *key_columns(schema))
     return ExportRequest(table_of(schema), columns, key_filter or {}, start_ns, end_ns, order)
 
 
@@ -149,17 +151,17 @@ def events_request(
     start_ns: int = 0,
     end_ns: int = _LATEST_NS,
 ) -> ExportRequest:
-    """All events of a table in the range: time and the columns (none named: all).
+    """Events of a table in the range: time, recorder, and the columns (none named: all).
 
-    Narrowed by any column of texts. Raises :class:`UnknownColumnError`.
+    ``key_filter`` restricts any text column. Raises :class:`UnknownColumnError`.
     """
     event_type = EVENT_BY_TABLE[table]
     columns = _event_columns(event_type)
     texts = [column.name for column in columns.values() if column.sql_type == _TEXT and not column.expression]
-    _check(key_filter or {}, texts)
-    time = ExportColumn("time_ns", "bigint")
+    _check(key_filter or {}, [RECORDER, *texts])
+    time, recorder = ExportColumn("time_ns", "bigint"), ExportColumn(RECORDER, _TEXT)
     order = ("time", "time_ns", "source", "epoch", "sequence")
-    chosen = (time, *_chosen(columns, fields))
+    chosen = (time, recorder, *_chosen(columns, fields))
     return ExportRequest(table, chosen, key_filter or {}, start_ns, end_ns, order, exact=True)
 
 
@@ -192,10 +194,9 @@ def _check(names: Sequence[str] | Mapping[str, object], known: Sequence[str]) ->
 
 
 class Exports:
-    """Runs exports, a few at once, each on a connection of its own."""
+    """Runs up to four exports at once, each on a connection of its own."""
 
     def __init__(self, database: Database) -> None:
-        """Read from this database."""
         self._database = database
         self._running = 0
 
@@ -206,7 +207,7 @@ class Exports:
         write: Write,
         reached: Reached = lambda _: None,
     ) -> None:
-        """Write all rows; when it is cancelled, or ``write`` raises, the query is stopped as well.
+        """Write all rows. Cancelling it, or an error of ``write``, also stops the query.
 
         Raises :class:`TooManyExportsError`, :class:`~storage.query.parquet.ParquetMissingError`,
         :class:`~storage.database.DatabaseUnavailableError` and, for what ``write`` raised,
@@ -216,11 +217,11 @@ class Exports:
         async def guarded(data: bytes) -> None:
             try:
                 await write(data)
-            except Exception as error:  # it must not be taken for one of the database
+            except Exception as error:  # it must not look like an error of the database
                 raise ExportStoppedError from error
 
         pieces: ParquetPieces | None = None
-        if form is ExportFormat.PARQUET:  # the first time this loads a large library
+        if form is ExportFormat.PARQUET:  # the first time it loads a large library
             pieces = await asyncio.to_thread(ParquetPieces, request.columns)
         async with self._connection() as connection:
             if pieces is None:
@@ -229,8 +230,8 @@ class Exports:
                 await _parquet(connection, request, pieces, guarded, reached)
 
     async def bounds(self, request: ExportRequest) -> tuple[int, int] | None:
-        """The times of the first and last row of the table in the range, whatever their key."""
-        where, values = request.narrowed({})
+        """The times of the first and last row of the table in the range, of any key."""
+        where, values = request.condition({})
         text = f"SELECT min({TIME}), max({TIME}) FROM {quoted(request.table)} {where}"  # noqa: S608 - as above
         async with self._database.query() as connection:
             row = await connection.fetchrow(text, *values)
@@ -241,7 +242,7 @@ class Exports:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         if self._running >= MOST_AT_ONCE:
-            raise TooManyExportsError(f"{MOST_AT_ONCE} exports are under way")
+            raise TooManyExportsError(f"{MOST_AT_ONCE} exports are running already")
         self._running += 1
         try:
             connection = await self._database.connect("export")
@@ -250,7 +251,7 @@ class Exports:
                     await connection.execute("SET statement_timeout = 0")
                     yield connection
             finally:
-                await self._database.disconnect(connection)  # what still runs on the server ends with it
+                await self._database.disconnect(connection)  # ends a query that still runs on the server
         finally:
             self._running -= 1
 
@@ -259,7 +260,7 @@ async def _csv(connection: Connection, request: ExportRequest, write: Write, rea
     async def take(data: bytes) -> None:
         await write(data)
         first, _, _ = data[data.rfind(b"\n", 0, -1) + 1 :].partition(b",")
-        if first.isdigit():  # else a text with a line break stands there
+        if first.isdigit():  # else the line is part of a text with line breaks
             reached(int(first))
 
     statement, values = request.statement(as_text=True)

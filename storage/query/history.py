@@ -1,4 +1,4 @@
-"""Histories of samples: as they were taken, or in buckets of the tier that suits.
+"""Histories of samples: raw, or in buckets of the tier that fits.
 
 Times are integer nanoseconds UTC and ranges are ``[start, end)``.
 """
@@ -17,6 +17,7 @@ from storage.query.buckets import BucketQuery, Summary, columns_in
 from storage.query.resolution import ResolutionRequest, finest_kept, resolve
 from storage.query.samples import SampleQuery, Value
 from storage.query.tier_catalogue import TierCatalogue
+from storage.schema.samples import key_columns
 from storage.tiers.names import Tier
 
 if TYPE_CHECKING:
@@ -24,51 +25,52 @@ if TYPE_CHECKING:
     from storage.database import Database
     from storage.settings import RetentionSettings
 
-AS_TAKEN = ResolutionRequest(tier=Tier.RAW)
-"""The samples as they were taken."""
+RAW = ResolutionRequest(tier=Tier.RAW)
+"""The raw samples."""
 
 
 class UnknownFieldError(ValueError):
-    """A history was asked for a field or a key that the sample does not have."""
+    """Raised for a field or a key that the sample does not have."""
 
 
 class Series(Struct, frozen=True, kw_only=True):
-    """The samples of one key, in columns sorted by time. All lists have the same length."""
+    """The samples of one recorder and key, in columns sorted by time. All lists have the same length."""
 
     key: dict[str, str]
+    """`recorder`, and the key of the sample."""
     time_ns: list[int]
-    """The instants of the samples, or where the buckets begin."""
+    """The cycles of the samples, or the starts of the buckets."""
     fields: dict[str, list[Value] | Summary]
-    """By metric: its values where samples are answered, their summary where buckets are."""
+    """By metric: its values, or their summary when the answer is in buckets."""
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """An answer of samples."""
+    """A history of samples."""
 
     tier: Tier
-    """What it was made from: `raw` are the samples as they were taken."""
+    """The tier that it was read from; `raw` is the samples themselves."""
     step_ns: int | None = None
-    """The width of the buckets; null: the samples as they were taken."""
+    """The width of the buckets; null: raw samples."""
     series: list[Series]
-    """Sorted by key; a key without a sample in the range is left out."""
+    """Sorted by key; keys without a sample in the range are left out."""
     next_start_ns: int | None = None
-    """Set when the row cap cut the answer: ask again from here for the rest."""
+    """Set when the row limit cut the answer: query again from here for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How large an answer may be; about, because an instant or bucket is never cut apart."""
+    """Size limits of an answer; approximate, because a cycle or bucket is never split."""
 
     rows: int = 200_000
     values: int = 2_000_000
 
     def rows_of(self, columns: int) -> int:
-        """How many rows of so many columns, the time included, an answer may have."""
+        """Rows that an answer with this number of columns, time included, may have."""
         return max(1, min(self.rows, self.values // columns))
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Request:
     schema: SampleSchema
     fields: tuple[MetricField, ...]
     key_filter: Mapping[str, Sequence[str]]
@@ -83,7 +85,7 @@ class Histories:
     def __init__(
         self, database: Database, clock: Clock | None = None, retention: RetentionSettings | None = None
     ) -> None:
-        """Without ``clock`` and ``retention`` nothing is taken to have been dropped."""
+        """Without ``clock`` and ``retention`` every tier counts as complete."""
         self._database = database
         self._clock = clock
         self._retention = retention
@@ -101,41 +103,41 @@ class Histories:
     ) -> History:
         """Samples of the schema in the range ``span``, ``[start, end)``, grouped by key.
 
-        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values by key field,
-        ``request`` says how finely (see :mod:`storage.query.resolution`). Buckets are answered whole
-        where they touch the range. Where the answer is cut, it is at an instant or bucket; one that
-        alone is beyond the limits
-        is answered whole. Raises :class:`UnknownFieldError`.
+        ``fields`` are metric names (none: all of them), ``key_filter`` allowed values of ``recorder`` and of
+        the key's fields, ``request`` the resolution (see :mod:`storage.query.resolution`). Buckets that touch
+        the range are answered whole. An answer is cut between cycles or buckets; one that exceeds the limits
+        by itself is answered whole. Raises :class:`UnknownFieldError`.
         """
         by_name = {field.name: field for field in schema.metrics}
         names = tuple(fields) or tuple(by_name)
         _check_names(schema, names, key_filter)
-        asked = _Asked(schema, tuple(by_name[name] for name in names), key_filter, span, request, limits)
+        query = _Request(schema, tuple(by_name[name] for name in names), key_filter, span, request, limits)
         try:
-            return await self._answer(asked)
+            return await self._answer(query)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
-            self._tiers.forget(schema)  # a tier is gone or has changed since it was looked at
-            return await self._answer(asked)
+            self._tiers.forget(schema)  # a tier was dropped or changed since it was looked up
+            return await self._answer(query)
 
-    async def _answer(self, asked: _Asked) -> History:
-        schema, span = asked.schema, asked.span
+    async def _answer(self, query: _Request) -> History:
+        schema, span = query.schema, query.span
         columns: dict[tuple[str, ...], dict[str, list[Value] | Summary]]
         async with self._database.query() as connection:
-            kept = await self._tiers.of(connection, schema) if asked.request != AS_TAKEN else ()
-            resolution = resolve(*span, asked.request, kept, self._finest(span[0]))
+            kept = await self._tiers.of(connection, schema) if query.request != RAW else ()
+            resolution = resolve(*span, query.request, kept, self._finest(span[0]))
             if resolution.step_ns is None:
-                names = [field.name for field in asked.fields]
-                rows = asked.limits.rows_of(1 + len(names))
-                samples = SampleQuery(schema, names, asked.key_filter)
+                names = [field.name for field in query.fields]
+                rows = query.limits.rows_of(1 + len(names))
+                samples = SampleQuery(schema, names, query.key_filter)
                 found, next_start_ns = await samples.ask(connection, *span, rows)
                 columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
             else:
-                rows = asked.limits.rows_of(1 + columns_in(asked.fields))
-                buckets = BucketQuery(schema, asked.fields, asked.key_filter, resolution)
+                rows = query.limits.rows_of(1 + columns_in(query.fields))
+                buckets = BucketQuery(schema, query.fields, query.key_filter, resolution)
                 found, next_start_ns = await buckets.ask(connection, *span, rows)
                 columns = {key: {**buckets.named(lists[1:])} for key, lists in found.items()}
+        key_names = key_columns(schema)
         series = [
-            Series(key=dict(zip(schema.key, key, strict=True)), time_ns=found[key][0], fields=columns[key])
+            Series(key=dict(zip(key_names, key, strict=True)), time_ns=found[key][0], fields=columns[key])
             for key in sorted(found)
         ]
         return History(
@@ -143,7 +145,7 @@ class Histories:
         )
 
     def _finest(self, start_ns: int) -> Tier:
-        """The finest tier of which nothing was dropped yet since ``start_ns``."""
+        """The finest tier that still reaches back to ``start_ns``."""
         if self._clock is None or self._retention is None:
             return Tier.RAW
         return finest_kept(self._clock.time_ns() - start_ns, self._retention)
@@ -155,5 +157,5 @@ def _check_names(schema: SampleSchema, fields: Sequence[str], key_filter: Mappin
         if name not in metrics:
             raise UnknownFieldError(f"{schema.collector} has no metric {name!r}")
     for name in key_filter:
-        if name not in schema.key:
+        if name not in key_columns(schema):
             raise UnknownFieldError(f"{name!r} is not part of the key of {schema.collector}")

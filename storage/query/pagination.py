@@ -1,6 +1,6 @@
-"""Lists that page from the newest row backwards, by key and not by offset.
+"""Keyset pagination from the newest row backwards.
 
-A page begins after the last row of the one before, whatever was inserted meanwhile.
+A page begins after the last row of the previous one, whatever was inserted meanwhile.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from msgspec import Struct
 
 from storage.schema.samples import quoted, storable
 
-Position: TypeAlias = tuple[int, str, int, int]
-"""(time_ns, source, epoch, sequence): unique in a list."""
+Place: TypeAlias = tuple[int, str, int, int]
+"""(time_ns, source, epoch, sequence) of a row: unique in a list."""
 
 _LARGEST = 2**63 - 1
 
 
 class CursorError(ValueError):
-    """A cursor is not one that was handed out for this list."""
+    """Raised for a cursor that this list did not return."""
 
 
 class _Cursor(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     table: str
-    position: Position
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage:
-    """A table whose rows are listed in the descending order of ``position``."""
+    """Lists the rows of a table in descending order of ``columns``."""
 
     table: str
     time_column: str
-    """What the fields ``start_ns`` and ``end_ns`` of a filter restrict."""
-    position: tuple[str, str, str, str]
+    """The column that ``start_ns`` and ``end_ns`` of a filter restrict."""
+    columns: tuple[str, str, str, str]
 
     def statement(self, which: Struct, limit: int, cursor: str | None) -> tuple[str, list[Any]]:
-        """The question for one page and one row more, and its parameters. Raises :class:`CursorError`.
+        """The query for one page and one row more, and its parameters. Raises :class:`CursorError`.
 
         Every field of ``which`` that is not ``None`` restricts the column of its name.
         """
@@ -58,16 +58,16 @@ class KeysetPage:
             first = len(values) + 1
             values += decode_cursor(self.table, cursor)
             places = f"${first}::bigint, ${first + 1}::text, ${first + 2}::bigint, ${first + 3}::bigint"
-            conditions.append(f"({self._columns()}) < ({places})")
+            conditions.append(f"({self._ordered()}) < ({places})")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        order = self._columns(" DESC")
+        order = self._ordered(" DESC")
         values.append(limit + 1)
         # Names come from this program, values are parameters.
         return f"SELECT * FROM {self.table}{where} ORDER BY {order} LIMIT ${len(values)}", values  # noqa: S608 - names of our own
 
     def cursor_after(self, row: Any) -> str:  # noqa: ANN401 - a record, by column name
         """The cursor of the page that begins after this row."""
-        time_ns, source, epoch, sequence = (row[name] for name in self.position)
+        time_ns, source, epoch, sequence = (row[name] for name in self.columns)
         return encode_cursor(self.table, (time_ns, source, epoch, sequence))
 
     def _compared(self, name: str) -> str:
@@ -77,26 +77,26 @@ class KeysetPage:
             return f"{quoted(self.time_column)} <"
         return f"{quoted(name)} ="
 
-    def _columns(self, suffix: str = "") -> str:
-        return ", ".join(f"{name}{suffix}" for name in self.position)
+    def _ordered(self, suffix: str = "") -> str:
+        return ", ".join(f"{name}{suffix}" for name in self.columns)
 
 
-def encode_cursor(table: str, position: Position) -> str:
-    """The cursor of a list for the page that begins after this position."""
-    packed = msgspec.msgpack.encode(_Cursor(table, position))
+def encode_cursor(table: str, place: Place) -> str:
+    """The cursor for the page that begins after the row at this place."""
+    packed = msgspec.msgpack.encode(_Cursor(table, place))
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def decode_cursor(table: str, text: str) -> Position:
-    """The position of a cursor of this list. Raises :class:`CursorError`."""
+def decode_cursor(table: str, text: str) -> Place:
+    """The place of the row that a page begins after. Raises :class:`CursorError`."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.msgpack.decode(raw, type=_Cursor)
     except (ValueError, msgspec.DecodeError) as error:
-        raise CursorError("this is no cursor of this list") from error
-    numbers = (cursor.position[0], cursor.position[2], cursor.position[3])
+        raise CursorError("not a cursor of this list") from error
+    numbers = (cursor.place[0], cursor.place[2], cursor.place[3])
     if cursor.table != table or any(not 0 <= number <= _LARGEST for number in numbers):
         raise CursorError("this cursor belongs to another list")
-    if not storable(cursor.position[1]):
-        raise CursorError("this is no cursor of this list")
-    return cursor.position
+    if not storable(cursor.place[1]):
+        raise CursorError("not a cursor of this list")
+    return cursor.place

@@ -1,4 +1,4 @@
-"""Rows as Parquet, a row group at a time. Needs pyarrow, which comes with the extra ``parquet``."""
+"""Encodes rows as Parquet, one row group at a time. Needs pyarrow, from the extra ``parquet``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ ROWS_OF_A_GROUP = 50_000
 
 
 class ParquetMissingError(RuntimeError):
-    """There is no pyarrow here."""
+    """Raised when pyarrow is not installed."""
 
     def __init__(self) -> None:
-        """Say how to get it."""
         super().__init__("Parquet needs pyarrow: install decahertz with the extra 'parquet'")
 
 
 class NamedColumn(Protocol):
-    """What is to be known of a column."""
+    """Name and type of a column."""
 
     @property
     def name(self) -> str:
@@ -34,7 +33,7 @@ class NamedColumn(Protocol):
 
 
 class ParquetPieces:
-    """Takes rows, returns the bytes of the file as they become ready. The work is done in a thread."""
+    """Turns rows into the bytes of a Parquet file, piece by piece, in a thread."""
 
     def __init__(self, columns: Sequence[NamedColumn]) -> None:
         """Raises :class:`ParquetMissingError`."""
@@ -56,11 +55,11 @@ class ParquetPieces:
         self._rows = 0
 
     async def add(self, records: Sequence[Any]) -> bytes:
-        """Take rows; what is ready of the file, often nothing."""
+        """Add rows; returns the bytes that are ready, often none."""
         return await asyncio.to_thread(self._add, records)
 
     async def finish(self) -> bytes:
-        """The rest of the file."""
+        """Returns the rest of the file."""
         return await asyncio.to_thread(self._finish)
 
     def _add(self, records: Sequence[Any]) -> bytes:
@@ -87,7 +86,7 @@ class ParquetPieces:
 
 
 class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken."""
+    """Holds written bytes until they are taken."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,12 +1,13 @@
-"""Questions to the database: histories of samples, fills, trades, instruments.
+"""Queries of the database: histories of samples, fills, trades, bars, instruments.
 
-Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every question can raise
+Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every query can raise
 :class:`~storage.database.DatabaseUnavailableError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import asyncpg
@@ -17,7 +18,7 @@ from decahertz.round_trip import RoundTrip
 from decahertz.sample import SampleSchema
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
-from storage.query.history import AS_TAKEN, Histories, History, Limits, Series, UnknownFieldError
+from storage.query.history import RAW, Histories, History, Limits, Series, UnknownFieldError
 from storage.query.pagination import CursorError, KeysetPage
 from storage.query.resolution import ResolutionRequest
 from storage.query.samples import Value
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 
 __all__ = [
-    "AS_TAKEN",
+    "RAW",
     "Bar",
     "BarFilter",
     "CursorError",
@@ -44,6 +45,7 @@ __all__ = [
     "RoundTrip",
     "Series",
     "StoredFill",
+    "StoredTrade",
     "TradeFilter",
     "UnknownFieldError",
     "Value",
@@ -53,7 +55,9 @@ _TRADES = KeysetPage("trades", "closed_ns", ("closed_ns", "closed_source", "clos
 
 
 class StoredFill(Struct, frozen=True, kw_only=True):
-    """A fill as it is stored: what the fill event said, and where that came from."""
+    """A fill with its recorder and the identity of its event."""
+
+    recorder: str
 
     time_ns: int
     strategy: str
@@ -65,24 +69,31 @@ class StoredFill(Struct, frozen=True, kw_only=True):
     price: float
     quantity: float
     fee: float = 0.0
-    """Money paid (negative: a rebate)."""
+    """Money paid; negative: a rebate."""
     liquidity: Liquidity | None = None
     risk: float | None = None
-    """Money at risk of the trade that this fill opens, when known."""
+    """Money at risk of the trade that this fill opens, if known."""
     source: str
     epoch: int
     sequence: int
     received_ns: int
-    """When it reached Decahertz, by that machine's clock."""
+    """When it reached the recorder, by its clock."""
 
     def fill(self) -> Fill:
-        """The fill itself."""
+        """The fill event."""
         return Fill(**{name: getattr(self, name) for name in Fill.__struct_fields__})
 
 
-class FillFilter(Struct, frozen=True, kw_only=True):
-    """Which fills; what is ``None`` does not restrict. By time of the fill."""
+class StoredTrade(RoundTrip, frozen=True, kw_only=True):
+    """A finished round trip with its recorder."""
 
+    recorder: str
+
+
+class FillFilter(Struct, frozen=True, kw_only=True):
+    """Selects fills, by their time; ``None`` does not restrict."""
+
+    recorder: str | None = None
     strategy: str | None = None
     venue: str | None = None
     instrument: str | None = None
@@ -92,8 +103,9 @@ class FillFilter(Struct, frozen=True, kw_only=True):
 
 
 class TradeFilter(Struct, frozen=True, kw_only=True):
-    """Which trades; what is ``None`` does not restrict. By time of closing."""
+    """Selects trades, by the time of their closing; ``None`` does not restrict."""
 
+    recorder: str | None = None
     strategy: str | None = None
     venue: str | None = None
     instrument: str | None = None
@@ -102,7 +114,7 @@ class TradeFilter(Struct, frozen=True, kw_only=True):
 
 
 class InstrumentInfo(Struct, frozen=True, kw_only=True):
-    """An instrument that was seen in market events, and when."""
+    """An instrument seen in market events, and when."""
 
     venue: str
     instrument: str
@@ -111,24 +123,29 @@ class InstrumentInfo(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
-    """A part of a list."""
+    """One page of a list."""
 
     items: list[ItemT]
     next_cursor: str | None = None
-    """Opaque; where the rest starts. ``None``: this is the end."""
+    """Opaque; leads to the next page. ``None``: this is the last page."""
 
 
 class Queries:
-    """Answers questions from the database."""
+    """Answers queries from the database."""
 
     def __init__(
         self,
         database: Database,
         clock: Clock | None = None,
         retention: RetentionSettings | None = None,
+        recorder: str | None = None,
     ) -> None:
-        """Ask this database. With ``clock`` and ``retention`` it is known which tiers reach back how far."""
+        """``clock`` and ``retention`` tell how far each tier reaches back.
+
+        ``recorder`` is the recorder whose ticks make bars, unless a filter names another; ``None``: all.
+        """
         self._database = database
+        self._recorder = recorder
         self._histories = Histories(database, clock, retention)
         self.exports = Exports(database)
 
@@ -140,7 +157,7 @@ class Queries:
         start_ns: int,
         end_ns: int,
         *,
-        request: ResolutionRequest = AS_TAKEN,
+        request: ResolutionRequest = RAW,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
         """See :meth:`storage.query.history.Histories.history`."""
@@ -153,13 +170,15 @@ class Queries:
         rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
         return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
 
-    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[RoundTrip]:
+    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[StoredTrade]:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
         rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
         return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
 
     async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
-        """Bars from prints, the newest first. Raises :class:`CursorError`."""
+        """Bars made from ticks, the newest first. Raises :class:`CursorError`."""
+        if which.recorder is None:
+            which = replace(which, recorder=self._recorder)
         async with self._database.query() as connection:
             items, next_cursor = await newest_bars(connection, which, limit, cursor)
         return Page(items=items, next_cursor=next_cursor)
@@ -167,7 +186,7 @@ class Queries:
     async def instruments(self) -> list[InstrumentInfo]:
         """All instruments seen in market events, sorted by venue and instrument.
 
-        ``last_ns`` of an active instrument is up to a few seconds behind.
+        ``last_ns`` of an active instrument lags by up to a few seconds.
         """
         async with self._database.query() as connection:
             rows = await connection.fetch(
@@ -191,6 +210,7 @@ def _stored_fill(row: asyncpg.Record) -> StoredFill:
     fill = fill_of(row)
     return StoredFill(
         **{name: getattr(fill, name) for name in Fill.__struct_fields__},
+        recorder=row["recorder"],
         source=row["source"],
         epoch=row["epoch"],
         sequence=row["sequence"],
@@ -198,6 +218,6 @@ def _stored_fill(row: asyncpg.Record) -> StoredFill:
     )
 
 
-def _trade(row: asyncpg.Record) -> RoundTrip:
-    values = {name: row[name] for name in RoundTrip.__struct_fields__}
-    return RoundTrip(**values | {"side": Side(row["side"])})
+def _trade(row: asyncpg.Record) -> StoredTrade:
+    values = {name: row[name] for name in StoredTrade.__struct_fields__}
+    return StoredTrade(**values | {"side": Side(row["side"])})

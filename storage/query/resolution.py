@@ -1,13 +1,12 @@
-"""How finely a history is answered: from which tier, and in buckets of which width.
+"""Resolution of a history: the tier that it is read from, and the width of its buckets.
 
-An answer is either the samples as they were taken, or one row for each key and bucket of ``step`` with the
-last, the least, the greatest and the mean value of each gauge. Buckets begin at multiples of the step since
-the epoch, so the same bucket is the same in every answer.
+An answer is either raw samples, or one row for each series and bucket with the last, lowest, highest and
+average value of each gauge. Buckets are aligned to the Unix epoch, so a bucket is the same in every answer.
 
-Down-sampling by the extremes of each bucket keeps every spike: what is drawn from them is, but for single
-pixels, what would be drawn from all samples. That is the min-max aggregation of U. Jugel, Z. Jerzak,
-G. Hackenbroich, V. Markl: *M4: A Visualization-Oriented Time Series Data Aggregation*, PVLDB 7(10), 2014;
-of the four values of M4 the first is left out, because the last of the bucket before stands beside it.
+Down-sampling to the extremes of each bucket keeps every spike: a chart of them differs from a chart of all
+samples by single pixels. This is the min-max aggregation of U. Jugel, Z. Jerzak, G. Hackenbroich, V. Markl:
+*M4: A Visualization-Oriented Time Series Data Aggregation*, PVLDB 7(10), 2014. Of M4's four values the first
+is left out, because the last value of the previous bucket is next to it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _UNITS: Final = {
     "d": 86_400 * NS_PER_SECOND,
 }
 DURATION_PATTERN: Final = r"^[1-9][0-9]{0,18}(ms|s|m|h|d)?$(?!\n)"
-"""What :func:`parse_duration` takes: a whole number and its unit; without a unit nanoseconds."""
+"""Accepted by :func:`parse_duration`: a whole number and a unit; without a unit nanoseconds."""
 LONGEST_STEP_NS: Final = 366 * _UNITS["d"]
 _DURATION: Final = re.compile(DURATION_PATTERN)
 _STEPS: Final = tuple(
@@ -44,49 +43,50 @@ _STEPS: Final = tuple(
     }.items()
     for count in counts
 )
-"""Steps that people expect on an axis. Beyond a day: whole days."""
+"""Steps that people expect on an axis. Above a day: whole days."""
 
 
 class ResolutionError(ValueError):
-    """A step, or a step and a tier, that do not go together. ``parameter`` says which is at fault."""
+    """An invalid step, or a step that does not fit the tier. ``parameter`` names the culprit."""
 
     def __init__(self, parameter: str, reason: str) -> None:
-        """Keep the parts."""
         super().__init__(reason)
         self.parameter = parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a history is answered."""
+    """The tier and the step chosen for a history."""
 
     tier: Tier
-    """Where the rows are read."""
+    """The tier that rows are read from."""
     step_ns: int | None
-    """The width of the buckets; ``None``: no buckets, the samples as they were taken."""
+    """The width of the buckets; ``None``: raw samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolutionRequest:
-    """How somebody wants a history answered; what is ``None`` is for us to choose."""
+    """The resolution that a query asks for; ``None`` leaves the choice to :func:`resolve`."""
 
     tier: Tier | None = None
-    """Not a coarser one than this; a finer one only where this is not kept."""
+    """No coarser tier than this; a finer one only where this one does not exist."""
     step_ns: int | None = None
-    """A multiple of the grid and of the tier's width. Widened where ``max_points`` needs it."""
+    """A multiple of 100 ms and of the tier's width; widened where ``max_points`` requires it."""
     max_points: int | None = None
-    """At most so many points in a series; 2 or more."""
+    """Most points in a series; at least 2."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`ResolutionError` for what cannot be fulfilled."""
+        """Raise :class:`ResolutionError` for an impossible request."""
         step = self.step_ns
         if step is not None:
             if not 0 < step <= LONGEST_STEP_NS or step % CYCLE_NS:
-                raise ResolutionError("step", "a step is a multiple of 100ms and at most 366d")
+                raise ResolutionError("step", "a step must be a multiple of 100ms and at most 366d")
             if self.tier is not None and step % width_ns(self.tier):
                 raise ResolutionError("step", f"not a multiple of the tier's width, {self.tier}")
         if self.max_points is not None and self.max_points < 2:  # noqa: PLR2004 - the next line says why
-            raise ResolutionError("max_points", "a range can touch two buckets however wide they are")
+            raise ResolutionError(
+                "max_points", "at least 2 points are needed: a range can touch two buckets of any width"
+            )
 
 
 def parse_duration(text: str) -> int:
@@ -101,10 +101,10 @@ def parse_duration(text: str) -> int:
 def resolve(
     start_ns: int, end_ns: int, request: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
 ) -> Resolution:
-    """How the range ``[start, end)`` is answered.
+    """Choose tier and step for the range ``[start, end)``.
 
-    ``kept`` are the tiers that exist, ``finest`` is the finest of them that still reaches back to the start;
-    what is raw always exists.
+    ``kept`` are the tiers that exist; raw samples always do. ``finest`` is the finest tier that still reaches
+    back to the start.
     """
     base = request.tier or finest
     most, step = request.max_points, request.step_ns
@@ -119,7 +119,7 @@ def resolve(
 
 
 def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
-    """The finest tier that still has what is as old as this; where none has, the one that is kept longest."""
+    """The finest tier that still holds rows of this age; if none does, the coarsest."""
     for tier, kept in retention_days(retention).items():
         if not kept or age_ns <= kept * _UNITS["d"]:
             return tier
@@ -127,12 +127,12 @@ def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
 
 
 def buckets(start_ns: int, end_ns: int, step_ns: int) -> int:
-    """How many buckets the range touches."""
+    """Number of buckets that the range touches."""
     return 0 if end_ns <= start_ns else (end_ns - 1) // step_ns - start_ns // step_ns + 1
 
 
 def _coarsest(step_ns: int, wanted: Tier | None, kept: Collection[Tier]) -> Tier:
-    """The tier with the fewest rows that the buckets can be made of."""
+    """The coarsest tier that the buckets can be made from."""
     limit = step_ns if wanted is None else width_ns(wanted)
     fitting = [tier for tier in kept if width_ns(tier) <= limit and step_ns % width_ns(tier) == 0]
     return max(fitting, key=width_ns, default=Tier.RAW)
@@ -146,7 +146,7 @@ def _nice_step(start_ns: int, end_ns: int, max_points: int) -> int:
 
 
 def _widened(start_ns: int, end_ns: int, step_ns: int, max_points: int) -> int:
-    """The smallest multiple of the step, or one more, with which the range fits."""
+    """The smallest multiple of the step, or the one after, for which the range fits."""
     factor = -(-buckets(start_ns, end_ns, step_ns) // max_points)
     while buckets(start_ns, end_ns, factor * step_ns) > max_points:
         factor += 1

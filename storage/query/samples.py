@@ -1,7 +1,7 @@
-"""Histories of samples, as columns.
+"""Histories of raw samples, as columns.
 
-PostgreSQL groups the rows by key and returns arrays, so that what is left to do here does not hold up the
-event loop; and it is asked for a part of the range at a time.
+PostgreSQL groups the rows by series and returns arrays, one part of the range at a time, so that decoding an
+answer does not block the event loop.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from decahertz.clock import to_datetime
 from decahertz.sample import SampleSchema
-from storage.schema.samples import TIME, quoted, storable, table_of
+from storage.schema.samples import TIME, key_columns, quoted, storable, table_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 Value: TypeAlias = int | float | bool | str | None
-"""The value of a metric: a number, a truth value, a state, or none."""
+"""The value of a metric: a number, a boolean, a state, or null."""
 Columnar: TypeAlias = dict[tuple[str, ...], list[list[Any]]]
-"""By key: the times in nanoseconds, then one list for each field."""
+"""By series (recorder and key): the times in nanoseconds, then one list for each field."""
 
 ROWS_AT_ONCE = 20_000
 _MICROSECOND_NS = 1000
 _LATEST_NS = 2**63 - 1
-# Microseconds since 1970. As double precision it is exact to the microsecond until the year 2106.
+# Microseconds since 1970; in double precision exact to the microsecond until 2106.
 MICROSECONDS = "(date_part('epoch', {}) * 1000000)::bigint"
 
 
 class SampleQuery:
-    """A question for some fields and keys of one sample type."""
+    """A query for some fields and series of one sample type."""
 
     def __init__(
         self, schema: SampleSchema, fields: Sequence[str], key_filter: Mapping[str, Sequence[str]]
     ) -> None:
         """The names must be those of the schema; they are not checked here."""
-        self._keys = schema.key
+        self._keys = key_columns(schema)
         self._width = len(fields)
         narrowed, self._values = key_conditions(key_filter, first=4)
         conditions = [f"{TIME} >= $1", f"{TIME} < $2", *narrowed]
-        keys = [quoted(name) for name in schema.key]
+        keys = [quoted(name) for name in self._keys]
         columns = [quoted(name) for name in fields]
         arrays = [f"array_agg({column}) AS f{n}" for n, column in enumerate(columns)]
         # The names are those of the declaration, quoted; all values are parameters.
@@ -55,7 +55,7 @@ class SampleQuery:
                     SELECT page.* FROM page, last WHERE cut IS NULL OR {TIME} < cut
                     ORDER BY {", ".join((*keys, TIME))}
                 ) AS sorted
-                {f"GROUP BY {', '.join(keys)}" if keys else "HAVING count(*) > 0"}
+                GROUP BY {", ".join(keys)}
             )
             SELECT {MICROSECONDS.format("cut")} AS cut_us, series.*
             FROM last LEFT JOIN series ON true
@@ -64,7 +64,7 @@ class SampleQuery:
     async def ask(
         self, connection: AnyConnection, start_ns: int, end_ns: int, max_rows: int
     ) -> tuple[Columnar, int | None]:
-        """The answer, and where the rest begins if there is one."""
+        """The answer, and the start of the rest if it was cut."""
         found: Columnar = {}
         rows = 0
         next_ns: int | None = max(0, start_ns)
@@ -75,7 +75,7 @@ class SampleQuery:
                 return found, next_ns
             new, cut_ns = await self._page(connection, next_ns, end_ns, wanted, found)
             if cut_ns is not None and not new:
-                # An instant with more rows than fit: it is for the next answer, or it is taken whole.
+                # A cycle with more rows than fit goes into the next answer, or whole into this one.
                 if rows and rows + wanted >= max_rows:
                     return found, cut_ns
                 next_ns = cut_ns + _MICROSECOND_NS
@@ -88,8 +88,8 @@ class SampleQuery:
     async def _page(
         self, connection: AnyConnection, start_ns: int, end_ns: int, limit: int | None, found: Columnar
     ) -> tuple[int, int | None]:
-        """Add rows to ``found``; returns how many, and the instant that was cut off."""
-        # Up to the microsecond: a start between two of them begins with the later one.
+        """Add rows to ``found``; returns their number, and the cycle that was cut off."""
+        # Rounded up to the microsecond: a start between two of them begins with the later one.
         start, end = (to_datetime(time_ns + _MICROSECOND_NS - 1) for time_ns in (start_ns, end_ns))
         records = await connection.fetch(self._statement, start, end, limit, *self._values)
         rows = 0
@@ -97,11 +97,11 @@ class SampleQuery:
         for record in records:
             us = record[first]
             if us is None:
-                continue  # only the instant that was cut off
+                continue  # only the cycle that was cut off
             rows += len(us)
             key = tuple(record[1:first])
             lists = found.setdefault(key, [[] for _ in range(1 + self._width)])
-            lists[0].extend([1000 * moment for moment in us])
+            lists[0].extend([1000 * time_us for time_us in us])
             for column, values in zip(lists[1:], record[first + 1 :], strict=True):
                 column.extend(values)
         cut_us = records[0][0]
@@ -109,12 +109,12 @@ class SampleQuery:
 
 
 def key_conditions(key_filter: Mapping[str, Sequence[str]], *, first: int) -> tuple[list[str], list[Any]]:
-    """SQL conditions on keys, and their parameters, which are numbered from ``first``."""
+    """SQL conditions on key columns, and their parameters, numbered from ``first``."""
     values: list[Any] = []
     conditions = []
     for number, (name, wanted) in enumerate(key_filter.items(), start=first):
         allowed = [value for value in wanted if storable(value)]
-        # One value is compared for equality: with it the index gives the rows in order of time.
+        # A single value is compared for equality, so that the index returns the rows in order of time.
         single = len(allowed) == 1
         values.append(allowed[0] if single else allowed)
         conditions.append(f"{quoted(name)} = " + (f"${number}" if single else f"ANY(${number}::text[])"))

@@ -5,18 +5,15 @@ Nothing is ever dropped: the column of a metric that is no longer declared stays
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
 from psycopg.rows import class_row
 
 from decahertz.sample import SampleSchema
-from storage.database import Database, DatabaseError, first_line
-from storage.schema.connection import lock_schema, schema_connection
+from storage.database import DatabaseError
 from storage.schema.events import BULK_EVENTS, event_table_statements
 from storage.schema.samples import (
     TIME,
@@ -56,33 +53,23 @@ class _StoredColumn:
     comment: str | None
 
 
-async def ensure_tables(
-    database: Database, schemas: Iterable[SampleSchema], *, partitioned: bool = False
+def update_tables(
+    connection: SchemaConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
 ) -> list[str]:
     """Create the bulk event tables and these sample tables, or add their new columns.
 
-    Returns the statements that it ran. A ``partitioned`` table is created partitioned by ``time``, without
-    partitions. When every table is up to date it runs one query and takes no lock.
+    ``connection`` holds the schema lock. Returns the statements that it ran. A ``partitioned`` table is
+    created partitioned by ``time``, without partitions.
 
-    Raises :class:`SchemaConflictError` when the type of a column or the key of a table has changed, and
-    :class:`~storage.database.DatabaseError` when PostgreSQL refuses.
+    Raises :class:`SchemaConflictError` when the type of a column or the key of a table has changed, and what
+    psycopg raises.
     """
-    return await asyncio.to_thread(_ensure, database, list(schemas), partitioned=partitioned)
-
-
-def _ensure(database: Database, schemas: Sequence[SampleSchema], *, partitioned: bool) -> list[str]:
-    try:
-        with schema_connection(database, "tables") as connection:
-            if not _pending(connection, schemas, partitioned=partitioned):
-                return []
-            lock_schema(connection)
-            with connection.transaction():
-                statements = _pending(connection, schemas, partitioned=partitioned)
-                for statement in statements:
-                    connection.execute(statement.encode())
-    except psycopg.Error as error:
-        raise DatabaseError(f"cannot create the tables in {database.name}: {first_line(error)}") from error
-    structlog.get_logger(part="schema").info("tables_changed", statements=len(statements))
+    with connection.transaction():
+        statements = _pending(connection, schemas, partitioned=partitioned)
+        for statement in statements:
+            connection.execute(statement.encode())
+    if statements:
+        structlog.get_logger(part="schema").info("tables_changed", statements=len(statements))
     return statements
 
 

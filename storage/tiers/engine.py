@@ -1,45 +1,49 @@
-"""The two engines that keep tiers, and which of them a database has."""
+"""The two engines that keep tiers, and the choice between them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-import asyncpg
 import structlog
 
 from decahertz.clock import Clock
 from decahertz.sample import SampleSchema
-from storage.database import Database, DatabaseError, DatabaseUnsuitableError
-from storage.schema.connection import LOCK_SECONDS, SCHEMA_LOCK
+from storage.database import Database, DatabaseUnsuitableError
+from storage.schema.connection import lock_schema
+from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import quoted, table_of
+from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
+from storage.tiers.administration import AdminSession, value_of
 from storage.tiers.plain import PlainEngine
-from storage.tiers.timescale import EVENT_TABLES, TimescaleEngine, unusable
+from storage.tiers.timescale import TimescaleEngine, unusable
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection, Connection
+    from storage.database import AnyConnection
+    from storage.schema.connection import SchemaConnection
 
 
 class Engine(Protocol):
-    """What keeps the tiers of all sample tables. Raises what asyncpg raises."""
+    """Keeps the tiers of all sample tables."""
 
     name: str
     """``plain`` or ``timescaledb``."""
-    settle_seconds: float
-    """How long to leave it at least between two calls of :meth:`roll_up`."""
+    partitioned: bool
+    """Whether PostgreSQL partitions its tables."""
+    roll_up_seconds: float
+    """Least time between two calls of :meth:`roll_up`."""
 
-    async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Make tables, tiers and policies fit declarations and settings; does nothing where they do."""
+    def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
+        """Adjust partitions, tiers and policies to declarations and settings; a no-op where they fit."""
         ...
 
-    async def roll_up(self, connection: AnyConnection, now_ns: int) -> int:
-        """Roll up what has changed in buckets that are over; returns how many steps that took."""
+    async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
+        """Roll up what has changed in buckets that have ended; returns the number of steps."""
         ...
 
-    async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
-        """What has to be done once a minute or so; returns what is wrong, in words."""
+    def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
+        """Work for once a minute; returns the problems, in words."""
         ...
 
 
@@ -50,74 +54,68 @@ async def prepare_tiers(
     retention: RetentionSettings,
     clock: Clock,
 ) -> Engine:
-    """Choose the engine and make all fit. Their tables must be there
-    (:func:`~storage.schema.samples.ensure_tables`).
+    """Choose the engine, create the tables of samples and bulk events, and prepare their tiers.
 
-    Raises :class:`~storage.database.DatabaseUnsuitableError` where an engine is asked for that cannot be
-    had, and :class:`~storage.database.DatabaseError` where PostgreSQL refuses.
+    Raises :class:`~storage.database.DatabaseUnsuitableError` when the engine in the settings is impossible,
+    and :class:`~storage.database.DatabaseError` when PostgreSQL refuses.
     """
-    connection = await database.connect("tiers", unlimited=True)
+    session = AdminSession(database, "tiers")
+
+    def prepare(connection: SchemaConnection) -> Engine:
+        lock_schema(connection)
+        engine = _choose(database, connection, schemas, tiers, retention, clock)
+        update_tables(connection, schemas, partitioned=engine.partitioned)
+        engine.prepare(connection, schemas, clock.time_ns())
+        return engine
+
     try:
-        with database.errors():
-            await _lock(connection)
-            engine = await _choose(database, connection, schemas, tiers, retention, clock)
-            await engine.prepare(connection, schemas, clock.time_ns())
-    except asyncpg.PostgresError as error:
-        raise DatabaseError(f"cannot make the tiers in {database.name}: {error}") from error
+        return await session.run(prepare)
     finally:
-        await database.disconnect(connection)
-    structlog.get_logger(part="tiers").info("tiers_ready", engine=engine.name)
-    return engine
+        await session.close()
 
 
-async def _lock(connection: Connection) -> None:
-    """Of processes that start at once one changes the tables; it goes with the connection."""
-    # What a killed process had asked for ends with it; the next start does not wait for a day of rows.
-    with suppress(asyncpg.PostgresError):  # not every operating system can tell
-        await connection.execute("SET client_connection_check_interval = '1s'")
-    await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    await connection.execute("SELECT pg_advisory_lock($1)", SCHEMA_LOCK)
-
-
-async def _choose(
+def _choose(
     database: Database,
-    connection: Connection,
+    connection: SchemaConnection,
     schemas: Sequence[SampleSchema],
     tiers: TiersSettings,
     retention: RetentionSettings,
     clock: Clock,
 ) -> Engine:
-    wanted = tiers.engine
-    kept = await _engine_of_tables(connection, [*EVENT_TABLES, *map(table_of, schemas)])
-    if kept is not None and wanted not in {"auto", kept}:
+    tables = [*(event.table for event in BULK_EVENTS), *map(table_of, schemas)]
+    existing = _engine_of_tables(connection, tables)
+    if existing is not None and tiers.engine not in {"auto", existing}:
         raise DatabaseUnsuitableError(
-            f"the tables in {database.name} are kept by the engine {kept}: tiers.engine cannot be {wanted}"
+            f"the tables in {database.name} belong to the engine {existing}: tiers.engine cannot be"
+            f" {tiers.engine}"
         )
-    chosen = kept or wanted
+    chosen = existing or tiers.engine
     if chosen != "plain":
-        reason = await unusable(database)
+        reason = unusable(database)
         if reason is None:
             return TimescaleEngine(tiers, retention)
         if chosen == "timescaledb":
             raise DatabaseUnsuitableError(f"{database.name} cannot use TimescaleDB: {reason}")
-        structlog.get_logger(part="tiers").info("timescaledb_not_used", reason=reason)
+        structlog.get_logger(part="tiers").info("timescaledb_rejected", reason=reason)
     return PlainEngine(tiers, retention, clock)
 
 
-async def _engine_of_tables(connection: Connection, tables: Sequence[str]) -> str | None:
-    """The engine that has the tables already; ``None``: they are flat."""
-    kinds = await connection.fetch(
-        "SELECT c.relkind::text AS kind, c.oid FROM pg_class c WHERE c.oid = ANY(ARRAY("
-        " SELECT to_regclass(name) FROM unnest($1::text[]) AS name))",
+def _engine_of_tables(connection: SchemaConnection, tables: Sequence[str]) -> str | None:
+    """The engine that created the tables; ``None`` before the first start."""
+    partitioned = value_of(
+        connection,
+        "SELECT count(*) FROM pg_class WHERE relkind = 'p' AND oid = ANY(ARRAY("
+        " SELECT to_regclass(name) FROM unnest(%s::text[]) AS name))",
         [quoted(table) for table in tables],
     )
-    if any(row["kind"] == "p" for row in kinds):
+    if partitioned:
         return "plain"
-    if await connection.fetchval("SELECT to_regclass('timescaledb_information.hypertables') IS NULL"):
+    if value_of(connection, "SELECT to_regclass('timescaledb_information.hypertables') IS NULL"):
         return None
-    found = await connection.fetchval(
+    hypertables = value_of(
+        connection,
         "SELECT count(*) FROM timescaledb_information.hypertables"
-        " WHERE hypertable_schema = current_schema() AND hypertable_name = ANY($1)",
-        tables,
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%s)",
+        list(tables),
     )
-    return "timescaledb" if found else None
+    return "timescaledb" if hypertables else None

@@ -1,4 +1,4 @@
-"""Refuses settings that contradict each other, before anything starts: each would lose data or stall."""
+"""Rejects contradictory settings at the start: each contradiction would lose data or stall."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _check_chunks(hours: int) -> None:
     if _DAY_HOURS % hours and hours % _DAY_HOURS:
         raise SettingsError(
             "tiers.chunk_hours",
-            f"{hours} hours neither divide a day nor are whole days: chunks would not end with the buckets"
-            " and days that are rolled up and dropped",
+            f"{hours} hours must divide a day or be whole days, so that chunks end with the days that are"
+            " rolled up and dropped",
         )
 
 
@@ -32,11 +32,11 @@ def _check_order(retention: RetentionSettings) -> None:
     for fine, coarse in pairwise(_TIERS):
         longer, shorter = getattr(retention, fine), getattr(retention, coarse)
         if shorter and (not longer or shorter < longer):
-            kept = f"{longer} days" if longer else "for ever"
+            kept = f"{longer} days" if longer else "forever"
             raise SettingsError(
                 f"retention.{coarse}",
-                f"{shorter} days are shorter than retention.{fine} ({kept}): a coarser tier has to outlive"
-                " a finer one",
+                f"{shorter} days are fewer than retention.{fine} ({kept}): a coarser tier must outlive a"
+                " finer one",
             )
 
 
@@ -45,8 +45,8 @@ def _check_late(tiers: TiersSettings, retention: RetentionSettings) -> None:
     if kept_hours and tiers.late_hours + tiers.chunk_hours > kept_hours:
         raise SettingsError(
             "tiers.late_hours",
-            f"{tiers.late_hours} hours and a chunk of {tiers.chunk_hours} reach past retention.raw_days"
-            f" ({retention.raw_days} days): buckets would be rolled up again from rows that are gone",
+            f"{tiers.late_hours} hours and a chunk of {tiers.chunk_hours} hours reach past retention.raw_days"
+            f" ({retention.raw_days} days): buckets would be rolled up again without their dropped rows",
         )
 
 
@@ -54,12 +54,12 @@ def _check_spool(spool: float, tiers: TiersSettings) -> None:
     if spool > tiers.compress_after_hours:
         raise SettingsError(
             "spool.max_age_hours",
-            f"{spool:g} hours are longer than tiers.compress_after_hours ({tiers.compress_after_hours}): what"
-            " comes out of the spool would be written into chunks that are compressed already",
+            f"{spool:g} hours are longer than tiers.compress_after_hours ({tiers.compress_after_hours}):"
+            " rows from the spool would be written into compressed chunks",
         )
     if spool > tiers.late_hours:
         raise SettingsError(
             "spool.max_age_hours",
-            f"{spool:g} hours are longer than tiers.late_hours ({tiers.late_hours}): what comes out of the"
+            f"{spool:g} hours are longer than tiers.late_hours ({tiers.late_hours}): rows from the"
             " spool would not reach every tier",
         )

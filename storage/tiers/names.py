@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.metric import Kind
 from decahertz.sample import MetricField, SampleSchema
+from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import table_of
 
 if TYPE_CHECKING:
@@ -80,3 +81,8 @@ def retention_days(retention: RetentionSettings) -> dict[Tier, int]:
         Tier.M1: retention.one_minute_days,
         Tier.H1: retention.one_hour_days,
     }
+
+
+def event_days(retention: RetentionSettings) -> dict[str, int]:
+    """Days that the rows of each bulk event table are kept; 0 means for ever."""
+    return {event.table: getattr(retention, f"{event.table}_days") for event in BULK_EVENTS}

@@ -1,8 +1,8 @@
-"""Tables in partitions by time, on PostgreSQL alone.
+"""Tables partitioned by time, on plain PostgreSQL.
 
-A partition holds a fixed number of whole UTC days, counted from 1970, so all widths fit into one another.
-Partitions are made ahead. What belongs to none lands in the partition ``…_rest``, and gets one of its own
-when :func:`make_room` comes by: a row of any time can be stored at any moment.
+A partition spans a fixed number of whole UTC days, counted from 1970. Partitions are created ahead of time. A
+row outside of them goes into the default partition, so a row of any time can be stored at any moment;
+:func:`create_partitions` later gives it a partition of its own.
 """
 
 from __future__ import annotations
@@ -11,106 +11,93 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import asyncpg
+import psycopg
 
 from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted
+from storage.tiers.administration import execute, value_of
 from storage.tiers.schema import shortened
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection
+    from storage.schema.connection import SchemaConnection
 
 AHEAD = 2
-"""Partitions that are made before they are needed."""
+"""Partitions that are created before they are needed."""
 LOCK_LIMIT = "3s"
-"""How long we wait for those who use a table, and hold up others meanwhile."""
+"""How long to wait for a table lock, because others queue up behind it."""
 
 _DAY_NS = 86_400 * 10**9
 _PARTITIONS = r"""
-SELECT c.relname AS name,
-       (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1]::timestamptz AS low,
-       (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([^'']+)''\)'))[1]::timestamptz AS high
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = to_regclass($1) ORDER BY 3
+SELECT low::timestamptz, name FROM (
+    SELECT c.relname AS name,
+           (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1] AS low
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = to_regclass(%s)
+) AS bounds WHERE low IS NOT NULL ORDER BY 1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Partitioned:
-    """A partitioned table; ``days`` is the width of a partition."""
+    """A partitioned table; ``days`` is the width of its partitions."""
 
     name: str
     days: int
 
     @property
-    def rest(self) -> str:
-        """The partition for rows that no other takes."""
-        return shortened(self.name, "_rest")
+    def default(self) -> str:
+        """The default partition, for rows outside of all others."""
+        return shortened(self.name, "_default")
+
+    @property
+    def width(self) -> timedelta:
+        """The width of its partitions."""
+        return timedelta(days=self.days)
 
     def start_of(self, time_ns: int) -> datetime:
-        """Where the partition of a time begins."""
+        """Start of the partition that a time belongs to."""
         width_ns = self.days * _DAY_NS
         return to_datetime(time_ns // width_ns * width_ns)
 
     def partition(self, start: datetime) -> str:
-        """The name of the partition that begins there."""
+        """Name of the partition with this start."""
         return shortened(self.name, f"_p{start:%Y%m%d}")
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One partition and its bounds; ``low`` is ``None`` where it has no lower one."""
-
-    name: str
-    low: datetime | None
-    high: datetime
+def partitions_of(connection: SchemaConnection, table: Partitioned) -> dict[datetime, str]:
+    """Names of the partitions by their start, oldest first; without the default partition."""
+    return dict(execute(connection, _PARTITIONS, quoted(table.name)).fetchall())
 
 
-async def partitions_of(connection: AnyConnection, table: str) -> list[Partition]:
-    """The partitions with an upper bound, oldest first."""
-    rows = await connection.fetch(_PARTITIONS, quoted(table))
-    return [Partition(row["name"], row["low"], row["high"]) for row in rows if row["high"] is not None]
+def ensure_default(connection: SchemaConnection, table: Partitioned) -> None:
+    """Create the default partition unless it exists."""
+    execute(
+        connection,
+        f"CREATE TABLE IF NOT EXISTS {quoted(table.default)} PARTITION OF {quoted(table.name)} DEFAULT",
+    )
 
 
-async def ensure_rest(connection: AnyConnection, table: Partitioned) -> None:
-    """Make the partition for rows that no other takes."""
-    if await connection.fetchval("SELECT to_regclass($1) IS NULL", quoted(table.rest)):
-        await connection.execute(
-            f"CREATE TABLE {quoted(table.rest)} PARTITION OF {quoted(table.name)} DEFAULT"
-        )
+def create_partitions(connection: SchemaConnection, table: Partitioned, now_ns: int) -> None:
+    """Create the partitions of now and ahead, and those of the rows in the default partition.
 
-
-async def make_room(connection: AnyConnection, table: Partitioned, now_ns: int) -> list[str]:
-    """Make the partitions of now and ahead, and those of the rows in ``…_rest``; returns their names.
-
-    Each is a transaction of its own, that moves its rows. Raises what asyncpg raises where the table is
-    in use for longer than :data:`LOCK_LIMIT`; what was made by then stays.
+    Each partition takes one transaction, which moves its rows. Raises what psycopg raises when the table
+    stays in use for longer than :data:`LOCK_LIMIT`; partitions created by then remain.
     """
-    width = timedelta(days=table.days)
     first = table.start_of(now_ns)
-    wanted = {first + number * width for number in range(AHEAD + 1)}
-    wanted |= await _homeless(connection, table)
-    there = await partitions_of(connection, table.name)
-    made = []
-    for start in sorted(wanted):
-        low = max([start, *(part.high for part in there if _covers(part, start))])
-        if low < start + width:
-            await _make(connection, table, table.partition(start), low, start + width)
-            made.append(table.partition(start))
-    return made
+    wanted = {first + number * table.width for number in range(AHEAD + 1)}
+    wanted |= _starts_in_default(connection, table)
+    for start in sorted(wanted - partitions_of(connection, table).keys()):
+        _create_partition(connection, table, start)
 
 
-def _covers(part: Partition, start: datetime) -> bool:
-    return (part.low is None or part.low <= start) and start < part.high
-
-
-async def _homeless(connection: AnyConnection, table: Partitioned) -> set[datetime]:
-    """Where the partitions begin that the rows in ``…_rest`` want."""
+def _starts_in_default(connection: SchemaConnection, table: Partitioned) -> set[datetime]:
+    """Starts of the partitions that the rows in the default partition belong to."""
     found: set[datetime] = set()
     after = datetime(1, 1, 1, tzinfo=UTC)
     while True:
-        time = await connection.fetchval(
-            f"SELECT min({TIME}) FROM {quoted(table.rest)} WHERE {TIME} >= $1",  # noqa: S608 - a table's name
+        time = value_of(
+            connection,
+            f"SELECT min({TIME}) FROM {quoted(table.default)} WHERE {TIME} >= %s",  # noqa: S608 - quoted
             after,
         )
         if time is None:
@@ -118,59 +105,59 @@ async def _homeless(connection: AnyConnection, table: Partitioned) -> set[dateti
         days = (time - datetime(1970, 1, 1, tzinfo=UTC)).days
         start = table.start_of(days * _DAY_NS)
         found.add(start)
-        after = start + timedelta(days=table.days)
+        after = start + table.width
 
 
-async def _make(
-    connection: AnyConnection, table: Partitioned, name: str, low: datetime, high: datetime
-) -> None:
-    parent, rest, partition = quoted(table.name), quoted(table.rest), quoted(name)
-    async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}'")
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        # Made apart and attached: a CREATE TABLE … PARTITION OF would shut out readers and writers.
-        await connection.execute(f"CREATE TABLE {partition} (LIKE {parent} INCLUDING DEFAULTS)")
-        await connection.execute(f"LOCK TABLE {rest} IN ACCESS EXCLUSIVE MODE")
-        # Names are ours and quoted; a bound is a time that Python wrote.
-        within = f"{TIME} >= '{low.isoformat()}' AND {TIME} < '{high.isoformat()}'"
-        await connection.execute(
-            f"WITH moved AS (DELETE FROM {rest} WHERE {within} RETURNING *)"  # noqa: S608 - see above
-            f" INSERT INTO {partition} SELECT * FROM moved"
+def _create_partition(connection: SchemaConnection, table: Partitioned, start: datetime) -> None:
+    parent, default, partition = quoted(table.name), quoted(table.default), quoted(table.partition(start))
+    low, high = start.isoformat(), (start + table.width).isoformat()
+    with connection.transaction():
+        limit_locks(connection)
+        # Created apart and attached: CREATE TABLE … PARTITION OF would block readers and writers.
+        execute(connection, f"CREATE TABLE {partition} (LIKE {parent} INCLUDING DEFAULTS)")
+        execute(connection, f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
+        execute(
+            connection,
+            f"WITH moved AS (DELETE FROM {default} WHERE {TIME} >= '{low}' AND {TIME} < '{high}' RETURNING *)"  # noqa: S608 - quoted
+            f" INSERT INTO {partition} SELECT * FROM moved",
         )
-        await connection.execute(
-            f"ALTER TABLE {parent} ATTACH PARTITION {partition}"
-            f" FOR VALUES FROM ('{low.isoformat()}') TO ('{high.isoformat()}')"
+        execute(
+            connection,
+            f"ALTER TABLE {parent} ATTACH PARTITION {partition} FOR VALUES FROM ('{low}') TO ('{high}')",
         )
 
 
-async def has_older(connection: AnyConnection, table: Partitioned, horizon: datetime) -> bool:
-    """Whether :func:`drop_before` would find something to drop."""
-    if any(part.high <= horizon for part in await partitions_of(connection, table.name)):
+def has_older(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> bool:
+    """Whether :func:`drop_before` has anything to drop."""
+    if _older(connection, table, horizon):
         return True
-    found: bool = await connection.fetchval(
-        f"SELECT EXISTS (SELECT FROM {quoted(table.rest)} WHERE {TIME} < $1)",  # noqa: S608 - quoted
+    found: bool = value_of(
+        connection,
+        f"SELECT EXISTS (SELECT FROM {quoted(table.default)} WHERE {TIME} < %s)",  # noqa: S608 - quoted
         horizon,
     )
     return found
 
 
-async def drop_before(connection: AnyConnection, table: Partitioned, horizon: datetime) -> list[str]:
-    """Drop what lies wholly before the horizon; returns the names. To be called in a transaction."""
-    old = [part.name for part in await partitions_of(connection, table.name) if part.high <= horizon]
-    for name in old:
-        await connection.execute(f"DROP TABLE {quoted(name)}")
-    await connection.execute(
-        f"DELETE FROM {quoted(table.rest)} WHERE {TIME} < $1",  # noqa: S608 - a table's name, quoted
-        horizon,
-    )
-    return old
+def drop_before(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> list[str]:
+    """Drop the partitions that end before the horizon; returns their names. Call it in a transaction."""
+    names = _older(connection, table, horizon)
+    for name in names:
+        execute(connection, f"DROP TABLE {quoted(name)}")
+    execute(connection, f"DELETE FROM {quoted(table.default)} WHERE {TIME} < %s", horizon)  # noqa: S608 - quoted
+    return names
 
 
-async def limit_locks(connection: AnyConnection) -> None:
-    """In a transaction: rather give up than hold up others."""
-    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}'")
+def _older(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> list[str]:
+    partitions = partitions_of(connection, table)
+    return [name for start, name in partitions.items() if start + table.width <= horizon]
 
 
-def is_busy(error: BaseException) -> bool:
-    """Whether it failed because others use the table: the next time it may work."""
-    return isinstance(error, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError)
+def limit_locks(connection: SchemaConnection) -> None:
+    """In a transaction: give up on a lock rather than block others for long."""
+    execute(connection, f"SET LOCAL lock_timeout = '{LOCK_LIMIT}'")
+
+
+def is_busy(error: psycopg.Error) -> bool:
+    """Whether it failed because others use the table; the next attempt may succeed."""
+    return isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

@@ -1,22 +1,27 @@
-"""The engine for PostgreSQL alone: its layout, its roll-up and its retention put together."""
+"""The tier engine for plain PostgreSQL: partitions, incremental roll-up, retention."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
+import psycopg
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
 from storage.settings import RetentionSettings, TiersSettings
-from storage.tiers.names import ROLLED, Tier
-from storage.tiers.partitions import Partitioned, is_busy, make_room
-from storage.tiers.roll_up import retain, retain_events, roll_up, thin_marks
-from storage.tiers.rolled_table import EVENT_TABLES, PlainTable, prepare, prepare_events
+from storage.tiers.names import ROLLED, Tier, event_days, retention_days
+from storage.tiers.partitions import Partitioned, create_partitions, ensure_default, is_busy
+from storage.tiers.plain_table import PlainTable, prepare_table
+from storage.tiers.retention import drop_old_events, drop_old_rows
+from storage.tiers.roll_up import deduplicate, roll_up
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
+    from storage.schema.connection import SchemaConnection
+    from storage.tiers.administration import AdminSession
 
 _FIRST_LIMIT, _LARGEST_LIMIT = 8, 4096
 _QUICK_NS, _SLOW_NS = NS_PER_SECOND // 4, NS_PER_SECOND
@@ -26,34 +31,38 @@ class PlainEngine:
     """Implements :class:`storage.tiers.engine.Engine`."""
 
     name = "plain"
-    settle_seconds = 0.0
+    partitioned = True
+    roll_up_seconds = 0.0
 
     def __init__(self, tiers: TiersSettings, retention: RetentionSettings, clock: Clock) -> None:
-        """Nothing happens yet."""
         self._tiers = tiers
         self._retention = retention
         self._clock = clock
         self._tables: list[PlainTable] = []
+        self._events = {Partitioned(table, 1): days for table, days in event_days(retention).items()}
         self._limits: dict[tuple[str, Tier], int] = {}
 
-    async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Partitions, marks, tables of the tiers and the views over them."""
-        await prepare_events(connection, now_ns)
-        self._tables = [await prepare(connection, schema, now_ns) for schema in schemas]
+    def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
+        """Create partitions, dirty buckets, the tables of the tiers and the views over them."""
+        for events in self._events:
+            ensure_default(connection, events)
+            create_partitions(connection, events, now_ns)
+        self._tables = [prepare_table(connection, schema, now_ns) for schema in schemas]
 
-    async def roll_up(self, connection: AnyConnection, now_ns: int) -> int:
-        """Roll up what has changed in buckets that are over, the finest first; returns how many."""
+    async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
+        """Roll up the dirty buckets that have ended, the finest first; returns their number."""
+        del session  # rows are asyncpg's work
         before_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         buckets = 0
         for table in self._tables:
             for tier in ROLLED:
                 while made := await self._step(connection, table, tier, before_ns):
                     buckets += made
-            await thin_marks(connection, table)
+            await deduplicate(connection, table)
         return buckets
 
     async def _step(self, connection: AnyConnection, table: PlainTable, tier: Tier, before_ns: int) -> int:
-        """One transaction, about as large as takes half a second."""
+        """One transaction, sized to take about half a second."""
         key = table.schema.table, tier
         limit = self._limits.get(key, _FIRST_LIMIT)
         start_ns = self._clock.monotonic_ns()
@@ -69,25 +78,30 @@ class PlainEngine:
             self._limits[key] = min(_LARGEST_LIMIT, 2 * limit)
         return made
 
-    async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
-        """Partitions ahead and for rows that have none; drop what had its time."""
-        days = {"quotes": self._retention.quotes_days, "ticks": self._retention.ticks_days}
-        troubles = []
+    def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
+        """Create partitions and drop those that are too old; returns the problems, in words."""
+        problems: list[str] = []
         for table in self._tables:
-            for tier in Tier:
-                troubles += await self._room(connection, table.partitioned(tier), now_ns)
-            troubles += await retain(connection, table, self._retention, now_ns)
-        for name in EVENT_TABLES:
-            events = Partitioned(name, 1)
-            troubles += await self._room(connection, events, now_ns)
-            troubles += await retain_events(connection, events, days[name], now_ns)
-        return troubles
+            for tier, days in retention_days(self._retention).items():
+                partitioned = table.partitioned(tier)
+                with _unless_busy(partitioned, problems):
+                    create_partitions(connection, partitioned, now_ns)
+                with _unless_busy(partitioned, problems):
+                    problems += drop_old_rows(connection, table, tier, days, now_ns)
+        for events, days in self._events.items():
+            with _unless_busy(events, problems):
+                create_partitions(connection, events, now_ns)
+            with _unless_busy(events, problems):
+                drop_old_events(connection, events, days, now_ns)
+        return problems
 
-    async def _room(self, connection: AnyConnection, table: Partitioned, now_ns: int) -> list[str]:
-        try:
-            await make_room(connection, table, now_ns)
-        except asyncpg.PostgresError as error:
-            if is_busy(error):
-                return [f"{table.name} is in use: its partitions are made later"]
+
+@contextmanager
+def _unless_busy(table: Partitioned, problems: list[str]) -> Iterator[None]:
+    """Turn the error that a table is in use into a problem."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not is_busy(error):
             raise
-        return []
+        problems.append(f"{table.name} is in use: its partitions are maintained later")

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
-from storage.schema.samples import TIME, quoted, sql_type_of, table_of
+from storage.schema.samples import TIME, key_columns, quoted, sql_type_of, table_of
 from storage.tiers.names import SAMPLES, Aggregate, Tier, has_aggregates, width_ns
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection
+    from storage.schema.connection import SchemaConnection
 
 _LONGEST = 63
 EPOCH = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 
 _COLUMNS = """
-SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS sql_type
+SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = $1
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = %s
   AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
@@ -85,12 +85,12 @@ def tier_schema_of(
     for name, sql_type in raw.items():
         if name not in metrics and f"{name}_{Aggregate.LAST}" in tier:
             metrics[name] = TierMetric(name, sql_type, f"{name}_{Aggregate.COUNT}" in tier)
-    return TierSchema(table_of(schema), schema.key, tuple(metrics.values()))
+    return TierSchema(table_of(schema), key_columns(schema), tuple(metrics.values()))
 
 
-async def columns_in(connection: AnyConnection, relation: str) -> dict[str, str]:
+def columns_in(connection: SchemaConnection, relation: str) -> dict[str, str]:
     """SQL types by column name of a table or view; empty if it does not exist."""
-    return {row["name"]: row["sql_type"] for row in await connection.fetch(_COLUMNS, relation)}
+    return dict(connection.execute(_COLUMNS, (relation,)).fetchall())
 
 
 def interval(tier: Tier) -> str:

@@ -1,7 +1,7 @@
-"""The worker of the tiers: it rolls up what has changed, makes partitions ahead and drops what had its time.
+"""The roll-up worker: rolls up what has changed, creates partitions ahead, and drops what is too old.
 
-With several processes on one database one of them keeps; when it goes, the next takes over. What it does is
-never needed for an answer to be right, only for it to be quick: so it retries, says so, and stops nothing.
+Of several processes on one database one holds the lock and works; when it ends, another takes over. Answers
+never depend on the worker, only their speed does: it retries, reports problems, and stops nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from prometheus_client import Counter, Histogram
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
+from decahertz.incident import Incident
 from decahertz.sample import SampleSchema
-from storage.database import Database, DatabaseError, DatabaseUnavailableError
+from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
+from storage.tiers.administration import AdminSession
 from storage.tiers.engine import Engine, prepare_tiers
 
 if TYPE_CHECKING:
@@ -27,14 +29,14 @@ if TYPE_CHECKING:
     from storage.database import Connection
     from storage.settings import RetentionSettings, TiersSettings
 
-TIER_LOCK = 0x6461_487A_0002
-"""Key of the advisory lock that the one process that keeps the tiers holds."""
+ROLL_UP_LOCK = 0x6461_487A_0002
+"""Key of the advisory lock of the one process that rolls up."""
 _MAINTAIN_SECONDS = 60.0
 _STOP_SECONDS = 3.0
 
 
 class RollUpWorker:
-    """Prepares the tiers when it is started, and keeps them while it runs."""
+    """Prepares the tiers at the start, then maintains them in rounds."""
 
     def __init__(
         self,
@@ -45,7 +47,6 @@ class RollUpWorker:
         retention: RetentionSettings,
         schemas: Sequence[SampleSchema],
     ) -> None:
-        """Nothing happens yet."""
         self._database = database
         self._clock = clock
         self._tiers = tiers
@@ -53,46 +54,44 @@ class RollUpWorker:
         self._schemas = tuple(schemas)
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._session = AdminSession(database, "tiers")
         self._task: asyncio.Task[None] | None = None
-        self._held = False
+        self._locked = False
         self._turn = asyncio.Lock()
-        self._settled_ns: int | None = None
+        self._rolled_up_ns: int | None = None
         self._maintained_ns: int | None = None
-        self._troubles: list[str] = []
-        self._trouble = ""
+        self._problems: list[str] = []
+        self._problem = ""
         self._log = structlog.get_logger(part="tiers")
-        self._buckets = Counter(
+        self._incident = Incident("roll_up", self._log)
+        self._steps = Counter(
             "decahertz_tiers_steps",
             "Buckets rolled up (TimescaleDB: aggregates refreshed).",
             registry=registry,
         )
         self._failures = Counter("decahertz_tiers_failures", "Rounds that failed.", registry=registry)
-        self._seconds = Histogram("decahertz_tiers_round_seconds", "Time of one round.", registry=registry)
+        self._seconds = Histogram("decahertz_tiers_round_seconds", "Duration of a round.", registry=registry)
 
     async def prepare(self) -> None:
-        """Make tables, tiers and policies fit declarations and settings.
-
-        Raises as :func:`~storage.tiers.engine.prepare_tiers` does.
-        """
+        """Create the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
         self._engine = await prepare_tiers(
             self._database, self._schemas, self._tiers, self._retention, self._clock
         )
+        self._log.info("tiers_prepared", engine=self._engine.name)
 
     async def start(self) -> None:
-        """Prepare, and begin to keep. Raises as :meth:`prepare`."""
+        """Prepare, then work in the background. Raises as :meth:`prepare`."""
         await self.prepare()
-        self._task = asyncio.create_task(self._run(), name="tier-worker")
+        self._task = asyncio.create_task(self._run(), name="roll-up-worker")
 
     async def stop(self) -> None:
-        """Stop; what is under way is rolled back. Safe without :meth:`start`, and twice."""
+        """Stop and roll back the statement in progress. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError, TimeoutError):
+            with suppress(asyncio.CancelledError):
                 await asyncio.wait([task], timeout=_STOP_SECONDS)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._database.disconnect(connection)
+        await self._disconnect()
 
     @property
     def engine(self) -> str:
@@ -100,28 +99,29 @@ class RollUpWorker:
         return self._engine.name if self._engine is not None else ""
 
     @property
-    def trouble(self) -> str:
-        """What is wrong, in words; empty: nothing."""
-        return self._trouble
+    def problem(self) -> str:
+        """The current problem, in words; empty: none."""
+        return self._problem
 
     def status(self) -> ComponentStatus:
-        """How it is now."""
+        """The health of the part ``tiers``."""
         if self._task is None or self._task.done():
-            return ComponentStatus(name="tiers", health=Health.DEGRADED, detail="the worker does not run")
-        health = Health.DEGRADED if self._trouble else Health.OK
-        return ComponentStatus(name="tiers", health=health, detail=self._trouble)
+            return ComponentStatus(
+                name="tiers", health=Health.DEGRADED, detail="the roll-up worker is not running"
+            )
+        health = Health.DEGRADED if self._problem else Health.OK
+        return ComponentStatus(name="tiers", health=health, detail=self._problem)
 
     async def run_once(self) -> bool:
-        """All that there is to do now: roll up everything that is over, partitions, retention.
+        """Run one full round: roll up everything that has ended, create and drop partitions.
 
-        Returns whether this process is the one that keeps. Raises
-        :class:`~storage.database.DatabaseError`.
+        Returns whether this process holds the lock. Raises :class:`~storage.database.DatabaseError`.
         """
         try:
             with self._database.errors():
                 return await self._round(everything=True)
         except asyncpg.PostgresError as error:
-            raise DatabaseError(f"cannot keep the tiers: {error}") from error
+            raise DatabaseError(f"cannot roll up {self._database.name}: {first_line(error)}") from error
 
     async def _run(self) -> None:
         while True:
@@ -130,9 +130,9 @@ class RollUpWorker:
                     await self._round(everything=False)
             except asyncio.CancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may do
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
                 self._failures.inc()
-                self._note(str(error).partition("\n")[0] or type(error).__name__)
+                self._report(first_line(error))
                 if isinstance(error, DatabaseUnavailableError):
                     await self._disconnect()
             await asyncio.sleep(self._tiers.interval_seconds)
@@ -142,44 +142,47 @@ class RollUpWorker:
         if engine is None:
             raise DatabaseError("the tiers are not prepared")
         async with self._turn:
-            connection = await self._keeping()
+            connection = await self._lock()
             if connection is None:
                 return False
             now_ns = self._clock.time_ns()
             with self._seconds.time():
-                if everything or self._is_due(self._settled_ns, engine.settle_seconds):
-                    self._settled_ns = self._clock.monotonic_ns()
-                    self._buckets.inc(await engine.roll_up(connection, now_ns))
+                if everything or self._is_due(self._rolled_up_ns, engine.roll_up_seconds):
+                    self._rolled_up_ns = self._clock.monotonic_ns()
+                    self._steps.inc(await engine.roll_up(connection, self._session, now_ns))
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
-                    self._troubles = await engine.maintain(connection, now_ns)
+                    self._problems = await self._session.run(
+                        lambda connection: engine.maintain(connection, now_ns)
+                    )
                     self._maintained_ns = self._clock.monotonic_ns()
-            self._note("; ".join(self._troubles))
+            self._report("; ".join(self._problems))
             return True
 
     def _is_due(self, done_ns: int | None, every_seconds: float) -> bool:
         return done_ns is None or self._clock.monotonic_ns() - done_ns >= int(every_seconds * NS_PER_SECOND)
 
-    async def _keeping(self) -> Connection | None:
+    async def _lock(self) -> Connection | None:
         """The connection that holds the lock; ``None`` while another process does."""
         if self._connection is None or self._connection.is_closed():
             await self._disconnect()
             self._connection = await self._database.connect("tiers")
-            self._held = False
-        # Once held it goes with the connection; asking again would only count it twice.
-        self._held = self._held or await self._connection.fetchval(
-            "SELECT pg_try_advisory_lock($1)", TIER_LOCK
+        # The lock lasts as long as the connection; locking again would only count it twice.
+        self._locked = self._locked or await self._connection.fetchval(
+            "SELECT pg_try_advisory_lock($1)", ROLL_UP_LOCK
         )
-        return self._connection if self._held else None
+        return self._connection if self._locked else None
 
     async def _disconnect(self) -> None:
+        self._locked = False
+        await self._session.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._database.disconnect(connection)
 
-    def _note(self, trouble: str) -> None:
-        """Log a trouble once, and when it is over."""
-        if trouble and not self._trouble:
-            self._log.warning("tiers_behind", reason=trouble)
-        elif self._trouble and not trouble:
-            self._log.info("tiers_keep_up_again")
-        self._trouble = trouble
+    def _report(self, problem: str) -> None:
+        """Log a problem when it begins and when it ends."""
+        self._problem = problem
+        if problem:
+            self._incident.fail(self._clock.monotonic_ns(), reason=problem)
+        else:
+            self._incident.recover()

@@ -12,13 +12,13 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.database import Database
 from storage.schema.migrate import migrate
-from storage.schema.tables import ensure_tables
 from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
 from tests.api.checked import Caller
 from tests.api.helpers import DESK, PROBE, Stack, StoringSink
 from tests.storage_examples import RECORDER
+from tests.tables import ensure_tables
 
 
 @pytest_asyncio.fixture

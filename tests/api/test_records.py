@@ -10,6 +10,7 @@ from decahertz.clock import CYCLE_NS, format_time
 from decahertz.fakes import example_events
 from tests.api.checked import MSGPACK, Caller
 from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
+from tests.storage_examples import RECORDER
 
 
 def fill(number: int, side: str, *, strategy: str = "momentum", instrument: str = "A") -> dict[str, Any]:
@@ -147,7 +148,7 @@ async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Call
         "step_ns": None,
         "series": [
             {
-                "key": {"venue": "SIM", "instrument": "B"},
+                "key": {"recorder": RECORDER, "venue": "SIM", "instrument": "B"},
                 "time_ns": [START_NS + number * CYCLE_NS for number in (1, 2, 3)],
                 "fields": {"prints": [1, 2, 3], "mid": [1.5, 1.5, 1.5]},
             }

@@ -15,9 +15,9 @@ from blockbuster import blockbuster_ctx
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from storage.schema.migrate import migrate
-from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
+from tests.tables import ensure_tables
 from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 
 
@@ -30,7 +30,6 @@ async def _opened(url: str) -> AsyncIterator[Database]:
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         await database.open()
         await migrate(database)
-        await ensure_tables(database, [])
         try:
             yield database
         finally:
@@ -41,6 +40,7 @@ async def _opened(url: str) -> AsyncIterator[Database]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     """An open database with all migrations applied; a call that blocks the event loop fails the test."""
     async with _opened(database_url) as database:
+        await ensure_tables(database, [])
         yield database
 
 

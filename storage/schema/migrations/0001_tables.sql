@@ -556,7 +556,6 @@ CREATE TABLE tier_generations (
     table_name text COLLATE "C" NOT NULL,
     generation integer NOT NULL,
     valid_from timestamptz NOT NULL,
-    is_filled boolean NOT NULL DEFAULT false,
     PRIMARY KEY (table_name, generation)
 );
 COMMENT ON TABLE tier_generations IS
@@ -565,4 +564,3 @@ COMMENT ON COLUMN tier_generations.time IS 'When the generation was created.';
 COMMENT ON COLUMN tier_generations.table_name IS 'The sample table.';
 COMMENT ON COLUMN tier_generations.generation IS 'Number of the generation, from 1.';
 COMMENT ON COLUMN tier_generations.valid_from IS 'Start of the time that is read from this generation.';
-COMMENT ON COLUMN tier_generations.is_filled IS 'Whether it includes the rows stored before it was created.';

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
-from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, TierStatus, database_status
+from storage.maintenance.status import DatabaseStatus, EmitterStatus, TableStatus, database_status
+from storage.maintenance.tier_status import TierStatus
 from tests.storage_examples import CYCLE_NS, RECORDER, START_NS
 from tests.tiered_database import TieredDatabase
 
@@ -41,7 +42,7 @@ async def test_tables_have_their_rows_their_sizes_and_their_parts(tiered_databas
     status = await asked(tiered_database)
     samples = table(status, "book_samples")
     assert samples.rows == _ROWS
-    assert samples.parts >= 1
+    assert samples.partitions >= 1
     assert samples.bytes > _ROWS * 40
     assert status.bytes > samples.bytes
     assert (status.timescaledb is not None) == (tiered_database.engine == "timescaledb")
@@ -50,11 +51,25 @@ async def test_tables_have_their_rows_their_sizes_and_their_parts(tiered_databas
     assert times.age_seconds == (tiered_database.clock.time_ns() - _LAST_NS) / NS_PER_SECOND
 
 
+async def test_recorders_are_listed_with_their_leases(tiered_database: TieredDatabase) -> None:
+    await tiered_database.execute(
+        "INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at)"
+        " SELECT now(), recorder, gen_random_uuid(), recorder || '.example', 7, now() - held, now() + rest"
+        " FROM (VALUES ('paris', interval '1 hour', interval '9 s'),"
+        " ('tokyo', interval '0', interval '-1 minute')) AS leases (recorder, held, rest)"
+    )
+    paris, tokyo = (await asked(tiered_database)).recorders
+    assert (paris.recorder, paris.host, paris.process_id) == ("paris", "paris.example", 7)
+    assert paris.held_seconds >= 3600
+    assert 0 < paris.expires_seconds <= 9
+    assert (tokyo.recorder, tokyo.expires_seconds <= -60) == ("tokyo", True)
+
+
 async def test_a_tier_is_behind_until_it_is_rolled_up(tiered_database: TieredDatabase) -> None:
     await store(tiered_database)
     before = await asked(tiered_database)
     if tiered_database.engine == "plain":
-        assert tier(before, "book_samples_1s").waiting_buckets == _ROWS // 10
+        assert tier(before, "book_samples_1s").dirty_buckets == _ROWS // 10
     assert tier(before, "book_samples_1s").lag_seconds >= (_LAST_NS - START_NS) / NS_PER_SECOND
     assert await tiered_database.worker.run_once()
     after = await asked(tiered_database)
@@ -78,12 +93,12 @@ async def test_compression_and_policies_are_shown_where_there_are_any(
         assert table(status, "book_samples").compression_ratio is None
         return
     before = table(await asked(tiered_database), "book_samples")
-    assert (before.compressed_parts, before.compression_ratio) == (0, None)
+    assert (before.compressed_partitions, before.compression_ratio) == (0, None)
     await tiered_database.execute("SELECT compress_chunk(chunk) FROM show_chunks('book_samples') AS chunk")
     await tiered_database.execute("ANALYZE")
     status = await asked(tiered_database)
     after = table(status, "book_samples")
-    assert after.compressed_parts == after.parts
+    assert after.compressed_partitions == after.partitions
     assert after.compression_ratio is not None
     assert after.compression_ratio > 1
     assert after.bytes < before.bytes
@@ -103,14 +118,14 @@ async def test_emitters_show_their_holes_and_what_they_lost(tiered_database: Tie
     )
     assert (await asked(tiered_database)).emitters == [
         EmitterStatus(
-            source="whole", epoch=2, stored=100, highest_sequence=100, holes=0, missing=0, dropped={}
+            source="whole", epoch=2, stored=100, highest_sequence=100, gaps=0, missing=0, dropped={}
         ),
         EmitterStatus(
             source="holes",
             epoch=1,
             stored=13,
             highest_sequence=20,
-            holes=2,
+            gaps=2,
             missing=7,
             dropped={"ring_full": 7},
         ),
@@ -132,4 +147,4 @@ async def test_the_tables_behind_the_tiers_have_their_sizes(tiered_database: Tie
     seconds = table(await asked(tiered_database), f"book_samples_1s_{ending}")
     assert seconds.rows == _ROWS // 10
     assert seconds.bytes > _ROWS
-    assert seconds.parts >= 1
+    assert seconds.partitions >= 1

@@ -21,6 +21,7 @@ from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
     MACHINE,
+    RECORDER,
     START_NS,
     HostSample,
     book,
@@ -156,7 +157,7 @@ async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
             bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
     request = ResolutionRequest(tier=Tier.S1)
     (series,) = (await Queries(database).history(MACHINE, [], {}, START_NS, END_NS, request=request)).series
-    assert series.key == {}
+    assert series.key == {"recorder": RECORDER}
     assert summary(series, "load") == Summary(
         last=[9.0, 19.0], min=[0.0, 10.0], max=[9.0, 19.0], avg=[4.5, 14.5]
     )

@@ -50,9 +50,20 @@ from storage.query.export import (
 )
 from storage.query.parquet import ParquetMissingError
 from storage.schema.events import event_columns
-from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
-from tests.storage_examples import BOOK, CYCLE_NS, START_NS, Verdict, arrival, book, books, until, writing
+from tests.storage_examples import (
+    BOOK,
+    CYCLE_NS,
+    RECORDER,
+    START_NS,
+    Verdict,
+    arrival,
+    book,
+    books,
+    until,
+    writing,
+)
+from tests.tables import ensure_tables
 
 MANY = 300_000
 WHERE: dict[str, Any] = {"time_ns": START_NS + 1, "venue": "sim", "instrument": "EUR/USD"}
@@ -131,12 +142,13 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
         )
     question = samples_request(BOOK)
     rows = rows_of(await exported(database, question, form), form, question)
-    first = {"time_ns": START_NS, "venue": "sim", "gaps": 0}
+    first = {"time_ns": START_NS, "recorder": RECORDER, "venue": "sim", "gaps": 0}
     assert rows == [
         {**first, "instrument": "a", "mid": 1e-300, "verdict": "live", "crossed": None},
         {**first, "instrument": "b", "mid": None, "verdict": "stale", "crossed": False},
         {
             "time_ns": START_NS + CYCLE_NS,
+            "recorder": RECORDER,
             "venue": "sim",
             "instrument": 'a,"b"\n',
             "mid": 0.1 + 0.2,
@@ -145,7 +157,8 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
             "crossed": True,
         },
     ]
-    assert list(rows[0]) == ["time_ns", "venue", "instrument", "mid", "gaps", "verdict", "crossed"]
+    columns = "time_ns recorder venue instrument mid gaps verdict crossed"
+    assert list(rows[0]) == columns.split()
 
 
 @BOTH
@@ -184,7 +197,7 @@ async def test_fields_keys_and_times_narrow_an_export(database: Database, form: 
     assert [(row["time_ns"], row["instrument"], row["gaps"]) for row in rows] == [
         (START_NS + tick * CYCLE_NS, name, tick) for tick in (2, 3) for name in "ac"
     ]
-    assert set(rows[0]) == {"time_ns", "venue", "instrument", "gaps"}
+    assert set(rows[0]) == {"time_ns", "recorder", "venue", "instrument", "gaps"}
 
 
 async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Database) -> None:

@@ -103,7 +103,7 @@ async def test_a_tier_that_goes_away_is_replaced_by_the_samples(database: Databa
             "samples": "bigint",
         }.items()
     )
-    view = f"SELECT time, venue, instrument, gaps AS gaps_last, {columns} FROM book_samples"  # noqa: S608 - ours
+    view = f"SELECT time, recorder, venue, instrument, gaps AS gaps_last, {columns} FROM book_samples"  # noqa: S608 - ours
     for tier in (Tier.S1, Tier.M1, Tier.H1):
         await execute(database, f'CREATE VIEW "{relation_of(BOOK, tier)}" AS {view} WHERE gaps = 10')
     assert await last() == (Tier.S1, [10])

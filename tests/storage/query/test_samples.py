@@ -12,6 +12,7 @@ from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
     MACHINE,
+    RECORDER,
     START_NS,
     HostSample,
     Verdict,
@@ -43,8 +44,8 @@ async def test_a_history_is_columns_by_key_sorted_by_time(database: Database) ->
     assert history.tier == "raw"
     assert history.next_start_ns is None
     assert [series.key for series in history.series] == [
-        {"venue": "sim", "instrument": "a"},
-        {"venue": "sim", "instrument": "b"},
+        {"recorder": RECORDER, "venue": "sim", "instrument": "a"},
+        {"recorder": RECORDER, "venue": "sim", "instrument": "b"},
     ]
     for series in history.series:
         assert series.time_ns == [START_NS + tick * CYCLE_NS for tick in range(3)]
@@ -148,6 +149,6 @@ async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
             bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
     queries = Queries(database)
     (series,) = (await queries.history(MACHINE, ["load"], {}, START_NS, END_NS)).series
-    assert series.key == {}
+    assert series.key == {"recorder": RECORDER}
     assert series.fields == {"load": [0.0, 1.0, 2.0]}
     assert (await queries.history(MACHINE, ["load"], {}, END_NS, END_NS + 1)).series == []

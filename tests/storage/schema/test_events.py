@@ -7,8 +7,8 @@ import pytest_asyncio
 from decahertz.event import EVENT_TYPES, Event
 from storage.database import Database
 from storage.schema.events import event_table_columns
-from storage.schema.tables import ensure_tables
 from tests.storage_examples import BOOK, MACHINE
+from tests.tables import ensure_tables
 
 _COLUMNS = """
 SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS sql_type,

@@ -16,10 +16,10 @@ from storage.schema.migrate import (
     read_migrations,
     shipped_migrations,
 )
-from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, until
+from tests.tables import ensure_tables
 
 FIRST = Migration(1, "first", "CREATE TABLE first (n int); INSERT INTO first VALUES (1);")
 SECOND = Migration(2, "second", "ALTER TABLE first ADD COLUMN m int;")

@@ -9,8 +9,9 @@ import pytest
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleSchema, schema_of
 from storage.database import Database
-from storage.schema.tables import SchemaConflictError, ensure_tables
+from storage.schema.tables import SchemaConflictError
 from tests.storage_examples import BOOK, MACHINE
+from tests.tables import ensure_tables
 
 
 def declared(key: Sequence[str] = ("name",), **metrics: Any) -> SampleSchema:  # noqa: ANN401 - annotations

@@ -102,7 +102,7 @@ async def test_left_to_itself_it_does_without_says_why_and_works(
     tiered: TieredDatabase, obstacle: Obstacle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await tiered.prepare()
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if "timescaledb_not_used" in line]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "timescaledb_rejected" in line]
     assert obstacle.reason in said
     assert tiered.worker.engine == "plain"
     await store(tiered, [row(tick, mid=float(tick)) for tick in range(0, 3000, 7)])
@@ -111,7 +111,7 @@ async def test_left_to_itself_it_does_without_says_why_and_works(
     await store(tiered, [row(5, mid=-1.0)])
     await tiered.worker.run_once()
     await assert_tiers(tiered)
-    assert not tiered.worker.trouble
+    assert not tiered.worker.problem
 
 
 async def test_told_to_use_it_it_refuses_to_start_and_changes_nothing(
@@ -124,7 +124,4 @@ async def test_told_to_use_it_it_refuses_to_start_and_changes_nothing(
     assert "cannot use TimescaleDB: " in message
     assert obstacle.reason in message
     assert "\n" not in message
-    kinds = await tiered.rows(
-        "SELECT relkind::text FROM pg_class WHERE relname IN ('book_samples', 'quotes')"
-    )
-    assert [tuple(r) for r in kinds] == [("r",), ("r",)]
+    assert await tiered.rows("SELECT FROM pg_class WHERE relname IN ('book_samples', 'quotes')") == []

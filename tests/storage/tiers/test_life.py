@@ -147,7 +147,7 @@ async def test_raw_rows_go_after_their_time_and_the_tiers_stay(tiered_database: 
     await tiered.run_jobs("policy_retention")
     assert await tiered.value("SELECT count(*) FROM book_samples") == 50
     before = await tier_rows(tiered)
-    assert sum(int(str(r[3])) for r in before[Tier.S1]) == 100
+    assert sum(int(str(r[4])) for r in before[Tier.S1]) == 100
     # A row that comes later than its bucket can be made again changes nothing.
     await store(tiered, [rows[0]])
     await tiered.worker.run_once()
@@ -235,15 +235,15 @@ async def test_a_start_on_tiers_that_are_there_changes_nothing(
     capsys.readouterr()
     await tiered_database.prepare()
     shown = capsys.readouterr().out
-    assert "tiers_ready" in shown
-    assert not {"policies_changed", "generation_made", "table_converting"} & set(shown.split())
+    assert "tiers_prepared" in shown
+    assert not {"policies_changed", "generation_created", "tables_changed"} & set(shown.split())
 
 
 async def test_the_engine_of_a_database_stays(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     other = "plain" if tiered.engine == "timescaledb" else "timescaledb"
     tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine=other))
-    with pytest.raises(DatabaseUnsuitableError, match=f"kept by the engine {tiered.engine}"):
+    with pytest.raises(DatabaseUnsuitableError, match=f"belong to the engine {tiered.engine}"):
         await tiered.prepare()
     tiered.settings = replace(tiered.settings, tiers=replace(tiered.settings.tiers, engine="auto"))
     await tiered.prepare()
@@ -259,7 +259,7 @@ async def test_left_to_itself_it_takes_timescaledb_where_that_can_be_used(
     assert tiered.worker.engine == tiered.engine
 
 
-async def test_the_keeper_works_while_rows_come_in_and_after_its_connection_is_lost(
+async def test_the_worker_keeps_up_while_rows_come_in_and_after_its_connection_is_lost(
     untiered_database: TieredDatabase,
 ) -> None:
     tiered = untiered_database

@@ -31,7 +31,7 @@ def test_chunks_that_end_with_days_are_taken(hours: int) -> None:
 
 @pytest.mark.parametrize("hours", [5, 7, 36, 100])
 def test_chunks_that_cut_through_days_are_refused(hours: int) -> None:
-    with pytest.raises(SettingsError, match=rf"tiers\.chunk_hours: {hours} hours neither divide a day"):
+    with pytest.raises(SettingsError, match=rf"tiers\.chunk_hours: {hours} hours must divide a day"):
         check(tiers=TiersSettings(chunk_hours=hours, late_hours=72))
 
 
@@ -45,13 +45,13 @@ def test_chunks_that_cut_through_days_are_refused(hours: int) -> None:
     ],
 )
 def test_a_coarse_tier_that_goes_before_a_fine_one_is_refused(retention: RetentionSettings, key: str) -> None:
-    with pytest.raises(SettingsError, match="a coarser tier has to outlive") as refused:
+    with pytest.raises(SettingsError, match="a coarser tier must outlive") as refused:
         check(retention=retention)
     assert refused.value.key == key
 
 
 def test_a_roll_up_that_reaches_past_the_raw_rows_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"tiers\.late_hours: 163 hours .* rows that are gone"):
+    with pytest.raises(SettingsError, match=r"tiers\.late_hours: 163 hours .* dropped rows"):
         check(tiers=TiersSettings(late_hours=163))
     check(tiers=TiersSettings(late_hours=162))
 
@@ -63,7 +63,7 @@ def test_raw_rows_that_are_kept_for_ever_take_any_lateness() -> None:
 
 def test_a_spool_that_outlasts_the_time_to_compression_is_refused() -> None:
     spool = SpoolSettings(max_age_hours=73)
-    with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 73 hours .* compressed already"):
+    with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 73 hours .* compressed chunks"):
         check(spool=spool)
     check(spool=spool, tiers=TiersSettings(compress_after_hours=73))
 

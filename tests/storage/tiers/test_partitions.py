@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
+from storage.tiers.administration import AdminSession
 from tests.storage_examples import CYCLE_NS, START_NS, until
 from tests.tier_checks import assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
@@ -32,7 +33,7 @@ async def partitions(tiered: TieredDatabase, table: str = "book_samples") -> dic
 
 
 async def test_partitions_are_there_before_they_are_needed(tiered_database: TieredDatabase) -> None:
-    assert set(await partitions(tiered_database)) == {"_p20231114", "_p20231115", "_p20231116", "_rest"}
+    assert set(await partitions(tiered_database)) == {"_p20231114", "_p20231115", "_p20231116", "_default"}
     tiered_database.clock.advance(86_400 * NS_PER_SECOND)
     await tiered_database.worker.run_once()
     assert "_p20231117" in await partitions(tiered_database)
@@ -41,10 +42,10 @@ async def test_partitions_are_there_before_they_are_needed(tiered_database: Tier
 async def test_a_row_of_any_day_is_taken_and_gets_a_partition(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     await store(tiered, [row(0), row(-5 * DAY), row(-5 * DAY + 1), row(-3 * DAY), row(300 * DAY)])
-    assert (await partitions(tiered))["_rest"] == 4
+    assert (await partitions(tiered))["_default"] == 4
     await tiered.worker.run_once()
     found = await partitions(tiered)
-    assert (found["_rest"], found["_p20231109"], found["_p20231111"], found["_p20240909"]) == (0, 2, 1, 1)
+    assert (found["_default"], found["_p20231109"], found["_p20231111"], found["_p20240909"]) == (0, 2, 1, 1)
     await assert_tiers(tiered)
 
 
@@ -97,7 +98,7 @@ async def test_rows_that_are_committed_while_their_bucket_is_rolled_up_are_not_l
     assert await tiered.value("SELECT max(mid_max) FROM book_samples_1h") == 77
 
 
-async def test_many_who_write_at_once_and_a_keeper_at_work_leave_the_tiers_right(
+async def test_concurrent_writers_and_roll_ups_leave_the_tiers_right(
     tiered_database: TieredDatabase,
 ) -> None:
     tiered = tiered_database
@@ -119,13 +120,13 @@ async def test_many_who_write_at_once_and_a_keeper_at_work_leave_the_tiers_right
     await assert_tiers(tiered)
 
 
-async def test_marks_of_an_hour_that_lasts_do_not_pile_up(tiered_database: TieredDatabase) -> None:
+async def test_dirty_buckets_of_an_unfinished_hour_do_not_pile_up(tiered_database: TieredDatabase) -> None:
     tiered = tiered_database
     now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS
     for _ in range(80):
         await store(tiered, [row(now)])
     await tiered.worker.run_once()
-    assert await tiered.value("SELECT count(*) FROM book_samples_changed") == 3
+    assert await tiered.value("SELECT count(*) FROM book_samples_dirty_buckets") == 3
     await assert_tiers(tiered)
 
 
@@ -139,22 +140,22 @@ async def test_a_table_in_use_delays_retention_and_nothing_else(
     async with tiered.database.query() as reader, reader.transaction():
         await reader.fetch("SELECT * FROM book_samples")
         await tiered.worker.run_once()
-        assert "book_samples is in use" in tiered.worker.trouble
+        assert "book_samples is in use" in tiered.worker.problem
     await tiered.worker.run_once()
-    assert tiered.worker.trouble == ""
+    assert tiered.worker.problem == ""
     assert await tiered.value("SELECT count(*) FROM book_samples") == 0
     assert await tiered.value("SELECT sum(samples) FROM book_samples_1m") == 1
 
 
-async def test_a_keeper_that_cannot_work_says_so_and_recovers(
+async def test_a_failing_worker_reports_it_and_recovers(
     tiered_database: TieredDatabase,
 ) -> None:
     tiered = tiered_database
     await tiered.worker.start()
     await until(lambda: tiered.worker.status().detail == "")
-    await tiered.execute("ALTER TABLE book_samples_changed RENAME TO gone")
-    await until(lambda: "book_samples_changed" in tiered.worker.status().detail)
-    await tiered.execute("ALTER TABLE gone RENAME TO book_samples_changed")
+    await tiered.execute("ALTER TABLE book_samples_dirty_buckets RENAME TO gone")
+    await until(lambda: "book_samples_dirty_buckets" in tiered.worker.status().detail)
+    await tiered.execute("ALTER TABLE gone RENAME TO book_samples_dirty_buckets")
     await until(lambda: tiered.worker.status().detail == "")
 
 
@@ -166,9 +167,10 @@ async def test_raw_rows_stay_until_they_are_rolled_up_however_old_they_are(
     tiered.clock.advance(20 * 86_400 * NS_PER_SECOND)
     engine = tiered.worker._engine
     assert engine is not None
-    async with tiered.database.query() as connection:
-        troubles = await engine.maintain(connection, tiered.clock.time_ns())
-    assert "book_samples keeps rows that are too old until they are rolled up" in troubles
+    session, now_ns = AdminSession(tiered.database, "test"), tiered.clock.time_ns()
+    problems = await session.run(lambda connection: engine.maintain(connection, now_ns))
+    await session.close()
+    assert "book_samples keeps old rows until they are rolled up" in problems
     assert await tiered.value("SELECT count(*) FROM book_samples") == 1
     await tiered.worker.run_once()
     assert await tiered.value("SELECT count(*) FROM book_samples") == 0

@@ -16,9 +16,9 @@ from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.query.queries import Queries
 from storage.schema.migrate import migrate
-from storage.schema.tables import ensure_tables
 from storage.settings import StorageSettings
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing
+from tests.tables import ensure_tables
 
 pytestmark = pytest.mark.timescale
 _SETTINGS = {

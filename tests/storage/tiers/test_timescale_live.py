@@ -176,4 +176,4 @@ async def test_a_job_that_found_somebody_else_at_its_work_did_not_fail(
         await tiered.execute("SELECT alter_job($1, scheduled => false)", job)
     await other
     await tiered.worker.run_once()
-    assert not tiered.worker.trouble
+    assert not tiered.worker.problem

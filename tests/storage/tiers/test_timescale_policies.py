@@ -65,7 +65,7 @@ async def test_rows_of_one_key_are_compressed_together_by_time(tiered_database: 
         "SELECT segmentby, orderby FROM timescaledb_information.hypertable_columnstore_settings"
         " WHERE hypertable = 'book_samples'::regclass"
     )
-    assert [tuple(r) for r in layout] == [("venue,instrument", '"time" DESC')]
+    assert [tuple(r) for r in layout] == [("recorder,venue,instrument", '"time" DESC')]
 
 
 async def test_changed_settings_change_the_jobs(tiered_database: TieredDatabase) -> None:
@@ -127,18 +127,6 @@ class WiderBookSample(BookSample, frozen=True, kw_only=True):
 async def stored_times(tiered: TieredDatabase, view: str) -> list[datetime]:
     table = await tiered.materialized(view)
     return [r["time"] for r in await tiered.rows(f"SELECT DISTINCT time FROM {table} ORDER BY time")]  # noqa: S608 - ours
-
-
-async def test_aggregates_that_are_still_being_filled_are_left_alone(tiered_database: TieredDatabase) -> None:
-    tiered = tiered_database
-    await store(tiered, [row(tick) for tick in range(100)])
-    # So it is while another process, which has just started, fills them from the oldest day on.
-    await tiered.execute("UPDATE tier_generations SET is_filled = false WHERE table_name = 'book_samples'")
-    await tiered.worker.run_once()
-    assert await stored_times(tiered, "book_samples_1s_g1") == []
-    await tiered.prepare()
-    assert len(await stored_times(tiered, "book_samples_1s_g1")) == 10
-    await assert_tiers(tiered)
 
 
 async def test_aggregates_with_a_successor_are_refreshed_up_to_it(tiered_database: TieredDatabase) -> None:

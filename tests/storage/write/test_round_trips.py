@@ -54,7 +54,9 @@ def folded(sent: list[Sent]) -> list[RoundTrip]:
 
 async def stored(bench: Bench, strategy: str) -> list[RoundTrip]:
     page = await Queries(bench.database).trades(TradeFilter(strategy=strategy), limit=10_000)
-    return page.items
+    return [
+        RoundTrip(**{name: getattr(one, name) for name in RoundTrip.__struct_fields__}) for one in page.items
+    ]
 
 
 async def test_round_trips_become_trades(database: Database) -> None:

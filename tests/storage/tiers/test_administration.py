@@ -1,0 +1,83 @@
+"""Administration: in a thread, cancelled with its caller, reconnected after a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from storage.database import Database, DatabaseError, DatabaseUnavailableError
+from storage.tiers.administration import AdminSession, execute, value_of
+from tests.storage_examples import until
+
+if TYPE_CHECKING:
+    from storage.schema.connection import SchemaConnection
+
+_SLEEPING = (
+    "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+)
+
+
+async def is_sleeping(database: Database) -> bool:
+    async with database.query() as connection:
+        return bool(await connection.fetchval(_SLEEPING + " AND datname = current_database()"))
+
+
+async def is_idle(database: Database) -> bool:
+    return not await is_sleeping(database)
+
+
+async def test_a_cancelled_caller_cancels_the_statement_and_the_event_loop_never_waits(
+    database: Database,
+) -> None:
+    session = AdminSession(database, "test")
+    work = asyncio.create_task(session.run(lambda connection: execute(connection, "SELECT pg_sleep(60)")))
+    await until(lambda: is_sleeping(database))
+    start = time.monotonic()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert time.monotonic() - start < 5
+    await until(lambda: is_idle(database))
+    assert await session.run(lambda connection: value_of(connection, "SELECT 1")) == 1
+    await session.close()
+
+
+async def test_work_of_several_statements_ends_with_the_first_that_is_cancelled(database: Database) -> None:
+    session, done = AdminSession(database, "test"), list[int]()
+
+    def many(connection: SchemaConnection) -> None:
+        for number in range(1000):
+            execute(connection, "SELECT pg_sleep(0.01)")
+            done.append(number)
+
+    work = asyncio.create_task(session.run(many))
+    await until(lambda: bool(done))
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    count = len(done)
+    await asyncio.sleep(0.1)
+    assert len(done) == count < 1000
+    await session.close()
+
+
+async def test_a_lost_connection_is_opened_again(database: Database) -> None:
+    session = AdminSession(database, "test")
+    pid = await session.run(lambda connection: value_of(connection, "SELECT pg_backend_pid()"))
+    async with database.query() as connection:
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(DatabaseUnavailableError):
+        await session.run(lambda connection: value_of(connection, "SELECT 1"))
+    assert await session.run(lambda connection: value_of(connection, "SELECT 1")) == 1
+    await session.close()
+
+
+async def test_an_error_of_postgresql_is_one_line(database: Database) -> None:
+    session = AdminSession(database, "test")
+    with pytest.raises(DatabaseError, match='relation "missing" does not exist') as refused:
+        await session.run(lambda connection: execute(connection, "SELECT * FROM missing"))
+    assert "\n" not in str(refused.value)
+    await session.close()
