@@ -27,17 +27,17 @@ class MarkPrices:
     A quote whose venue time is older than the newest of its instrument is ignored.
     """
 
-    __slots__ = ("_marks",)
+    __slots__ = ("_prices",)
 
     def __init__(self) -> None:
-        self._marks: dict[tuple[str, str], MarkPrice] = {}
+        self._prices: dict[tuple[str, str], MarkPrice] = {}
 
     def take(self, quote: Quote, received_ns: int) -> None:
         """Update the mark price by a quote."""
         key = (quote.venue, quote.instrument)
-        mark = self._marks.get(key)
+        mark = self._prices.get(key)
         if mark is None:
-            mark = self._marks[key] = MarkPrice()
+            mark = self._prices[key] = MarkPrice()
         elif quote.time_ns < mark.time_ns:
             return
         mark.time_ns = quote.time_ns
@@ -51,20 +51,20 @@ class MarkPrices:
 
     def get(self, venue: str, instrument: str) -> MarkPrice | None:
         """Return the mark price of an instrument; ``None`` before its first quote."""
-        return self._marks.get((venue, instrument))
+        return self._prices.get((venue, instrument))
 
     def price(self, venue: str, instrument: str) -> float | None:
         """Return the mid of an instrument; ``None`` if there is none."""
-        mark = self._marks.get((venue, instrument))
+        mark = self._prices.get((venue, instrument))
         return None if mark is None else mark.price
 
     def retire(self, before_ns: int) -> None:
         """Drop instruments whose newest quote was received before ``before_ns``."""
-        for key in [key for key, mark in self._marks.items() if mark.received_ns < before_ns]:
-            del self._marks[key]
+        for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
+            del self._prices[key]
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._marks)
+        return iter(self._prices)
 
     def __len__(self) -> int:
-        return len(self._marks)
+        return len(self._prices)

@@ -131,7 +131,7 @@ def test_a_strategy_without_trades_has_no_statistics() -> None:
         assert getattr(sample, name) is None, name
 
 
-# Positions and their marks.
+# Positions and their mark prices.
 
 
 def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:

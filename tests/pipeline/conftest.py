@@ -31,5 +31,5 @@ def recordings() -> Path:
     """Where the recordings of real markets lie."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the recordings of real markets are not beside the checkout")
+        pytest.skip("the recordings of real markets are not next to the checkout")
     return folder

@@ -162,7 +162,7 @@ async def test_a_ring_that_is_given_up_is_freed() -> None:
 
 def test_what_there_are_very_many_of_is_not_walked() -> None:
     memory = Limits(window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10)
-    execution, signals, marks = ExecutionState("s", "v", memory), Signals(10), MarkPrices()
+    execution, signals, mark_prices = ExecutionState("s", "v", memory), Signals(10), MarkPrices()
     signals.add(
         Signal(
             strategy="s",
@@ -175,7 +175,7 @@ def test_what_there_are_very_many_of_is_not_walked() -> None:
         ),
         START_NS,
     )
-    marks.take(Quote(venue="v", instrument="i", time_ns=START_NS, bid=1.0, ask=2.0), START_NS)
+    mark_prices.take(Quote(venue="v", instrument="i", time_ns=START_NS, bid=1.0, ask=2.0), START_NS)
     for state in (OrderState.SUBMITTED, OrderState.FILLED):
         order = Order(
             strategy="s", venue="v", instrument="i", order_id="1", side=Side.BUY, state=state,
@@ -191,5 +191,5 @@ def test_what_there_are_very_many_of_is_not_walked() -> None:
     wanted = {OrderRecord, Benchmark, SignalRecord, MarkPrice}
     assert {type(found) for found in gc.get_objects() if type(found) in wanted} == set()
     assert execution.fills == 1
-    assert marks.get("v", "i") is not None
+    assert mark_prices.get("v", "i") is not None
     assert signals.get("s", "1") is not None
