@@ -52,7 +52,7 @@ class Recovery:
     def inspect(self) -> str:
         """How to look at the damaged file without changing it."""
         name = self.set_aside.name
-        return f"copy {name}* to another folder and run there: sqlite3 -readonly {name} .recover"
+        return f"copy {name}* to another folder and run there: sqlite3 -readonly {name} .dump"
 
     def __str__(self) -> str:
         """One line."""
