@@ -26,6 +26,7 @@ TimeNs: TypeAlias = Annotated[
 # The bounds refuse NaN and the infinities, which MessagePack can carry and JSON cannot.
 Number: TypeAlias = Annotated[float, Meta(gt=-1e300, lt=1e300)]
 Size: TypeAlias = Annotated[float, Meta(ge=0, lt=1e300)]
+_Positive: TypeAlias = Annotated[float, Meta(gt=0, lt=1e300)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The sum over all starts of an emitter must fit into 64 bits too.
 Loss: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
@@ -98,6 +99,19 @@ class ConnectionState(StrEnum):
     """Connected and subscribed."""
     CLOSED = "closed"
     """Not connected, or the market is closed."""
+
+
+class InstrumentKind(StrEnum):
+    """Kind of an instrument."""
+
+    SPOT = "spot"
+    FUTURE = "future"
+    PERPETUAL = "perpetual"
+    """A perpetual swap."""
+    OPTION = "option"
+    FX = "fx"
+    """A currency pair."""
+    INDEX = "index"
 
 
 class LogLevel(StrEnum):
@@ -179,6 +193,34 @@ class Tick(MarketEvent, frozen=True, kw_only=True):
     trade_id: Identifier | None = None
 
 
+class Instrument(Event, frozen=True, kw_only=True):
+    """Definition of an instrument at a venue. The newest one of an instrument counts."""
+
+    table = "instrument_events"
+    topic = "instruments"
+
+    venue: Name
+    instrument: Name
+    """Name of the instrument at the venue, as in quotes, ticks and orders."""
+    kind: InstrumentKind
+    base_currency: Name | None = None
+    """What one unit of quantity is made of: ``BTC`` of ``BTC-USD``."""
+    quote_currency: Name | None = None
+    """Currency of the price: ``USD`` of ``BTC-USD``."""
+    settlement_currency: Name | None = None
+    """Currency of P&L and margin; ``None``: the quote currency."""
+    multiplier: _Positive = 1.0
+    """Units of the underlying per unit of quantity."""
+    inverse: bool = False
+    """Whether a contract is worth a fixed amount of the quote currency and settles in the base currency."""
+    tick_size: _Positive | None = None
+    """Smallest price increment."""
+    lot_size: _Positive | None = None
+    """Smallest quantity increment."""
+    aliases: tuple[Name, ...] = ()
+    """Other names of the instrument."""
+
+
 class StrategyEvent(Event, frozen=True, kw_only=True):
     """Base of the events of a strategy in one instrument."""
 
@@ -234,7 +276,7 @@ class Fill(StrategyEvent, frozen=True, kw_only=True):
     fill_id: Identifier
     side: Side
     price: Number
-    quantity: Annotated[float, Meta(gt=0, lt=1e300)]
+    quantity: _Positive
     fee: Number = 0.0
     """Fee paid, in money; a rebate is negative."""
     liquidity: Liquidity | None = None
@@ -334,7 +376,19 @@ class Heartbeat(Event, frozen=True, kw_only=True):
 
 
 AnyEvent: TypeAlias = (
-    Quote | Tick | Signal | Order | Fill | Position | Equity | Regime | Risk | News | Log | Heartbeat
+    Quote
+    | Tick
+    | Instrument
+    | Signal
+    | Order
+    | Fill
+    | Position
+    | Equity
+    | Regime
+    | Risk
+    | News
+    | Log
+    | Heartbeat
 )
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(AnyEvent)

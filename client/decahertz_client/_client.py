@@ -122,6 +122,46 @@ class Client:
         now = time.time_ns() if time_ns is None else time_ns
         return self._put(("tick", venue, instrument, price, size, side, trade_id, sequence, missed, now))
 
+    def instrument(  # noqa: PLR0913 - the fields of the event
+        self,
+        *,
+        venue: str,
+        instrument: str,
+        kind: str,
+        base_currency: str | None = None,
+        quote_currency: str | None = None,
+        settlement_currency: str | None = None,
+        multiplier: SupportsFloat = 1.0,
+        inverse: bool = False,
+        tick_size: SupportsFloat | None = None,
+        lot_size: SupportsFloat | None = None,
+        aliases: tuple[str, ...] = (),
+        time_ns: int | None = None,
+    ) -> bool:
+        """Emits the definition of an instrument.
+
+        ``kind`` is ``spot``, ``future``, ``perpetual``, ``option``, ``fx`` or ``index``; ``multiplier`` the
+        units of the underlying per unit of quantity.
+        """
+        now = time.time_ns() if time_ns is None else time_ns
+        return self._put(
+            (
+                "instrument",
+                venue,
+                instrument,
+                kind,
+                base_currency,
+                quote_currency,
+                settlement_currency,
+                multiplier,
+                inverse,
+                tick_size,
+                lot_size,
+                aliases,
+                now,
+            ),
+        )
+
     def signal(  # noqa: PLR0913 - the fields of the event
         self,
         *,

@@ -51,6 +51,11 @@ WHOLE: dict[str, dict[str, Any]] = {
         "venue": "v", "instrument": "i", "price": 1.0, "size": 2.0, "side": "sell", "trade_id": "t",
         "sequence": 3, "missed": 4, "time_ns": 5,
     },
+    "instrument": {
+        "venue": "v", "instrument": "i", "kind": "perpetual", "base_currency": "b", "quote_currency": "q",
+        "settlement_currency": "s", "multiplier": 2.0, "inverse": True, "tick_size": 0.5, "lot_size": 0.1,
+        "aliases": ("a", "b"), "time_ns": 3,
+    },
     "signal": {
         **AT, "signal_id": "s", "direction": "flat", "strength": 0.5, "price": 1.0, "risk": 2.0,
         "reason": "because", "time_ns": 3,

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from collectors.feeds.pulse import Pulse
 from collectors.feeds.synthetic.market import Rates, SyntheticMarket
-from collectors.feeds.synthetic.names import listings
+from collectors.feeds.synthetic.names import definition, listings
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent, Name
 from decahertz.feed import BaseFeed, Emit
@@ -71,10 +71,13 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
         self._is_closed = False
 
     async def run(self, emit: Emit) -> None:
-        """Emit events until cancelled."""
+        """Emit the definitions of the instruments, then market events until cancelled."""
         options = self.options
         rates = _rates(options)
-        market = SyntheticMarket(listings(options.instruments, options.venues), rates, options.seed)
+        listed = listings(options.instruments, options.venues)
+        market = SyntheticMarket(listed, rates, options.seed)
+        now_ns = self.clock.time_ns()
+        await emit([definition(listing, now_ns) for listing in listed], now_ns)
         batch_ns = int(options.batch_seconds * NS_PER_SECOND)
         anchor_ns = due_ns = self.clock.monotonic_ns()
         while True:

@@ -8,6 +8,8 @@ from itertools import chain, count, islice, zip_longest
 
 from msgspec import Struct
 
+from decahertz.event import Instrument, InstrumentKind
+
 # Approximate prices in US dollars, where the random walks start.
 _COINS = {
     "BTC": 64_000.0,
@@ -86,6 +88,26 @@ def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
     ]
 
 
+def definition(listing: Listing, time_ns: int) -> Instrument:
+    """Return the definition of an instrument as an event."""
+    is_pair = "/" in listing.instrument
+    base, quote = _currencies(listing.instrument)
+    return Instrument(
+        time_ns=time_ns,
+        venue=listing.venue,
+        instrument=listing.instrument,
+        kind=InstrumentKind.FX if is_pair else InstrumentKind.SPOT,
+        base_currency=base,
+        quote_currency=quote,
+        tick_size=float(f"1e-{listing.decimals}"),
+    )
+
+
+def _currencies(name: str) -> tuple[str, str]:
+    base, _, quote = name.partition("/" if "/" in name else "-")
+    return base, quote
+
+
 def _names() -> Iterator[str]:
     dollar = (f"{coin}-USD" for coin in _COINS)
     alternating = chain.from_iterable(zip_longest(dollar, _MAJORS))
@@ -97,7 +119,7 @@ def _names() -> Iterator[str]:
 
 def _listing(name: str, venue: str) -> Listing:
     is_pair = "/" in name
-    base, _, quote = name.partition("/" if is_pair else "-")
+    base, quote = _currencies(name)
     usd_values = {**_CURRENCIES, **_COINS}
     base_usd = usd_values.get(base, _UNLISTED_USD)
     price = base_usd / usd_values[quote]
