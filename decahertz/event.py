@@ -401,13 +401,6 @@ def event_topic(event: AnyEvent) -> str:
     return f"{event.topic}:{getattr(event, key)}" if key else event.topic
 
 
-def type_name(event_type: type[Event]) -> str:
-    """The ``type`` of an event on the wire: ``quote`` for :class:`Quote`."""
-    tag = event_type.__struct_config__.tag
-    assert isinstance(tag, str)  # noqa: S101 - the base class sets it
-    return tag
-
-
 class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Events of one emitter, numbered without a gap from ``first_sequence``."""
 

@@ -17,7 +17,7 @@ class LatestSamples:
 
     def __init__(self, bus: Bus) -> None:
         self._batches: dict[str, SampleBatch] = {}
-        self._subscription = bus.subscribe("samples:*", self._store)
+        bus.subscribe("samples:*", self._store)
 
     def _store(self, message: Message) -> None:
         if isinstance(message, SampleBatch):
@@ -30,7 +30,3 @@ class LatestSamples:
     def __iter__(self) -> Iterator[SampleBatch]:
         """The newest batch of every collector."""
         return iter(tuple(self._batches.values()))
-
-    def close(self) -> None:
-        """Unsubscribe."""
-        self._subscription.cancel()

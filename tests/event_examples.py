@@ -9,6 +9,7 @@ from decahertz.event import (
     ConnectionState,
     Direction,
     Equity,
+    Event,
     Fill,
     Heartbeat,
     Instrument,
@@ -165,3 +166,10 @@ events_by_type: dict[type, st.SearchStrategy[AnyEvent]] = {
     ),
 }
 events: st.SearchStrategy[AnyEvent] = st.one_of(*events_by_type.values())
+
+
+def type_name(event_type: type[Event]) -> str:
+    """The ``type`` of an event on the wire: ``quote`` for ``Quote``."""
+    tag = event_type.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag

@@ -23,7 +23,7 @@ from decahertz import __version__
 from decahertz.addresses import check_loopback, check_port
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
-from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
+from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
 from exporter.exporter import Exporter
@@ -53,11 +53,7 @@ _PartT = TypeVar("_PartT", bound="_Part")
 _POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
 
 
-class _Component(Protocol):
-    def status(self) -> ComponentStatus: ...
-
-
-class _Part(_Component, Protocol):
+class _Part(Component, Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
@@ -142,7 +138,7 @@ class Pipeline:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
-        self._components: list[_Component] = []
+        self._components: list[Component] = []
         self._supervisor: PostgresSupervisor | None = None
         self._loaded_feeds: tuple[LoadedFeed, ...] = ()
         self._failed_feeds: tuple[PluginFailure, ...] = ()

@@ -24,10 +24,10 @@ from decahertz.event import (
     OrderState,
     PositionSource,
     Side,
-    type_name,
 )
 from decahertz_client import Client
 from tests.client_server import Recorder
+from tests.event_examples import type_name
 
 AT = {"strategy": "arb", "venue": "kraken", "instrument": "BTC/USD"}
 FILL: dict[str, Any] = {

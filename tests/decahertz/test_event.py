@@ -19,10 +19,9 @@ from decahertz.event import (
     Name,
     OrderState,
     Quote,
-    type_name,
 )
 from decahertz.wire import Codec, Decoder, decoder, encode
-from tests.event_examples import events
+from tests.event_examples import events, type_name
 
 DECODERS: dict[Codec, Decoder[EventBatch]] = {codec: decoder(codec, EventBatch) for codec in Codec}
 QUOTE: dict[str, Any] = {"type": "quote", "time_ns": 1, "venue": "v", "instrument": "i"}

@@ -52,11 +52,3 @@ def test_what_is_iterated_over_does_not_change_underneath() -> None:
     seen = iter(latest)
     bus.publish(samples_topic("other"), batch(2, "kraken"))
     assert len(list(seen)) == 1
-
-
-def test_after_close_nothing_is_taken() -> None:
-    bus = LocalBus()
-    latest = LatestSamples(bus)
-    latest.close()
-    bus.publish(samples_topic("depth"), batch(1, "kraken"))
-    assert latest.get("depth") is None

@@ -14,7 +14,7 @@ import pytest
 from decahertz.bus import EVENTS, LocalBus, samples_topic
 from decahertz.clock import CYCLE_NS, Clock
 from decahertz.collector import BaseCollector, NoOptions
-from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Order, Quote, Tick, type_name
+from decahertz.event import EVENT_TYPES, Arrival, Event, EventBatch, Order, Quote, Tick
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.testing import (
@@ -26,6 +26,7 @@ from decahertz.testing import (
     check_collector,
     example_events,
 )
+from tests.event_examples import type_name
 
 
 class CountSample(Sample, frozen=True, kw_only=True):
