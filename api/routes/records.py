@@ -46,7 +46,7 @@ class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Instruments(Struct, frozen=True, kw_only=True):
-    """All instruments seen in market events."""
+    """Instruments that were seen in quotes or ticks, or defined."""
 
     items: list[InstrumentInfo]
 
@@ -81,7 +81,7 @@ async def trades(request: Request[TradesQuery, None]) -> Page[StoredTrade]:
 
 
 async def instruments(request: Request[NoQuery, None]) -> Instruments:
-    """Returns all instruments seen in market events, sorted by venue and instrument."""
+    """Returns the instruments seen in quotes or ticks, or defined, sorted by venue and instrument."""
     return Instruments(items=await request.parts.queries.instruments())
 
 

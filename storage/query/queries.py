@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import asyncpg
 from msgspec import Struct
 
-from decahertz.event import Fill, Liquidity, Side
+from decahertz.event import Fill, InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from decahertz.sample import SampleSchema
 from storage.query.bars import Bar, BarFilter, newest_bars
@@ -38,6 +38,7 @@ __all__ = [
     "CursorError",
     "FillFilter",
     "History",
+    "InstrumentDefinition",
     "InstrumentInfo",
     "Limits",
     "Page",
@@ -113,13 +114,32 @@ class TradeFilter(Struct, frozen=True, kw_only=True):
     end_ns: int | None = None
 
 
+class InstrumentDefinition(Struct, frozen=True, kw_only=True):
+    """Definition of an instrument; see the event type ``instrument``."""
+
+    defined_ns: int
+    kind: InstrumentKind
+    base_currency: str | None
+    quote_currency: str | None
+    settlement_currency: str | None
+    multiplier: float
+    inverse: bool
+    tick_size: float | None
+    lot_size: float | None
+    aliases: list[str]
+
+
 class InstrumentInfo(Struct, frozen=True, kw_only=True):
-    """An instrument seen in market events, and when."""
+    """An instrument that was seen in quotes or ticks, or defined."""
 
     venue: str
     instrument: str
-    first_ns: int
-    last_ns: int
+    first_ns: int | None = None
+    """Time of its first quote or tick."""
+    last_ns: int | None = None
+    """Time of its last quote or tick; up to a few seconds behind."""
+    definition: InstrumentDefinition | None = None
+    """Its newest definition."""
 
 
 class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
@@ -184,15 +204,10 @@ class Queries:
         return Page(items=items, next_cursor=next_cursor)
 
     async def instruments(self) -> list[InstrumentInfo]:
-        """All instruments seen in market events, sorted by venue and instrument.
-
-        ``last_ns`` of an active instrument lags by up to a few seconds.
-        """
+        """List the instruments that were seen or defined, sorted by venue and instrument."""
         async with self._database.query() as connection:
-            rows = await connection.fetch(
-                "SELECT venue, instrument, first_ns, last_ns FROM instruments ORDER BY venue, instrument"
-            )
-        return [InstrumentInfo(**row) for row in rows]
+            rows = await connection.fetch("SELECT * FROM instruments ORDER BY venue, instrument")
+        return [_instrument(row) for row in rows]
 
     async def _newest(
         self, of: KeysetPage, which: Struct, limit: int, cursor: str | None
@@ -204,6 +219,20 @@ class Queries:
             return rows, None
         rows = rows[:limit]
         return rows, of.cursor_after(rows[-1])
+
+
+def _instrument(row: asyncpg.Record) -> InstrumentInfo:
+    definition = None
+    if row["defined_ns"] is not None:
+        values = {name: row[name] for name in InstrumentDefinition.__struct_fields__}
+        definition = InstrumentDefinition(**values | {"kind": InstrumentKind(row["kind"])})
+    return InstrumentInfo(
+        venue=row["venue"],
+        instrument=row["instrument"],
+        first_ns=row["first_ns"],
+        last_ns=row["last_ns"],
+        definition=definition,
+    )
 
 
 def _stored_fill(row: asyncpg.Record) -> StoredFill:

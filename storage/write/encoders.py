@@ -28,7 +28,17 @@ from storage.write.copy_format import (
 )
 
 _SELDOM_REPEATED = frozenset(
-    {"order_id", "fill_id", "signal_id", "trade_id", "reason", "headline", "message", "instruments"}
+    {
+        "order_id",
+        "fill_id",
+        "signal_id",
+        "trade_id",
+        "reason",
+        "headline",
+        "message",
+        "instruments",
+        "aliases",
+    }
 )
 _NUMBER_CODES = {"bigint": "q", "double precision": "d"}
 _ENCODERS: dict[str, Callable[[Any], bytes]] = {"boolean": boolean, "text": text, "text[]": text_array}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from decahertz.clock import Clock
-from decahertz.event import AnyEvent, Arrival, Event, Fill, Order, Quote, Tick
+from decahertz.event import AnyEvent, Arrival, Event, Fill, Instrument, Order, Quote, Tick
 from decahertz.ingest import EmitterId
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
@@ -43,6 +43,7 @@ class _NewEvents:
     counts: dict[type[Event], int] = field(default_factory=dict)
     fills: list[PlacedFill] = field(default_factory=list)
     orders: list[PlacedOrder] = field(default_factory=list)
+    definitions: list[Instrument] = field(default_factory=list)
 
 
 class Inserter:
@@ -107,7 +108,7 @@ class Inserter:
         await fold_fills(connection, self._recorder, new.fills)
         await update_orders(connection, self._recorder, new.orders)
         outcome.instruments = self._instruments.due()
-        await save_instruments(connection, outcome.instruments)
+        await save_instruments(connection, outcome.instruments, new.definitions)
         await save_emitters(connection, stored)
         await save_drops(connection, batches)
 
@@ -160,6 +161,8 @@ class Inserter:
             new.fills.append(((event.time_ns, batch.source, batch.epoch, sequence), event))
         elif isinstance(event, Order):
             new.orders.append((event, batch.source, batch.epoch, sequence, arrival.received_ns))
+        elif isinstance(event, Instrument):
+            new.definitions.append(event)
 
     def _sample_rows(self, schema: SampleSchema) -> SampleRows:
         known, rows = self._samples.get(id(schema), (None, None))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from storage.entry import Ack, Entry, Unreadable
 from storage.write.dead_letters import DeadLetterRow, dead_letters_of
-from storage.write.instruments import Row
+from storage.write.instruments import SeenRow
 
 DEAD_LETTER, DUPLICATE = "dead_letter", "duplicate"
 """Why rows of an entry were not stored: the database refused them; they had been stored before."""
@@ -25,7 +25,7 @@ class WriteResult:
     not_finite: dict[str, int] = field(default_factory=dict)
     """Numbers that were NaN or infinite and were stored as null, by table."""
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
-    instruments: list[Row] = field(default_factory=list)
+    instruments: list[SeenRow] = field(default_factory=list)
 
     def drop(self, entry: Entry, reason: str, rows: int) -> None:
         """Count rows of an entry as not stored."""

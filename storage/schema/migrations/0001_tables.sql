@@ -419,21 +419,89 @@ COMMENT ON COLUMN open_round_trips.last_source IS 'Source of the newest fill inc
 COMMENT ON COLUMN open_round_trips.last_epoch IS 'Epoch of the newest fill included.';
 COMMENT ON COLUMN open_round_trips.last_sequence IS 'Sequence of the newest fill included.';
 
+CREATE TABLE instrument_events (
+    time timestamptz NOT NULL,
+    recorder text COLLATE "C" NOT NULL,
+    venue text COLLATE "C" NOT NULL,
+    instrument text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    base_currency text COLLATE "C",
+    quote_currency text COLLATE "C",
+    settlement_currency text COLLATE "C",
+    multiplier double precision NOT NULL,
+    inverse boolean NOT NULL,
+    tick_size double precision,
+    lot_size double precision,
+    aliases text[] NOT NULL,
+    time_ns bigint NOT NULL,
+    received_ns bigint NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    sequence bigint NOT NULL
+);
+COMMENT ON TABLE instrument_events IS
+    'Every definition of every instrument; the table instruments holds the newest.';
+COMMENT ON COLUMN instrument_events.time IS 'time_ns, rounded down to the microsecond.';
+COMMENT ON COLUMN instrument_events.recorder IS 'The recorder that stored the row.';
+COMMENT ON COLUMN instrument_events.venue IS 'The venue.';
+COMMENT ON COLUMN instrument_events.instrument IS 'The instrument, by the venue''s symbol.';
+COMMENT ON COLUMN instrument_events.kind IS 'spot, future, perpetual, option, fx or index.';
+COMMENT ON COLUMN instrument_events.base_currency IS 'What one unit of quantity is made of: BTC of BTC-USD.';
+COMMENT ON COLUMN instrument_events.quote_currency IS 'Currency of the price: USD of BTC-USD.';
+COMMENT ON COLUMN instrument_events.settlement_currency IS 'Currency of P&L and margin; null: the quote currency.';
+COMMENT ON COLUMN instrument_events.multiplier IS 'Units of the underlying per unit of quantity.';
+COMMENT ON COLUMN instrument_events.inverse IS
+    'Whether a contract is worth a fixed amount of the quote currency and settles in the base currency.';
+COMMENT ON COLUMN instrument_events.tick_size IS 'Smallest price increment.';
+COMMENT ON COLUMN instrument_events.lot_size IS 'Smallest quantity increment.';
+COMMENT ON COLUMN instrument_events.aliases IS 'Other names of the instrument.';
+COMMENT ON COLUMN instrument_events.time_ns IS 'When it happened, by the clock of its origin.';
+COMMENT ON COLUMN instrument_events.received_ns IS 'When it reached the recorder, by its clock.';
+COMMENT ON COLUMN instrument_events.source IS 'The process that emitted the event.';
+COMMENT ON COLUMN instrument_events.epoch IS 'When that process started, in nanoseconds.';
+COMMENT ON COLUMN instrument_events.sequence IS 'The number of the event since that start.';
+CREATE INDEX instrument_events_time ON instrument_events (time);
+CREATE INDEX instrument_events_received ON instrument_events (received_ns);
+CREATE INDEX instrument_events_instrument ON instrument_events (venue, instrument, time_ns);
+
 CREATE TABLE instruments (
     time timestamptz NOT NULL,
     venue text COLLATE "C" NOT NULL,
     instrument text COLLATE "C" NOT NULL,
-    first_ns bigint NOT NULL,
-    last_ns bigint NOT NULL,
+    first_ns bigint,
+    last_ns bigint,
+    kind text COLLATE "C",
+    base_currency text COLLATE "C",
+    quote_currency text COLLATE "C",
+    settlement_currency text COLLATE "C",
+    multiplier double precision,
+    inverse boolean,
+    tick_size double precision,
+    lot_size double precision,
+    aliases text[],
+    defined_ns bigint,
     PRIMARY KEY (venue, instrument)
 );
-COMMENT ON TABLE instruments IS 'Instruments seen in quotes and ticks.';
-COMMENT ON COLUMN instruments.time IS 'When the instrument was last seen; up to a few seconds behind.';
+COMMENT ON TABLE instruments IS
+    'Instruments seen in quotes and ticks, or defined; the definition is the newest one, null without one.';
+COMMENT ON COLUMN instruments.time IS
+    'When the instrument was last seen or defined; up to a few seconds behind.';
 COMMENT ON COLUMN instruments.venue IS 'The venue.';
 COMMENT ON COLUMN instruments.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN instruments.first_ns IS 'Time of the first quote or tick, in nanoseconds.';
 COMMENT ON COLUMN instruments.last_ns IS
     'Time of the last quote or tick, in nanoseconds; up to a few seconds behind.';
+COMMENT ON COLUMN instruments.kind IS 'spot, future, perpetual, option, fx or index.';
+COMMENT ON COLUMN instruments.base_currency IS 'What one unit of quantity is made of: BTC of BTC-USD.';
+COMMENT ON COLUMN instruments.quote_currency IS 'Currency of the price: USD of BTC-USD.';
+COMMENT ON COLUMN instruments.settlement_currency IS 'Currency of P&L and margin; null: the quote currency.';
+COMMENT ON COLUMN instruments.multiplier IS 'Units of the underlying per unit of quantity.';
+COMMENT ON COLUMN instruments.inverse IS
+    'Whether a contract is worth a fixed amount of the quote currency and settles in the base currency.';
+COMMENT ON COLUMN instruments.tick_size IS 'Smallest price increment.';
+COMMENT ON COLUMN instruments.lot_size IS 'Smallest quantity increment.';
+COMMENT ON COLUMN instruments.aliases IS 'Other names of the instrument.';
+COMMENT ON COLUMN instruments.defined_ns IS 'Time of the definition, in nanoseconds.';
 
 CREATE TABLE emitters (
     time timestamptz NOT NULL DEFAULT now(),

@@ -22,6 +22,8 @@ from decahertz.event import (
     Event,
     Fill,
     Heartbeat,
+    Instrument,
+    InstrumentKind,
     Log,
     LogLevel,
     News,
@@ -71,6 +73,7 @@ WHO: dict[str, Any] = {**WHERE, "strategy": "trend"}
 ONE_OF_EACH: list[AnyEvent] = [
     Quote(**WHERE, bid=0.1, ask=None, bid_size=1e-9, sequence=-5, missed=3),
     Tick(**WHERE, price=1.25, size=0.0, side=Side.SELL, trade_id="a,b"),
+    Instrument(**WHERE, kind=InstrumentKind.SPOT, quote_currency="$", multiplier=0.5, aliases=("a,b", "c")),
     Signal(**WHO, signal_id="s", direction=Direction.FLAT, strength=0.3, reason='two\nlines, "quoted"'),
     Order(**WHO, order_id="o", state=OrderState.REJECTED, side=Side.BUY, quantity=2.0, reason="\\N"),
     Fill(**WHO, order_id="o", fill_id="f", side=Side.BUY, price=1.5, quantity=2.0, fee=-0.5),
@@ -175,8 +178,9 @@ async def test_events_of_every_type_come_out_as_they_went_in(database: Database,
 
 def event_in(row: dict[str, Any], event_type: type[Event]) -> AnyEvent:
     values = {one.field: row[one.name] for one in event_columns(event_type)} | {"time_ns": row["time_ns"]}
-    if isinstance(values.get("instruments"), str):
-        values["instruments"] = msgspec.json.decode(values["instruments"])
+    for name in ("instruments", "aliases"):
+        if isinstance(values.get(name), str):
+            values[name] = msgspec.json.decode(values[name])
     event: AnyEvent = msgspec.convert(values, event_type)  # type: ignore[assignment] # one of them
     return event
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from decahertz.clock import to_datetime
-from decahertz.event import Fill, Order, OrderState, Quote, Side
+from decahertz.event import Fill, Instrument, InstrumentKind, Order, OrderState, Quote, Side
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError
 from storage.database import Database
+from storage.query.queries import InstrumentDefinition, InstrumentInfo, Queries
 from storage.schema.emitters import recently_stored_events
 from tests.storage_examples import (
     CYCLE_NS,
@@ -231,11 +233,65 @@ async def test_the_list_of_instruments_follows_the_market(database: Database) ->
         await bench.append(arrival(1, [quote(5, "b"), quote(3, "a")]), 10)
         await bench.append(arrival(3, [quote(9, "a"), quote(1, "a")]), 10)
     async with database.query() as connection:
-        rows = await connection.fetch("SELECT * FROM instruments ORDER BY instrument")
+        rows = await connection.fetch(
+            "SELECT time, venue, instrument, first_ns, last_ns, kind, defined_ns"
+            " FROM instruments ORDER BY instrument"
+        )
     assert [tuple(row) for row in rows] == [
-        (to_datetime(START_NS + 9), "sim", "a", START_NS + 1, START_NS + 9),
-        (to_datetime(START_NS + 5), "sim", "b", START_NS + 5, START_NS + 5),
+        (to_datetime(START_NS + 9), "sim", "a", START_NS + 1, START_NS + 9, None, None),
+        (to_datetime(START_NS + 5), "sim", "b", START_NS + 5, START_NS + 5, None, None),
     ]
+
+
+def defined(offset_ns: int, name: str, tick_size: float) -> Instrument:
+    return Instrument(
+        time_ns=START_NS + offset_ns,
+        venue="sim",
+        instrument=name,
+        kind=InstrumentKind.PERPETUAL,
+        base_currency="BTC",
+        quote_currency="USD",
+        settlement_currency="BTC",
+        multiplier=10.0,
+        inverse=True,
+        tick_size=tick_size,
+        aliases=("XBT", "x"),
+    )
+
+
+async def test_the_newest_definition_of_an_instrument_counts_in_whatever_order_they_arrive(
+    database: Database,
+) -> None:
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [defined(2, "a", 0.2), quote(5, "a"), defined(1, "a", 0.1)]), 10)
+        await bench.append(arrival(4, [defined(4, "b", 0.4)]), 10)
+        await bench.append(arrival(5, [defined(3, "b", 0.3), quote(1, "a"), quote(2, "c")]), 10)
+    definition = InstrumentDefinition(
+        defined_ns=START_NS + 2,
+        kind=InstrumentKind.PERPETUAL,
+        base_currency="BTC",
+        quote_currency="USD",
+        settlement_currency="BTC",
+        multiplier=10.0,
+        inverse=True,
+        tick_size=0.2,
+        lot_size=None,
+        aliases=["XBT", "x"],
+    )
+    other = replace(definition, defined_ns=START_NS + 4, tick_size=0.4)
+    assert await Queries(database).instruments() == [
+        InstrumentInfo(
+            venue="sim",
+            instrument="a",
+            first_ns=START_NS + 1,
+            last_ns=START_NS + 5,
+            definition=definition,
+        ),
+        InstrumentInfo(venue="sim", instrument="b", definition=other),
+        InstrumentInfo(venue="sim", instrument="c", first_ns=START_NS + 2, last_ns=START_NS + 2),
+    ]
+    async with database.query() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM instrument_events") == 4
 
 
 async def test_fills_become_trades_and_orders_have_a_state(database: Database) -> None:
