@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +64,12 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
 @pytest_asyncio.fixture
 async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """An empty database for one test."""
-    name = f"test_{uuid.uuid4().hex}"
-    await postgres_server.execute(f"CREATE DATABASE {name}")
-    yield postgres_server.url_of(name)
-    await postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with postgres_server.database() as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def migrated_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A database for one test, with all migrations applied."""
+    async with postgres_server.database(migrated=True) as url:
+        yield url

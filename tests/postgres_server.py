@@ -1,18 +1,26 @@
-"""The PostgreSQL that all tests share."""
+"""The PostgreSQL that all tests of a process share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import asyncpg
 
+from storage.database import Database
+from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 
-@dataclass(frozen=True)
+
+@dataclass
 class PostgresServer:
     """The server that all tests share; each test has a database of its own on it."""
 
     url: str
     """Of a database that stays empty."""
+    _migrated: str | None = field(default=None, init=False)
 
     def url_of(self, database: str) -> str:
         """The URL of another database of the server."""
@@ -26,3 +34,24 @@ class PostgresServer:
             await connection.execute(statement)
         finally:
             await connection.close()
+
+    @asynccontextmanager
+    async def database(self, *, migrated: bool = False) -> AsyncIterator[str]:
+        """The URL of a new database: empty, or a copy of one with all migrations applied."""
+        template = await self._template() if migrated else "template1"
+        name = f"test_{uuid.uuid4().hex}"
+        # Copying files costs less than half of what the default, writing them to the log, does.
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        yield self.url_of(name)
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _template(self) -> str:
+        if self._migrated is None:
+            name = f"migrated_{uuid.uuid4().hex}"
+            await self.execute(f"CREATE DATABASE {name}")
+            database = Database(self.url_of(name), StorageSettings())
+            await database.open()
+            await migrate(database)
+            await database.close()
+            self._migrated = name
+        return self._migrated

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.database import Database
-from storage.schema.migrate import migrate
 from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
@@ -29,12 +28,11 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(database_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     settings = StorageSettings(flush_seconds=0.01)
-    database = Database(database_url, settings)
+    database = Database(migrated_url, settings)
     await database.open()
-    await migrate(database)
     await ensure_tables(database, (PROBE, DESK))
     bus, registry = LocalBus(), CollectorRegistry()
     clock, schemas = SystemClock(), (PROBE, DESK)

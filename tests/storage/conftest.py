@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,9 +36,9 @@ async def _opened(url: str) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(migrated_url: str) -> AsyncIterator[Database]:
     """An open database with all migrations applied; a call that blocks the event loop fails the test."""
-    async with _opened(database_url) as database:
+    async with _opened(migrated_url) as database:
         await ensure_tables(database, [])
         yield database
 
@@ -68,14 +67,12 @@ def engine(request: pytest.FixtureRequest) -> str:
 async def engine_url(
     engine: str, postgres_server: PostgresServer, timescale_server: PostgresServer | None
 ) -> AsyncIterator[str]:
-    """An empty database for one test, on a server that has the engine."""
+    """A migrated database for one test, on a server that has the engine."""
     server = postgres_server if engine == "plain" else timescale_server
     if server is None:
         pytest.skip("this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)")
-    name = f"test_{uuid.uuid4().hex}"
-    await server.execute(f"CREATE DATABASE {name}")
-    yield server.url_of(name)
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with server.database(migrated=True) as url:
+        yield url
 
 
 @pytest_asyncio.fixture

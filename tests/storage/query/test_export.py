@@ -341,9 +341,9 @@ async def none_runs(database: Database) -> bool:
     return await running_exports(database) == 0
 
 
-async def test_an_export_may_take_longer_than_other_statements(database_url: str, database: Database) -> None:
+async def test_an_export_may_take_longer_than_other_statements(migrated_url: str, database: Database) -> None:
     await fill_many(database)
-    hasty = Database(database_url, StorageSettings(statement_timeout_seconds=0.2))
+    hasty = Database(migrated_url, StorageSettings(statement_timeout_seconds=0.2))
     await hasty.open()
     pieces = 0
 
