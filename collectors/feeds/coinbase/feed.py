@@ -8,14 +8,15 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from collectors.feeds.coinbase.messages import AnyMessage, CoinbaseDecoder, Error, Subscriptions
+from collectors.feeds.coinbase.decoder import CoinbaseDecoder
+from collectors.feeds.coinbase.messages import AnyMessage, Error, Subscriptions
 from collectors.feeds.websocket import Url, WebSocketFeed, WebSocketOptions
 from decahertz.event import Name
 
 _ALIASES = {"level2_50": "level2_batch"}
 """Channel names in confirmations that differ from the names subscribed to."""
 
-ChannelName = Literal["ticker", "matches", "level2", "level2_batch", "heartbeat"]
+ChannelName = Literal["status", "ticker", "matches", "level2", "level2_batch", "heartbeat"]
 
 
 class CoinbaseOptions(WebSocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,13 +31,13 @@ class CoinbaseOptions(WebSocketOptions, frozen=True, kw_only=True, forbid_unknow
         tuple[ChannelName, ...],
         Meta(
             min_length=1,
-            description="ticker, matches, level2 (requires a login), level2_batch, heartbeat.",
+            description="status, ticker, matches, level2 (requires a login), level2_batch, heartbeat.",
         ),
-    ] = ("ticker", "matches", "level2_batch", "heartbeat")
+    ] = ("status", "ticker", "matches", "level2_batch", "heartbeat")
 
 
 class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
-    """Quotes and ticks of Coinbase Exchange."""
+    """Quotes, ticks and instrument definitions of Coinbase Exchange."""
 
     name: ClassVar[str] = "coinbase"
     options_type: ClassVar[type[Struct]] = CoinbaseOptions
@@ -52,14 +53,16 @@ class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
         return [msgspec.json.encode(request).decode()]
 
     def check(self, message: AnyMessage | None) -> None:
-        """Confirm once the venue lists every product under every channel."""
+        """Confirm once the venue lists every product under every channel; ``status`` has no products."""
         if isinstance(message, Error):
             raise self.refused(f"{message.message} {message.reason}")
         if not isinstance(message, Subscriptions):
             return
         confirmed: dict[str, set[str]] = {}
         for channel in message.channels:
-            confirmed.setdefault(_ALIASES.get(channel.name, channel.name), set()).update(channel.product_ids)
+            products = confirmed.setdefault(_ALIASES.get(channel.name, channel.name), set())
+            products.update(channel.product_ids or ())
         wanted = set(self.options.products)
-        if all(wanted <= confirmed.get(channel, set()) for channel in self.options.channels):
+        channels = set(self.options.channels) - {"status"}
+        if all(wanted <= confirmed.get(channel, set()) for channel in channels):
             self.confirm()

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from collectors.feeds.binance.messages import BinanceDecoder
-from collectors.feeds.coinbase.messages import CoinbaseDecoder
+from collectors.feeds.coinbase.decoder import CoinbaseDecoder
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
 from collectors.feeds.recordings.csv import CsvRows, csv_rows

@@ -209,6 +209,16 @@ async def test_the_exchange_may_name_the_batched_book_otherwise(pipeline: Pipeli
         await host.stop()
 
 
+async def test_the_channel_status_needs_no_products_in_the_confirmation(pipeline: Pipeline) -> None:
+    channels = [{"name": "ticker", "product_ids": ["A-B"]}, {"name": "status", "product_ids": None}]
+    exchange = Exchange([json.dumps({"type": "subscriptions", "channels": channels}), Act.HOLD])
+    async with exchange.serving() as url:
+        feed = a_feed(pipeline, url, channels=("status", "ticker"))
+        host = await running(pipeline, feed)
+        await until(lambda: feed.counters.get("subscriptions"))
+        await host.stop()
+
+
 async def test_a_refusal_is_counted_and_tried_again(pipeline: Pipeline, logs: list[EventDict]) -> None:
     refusal = json.dumps({"type": "error", "message": "Failed to subscribe", "reason": "no such product"})
     exchange = Exchange([refusal, Act.HOLD], [refusal, Act.HOLD], [Act.CONFIRM, Act.HOLD])

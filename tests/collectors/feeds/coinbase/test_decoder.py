@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from collectors.feeds.coinbase.messages import CoinbaseDecoder
+from collectors.feeds.coinbase.decoder import CoinbaseDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.clock import parse_time
-from decahertz.event import AnyEvent, Quote, Side, Tick
+from decahertz.event import AnyEvent, Instrument, InstrumentKind, Quote, Side, Tick
 
 NOW_NS = parse_time("2021-04-17T16:43:40Z")
 
@@ -295,3 +295,55 @@ def test_the_recordings_book_tops_are_those_of_naive_books(recordings: Path) -> 
         assert shown[product] == (bid, sides["buy"][bid], ask, sides["sell"][ask])
         compared += 1
     assert compared == 9_729
+
+
+def a_status(**other: str) -> dict[str, Any]:
+    products = [
+        {
+            "id": product,
+            "base_currency": product[:3],
+            "quote_currency": "USD",
+            "base_increment": "0.00000001",
+            "quote_increment": "0.01",
+            "display_name": product.replace("-", "/"),
+            "status": "online",
+            "status_message": None,
+            **other,
+        }
+        for product in ("BTC-USD", "ETH-USD")
+    ]
+    return {"type": "status", "products": products, "currencies": [{"id": "USD"}]}
+
+
+def subscribed_to(*products: str) -> dict[str, Any]:
+    channels = [{"name": "ticker", "product_ids": products}, {"name": "status", "product_ids": None}]
+    return {"type": "subscriptions", "channels": channels}
+
+
+def test_the_status_defines_the_subscribed_products() -> None:
+    decoder = CoinbaseDecoder()
+    decode(decoder, **subscribed_to("BTC-USD"))
+    assert decode(decoder, **a_status()) == [
+        Instrument(
+            time_ns=NOW_NS,
+            venue="coinbase",
+            instrument="BTC-USD",
+            kind=InstrumentKind.SPOT,
+            base_currency="BTC",
+            quote_currency="USD",
+            tick_size=0.01,
+            lot_size=1e-8,
+            aliases=("BTC/USD",),
+        )
+    ]
+
+
+def test_a_definition_is_repeated_only_when_it_changes() -> None:
+    decoder = CoinbaseDecoder()
+    decode(decoder, **subscribed_to("BTC-USD"))
+    decode(decoder, **a_status())
+    decoder.reconnected()
+    assert decode(decoder, **a_status(status="offline")) == []
+    (changed,) = decode(decoder, **a_status(quote_increment="0.05"))
+    assert isinstance(changed, Instrument)
+    assert changed.tick_size == 0.05
