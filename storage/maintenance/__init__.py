@@ -1,1 +1,1 @@
-"""Looking after a database: its status, backups, dead letters."""
+"""Maintenance of the database: status, backup, dead letters."""

@@ -192,7 +192,7 @@ def _fits_seal(file: Path) -> bool:
         return _SEAL.partition(b"%")[0] not in stream.read()
 
 
-async def pass_through(argv: Sequence[str], file: Path, report: Report, what: str) -> None:
+async def pass_through(argv: Sequence[str], file: Path, report: Report, step: str) -> None:
     """Let ``pg_restore`` read the archive, and report its progress. Raises :class:`BackupError`."""
     with opened(file) as descriptor:
         size = max(1, os.fstat(descriptor).st_size)
@@ -200,7 +200,7 @@ async def pass_through(argv: Sequence[str], file: Path, report: Report, what: st
         try:
             while not work.done():
                 await asyncio.wait({work}, timeout=_LOOK_EVERY_S)
-                report(what, min(1.0, os.lseek(descriptor, 0, os.SEEK_CUR) / size))
+                report(step, min(1.0, os.lseek(descriptor, 0, os.SEEK_CUR) / size))
             await work
         finally:
             work.cancel()

@@ -1,1 +1,1 @@
-"""From rows to answers: histories, bars, lists, exports, the events that restore collectors."""
+"""Queries: histories, bars, lists, exports, and the event history that restores collectors."""

@@ -76,7 +76,7 @@ class BucketQuery:
             {"" if stored else f"GROUP BY {by}"} ORDER BY {by}
         """  # noqa: S608 - see above
 
-    async def ask(
+    async def run(
         self, connection: AnyConnection, start_ns: int, end_ns: int, max_rows: int
     ) -> tuple[_Buckets, int | None]:
         """All buckets that touch the range, whole, and the start of the rest if the answer was cut.

@@ -128,12 +128,12 @@ class Histories:
                 names = [field.name for field in query.fields]
                 rows = query.limits.rows_of(1 + len(names))
                 samples = SampleQuery(schema, names, query.key_filter)
-                found, next_start_ns = await samples.ask(connection, *span, rows)
+                found, next_start_ns = await samples.run(connection, *span, rows)
                 columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
             else:
                 rows = query.limits.rows_of(1 + columns_in(query.fields))
                 buckets = BucketQuery(schema, query.fields, query.key_filter, resolution)
-                found, next_start_ns = await buckets.ask(connection, *span, rows)
+                found, next_start_ns = await buckets.run(connection, *span, rows)
                 columns = {key: {**buckets.named(lists[1:])} for key, lists in found.items()}
         key_names = key_columns(schema)
         series = [

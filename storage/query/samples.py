@@ -61,7 +61,7 @@ class SampleQuery:
             FROM last LEFT JOIN series ON true
         """  # noqa: S608 - see above
 
-    async def ask(
+    async def run(
         self, connection: AnyConnection, start_ns: int, end_ns: int, max_rows: int
     ) -> tuple[Columnar, int | None]:
         """The answer, and the start of the rest if it was cut."""

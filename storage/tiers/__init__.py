@@ -1,1 +1,1 @@
-"""Tiers: what is kept of samples when their raw rows are gone, and how long anything is kept."""
+"""Tiers of the samples: roll-up, partitions, TimescaleDB, retention."""

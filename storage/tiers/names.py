@@ -74,7 +74,7 @@ def has_aggregates(field: MetricField) -> bool:
 
 
 def retention_days(retention: RetentionSettings) -> dict[Tier, int]:
-    """Days that each tier is kept, fine to coarse; 0 means for ever."""
+    """Days that each tier is kept, fine to coarse; 0: forever."""
     return {
         Tier.RAW: retention.raw_days,
         Tier.S1: retention.one_second_days,
@@ -84,5 +84,5 @@ def retention_days(retention: RetentionSettings) -> dict[Tier, int]:
 
 
 def event_days(retention: RetentionSettings) -> dict[str, int]:
-    """Days that the rows of each bulk event table are kept; 0 means for ever."""
+    """Days that the rows of each bulk event table are kept; 0: forever."""
     return {event.table: getattr(retention, f"{event.table}_days") for event in BULK_EVENTS}

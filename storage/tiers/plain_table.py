@@ -1,6 +1,6 @@
 """The tiers on plain PostgreSQL: partitions, dirty buckets, and tables that are rolled up.
 
-A trigger records for every statement which buckets its rows fall into, in the same transaction, in
+A trigger records forevery statement which buckets its rows fall into, in the same transaction, in
 ``{table}_dirty_buckets``. The view that readers select from computes a dirty bucket from the finer tier and
 takes every other bucket from the rolled-up table. So answers are right at every moment: the roll-up
 (:mod:`storage.tiers.roll_up`) may lag, crash or stand still, and answers only get slower.

@@ -48,7 +48,7 @@ class Policies:
     """The columns to compress by, quoted."""
     compress_after_hours: int
     keep_days: int
-    """Retention; 0 means for ever."""
+    """Retention; 0 means forever."""
     chunk: timedelta | None = None
     """Chunk interval of a continuous aggregate; ``None`` for a hypertable."""
     refresh_from: timedelta | None = None

@@ -23,7 +23,7 @@ _DAY_NS = 86_400 * NS_PER_SECOND
 def drop_old_rows(
     connection: SchemaConnection, table: PlainTable, tier: Tier, days: int, now_ns: int
 ) -> list[str]:
-    """Drop what a tier has kept for its ``days`` (0: for ever); returns the problems, in words."""
+    """Drop what a tier has kept for its ``days`` (0: forever); returns the problems, in words."""
     partitioned = table.partitioned(tier)
     horizon = partitioned.start_of(now_ns - days * _DAY_NS)
     if not days or not has_older(connection, partitioned, horizon):
@@ -46,7 +46,7 @@ def drop_old_rows(
 
 
 def drop_old_events(connection: SchemaConnection, table: Partitioned, days: int, now_ns: int) -> None:
-    """Drop what an event table has kept for its ``days`` (0: for ever)."""
+    """Drop what an event table has kept for its ``days`` (0: forever)."""
     horizon = table.start_of(now_ns - days * _DAY_NS)
     if days and has_older(connection, table, horizon):
         with connection.transaction():
