@@ -30,7 +30,7 @@ _FEW_TICKS = 20_000
 _MANY_TICKS = 200_000
 """A part of the range with fewer ticks is followed by a longer one, with more by a shorter one."""
 
-_VENUES = "SELECT venue, first_ns FROM instruments WHERE instrument = $1"
+_VENUES = "SELECT venue, first_ns FROM instruments WHERE instrument = $1 AND first_ns IS NOT NULL"
 # "time" repeats time_ns for the planner: it selects the partitions.
 _NEWEST = """
 SELECT max(newest.time_ns) FROM unnest($2::text[]) AS wanted (venue), LATERAL (

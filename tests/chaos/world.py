@@ -23,6 +23,7 @@ from typing import Any
 import asyncpg
 
 from decahertz.clock import CYCLE_NS, from_datetime
+from decahertz.event import EVENT_BY_TABLE
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.network import Network
@@ -35,10 +36,7 @@ COLLECTORS = ("market", "strategy", "execution", "system")
 INSTRUMENTS = 5
 RATE = 200.0
 LIMIT_SECONDS = 60.0
-EVENT_TABLES = (
-    *("quotes", "ticks", "signals", "order_events", "fills", "positions", "equity"),
-    *("regimes", "risks", "news", "logs", "heartbeats"),
-)
+EVENT_TABLES = tuple(EVENT_BY_TABLE)
 _NUMBER = {  # where the emitter's own number of an event stands
     "quotes": "venue_sequence",
     "fills": "fill_id::bigint",

@@ -15,24 +15,11 @@ import psutil
 import pytest
 
 from decahertz.clock import CYCLE_NS
+from decahertz.event import EVENT_BY_TABLE
 from tests.pipeline.running import RunningDecahertz, running
 
 MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.15"))
 INSTRUMENTS = 100
-EVENT_TABLES = (
-    "quotes",
-    "ticks",
-    "signals",
-    "order_events",
-    "fills",
-    "positions",
-    "equity",
-    "regimes",
-    "risks",
-    "news",
-    "logs",
-    "heartbeats",
-)
 GROWTH_BYTES = 64 * 1024 * 1024
 """What a process may gain once it is warm; a leak of one event in a hundred would show in an hour."""
 
@@ -55,7 +42,7 @@ def live_through(decahertz: RunningDecahertz, seconds: float) -> list[int]:
 
 async def missing_and_doubled_events(connection: asyncpg.Connection[asyncpg.Record]) -> list[str]:
     """What is not right with the events of each emitter; an empty list when all is."""
-    tables = " UNION ALL ".join(f"SELECT source, epoch, sequence FROM {name}" for name in EVENT_TABLES)  # noqa: S608 - names of our own
+    tables = " UNION ALL ".join(f"SELECT source, epoch, sequence FROM {name}" for name in EVENT_BY_TABLE)  # noqa: S608 - names of our own
     rows = await connection.fetch(
         f"SELECT source, epoch, count(*) AS n, count(DISTINCT sequence) AS different,"  # noqa: S608 - as above
         f" min(sequence) AS low, max(sequence) AS high FROM ({tables}) AS events GROUP BY source, epoch",

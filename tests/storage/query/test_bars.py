@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from collectors.feeds.recordings.captures import recorded_events
-from decahertz.event import Tick
+from decahertz.event import Instrument, InstrumentKind, Tick
 from storage.database import Database
 from storage.query.bars import Bar, BarFilter
 from storage.query.pagination import CursorError
@@ -175,6 +175,14 @@ async def test_an_instrument_that_only_quotes_has_no_bars(database: Database) ->
     for instrument in ("EUR/USD", "nothing", "a\0b", "\ud800"):
         page = await Queries(database).bars(BarFilter(instrument=instrument, timeframe_ns=1000), limit=9)
         assert (page.items, page.next_cursor) == ([], None)
+
+
+async def test_an_instrument_that_is_only_defined_has_no_bars(database: Database) -> None:
+    definition = Instrument(time_ns=START_NS, venue="sim", instrument="a", kind=InstrumentKind.SPOT)
+    async with writing(database) as bench:
+        await bench.append(arrival(1, [definition]), 10)
+    page = await Queries(database).bars(BarFilter(instrument="a", timeframe_ns=10**9), limit=10)
+    assert page.items == []
 
 
 async def test_a_print_without_size_has_no_weighted_price(database: Database) -> None:
