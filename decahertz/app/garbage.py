@@ -27,9 +27,7 @@ LONG_NS = 20_000_000
 """A collection that takes longer (a fifth of a cycle) freezes the surviving objects."""
 _NEVER = 1_000_000_000
 """Number of collections of the middle generation before Python starts a full one: years."""
-_SHARE = 2
-"""A collection starts at half a cycle; if it is a quarter late, it waits for the next cycle."""
-_TRIES = 20
+_MAX_POSTPONED = 20
 """Cycles to postpone a collection while the process is busy; after that it runs regardless."""
 
 
@@ -72,14 +70,15 @@ class GarbageCollector:
                 self._freeze()
 
     async def _pause(self) -> None:
-        """Wait until midway between two cycles."""
+        """Wait until midway between two cycles; if that is a quarter late, until the next time."""
         interval_ns = self._grid.interval_ns
-        for _ in range(_TRIES):
+        middle_ns = interval_ns // 2
+        for _ in range(_MAX_POSTPONED):
             now_ns = self._clock.time_ns()
-            wait_ns = self._grid.floor(now_ns) + interval_ns // _SHARE - now_ns
+            wait_ns = self._grid.floor(now_ns) + middle_ns - now_ns
             await self._sleep((wait_ns if wait_ns > 0 else wait_ns + interval_ns) / NS_PER_SECOND)
             now_ns = self._clock.time_ns()
-            if 0 <= now_ns - self._grid.floor(now_ns) - interval_ns // _SHARE <= interval_ns // (2 * _SHARE):
+            if 0 <= now_ns - self._grid.floor(now_ns) - middle_ns <= interval_ns // 4:
                 return
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, convert
 
 from decahertz.app.settings import Settings, load
+from decahertz.event import Name
 from decahertz.settings import FILE_NAME, Key, SettingsError, default_data_dir, environment_name, keys_of
 
 KEYS = {key.key: key for key in keys_of(Settings)}
@@ -339,3 +341,20 @@ def test_settings_of_a_plugin_are_listed_like_the_others() -> None:
 
 def test_settings_may_be_constructed_directly() -> None:
     assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("host", "recorder"),
+    [
+        ("desk-1.example", "desk-1.example"),
+        ("ho st:*1", "ho-st-1"),
+        (" ", "recorder"),
+        ("x" * 300, "x" * 128),
+    ],
+)
+def test_a_recorder_is_named_as_its_host(monkeypatch: pytest.MonkeyPatch, host: str, recorder: str) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: host)
+    assert load(environ={}).recorder == recorder
+    assert convert(recorder, Name) == recorder
+    with pytest.raises(SettingsError, match="recorder"):
+        load(environ={}, arguments={"recorder": "a:b"})
