@@ -48,9 +48,9 @@ class ExportQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 async def export(request: Request[ExportQuery, None]) -> Stream:
     """Streams all rows of the range in order of time as a file.
 
-    Either `collector` or `table` is required. Further parameters filter: samples by key, events by any text
-    column. An error in mid-stream aborts the connection before the end of the file. Parquet requires the
-    server to be installed with the extra `parquet`.
+    Either `collector` or `table` is required. Further parameters filter: samples by recorder and key, events
+    by any text column. An error in mid-stream aborts the connection before the end of the file. Parquet
+    requires the server to be installed with the extra `parquet`.
     """
     query = request.query
     export_request = _export_request(request)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
+from storage.database import first_line
 from storage.maintenance.pg_archive import (
     ArchiveError,
     BackupError,
@@ -32,6 +33,7 @@ from storage.maintenance.pg_archive import opened as opened_archive
 from storage.postgres.installation import Installation
 from storage.postgres.process import in_thread
 from storage.schema.migrate import shipped_migrations
+from storage.schema.samples import quoted
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -197,7 +199,7 @@ async def restore(
             raise DatabaseNotEmptyError("the database is not empty: use --force to replace its data")
         for leftover in (fresh, old):  # left by a killed restore
             await _drop(server, leftover)
-        await server.execute(f"CREATE DATABASE {_quoted(fresh)} TEMPLATE template0")
+        await server.execute(f"CREATE DATABASE {quoted(fresh)} TEMPLATE template0")
         try:
             await _fill(url_of(fresh), installation, file, contents, report)
             await _swap(server, name, fresh, old)
@@ -206,7 +208,7 @@ async def restore(
             raise
         await _drop(server, old)
     except asyncpg.PostgresError as error:
-        raise BackupError(f"the restore failed: {_first_line(error)}") from error
+        raise BackupError(f"the restore failed: {first_line(error)}") from error
     finally:
         await server.close(timeout=_CONNECT_LIMIT_S)
     return contents
@@ -263,13 +265,13 @@ async def _prepare_timescale(url: str, version: str | None) -> None:
     """The steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` has those after it."""
     connection = await _connect(url)
     try:
-        wanted = f" VERSION {_quoted(version)}" if version else ""
+        wanted = f" VERSION {quoted(version)}" if version else ""
         await connection.execute(f"CREATE EXTENSION {_TIMESCALE}{wanted}")
         await connection.execute("SELECT timescaledb_pre_restore()")
     except asyncpg.PostgresError as error:
         raise BackupError(
             f"the backup holds tables of TimescaleDB {version or ''}, which cannot be used here: "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     finally:
         await connection.close(timeout=_CONNECT_LIMIT_S)
@@ -283,8 +285,8 @@ async def _swap(server: Connection, name: str, fresh: str, old: str) -> None:
         try:
             async with server.transaction():
                 if there:
-                    await server.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(old)}")
-                await server.execute(f"ALTER DATABASE {_quoted(fresh)} RENAME TO {_quoted(name)}")
+                    await server.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(old)}")
+                await server.execute(f"ALTER DATABASE {quoted(fresh)} RENAME TO {quoted(name)}")
         except asyncpg.ObjectInUseError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -294,19 +296,11 @@ async def _swap(server: Connection, name: str, fresh: str, old: str) -> None:
 
 
 async def _drop(server: Connection, name: str) -> None:
-    await server.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+    await server.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
 
 async def _connect(url: str) -> Connection:
     try:
         return await asyncpg.connect(url, timeout=_CONNECT_LIMIT_S)
     except (OSError, asyncpg.PostgresError) as error:
-        raise BackupError(f"cannot connect to the database: {_first_line(error)}") from error
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BackupError(f"cannot connect to the database: {first_line(error)}") from error

@@ -135,6 +135,27 @@ async def test_a_cursor_of_another_list_is_refused(stored_caller: Caller) -> Non
     (await stored_caller.get(f"trades?cursor={cursor}")).problem("invalid-cursor")
 
 
+async def test_lists_bars_and_histories_name_the_recorder_and_filter_by_it(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    await stored.emit(*example_events(START_NS))
+    stored.publish_cycle(0, ["A"])
+    writer = stored.sink
+    assert isinstance(writer, StoringSink)
+    await wait_for(lambda: writer.rows_waiting == 0 and writer.samples_stored == 1, "all is stored")
+    history = f"metrics/history?collector=probe&start={START_NS}&end={START_NS + CYCLE_NS}"
+    for path in ("fills?", "trades?", "export?format=csv&table=ticks&", f"{history}&"):
+        every = (await stored_caller.get(path.rstrip("?&"))).body
+        own = (await stored_caller.get(f"{path}recorder={RECORDER}")).body
+        others = (await stored_caller.get(f"{path}recorder=elsewhere")).body
+        assert own == every != others
+        assert RECORDER in str(own)
+        assert RECORDER not in str(others)
+    bars = "market/bars/EUR%2FUSD?timeframe=1d&recorder="
+    assert len((await stored_caller.get(f"{bars}{RECORDER}")).body["items"]) == 1
+    assert (await stored_caller.get(f"{bars}elsewhere")).body["items"] == []
+
+
 async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Caller) -> None:
     for number in range(5):
         stored.publish_cycle(number, ["A", "B"])
