@@ -57,6 +57,7 @@ def check_trades(decahertz: RunningDecahertz) -> int:
     computed = {t.trade_id: msgspec.to_builtins(t) for t in folded(fills) if t.closed_ns <= newest}
     answered = {t["trade_id"]: t for t in trades}
     assert answered.keys() == computed.keys()
+    assert len({trade.pop("recorder") for trade in trades}) == 1
     for trade_id, trade in answered.items():
         assert trade == pytest.approx(computed[trade_id]), trade_id
     return len(trades)
