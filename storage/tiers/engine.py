@@ -43,7 +43,7 @@ class Engine(Protocol):
         ...
 
     def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
-        """Work for once a minute; returns the problems, in words."""
+        """Do the work that is due once a minute; returns the problems, in words."""
         ...
 
 
