@@ -37,7 +37,7 @@ class Job(ABC):
         return False
 
     def add_to(self, batch: JobBatch) -> None:
-        """Take the job's place in a batch: by default before the commit."""
+        """Add the job to a batch: by default before the commit."""
         batch.before_commit.append(self)
 
     @abstractmethod
@@ -247,15 +247,9 @@ class JobBatch:
     acknowledged. Calls come last, so that they see what was written.
     """
 
-    def __init__(self, report: Callable[[Report], None], jobs: Sequence[Job] = ()) -> None:
+    def __init__(self, report: Callable[[Report], None], jobs: Sequence[Job]) -> None:
         self.before_commit: list[Job] = []
         self.write = WriteJob(report)
         self.after_commit: list[Job] = []
-        self.is_empty = not jobs
         for job in jobs:
             job.add_to(self)
-
-    @property
-    def jobs(self) -> list[Job]:
-        """All of them."""
-        return [*self.before_commit, self.write, *self.after_commit]
