@@ -29,7 +29,7 @@ from storage.tiers.worker import RollUpWorker
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
-INSTANTS = 600
+CYCLES = 600
 
 
 class Walk:
@@ -43,7 +43,7 @@ class Walk:
         self._volume = 0.0
         self._last: float | None = None
 
-    def step(self, instant: int) -> tuple[object, ...]:
+    def step(self, cycle: int) -> tuple[object, ...]:
         """A row of the table, as the columns are declared."""
         chance = self._chance
         moves = chance.random() < 0.3  # noqa: PLR2004 - a market that is awake
@@ -56,7 +56,7 @@ class Walk:
         bid, ask = self._cents / 100, (self._cents + 2) / 100
         mid = (bid + ask) / 2
         return (
-            to_datetime(START_NS + instant * CYCLE_NS),
+            to_datetime(START_NS + cycle * CYCLE_NS),
             "bench",
             "sim",
             self.name,
@@ -67,7 +67,7 @@ class Walk:
             self._last,
             self._volume,
             round(chance.gauss(0, 0.3), 3) if moves else 0.0,
-            0.0001 * (1 + instant // 100),
+            0.0001 * (1 + cycle // 100),
             self._quotes,
             0,
             "live",
@@ -92,10 +92,10 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
             await worker.prepare()
             connection = await database.connect("benchmark", unlimited=True)
             try:
-                for instant in range(INSTANTS):
-                    rows = [walk.step(instant) for walk in walks]
+                for cycle in range(CYCLES):
+                    rows = [walk.step(cycle) for walk in walks]
                     await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
-                yield connection, INSTANTS * INSTRUMENTS * len(SCHEMA.metrics)
+                yield connection, CYCLES * INSTRUMENTS * len(SCHEMA.metrics)
             finally:
                 await database.disconnect(connection)
                 await database.close()

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from storage.database import Connection
 
 INSTRUMENTS = 1000
-INSTANTS = 50
+CYCLES = 50
 START_NS = 1_700_000_000_000_000_000
 CYCLE_NS = 100_000_000
 
@@ -112,7 +112,7 @@ def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
 
 
 async def measure(database: Database, connection: Connection, name: str) -> list[Measure]:
-    batches = [samples(tick) for tick in range(INSTANTS)]
+    batches = [samples(cycle) for cycle in range(CYCLES)]
     tuples = [record for batch in batches for record in records(batch)]
     store = EntryWriter(database, "bench", SystemClock())
     rows = SampleRows(SCHEMA, "bench")

@@ -1,4 +1,4 @@
-"""24 hours of one instrument at 10 Hz to 1,000 points, beside the same answer made of the raw rows.
+"""24 hours of one instrument at 10 Hz to 1,000 points, next to the same answer computed from the raw rows.
 
 Ours is what ``metrics/history`` asks with ``max_points=1000``; the reference asks the same with ``tier=raw``.
 Both give the same buckets with last, min, max and average, and both are timed from the call to the lists of

@@ -1,10 +1,9 @@
 """The whole process at 10 Hz: 1,000 instruments, 50 strategies, the machine; all sinks on.
 
-What runs is the command ``decahertz up`` in a process of its own, with a PostgreSQL of each engine and the
-synthetic market, and what is measured is what that process says of itself on ``/metrics`` and what the
-system says of its processor time. This process plays the trading side: fifty strategies that send their
-signals, orders, fills and positions through ``decahertz_client``, and a Prometheus that scrapes every
-fifteen seconds.
+The command ``decahertz up`` runs in a process of its own, with a PostgreSQL of each engine and the synthetic
+market. The figures are those of its own ``/metrics``, and its processor time as the system reports it. This
+process plays the trading side: fifty strategies that send their signals, orders, fills and positions through
+``decahertz_client``, and a Prometheus that scrapes every fifteen seconds.
 
 The reference is the grid: the cycles that fall into the time measured, and one core. The reference of the
 lateness is that of a bare timer, in a third process at the same time: what the machine itself adds.
@@ -52,7 +51,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @dataclass(frozen=True)
 class Reading:
-    """What the process says of itself, and what it used, at one moment."""
+    """Metrics and resource use of the process at one time."""
 
     wall: float
     monotonic: float
@@ -185,7 +184,7 @@ def _bare_timer() -> Iterator[Path]:
 
 def _p99_of(lines: Path, first: Reading, last: Reading) -> float:
     pairs = [tuple(map(int, line.split())) for line in lines.read_text().splitlines() if " " in line]
-    late = sorted(ns for instant, ns in pairs if first.wall <= instant / 1e9 <= last.wall)
+    late = sorted(ns for grid_ns, ns in pairs if first.wall <= grid_ns / 1e9 <= last.wall)
     return late[int(0.99 * len(late))] / 1e9
 
 

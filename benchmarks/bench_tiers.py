@@ -1,4 +1,4 @@
-"""What the tiers cost: the writer's pace into a table that has them, and the roll-up itself.
+"""Cost of the tiers: the writer's rate into a table that has them, and the roll-up itself.
 
 The writer's rows go into partitions with a trigger that notes the changed buckets (on TimescaleDB: into a
 hypertable below continuous aggregates); the reference is bare asyncpg into a flat table with such indexes.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from benchmarks.bench_copy_writer import COLUMNS, INSTANTS, SCHEMA, START_NS, records, samples
+from benchmarks.bench_copy_writer import COLUMNS, CYCLES, SCHEMA, START_NS, records, samples
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import ROUNDS, Measure
 from decahertz.app.settings import Settings
@@ -44,7 +44,7 @@ async def _flat_table(connection: Connection) -> None:
 
 
 async def _writer(database: Database, connection: Connection, engine: str) -> Measure:
-    batches = [samples(tick) for tick in range(INSTANTS)]
+    batches = [samples(cycle) for cycle in range(CYCLES)]
     tuples = [record for batch in batches for record in records(batch)]
     store = EntryWriter(database, "bench", SystemClock())
 

@@ -1,4 +1,4 @@
-"""What every benchmark shares: a row of the table, and timing two things in turn."""
+"""Shared by all benchmarks: a row of the table, and timing two things in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDS = 7
 
 
 class Measure(Struct, frozen=True, kw_only=True):
-    """One row: ours beside a reference of the same run."""
+    """One row: ours next to a reference of the same run."""
 
     name: str
     ours: float
@@ -21,7 +21,7 @@ class Measure(Struct, frozen=True, kw_only=True):
     ratio: float | None
     """How many times better ours is where larger is better, ``ours / reference`` otherwise: see ``goal``."""
     goal: str
-    """What the ratio, or ours, has to be, in words: ``ratio >= 20``, ``ours <= 1.5``."""
+    """The bound for the ratio, or for ours, in words: ``ratio >= 20``, ``ours <= 1.5``."""
 
 
 def seconds(work: Callable[[], object], repeat: int = 1) -> float:

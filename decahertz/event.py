@@ -204,7 +204,7 @@ class Instrument(Event, frozen=True, kw_only=True):
     """Name of the instrument at the venue, as in quotes, ticks and orders."""
     kind: InstrumentKind
     base_currency: Name | None = None
-    """What one unit of quantity is made of: ``BTC`` of ``BTC-USD``."""
+    """Currency or asset of the quantity: ``BTC`` of ``BTC-USD``."""
     quote_currency: Name | None = None
     """Currency of the price: ``USD`` of ``BTC-USD``."""
     settlement_currency: Name | None = None

@@ -89,7 +89,7 @@ class DatabaseTooOldError(DatabaseUnsuitableError):
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What :meth:`Database.check` found."""
+    """The server as :meth:`Database.check` found it."""
 
     version: str
     """As the server says it: ``18.1``."""

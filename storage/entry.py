@@ -16,7 +16,7 @@ ENTRY_ROWS = 2_000
 
 
 class EntryKind(IntEnum):
-    """What is in an entry. The numbers stand in the file."""
+    """Content of an entry. The spool file stores the numbers."""
 
     SAMPLES = 1
     EVENTS = 2
@@ -35,7 +35,7 @@ Content: TypeAlias = SampleBatch | Arrival | Unreadable
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What is stored together or not at all."""
+    """One batch: stored as a whole or not at all."""
 
     content: Content
     stream: str
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Ack:
-    """What became of an entry."""
+    """Confirms that an entry is stored, or says why rows of it are not."""
 
     entry: Entry
     dropped: dict[str, int] = field(default_factory=dict)

@@ -22,7 +22,7 @@ class SpoolAccounts:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.unsaved = Changes()
-        """What the next transaction saves."""
+        """Changes that the next transaction saves."""
         self._memory_only = Changes()
 
     def load(self, accounts: dict[str, Account]) -> dict[str, int]:

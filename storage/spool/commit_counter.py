@@ -1,4 +1,4 @@
-"""Counts the transactions of a spool file in a small file beside it.
+"""Counts the transactions of a spool file in a small file next to it.
 
 SQLite reads a damaged write-ahead log up to the first bad frame and reports nothing: the database is then in
 an earlier state. The counter shows it. It is written after each commit, in place, and synced at most once a

@@ -113,7 +113,7 @@ class CallJob(Job, Generic[T]):
 
 @dataclass(slots=True)
 class Report:
-    """What the event loop needs to know of a commit, or of a commit that failed."""
+    """Outcome of a commit, failed or not, for the event loop."""
 
     rows: int = 0
     """Rows that waited for this commit."""

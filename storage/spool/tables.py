@@ -79,7 +79,7 @@ DropId = tuple[str, int, str]
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a spool file, or create it. What is committed survives a power cut.
+    """Open a spool file, or create it. A committed transaction survives a power cut.
 
     Raises an error of :mod:`storage.spool.errors`.
     """

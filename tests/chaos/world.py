@@ -89,7 +89,8 @@ class Watch:
 
     def stop(self) -> None:
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.wait(0.1):

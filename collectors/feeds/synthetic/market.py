@@ -25,7 +25,7 @@ from decahertz.event import AnyEvent, Quote, Side, Tick
 _SECONDS_PER_YEAR = 365.25 * 86_400
 _MOST_SKIPPED = 5
 _MEDIAN_LATENCY_SECONDS = 0.004
-_LOT_FIGURES = 4
+_SIZE_FIGURES = 4
 """Significant figures of sizes."""
 _WIDEST_TICKS = 4
 
@@ -189,7 +189,8 @@ class _Walk:
         return round(bid_ticks / scale, decimals), round((bid_ticks + self._spread_ticks) / scale, decimals)
 
     def _size(self, share: float) -> float:
-        return float(f"{self._listing.size * share * self._random.lognormvariate(0.0, 1.0):.{_LOT_FIGURES}g}")
+        size = self._listing.size * share * self._random.lognormvariate(0.0, 1.0)
+        return float(f"{size:.{_SIZE_FIGURES}g}")
 
     def _next_time(self, at: float) -> float:
         if not self._total_rate:
