@@ -77,7 +77,7 @@ class View:
         self._variance = 0.0
 
     def take(self, quote: Quote) -> None:
-        """Update by the next quote."""
+        """Updates by the next quote."""
         change = quote.mid - self.quote.mid
         self._variance += (change * change - self._variance) / min(self.count + 1, SLOW)
         self._fast += (quote.mid - self._fast) / FAST
@@ -118,11 +118,11 @@ class Strategy(ABC):
 
     @abstractmethod
     def enter(self, view: View) -> Intent | None:
-        """Return the order that opens a position, or ``None``."""
+        """Returns the order that opens a position, or ``None``."""
 
     @abstractmethod
     def exit(self, view: View, side: str, age: float) -> Intent | None:
-        """Return the order that closes a position opened on ``side`` ``age`` seconds ago, or ``None``."""
+        """Returns the order that closes a position opened on ``side`` ``age`` seconds ago, or ``None``."""
 
 
 class MeanReversion(Strategy):
@@ -229,11 +229,11 @@ class Desk:
         return dict(self._at)
 
     def carry_over(self, position: float, average: float) -> None:
-        """Start with a position of an earlier run; it is closed at the time limit."""
+        """Starts with a position of an earlier run; it is closed at the time limit."""
         self.position, self.average, self.stop = position, average, math.inf
 
     def look(self, view: View) -> None:
-        """Decide on a new quote, or after time has passed."""
+        """Decides on a new quote, or after time has passed."""
         now = time.monotonic()
         order = self.order
         if order is not None:
@@ -276,7 +276,7 @@ class Desk:
         self.broker.submit(self.order)
 
     def on_fill(self, order: Order, price: float, quantity: float, fee: float) -> None:
-        """Apply a fill."""
+        """Applies a fill."""
         signed = quantity if order.side == "buy" else -quantity
         if self.position * signed >= 0:
             held = abs(self.position)
@@ -290,13 +290,13 @@ class Desk:
         self.report(price)
 
     def on_done(self) -> None:
-        """Forget the finished order."""
+        """Forgets the finished order."""
         self.order = None
         if not self.position:
             self._since = time.monotonic()
 
     def report(self, mark: float) -> None:
-        """Report the position."""
+        """Reports the position."""
         self.account.recorder.position(
             **self._at,
             quantity=self.position,
@@ -317,11 +317,11 @@ class Account:
         self._numbers = (f"{strategy.name}-{started}-{n}" for n in itertools.count(1))
 
     def next_number(self) -> str:
-        """Return an order id that is unique across all runs."""
+        """Returns an order id that is unique across all runs."""
         return next(self._numbers)
 
     def report(self, views: dict[Key, View]) -> None:
-        """Report equity, open positions and exposure, and send a heartbeat."""
+        """Reports equity, open positions and exposure, and sends a heartbeat."""
         name = self.strategy.name
         worth, gross = self.cash, 0.0
         for key, desk in self.desks.items():
@@ -350,20 +350,20 @@ class Broker:
         self._working: dict[Order, None] = {}
 
     def submit(self, order: Order) -> None:
-        """Submit an order."""
+        """Submits an order."""
         self.orders += 1
         self._working[order] = None
         self._report(order, "submitted")
         self._later(order, self._accept)
 
     def cancel(self, order: Order) -> None:
-        """Request a cancellation; until it is processed, the order may still be filled."""
+        """Requests a cancellation; until it is processed, the order may still be filled."""
         if not order.is_cancelling:
             order.is_cancelling = True
             self._later(order, lambda o: self._end(o, "cancelled", "not filled in time"))
 
     def on_quote(self, key: Key, quote: Quote) -> None:
-        """Fill the limit orders that the market has reached."""
+        """Fills the limit orders that the market has reached."""
         for order in [o for o in self._working if o.desk.key == key and o.limit is not None]:
             assert order.limit is not None  # noqa: S101 - chosen so
             if order.state not in ("accepted", "partially_filled"):
@@ -381,7 +381,7 @@ class Broker:
                 self._fill(order, order.limit, self._fill_quantity(order, size), "maker")
 
     def stop(self) -> None:
-        """Cancel all working orders; positions stay open."""
+        """Cancels all working orders; positions stay open."""
         for order in list(self._working):
             self._end(order, "cancelled", "the trading process stops")
 
@@ -394,7 +394,7 @@ class Broker:
             self._take(order)
 
     def _take(self, order: Order) -> None:
-        """Fill a market order with the quoted size; the rest follows later."""
+        """Fills a market order with the quoted size; the rest follows later."""
         quote = self._views[order.desk.key].quote
         price, size = (quote.ask, quote.ask_size) if order.side == "buy" else (quote.bid, quote.bid_size)
         self._fill(order, price, self._fill_quantity(order, size), "taker")
@@ -455,7 +455,7 @@ class Broker:
         )
 
     def _later(self, order: Order, act: Any) -> None:  # noqa: ANN401 - a function of the order
-        """Act after the latency of the venue: log-normal, median 25 ms."""
+        """Acts after the latency of the venue: log-normal, median 25 ms."""
         latency = 0.025 * self._random.lognormvariate(0.0, 0.6)
         asyncio.get_running_loop().call_later(latency, lambda: None if order.is_done else act(order))
 
@@ -483,7 +483,7 @@ class Trader:
         return sorted({f"quotes:{instrument}" for _, instrument in {*self.views, *self._carried_over}})
 
     def take(self, data: dict[str, Any]) -> None:
-        """Take a quote event from the WebSocket; one-sided quotes are ignored."""
+        """Takes a quote event from the WebSocket; one-sided quotes are ignored."""
         if data.get("bid") is None or data.get("ask") is None:
             return
         key = data["venue"], data["instrument"]
@@ -499,7 +499,7 @@ class Trader:
             self._desk(account, key).look(view)
 
     def carry_over(self, account: Account, positions: dict[Key, tuple[float, float]], equity: float) -> None:
-        """Start with the positions of an earlier run: position and average price by instrument."""
+        """Starts with the positions of an earlier run: position and average price by instrument."""
         account.cash = equity
         for key, (position, average) in positions.items():
             self._carried_over.add(key)
@@ -507,12 +507,12 @@ class Trader:
             account.cash -= position * average
 
     def report(self) -> None:
-        """Report each strategy; called once a second."""
+        """Reports each strategy; called once a second."""
         for account in self.accounts:
             account.report(self.views)
 
     def check_time(self) -> None:
-        """Check the age of orders and positions, which grow old without quotes too."""
+        """Checks the age of orders and positions, which grow old without quotes too."""
         for account in self.accounts:
             for key, desk in account.desks.items():
                 if key in self.views:
@@ -533,7 +533,7 @@ class EarlierRuns:
         self._url = url
 
     async def read(self, strategy: str) -> tuple[dict[Key, tuple[float, float]], float]:
-        """Return the open positions (signed quantity, average price) and the last equity of a strategy."""
+        """Returns the open positions (signed quantity, average price) and the last equity of a strategy."""
         newest = await self._page("fills", strategy=strategy, limit=1)
         if not newest["items"]:
             return {}, START_EQUITY
@@ -586,7 +586,7 @@ def _open_positions(
     fills: list[dict[str, Any]],
     flat_since: dict[Key, int],
 ) -> Iterator[tuple[Key, tuple[float, float]]]:
-    """Yield the position and average price that follow from the fills since the instrument was last flat."""
+    """Yields the position and average price that follow from the fills since the instrument was last flat."""
     open_fills: dict[Key, list[dict[str, Any]]] = {}
     for fill in fills:
         key = fill["venue"], fill["instrument"]
@@ -612,7 +612,7 @@ def _other(side: str) -> str:
 
 
 async def _follow(session: aiohttp.ClientSession, url: str, trader: Trader) -> None:
-    """Read quotes; reconnect when the connection is lost."""
+    """Reads quotes; reconnects when the connection is lost."""
     pauses = _pauses()
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -623,7 +623,7 @@ async def _follow(session: aiohttp.ClientSession, url: str, trader: Trader) -> N
 
 
 async def _read(socket: aiohttp.ClientWebSocketResponse, trader: Trader) -> None:
-    """Subscribe to all quotes until there are enough instruments, then only to those."""
+    """Subscribes to all quotes until there are enough instruments, then only to those."""
     is_narrow = False
     await socket.send_json({"type": "subscribe", "topics": [ALL_QUOTES]})
     async for frame in socket:
@@ -662,7 +662,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
-    """Wait for a signal, or for the end of the parent process."""
+    """Waits for a signal, or for the end of the parent process."""
     parent = os.getppid()
     while not stop.is_set() and not (with_parent and os.getppid() != parent):
         with contextlib.suppress(TimeoutError):
@@ -670,7 +670,7 @@ async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
 
 
 async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> int:
-    """Trade until stopped; return the exit code."""
+    """Trades until stopped; returns the exit code."""
     stop = _stop_on_signals()
     recorder = Client(url, source=SOURCE)
     trader = Trader(recorder, instruments=instruments, seed=seed)
@@ -702,7 +702,7 @@ def _print(text: str) -> None:
 
 
 def main() -> int:
-    """Parse the arguments and run."""
+    """Parses the arguments and runs."""
     parser = argparse.ArgumentParser(description="A demo trading process that Decahertz records.")
     url = os.environ.get("DECAHERTZ_URL")
     parser.add_argument("--url", default=url or "http://127.0.0.1:8000", help="URL of the API")

@@ -33,7 +33,7 @@ class MarkPrices:
         self._prices: dict[tuple[str, str], MarkPrice] = {}
 
     def take(self, quote: Quote, received_ns: int) -> None:
-        """Update the mark price by a quote."""
+        """Updates the mark price by a quote."""
         key = (quote.venue, quote.instrument)
         mark = self._prices.get(key)
         if mark is None:
@@ -50,16 +50,16 @@ class MarkPrices:
             mark.price = mid if is_usable(mid) else None
 
     def get(self, venue: str, instrument: str) -> MarkPrice | None:
-        """Return the mark price of an instrument; ``None`` before its first quote."""
+        """Returns the mark price of an instrument; ``None`` before its first quote."""
         return self._prices.get((venue, instrument))
 
     def price(self, venue: str, instrument: str) -> float | None:
-        """Return the mid of an instrument; ``None`` if there is none."""
+        """Returns the mid of an instrument; ``None`` if there is none."""
         mark = self._prices.get((venue, instrument))
         return None if mark is None else mark.price
 
     def retire(self, before_ns: int) -> None:
-        """Drop instruments whose newest quote was received before ``before_ns``."""
+        """Drops instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
             del self._prices[key]
 

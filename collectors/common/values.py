@@ -22,5 +22,5 @@ def is_usable(number: float) -> bool:
 
 
 def finite(number: float) -> float | None:
-    """Return the number, or ``None`` if the calculation overflowed."""
+    """Returns the number, or ``None`` if the calculation overflowed."""
     return number if math.isfinite(number) else None

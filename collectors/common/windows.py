@@ -29,7 +29,7 @@ class CountWindow:
         self.total = 0
 
     def push(self, index: int, count: int) -> None:
-        """Advance to cycle ``index`` and add the count since the last push.
+        """Advances to cycle ``index`` and adds the count since the last push.
 
         Pushing the same cycle again adds to it. An earlier cycle (the wall clock stepped back) is treated as
         the next one.
@@ -68,7 +68,7 @@ class TradeWindow:
     )
 
     def __init__(self, size: int, index: int) -> None:
-        """Start at cycle number ``index``. The rings are allocated with the first trade."""
+        """Starts at cycle number ``index``. The rings are allocated with the first trade."""
         self._size = size
         self._index = index
         self._cursor = 0
@@ -80,7 +80,7 @@ class TradeWindow:
         self.value = 0.0
 
     def push(self, index: int, quantity: float, value: float) -> None:
-        """Advance to cycle ``index`` and add the trades since the last push, as in :class:`CountWindow`.
+        """Advances to cycle ``index`` and adds the trades since the last push, as in :class:`CountWindow`.
 
         ``quantity`` is not negative; a value without quantity is ignored.
         """
@@ -143,20 +143,20 @@ class Quantiles:
         self._sorted: list[float] = []
 
     def add(self, received_ns: int, value: float) -> None:
-        """Add an observation; drop the oldest one beyond the limit."""
+        """Adds an observation; drops the oldest one beyond the limit."""
         if len(self._newest) == self._limit:
             self._drop_oldest()
         self._newest.append((received_ns, value))
         insort(self._sorted, value)
 
     def expire(self, now_ns: int) -> None:
-        """Drop observations older than the window."""
+        """Drops observations older than the window."""
         oldest = now_ns - self._window_ns
         while self._newest and self._newest[0][0] <= oldest:
             self._drop_oldest()
 
     def quantile(self, share: float) -> float | None:
-        """Return the smallest observation that at least ``share`` of all do not exceed; ``None`` without any.
+        """Returns the smallest observation that ``share`` of all do not exceed; ``None`` without any.
 
         The inverse of the empirical distribution (type 1 of Hyndman and Fan, "Sample Quantiles in
         Statistical Packages", 1996): always a value that was observed.
@@ -185,12 +185,12 @@ class WeightedMean:
         self._is_current = True
 
     def add(self, received_ns: int, value: float, weight: float) -> None:
-        """Add an observation; ``weight`` is positive."""
+        """Adds an observation; ``weight`` is positive."""
         self._newest.append((received_ns, value, weight))
         self._is_current = False
 
     def expire(self, now_ns: int) -> None:
-        """Drop observations older than the window."""
+        """Drops observations older than the window."""
         oldest = now_ns - self._window_ns
         while self._newest and self._newest[0][0] <= oldest:
             self._newest.popleft()
@@ -227,7 +227,7 @@ class RecentSet:
         self._order: deque[tuple[str, ...]] = deque()
 
     def add(self, item: tuple[str, ...]) -> bool:
-        """Add an item; return whether it is new."""
+        """Adds an item; returns whether it is new."""
         if item in self._items:
             return False
         if len(self._order) == self._limit:

@@ -85,7 +85,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         self._swept_ns = 0
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Update the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
+        """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
         elif isinstance(event, Order):
@@ -102,7 +102,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             self._signals.add(event, received_ns)
 
     def sample(self, now_ns: int) -> list[Sample]:
-        """Return one sample per strategy and venue."""
+        """Returns one sample per strategy and venue."""
         if not 0 <= now_ns - self._swept_ns < _SWEEP_NS:
             self._sweep(now_ns)
         return [_sample(state, now_ns) for state in self._states.values()]

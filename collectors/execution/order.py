@@ -29,17 +29,17 @@ class Benchmark(Struct, gc=False):
     """Sum of quantity times price of the pending fills."""
 
     def set(self, price: float | None) -> None:
-        """Set the reference price, unless it is set; it must be positive."""
+        """Sets the reference price, unless it is set; it must be positive."""
         if self.price is None and price is not None and price > 0 and is_usable(price):
             self.price = price
 
     def fill(self, quantity: float, price: float) -> None:
-        """Add a fill."""
+        """Adds a fill."""
         self.quantity += quantity
         self.value += quantity * price
 
     def take(self, side: Side) -> tuple[float, float] | None:
-        """Return slippage (basis points) and weight (money) of the fills since the last call.
+        """Returns slippage (basis points) and weight (money) of the fills since the last call.
 
         ``None`` without fills or reference price. Positive slippage is a cost: a worse price than the
         reference, as in A. F. Perold, "The Implementation Shortfall: Paper versus Reality", Journal of
@@ -81,11 +81,11 @@ class OrderRecord(Struct, gc=False):
 
     @classmethod
     def of(cls, side: Side) -> OrderRecord:
-        """Create the record of a new order."""
+        """Creates the record of a new order."""
         return cls(side, Benchmark(), Benchmark())
 
     def measure(self) -> list[tuple[Leg, int]]:
-        """Return the legs completed since the last call, with their latencies in nanoseconds."""
+        """Returns the legs completed since the last call, with their latencies in nanoseconds."""
         new: list[tuple[Leg, int]] = []
         done = self.measured_legs
         if done == _ALL_LEGS:

@@ -29,7 +29,7 @@ class Signals:
         self._records: OrderedDict[tuple[str, str], SignalRecord] = OrderedDict()
 
     def add(self, signal: Signal, received_ns: int) -> None:
-        """Add a signal; a repeated id is ignored."""
+        """Adds a signal; a repeated id is ignored."""
         key = (signal.strategy, signal.signal_id)
         if key in self._records:
             return
@@ -38,11 +38,11 @@ class Signals:
             self._records.popitem(last=False)
 
     def get(self, strategy: str, signal_id: str) -> SignalRecord | None:
-        """Return the signal with this id, or ``None``."""
+        """Returns the signal with this id, or ``None``."""
         return self._records.get((strategy, signal_id))
 
     def retire(self, before_ns: int) -> None:
-        """Drop signals received before ``before_ns``."""
+        """Drops signals received before ``before_ns``."""
         while self._records and next(iter(self._records.values())).received_ns < before_ns:
             self._records.popitem(last=False)
 

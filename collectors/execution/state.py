@@ -84,7 +84,7 @@ class ExecutionState:
         return len(self._open)
 
     def ratio(self, state: OrderState) -> float | None:
-        """Return the share of finished orders that ended in ``state``; ``None`` without any."""
+        """Returns the share of finished orders that ended in ``state``; ``None`` without any."""
         finished = self.finals.total()
         return self.finals[state] / finished if finished else None
 
@@ -97,7 +97,7 @@ class ExecutionState:
     def take_order(
         self, order: Order, received_ns: int, signal: SignalRecord | None, mid: float | None
     ) -> None:
-        """Apply a change of an order; ``signal`` is the one it refers to, ``mid`` the current mid."""
+        """Applies a change of an order; ``signal`` is the one it refers to, ``mid`` the current mid."""
         record = self._record(order, received_ns)
         if not record.is_submitted:
             self._submit(record, order.order_id)
@@ -119,7 +119,7 @@ class ExecutionState:
         self._measure(record, received_ns)
 
     def take_fill(self, fill: Fill, received_ns: int) -> None:
-        """Add a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
+        """Adds a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
         value = abs(fill.price * fill.quantity)
         if not (
             is_usable(value) and is_usable(fill.price) and is_usable(fill.quantity) and is_usable(fill.fee)
@@ -142,20 +142,20 @@ class ExecutionState:
         self._measure(record, received_ns)
 
     def expire(self, now_ns: int) -> None:
-        """Advance the windows to ``now_ns``."""
+        """Advances the windows to ``now_ns``."""
         for leg in self.legs.values():
             leg.expire(now_ns)
         self.slippage_decision.expire(now_ns)
         self.slippage_arrival.expire(now_ns)
 
     def forget(self, now_ns: int) -> None:
-        """Drop finished orders, and fills of unknown orders, without an event for ``finished_ns``."""
+        """Drops finished orders, and fills of unknown orders, without an event for ``finished_ns``."""
         before_ns = now_ns - self._limits.finished_ns
         while self._closed and next(iter(self._closed.values())).updated_ns < before_ns:
             self._closed.popitem(last=False)
 
     def _record(self, event: Order | Fill, received_ns: int) -> OrderRecord:
-        """Return the record of an order and make it the newest. A new record is closed until submitted."""
+        """Returns the record of an order and makes it the newest. A new record is closed until submitted."""
         order_id = event.order_id
         records = self._open if order_id in self._open else self._closed
         record = records.get(order_id)

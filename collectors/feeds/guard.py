@@ -25,12 +25,12 @@ class EventGuard:
         self._events = msgspec.msgpack.Decoder(tuple[AnyEvent, ...])
 
     def validate(self, batch: EventBatch) -> tuple[EventBatch, bytes]:
-        """Return the valid batch and its MessagePack. Raises one of :data:`INVALID`."""
+        """Returns the valid batch and its MessagePack. Raises one of :data:`INVALID`."""
         encoded = self._encoder.encode(batch)
         return self._batches.decode(encoded), encoded
 
     def split(self, events: Sequence[AnyEvent]) -> tuple[tuple[AnyEvent, ...], list[str]]:
-        """Return the valid events in their order, and the reason for each invalid one."""
+        """Returns the valid events in their order, and the reason for each invalid one."""
         try:
             return self._events.decode(self._encoder.encode(tuple(events))), []
         except INVALID as error:

@@ -61,7 +61,7 @@ class FeedHost:
         registry.register(FeedMetrics(self._runners))
 
     async def start(self) -> None:
-        """Start all feeds and return at once. May be called once."""
+        """Starts all feeds and returns at once. May be called once."""
         if self._tasks:
             raise RuntimeError("the feeds are already started")
         self._tasks = [
@@ -69,7 +69,7 @@ class FeedHost:
         ]
 
     async def stop(self, timeout_seconds: float = 2.0) -> None:
-        """Cancel the feeds and wait for them to end. Safe without ``start`` and twice.
+        """Cancels the feeds and waits for them to end. Safe without ``start`` and twice.
 
         ``timeout_seconds`` bounds the wait for published events to enter the storage queue, and again the
         wait for the feeds to end.
@@ -90,7 +90,7 @@ class FeedHost:
             self._log.error("feed_stop_failed", task=task.get_name(), waited_seconds=timeout_seconds)
 
     async def wait_finished(self, name: str | None = None) -> None:
-        """Return when the feed (without a name: every feed) has finished.
+        """Returns when the feed (without a name: every feed) has finished.
 
         Raises ``KeyError`` for an unknown feed.
         """
@@ -101,11 +101,11 @@ class FeedHost:
                 await runner.finished.wait()
 
     def feeds(self) -> list[FeedStatus]:
-        """Return the status of each feed, in the order of the settings."""
+        """Returns the status of each feed, in the order of the settings."""
         return [runner.status() for runner in self._runners]
 
     def status(self) -> ComponentStatus:
-        """Return degraded while a feed waits for its restart, failed while all do."""
+        """Returns degraded while a feed waits for its restart, failed while all do."""
         down = [runner for runner in self._runners if runner.state is RunState.FAILED]
         if not down:
             return ComponentStatus(name="feeds", health=Health.OK)
@@ -123,11 +123,11 @@ class FeedMetrics(Collector):
         self._runners = list(runners)
 
     def describe(self) -> Iterator[Metric]:
-        """Yield the families without values."""
+        """Yields the families without values."""
         yield from _families()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families with their values."""
+        """Yields the families with their values."""
         events, restarts, refused, occurrences, running = _families()
         for runner in self._runners:
             labels = [runner.name]

@@ -33,22 +33,22 @@ class VenueDecoder(ABC, Generic[MessageT]):
 
     @abstractmethod
     def parse(self, raw: bytes | str) -> MessageT:
-        """Parse one message. Raises :class:`MalformedMessageError`."""
+        """Parses one message. Raises :class:`MalformedMessageError`."""
 
     @abstractmethod
     def events(self, message: MessageT, received_ns: int) -> list[AnyEvent]:
-        """Return the events of one message, stamped with the venue's times.
+        """Returns the events of one message, stamped with the venue's times.
 
         ``received_ns`` is used where the venue sends no time. Raises :class:`MalformedMessageError` and
         leaves the state of the decoder unchanged.
         """
 
     def decode(self, raw: bytes | str, received_ns: int) -> list[AnyEvent]:
-        """Parse one message and return its events. Raises :class:`MalformedMessageError`."""
+        """Parses one message and returns its events. Raises :class:`MalformedMessageError`."""
         return self.events(self.parse(raw), received_ns)
 
     def reconnected(self) -> None:
-        """Prepare for a new connection: discard the order books, which are void until the next snapshot."""
+        """Prepares for a new connection: discards the order books, which are void until the next snapshot."""
 
 
 class Numbering:
@@ -64,11 +64,11 @@ class Numbering:
         self._repeats: dict[Hashable, int] = {}
 
     def last(self, stream: Hashable) -> int | None:
-        """Return the last number of a stream; ``None`` before its first message."""
+        """Returns the last number of a stream; ``None`` before its first message."""
         return self._last.get(stream)
 
     def take(self, stream: Hashable, number: int) -> int | None:
-        """Return how many numbers are missing before this one; ``None`` if it is a duplicate.
+        """Returns how many numbers are missing before this one; ``None`` if it is a duplicate.
 
         A number that is not above the last one is a duplicate. After :data:`RENUMBERED_AFTER` of these in a
         row the stream continues from the new numbers; otherwise a venue that restarts its numbering would

@@ -34,14 +34,14 @@ class BookSide:
         self._sizes: dict[float, float] = {}
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
-        """Replace all levels by a snapshot of ``(price, size)``; the last entry of a price counts."""
+        """Replaces all levels by a snapshot of ``(price, size)``; the last entry of a price counts."""
         sizes = {self._sign * price: size for price, size in levels}
         self._sizes = {key: size for key, size in sizes.items() if size}
         self._keys = sorted(self._sizes)
         self._truncate()
 
     def set(self, price: float, size: float) -> None:
-        """Set the size at a price."""
+        """Sets the size at a price."""
         key = self._sign * price
         if size:
             if key not in self._sizes:

@@ -16,20 +16,20 @@ class Pulse:
         self._next_ns: int | None = None
 
     def due_ns(self) -> int:
-        """Return the nanoseconds until the next heartbeat is due; 0 when it is due."""
+        """Returns the nanoseconds until the next heartbeat is due; 0 when it is due."""
         if self._next_ns is None:
             return 0
         return max(0, self._next_ns - self._clock.monotonic_ns())
 
     def next(self, now_ns: int) -> Heartbeat | None:
-        """Return a heartbeat if one is due, stamped ``now_ns``; the next follows a second later."""
+        """Returns a heartbeat if one is due, stamped ``now_ns``; the next follows a second later."""
         if self.due_ns():
             return None
         self._next_ns = self._clock.monotonic_ns() + NS_PER_SECOND
         return self._heartbeat(now_ns, ConnectionState.OPEN)
 
     def closed(self, now_ns: int) -> Heartbeat:
-        """Return the closing heartbeat. The next heartbeat is due at once."""
+        """Returns the closing heartbeat. The next heartbeat is due at once."""
         self._next_ns = None
         return self._heartbeat(now_ns, ConnectionState.CLOSED)
 

@@ -28,7 +28,7 @@ class Intake(Protocol):
     """The part of :class:`~decahertz.ingest.Ingest` that feeds use."""
 
     async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
-        """Publish and store a batch. Raises ``BatchRefusedError``."""
+        """Publishes and stores a batch. Raises ``BatchRefusedError``."""
         ...
 
 
@@ -69,7 +69,7 @@ class FeedRunner:
         self._validation = Incident("feed_validation", self._log)
 
     async def run(self) -> None:
-        """Run the feed until it ends or this task is cancelled."""
+        """Runs the feed until it ends or this task is cancelled."""
         self._epoch = self._clock.time_ns()
         while True:
             self.state = RunState.RUNNING
@@ -94,12 +94,12 @@ class FeedRunner:
             self.restarts += 1
 
     async def drained(self) -> None:
-        """Return when no batch of the feed is waiting for the storage queue."""
+        """Returns when no batch of the feed is waiting for the storage queue."""
         async with self._order:
             return
 
     def status(self) -> FeedStatus:
-        """Return the status for the API."""
+        """Returns the status for the API."""
         return FeedStatus(
             name=self.name,
             state=self.state,
@@ -111,7 +111,7 @@ class FeedRunner:
         )
 
     def counters(self) -> dict[str, int]:
-        """Return the counters of the feed; none while reading them raises."""
+        """Returns the counters of the feed; none while reading them raises."""
         with suppress(Exception):
             return dict(self.feed.counters)
         return {}

@@ -92,24 +92,24 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
 
     @abstractmethod
     def subscribe(self) -> Sequence[str]:
-        """Return the messages that subscribe a new connection."""
+        """Returns the messages that subscribe a new connection."""
 
     @abstractmethod
     def check(self, message: MessageT) -> None:
-        """Look for the venue's answer to the subscription.
+        """Looks for the venue's answer to the subscription.
 
         Calls :meth:`confirm` once everything is confirmed; raises :class:`ConnectionLostError` for a refusal.
         """
 
     def confirm(self) -> None:
-        """Record that the venue has confirmed the whole subscription of this connection."""
+        """Records that the venue has confirmed the whole subscription of this connection."""
         if self._live_since_ns is None:
             self._live_since_ns = self.clock.monotonic_ns()
             self.count("subscriptions")
             self._incident.recover()
 
     def refused(self, reason: str) -> ConnectionLostError:
-        """Count a refusal; return the error to raise."""
+        """Counts a refusal; returns the error to raise."""
         self.count("errors")
         return ConnectionLostError(f"the venue refused the subscription: {reason}".rstrip())
 
@@ -119,7 +119,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
         return {**self._counters, **self.decoder.counts}
 
     async def run(self, emit: Emit) -> None:
-        """Stay connected until cancelled."""
+        """Stays connected until cancelled."""
         async with aiohttp.ClientSession() as session:
             while True:
                 try:
@@ -131,7 +131,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
                 self.count("reconnects")
 
     async def _connect(self, session: aiohttp.ClientSession, emit: Emit) -> None:
-        """Connect, subscribe and read until the connection is lost, which raises."""
+        """Connects, subscribes and reads until the connection is lost, which raises."""
         options = self.options
         async with asyncio.timeout(options.confirm_seconds):
             socket = await session.ws_connect(
@@ -152,7 +152,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
             await socket.close()
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse, deadline_ns: int) -> bytes | str | None:
-        """Return the next message; ``None`` for a ping."""
+        """Returns the next message; ``None`` for a ping."""
         wait_seconds = self.options.stale_seconds
         if self._live_since_ns is None:
             left_seconds = (deadline_ns - self.clock.monotonic_ns()) / NS_PER_SECOND

@@ -25,7 +25,7 @@ class Dispatcher:
     """A bus handler that calls ``on_event``. An error of one collector does not affect the others."""
 
     def __init__(self, hosted: Iterable[HostedCollector], monotonic_ns: Callable[[], int]) -> None:
-        """Route each event type to the collectors that declare it, in their order."""
+        """Routes each event type to the collectors that declare it, in their order."""
         routes: dict[type[Event], list[HostedCollector]] = {}
         for collector in hosted:
             for event_type in collector.events_taken:
@@ -41,7 +41,7 @@ class Dispatcher:
         return len(self._waiting)
 
     def take(self, message: Message) -> None:
-        """Handle a message of the bus."""
+        """Handles a message of the bus."""
         if not isinstance(message, Arrival):
             return
         events, received_ns = message.batch.events, message.received_ns
@@ -55,7 +55,7 @@ class Dispatcher:
             self._scheduled = asyncio.get_running_loop().call_soon(self._continue)
 
     def close(self) -> None:
-        """Discard the queue."""
+        """Discards the queue."""
         self._waiting.clear()
         if self._scheduled is not None:
             self._scheduled.cancel()

@@ -95,7 +95,7 @@ class HostedCollector:
         return any(incident.active for incident in self._incidents)
 
     async def start(self, limit_seconds: float) -> None:
-        """Start the collector; it has failed if that raises or exceeds the limit."""
+        """Starts the collector; it has failed if that raises or exceeds the limit."""
         try:
             await _within(self._collector.start(), limit_seconds)
         except TimeoutError:
@@ -106,7 +106,7 @@ class HostedCollector:
             self.state = RunState.RUNNING
 
     async def stop(self, limit_seconds: float) -> None:
-        """Stop the collector; errors are logged."""
+        """Stops the collector; errors are logged."""
         if self.state is RunState.RUNNING:
             self.state = RunState.STOPPED
         try:
@@ -115,12 +115,12 @@ class HostedCollector:
             self._log.error("collector_stop_failed", reason=describe(error), exc_info=error)
 
     def event_failed(self, error: Exception) -> None:
-        """Record that ``on_event`` raised."""
+        """Records that ``on_event`` raised."""
         self._last_error = f"on_event raised {describe(error)}"
         self._event_incident.fail(self._monotonic_ns(), error)
 
     def cycle(self, time_ns: int, index: int, missed: int) -> SampleBatch | None:
-        """Run cycle number ``index`` after ``missed`` missed cycles; return the batch to publish."""
+        """Runs cycle number ``index`` after ``missed`` missed cycles; returns the batch to publish."""
         if self.state is not RunState.RUNNING:
             return None
         if missed:
@@ -188,7 +188,7 @@ class HostedCollector:
         self._log.error("collector_start_failed", reason=reason, exc_info=error)
 
     def status(self) -> CollectorStatus:
-        """Return the current status."""
+        """Returns the current status."""
         return CollectorStatus(
             name=self.name,
             state=self.state,
@@ -206,7 +206,7 @@ class HostedCollector:
 
 
 async def _within(work: Coroutine[Any, Any, None], limit_seconds: float) -> None:
-    """Await ``work``; raise ``TimeoutError`` at the limit even if it ignores its cancellation."""
+    """Awaits ``work``; raises ``TimeoutError`` at the limit even if it ignores its cancellation."""
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=limit_seconds)
@@ -221,7 +221,7 @@ async def _within(work: Coroutine[Any, Any, None], limit_seconds: float) -> None
 
 
 def _forget(task: asyncio.Future[None]) -> None:
-    """Retrieve the exception of an abandoned task, so that asyncio does not log it."""
+    """Retrieves the exception of an abandoned task, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 

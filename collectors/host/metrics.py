@@ -68,11 +68,11 @@ class SamplerMetrics(Collector):
         self._lateness.observe(lateness_ns / NS_PER_SECOND)
 
     def describe(self) -> Iterator[Metric]:
-        """Return the families: the registry refuses a second sampler."""
+        """Returns the families: the registry refuses a second sampler."""
         return self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the families, read from the sampler and its collectors."""
+        """Yields the families, read from the sampler and its collectors."""
         sampler = self._sampler
         yield _total("cycles", "Cycles run.", sampler.cycles)
         yield _total("missed_cycles", "Cycles of the 100 ms grid that were missed.", sampler.missed_cycles)

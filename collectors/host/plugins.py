@@ -90,13 +90,13 @@ class Loaded(Generic[PluginT]):
 
 
 def available(group: str, points: Iterable[EntryPoint] | None = None) -> list[Available]:
-    """Return the plugins installed in an entry-point group, by name, without importing them."""
+    """Returns the plugins installed in an entry-point group, by name, without importing them."""
     found = [Available(p.name, _distribution(p), p.value) for p in _points(group, points)]
     return sorted(found, key=lambda plugin: (plugin.name, plugin.distribution))
 
 
 def builtin_classes(table: str, points: Iterable[EntryPoint] | None = None) -> dict[str, type[Any]]:
-    """Import the built-in plugins and return their classes by name.
+    """Imports the built-in plugins and returns their classes by name.
 
     ``table`` is ``collectors`` or ``feeds``.
     """
@@ -113,7 +113,7 @@ def load_collectors(
     clock: Clock,
     points: Iterable[EntryPoint] | None = None,
 ) -> Loaded[LoadedCollector]:
-    """Import, check and construct the collectors named in ``enabled``, with their options from ``sources``.
+    """Imports, checks and constructs the collectors named in ``enabled``; ``sources`` has their options.
 
     ``points`` are the entry points to choose from; by default those of the installed distributions.
     Raises :class:`~decahertz.settings.SettingsError` for an unknown name or option, an invalid value, and a
@@ -135,7 +135,7 @@ def load_feeds(
     clock: Clock,
     points: Iterable[EntryPoint] | None = None,
 ) -> Loaded[LoadedFeed]:
-    """Import, check and construct the feeds named in ``enabled``; see :func:`load_collectors`."""
+    """Imports, checks and constructs the feeds named in ``enabled``; see :func:`load_collectors`."""
 
     def make(point: EntryPoint) -> LoadedFeed:
         class_ = _load(point)
@@ -286,6 +286,6 @@ def _check_methods(class_: type[Any], *, synchronous: Sequence[str], asynchronou
 
 
 def describe(error: BaseException) -> str:
-    """Return the type and the first line of an exception."""
+    """Returns the type and the first line of an exception."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

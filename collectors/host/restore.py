@@ -27,7 +27,7 @@ class History(Protocol):
         event_types: Sequence[type[Event]],
         since_ns: int,
     ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Yield the events of these types received since then, with their times of receipt, in that order."""
+        """Yields the events of these types since then, with their times of receipt, in order of receipt."""
         ...
 
 
@@ -35,14 +35,14 @@ async def no_history(
     event_types: Sequence[type[Event]],  # noqa: ARG001 - a History
     since_ns: int,  # noqa: ARG001 - a History
 ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-    """Yield nothing: the history of a process without storage."""
+    """Yields nothing: the history of a process without storage."""
     no_events: tuple[tuple[AnyEvent, int], ...] = ()
     for item in no_events:
         yield item
 
 
 async def restore(collectors: Iterable[HostedCollector], history: History, now_ns: int) -> int:
-    """Deliver stored events to the collectors that declare ``restored``; return their number.
+    """Delivers stored events to the collectors that declare ``restored``; returns their number.
 
     Errors of a collector are counted as for live events. If reading fails, the error is logged and the
     collectors continue with the events delivered so far: recording without a history is better than not
@@ -69,7 +69,7 @@ Routes: TypeAlias = "dict[type[Event], list[HostedCollector]]"
 
 
 def _spans(collectors: Iterable[HostedCollector]) -> list[tuple[float, Routes]]:
-    """Group the collectors by how far back they restore events; the longest time first."""
+    """Groups the collectors by how far back they restore events; the longest time first."""
     spans: dict[float, Routes] = {}
     for collector in collectors:
         for event_type, seconds in collector.events_restored.items():

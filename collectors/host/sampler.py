@@ -80,7 +80,7 @@ class Sampler:
         self._metrics = SamplerMetrics(registry, self, self._hosted)
 
     async def start(self) -> None:
-        """Start the collectors, then the cycles. A collector that fails to start is not sampled."""
+        """Starts the collectors, then the cycles. A collector that fails to start is not sampled."""
         if self._started:
             raise RuntimeError("the sampler is already started")
         self._started = True
@@ -97,7 +97,7 @@ class Sampler:
         self._task = asyncio.create_task(self._run(), name="sampler")
 
     async def stop(self) -> None:
-        """Stop the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
+        """Stops the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
         if self._stopped or not self._started:
             return
         self._stopped = True
@@ -146,14 +146,14 @@ class Sampler:
         return self._dispatcher.pending
 
     def lateness_seconds(self, quantile: float) -> float | None:
-        """Return a quantile of the lateness of the last ten minutes; ``None`` before the first cycle."""
+        """Returns a quantile of the lateness of the last ten minutes; ``None`` before the first cycle."""
         if not self._lateness:
             return None
         ordered = sorted(self._lateness)
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / NS_PER_SECOND
 
     def collectors(self) -> list[CollectorStatus]:
-        """Return the status of each collector; those that could not be loaded come last."""
+        """Returns the status of each collector; those that could not be loaded come last."""
         unloaded = [
             CollectorStatus(name=failure.name, state=RunState.FAILED, last_error=failure.reason)
             for failure in self._failures
@@ -161,7 +161,7 @@ class Sampler:
         return [*(hosted.status() for hosted in self._hosted), *unloaded]
 
     def status(self) -> ComponentStatus:
-        """Return failed if the sampler does not run, degraded if cycles are missed or collectors fail."""
+        """Returns failed if the sampler does not run, degraded if cycles are missed or collectors fail."""
         if self._failure or self._task is None or self._stopped:
             detail = self._failure or ("stopped" if self._stopped else "not started")
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)

@@ -73,7 +73,7 @@ class GridTimer:
         self._due_ns: int | None = None
 
     async def next(self) -> Cycle:
-        """Wait for the next cycle. The module docstring describes steps of the wall clock."""
+        """Waits for the next cycle. The module docstring describes steps of the wall clock."""
         while True:
             now = self._read()
             if self._due_ns is None:
@@ -104,7 +104,7 @@ class GridTimer:
         return cycle
 
     def _read(self) -> _Reading:
-        """Read both clocks together and detect a step since the last reading."""
+        """Reads both clocks together and detects a step since the last reading."""
         now = self._read_together()
         if self._previous is not None:
             passed_ns = now.monotonic_ns - self._previous.monotonic_ns
@@ -115,7 +115,7 @@ class GridTimer:
         return now
 
     def _read_together(self) -> _Reading:
-        """Read both clocks at once: a process stopped between two readings must not look like a step."""
+        """Reads both clocks at once: a process stopped between two readings must not look like a step."""
         best, narrowest_ns = None, 0
         for _ in range(_READINGS):
             before_ns = self._clock.monotonic_ns()

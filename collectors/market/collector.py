@@ -75,7 +75,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
         self._instruments: dict[tuple[str, str], InstrumentState] = {}
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Update the state by a quote, tick or heartbeat."""
+        """Updates the state by a quote, tick or heartbeat."""
         if isinstance(event, Quote):
             self._instrument(event.venue, event.instrument, received_ns).take_quote(event, received_ns)
         elif isinstance(event, Tick):
@@ -84,7 +84,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
             self._take_heartbeat(event, received_ns)
 
     def sample(self, now_ns: int) -> list[Sample]:
-        """Return one sample per instrument."""
+        """Returns one sample per instrument."""
         index = now_ns // CYCLE_NS
         samples: list[Sample] = []
         idle = []

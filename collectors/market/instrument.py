@@ -75,7 +75,7 @@ class InstrumentState:
         rate_size: int,
         trade_size: int,
     ) -> None:
-        """Start at cycle number ``index``.
+        """Starts at cycle number ``index``.
 
         ``rate_size`` and ``trade_size`` are the lengths of the windows in cycles.
         """
@@ -115,7 +115,7 @@ class InstrumentState:
         self.new_value = 0.0
 
     def take_quote(self, quote: Quote, received_ns: int) -> None:
-        """Update the state by a quote."""
+        """Updates the state by a quote."""
         self.quotes += 1
         time_ns = quote.time_ns
         if time_ns <= self._quote_time_ns and _is_late(
@@ -142,7 +142,7 @@ class InstrumentState:
         self.spread_bps = bps if -math.inf < bps < math.inf else None
 
     def take_tick(self, tick: Tick, received_ns: int) -> None:
-        """Update the state by a tick."""
+        """Updates the state by a tick."""
         self.ticks += 1
         price, size = tick.price, tick.size
         if is_usable(price) and is_usable(size):
@@ -161,7 +161,7 @@ class InstrumentState:
         self.last = price
 
     def push(self, index: int) -> None:
-        """Advance the windows to cycle number ``index``."""
+        """Advances the windows to cycle number ``index``."""
         quotes, ticks = self.quotes, self.ticks
         self.quote_window.push(index, quotes - self.quotes_pushed)
         self.quotes_pushed = quotes

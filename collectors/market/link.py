@@ -37,7 +37,7 @@ class Link:
         self.received_ns = 0
 
     def update(self, heartbeat: Heartbeat, received_ns: int) -> None:
-        """Update the state by the heartbeat of one component."""
+        """Updates the state by the heartbeat of one component."""
         previous = self._heartbeats.get(heartbeat.component)
         if previous is not None and heartbeat.time_ns < previous[0].time_ns:
             return

@@ -39,7 +39,7 @@ class Thresholds:
 
 
 def judge(instrument: InstrumentState, now_ns: int, thresholds: Thresholds) -> Verdict:
-    """Return the verdict on an instrument at ``now_ns``."""
+    """Returns the verdict on an instrument at ``now_ns``."""
     venue = instrument.venue_state
     link = instrument.link
     opened_ns = venue.link.opened_ns

@@ -74,7 +74,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         self._swept_ns = 0
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Update the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
+        """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
         elif isinstance(event, Fill):
@@ -89,7 +89,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             self._state(event.strategy, received_ns).take_regime(event)
 
     def sample(self, now_ns: int) -> list[Sample]:
-        """Return one sample per strategy."""
+        """Returns one sample per strategy."""
         if not 0 <= now_ns - self._swept_ns < _SWEEP_NS:
             self._sweep(now_ns)
         return [self._sample(state, now_ns) for state in self._states.values()]

@@ -37,7 +37,7 @@ class EquityCurve:
     )
 
     def __init__(self, now_ns: int, start: float) -> None:
-        """Start at ``now_ns`` with the value ``start``, the first peak."""
+        """Starts at ``now_ns`` with the value ``start``, the first peak."""
         self._value = self._peak = start
         self._peak_ns = now_ns
         self._day = now_ns // DAY_NS
@@ -54,7 +54,7 @@ class EquityCurve:
         return len(self._changes)
 
     def observe(self, now_ns: int, value: float | None) -> None:
-        """Add the value at ``now_ns``; ``None`` (unknown) leaves the curve unchanged."""
+        """Adds the value at ``now_ns``; ``None`` (unknown) leaves the curve unchanged."""
         day = now_ns // DAY_NS
         if day > self._day:
             self._close_days(day)
@@ -93,7 +93,7 @@ class DailyPnl:
         """Consecutive most recent days with a loss; days without P&L are skipped."""
 
     def add(self, time_ns: int, amount: float) -> None:
-        """Add P&L realised at ``time_ns``."""
+        """Adds P&L realised at ``time_ns``."""
         if not amount:
             return
         day = time_ns // DAY_NS
@@ -107,11 +107,11 @@ class DailyPnl:
             self.daily_loss_streak += 1
 
     def daily(self, now_ns: int) -> float:
-        """Return the P&L of the UTC day of ``now_ns``."""
+        """Returns the P&L of the UTC day of ``now_ns``."""
         return self._days.get(now_ns // DAY_NS, 0.0)
 
     def weekly(self, now_ns: int) -> float:
-        """Return the P&L of the ISO week (Monday to Sunday, UTC) of ``now_ns``."""
+        """Returns the P&L of the ISO week (Monday to Sunday, UTC) of ``now_ns``."""
         today = now_ns // DAY_NS
         monday = today - (today + _MONDAY) % 7
         return sum(self._days.get(day, 0.0) for day in range(monday, monday + 7))

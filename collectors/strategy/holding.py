@@ -47,7 +47,7 @@ class Holding:
         return self.trip.position != 0.0
 
     def add_fill(self, fill: Fill, received_ns: int) -> tuple[RoundTrip | None, float]:
-        """Add a fill; return the round trip that it closed, and the P&L that it realised (money).
+        """Adds a fill; returns the round trip that it closed, and the P&L that it realised (money).
 
         Raises :class:`UnusableEventError` for numbers too large to calculate with.
         """
@@ -62,7 +62,7 @@ class Holding:
         return closed, closed_pnl + self.trip.realised() - before
 
     def report(self, position: Position, received_ns: int) -> None:
-        """Record a position reported by the trading process, unless a newer report is known."""
+        """Records a position reported by the trading process, unless a newer report is known."""
         self.received_ns = received_ns
         before = self._reported.get(position.held_by)
         if before is not None and position.time_ns < before.time_ns:
@@ -76,7 +76,7 @@ class Holding:
             self.reported_mark_received_ns = received_ns
 
     def is_broken(self, now_ns: int, break_ns: int) -> bool:
-        """Return whether report and fills have differed for ``break_ns``.
+        """Returns whether report and fills have differed for ``break_ns``.
 
         They are compared only while the report is not older than the newest fill. The quantities reported by
         different holders are added up.

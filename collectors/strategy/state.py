@@ -73,7 +73,7 @@ class StrategyState:
         self._regime_ns = 0
 
     def add_fill(self, fill: Fill, received_ns: int) -> None:
-        """Add a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
+        """Adds a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
         if not self._fills_seen.add((fill.venue, fill.instrument, fill.order_id, fill.fill_id)):
             self.duplicate_fills += 1
             return
@@ -91,11 +91,11 @@ class StrategyState:
             self.curve.observe(received_ns, self.realised)
 
     def report_position(self, position: Position, received_ns: int) -> None:
-        """Record a reported position."""
+        """Records a reported position."""
         self._holding(position.venue, position.instrument).report(position, received_ns)
 
     def report_equity(self, event: Equity, received_ns: int) -> None:
-        """Record a reported equity unless a newer one is known. Raises :class:`UnusableEventError`."""
+        """Records a reported equity unless a newer one is known. Raises :class:`UnusableEventError`."""
         if not is_usable(event.equity):
             raise UnusableEventError(f"equity of {event.strategy!r} is too large to calculate with")
         if event.time_ns < self._equity_ns:
@@ -107,7 +107,7 @@ class StrategyState:
         self.curve.observe(received_ns, event.equity)
 
     def take_regime(self, event: Regime) -> None:
-        """Count a change of regime; the first regime is not a change."""
+        """Counts a change of regime; the first regime is not a change."""
         if event.time_ns < self._regime_ns:
             return
         self._regime_ns = event.time_ns
@@ -116,11 +116,11 @@ class StrategyState:
         self._regime = event.regime
 
     def open_holdings(self) -> Iterator[Holding]:
-        """Iterate over the holdings with an open position."""
+        """Iterates over the holdings with an open position."""
         return (holding for holding in self.holdings.values() if holding.trip.position)
 
     def value(self, mark_prices: MarkPrices) -> Valuation:
-        """Value the open positions at the newest mids, or else at the newest reported mark prices.
+        """Values the open positions at the newest mids, or else at the newest reported mark prices.
 
         Sums are ``None`` while a mark price is missing. ``current_r`` covers the positions with known risk.
         """
@@ -153,7 +153,7 @@ class StrategyState:
         return total
 
     def drop_flat_holdings(self, before_ns: int) -> None:
-        """Drop flat holdings without a fill or report since ``before_ns``."""
+        """Drops flat holdings without a fill or report since ``before_ns``."""
         for key, holding in list(self.holdings.items()):
             if not holding.is_open and holding.received_ns < before_ns:
                 del self.holdings[key]

@@ -16,7 +16,7 @@ only, annualised with their number per year."""
 
 
 def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
-    """Return the lower bound of the win rate; ``None`` without round trips.
+    """Returns the lower bound of the win rate; ``None`` without round trips.
 
     The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
     Inference", Journal of the American Statistical Association 22 (1927).
@@ -30,7 +30,7 @@ def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
 
 
 def sharpe_ratio(changes: Sequence[float]) -> float | None:
-    """Return mean over sample standard deviation of daily changes, annualised.
+    """Returns mean over sample standard deviation of daily changes, annualised.
 
     W. F. Sharpe, "The Sharpe Ratio", Journal of Portfolio Management 21 (1994), against zero. The changes
     may be in money: a constant capital cancels out. ``None`` for fewer than two changes, or if all are equal.
@@ -44,7 +44,7 @@ def sharpe_ratio(changes: Sequence[float]) -> float | None:
 
 
 def sortino_ratio(changes: Sequence[float]) -> float | None:
-    """Return mean over downside deviation (target zero) of daily changes, annualised.
+    """Returns mean over downside deviation (target zero) of daily changes, annualised.
 
     F. A. Sortino and L. N. Price, "Performance Measurement in a Downside Risk Framework", Journal of
     Investing 3 (1994). ``None`` for fewer than two changes, or if none is negative.
@@ -99,7 +99,7 @@ class RoundTripStatistics:
         self._gains = self._losses = self._win_r = self._loss_r = 0.0
 
     def add(self, round_trip: RoundTrip) -> None:
-        """Add a round trip."""
+        """Adds a round trip."""
         pnl = round_trip.pnl
         self.trades += 1
         if pnl > 0:

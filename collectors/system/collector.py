@@ -81,7 +81,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
         self._sampled: tuple[int, tuple[SystemSample, ...]] = (0, ())
 
     async def start(self) -> None:
-        """Start the threads and the loop monitor."""
+        """Starts the threads and the loop monitor."""
         running = await asyncio.to_thread(_Running, self.clock, self.options)  # psutil opens files
         self._running = running
         running.monitor.start()
@@ -90,7 +90,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
             poll.start()
 
     async def stop(self) -> None:
-        """Stop the threads and the loop monitor. Safe without ``start`` and twice."""
+        """Stops the threads and the loop monitor. Safe without ``start`` and twice."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -100,7 +100,7 @@ class SystemCollector(BaseCollector[SystemOptions]):
             await poll.stop()
 
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """Return one sample while running; the same one for the same cycle."""
+        """Returns one sample while running; the same one for the same cycle."""
         if self._running is None:
             return ()
         if self._sampled[0] != now_ns:

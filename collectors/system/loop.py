@@ -60,19 +60,19 @@ class LoopMonitor:
         """Length of the latest block."""
 
     def start(self) -> None:
-        """Start probing."""
+        """Starts probing."""
         self._loop = asyncio.get_running_loop()
         self._schedule()
 
     def stop(self) -> None:
-        """Stop probing. Safe without ``start`` and twice."""
+        """Stops probing. Safe without ``start`` and twice."""
         self._loop = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def lag(self) -> LoopLag:
-        """Return the lag measured so far; each call ends an interval of the last second."""
+        """Returns the lag measured so far; each call ends an interval of the last second."""
         now_ns = self._clock.monotonic_ns()
         # A probe that is due may still be waiting for its turn.
         lag_ns = max(self._lag_ns, now_ns - self.due_ns) if self._loop is not None else self._lag_ns
@@ -113,22 +113,22 @@ class Watchdog:
         self._log = structlog.get_logger(part="system")
 
     def start(self) -> None:
-        """Start watching the calling thread. May be called once."""
+        """Starts watching the calling thread. May be called once."""
         self.watch(threading.get_ident())
         self._thread.start()
 
     def watch(self, thread_id: int) -> None:
-        """Set the thread whose stack is logged."""
+        """Sets the thread whose stack is logged."""
         self._thread_id = thread_id
 
     async def stop(self) -> None:
-        """Stop the thread."""
+        """Stops the thread."""
         self._ended.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)
 
     def check(self) -> None:
-        """Check the probe once; log the begin or the end of a block. The thread calls this repeatedly."""
+        """Checks the probe once; logs the begin or the end of a block. The thread calls this repeatedly."""
         now_ns, due_ns = self._clock.monotonic_ns(), self._monitor.due_ns
         # If this thread was delayed too, the whole process stood still (a starved machine, a stopped process,
         # C code that holds the interpreter lock), and the stack would blame the wrong function.
@@ -160,6 +160,6 @@ class Watchdog:
 
 
 def stack_of(thread_id: int) -> traceback.StackSummary | None:
-    """Return the innermost frames of a running thread, outermost first; ``None`` for a finished thread."""
+    """Returns the innermost frames of a running thread, outermost first; ``None`` for a finished thread."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001 - the documented way
     return None if frame is None else traceback.extract_stack(frame, limit=_FRAMES_SHOWN)

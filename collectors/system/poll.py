@@ -44,7 +44,7 @@ class Reading(Generic[T]):
         return self.last if self._clock.monotonic_ns() - self._read_ns <= self._stale_ns else None
 
     def take(self) -> None:
-        """Take a reading."""
+        """Takes a reading."""
         try:
             reading = self._read()
         except Exception as error:  # noqa: BLE001 - no error may end the other readings
@@ -73,11 +73,11 @@ class Poll:
         return sum(reading.errors for reading in self._readings)
 
     def start(self) -> None:
-        """Start the thread. May be called once."""
+        """Starts the thread. May be called once."""
         self._thread.start()
 
     async def stop(self) -> None:
-        """Stop the thread; wait at most a second for a reading in progress."""
+        """Stops the thread; waits at most a second for a reading in progress."""
         self._ended.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_SECONDS)

@@ -76,7 +76,7 @@ class Share:
         self._seen: deque[tuple[int, float, float]] = deque()
 
     def add(self, now_ns: int, part: float, whole: float) -> float | None:
-        """Return the ratio since the newest pair that is a window old, or else since the oldest pair.
+        """Returns the ratio since the newest pair that is a window old, or else since the oldest pair.
 
         ``None`` before the counters have grown. ``now_ns`` is monotonic.
         """
@@ -98,7 +98,7 @@ class Total:
         self._last: dict[str, int] | None = None
 
     def add(self, counters: Mapping[str, int]) -> int:
-        """Add the growth of each counter; a new or decreased counter has restarted at zero."""
+        """Adds the growth of each counter; a new or decreased counter has restarted at zero."""
         if self._last is not None:
             for name, count in counters.items():
                 last = self._last.get(name, 0)
@@ -115,7 +115,7 @@ class CpuReader:
         self._share = Share(limit=1.0)
 
     def __call__(self) -> float | None:
-        """Return the share over the last second; ``None`` for the first reading."""
+        """Returns the share over the last second; ``None`` for the first reading."""
         return self._share.add(self._clock.monotonic_ns(), *busy_and_total(psutil.cpu_times()._asdict()))
 
 
@@ -127,7 +127,7 @@ class OwnCpuReader:
         self._share = Share(limit=math.inf)
 
     def __call__(self) -> float | None:
-        """Return the share over the last second; ``None`` for the first reading."""
+        """Returns the share over the last second; ``None`` for the first reading."""
         now_ns = self._clock.monotonic_ns()
         return self._share.add(now_ns, process_cpu_seconds(), now_ns / NS_PER_SECOND)
 
@@ -139,7 +139,7 @@ class DiskTrafficReader:
         self._read, self._written = Total(), Total()
 
     def __call__(self) -> DiskTraffic:
-        """Return the totals; zero on a machine without disks."""
+        """Returns the totals; zero on a machine without disks."""
         disks = psutil.disk_io_counters(perdisk=False, nowrap=False)
         return DiskTraffic(
             read_bytes=self._read.add({"all": disks.read_bytes} if disks else {}),
@@ -154,7 +154,7 @@ class NetworkTrafficReader:
         self._received, self._sent, self._faults = Total(), Total(), Total()
 
     def __call__(self) -> NetworkTraffic:
-        """Return the totals, which grow even as interfaces appear and vanish."""
+        """Returns the totals, which grow even as interfaces appear and vanish."""
         counters = psutil.net_io_counters(pernic=True, nowrap=False)
         nics = {name: counts for name, counts in counters.items() if name not in LOOPBACK}
         return NetworkTraffic(
@@ -165,29 +165,29 @@ class NetworkTrafficReader:
 
 
 def read_memory() -> MachineMemory:
-    """Read the machine's memory; used is total minus available."""
+    """Reads the machine's memory; used is total minus available."""
     memory = psutil.virtual_memory()
     used = memory.total - memory.available
     return MachineMemory(used, memory.available, used / memory.total)
 
 
 def read_swap() -> int:
-    """Return the bytes of swap space in use."""
+    """Returns the bytes of swap space in use."""
     return psutil.swap_memory().used
 
 
 def count_processes() -> int:
-    """Return the number of processes visible to this process."""
+    """Returns the number of processes visible to this process."""
     return len(psutil.pids())
 
 
 def read_own_process(process: psutil.Process) -> OwnProcess:
-    """Read open files and threads of this process."""
+    """Reads open files and threads of this process."""
     return OwnProcess(open_files=process.num_fds(), threads=process.num_threads())
 
 
 def busy_and_total(times: Mapping[str, float]) -> tuple[float, float]:
-    """Return busy and total seconds of all cores.
+    """Returns busy and total seconds of all cores.
 
     ``times`` is ``psutil.cpu_times()`` by name. Waiting for input and output is idle time; guest time is
     already included in ``user`` and ``nice`` (proc(5)).
@@ -197,13 +197,13 @@ def busy_and_total(times: Mapping[str, float]) -> tuple[float, float]:
 
 
 def process_cpu_seconds() -> float:
-    """Return the processor time of this process, user and system, in seconds."""
+    """Returns the processor time of this process, user and system, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def read_disk(path: Path) -> DiskSpace:
-    """Read the file system of ``path``, or of its nearest existing parent."""
+    """Reads the file system of ``path``, or of its nearest existing parent."""
     while not path.exists() and path != path.parent:
         path = path.parent
     space = psutil.disk_usage(str(path))

@@ -38,14 +38,14 @@ class BinanceFeed(WebSocketFeed[BinanceOptions, StreamMessage]):
     has_ping: ClassVar[bool] = True  # one every 20 s
 
     def subscribe(self) -> Sequence[str]:
-        """Return one request for all symbols and streams."""
+        """Returns one request for all symbols and streams."""
         options = self.options
         streams = [f"{symbol.lower()}@{stream}" for symbol in options.symbols for stream in options.streams]
         request = {"method": "SUBSCRIBE", "params": streams, "id": _REQUEST_ID}
         return [msgspec.json.encode(request).decode()]
 
     def check(self, message: StreamMessage) -> None:
-        """Confirm when Binance answers the request; it does not answer for each symbol."""
+        """Confirms when Binance answers the request; it does not answer for each symbol."""
         if message.error is not None:
             raise self.refused(f"{message.error.msg} (code {message.error.code})")
         if message.id == _REQUEST_ID:

@@ -80,7 +80,7 @@ class BinanceDecoder(VenueDecoder[StreamMessage]):
         self._trades = Numbering(self.counts, contiguous=True)
 
     def parse(self, raw: bytes | str) -> StreamMessage:
-        """Parse one message. Raises :class:`MalformedMessageError`."""
+        """Parses one message. Raises :class:`MalformedMessageError`."""
         try:
             message = _MESSAGE.decode(raw)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -90,7 +90,7 @@ class BinanceDecoder(VenueDecoder[StreamMessage]):
         return message
 
     def events(self, message: StreamMessage, received_ns: int) -> list[AnyEvent]:
-        """Return the events of a message. Raises :class:`MalformedMessageError`."""
+        """Returns the events of a message. Raises :class:`MalformedMessageError`."""
         stream = message.stream.partition("@")[2]
         events: list[AnyEvent] = []
         try:

@@ -57,17 +57,17 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         self._definitions: dict[str, Product] = {}
 
     def reconnected(self) -> None:
-        """Discard the order books; sequence numbers and trade ids continue."""
+        """Discards the order books; sequence numbers and trade ids continue."""
         self._books.clear()
         self._tops.clear()
         self._with_ticker.clear()
 
     def parse(self, raw: bytes | str) -> AnyMessage | None:
-        """Parse one message. Raises :class:`MalformedMessageError`."""
+        """Parses one message. Raises :class:`MalformedMessageError`."""
         return parse(raw)
 
     def events(self, message: AnyMessage | None, received_ns: int) -> list[AnyEvent]:
-        """Return the events of a message. Raises :class:`MalformedMessageError` for an invalid time."""
+        """Returns the events of a message. Raises :class:`MalformedMessageError` for an invalid time."""
         self.counts["messages"] += 1
         events: list[AnyEvent] = []
         match message:
@@ -216,7 +216,7 @@ def _instrument(product: Product, received_ns: int) -> Instrument:
 
 
 def _size(ticker: float | None, book: float | None, *, at_same_price: bool) -> float | None:
-    """Return the ticker's size, or without one the book's size at the same price."""
+    """Returns the ticker's size, or without one the book's size at the same price."""
     if ticker is not None:
         return ticker
     return book if at_same_price else None

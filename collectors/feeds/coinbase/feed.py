@@ -44,7 +44,7 @@ class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
     decoder_type = CoinbaseDecoder
 
     def subscribe(self) -> Sequence[str]:
-        """Return one request for all products and channels."""
+        """Returns one request for all products and channels."""
         request = {
             "type": "subscribe",
             "product_ids": self.options.products,
@@ -53,7 +53,7 @@ class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
         return [msgspec.json.encode(request).decode()]
 
     def check(self, message: AnyMessage | None) -> None:
-        """Confirm once the venue lists every product under every channel; ``status`` has no products."""
+        """Confirms once the venue lists every product under every channel; ``status`` has no products."""
         if isinstance(message, Error):
             raise self.refused(f"{message.message} {message.reason}")
         if not isinstance(message, Subscriptions):

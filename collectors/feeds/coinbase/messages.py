@@ -126,7 +126,7 @@ _KNOWN = frozenset(struct.__struct_config__.tag for struct in get_args(AnyMessag
 
 
 def parse(raw: bytes | str) -> AnyMessage | None:
-    """Parse one message; return ``None`` for other types. Raises :class:`MalformedMessageError`."""
+    """Parses one message; returns ``None`` for other types. Raises :class:`MalformedMessageError`."""
     try:
         message: AnyMessage = _DECODER.decode(raw)
     except (msgspec.MsgspecError, UnicodeError) as error:

@@ -40,7 +40,7 @@ class KrakenFeed(WebSocketFeed[KrakenOptions, AnyMessage]):
     _unconfirmed: set[tuple[str, str]]
 
     def subscribe(self) -> Sequence[str]:
-        """Return one request per channel."""
+        """Returns one request per channel."""
         options = self.options
         self._unconfirmed = {(channel, pair) for channel in options.channels for pair in options.pairs}
         depth = {"book": {"depth": options.book_depth}}
@@ -56,7 +56,7 @@ class KrakenFeed(WebSocketFeed[KrakenOptions, AnyMessage]):
         ]
 
     def check(self, message: AnyMessage) -> None:
-        """Confirm once every pair is subscribed on every channel: Kraken answers for each of them."""
+        """Confirms once every pair is subscribed on every channel: Kraken answers for each of them."""
         if not isinstance(message, Status) or message.event != "subscriptionStatus":
             return
         if message.status == "error":

@@ -103,13 +103,13 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
         """Pairs with a trade on the current connection."""
 
     def reconnected(self) -> None:
-        """Discard the order books."""
+        """Discards the order books."""
         self._books.clear()
         self._tops.clear()
         self._with_trades.clear()
 
     def parse(self, raw: bytes | str) -> AnyMessage:
-        """Parse one message. Raises :class:`MalformedMessageError`."""
+        """Parses one message. Raises :class:`MalformedMessageError`."""
         text = raw.encode() if isinstance(raw, str) else raw
         try:
             if text.lstrip()[:1] == b"{":
@@ -122,7 +122,7 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
             raise MalformedMessageError(str(error)) from error
 
     def events(self, message: AnyMessage, received_ns: int) -> list[AnyEvent]:
-        """Return the events of a message. Raises :class:`MalformedMessageError`."""
+        """Returns the events of a message. Raises :class:`MalformedMessageError`."""
         events: list[AnyEvent] = []
         if isinstance(message, ChannelMessage):
             name, _, depth = message.channel.partition("-")

@@ -63,7 +63,7 @@ class Recording(Protocol):
         ...
 
     def records(self) -> Iterator[Record]:
-        """Iterate over the records in the order of the file. Call it once."""
+        """Iterates over the records in the order of the file. Call it once."""
         ...
 
 
@@ -83,7 +83,7 @@ class Capture:
         return {**self._decoder.counts, "malformed": self._malformed}
 
     def records(self) -> Iterator[Record]:
-        """Iterate over the messages; a message without events yields a record without events."""
+        """Iterates over the messages; a message without events yields a record without events."""
         offset = 0
         with self._path.open("rb") as stream:
             for line, read in _lines(stream):
@@ -130,7 +130,7 @@ class CsvRecording:
         return dict(self._rows.counts)
 
     def records(self) -> Iterator[Record]:
-        """Iterate over the rows, one record each."""
+        """Iterates over the rows, one record each."""
         offset = 0
         with self._path.open("rb") as stream:
             for number, (line, read) in enumerate(_lines(stream)):
@@ -141,7 +141,7 @@ class CsvRecording:
 
 
 def open_recording(path: Path, venue: str | None = None, instrument: str | None = None) -> Recording:
-    """Open a recording of any format.
+    """Opens a recording of any format.
 
     ``venue`` and ``instrument`` are for CSV, which names neither; by default they are derived from the
     columns and the file name.
@@ -164,7 +164,7 @@ def recorded_events(
     venue: str | None = None,
     instrument: str | None = None,
 ) -> Iterator[tuple[int, list[AnyEvent]]]:
-    """Iterate over the events of a recording with their original times, and the time of receipt (ns UTC).
+    """Iterates over the events of a recording with their original times, and the time of receipt (ns UTC).
 
     Used by the import. Raises :class:`~collectors.feeds.recordings.errors.RecordingError` or ``OSError``.
     """
@@ -174,7 +174,7 @@ def recorded_events(
 
 
 def import_source(path: Path, venue: str | None = None, instrument: str | None = None) -> tuple[str, int]:
-    """Return the source and the epoch under which a recording is imported.
+    """Returns the source and the epoch under which a recording is imported.
 
     Both are derived from the content (and from venue and instrument, if given): importing a file twice,
     even under another name, stores it once. The epoch is the time of receipt of the first event. Raises the
@@ -192,7 +192,7 @@ def import_source(path: Path, venue: str | None = None, instrument: str | None =
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[bytes | None, int]]:
-    """Iterate over the lines and their lengths; ``None`` for a line that is too long."""
+    """Iterates over the lines and their lengths; ``None`` for a line that is too long."""
     while line := stream.readline(MOST_LINE_BYTES):
         if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES:
             yield line, len(line)

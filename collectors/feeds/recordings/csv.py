@@ -67,7 +67,7 @@ class CsvRows:
         self._trades = Numbering(self.counts, contiguous=True)
 
     def event(self, line: bytes | None, *, is_first: bool) -> Quote | Tick | None:
-        """Return the event of one line; ``None`` for the header, an empty line or a malformed one."""
+        """Returns the event of one line; ``None`` for the header, an empty line or a malformed one."""
         if (is_first and self._has_header) or (line is not None and not line.strip()):
             return None
         try:
@@ -113,7 +113,7 @@ class CsvRows:
 
 
 def csv_rows(path: Path, first_line: bytes, venue: str | None, instrument: str | None) -> CsvRows:
-    """Return the decoder of a file that begins with ``first_line``.
+    """Returns the decoder of a file that begins with ``first_line``.
 
     Raises :class:`BarsError`, :class:`UnknownRecordingError`, or :class:`RecordingError` when no instrument
     is given and none can be derived from the file name.
@@ -139,7 +139,7 @@ def csv_rows(path: Path, first_line: bytes, venue: str | None, instrument: str |
 
 
 def instrument_of(path: Path) -> str | None:
-    """Return the instrument that a file name begins with: ``eurusd-quotes.csv`` → ``EUR/USD``.
+    """Returns the instrument that a file name begins with: ``eurusd-quotes.csv`` → ``EUR/USD``.
 
     Six letters that form two currencies get a slash; other names are only converted to upper case.
     """

@@ -26,7 +26,7 @@ class Shifter:
         self._newest: dict[_Stream, tuple[int, int]] = {}
 
     def shift(self, events: Iterable[AnyEvent], recorded_ns: int, now_ns: int) -> list[AnyEvent]:
-        """Return events received at ``recorded_ns`` in the recording as if received at ``now_ns``."""
+        """Returns events received at ``recorded_ns`` in the recording as if received at ``now_ns``."""
         return [
             replace(event, time_ns=self._time_ns(event, now_ns - (recorded_ns - event.time_ns)))
             for event in events
@@ -62,7 +62,7 @@ class Pacer:
         self._start_ns = 0
 
     def wait_ns(self, recorded_ns: int) -> int:
-        """Return the nanoseconds until a recorded time is due; 0 for the first one and when overdue."""
+        """Returns the nanoseconds until a recorded time is due; 0 for the first one and when overdue."""
         now_ns = self._clock.monotonic_ns()
         if self._first_ns is None:
             self._first_ns, self._start_ns = recorded_ns, now_ns

@@ -51,7 +51,7 @@ class ReplayOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def speed_of(text: str) -> float:
-    """Return the speed as a multiple of the recorded one; infinity for ``max``."""
+    """Returns the speed as a multiple of the recorded one; infinity for ``max``."""
     return {"original": 1.0, "max": math.inf}.get(text) or float(text)
 
 
@@ -88,7 +88,7 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
         return self._recording.counts if self._recording is not None else {}
 
     async def run(self, emit: Emit) -> None:
-        """Replay to the end. Raises ``RecordingError`` or ``OSError``."""
+        """Replays to the end. Raises ``RecordingError`` or ``OSError``."""
         options = self.options
         recording = await asyncio.to_thread(
             open_recording,
@@ -139,7 +139,7 @@ class _Player:
         self._shifter = Shifter()
 
     async def wait_for(self, record: Record) -> None:
-        """Return when the record is due; emit heartbeats meanwhile."""
+        """Returns when the record is due; emits heartbeats meanwhile."""
         while wait_ns := self.pacer.wait_ns(record.received_ns):
             await asyncio.sleep(min(wait_ns, self._pulse.due_ns()) / NS_PER_SECOND)
             now_ns = self._clock.time_ns()
@@ -148,7 +148,7 @@ class _Player:
                 await self._emit([heartbeat], now_ns)
 
     async def emit(self, records: list[Record]) -> None:
-        """Move the events to the present and emit them at once."""
+        """Moves the events to the present and emits them at once."""
         now_ns = self._clock.time_ns()
         events: list[AnyEvent] = []
         heartbeat = self._pulse.next(now_ns)

@@ -71,7 +71,7 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
         self._is_closed = False
 
     async def run(self, emit: Emit) -> None:
-        """Emit the definitions of the instruments, then market events until cancelled."""
+        """Emits the definitions of the instruments, then market events until cancelled."""
         options = self.options
         rates = _rates(options)
         listed = listings(options.instruments, options.venues)

@@ -47,7 +47,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     """Probability that sequence numbers are skipped before an event."""
 
     def factor(self, at: float) -> float:
-        """Return the factor of the rates at a time in seconds since the start; 0 in a pause."""
+        """Returns the factor of the rates at a time in seconds since the start; 0 in a pause."""
         if self.is_pause(at):
             return 0.0
         return self.burst_factor if _is_within(at, self.burst_interval_seconds, self.burst_seconds) else 1.0
@@ -57,7 +57,7 @@ class Rates(Struct, frozen=True, kw_only=True):
         return _is_within(at, self.pause_interval_seconds, self.pause_seconds)
 
     def next_edge(self, at: float) -> float:
-        """Return the first time after ``at`` when the factor may change; infinity if it never does."""
+        """Returns the first time after ``at`` when the factor may change; infinity if it never does."""
         if self.is_pause(at) and self.pause_seconds >= self.pause_interval_seconds:
             return math.inf  # a pause without end
         return min(
@@ -77,7 +77,7 @@ class SyntheticMarket:
         heapify(self._queue)
 
     def until(self, elapsed: float, start_ns: int) -> list[AnyEvent]:
-        """Return the events that arrived since the last call, up to ``elapsed`` seconds after the start.
+        """Returns the events that arrived since the last call, up to ``elapsed`` seconds after the start.
 
         ``start_ns`` is the wall time of the start, to which event times are relative.
         """
@@ -125,11 +125,11 @@ class _Walk:
         self._at = self._next_time(0.0)
 
     def next_arrival(self) -> float:
-        """Return the arrival time of the next event: its own time plus the instrument's latency."""
+        """Returns the arrival time of the next event: its own time plus the instrument's latency."""
         return self._at + self._latency
 
     def happen(self, start_ns: int) -> AnyEvent:
-        """Return the next event and draw the one after it."""
+        """Returns the next event and draws the one after it."""
         random = self._random
         time_ns = start_ns + int(self._at * NS_PER_SECOND)
         self._move()

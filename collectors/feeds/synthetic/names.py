@@ -82,14 +82,14 @@ class Listing(Struct, frozen=True):
 
 
 def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
-    """Return the first ``how_many`` instruments: coins and currency pairs alternate, and so do the venues."""
+    """Returns the first ``how_many`` instruments: coins and currency pairs alternate, as do the venues."""
     return [
         _listing(name, venues[index % len(venues)]) for index, name in enumerate(islice(_names(), how_many))
     ]
 
 
 def definition(listing: Listing, time_ns: int) -> Instrument:
-    """Return the definition of an instrument as an event."""
+    """Returns the definition of an instrument as an event."""
     is_pair = "/" in listing.instrument
     base, quote = _currencies(listing.instrument)
     return Instrument(
