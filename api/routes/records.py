@@ -9,7 +9,14 @@ from msgspec import Meta, Struct
 from api.http.query import NoQuery, Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
-from storage.query.queries import FillFilter, InstrumentInfo, Page, StoredFill, StoredTrade, TradeFilter
+from storage.query.queries import (
+    FillFilter,
+    InstrumentInfo,
+    Page,
+    RoundTripFilter,
+    StoredFill,
+    StoredRoundTrip,
+)
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1000, description="Items per page.")]
@@ -66,10 +73,10 @@ async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
     return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
-async def trades(request: Request[TradesQuery, None]) -> Page[StoredTrade]:
+async def trades(request: Request[TradesQuery, None]) -> Page[StoredRoundTrip]:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
-    which = TradeFilter(
+    which = RoundTripFilter(
         recorder=query.recorder,
         strategy=query.strategy,
         venue=query.venue,
@@ -109,7 +116,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Round trips",
         handler=trades,
         query=TradesQuery,
-        response=Page[StoredTrade],
+        response=Page[StoredRoundTrip],
         problems=("invalid-cursor", "database-unavailable"),
     ),
 )

@@ -44,10 +44,10 @@ __all__ = [
     "Page",
     "Queries",
     "RoundTrip",
+    "RoundTripFilter",
     "Series",
     "StoredFill",
-    "StoredTrade",
-    "TradeFilter",
+    "StoredRoundTrip",
     "UnknownFieldError",
     "Value",
 ]
@@ -85,7 +85,7 @@ class StoredFill(Struct, frozen=True, kw_only=True):
         return Fill(**{name: getattr(self, name) for name in Fill.__struct_fields__})
 
 
-class StoredTrade(RoundTrip, frozen=True, kw_only=True):
+class StoredRoundTrip(RoundTrip, frozen=True, kw_only=True):
     """A finished round trip with its recorder."""
 
     recorder: str
@@ -103,8 +103,8 @@ class FillFilter(Struct, frozen=True, kw_only=True):
     end_ns: int | None = None
 
 
-class TradeFilter(Struct, frozen=True, kw_only=True):
-    """Selects trades, by the time of their closing; ``None`` does not restrict."""
+class RoundTripFilter(Struct, frozen=True, kw_only=True):
+    """Selects round trips by the time of their closing; ``None`` does not restrict."""
 
     recorder: str | None = None
     strategy: str | None = None
@@ -190,7 +190,9 @@ class Queries:
         rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
         return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
 
-    async def trades(self, which: TradeFilter, *, limit: int, cursor: str | None = None) -> Page[StoredTrade]:
+    async def trades(
+        self, which: RoundTripFilter, *, limit: int, cursor: str | None = None
+    ) -> Page[StoredRoundTrip]:
         """Finished round trips, the last closed first. Raises :class:`CursorError`."""
         rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
         return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
@@ -247,6 +249,6 @@ def _stored_fill(row: asyncpg.Record) -> StoredFill:
     )
 
 
-def _trade(row: asyncpg.Record) -> StoredTrade:
-    values = {name: row[name] for name in StoredTrade.__struct_fields__}
-    return StoredTrade(**values | {"side": Side(row["side"])})
+def _trade(row: asyncpg.Record) -> StoredRoundTrip:
+    values = {name: row[name] for name in StoredRoundTrip.__struct_fields__}
+    return StoredRoundTrip(**values | {"side": Side(row["side"])})

@@ -23,7 +23,7 @@ from decahertz.event import EVENT_BY_TABLE
 from storage.database import Database
 from tests.api.checked import Caller
 from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, StoringSink, quote, wait_for
-from tests.storage_examples import until
+from tests.storage_examples import RECORDER, until
 
 MANY = 400_000
 
@@ -80,9 +80,9 @@ async def test_samples_are_exported_as_csv(asked: Caller) -> None:
     assert answer.headers["Content-Type"] == "text/csv"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="probe.csv"'
     assert list(csv.reader(io.StringIO(answer.raw.decode()))) == [
-        ["time_ns", "venue", "instrument", "prints"],
+        ["time_ns", "recorder", "venue", "instrument", "prints"],
         *(
-            [str(START_NS + number * CYCLE_NS), "SIM", name, str(number)]
+            [str(START_NS + number * CYCLE_NS), RECORDER, "SIM", name, str(number)]
             for number in (8, 9)
             for name in ("A", "B,C")
         ),
@@ -93,7 +93,7 @@ async def test_events_are_exported_as_parquet(asked: Caller) -> None:
     answer = await asked.get("export?table=quotes&format=parquet&instrument=A&fields=bid,ask")
     assert answer.headers["Content-Type"] == "application/vnd.apache.parquet"
     table = pyarrow.parquet.read_table(io.BytesIO(answer.raw))
-    assert table.to_pylist() == [{"time_ns": START_NS, "bid": 1.25, "ask": 2.25}]
+    assert table.to_pylist() == [{"time_ns": START_NS, "recorder": RECORDER, "bid": 1.25, "ask": 2.25}]
 
 
 async def test_filters_narrow_an_export(asked: Caller) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from decahertz.event import Fill, Liquidity, Side
 from storage.database import Database, DatabaseUnavailableError
-from storage.query.queries import CursorError, FillFilter, InstrumentInfo, Queries, TradeFilter
+from storage.query.queries import CursorError, FillFilter, InstrumentInfo, Queries, RoundTripFilter
 from tests.storage_examples import START_NS, arrival, fill, quote, writing
 
 
@@ -82,12 +82,12 @@ async def test_trades_come_last_closed_first_and_by_time_of_closing(database: Da
     async with writing(database) as bench:
         await bench.append(arrival(1, deals(8)), 10)
     queries = Queries(database)
-    first = await queries.trades(TradeFilter(), limit=3)
-    second = await queries.trades(TradeFilter(), limit=3, cursor=first.next_cursor)
+    first = await queries.trades(RoundTripFilter(), limit=3)
+    second = await queries.trades(RoundTripFilter(), limit=3, cursor=first.next_cursor)
     assert [trade.closed_ns - START_NS for trade in first.items + second.items] == [7, 5, 3, 1]
     assert second.next_cursor is None
     chosen = await queries.trades(
-        TradeFilter(strategy="trend", instrument="b", start_ns=START_NS + 3, end_ns=START_NS + 7), limit=9
+        RoundTripFilter(strategy="trend", instrument="b", start_ns=START_NS + 3, end_ns=START_NS + 7), limit=9
     )
     assert [trade.closed_ns - START_NS for trade in chosen.items] == [3]
 
@@ -119,7 +119,7 @@ async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
     queries = Queries(database)
     page = await queries.fills(FillFilter(), limit=1)
     with pytest.raises(CursorError, match="another list"):
-        await queries.trades(TradeFilter(), limit=1, cursor=page.next_cursor)
+        await queries.trades(RoundTripFilter(), limit=1, cursor=page.next_cursor)
 
 
 async def test_instruments_are_listed_with_first_and_last_sight(database: Database) -> None:

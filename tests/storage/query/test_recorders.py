@@ -13,7 +13,7 @@ from storage.database import Database
 from storage.query.bars import BarFilter
 from storage.query.export import ExportFormat, ExportRequest, Exports, events_request, samples_request
 from storage.query.history import UnknownFieldError
-from storage.query.queries import FillFilter, Queries, TradeFilter
+from storage.query.queries import FillFilter, Queries, RoundTripFilter
 from storage.query.resolution import ResolutionRequest
 from storage.tiers.names import ROLLED, Tier
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS
@@ -100,7 +100,7 @@ async def test_fills_and_trades_name_the_recorder_and_filter_by_it(two: TieredDa
     assert {fill.recorder for fill in found} == {"paris", "tokyo"}
     (fill,) = (await queries.fills(FillFilter(recorder="tokyo"), limit=9)).items
     assert fill.recorder == "tokyo"
-    assert (await queries.trades(TradeFilter(recorder="tokyo"), limit=9)).items == []
+    assert (await queries.trades(RoundTripFilter(recorder="tokyo"), limit=9)).items == []
 
 
 async def exported(database: Database, request: ExportRequest) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from collectors.strategy.state import StrategyState
 from decahertz.event import Fill, Side
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from storage.database import Database
-from storage.query.queries import FillFilter, Queries, TradeFilter
+from storage.query.queries import FillFilter, Queries, RoundTripFilter
 from tests.storage_examples import START_NS, Bench, arrival, fill, writing
 
 _epochs = itertools.count(1)
@@ -53,7 +53,7 @@ def folded(sent: list[Sent]) -> list[RoundTrip]:
 
 
 async def stored(bench: Bench, strategy: str) -> list[RoundTrip]:
-    page = await Queries(bench.database).trades(TradeFilter(strategy=strategy), limit=10_000)
+    page = await Queries(bench.database).trades(RoundTripFilter(strategy=strategy), limit=10_000)
     return [
         RoundTrip(**{name: getattr(one, name) for name in RoundTrip.__struct_fields__}) for one in page.items
     ]
