@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -23,6 +24,7 @@ from storage.database import Database
 from storage.schema.emitters import recently_stored_events
 from storage.settings import SpoolSettings
 from storage.spool import Spool
+from storage.write.lease import RecorderLease
 from storage.write.writer import Writer
 from tests.tables import ensure_tables
 
@@ -30,6 +32,7 @@ START_NS = 1_700_000_000_000_000_000
 CYCLE_NS = 100_000_000
 LIMIT_SECONDS = 20.0
 RECORDER = "desk"
+HOLDER = uuid.UUID(int=1)
 FAST = SpoolSettings(commit_seconds=0.005)
 
 
@@ -111,9 +114,11 @@ class Bench:
         database: Database,
         folder: Path,
         spool: SpoolSettings,
+        lease: RecorderLease | None = None,
         **more: Any,  # noqa: ANN401 - any field
     ) -> None:
         self.database = database
+        self.lease = lease or RecorderLease(database, RECORDER, HOLDER)
         self.folder = folder
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
@@ -134,10 +139,11 @@ class Bench:
             queue_rows=settings.queue_rows,
         )
         await self.spool.start()
+        await self.lease.take()
         self.writer = Writer(
             self.database,
             self.spool,
-            RECORDER,
+            self.lease,
             SystemClock(),
             self.registry,
             schemas,
@@ -149,6 +155,7 @@ class Bench:
     async def stop(self) -> None:
         await self.writer.stop()
         await self.spool.stop()
+        await self.lease.stop()
 
     async def append(self, arrived: Arrival, timeout_seconds: float = 10) -> Receipt:
         """Into the spool, and then all that is there into the database."""

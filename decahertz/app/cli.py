@@ -32,6 +32,7 @@ from decahertz.app.settings import Settings, load
 from decahertz.app.up import run_up
 from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, keys_of
 from storage.query.export import ExportFormat
+from storage.write.lease import LeaseLostError
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _CONFIG = Annotated[
@@ -48,7 +49,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call] # of prometheus_client
     try:
         sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
-    except (SettingsError, StartError) as error:
+    except (SettingsError, StartError, LeaseLostError) as error:
         sys.stderr.write(f"decahertz: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
@@ -70,7 +71,7 @@ def build_app() -> App:
     app.command(_with_settings(_up, keys), name="up")
     app.command(_with_settings(_check, keys), name="check")
     where = _only(keys, ("data_dir", "database_url"))
-    app.command(_with_settings(_import, where), name="import")
+    app.command(_with_settings(_import, [*where, *_only(keys, ("recorder",))]), name="import")
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
@@ -100,7 +101,7 @@ def _with_settings(command: Callable[..., int], keys: Sequence[Key]) -> Callable
     options = {key.key.replace(".", "__"): key for key in keys}
 
     def run(*arguments: Any, config: Path | None = None, **given: Any) -> int:  # noqa: ANN401 - created below
-        chosen = {options[n].key: v for n, v in given.items() if n in options and v is not None}
+        chosen = {options[n].key: str(v) for n, v in given.items() if n in options and v is not None}
         rest = {n: v for n, v in given.items() if n not in options}
         settings = load(file=config, arguments=chosen)
         configure_logs(settings.log)
@@ -127,8 +128,14 @@ def _option(key: Key) -> Any:  # noqa: ANN401 - an annotation
         shown = f" [default: {text}]"
     group = key.key.rpartition(".")[0] or "general"
     return Annotated[
-        str | None,
-        Parameter(name=key.option, help=key.help + shown, show_default=False, group=f"Settings: {group}"),
+        bool | None if key.default is False else str | None,  # ``--standby`` takes no value
+        Parameter(
+            name=key.option,
+            help=key.help + shown,
+            show_default=False,
+            negative="",
+            group=f"Settings: {group}",
+        ),
     ]
 
 

@@ -6,6 +6,7 @@ nothing new arrives while data is on its way to the database.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -39,6 +40,7 @@ from storage.spool import Spool
 from storage.tiers.engine import prepare_tiers
 from storage.tiers.lint import lint
 from storage.tiers.worker import RollUpWorker
+from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
 
 if TYPE_CHECKING:
@@ -167,6 +169,11 @@ class Pipeline:
             self._database, self._supervisor = opened
             if self._supervisor is not None:
                 self._components.append(self._supervisor)
+            holder = await asyncio.to_thread(HolderFile, settings.data_dir / "holder")
+            self._stack.callback(holder.close)
+            self._lease = await self._run(
+                RecorderLease(self._database, recorder, holder.holder, standby=settings.standby)
+            )
             await self._run(
                 RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
             )
@@ -188,7 +195,7 @@ class Pipeline:
             self._writer = Writer(
                 self._database,
                 self._spool,
-                recorder,
+                self._lease,
                 clock,
                 registry,
                 schemas,
@@ -271,6 +278,10 @@ class Pipeline:
     async def feeds_finished(self) -> None:
         """Wait until every feed has ended; forever if one has no end."""
         await self._feeds.wait_finished()
+
+    async def lease_lost(self) -> None:
+        """Raise :class:`~storage.write.lease.LeaseLostError` once another process takes over the name."""
+        raise await self._lease.lost()
 
     def is_ready(self) -> bool:
         """Whether all parts have started, none has failed, and the database is reachable."""

@@ -36,6 +36,13 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
         Name,
         Meta(description="Name of this recorder, unique among those that share a database."),
     ] = field(default_factory=default_recorder)
+    standby: Annotated[
+        bool,
+        Meta(
+            description="Wait while another process runs under this recorder's name, and take over when its"
+            " lease expires."
+        ),
+    ] = False
     data_dir: Annotated[
         Path,
         Meta(description="Folder of the embedded database and the spool."),

@@ -51,7 +51,8 @@ async def run_up(
 ) -> int:
     """Run until SIGINT or SIGTERM, or until all feeds have ended; return the exit code.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` if a part cannot start.
+    Raises :class:`~decahertz.app.pipeline.StartError` if a part cannot start, and
+    :class:`~storage.write.lease.LeaseLostError` after another process took over the recorder's name.
     """
     programs = [shlex.split(command) for command in commands]
     if demo:
@@ -133,7 +134,8 @@ async def _stop_pipeline(pipeline: Pipeline, stop: _StopRequest) -> bool:
 
 
 async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_finished: bool) -> None:
-    waiting: set[asyncio.Future[object]] = {stopping}
+    lost: asyncio.Future[object] = asyncio.ensure_future(pipeline.lease_lost())
+    waiting = {stopping, lost}
     if until_finished:
         waiting.add(asyncio.ensure_future(pipeline.feeds_finished()))
     done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

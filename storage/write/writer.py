@@ -23,6 +23,7 @@ from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Entry
 from storage.schema.samples import table_of
 from storage.spool import Spool
+from storage.write.lease import LeaseLostError, RecorderLease
 from storage.write.metrics import WriterMetrics
 from storage.write.rate_limit import RateLimiter
 from storage.write.result import DEAD_LETTER, WriteResult
@@ -50,7 +51,7 @@ class Writer:
         self,
         database: Database,
         spool: Spool,
-        recorder: str,
+        lease: RecorderLease,
         clock: Clock,
         registry: CollectorRegistry,
         schemas: Sequence[SampleSchema] = (),
@@ -65,10 +66,10 @@ class Writer:
         """
         self._database = database
         self._spool = spool
-        self._recorder = recorder
+        self._lease = lease
         self._clock = clock
         self._stop_seconds = stop_seconds
-        self._store = EntryWriter(database, recorder, clock)
+        self._store = EntryWriter(database, lease.recorder, clock, lease)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._pace = RateLimiter(backlog_rows_per_second, clock)
@@ -90,7 +91,7 @@ class Writer:
         connection = await self._connect()
         if not self._spool.has_backlog:  # what waits may have been stored before, however long ago
             with self._database.errors():
-                await connection.execute(_FORGET_BATCHES, self._recorder)
+                await connection.execute(_FORGET_BATCHES, self._lease.recorder)
         self._spool.on_acked = self._store.forget
         self._task = asyncio.create_task(self._run(), name="storage-writer")
 
@@ -153,6 +154,9 @@ class Writer:
                     break  # it waits in the spool as well as here
                 await self._wait(error, pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+            except LeaseLostError:
+                self._put_back()
+                return
             else:
                 pause = _FIRST_PAUSE_SECONDS
         if self._connection is not None:

@@ -13,10 +13,11 @@ from decahertz.clock import SystemClock
 from storage.database import Database
 from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
+from storage.write.lease import RecorderLease
 from storage.write.writer import Writer
 from tests.api.checked import Caller
 from tests.api.helpers import DESK, PROBE, Stack, StoringSink
-from tests.storage_examples import RECORDER
+from tests.storage_examples import HOLDER, RECORDER
 from tests.tables import ensure_tables
 
 
@@ -38,7 +39,9 @@ async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     clock, schemas = SystemClock(), (PROBE, DESK)
     spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
     await spool.start()
-    writer = Writer(database, spool, RECORDER, clock, registry, schemas)
+    lease = RecorderLease(database, RECORDER, HOLDER)
+    await lease.take()
+    writer = Writer(database, spool, lease, clock, registry, schemas)
     await writer.start()
     sink = StoringSink(spool, writer)
     try:
@@ -47,6 +50,7 @@ async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     finally:
         await writer.stop()
         await spool.stop()
+        await lease.stop()
         await database.close()
 
 

@@ -1,0 +1,263 @@
+"""The lease of a recorder's name: one process at a time writes under it.
+
+The lease is a row of ``recorders``. PostgreSQL's clock decides when it expires, so the clocks of the hosts do
+not matter, and no session holds it, so it works through transaction poolers. Each transaction of the writer
+proves that its process holds the lease (:mod:`storage.write.transaction`): a process that was paused while
+another one took over cannot write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from decahertz.health import ComponentStatus, Health
+from storage.database import Database, DatabaseError, DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from storage.database import Connection
+
+LEASE_SECONDS = 10.0
+"""A lease that is not renewed expires after this time; another process may then take it."""
+RENEW_SECONDS = 2.0
+
+_STANDBY_SECONDS = 0.5
+_UNBLOCK_SECONDS = 1.0
+_RELEASE_SECONDS = 1.0
+_INSERT = """
+INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at)
+VALUES (now(), $1, $2, $3, $4, now(), now() + make_interval(secs => $5))
+ON CONFLICT (recorder) DO NOTHING
+"""
+_CURRENT = """
+SELECT holder, host, process_id, expires_at <= clock_timestamp() AS is_expired
+FROM recorders WHERE recorder = $1
+"""
+_TAKE = """
+UPDATE recorders SET time = now(), holder = $2, host = $3, process_id = $4, held_since = now(),
+    expires_at = clock_timestamp() + make_interval(secs => $5)
+WHERE recorder = $1
+"""
+_RENEW = """
+UPDATE recorders SET time = now(), expires_at = now() + make_interval(secs => $3)
+WHERE recorder = $1 AND holder = $2
+"""
+_UNBLOCK = "SELECT count(pg_terminate_backend(pid)) FROM unnest(pg_blocking_pids($1)) AS pid"
+
+
+class LeaseTakenError(DatabaseError):
+    """Another process holds the lease."""
+
+
+class LeaseLostError(DatabaseError):
+    """Another process took the lease over."""
+
+
+class HolderFile:
+    """Identifies a data folder: the id under which its process holds leases.
+
+    A process that is killed and started again on the same folder thus takes its own lease back at once. The
+    lock keeps a second process out of the folder; the kernel releases it when the process ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises :class:`LeaseTakenError` when another process uses the folder, and ``OSError``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise LeaseTakenError(f"another process records into {path.parent}") from error
+        try:
+            self.holder = uuid.UUID(os.pread(self._file, 36, 0).decode())
+        except ValueError:  # new, or cut off
+            self.holder = uuid.uuid4()
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, str(self.holder).encode(), 0)
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Release the lock."""
+        os.close(self._file)
+
+
+class RecorderLease:
+    """Takes, renews and releases the lease of one recorder.
+
+    free ── take ──► held ── release ──► free
+                      │ renewed every two seconds; an outage of the database changes nothing
+                      └─ expired, and another process took it ──► lost (for good)
+    """
+
+    def __init__(
+        self, database: Database, recorder: str, holder: uuid.UUID, *, standby: bool = False
+    ) -> None:
+        """With ``standby``, :meth:`start` waits for the lease that another process holds."""
+        self._database = database
+        self.recorder = recorder
+        self.holder = holder
+        self._standby = standby
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._problem = ""
+        self._log = structlog.get_logger(part="recorder", recorder=recorder)
+
+    async def start(self) -> None:
+        """Take the lease and keep renewing it.
+
+        Raises :class:`LeaseTakenError` when another process holds it, and
+        :class:`~storage.database.DatabaseUnavailableError`.
+        """
+        waits = False
+        while True:
+            try:
+                await self.take()
+                break
+            except LeaseTakenError as error:
+                if not self._standby:
+                    raise
+                if not waits:
+                    self._log.info("lease_awaited", reason=str(error))
+                waits = True
+            except DatabaseUnavailableError:
+                if not waits:
+                    raise
+            await asyncio.sleep(_STANDBY_SECONDS)
+        if waits:
+            self._log.warning("lease_taken_over")
+        self._task = asyncio.create_task(self._renew_forever(), name="recorder-lease")
+
+    async def stop(self) -> None:
+        """Release the lease, so that another process can take it at once. Safe twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not self._lost.is_set():
+                with suppress(DatabaseError, TimeoutError):
+                    async with asyncio.timeout(_RELEASE_SECONDS):
+                        await self._extend(0.0)
+        await self._disconnect()
+
+    async def take(self) -> None:
+        """Take the lease if it is free, expired, or this holder's own. Raises as :meth:`start` does."""
+        try:
+            connection = await self._connect()
+            with self._database.errors():
+                async with connection.transaction():
+                    await self._take(connection)
+        except LeaseTakenError:
+            raise
+        except DatabaseError:
+            await self._disconnect()
+            raise
+
+    async def _take(self, connection: Connection) -> None:
+        values = (self.recorder, self.holder, socket.gethostname(), os.getpid(), LEASE_SECONDS)
+        if (await connection.execute(_INSERT, *values)).endswith(" 1"):
+            return
+        self._check(await connection.fetchrow(_CURRENT, self.recorder))
+        # Transactions of the holder before hold a share of the row's lock: of a process that stands still
+        # in the middle of one, the session has to be ended.
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        unblocking = asyncio.create_task(self._unblock(pid), name="recorder-lease-unblock")
+        try:
+            self._check(await connection.fetchrow(f"{_CURRENT} FOR UPDATE", self.recorder))
+        finally:
+            unblocking.cancel()
+            await asyncio.wait([unblocking])
+        await connection.execute(_TAKE, *values)
+
+    def _check(self, current: asyncpg.Record | None) -> None:
+        if current is not None and current["holder"] != self.holder and not current["is_expired"]:
+            raise LeaseTakenError(
+                f"recorder {self.recorder!r} is already running on host {current['host']}"
+                f" (process {current['process_id']}); choose another name with --recorder, or stop it"
+            )
+
+    async def _unblock(self, pid: int) -> None:
+        """End the sessions that keep the session ``pid`` waiting."""
+        while True:
+            await asyncio.sleep(_UNBLOCK_SECONDS)
+            try:
+                async with self._database.query() as connection:
+                    ended = await connection.fetchval(_UNBLOCK, pid)
+                self._log.warning("lease_holder_sessions_terminated", sessions=ended)
+            except (DatabaseError, asyncpg.PostgresError) as error:
+                self._log.warning("lease_unblock_failed", error=str(error))
+
+    async def lost(self) -> LeaseLostError:
+        """Wait until another process has taken the lease over."""
+        await self._lost.wait()
+        return self.loss()
+
+    def lose(self) -> LeaseLostError:
+        """Note that another process has taken the lease over; the error to raise for it."""
+        if not self._lost.is_set():
+            self._lost.set()
+            self._log.error("lease_lost")
+        return self.loss()
+
+    def loss(self) -> LeaseLostError:
+        """The error that says the lease is lost."""
+        return LeaseLostError(
+            f"another process has taken over recorder {self.recorder!r}: this one stops, and its spool keeps"
+            " the rows that are not stored yet"
+        )
+
+    def status(self) -> ComponentStatus:
+        """Current status."""
+        if self._lost.is_set():
+            return ComponentStatus(name="recorder", health=Health.FAILED, detail=str(self.loss()))
+        if self._problem:
+            detail = f"the lease cannot be renewed: {self._problem}"
+            return ComponentStatus(name="recorder", health=Health.DEGRADED, detail=detail)
+        return ComponentStatus(name="recorder", health=Health.OK)
+
+    async def _renew_forever(self) -> None:
+        while not self._lost.is_set():
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                if not await self._extend(LEASE_SECONDS):
+                    self.lose()
+            except DatabaseError as error:
+                if not self._problem:
+                    self._log.warning("lease_renewal_failed", error=str(error))
+                self._problem = str(error)
+            else:
+                if self._problem:
+                    self._log.info("lease_renewal_recovered")
+                self._problem = ""
+
+    async def _extend(self, seconds: float) -> bool:
+        """Let the lease last that long from now; ``False``: another process has it."""
+        try:
+            connection = await self._connect()
+            with self._database.errors():
+                status = await connection.execute(_RENEW, self.recorder, self.holder, seconds)
+        except DatabaseError:
+            await self._disconnect()
+            raise
+        return status.endswith(" 1")
+
+    async def _connect(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            await self._disconnect()
+            self._connection = await self._database.connect("lease")
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._database.disconnect(connection)

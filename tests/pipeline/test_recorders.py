@@ -1,0 +1,140 @@
+"""Recorders that share one database: a taken name, fail-over, and a holder that was paused."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from storage.write.lease import LEASE_SECONDS
+from tests.pipeline.running import (
+    START_LIMIT_SECONDS,
+    STOP_LIMIT_SECONDS,
+    await_welcome,
+    command,
+    environment,
+    run,
+    running,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(180)
+
+RECORDER = "desk-1"
+
+
+def recorder_env(folder: Path, database_url: str, **more: str) -> dict[str, str]:
+    folder.mkdir()
+    return environment(
+        folder,
+        DECAHERTZ_DATABASE_URL=database_url,
+        DECAHERTZ_RECORDER=RECORDER,
+        DECAHERTZ_FEEDS_ENABLED="synthetic",
+        **more,
+    )
+
+
+@contextmanager
+def standing_by(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """``decahertz up --standby``, which waits for the name."""
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            command("up", "--standby"),
+            env=env,
+            cwd=env["DECAHERTZ_DATA_DIR"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        wait_until("the standby to wait", START_LIMIT_SECONDS, lambda: "lease_awaited" in log.read_text())
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=STOP_LIMIT_SECONDS)
+
+
+def ask(url: str, question: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(question.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def newest_age(url: str) -> int:
+    return ask(url, "SELECT coalesce(extract(epoch FROM now() - max(time)), 1e6)::int FROM market_samples")
+
+
+def test_a_taken_name_is_refused_in_one_line(database_url: str, tmp_path: Path) -> None:
+    with running(env=recorder_env(tmp_path / "one", database_url), log=tmp_path / "log") as first:
+        refused = run("up", env=recorder_env(tmp_path / "two", database_url))
+        assert refused.returncode == 2
+        holder = rf"on host \S+ \(process {first.process.pid}\)"
+        assert re.fullmatch(
+            rf"decahertz: recorder 'desk-1' is already running {holder};"
+            r" choose another name with --recorder, or stop it\n",
+            refused.stderr.splitlines(keepends=True)[-1],
+        )
+        assert "Traceback" not in refused.stderr
+        component = {one["name"]: one["health"] for one in first.get("/api/v1/health")["components"]}
+        assert component["recorder"] == "ok"
+
+
+def test_a_killed_recorder_starts_again_on_its_folder_without_waiting(
+    database_url: str, tmp_path: Path
+) -> None:
+    env = recorder_env(tmp_path / "one", database_url)
+    with running(env=env, log=tmp_path / "log") as first:
+        first.process.kill()
+        first.process.communicate()
+    with running(env=env, log=tmp_path / "log"):
+        pass
+    assert "lease_awaited" not in (tmp_path / "log").read_text()
+
+
+def test_a_standby_takes_over_from_a_killed_recorder_within_the_lease(
+    database_url: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "standby.log"
+    with (
+        running(env=recorder_env(tmp_path / "one", database_url), log=tmp_path / "log") as first,
+        standing_by(recorder_env(tmp_path / "two", database_url), log) as standby,
+    ):
+        first.process.kill()
+        first.process.communicate()
+        killed = time.monotonic()
+        wait_until("the take-over", LEASE_SECONDS + 5, lambda: "lease_taken_over" in log.read_text())
+        assert time.monotonic() - killed < LEASE_SECONDS + 3
+        await_welcome(standby, log)
+        wait_until("new samples", 10, lambda: newest_age(database_url) < 2)
+
+
+def test_a_paused_recorder_cannot_write_after_a_take_over(database_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "standby.log"
+    with (
+        running(env=recorder_env(tmp_path / "one", database_url), log=tmp_path / "log") as first,
+        standing_by(recorder_env(tmp_path / "two", database_url), log) as standby,
+    ):
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until("the take-over", LEASE_SECONDS + 10, lambda: "lease_taken_over" in log.read_text())
+            await_welcome(standby, log)
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        output, _ = first.process.communicate(timeout=STOP_LIMIT_SECONDS)
+        assert first.process.returncode == 2, output
+        assert "another process has taken over recorder" in (tmp_path / "log").read_text()
+        wait_until("new samples", 10, lambda: newest_age(database_url) < 2)
+        twice = ask(
+            database_url,
+            "SELECT count(*) FROM (SELECT FROM market_samples GROUP BY time, recorder, venue, instrument"
+            " HAVING count(*) > 1) AS twice",
+        )
+        assert twice == 0
