@@ -20,13 +20,13 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of events."""
+    """Counts of imported events, by outcome."""
 
     stored: int
     duplicates: int
-    """These had been stored before."""
+    """Events that were stored before."""
     dead_letters: int
-    """These no table took."""
+    """Events that the database refused."""
 
 
 class DirectWriter:
@@ -74,23 +74,23 @@ class DirectWriter:
     async def _attempt(self, entries: list[Entry], acked: list[Ack]) -> None:
         connection = await self._database.connect("import")
         try:
-            for lot in _lots(entries):
-                async with aclosing(self._store.deliver(connection, lot)) as outcomes:
+            for batch in _batches(entries):
+                async with aclosing(self._store.deliver(connection, batch)) as outcomes:
                     async for outcome in outcomes:
                         acked += outcome.acks.values()
         finally:
             await self._database.disconnect(connection)
 
 
-def _lots(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Of each about as much as makes a transaction worth its while."""
-    lot: list[Entry] = []
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cut entries into batches of about :data:`FULL_ROWS` rows, one for each transaction."""
+    batch: list[Entry] = []
     rows = 0
     for entry in entries:
-        lot.append(entry)
+        batch.append(entry)
         rows += entry.rows
         if rows >= FULL_ROWS:
-            yield lot
-            lot, rows = [], 0
-    if lot:
-        yield lot
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch

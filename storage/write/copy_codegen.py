@@ -1,6 +1,6 @@
-"""The encoders of samples and events, written out for one type of them.
+"""Generates the encoders of samples and events, one for each type.
 
-They run for every sample of every instant and for every event. Reading the fields by name and handing them
+They run for every sample of every cycle and for every event. Reading the fields by name and handing them
 to one ``struct`` call takes less than half the time of the same over a list of fields, so the source is put
 together from the declaration and compiled once. The only texts in it are field names: those of samples the
 declaration has checked to be plain identifiers (:mod:`decahertz.sample`), those of events are our own.
@@ -95,8 +95,8 @@ class SampleLoop:
     """The loop for samples with these fields.
 
     Which numbers are missing is often the same for many rows. Rows with nulls first go a way that suits all
-    of them; when many rows of a batch have the same nulls, the loop is written anew with a branch for these.
-    That takes about a millisecond and is done a limited number of times.
+    of them; when many rows of a batch have the same nulls, the loop is generated again with a branch for
+    these. That takes about a millisecond and is done a limited number of times.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class SampleLoop:
         self._encode = self._write()
 
     def __call__(self, samples: Sequence[Sample], moment: bytes) -> tuple[list[bytes], float]:
-        """(samples, encoded instant) → (pieces of the rows, sum of all floating-point numbers).
+        """(samples, encoded time) → (pieces of the rows, sum of all floating-point numbers).
 
         The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each
         number. Raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`, also for a value that
@@ -159,7 +159,7 @@ def compile_event(
 
     First come the time, the time in nanoseconds and the sequence, then ``numbers``, of which ``codes`` has a
     letter for each, then the fields that ``pieces`` encodes, then the ``direct`` ones with their encoders.
-    What it raises is one of :data:`storage.write.copy_format.ENCODING_ERRORS`.
+    The encoder raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`.
     """
     fields = [Number(name, code, optional=True) for name, code in zip(numbers, codes, strict=True)]
     always = [Number(name, "q", optional=False) for name in ("time", "time_ns", "sequence")]
@@ -177,7 +177,7 @@ def compile_event(
 
 
 def _numbers_of(numbers: Sequence[Number]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What both sources have in common: the names they use, and their parts."""
+    """Names and parts that both sources share."""
     values = _values(numbers)
     missing = [f"{v} is None" for v, number in zip(values, numbers, strict=True) if number.optional]
     scope, arguments, total = _packing(numbers, [True] * len(numbers))

@@ -1,7 +1,7 @@
 """PostgreSQL's binary COPY format, written directly.
 
 A driver that gets rows as tuples looks at every value. Here a row is put together from pieces that are
-known beforehand: the key is the same each time, the instant is shared by a batch, and the numbers go into
+known beforehand: the key is the same each time, a batch has one time, and the numbers go into
 one :class:`struct.Struct` that is made once for each combination of types and nulls (see
 :mod:`storage.write.copy_codegen`).
 
@@ -18,9 +18,9 @@ from struct import error as StructError  # noqa: N812 - it is an exception class
 from typing import Any, TypeAlias
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-"""What a COPY begins with: signature, no flags, no extension."""
+"""Header of a COPY: signature, no flags, no extension."""
 TRAILER = b"\xff\xff"
-"""What a COPY ends with."""
+"""Trailer of a COPY."""
 NULL = b"\xff\xff\xff\xff"
 
 _EPOCH_US = 946_684_800_000_000
@@ -34,7 +34,7 @@ _BIGINT = Struct(">4sq")
 _DOUBLE = Struct(">4sd")
 
 ENCODING_ERRORS = (ValueError, TypeError, AttributeError, OverflowError, StructError)
-"""What a value that does not fit its column raises here."""
+"""Raised for a value that does not fit its column."""
 Number: TypeAlias = "int | float | None"
 
 
@@ -93,7 +93,7 @@ def text_array(values: Sequence[str]) -> bytes:
 
 
 def field_count(columns: int) -> bytes:
-    """What a row begins with."""
+    """Header of a row: its number of columns."""
     return columns.to_bytes(2, "big")
 
 

@@ -81,7 +81,7 @@ class SampleRows:
         )
 
     def encode(self, samples: Sequence[Sample], time_ns: int) -> Encoded:
-        """The rows of these samples at this instant."""
+        """Encode the rows of these samples, which share one time."""
         moment = timestamp(time_ns)
         try:
             data, total = self._loop(samples, moment)

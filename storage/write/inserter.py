@@ -73,7 +73,7 @@ class Inserter:
             await self._store_samples(connection, batches, outcome)
 
     def committed(self, outcome: WriteResult) -> None:
-        """What was filled in is committed."""
+        """Note that the rows of this transaction are committed."""
         self._instruments.mark(outcome.instruments)
 
     async def write_instruments(self, connection: AnyConnection) -> None:

@@ -1,4 +1,4 @@
-"""What the writer says of itself to Prometheus."""
+"""Self-metrics of the writer."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ class WriterMetrics:
         waiting.set_function(rows_waiting)
 
     def announce(self, tables: Iterable[str]) -> None:
-        """Let the counters exist, at nought, before anything is counted: a first increase is then seen."""
+        """Create the counters at zero, so that Prometheus sees the first increase."""
         for table in tables:
             self.rows.labels(table)

@@ -1,8 +1,8 @@
 """Orders as they are now.
 
 The newest change of an order counts, in whatever order the changes arrive; a final state stays final even
-where the emitter's clock stepped back. What identifies the circumstances of an order (arrival price, type,
-signal) is kept when a later change does not repeat it.
+where the emitter's clock stepped back. A field that describes the order itself (arrival price,
+type, signal) keeps its value when a later change does not repeat it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pace that is kept on average."""
+"""Caps the average number of rows per second."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from decahertz.clock import NS_PER_SECOND, Clock
 
 
 class RateLimiter:
-    """Says when the next lot may go. What is not used is not saved up."""
+    """Tells when the next batch is due. Unused capacity is not saved up."""
 
     def __init__(self, rows_per_second: float, clock: Clock) -> None:
-        """The first lot may go at once."""
+        """The first batch is due at once."""
         self._ns_per_row = NS_PER_SECOND / rows_per_second
         self._clock = clock
         self._due_ns = clock.monotonic_ns()
 
     def seconds_until_due(self) -> float:
-        """How long until the next lot may go; 0: now."""
+        """Seconds until the next batch is due; 0: now."""
         return max(0, self._due_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
 
     def spend(self, rows: int) -> None:
-        """A lot goes now."""
+        """Account for a batch of ``rows`` that is sent now."""
         self._due_ns = max(self._due_ns, self._clock.monotonic_ns()) + round(rows * self._ns_per_row)

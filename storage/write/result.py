@@ -16,7 +16,7 @@ DEAD_LETTER, DUPLICATE = "dead_letter", "duplicate"
 
 @dataclass(slots=True)
 class WriteResult:
-    """What a transaction stored; valid once it is committed."""
+    """Rows that a transaction stored; valid once it is committed."""
 
     acks: dict[uuid.UUID, Ack] = field(default_factory=dict)
     """Of every entry, by batch id."""
