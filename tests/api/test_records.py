@@ -151,6 +151,8 @@ async def test_lists_bars_and_histories_name_the_recorder_and_filter_by_it(
         assert own == every != others
         assert RECORDER in str(own)
         assert RECORDER not in str(others)
+    body = {"collector": "probe", "start": START_NS, "end": START_NS + CYCLE_NS, "recorder": ["elsewhere"]}
+    assert (await stored_caller.post("metrics/history", json=body)).body["series"] == []
     bars = "market/bars/EUR%2FUSD?timeframe=1d&recorder="
     assert len((await stored_caller.get(f"{bars}{RECORDER}")).body["items"]) == 1
     assert (await stored_caller.get(f"{bars}elsewhere")).body["items"] == []
@@ -212,29 +214,3 @@ async def test_a_history_of_what_is_not_there_is_refused(
     answer = await stored_caller.get(f"metrics/history?{query}")
     assert answer.status == 400
     assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["fills?", "trades?", "metrics/history?collector=probe&", "metrics/history", "export?table=fills&"],
-)
-async def test_lists_histories_and_exports_filter_by_recorder(
-    stored: Stack, stored_caller: Caller, path: str
-) -> None:
-    await send_fills(stored_caller, *(fill(n, "buy" if n % 2 else "sell") for n in range(1, 5)))
-    stored.publish_cycle((stored.clock.time_ns() - START_NS) // CYCLE_NS)
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.samples_stored == 1, "the sample is stored")
-
-    async def rows(recorder: str) -> Any:  # noqa: ANN401 - JSON, or lines
-        if path.endswith("history"):
-            query = {"collector": "probe", "recorder": [recorder]}
-            return (await stored_caller.post(path, json=query)).body["series"]
-        body = (await stored_caller.get(f"{path}recorder={recorder}")).body
-        if isinstance(body, dict):
-            return body["items"] if "items" in body else body["series"]
-        return body.splitlines()[1:]
-
-    assert await rows(RECORDER)
-    assert not await rows("tokyo")
