@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -214,7 +215,7 @@ def free_port() -> int:
 
 def missed_cycles(metrics_url: str) -> int:
     """Cycles that the sampler says it missed."""
-    for line in read(metrics_url).decode().splitlines():
-        if line.startswith("decahertz_sampler_missed_cycles_total "):
-            return int(float(line.split()[1]))
-    return 0
+    exposition = read(metrics_url).decode()
+    found = re.search(r"^decahertz_sampler_missed_cycles_total\{.*?\} (\S+)$", exposition, re.MULTILINE)
+    assert found, exposition
+    return int(float(found[1]))
