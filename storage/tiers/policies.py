@@ -45,7 +45,8 @@ class Policies:
 
     name: str
     segment: str
-    """The columns to compress by, quoted."""
+    """The columns to compress by, quoted. Key columns come first and the recorder last: compressed chunks are
+    indexed by these columns, and histories often read all recorders."""
     compress_after_hours: int
     keep_days: int
     """Retention; 0 means forever."""

@@ -22,7 +22,7 @@ from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseUnavailableError, first_line
 from storage.schema.connection import schema_connection
 from storage.schema.events import BULK_EVENTS
-from storage.schema.samples import RECORDER, key_columns, quoted, table_of
+from storage.schema.samples import RECORDER, quoted, table_of
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import execute, value_of
 from storage.tiers.generations import Generation, ensure_generation, generations_of
@@ -85,7 +85,7 @@ class TimescaleEngine:
         days = event_days(self._retention)
         for event in BULK_EVENTS:
             self._ensure_hypertable(connection, event.table)
-            segment, after = listed([RECORDER, *event.key]), self._tiers.compress_after_hours
+            segment, after = listed([*event.key, RECORDER]), self._tiers.compress_after_hours
             apply_policies(connection, Policies(event.table, segment, after, days[event.table]))
         for schema in schemas:
             self._prepare_samples(connection, schema, now_ns)
@@ -106,7 +106,7 @@ class TimescaleEngine:
         self._ensure_hypertable(connection, table)
         raw, seconds = columns_in(connection, table), columns_in(connection, relation_of(schema, Tier.S1))
         generations = ensure_generation(connection, tier_schema_of(schema, raw, seconds), now_ns)
-        segment, after = listed(key_columns(schema)), self._tiers.compress_after_hours
+        segment, after = listed([*schema.key, RECORDER]), self._tiers.compress_after_hours
         apply_policies(connection, Policies(table, segment, after, self._retention.raw_days))
         for generation in generations:
             for tier in ROLLED:

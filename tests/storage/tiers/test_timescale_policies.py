@@ -65,7 +65,7 @@ async def test_rows_of_one_key_are_compressed_together_by_time(tiered_database: 
         "SELECT segmentby, orderby FROM timescaledb_information.hypertable_columnstore_settings"
         " WHERE hypertable = 'book_samples'::regclass"
     )
-    assert [tuple(r) for r in layout] == [("recorder,venue,instrument", '"time" DESC')]
+    assert [tuple(r) for r in layout] == [("venue,instrument,recorder", '"time" DESC')]
 
 
 async def test_changed_settings_change_the_jobs(tiered_database: TieredDatabase) -> None:
