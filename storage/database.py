@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]
 
 OLDEST_MAJOR = 15
-"""The oldest PostgreSQL that is taken."""
+"""The oldest PostgreSQL that is supported."""
 
 _POOL_SIZE = 8
 _GRACE_SECONDS = 5.0
-"""How much longer than the server we wait before we take the connection for dead."""
+"""Time beyond the server's own limit after which the connection counts as lost."""
 _CLOSE_SECONDS = 3.0
 _ENCODING = "UTF8"
 _SCHEMES = ("postgresql", "postgres")
-# What libpq reads from a URL and asyncpg would send to the server, which refuses it.
+# URL parameters of libpq that asyncpg would pass on to the server, which refuses them.
 _LIBPQ_ONLY = frozenset(
     {
         "channel_binding",
@@ -49,8 +49,8 @@ _LIBPQ_ONLY = frozenset(
         "tcp_user_timeout",
     }
 )
-# The server, or the way to it, is at fault and not what was asked: trying again can help.
-_PASSING_ERRORS = (
+# The server or the connection is at fault, not the statement: a retry may succeed.
+_TRANSIENT_ERRORS = (
     OSError,  # TimeoutError is one
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -68,19 +68,19 @@ _PASSING_ERRORS = (
 
 
 class DatabaseError(RuntimeError):
-    """Something is wrong with the database. ``str()`` of it is one line without a password."""
+    """Base of the database's errors. The message is one line without a password."""
 
 
 class DatabaseUnavailableError(DatabaseError):
-    """The database cannot be reached, or the connection to it was lost. Trying again makes sense."""
+    """The database cannot be reached, or the connection was lost. A retry may succeed."""
 
 
 class DatabaseTimeoutError(DatabaseUnavailableError):
-    """The answer took longer than the limit for one statement, or no connection became free."""
+    """A statement exceeded its time limit, or no pooled connection became free in time."""
 
 
 class DatabaseUnsuitableError(DatabaseError):
-    """The server or the database lacks something that is needed."""
+    """The server or the database lacks something that is required."""
 
 
 class DatabaseTooOldError(DatabaseUnsuitableError):
@@ -92,15 +92,15 @@ class ServerInfo:
     """The server as :meth:`Database.check` found it."""
 
     version: str
-    """As the server says it: ``18.1``."""
+    """The server's own version: ``18.1``."""
     database: str
     user: str
     timescaledb: str | None
-    """Version of the extension TimescaleDB that is installed or could be; ``None``: not available."""
+    """Version of TimescaleDB that is installed or available; ``None`` without it."""
 
 
 def redact(url: str) -> str:
-    """The URL of a database without its password: fit for logs and messages."""
+    """The URL of a database without its password, for logs and messages."""
     url = re.sub(r"(?<=://)([^:/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)((?:ssl)?password=)[^&\s]*", r"\1***", url)
 
@@ -111,13 +111,13 @@ def first_line(error: BaseException) -> str:
 
 
 class Database:
-    """One database of one server: a pool for questions, and connections of their own for writers.
+    """A database: a connection pool for queries, and single connections for writers.
 
-    Connections are made when they are needed and made again after they were lost.
+    Connections are opened on demand, and reopened after they were lost.
     """
 
     def __init__(self, url: str, settings: StorageSettings) -> None:
-        """Raises :class:`DatabaseError` for what is no PostgreSQL URL. Nothing is opened yet."""
+        """Raises :class:`DatabaseUnsuitableError` when ``url`` is not a PostgreSQL URL."""
         self.url = url
         self.name = redact(url)
         """The URL without the password."""
@@ -126,7 +126,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> ServerInfo:
-        """Connect once and see that the server will do; makes the pool.
+        """Check the server and open the pool.
 
         Raises :class:`DatabaseUnavailableError`, :class:`DatabaseTooOldError` or
         :class:`DatabaseUnsuitableError`.
@@ -152,18 +152,18 @@ class Database:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await pool.close()
-        except _PASSING_ERRORS:
+        except _TRANSIENT_ERRORS:
             pool.terminate()
 
     async def check(self) -> ServerInfo:
-        """Connect, look at the server, disconnect. Raises as :meth:`open` does."""
+        """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does."""
         connection = await self.connect("check")
         try:
             with self.errors():
                 major = connection.get_server_version().major
                 if major < OLDEST_MAJOR:
                     raise DatabaseTooOldError(
-                        f"{self.name} is PostgreSQL {major}; the oldest that is taken is {OLDEST_MAJOR}"
+                        f"{self.name} is PostgreSQL {major}, too old: {OLDEST_MAJOR} or newer is required"
                     )
                 row = await connection.fetchrow(
                     "SELECT current_setting('server_version') AS version, current_database() AS database,"
@@ -173,18 +173,18 @@ class Database:
                 )
         finally:
             await self.disconnect(connection)
-        assert row is not None  # noqa: S101 - the question always has one row
+        assert row is not None  # noqa: S101 - the query always returns one row
         if row["encoding"] != _ENCODING:
             raise DatabaseUnsuitableError(
-                f"{self.name} has the encoding {row['encoding']}; it has to be made with {_ENCODING}"
+                f"{self.name} has the encoding {row['encoding']}: create the database with {_ENCODING}"
             )
         return ServerInfo(row["version"].split()[0], row["database"], row["username"], row["timescaledb"])
 
     async def connect(self, purpose: str, *, unlimited: bool = False) -> Connection:
-        """A connection outside the pool; give it back with :meth:`disconnect`.
+        """Open a connection outside the pool; close it with :meth:`disconnect`.
 
-        ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited`` a statement may take as long as it
-        takes: for changes of tables. Raises :class:`DatabaseUnavailableError`.
+        ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit.
+        Raises :class:`DatabaseUnavailableError`.
         """
         limit = self.settings.statement_timeout_seconds
         with self.errors():
@@ -197,15 +197,15 @@ class Database:
             )
 
     async def disconnect(self, connection: Connection) -> None:
-        """Close a connection, whatever state it is in."""
+        """Close a connection in any state."""
         try:
             await connection.close(timeout=_CLOSE_SECONDS)
-        except Exception:  # noqa: BLE001 - it is gone either way
+        except Exception:  # noqa: BLE001 - the connection is closed either way
             connection.terminate()
 
     @asynccontextmanager
     async def query(self) -> AsyncIterator[AnyConnection]:
-        """A connection of the pool, for one question; errors come as those of this module.
+        """A pooled connection for one query; raises the errors of this module.
 
         Raises :class:`DatabaseTimeoutError` when none becomes free in time.
         """
@@ -217,12 +217,12 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn errors of connection and server into those of this module; others pass through."""
+        """Convert errors of the connection and the server to those of this module; others pass through."""
         try:
             yield
         except (TimeoutError, asyncpg.QueryCanceledError) as error:
             raise DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}") from error
-        except _PASSING_ERRORS as error:
+        except _TRANSIENT_ERRORS as error:
             raise DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}") from error
 
     def _server_settings(self, purpose: str) -> dict[str, str]:
@@ -230,7 +230,7 @@ class Database:
             "application_name": f"decahertz {purpose}",
             "timezone": "UTC",
             "statement_timeout": str(round(self.settings.statement_timeout_seconds * 1000)),
-            "jit": "off",  # it costs more than our short questions take
+            "jit": "off",  # compiling costs more than our short queries
         }
 
 
@@ -238,7 +238,7 @@ def _for_asyncpg(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise DatabaseUnsuitableError(
-            f"{redact(url)!r} is no URL of a PostgreSQL: it begins with postgresql://"
+            f"{redact(url)!r} is not a PostgreSQL URL, which begins with postgresql://"
         )
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     if not _LIBPQ_ONLY.intersection(name for name, _ in pairs):

@@ -12,7 +12,7 @@ from decahertz.ingest import part_of
 from decahertz.sample import SampleBatch
 
 ENTRY_ROWS = 2_000
-"""A larger batch of events becomes several entries, so that reading one back is a matter of milliseconds."""
+"""A larger batch of events becomes several entries, so that reading one back takes milliseconds."""
 
 
 class EntryKind(IntEnum):
@@ -24,7 +24,7 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An entry whose content this version of the program cannot make out."""
+    """Content of an entry that this version of the program cannot decode."""
 
     payload: bytes
     reason: str
@@ -39,12 +39,12 @@ class Entry:
 
     content: Content
     stream: str
-    """In the ledger."""
+    """Its stream in the ledger."""
     rows: int
     batch_id: uuid.UUID = field(default_factory=uuid.uuid4)
-    """PostgreSQL records it with the rows, so that a second attempt sees that the first succeeded."""
+    """PostgreSQL records it with the rows, so that a retry recognises that the first attempt succeeded."""
     id: int = 0
-    """Place in the file, ascending; 0: it is in memory only."""
+    """Ascending id in the spool file; 0 for an entry that is in memory only."""
 
     def part(self, start: int, stop: int) -> Entry:
         """The rows from ``start`` to ``stop`` as an entry with the same id."""
@@ -64,11 +64,11 @@ class Ack:
 
     entry: Entry
     dropped: dict[str, int] = field(default_factory=dict)
-    """Rows that are not in the database because of it, by reason."""
+    """Rows of the entry that were not stored, by reason."""
 
     @property
     def stored(self) -> int:
-        """Rows that are in the database because of it."""
+        """Rows of the entry that were stored."""
         return self.entry.rows - sum(self.dropped.values())
 
 

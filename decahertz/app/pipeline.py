@@ -286,7 +286,7 @@ class Pipeline:
     def is_ready(self) -> bool:
         """Whether all parts have started, none has failed, and the database is reachable."""
         healthy = all(part.health is not Health.FAILED for part in self.components())
-        return self.started and healthy and not self._writer.is_away
+        return self.started and healthy and not self._writer.is_database_lost
 
     def components(self) -> list[ComponentStatus]:
         """Status of each part; a feed that could not be loaded counts as a degraded part."""

@@ -1,4 +1,4 @@
-"""Events straight into the database, for commands that have them in a file and need no spool."""
+"""Stores events directly, without a spool, for commands that read them from a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Counts of imported events, by outcome."""
+    """Counts of imported events, by result."""
 
     stored: int
     duplicates: int
@@ -33,15 +33,14 @@ class DirectWriter:
     """Stores events while the caller waits."""
 
     def __init__(self, database: Database, recorder: str, clock: Clock) -> None:
-        """Nothing is opened yet."""
         self._database = database
-        self._store = EntryWriter(database, recorder, clock)
+        self._writer = EntryWriter(database, recorder, clock)
 
     async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float) -> Stored:
-        """Store the events not stored yet; when the database goes away, wait for it.
+        """Store the events that are not stored yet; retry while the database is unavailable.
 
-        Raises :class:`~storage.database.DatabaseUnavailableError` when that takes too long; what was stored
-        by then is recognised the next time.
+        Raises :class:`~storage.database.DatabaseUnavailableError` after ``timeout_seconds``; the next
+        attempt recognises the events stored by then.
         """
         waiting = [entry_of(arrival) for arrival in arrivals]
         acked: list[Ack] = []
@@ -56,7 +55,7 @@ class DirectWriter:
                 await asyncio.sleep(_PAUSE_SECONDS)
             done = {ack.entry.batch_id for ack in acked}
             waiting = [entry for entry in waiting if entry.batch_id not in done]
-        self._store.forget(ack.entry.batch_id for ack in acked)
+        self._writer.forget(ack.entry.batch_id for ack in acked)
         return Stored(
             stored=sum(ack.stored for ack in acked),
             duplicates=sum(ack.dropped.get(DUPLICATE, 0) for ack in acked),
@@ -64,10 +63,10 @@ class DirectWriter:
         )
 
     async def close(self) -> None:
-        """Write what could wait until now."""
+        """Write the rows that the writer has deferred."""
         connection = await self._database.connect("import")
         try:
-            await self._store.finish(connection)
+            await self._writer.finish(connection)
         finally:
             await self._database.disconnect(connection)
 
@@ -75,9 +74,9 @@ class DirectWriter:
         connection = await self._database.connect("import")
         try:
             for batch in _batches(entries):
-                async with aclosing(self._store.deliver(connection, batch)) as outcomes:
-                    async for outcome in outcomes:
-                        acked += outcome.acks.values()
+                async with aclosing(self._writer.deliver(connection, batch)) as results:
+                    async for result in results:
+                        acked += result.acks.values()
         finally:
             await self._database.disconnect(connection)
 

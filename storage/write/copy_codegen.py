@@ -1,15 +1,14 @@
 """Generates the encoders of samples and events, one for each type.
 
-They run for every sample of every cycle and for every event. Reading the fields by name and handing them
-to one ``struct`` call takes less than half the time of the same over a list of fields, so the source is put
-together from the declaration and compiled once. The only texts in it are field names: those of samples the
-declaration has checked to be plain identifiers (:mod:`decahertz.sample`), those of events are our own.
+They run for every sample of every cycle and for every event. Generated source that reads the fields by name
+and passes them to one ``struct`` call takes less than half the time of a loop over the fields, so it is
+compiled once from the declaration. The source contains no texts but field names, which are plain identifiers:
+:mod:`decahertz.sample` checks those of samples, those of events are our own.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,32 +18,31 @@ from decahertz.sample import Sample
 from storage.write.copy_format import PieceCache, check_finite, lay_out, microseconds
 
 EventEncoder: TypeAlias = Callable[[Any, int, bytes], tuple[bytes, ...]]
-"""(event, its sequence, what its batch begins with) → pieces of the row."""
+"""(event, its sequence, first piece of its batch) → pieces of the row."""
+
+SampleEncoder: TypeAlias = Callable[[Sequence[Sample], bytes], tuple[list[bytes], float]]
+"""(samples, their encoded time) → pieces of the rows, and the sum of all floating-point numbers.
+
+The sum is not finite when a number is not, and hardly ever otherwise: one check of it replaces one of each
+number.
+"""
 
 _CACHED_LAYOUTS = 4_096
-_FREQUENT_LAYOUTS = 8
-_FREQUENT_ROWS = 100
-_REWRITES = 32
-_LOOP = """
-def encode(rows, moment, {locals}):
+_SAMPLES = """
+def encode(rows, time, {locals}):
     data = []
     total = 0.0
-    apart = []
     for row in rows:
         {read}
-        {branches}
+        if {some_missing}:
+            packed, part = layouts[{missing}]({values})
         else:
-            missing = ({missing})
-            apart.append(missing)
-            packed, part = layouts[missing]({values})
-            total += part
-        data += (keys[{key}], moment, packed, states[{state}])
-    return data, total, apart
+            packed = pack({arguments})
+            part = {sum}
+        total += part
+        data += (keys[{key}], time, packed, states[{state}])
+    return data, total
 """
-_BRANCH = """if {condition}:
-            packed = {pack}({arguments})
-            total += {sum}
-        """
 _EVENT = """
 def encode(row, sequence, origin, {locals}):
     v1 = row.time_ns
@@ -74,7 +72,7 @@ class Number:
 
 
 class _Layouts(dict[tuple[bool, ...], Callable[..., tuple[bytes, float]]]):
-    """How to pack the numbers of a row, by which of the optional ones are missing."""
+    """Functions that pack the numbers of a row, by which of the optional ones are missing."""
 
     def __init__(self, numbers: Sequence[Number]) -> None:
         super().__init__()
@@ -91,61 +89,22 @@ class _Layouts(dict[tuple[bool, ...], Callable[..., tuple[bytes, float]]]):
         return layout
 
 
-class SampleLoop:
-    """The loop for samples with these fields.
+def compile_samples(
+    key: Sequence[str],
+    numbers: Sequence[Number],
+    others: Sequence[str],
+    keys: PieceCache,
+    states: PieceCache,
+) -> SampleEncoder:
+    """The encoder of samples with these fields: ``keys`` encodes the key fields, ``states`` the ``others``.
 
-    Which numbers are missing is often the same for many rows. Rows with nulls first go a way that suits all
-    of them; when many rows of a batch have the same nulls, the loop is generated again with a branch for
-    these. That takes about a millisecond and is done a limited number of times.
+    It raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`, also for a required value that is
+    missing.
     """
-
-    def __init__(
-        self,
-        key: Sequence[str],
-        numbers: Sequence[Number],
-        others: Sequence[str],
-        keys: PieceCache,
-        states: PieceCache,
-    ) -> None:
-        """``keys`` and ``states`` encode the key fields and the ``others``."""
-        self._numbers = numbers
-        self._scope, self._parts = _numbers_of(numbers)
-        self._scope |= {"keys": keys, "states": states}
-        self._parts |= {"key": _subscript(key), "state": _subscript(others)}
-        self._parts["read"] = _reads(numbers) or "pass"
-        self._frequent: list[tuple[bool, ...]] = []
-        self._rewrites = 0
-        self._encode = self._write()
-
-    def __call__(self, samples: Sequence[Sample], moment: bytes) -> tuple[list[bytes], float]:
-        """(samples, encoded time) → (pieces of the rows, sum of all floating-point numbers).
-
-        The sum is not finite when a number is not, and hardly ever else: one look at it replaces one at each
-        number. Raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`, also for a value that
-        is missing where it may not be.
-        """
-        data, total, apart = self._encode(samples, moment)
-        if len(apart) > max(_FREQUENT_ROWS, len(samples) // 4) and self._rewrites < _REWRITES:
-            self._rewrites += 1
-            ((missing, _),) = Counter(apart).most_common(1)
-            self._frequent = [missing, *self._frequent][:_FREQUENT_LAYOUTS]
-            self._encode = self._write()
-        return data, total
-
-    def _write(
-        self,
-    ) -> Callable[[Sequence[Sample], bytes], tuple[list[bytes], float, list[tuple[bool, ...]]]]:
-        scope, branches = dict(self._scope), []
-        optional = [v for v, n in zip(_values(self._numbers), self._numbers, strict=True) if n.optional]
-        for place, missing in enumerate(((False,) * len(optional), *self._frequent)):
-            names, arguments, total = _packing(self._numbers, _present(self._numbers, missing))
-            pack = f"pack{place}"
-            scope |= names | {pack: names["pack"]}
-            conditions = [f"{v} is None" for v, gone in zip(optional, missing, strict=True) if gone]
-            conditions += [f"{v} is not None" for v, gone in zip(optional, missing, strict=True) if not gone]
-            condition = " and ".join(conditions) or "True"
-            branches.append(_BRANCH.format(condition=condition, pack=pack, arguments=arguments, sum=total))
-        return _compiled(_LOOP, scope, self._parts | {"branches": "el".join(branches).rstrip()})  # type: ignore[no-any-return]
+    scope, parts = _numbers_of(numbers)
+    parts |= {"read": _reads(numbers) or "pass", "key": _subscript(key), "state": _subscript(others)}
+    encoder: SampleEncoder = _compiled(_SAMPLES, scope | {"keys": keys, "states": states}, parts)
+    return encoder
 
 
 def compile_event(
@@ -196,7 +155,7 @@ def _reads(numbers: Sequence[Number], first: int = 0) -> str:
 
 
 def _compiled(template: str, scope: dict[str, Any], parts: dict[str, str]) -> Any:  # noqa: ANN401 - its own type
-    names = ", ".join(f"{name}={name}" for name in scope)  # as locals they are found quicker
+    names = ", ".join(f"{name}={name}" for name in scope)  # locals are faster than globals
     source = template.format(locals=names, **parts)
     exec(compile(source, __file__, "exec"), scope)  # noqa: S102 - only checked identifiers are in it
     return scope["encode"]
@@ -207,13 +166,13 @@ def _values(numbers: Sequence[Number]) -> list[str]:
 
 
 def _present(numbers: Sequence[Number], missing: Sequence[bool]) -> list[bool]:
-    """Which numbers are there; ``missing`` is about the optional ones."""
+    """Which numbers are present; ``missing`` has a flag for each optional one."""
     gone = iter(missing)
     return [not (number.optional and next(gone)) for number in numbers]
 
 
 def _packing(numbers: Sequence[Number], present: Sequence[bool]) -> tuple[dict[str, Any], str, str]:
-    """Names for the source, the arguments of ``pack`` and the sum of the numbers that may be not finite."""
+    """Names for the source, the arguments of ``pack``, and the sum of the floating-point numbers."""
     there = [(v, n) for v, n, is_there in zip(_values(numbers), numbers, present, strict=True) if is_there]
     packer, constants = lay_out("".join(number.code for number in numbers), present)
     scope: dict[str, Any] = {"pack": packer.pack}
@@ -222,7 +181,7 @@ def _packing(numbers: Sequence[Number], present: Sequence[bool]) -> tuple[dict[s
         name = f"c{constant.hex()}"
         scope[name] = constant
         arguments += [name] if value is None else [name, value]
-    # A bigint of a NaN is refused by pack.
+    # pack refuses a NaN in a bigint column.
     return scope, ", ".join(arguments), " + ".join(v for v, number in there if number.code == "d") or "0.0"
 
 

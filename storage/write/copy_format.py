@@ -1,9 +1,8 @@
 """PostgreSQL's binary COPY format, written directly.
 
-A driver that gets rows as tuples looks at every value. Here a row is put together from pieces that are
-known beforehand: the key is the same each time, a batch has one time, and the numbers go into
-one :class:`struct.Struct` that is made once for each combination of types and nulls (see
-:mod:`storage.write.copy_codegen`).
+A driver that takes rows as tuples converts every value. Here a row is joined from encoded pieces: keys are
+cached, a batch has one time, and one :class:`struct.Struct` per combination of types and nulls packs all
+numbers (:mod:`storage.write.copy_codegen`).
 
 Format: https://www.postgresql.org/docs/current/sql-copy.html, section "Binary Format".
 """
@@ -54,12 +53,12 @@ def timestamp(time_ns: int) -> bytes:
 
 
 def bigint(value: int) -> bytes:
-    """A ``bigint``. Raises ``struct.error`` beyond 64 bits and for what is no whole number."""
+    """A ``bigint``. Raises ``struct.error`` beyond 64 bits and for a value that is not an integer."""
     return _BIGINT.pack(_EIGHT, value)
 
 
 def microseconds(time_ns: int) -> int:
-    """The number that stands for a time in a ``timestamptz``."""
+    """A time as ``timestamptz`` stores it: microseconds since 2000."""
     return time_ns // 1000 - _EPOCH_US
 
 
@@ -69,7 +68,7 @@ def double(value: float) -> bytes:
 
 
 def text(value: str | None) -> bytes:
-    """A ``text``. Raises ``ValueError`` for what PostgreSQL cannot hold: NUL and lone surrogates."""
+    """A ``text``. Raises ``ValueError`` for NUL and lone surrogates, which PostgreSQL refuses."""
     if value is None:
         return NULL
     raw = value.encode()
@@ -98,13 +97,13 @@ def field_count(columns: int) -> bytes:
 
 
 class PieceCache(dict[Any, bytes]):
-    """Encoded pieces of rows, for values that come again and again (keys, venues, states).
+    """Cache of encoded pieces of rows, for values that repeat (keys, venues, states).
 
     Looked up by the value, or by the tuple of values when it is made for several columns.
     """
 
     def __init__(self, encoders: Sequence[Callable[[Any], bytes]], before: bytes = b"") -> None:
-        """One encoder for each column; ``before`` stands in front of every piece."""
+        """``encoders`` has one for each column; every piece starts with ``before``."""
         super().__init__()
         self._encoders = encoders
         self._before = before
@@ -120,7 +119,7 @@ class PieceCache(dict[Any, bytes]):
 
 
 def lay_out(codes: str, present: Sequence[bool]) -> tuple[Struct, list[bytes]]:
-    """How numbers of these types are packed, of which some are null.
+    """The struct that packs numbers of these types, some of which are null, and its constants.
 
     A ``struct`` with a constant in front of each number that is there, and the constants; there is one more
     where the last number is null. The length of a number and the nulls before it are one constant: that is
@@ -144,5 +143,5 @@ def lay_out(codes: str, present: Sequence[bool]) -> tuple[Struct, list[bytes]]:
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], Any]:
-    """Reads attributes: the value of a single one, the tuple of several, ``()`` of none."""
+    """A function that reads attributes: one value for one name, a tuple for several, ``()`` for none."""
     return attrgetter(*names) if names else lambda _: ()

@@ -12,7 +12,7 @@ from decahertz.event import AnyEvent, Event
 from decahertz.sample import Sample, SampleSchema
 from storage.schema.events import event_columns
 from storage.schema.samples import RECORDER, TIME, table_of
-from storage.write.copy_codegen import Number, SampleLoop, compile_event
+from storage.write.copy_codegen import Number, compile_event, compile_samples
 from storage.write.copy_format import (
     ENCODING_ERRORS,
     NULL,
@@ -52,7 +52,7 @@ class Encoded:
     """Pieces, to be joined."""
     rows: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
-    """Rows that no table can hold, by their place, each with the reason; they are not in ``data``."""
+    """Rows that cannot be encoded, by index, with the reason; they are not in ``data``."""
     not_finite: int = 0
     """Numbers that were NaN or infinite and became null."""
 
@@ -72,7 +72,7 @@ class SampleRows:
         ]
         self._state = reader([field.name for field in others])
         self._states = PieceCache([text if issubclass(f.type, enum.StrEnum) else boolean for f in others])
-        self._loop = SampleLoop(
+        self._compiled = compile_samples(
             schema.key,
             [Number(f.name, "q" if f.type is int else "d", f.optional) for f in numbers],
             [field.name for field in others],
@@ -82,17 +82,17 @@ class SampleRows:
 
     def encode(self, samples: Sequence[Sample], time_ns: int) -> Encoded:
         """Encode the rows of these samples, which share one time."""
-        moment = timestamp(time_ns)
+        time = timestamp(time_ns)
         try:
-            data, total = self._loop(samples, moment)
+            data, total = self._compiled(samples, time)
         except ENCODING_ERRORS:
-            return self._encode_each(samples, moment)
+            return self._encode_each(samples, time)
         if not math.isfinite(total):
-            return self._encode_each(samples, moment)
+            return self._encode_each(samples, time)
         return Encoded(data, len(samples))
 
-    def _encode_each(self, samples: Sequence[Sample], moment: bytes) -> Encoded:
-        """As :meth:`encode`, for a batch in which something is wrong: the good rows are kept."""
+    def _encode_each(self, samples: Sequence[Sample], time: bytes) -> Encoded:
+        """As :meth:`encode`, for a batch with an invalid value: keeps the valid rows."""
         encoded = Encoded([])
         for index, row in enumerate(samples):
             try:
@@ -103,7 +103,7 @@ class SampleRows:
                     NULL if value is None else encode(value)
                     for value, (_, encode) in zip(finite, self._numbers, strict=True)
                 )
-                encoded.data += (self._keys[self._key(row)], moment, packed, self._states[self._state(row)])
+                encoded.data += (self._keys[self._key(row)], time, packed, self._states[self._state(row)])
                 encoded.rows += 1
             except ENCODING_ERRORS as error:
                 encoded.refused.append((index, f"{type(error).__name__}: {error}"))

@@ -1,8 +1,8 @@
-"""The rows of entries into their tables, within a transaction of the caller's.
+"""Inserts the rows of spool entries into their tables, in the caller's transaction.
 
-With events go the numbers of those that are stored, by which an event that comes again is stored once, and
-what is derived from them: trades, the state of orders, the list of instruments. A row that no table can hold
-goes to the dead letters instead.
+Events update the stored sequences of their emitter, by which a duplicate is recognised, and the tables that
+derive from them: round trips, the current state of orders, instruments. A row that cannot be encoded becomes
+a dead letter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CACHED_SCHEMAS = 256
 
 @dataclass(slots=True)
 class _NewEvents:
-    """The events that are not stored yet, encoded and sorted by what has to be done."""
+    """Events that are not stored yet: encoded, and grouped by the tables that they update."""
 
     rows: dict[type[Event], list[bytes]] = field(default_factory=dict)
     counts: dict[type[Event], int] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class _NewEvents:
 
 
 class Inserter:
-    """Fills the tables, with rows of one recorder."""
+    """Inserts rows under the name of one recorder."""
 
     def __init__(self, recorder: str, clock: Clock) -> None:
         self._recorder = recorder
@@ -55,8 +55,8 @@ class Inserter:
         self._events: dict[type[Event], EventRows] = {}
         self._instruments = InstrumentTable(clock)
 
-    async def fill(self, connection: AnyConnection, entries: Sequence[Entry], outcome: WriteResult) -> None:
-        """Put the rows in. Raises what asyncpg raises."""
+    async def fill(self, connection: AnyConnection, entries: Sequence[Entry], result: WriteResult) -> None:
+        """Insert the rows. Raises the errors of asyncpg."""
         events: list[tuple[Entry, Arrival]] = []
         samples: dict[int, list[tuple[Entry, SampleBatch]]] = {}
         for entry in entries:
@@ -66,15 +66,15 @@ class Inserter:
             elif isinstance(content, SampleBatch):
                 samples.setdefault(id(content.schema), []).append((entry, content))
             else:
-                outcome.refuse(entry, (), content.reason)
+                result.refuse(entry, (), content.reason)
         if events:
-            await self._store_events(connection, events, outcome)
+            await self._store_events(connection, events, result)
         for batches in samples.values():
-            await self._store_samples(connection, batches, outcome)
+            await self._store_samples(connection, batches, result)
 
-    def committed(self, outcome: WriteResult) -> None:
+    def committed(self, result: WriteResult) -> None:
         """Note that the rows of this transaction are committed."""
-        self._instruments.mark(outcome.instruments)
+        self._instruments.mark(result.instruments)
 
     async def write_instruments(self, connection: AnyConnection) -> None:
         """Write what the list of instruments still lacks."""
@@ -83,32 +83,32 @@ class Inserter:
         self._instruments.mark(rows)
 
     async def _store_samples(
-        self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], outcome: WriteResult
+        self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], result: WriteResult
     ) -> None:
         rows = self._sample_rows(batches[0][1].schema)
         counted = Counted()
-        pieces = _encode_samples(rows, batches, outcome, counted)
+        pieces = _encode_samples(rows, batches, result, counted)
         await connection.copy_to_table(rows.table, source=pieces, columns=rows.columns, format="binary")
-        outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + counted.rows
+        result.rows[rows.table] = result.rows.get(rows.table, 0) + counted.rows
 
     async def _store_events(
-        self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], outcome: WriteResult
+        self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], result: WriteResult
     ) -> None:
         batches = [arrival.batch for _, arrival in items]
         stored = await lock_emitters(connection, ((b.source, b.epoch) for b in batches))
         new = _NewEvents()
         for entry, arrival in items:
-            await self._collect(entry, arrival, stored, new, outcome)
+            await self._collect(entry, arrival, stored, new, result)
         for event_type, pieces in new.rows.items():
             rows = self._event_rows(event_type)
             await connection.copy_to_table(
                 rows.table, source=_pieces(pieces), columns=rows.columns, format="binary"
             )
-            outcome.rows[rows.table] = outcome.rows.get(rows.table, 0) + new.counts[event_type]
+            result.rows[rows.table] = result.rows.get(rows.table, 0) + new.counts[event_type]
         await fold_fills(connection, self._recorder, new.fills)
         await update_orders(connection, self._recorder, new.orders)
-        outcome.instruments = self._instruments.due()
-        await save_instruments(connection, outcome.instruments, new.definitions)
+        result.instruments = self._instruments.due()
+        await save_instruments(connection, result.instruments, new.definitions)
         await save_emitters(connection, stored)
         await save_drops(connection, batches)
 
@@ -118,7 +118,7 @@ class Inserter:
         arrival: Arrival,
         stored: dict[EmitterId, SequenceSet],
         new: _NewEvents,
-        outcome: WriteResult,
+        result: WriteResult,
     ) -> None:
         """Encode what is new in one batch, and mark it as stored."""
         batch = arrival.batch
@@ -127,13 +127,13 @@ class Inserter:
         for low, high in sequences.missing(batch.first_sequence, batch.last_sequence):
             accepted += high - low + 1
             for start in range(low, high + 1, ROWS_AT_ONCE):
-                self._encode(entry, arrival, range(start, min(start + ROWS_AT_ONCE, high + 1)), new, outcome)
+                self._encode(entry, arrival, range(start, min(start + ROWS_AT_ONCE, high + 1)), new, result)
                 await asyncio.sleep(0)
         sequences.add(batch.first_sequence, batch.last_sequence)
-        outcome.drop(entry, DUPLICATE, len(batch.events) - accepted)
+        result.drop(entry, DUPLICATE, len(batch.events) - accepted)
 
     def _encode(
-        self, entry: Entry, arrival: Arrival, numbers: range, new: _NewEvents, outcome: WriteResult
+        self, entry: Entry, arrival: Arrival, numbers: range, new: _NewEvents, result: WriteResult
     ) -> None:
         batch = arrival.batch
         origins: dict[type[Event], bytes] = {}
@@ -147,7 +147,7 @@ class Inserter:
                     origins[kind] = rows.origin(batch.source, batch.epoch, arrival.received_ns)
                 pieces = rows.encode(event, sequence, origins[kind])
             except ENCODING_ERRORS as error:
-                outcome.refuse(entry, (index,), f"{type(error).__name__}: {error}")
+                result.refuse(entry, (index,), f"{type(error).__name__}: {error}")
                 continue
             new.rows.setdefault(kind, []).extend(pieces)
             new.counts[kind] = new.counts.get(kind, 0) + 1
@@ -188,7 +188,7 @@ class Counted:
 
 
 async def _encode_samples(
-    rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], outcome: WriteResult, counted: Counted
+    rows: SampleRows, batches: Iterable[tuple[Entry, SampleBatch]], result: WriteResult, counted: Counted
 ) -> AsyncIterator[bytes]:
     yield HEADER
     pieces: list[bytes] = []
@@ -197,9 +197,9 @@ async def _encode_samples(
         for start in range(0, len(batch.samples), ROWS_AT_ONCE):
             encoded = rows.encode(batch.samples[start : start + ROWS_AT_ONCE], batch.time_ns)
             for index, reason in encoded.refused:
-                outcome.refuse(entry, (start + index,), reason)
+                result.refuse(entry, (start + index,), reason)
             if encoded.not_finite:
-                outcome.not_finite[rows.table] = outcome.not_finite.get(rows.table, 0) + encoded.not_finite
+                result.not_finite[rows.table] = result.not_finite.get(rows.table, 0) + encoded.not_finite
             counted.rows += encoded.rows
             pieces += encoded.data
             waiting += encoded.rows

@@ -13,10 +13,10 @@ class WriterMetrics:
     """The families ``decahertz_storage_…``."""
 
     def __init__(self, registry: CollectorRegistry, rows_waiting: Callable[[], int]) -> None:
-        """Register the families; ``rows_waiting`` is asked at each scrape."""
+        """Register the families; each scrape calls ``rows_waiting``."""
         self.rows = Counter("decahertz_storage_rows", "Rows stored, by table.", ["table"], registry=registry)
         self.dead_letters = Counter(
-            "decahertz_storage_dead_letters", "Rows that no table took.", registry=registry
+            "decahertz_storage_dead_letters", "Rows that the database refused.", registry=registry
         )
         self.not_finite = Counter(
             "decahertz_storage_not_finite",

@@ -1,4 +1,4 @@
-"""Orders as they are now.
+"""Keeps the current state of each order: the table ``orders``.
 
 The newest change of an order counts, in whatever order the changes arrive; a final state stays final even
 where the emitter's clock stepped back. A field that describes the order itself (arrival price,

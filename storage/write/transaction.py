@@ -1,7 +1,7 @@
-"""One transaction: entries go into the tables, whole or not at all.
+"""Writes spool entries in transactions: each entry is stored as a whole or not at all.
 
-With them go their ids, by which a second attempt sees that the first one succeeded. What of an entry the
-database refuses is found by halving and goes to the dead letters; the rest is stored.
+The ids of the batches are recorded in the same transaction, so that a retry recognises a first attempt that
+succeeded. Rows that the database refuses are found by bisection and become dead letters; the rest is stored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncpg
 
 from decahertz.clock import Clock
 from decahertz.event import Arrival
-from storage.database import Database, DatabaseError, DatabaseUnavailableError
+from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
 from storage.entry import Ack, Entry
 from storage.write.dead_letters import save_dead_letters
 from storage.write.emitters import lock_emitters, save_emitters
@@ -43,7 +43,7 @@ SELECT EXISTS (SELECT FROM allowed) AS is_allowed, ARRAY(SELECT batch_id FROM in
 """
 _FORGET = "DELETE FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
 _RECALL = "SELECT batch_id, dead_letters, duplicates FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
-_NOTE = "UPDATE stored_batches SET dead_letters = $2, duplicates = $3 WHERE batch_id = $1"
+_SAVE_COUNTS = "UPDATE stored_batches SET dead_letters = $2, duplicates = $3 WHERE batch_id = $1"
 
 
 class EntryWriter:
@@ -60,64 +60,65 @@ class EntryWriter:
         self._forgettable: list[uuid.UUID] = []
 
     def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
-        """These batches do not come again: the next transaction may forget them."""
+        """The spool will not send these batches again: the next transaction deletes their ids."""
         self._forgettable += batch_ids
 
     async def deliver(
         self, connection: AnyConnection, entries: Sequence[Entry]
     ) -> AsyncGenerator[WriteResult, None]:
-        """Store entries, together where the database takes them together; gives what is committed.
+        """Store entries, in one transaction if the database accepts them all; yields each commit.
 
-        Raises :class:`~storage.database.DatabaseUnavailableError`; what was not given by then may be stored
-        or not, and may be delivered again.
+        Raises :class:`~storage.database.DatabaseUnavailableError` and
+        :class:`~storage.write.lease.LeaseLostError`. Entries that were not yielded by then may be stored or
+        not, and can be delivered again.
         """
-        work = [entries]
-        while work:
-            group = work.pop()
+        pending = [entries]
+        while pending:
+            group = pending.pop()
             try:
-                outcome = await self.write(connection, group)
+                result = await self.write(connection, group)
             except DatabaseError:
                 raise
-            except Exception:  # noqa: BLE001 - whatever it is, it must not stop what comes after
+            except Exception:  # noqa: BLE001 - no entry may stop those after it
                 if len(group) > 1:
                     middle = len(group) // 2
-                    work += [group[middle:], group[:middle]]
+                    pending += [group[middle:], group[:middle]]
                     continue
-                outcome = await self._write_somehow(connection, group[0])
-            yield outcome
+                result = await self._write_alone(connection, group[0])
+            yield result
 
-    async def _write_somehow(self, connection: AnyConnection, entry: Entry) -> WriteResult:
+    async def _write_alone(self, connection: AnyConnection, entry: Entry) -> WriteResult:
         try:
             return await self.write_apart(connection, entry)
         except DatabaseError:
             raise
         except Exception as error:
-            # Not even a dead letter can be written: it is the database that is not as it should be.
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise DatabaseUnavailableError(f"{self._database.name} takes nothing: {reason}") from error
+            # Not even a dead letter can be written: the database is at fault.
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise DatabaseUnavailableError(f"{self._database.name} refuses every row: {reason}") from error
 
     async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> WriteResult:
         """Store entries in one transaction; returns when it is committed.
 
-        Raises :class:`~storage.database.DatabaseUnavailableError` when nobody knows whether it was, and what
-        else asyncpg raises when the database does not take something; then nothing is stored.
+        Raises :class:`~storage.database.DatabaseUnavailableError` when the commit is uncertain. Any other
+        error of asyncpg means that the database refused a row; then nothing is stored.
         """
-        async with self._transaction(connection, entries) as (outcome, fresh):
-            await self._inserter.fill(connection, fresh, outcome)
-        return outcome
+        async with self._transaction(connection, entries) as (result, fresh):
+            await self._inserter.fill(connection, fresh, result)
+        return result
 
     async def write_apart(self, connection: AnyConnection, entry: Entry) -> WriteResult:
-        """Store of an entry what the database takes; the rest goes to the dead letters.
+        """Store the rows of an entry that the database accepts; the others become dead letters.
 
-        Raises as :meth:`write` does, but not for what is in the entry.
+        Raises as :meth:`write` does, but not for rows of the entry.
         """
-        async with self._transaction(connection, [entry]) as (outcome, fresh):
+        async with self._transaction(connection, [entry]) as (result, fresh):
             for part in fresh:
-                await self._sift(connection, part, outcome)
-        return outcome
+                await self._bisect(connection, part, result)
+        return result
 
     async def finish(self, connection: AnyConnection) -> None:
-        """Write what could wait until now."""
+        """Write the rows that were deferred, and delete the ids of forgotten batches."""
         with self._database.errors():
             await self._inserter.write_instruments(connection)
             await connection.execute(_FORGET, self._forgettable)
@@ -127,18 +128,18 @@ class EntryWriter:
     async def _transaction(
         self, connection: AnyConnection, entries: Sequence[Entry]
     ) -> AsyncIterator[tuple[WriteResult, list[Entry]]]:
-        """A transaction, and which of the entries no transaction before stored."""
-        outcome = WriteResult({entry.batch_id: Ack(entry) for entry in entries})
+        """A transaction, with the entries that no earlier transaction has stored."""
+        result = WriteResult({entry.batch_id: Ack(entry) for entry in entries})
         forgettable = self._forgettable.copy()
         with self._database.errors():
             async with connection.transaction():
-                fresh = await self._insert_batches(connection, list(outcome.acks), forgettable)
+                fresh = await self._insert_batches(connection, list(result.acks), forgettable)
                 if len(fresh) < len(entries):
-                    await _recall(connection, outcome, [e for e in entries if e.batch_id not in fresh])
-                yield outcome, [entry for entry in entries if entry.batch_id in fresh]
-                await _conclude(connection, self._recorder, outcome)
+                    await _recall(connection, result, [e for e in entries if e.batch_id not in fresh])
+                yield result, [entry for entry in entries if entry.batch_id in fresh]
+                await _finish_batches(connection, self._recorder, result)
         del self._forgettable[: len(forgettable)]
-        self._inserter.committed(outcome)
+        self._inserter.committed(result)
 
     async def _insert_batches(
         self, connection: AnyConnection, batch_ids: list[uuid.UUID], forgettable: list[uuid.UUID]
@@ -151,30 +152,30 @@ class EntryWriter:
             raise self._lease.lose()
         return set(row["batch_ids"])
 
-    async def _sift(self, connection: AnyConnection, entry: Entry, outcome: WriteResult) -> None:
+    async def _bisect(self, connection: AnyConnection, entry: Entry, result: WriteResult) -> None:
         part = WriteResult({entry.batch_id: Ack(entry)})
         try:
             with self._database.errors():
-                async with connection.transaction():  # a savepoint: what comes before stays
+                async with connection.transaction():  # a savepoint: earlier rows stay
                     await self._inserter.fill(connection, [entry], part)
         except DatabaseError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this entry
-            # A table or a right that is missing is missing for every row.
+        except Exception as error:  # noqa: BLE001 - it concerns this entry only
+            # A missing table or privilege affects every row.
             if entry.rows <= 1 or isinstance(error, asyncpg.SyntaxOrAccessError):
-                await _reject(connection, entry, error, outcome)
+                await _refuse(connection, entry, error, result)
                 return
             middle = entry.rows // 2
-            await self._sift(connection, entry.part(0, middle), outcome)
-            await self._sift(connection, entry.part(middle, entry.rows), outcome)
+            await self._bisect(connection, entry.part(0, middle), result)
+            await self._bisect(connection, entry.part(middle, entry.rows), result)
         else:
-            outcome.merge(part)
+            result.merge(part)
 
 
-async def _reject(connection: AnyConnection, entry: Entry, error: Exception, outcome: WriteResult) -> None:
-    """The rows go to the dead letters; events are known there and not taken when they come again."""
-    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-    outcome.refuse(entry, range(entry.rows), reason)
+async def _refuse(connection: AnyConnection, entry: Entry, error: Exception, result: WriteResult) -> None:
+    """Turn the rows into dead letters; their events count as stored, so that they are not stored twice."""
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    result.refuse(entry, range(entry.rows), reason)
     if isinstance(entry.content, Arrival) and entry.rows:
         batch = entry.content.batch
         stored = await lock_emitters(connection, [(batch.source, batch.epoch)])
@@ -182,21 +183,21 @@ async def _reject(connection: AnyConnection, entry: Entry, error: Exception, out
         await save_emitters(connection, stored)
 
 
-async def _recall(connection: AnyConnection, outcome: WriteResult, entries: Sequence[Entry]) -> None:
-    """What became of entries that were stored before."""
+async def _recall(connection: AnyConnection, result: WriteResult, entries: Sequence[Entry]) -> None:
+    """Restore the outcome of entries that were stored before."""
     by_id = {entry.batch_id: entry for entry in entries}
     for row in await connection.fetch(_RECALL, list(by_id)):
         entry = by_id[row["batch_id"]]
-        outcome.drop(entry, DEAD_LETTER, row["dead_letters"])
-        outcome.drop(entry, DUPLICATE, row["duplicates"])
+        result.drop(entry, DEAD_LETTER, row["dead_letters"])
+        result.drop(entry, DUPLICATE, row["duplicates"])
 
 
-async def _conclude(connection: AnyConnection, recorder: str, outcome: WriteResult) -> None:
-    await save_dead_letters(connection, recorder, outcome.dead_letters)
-    notes = [
+async def _finish_batches(connection: AnyConnection, recorder: str, result: WriteResult) -> None:
+    await save_dead_letters(connection, recorder, result.dead_letters)
+    counts = [
         (batch_id, ack.dropped.get(DEAD_LETTER, 0), ack.dropped.get(DUPLICATE, 0))
-        for batch_id, ack in outcome.acks.items()
+        for batch_id, ack in result.acks.items()
         if ack.dropped
     ]
-    if notes:
-        await connection.executemany(_NOTE, notes)
+    if counts:
+        await connection.executemany(_SAVE_COUNTS, counts)

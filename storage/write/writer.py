@@ -1,8 +1,8 @@
-"""The writer: brings what is in the spool into the database.
+"""Drains the spool into the database.
 
-What is new goes first, also right after an outage; what the spool has kept on disk follows at a limited
-pace, between transactions of the new. Whatever the database does, nothing is lost here: an entry leaves the
-spool when it is committed, and what was not committed for sure is sent again under the same id.
+New entries go first, also right after an outage; the backlog on disk follows at a limited rate, between the
+transactions of new entries. An entry leaves the spool only when it is committed; when a commit is uncertain,
+the entry is sent again under the same id.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from storage.database import Connection
 
 BACKLOG_ROWS = 5_000
-"""Rows of a backlog in one transaction: new rows wait no longer than for that."""
+"""Backlog rows in one transaction: the longest that new rows wait for."""
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 0.5
-_LOOK_SECONDS = 0.2
-"""How often we look whether there is a backlog."""
+_BACKLOG_POLL_SECONDS = 0.2
+"""Interval at which the writer checks for a backlog."""
 _FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now() - interval '30 days'"
 
 
@@ -69,16 +69,16 @@ class Writer:
         self._lease = lease
         self._clock = clock
         self._stop_seconds = stop_seconds
-        self._store = EntryWriter(database, lease.recorder, clock, lease)
+        self._entries = EntryWriter(database, lease.recorder, clock, lease)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
-        self._pace = RateLimiter(backlog_rows_per_second, clock)
+        self._rate_limiter = RateLimiter(backlog_rows_per_second, clock)
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._in_hand: list[Entry] = []
+        self._in_flight: list[Entry] = []
         self._stopping = False
-        self._away_since_ns: int | None = None
-        self._trouble = ""
+        self._lost_since_ns: int | None = None
+        self._problem = ""
         self._refusal = ""
         self._log = structlog.get_logger(part="storage")
         self.rows_stored = 0
@@ -87,144 +87,147 @@ class Writer:
         self.events_stored = 0
 
     async def start(self) -> None:
-        """Begin to write. Raises ``DatabaseUnavailableError``."""
+        """Start writing. Raises ``DatabaseUnavailableError``."""
         connection = await self._connect()
-        if not self._spool.has_backlog:  # what waits may have been stored before, however long ago
+        if not self._spool.has_backlog:  # a backlog may hold batches stored long ago
             with self._database.errors():
                 await connection.execute(_FORGET_BATCHES, self._lease.recorder)
-        self._spool.on_acked = self._store.forget
+        self._spool.on_acked = self._entries.forget
         self._task = asyncio.create_task(self._run(), name="storage-writer")
 
     async def stop(self) -> None:
-        """Store what came in, for a limited time; the rest stays in the spool. Safe twice."""
+        """Store the entries in memory, for a limited time; the rest stays in the spool. Safe twice."""
         task, self._task = self._task, None
         if task is None:
             return
-        with suppress(TimeoutError):  # a disk that hangs does not hold us up
+        with suppress(TimeoutError):  # a hanging disk does not delay the stop
             async with asyncio.timeout(self._stop_seconds):
                 await self._spool.flush()
         self._stopping = True
         self._spool.queue.close()
         await asyncio.wait([task], timeout=self._stop_seconds)
         if not task.done():
-            self._terminate()  # else a server that hangs would hold us up with the roll-back
+            self._terminate()  # a hanging server would delay the stop with its roll-back
             task.cancel()
             await asyncio.wait([task])
-            self._put_back()
+            self._release()
         await self._disconnect()
 
     @property
-    def is_away(self) -> bool:
-        """Whether the database cannot be reached at present."""
-        return self._away_since_ns is not None
+    def is_database_lost(self) -> bool:
+        """Whether the database is unreachable."""
+        return self._lost_since_ns is not None
 
     @property
     def rows_waiting(self) -> int:
         """Samples and events in memory that are not stored yet."""
-        return self._spool.queue.rows + sum(entry.rows for entry in self._in_hand)
+        return self._spool.queue.rows + sum(entry.rows for entry in self._in_flight)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits, neither here nor on disk, not even a batch without events."""
-        return self._spool.queue.is_empty and not self._in_hand and not self._spool.has_backlog
+        """Whether no entry waits, in memory or on disk."""
+        return self._spool.queue.is_empty and not self._in_flight and not self._spool.has_backlog
 
     def status(self) -> ComponentStatus:
-        """How it is now."""
+        """Current status."""
         health, detail = Health.OK, ""
         if self._task is None or self._task.done():
-            health, detail = Health.FAILED, "the writer does not run"
-        elif self._away_since_ns is not None:
-            seconds = (self._clock.monotonic_ns() - self._away_since_ns) / NS_PER_SECOND
+            health, detail = Health.FAILED, "the writer has stopped"
+        elif self._lost_since_ns is not None:
+            seconds = (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
             rows = self.rows_waiting + self._spool.backlog_rows
-            health, detail = Health.DEGRADED, f"{rows} rows wait since {seconds:.0f} s: {self._trouble}"
+            health, detail = (
+                Health.DEGRADED,
+                f"{rows} rows waiting for {seconds:.0f} s: {self._problem}",
+            )
         elif self._refusal:
-            health, detail = Health.DEGRADED, f"rows go to the dead letters: {self._refusal}"
+            health, detail = Health.DEGRADED, f"rows become dead letters: {self._refusal}"
         elif self._spool.backlog_rows:
-            detail = f"{self._spool.backlog_rows} rows of a backlog are still to be stored"
+            detail = f"{self._spool.backlog_rows} rows of the backlog are still to be stored"
         return ComponentStatus(name="storage", health=health, detail=detail)
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while not self._is_finished():
             try:
-                await self._turn()
+                await self._write_next()
             except DatabaseUnavailableError as error:
-                self._put_back()
+                self._release()
                 if self._stopping:
-                    break  # it waits in the spool as well as here
+                    break  # the spool keeps the entries
                 await self._wait(error, pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
             except LeaseLostError:
-                self._put_back()
+                self._release()
                 return
             else:
                 pause = _FIRST_PAUSE_SECONDS
         if self._connection is not None:
             with suppress(DatabaseUnavailableError):
-                await self._store.finish(self._connection)
+                await self._entries.finish(self._connection)
 
     def _is_finished(self) -> bool:
         return self._stopping and self._spool.queue.is_empty
 
-    async def _turn(self) -> None:
-        """One transaction of what is new, or else one of the backlog."""
+    async def _write_next(self) -> None:
+        """Write one batch of new entries, or else one of the backlog."""
         queue = self._spool.queue
         backlog = self._spool.has_backlog and not self._stopping
-        limit = self._pace.seconds_until_due() if backlog else _LOOK_SECONDS
+        limit = self._rate_limiter.seconds_until_due() if backlog else _BACKLOG_POLL_SECONDS
         if await queue.wait_due(self._database.settings.flush_seconds, limit):
-            connection = await self._connect()  # first: only what can be sent leaves the queue
-            self._in_hand = queue.take()
+            connection = await self._connect()  # before taking entries: without one they stay in the queue
+            self._in_flight = queue.take()
         elif backlog:
             connection = await self._connect()
-            self._in_hand = await self._spool.read_backlog(BACKLOG_ROWS)
-            self._pace.spend(sum(entry.rows for entry in self._in_hand) or BACKLOG_ROWS)
-        if self._in_hand:
+            self._in_flight = await self._spool.read_backlog(BACKLOG_ROWS)
+            self._rate_limiter.spend(sum(entry.rows for entry in self._in_flight) or BACKLOG_ROWS)
+        if self._in_flight:
             await self._deliver(connection)
 
     async def _deliver(self, connection: Connection) -> None:
         try:
             with self._metrics.flush_seconds.time():
-                async with aclosing(self._store.deliver(connection, self._in_hand)) as outcomes:
-                    async for outcome in outcomes:
-                        self._settle(outcome)
+                async with aclosing(self._entries.deliver(connection, self._in_flight)) as results:
+                    async for result in results:
+                        self._record(result)
         except DatabaseUnavailableError:
             await self._disconnect()
             raise
 
-    def _settle(self, outcome: WriteResult) -> None:
-        if self._away_since_ns is not None:
-            seconds = (self._clock.monotonic_ns() - self._away_since_ns) / NS_PER_SECOND
-            self._away_since_ns = None
+    def _record(self, result: WriteResult) -> None:
+        if self._lost_since_ns is not None:
+            seconds = (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
+            self._lost_since_ns = None
             backlog = self._spool.backlog_rows
-            self._log.info("database_back", seconds=round(seconds, 3), backlog_rows=backlog)
-        self._in_hand = [entry for entry in self._in_hand if entry.batch_id not in outcome.acks]
-        self._spool.ack(list(outcome.acks.values()))
-        for table, rows in outcome.rows.items():
+            self._log.info("database_recovered", seconds=round(seconds, 3), backlog_rows=backlog)
+        self._in_flight = [entry for entry in self._in_flight if entry.batch_id not in result.acks]
+        self._spool.ack(list(result.acks.values()))
+        for table, rows in result.rows.items():
             self._metrics.rows.labels(table).inc(rows)
-        for table, numbers in outcome.not_finite.items():
+        for table, numbers in result.not_finite.items():
             self._metrics.not_finite.labels(table).inc(numbers)
-        for ack in outcome.acks.values():
+        for ack in result.acks.values():
             self.rows_stored += ack.stored
             if ack.entry.stream.startswith("samples:"):
                 self.samples_stored += ack.stored
             else:
                 self.events_stored += ack.stored
-        self._note_refusal(outcome)
+        self._report_refusals(result)
 
-    def _note_refusal(self, outcome: WriteResult) -> None:
-        if outcome.dead_letters:
+    def _report_refusals(self, result: WriteResult) -> None:
+        if result.dead_letters:
             if not self._refusal:
-                letter = outcome.dead_letters[0]
+                letter = result.dead_letters[0]
                 self._log.error("rows_refused", stream=letter.stream, reason=letter.reason)
-            self._refusal = outcome.dead_letters[-1].reason
-        elif self._refusal and any(s.entry.rows and not s.dropped for s in outcome.acks.values()):
-            self._log.info("rows_no_longer_refused")
+            self._refusal = result.dead_letters[-1].reason
+        elif self._refusal and any(ack.entry.rows and not ack.dropped for ack in result.acks.values()):
+            self._log.info("rows_refused_recovered")
             self._refusal = ""
-        for ack in outcome.acks.values():
+        for ack in result.acks.values():
             self._metrics.dead_letters.inc(ack.dropped.get(DEAD_LETTER, 0))
 
-    def _put_back(self) -> None:
-        entries, self._in_hand = self._in_hand, []
+    def _release(self) -> None:
+        entries, self._in_flight = self._in_flight, []
         self._spool.queue.release(entries)
 
     async def _connect(self) -> Connection:
@@ -245,8 +248,8 @@ class Writer:
 
     async def _wait(self, error: Exception, pause: float) -> None:
         self._metrics.retries.inc()
-        self._trouble = str(error)
-        if self._away_since_ns is None:
-            self._away_since_ns = self._clock.monotonic_ns()
-            self._log.warning("database_away", error=str(error), rows_waiting=self.rows_waiting)
+        self._problem = str(error)
+        if self._lost_since_ns is None:
+            self._lost_since_ns = self._clock.monotonic_ns()
+            self._log.warning("database_lost", error=str(error), rows_waiting=self.rows_waiting)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

@@ -59,7 +59,7 @@ async def test_an_old_server_is_refused_with_its_version(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "OLDEST_MAJOR", 99)
-    with pytest.raises(DatabaseTooOldError, match=r"is PostgreSQL \d+; the oldest that is taken is 99"):
+    with pytest.raises(DatabaseTooOldError, match=r"is PostgreSQL \d+, too old: 99 or newer is required"):
         await Database(database_url, SETTINGS).open()
 
 

@@ -14,7 +14,7 @@ from decahertz.event import EVENT_TYPES, Event, Quote
 from decahertz.metric import Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
-from storage.write.copy_codegen import Number, SampleLoop
+from storage.write.copy_codegen import Number, compile_samples
 from storage.write.copy_format import ENCODING_ERRORS, PieceCache, field_count, text, text_array, timestamp
 from storage.write.encoders import EventRows, SampleRows
 from tests.event_examples import events_by_type, names
@@ -190,7 +190,7 @@ def test_rows_are_the_same_however_often_their_nulls_were_seen() -> None:
     numbers = [
         Number(f.name, "q" if f.type is int else "d", f.optional) for f in schema_of(WideSample).metrics
     ]
-    loop = SampleLoop((), numbers, (), PieceCache([], START), PieceCache([]))
+    encode = compile_samples((), numbers, (), PieceCache([], START), PieceCache([]))
     optional = [number.name for number in numbers if number.optional]
     moment = timestamp(START_NS)
     whole = WideSample(a=1.0, b=2, c=3.0, d=4.0, e=5, f=6, g=7.0)
@@ -199,7 +199,7 @@ def test_rows_are_the_same_however_often_their_nulls_were_seen() -> None:
         expected = b"".join(SampleRows(schema_of(WideSample), RECORDER).encode([sample], START_NS).data)
         present = [value for value in (sample.a, sample.c, sample.d, sample.g) if value is not None]
         for _ in range(3):
-            data, total = loop([sample] * 200, moment)
+            data, total = encode([sample] * 200, moment)
             assert b"".join(data) == expected * 200
             assert total == 200 * sum(present)
 
