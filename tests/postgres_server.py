@@ -53,5 +53,7 @@ class PostgresServer:
             await database.open()
             await migrate(database)
             await database.close()
+            # Else a background worker of TimescaleDB may be connected while it is copied.
+            await self.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             self._migrated = name
         return self._migrated
