@@ -101,15 +101,14 @@ class Fold:
             self.closed.append((finished, place, self.trip.position == 0.0))
 
 
-async def fold_fills(connection: AnyConnection, recorder: str, fills: Iterable[PlacedFill]) -> int:
+async def fold_fills(connection: AnyConnection, recorder: str, fills: Iterable[PlacedFill]) -> None:
     """Update the round trips after these fills were stored, in the same transaction.
 
-    A fill that repeats one stored at an earlier place changes nothing. Returns the number of round trips
-    written.
+    A fill that repeats one stored at an earlier place changes nothing.
     """
     stored = sorted(fills, key=_place)
     if not stored:
-        return 0
+        return
     folds = await _lock(connection, recorder, sorted({_key(recorder, fill) for _, fill in stored}))
     # Only under the lock: no other writer can store an earlier report of these fills unseen.
     by_key: dict[Key, list[PlacedFill]] = {}
@@ -134,7 +133,6 @@ async def fold_fills(connection: AnyConnection, recorder: str, fills: Iterable[P
     if records:
         await connection.copy_records_to_table("trades", records=records, columns=_COLUMNS)
     await connection.executemany(_SAVE, states)
-    return len(records)
 
 
 def _place(placed: PlacedFill) -> Place:

@@ -8,13 +8,14 @@ the entry is sent again under the same id.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from random import random
 from typing import TYPE_CHECKING
 
 import structlog
 
+from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import EVENT_BY_TABLE
 from decahertz.health import ComponentStatus, Health
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 BACKLOG_ROWS = 5_000
 """Backlog rows in one transaction: the longest that new rows wait for."""
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 0.5
+_RETRY = Backoff(first_seconds=0.05, most_seconds=0.5)
 _BACKLOG_POLL_SECONDS = 0.2
 """Interval at which the writer checks for a backlog."""
 _FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now() - interval '30 days'"
@@ -147,7 +147,7 @@ class Writer:
         return ComponentStatus(name="storage", health=health, detail=detail)
 
     async def _run(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
+        attempt = 0
         while not self._is_finished():
             try:
                 await self._write_next()
@@ -155,13 +155,13 @@ class Writer:
                 self._release()
                 if self._stopping:
                     break  # the spool keeps the entries
-                await self._wait(error, pause)
-                pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+                await self._wait(error, attempt)
+                attempt += 1
             except LeaseLostError:
                 self._release()
                 return
             else:
-                pause = _FIRST_PAUSE_SECONDS
+                attempt = 0
         if self._connection is not None:
             with suppress(DatabaseUnavailableError):
                 await self._entries.finish(self._connection)
@@ -246,10 +246,10 @@ class Writer:
         if connection is not None:
             connection.terminate()
 
-    async def _wait(self, error: Exception, pause: float) -> None:
+    async def _wait(self, error: Exception, attempt: int) -> None:
         self._metrics.retries.inc()
         self._problem = str(error)
         if self._lost_since_ns is None:
             self._lost_since_ns = self._clock.monotonic_ns()
             self._log.warning("database_lost", error=str(error), rows_waiting=self.rows_waiting)
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+        await asyncio.sleep(_RETRY.seconds(attempt, random))
