@@ -140,7 +140,7 @@ async def test_what_nobody_can_read_any_more_is_refused_and_kept(database: Datab
         assert replayed.stored == 0
         reasons = [replayed.refused[id_] for id_ in sorted(replayed.refused)]
         assert len(reasons) == 4
-        for reason, word in zip(reasons, ("colour", "samples:gone", "declared", "entry"), strict=True):
+        for reason, word in zip(reasons, ("colour", "samples:gone", "declaration", "entry"), strict=True):
             assert word in reason
         assert await bench.value("SELECT count(*) FROM dead_letters") == 4
         assert await count_letters(database) == len(await list_letters(database, limit=10))
