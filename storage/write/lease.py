@@ -168,8 +168,8 @@ class RecorderLease:
         if (await connection.execute(_INSERT, *values)).endswith(" 1"):
             return
         self._check(await connection.fetchrow(_CURRENT, self.recorder))
-        # Transactions of the holder before hold a share of the row's lock: of a process that stands still
-        # in the middle of one, the session has to be ended.
+        # A transaction of the previous holder keeps the row locked. If that process is paused in the middle
+        # of one, its session has to be terminated.
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         unblocking = asyncio.create_task(self._unblock(pid), name="recorder-lease-unblock")
         try:
@@ -187,7 +187,7 @@ class RecorderLease:
             )
 
     async def _unblock(self, pid: int) -> None:
-        """End the sessions that keep the session ``pid`` waiting."""
+        """Terminate the sessions that block the session ``pid``."""
         while True:
             await asyncio.sleep(_UNBLOCK_SECONDS)
             try:
@@ -203,14 +203,14 @@ class RecorderLease:
         return self.loss()
 
     def lose(self) -> LeaseLostError:
-        """Note that another process has taken the lease over; the error to raise for it."""
+        """Record that another process has taken the lease over, and return the error to raise."""
         if not self._lost.is_set():
             self._lost.set()
             self._log.error("lease_lost")
         return self.loss()
 
     def loss(self) -> LeaseLostError:
-        """The error that says the lease is lost."""
+        """The error for a lost lease."""
         return LeaseLostError(
             f"another process has taken over recorder {self.recorder!r}: this one stops, and its spool keeps"
             " the rows that are not stored yet"
@@ -241,7 +241,7 @@ class RecorderLease:
                 self._problem = ""
 
     async def _extend(self, seconds: float) -> bool:
-        """Let the lease last that long from now; ``False``: another process has it."""
+        """Set the lease to expire after ``seconds``; ``False`` when another process holds it."""
         try:
             connection = await self._connect()
             with self._database.errors():

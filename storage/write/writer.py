@@ -59,10 +59,9 @@ class Writer:
         backlog_rows_per_second: float = 50_000,
         stop_seconds: float = 3.0,
     ) -> None:
-        """``schemas`` are those of the samples to come, whose counters then exist from the start.
+        """The counters of the tables of ``schemas`` exist from the start.
 
-        ``stop_seconds`` is how long :meth:`stop` waits for what is in memory; what it does not wait for stays
-        in the spool.
+        ``stop_seconds`` limits how long :meth:`stop` drains the memory queue; the rest stays in the spool.
         """
         self._database = database
         self._spool = spool
