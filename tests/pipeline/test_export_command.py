@@ -48,7 +48,7 @@ def test_an_imported_recording_is_exported_as_it_was(
     code, _ = export(env, tmp_path / "part.parquet", "ticks", "--fields", "price,size", *span)
     assert code == 0
     table = pyarrow.parquet.read_table(tmp_path / "part.parquet")
-    assert table.column_names == ["time_ns", "price", "size"]
+    assert table.column_names == ["time_ns", "recorder", "price", "size"]
     first, last = int(rows[10]["time_ns"]), int(rows[-1]["time_ns"])
     wanted = [row for row in rows if first <= int(row["time_ns"]) < last]
     assert table.column("price").to_pylist() == [float(row["price"]) for row in wanted]
