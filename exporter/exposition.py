@@ -99,7 +99,7 @@ class _CollectorRenderer:
         self._recorder = recorder
         self._names = (RECORDER_LABEL, *schema.key)
         self._families = families
-        self._key_of: Callable[[Sample], Any] = attrgetter(*schema.key) if schema.key else _no_key
+        self._key_of: Callable[[Sample], Any] = attrgetter(*schema.key) if schema.key else lambda _: ()
         self._value_of = {family.series: attrgetter(family.field.name) for family in families}
         self._is_single = len(schema.key) == 1
         self._key_set = _KeySet([], {})
@@ -204,7 +204,3 @@ def _state_block(family: Family, labels: _KeyLabels, state: str | None) -> bytes
         lines.append(b"\n%b{%b} %d" % (family.series, pairs, name == state))
     block = labels.states[family.series, state] = b"".join(lines)
     return block
-
-
-def _no_key(sample: Sample) -> tuple[()]:  # noqa: ARG001 - signature of an attribute getter
-    return ()

@@ -25,7 +25,7 @@ class BodyReader(Generic[BodyT]):
         self._decoders: dict[Codec, Decoder[Any]] = {codec: decoder(codec, type_) for codec in Codec}
 
     async def read(self, data: bytes, codec: Codec) -> BodyT:
-        """Decodes a body, giving way to the event loop if it is large. Raises as :meth:`decode`."""
+        """Decodes a body; a subclass may yield to the event loop meanwhile. Raises as :meth:`decode`."""
         body: BodyT = self.decode(data, codec)
         return body
 

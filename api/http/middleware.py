@@ -23,29 +23,14 @@ ErrorMapping: TypeAlias = Callable[[Exception], ProblemError | None]
 """Converts an error of the application; ``None`` for an unexpected one."""
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_ID_PREFIX, _ID_NUMBERS = uuid.uuid4().hex[:12], itertools.count(1)
 _NS_PER_MS = 1_000_000
-
-
-class RequestIds:
-    """Assigns request ids: the client's own if it is valid, else a unique one."""
-
-    def __init__(self) -> None:
-        self._prefix = uuid.uuid4().hex[:12]
-        self._numbers = itertools.count(1)
-
-    def assign(self, request: web.Request) -> str:
-        """Returns the id of the request."""
-        given = request.headers.get("X-Request-ID")
-        if given is not None and _VALID_ID.fullmatch(given):
-            return given
-        return f"{self._prefix}-{next(self._numbers)}"
 
 
 def request_middleware(
     guard: Guard, clock: Clock, metrics: HttpMetrics, domain_problem: ErrorMapping
 ) -> Middleware:
     """Makes the middleware. A single one, because each costs every request a coroutine."""
-    ids = RequestIds()
     log = structlog.get_logger(part="api")
 
     def problem_response(error: Exception, request_id: str) -> web.Response:
@@ -58,7 +43,7 @@ def request_middleware(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         start_ns = clock.monotonic_ns()
-        request_id = ids.assign(request)
+        request_id = _request_id(request)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         response: web.StreamResponse
 
@@ -86,6 +71,14 @@ def request_middleware(
         return response
 
     return middleware
+
+
+def _request_id(request: web.Request) -> str:
+    """The client's own request id if it is valid, else a unique one."""
+    given = request.headers.get("X-Request-ID")
+    if given is not None and _VALID_ID.fullmatch(given):
+        return given
+    return f"{_ID_PREFIX}-{next(_ID_NUMBERS)}"
 
 
 def _route_label(request: web.Request) -> str:

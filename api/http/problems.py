@@ -12,7 +12,6 @@ from aiohttp import web
 from msgspec import Struct
 
 from decahertz.event import Name, Text
-from storage.query.resolution import DURATION_PATTERN
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -152,22 +151,21 @@ def content_too_large(limit: int | None) -> ProblemError:
 _LOCATION = re.compile(r"(?P<reason>.*) - at `(?P<inner>key` in `)?(?P<path>\$[^`]*)`", re.DOTALL)
 _FIELD_NAME = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
 _EVENT_PATH = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
-_PATTERN_MISMATCH = "Expected `str` matching regex {pattern!r}"
-_PATTERN_REASONS: Final[Mapping[str, str]] = {
-    _PATTERN_MISMATCH.format(pattern=pattern): reason
-    for pattern, reason in (
-        (
-            get_args(Name)[1].pattern,
-            "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end",
-        ),
-        (get_args(Text)[1].pattern, "a text has no NUL characters"),
-        (
-            DURATION_PATTERN,
-            "a duration is a whole number with ms, s, m, h or d, or of nanoseconds: 250ms, 5s, 1h",
-        ),
-    )
-}
+_PATTERN_REASONS: Final[dict[str, str]] = {}
 """Messages of msgspec about a pattern, and the rule in words."""
+
+
+def explained(pattern: str, reason: str) -> str:
+    """Returns the pattern, and lets problems give ``reason`` for a text that does not match it."""
+    _PATTERN_REASONS[f"Expected `str` matching regex {pattern!r}"] = reason
+    return pattern
+
+
+explained(
+    get_args(Name)[1].pattern,
+    "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end",
+)
+explained(get_args(Text)[1].pattern, "a text has no NUL characters")
 
 
 def field_problem(error: msgspec.ValidationError, index: int | None = None) -> FieldProblem:

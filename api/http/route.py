@@ -42,8 +42,6 @@ class Scope(StrEnum):
     PUBLIC = "public"
     READ = "read"
     INGEST = "ingest"
-    TRADE = "trade"
-    ADMIN = "admin"
 
 
 class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):

@@ -11,10 +11,10 @@ from api.http.problems import FieldProblem, ProblemError
 from api.http.query import Extra, NoQuery, Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
-from api.routes.names import KEYS, Names, check_names, unknown_name
+from api.routes.names import DURATION, KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
 from storage.query.queries import History, Limits
-from storage.query.resolution import DURATION_PATTERN, ResolutionError, ResolutionRequest, parse_duration
+from storage.query.resolution import ResolutionError, ResolutionRequest, parse_duration
 from storage.tiers.names import Tier
 
 DEFAULT_RANGE_NS: Final = 5 * 60 * NS_PER_SECOND
@@ -32,7 +32,7 @@ BodyTime: TypeAlias = (
 StepText: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=DURATION_PATTERN,
+        pattern=DURATION,
         description="Bucket width, a multiple of 100ms: `500ms`, `5s`, `1m`, `1h`; without a unit ns.",
     ),
 ]
@@ -42,25 +42,25 @@ MaxPoints: TypeAlias = Annotated[
 ]
 
 
-class HistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Query of a history over `[start, end)`; default: the last five minutes."""
-
+class _AnyHistoryQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     collector: Annotated[str, Meta(min_length=1, max_length=64, description="The collector.")]
     recorder: Annotated[Names, Meta(description="Names of recorders; default: all.")] = ()
     fields: Annotated[Names, Meta(description="Names of metrics; default: all.")] = ()
-    start: Time | None = None
-    end: Time | None = None
     tier: TierName | None = None
     step: StepText | None = None
     max_points: MaxPoints | None = None
 
 
-class HistoryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HistoryQuery(_AnyHistoryQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of a history over `[start, end)`; default: the last five minutes."""
+
+    start: Time | None = None
+    end: Time | None = None
+
+
+class HistoryRequest(_AnyHistoryQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The same query as a body, for more keys than fit into a URL."""
 
-    collector: Annotated[str, Meta(min_length=1, max_length=64, description="The collector.")]
-    recorder: Annotated[Names, Meta(description="Names of recorders; default: all.")] = ()
-    fields: Annotated[Names, Meta(description="Names of metrics; default: all.")] = ()
     key: Annotated[
         dict[
             Annotated[str, Meta(max_length=64)],
@@ -70,9 +70,6 @@ class HistoryRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = {}
     start: BodyTime | None = None
     end: BodyTime | None = None
-    tier: TierName | None = None
-    step: StepText | None = None
-    max_points: MaxPoints | None = None
 
 
 async def metrics_history(request: Request[HistoryQuery, None]) -> History:

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from api.http.query import NoQuery
-from api.http.route import AnyRoute, Route, Scope
+from api.http.route import AnyRoute, Route
 from api.parts import Request
 from decahertz.ledger import StreamLedger
 
@@ -46,6 +46,5 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="The loss ledger",
         handler=ledger,
         response=LedgerReport,
-        scope=Scope.READ,
     ),
 )

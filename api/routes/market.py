@@ -9,11 +9,11 @@ from msgspec import Meta, Struct
 from api.http.query import Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import Request
-from api.routes.names import Names
+from api.routes.names import DURATION, Names
 from api.routes.records import Cursor
 from storage.query.bars import LONGEST_TIMEFRAME_NS
 from storage.query.queries import Bar, BarFilter, Page
-from storage.query.resolution import DURATION_PATTERN, parse_duration
+from storage.query.resolution import parse_duration
 
 
 class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeframe: Annotated[
         str,
         Meta(
-            pattern=DURATION_PATTERN,
+            pattern=DURATION,
             description="`1s`, `5m`, `1h`, `1d`, …; at most 366d; without a unit nanoseconds.",
         ),
     ] = "1m"

@@ -1,4 +1,4 @@
-"""Names of collectors, fields and keys, shared by the routes about samples."""
+"""Parameters shared by routes: names of collectors, fields and keys, and durations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
+from api.http.problems import explained
 from api.http.query import Extra, parameter_problem, unknown_parameter
 from decahertz.sample import SampleSchema
+from storage.query.resolution import DURATION_PATTERN
 
 Names: TypeAlias = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=64)
 ]
-
-
 KEYS: Final = "Filters by key field; values repeated or separated by commas."
+DURATION: Final = explained(
+    DURATION_PATTERN, "a duration is a whole number with ms, s, m, h or d, or of nanoseconds: 250ms, 5s, 1h"
+)
 
 
 def check_names(

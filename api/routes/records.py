@@ -25,20 +25,6 @@ Cursor: TypeAlias = Annotated[
 ]
 
 
-class FillsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Query of fills by time of the fill, `[start, end)`; absent parameters do not filter."""
-
-    recorder: Text | None = None
-    strategy: Text | None = None
-    venue: Text | None = None
-    instrument: Text | None = None
-    order_id: Text | None = None
-    start: Time | None = None
-    end: Time | None = None
-    limit: Limit = 100
-    cursor: Cursor | None = None
-
-
 class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of round trips by time of closing, `[start, end)`; absent parameters do not filter."""
 
@@ -50,6 +36,12 @@ class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     end: Time | None = None
     limit: Limit = 100
     cursor: Cursor | None = None
+
+
+class FillsQuery(TradesQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of fills by time of the fill: the parameters of round trips, and the order."""
+
+    order_id: Text | None = None
 
 
 class Instruments(Struct, frozen=True, kw_only=True):

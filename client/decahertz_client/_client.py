@@ -49,7 +49,7 @@ class Client:
         capacity: int = 100_000,
         flush_seconds: float = 0.03,
         timeout_seconds: float = 15.0,
-        max_batch_events: int = 5_000,
+        max_batch_events: int = 2_000,
         max_batch_bytes: int = 1 << 20,
         api_key: str | None = None,
     ) -> None:

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from random import Random
-from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -19,24 +18,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from collectors.feeds.runner import FeedRunner, Intake, RestartPolicy
+from collectors.host.plugins import LoadedFeed
 from decahertz.backoff import Backoff
 from decahertz.clock import Clock
-from decahertz.feed import Feed
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
-
-
-class NamedFeed(Protocol):
-    """A feed and the name of its entry point."""
-
-    @property
-    def name(self) -> str:
-        """The entry-point name."""
-        ...
-
-    @property
-    def feed(self) -> Feed:
-        """The feed."""
-        ...
 
 
 class FeedHost:
@@ -47,7 +32,7 @@ class FeedHost:
         ingest: Intake,
         clock: Clock,
         registry: CollectorRegistry,
-        feeds: Sequence[NamedFeed],
+        feeds: Sequence[LoadedFeed],
         *,
         backoff: Backoff | None = None,
         stable_seconds: float = 30.0,
@@ -123,12 +108,28 @@ class FeedMetrics(Collector):
         self._runners = list(runners)
 
     def describe(self) -> Iterator[Metric]:
-        """Yields the families without values."""
-        yield from _families()
+        """Returns the families: the registry refuses a second host."""
+        return self.collect()
 
     def collect(self) -> Iterator[Metric]:
         """Yields the families with their values."""
-        events, restarts, refused, occurrences, running = _families()
+        events = CounterMetricFamily(
+            "decahertz_feed_events", "Events published by the feed.", labels=["feed"]
+        )
+        restarts = CounterMetricFamily(
+            "decahertz_feed_restarts", "Restarts of the feed after a failure.", labels=["feed"]
+        )
+        refused = CounterMetricFamily(
+            "decahertz_feed_refused_events", "Events refused by validation.", labels=["feed"]
+        )
+        occurrences = CounterMetricFamily(
+            "decahertz_feed_occurrences", "Occurrences counted by the feed itself.", labels=["feed", "kind"]
+        )
+        running = GaugeMetricFamily(
+            "decahertz_feed_running",
+            "1 while the feed runs, 0 while it waits for a restart or after it ended.",
+            labels=["feed"],
+        )
         for runner in self._runners:
             labels = [runner.name]
             events.add_metric(labels, runner.events)
@@ -138,29 +139,3 @@ class FeedMetrics(Collector):
             for kind, count in runner.counters().items():
                 occurrences.add_metric([runner.name, kind], count)
         yield from (events, restarts, refused, occurrences, running)
-
-
-def _families() -> tuple[
-    CounterMetricFamily,
-    CounterMetricFamily,
-    CounterMetricFamily,
-    CounterMetricFamily,
-    GaugeMetricFamily,
-]:
-    return (
-        CounterMetricFamily("decahertz_feed_events", "Events published by the feed.", labels=["feed"]),
-        CounterMetricFamily(
-            "decahertz_feed_restarts", "Restarts of the feed after a failure.", labels=["feed"]
-        ),
-        CounterMetricFamily(
-            "decahertz_feed_refused_events", "Events refused by validation.", labels=["feed"]
-        ),
-        CounterMetricFamily(
-            "decahertz_feed_occurrences", "Occurrences counted by the feed itself.", labels=["feed", "kind"]
-        ),
-        GaugeMetricFamily(
-            "decahertz_feed_running",
-            "1 while the feed runs, 0 while it waits for a restart or after it ended.",
-            labels=["feed"],
-        ),
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,22 +17,12 @@ from collectors.host.hosted import HostedCollector
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import RunState
 
+if TYPE_CHECKING:
+    from collectors.host.sampler import Sampler
+
 ReasonT = TypeVar("ReasonT", bound=StrEnum)
 _LATENESS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1)
 _DURATION = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
-
-
-class Counts(Protocol):
-    """The counts of a sampler since its start."""
-
-    cycles: int
-    missed_cycles: int
-    clock_steps: int
-
-    @property
-    def pending_events(self) -> int:
-        """Events queued for delivery to the collectors."""
-        ...
 
 
 class SamplerMetrics(Collector):
@@ -41,7 +31,7 @@ class SamplerMetrics(Collector):
     def __init__(
         self,
         registry: CollectorRegistry,
-        sampler: Counts,
+        sampler: Sampler,
         hosted: Sequence[HostedCollector],
     ) -> None:
         self._sampler = sampler

@@ -17,12 +17,8 @@ from decahertz.feed import BaseFeed, Emit
 _BEHIND_NS = NS_PER_SECOND
 """After a longer delay (a suspended machine) the market continues where it was instead of catching up."""
 
-_Rate = Annotated[float, Meta(ge=0, le=10_000)]
-_Length = Annotated[float, Meta(ge=0, le=86_400)]
-_Period = Annotated[int, Meta(ge=0, le=86_400)]
 
-
-class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SyntheticOptions(Rates, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[feeds.synthetic]`` of the settings."""
 
     instruments: Annotated[int, Meta(ge=0, le=10_000, description="Number of instruments.")] = 20
@@ -31,28 +27,10 @@ class SyntheticOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(min_length=1, description="Venues; the instruments are spread over them."),
     ] = ("synthetic",)
     seed: Annotated[int, Meta(description="The same seed yields the same market.")] = 1
-    quotes_per_second: Annotated[_Rate, Meta(description="Quotes a second per instrument.")] = 4.0
-    ticks_per_second: Annotated[_Rate, Meta(description="Ticks a second per instrument.")] = 1.0
-    burst_interval_seconds: Annotated[
-        _Period, Meta(description="Whole seconds between the starts of bursts; 0: none.")
-    ] = 0
-    burst_seconds: Annotated[_Length, Meta(description="Length of a burst.")] = 1.0
-    burst_factor: Annotated[
-        float,
-        Meta(ge=1, le=1000, description="Factor by which a burst multiplies the rates."),
-    ] = 10.0
-    pause_interval_seconds: Annotated[
-        _Period, Meta(description="Whole seconds between the starts of pauses; 0: none.")
-    ] = 0
-    pause_seconds: Annotated[_Length, Meta(description="Length of a pause.")] = 5.0
     pause_kind: Annotated[
         Literal["quiet", "silent", "closed"],
         Meta(description="quiet: heartbeats continue; silent: they stop; closed: a closing one comes first."),
     ] = "quiet"
-    gap_probability: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Probability that sequence numbers are skipped before an event."),
-    ] = 0.0
     batch_seconds: Annotated[
         float,
         Meta(ge=0.001, le=1, description="Interval between batches of events."),
@@ -73,9 +51,8 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
     async def run(self, emit: Emit) -> None:
         """Emits the definitions of the instruments, then market events until cancelled."""
         options = self.options
-        rates = _rates(options)
         listed = listings(options.instruments, options.venues)
-        market = SyntheticMarket(listed, rates, options.seed)
+        market = SyntheticMarket(listed, options, options.seed)
         now_ns = self.clock.time_ns()
         await emit([definition(listing, now_ns) for listing in listed], now_ns)
         batch_ns = int(options.batch_seconds * NS_PER_SECOND)
@@ -89,7 +66,7 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
             elapsed_ns = monotonic_ns - anchor_ns
             elapsed = elapsed_ns / NS_PER_SECOND
             events = market.until(elapsed, now_ns - elapsed_ns)
-            events += self._heartbeats(now_ns, is_pause=rates.is_pause(elapsed))
+            events += self._heartbeats(now_ns, is_pause=options.is_pause(elapsed))
             if events:
                 await emit(events, now_ns)
             due_ns += batch_ns
@@ -104,16 +81,3 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
             return []
         self._is_closed = True
         return [pulse.closed(now_ns) for pulse in self._pulses]
-
-
-def _rates(options: SyntheticOptions) -> Rates:
-    return Rates(
-        quotes_per_second=options.quotes_per_second,
-        ticks_per_second=options.ticks_per_second,
-        burst_interval_seconds=options.burst_interval_seconds,
-        burst_seconds=options.burst_seconds,
-        burst_factor=options.burst_factor,
-        pause_interval_seconds=options.pause_interval_seconds,
-        pause_seconds=options.pause_seconds,
-        gap_probability=options.gap_probability,
-    )

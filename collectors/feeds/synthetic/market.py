@@ -28,23 +28,32 @@ _MEDIAN_LATENCY_SECONDS = 0.004
 _SIZE_FIGURES = 4
 """Significant figures of sizes."""
 _WIDEST_TICKS = 4
+_Rate = Annotated[float, Meta(ge=0, le=10_000)]
+_Length = Annotated[float, Meta(ge=0, le=86_400)]
+_Period = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class Rates(Struct, frozen=True, kw_only=True):
-    """Event rates per instrument, with their bursts and pauses."""
+    """Event rates per instrument, with their bursts and pauses. Pauses take precedence over bursts."""
 
-    quotes_per_second: float = 4.0
-    ticks_per_second: float = 1.0
-    burst_interval_seconds: float = 0.0
-    """A burst begins at each multiple of it; 0: no bursts."""
-    burst_seconds: float = 0.0
-    burst_factor: float = 10.0
-    """At least 1."""
-    pause_interval_seconds: float = 0.0
-    """A pause begins at each multiple of it; 0: no pauses. Pauses take precedence over bursts."""
-    pause_seconds: float = 0.0
-    gap_probability: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    """Probability that sequence numbers are skipped before an event."""
+    quotes_per_second: Annotated[_Rate, Meta(description="Quotes a second per instrument.")] = 4.0
+    ticks_per_second: Annotated[_Rate, Meta(description="Ticks a second per instrument.")] = 1.0
+    burst_interval_seconds: Annotated[
+        _Period, Meta(description="Whole seconds between the starts of bursts; 0: none.")
+    ] = 0
+    burst_seconds: Annotated[_Length, Meta(description="Length of a burst.")] = 1.0
+    burst_factor: Annotated[
+        float,
+        Meta(ge=1, le=1000, description="Factor by which a burst multiplies the rates."),
+    ] = 10.0
+    pause_interval_seconds: Annotated[
+        _Period, Meta(description="Whole seconds between the starts of pauses; 0: none.")
+    ] = 0
+    pause_seconds: Annotated[_Length, Meta(description="Length of a pause.")] = 5.0
+    gap_probability: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Probability that sequence numbers are skipped before an event."),
+    ] = 0.0
 
     def factor(self, at: float) -> float:
         """Returns the factor of the rates at a time in seconds since the start; 0 in a pause."""

@@ -1,15 +1,15 @@
-"""Real parts for the tests of feeds: an ingest on a bus, with a sink that keeps what it is given."""
+"""Real parts for the tests of feeds: an ingest on a bus, with a sink that keeps arrivals in memory."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from collectors.feeds.host import FeedHost
+from collectors.host.plugins import LoadedFeed
 from decahertz.backoff import Backoff
 from decahertz.bus import EVENTS, LocalBus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
@@ -18,24 +18,6 @@ from decahertz.feed import Feed
 from decahertz.ingest import Ingest, Receipt
 
 EventT = TypeVar("EventT", bound=Event)
-
-
-class ManualClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, time_ns: int = 1_700_000_000 * NS_PER_SECOND) -> None:
-        self.now_ns = time_ns
-        self.elapsed_ns = 0
-
-    def time_ns(self) -> int:
-        return self.now_ns
-
-    def monotonic_ns(self) -> int:
-        return self.elapsed_ns
-
-    def advance(self, ns: int) -> None:
-        self.now_ns += ns
-        self.elapsed_ns += ns
 
 
 class KeepingSink:
@@ -84,7 +66,7 @@ class Pipeline:
             self.ingest,
             self.clock,
             self.registry,
-            [Named(feed.name, feed) for feed in feeds],
+            [LoadedFeed(feed.name, "test", feed) for feed in feeds],
             backoff=Backoff(first_seconds=0.001, most_seconds=0.01),
             stable_seconds=stable_seconds,
         )
@@ -99,32 +81,8 @@ class Pipeline:
         return [event for event in self.events if isinstance(event, type_)]
 
 
-@dataclass(frozen=True)
-class Named:
-    """What the plugin loader hands to the host."""
-
-    name: str
-    feed: Feed
-
-
-@dataclass
-class Collected:
-    """An ``emit`` that keeps what it is given."""
-
-    batches: list[tuple[int, list[AnyEvent]]] = field(default_factory=list)
-
-    async def __call__(self, events: object, received_ns: int) -> None:
-        assert isinstance(events, list)
-        self.batches.append((received_ns, list(events)))
-        await asyncio.sleep(0)
-
-    @property
-    def events(self) -> list[AnyEvent]:
-        return [event for _, events in self.batches for event in events]
-
-
 async def until(condition: Callable[[], object], limit_seconds: float = 15.0) -> None:
-    """Wait for the thing itself."""
+    """Waits for the condition."""
     async with asyncio.timeout(limit_seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not condition():  # noqa: ASYNC110 - the condition has no event
             await asyncio.sleep(0.002)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collectors.feeds.pulse import Pulse
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import ConnectionState, Heartbeat
-from tests.collectors.feeds.parts import ManualClock
+from decahertz.testing import ManualClock
 
 
 def test_heartbeats_come_at_once_and_then_once_a_second() -> None:

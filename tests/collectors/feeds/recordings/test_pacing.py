@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.feeds.recordings.pacing import Pacer, Shifter
 from decahertz.event import AnyEvent, Heartbeat, Quote, Tick
-from tests.collectors.feeds.parts import ManualClock
+from decahertz.testing import ManualClock
 
 RECORDED_NS = 1_600_000_000_000_000_000
 NOW_NS = 1_700_000_000_000_000_000
@@ -92,7 +92,7 @@ def test_a_moment_is_due_after_its_distance_from_the_first_over_the_speed(
 
 
 def test_late_wake_ups_do_not_add_up() -> None:
-    clock = ManualClock()
+    clock = ManualClock(monotonic_ns=0)
     pacer = Pacer(clock, 1.0)
     for step in range(1_000):
         clock.advance(pacer.wait_ns(RECORDED_NS + step * 1_000_000) + 70_000)

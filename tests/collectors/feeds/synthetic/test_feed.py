@@ -10,7 +10,8 @@ from collectors.feeds.synthetic.feed import SyntheticFeed, SyntheticOptions
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
 from decahertz.settings import SettingsError, Source, Sources
-from tests.collectors.feeds.parts import ManualClock, Pipeline, until
+from decahertz.testing import ManualClock
+from tests.collectors.feeds.parts import Pipeline, until
 
 
 class Stepped:

@@ -28,9 +28,9 @@ def second_of(event: AnyEvent) -> float:
 @given(st.lists(st.floats(0.0, 3.0), max_size=8))
 def test_the_same_events_come_however_the_time_is_cut(cuts: list[float]) -> None:
     rates = Rates(
-        burst_interval_seconds=1.0,
+        burst_interval_seconds=1,
         burst_seconds=0.3,
-        pause_interval_seconds=2.0,
+        pause_interval_seconds=2,
         pause_seconds=0.5,
         gap_probability=0.1,
     )
@@ -87,7 +87,7 @@ def test_nothing_happens_without_rates_or_instruments() -> None:
 
 
 def test_a_burst_multiplies_the_rates_while_it_lasts() -> None:
-    rates = Rates(burst_interval_seconds=10.0, burst_seconds=2.0, burst_factor=10.0)
+    rates = Rates(burst_interval_seconds=10, burst_seconds=2.0, burst_factor=10.0)
     per_second: Counter[int] = Counter(int(second_of(event)) for event in run(rates, 40.0))
     in_burst = sum(per_second[second] for second in (10, 11, 20, 21, 30, 31)) / 6
     outside = sum(per_second[second] for second in range(10)) / 10
@@ -95,17 +95,13 @@ def test_a_burst_multiplies_the_rates_while_it_lasts() -> None:
 
 
 def test_nothing_happens_in_a_pause_and_all_goes_on_after_it() -> None:
-    rates = Rates(
-        pause_interval_seconds=10.0, pause_seconds=4.0, burst_interval_seconds=5.0, burst_seconds=1.0
-    )
+    rates = Rates(pause_interval_seconds=10, pause_seconds=4.0, burst_interval_seconds=5, burst_seconds=1.0)
     seconds = {int(second_of(event)) for event in run(rates, 30.0)}
     assert seconds == set(range(30)) - {10, 11, 12, 13, 20, 21, 22, 23}
 
 
 def test_a_pause_without_end_is_silence() -> None:
-    rates = Rates(
-        pause_interval_seconds=5.0, pause_seconds=5.0, burst_interval_seconds=2.0, burst_seconds=1.0
-    )
+    rates = Rates(pause_interval_seconds=5, pause_seconds=5.0, burst_interval_seconds=2, burst_seconds=1.0)
     assert all(second_of(event) < 5.0 for event in run(rates, 100.0))
 
 
