@@ -1,4 +1,4 @@
-"""Run benchmarks and print the table: ``python -m benchmarks [NAME…] [--json FILE]``."""
+"""Runs benchmarks and prints the table: ``python -m benchmarks [NAME…] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.harness import Measure
 
 
 def modules() -> dict[str, str]:
-    """Benchmark name → module: ``bench_client_emit`` is ``client-emit``."""
+    """Returns the modules by name of the benchmark: ``bench_client_emit`` is ``client-emit``."""
     return {
         info.name.removeprefix("bench_").replace("_", "-"): f"benchmarks.{info.name}"
         for info in pkgutil.iter_modules(benchmarks.__path__)
@@ -26,7 +26,7 @@ def modules() -> dict[str, str]:
 
 
 _WIDTH = 120
-"""Of the table, where there is no terminal to ask."""
+"""Width of the table if the output is not a terminal."""
 
 
 def _table(measures: list[Measure]) -> Table:
@@ -47,15 +47,15 @@ def _table(measures: list[Measure]) -> Table:
 
 
 def main() -> int:
-    """Parse the arguments, run, print."""
+    """Parses the arguments, runs the benchmarks and prints the table."""
     known = modules()
-    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure; print ratios.")
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Runs benchmarks; prints ratios.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(sorted(known))}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON as well")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(known))
     if unknown:
-        parser.error(f"no benchmark named {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        parser.error(f"no benchmark named {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     measures: list[Measure] = []
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     for name in arguments.names or sorted(known):

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from benchmarks.harness import ROUNDS, Measure
+from benchmarks.harness import ROUNDS, Measure, compared
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import Arrival, EventBatch
@@ -70,13 +70,13 @@ def _sink() -> Iterator[str]:
     command = [sys.executable, "-m", "benchmarks.bench_client_emit"]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         process.kill()
 
 
 def _time(call: Callable[[int], object]) -> list[int]:
-    """Nanoseconds of each call."""
+    """Returns the duration of each call, in nanoseconds."""
     clock = time.perf_counter_ns
     durations = []
     for number in range(_EVENTS):
@@ -134,14 +134,14 @@ def _put(fills: queue.SimpleQueue[dict[str, object]], number: int) -> None:
 
 
 def run() -> list[Measure]:
-    """Median and 99.9th percentile of one call, microseconds."""
+    """Measures the median and the 99.9th percentile of one call."""
     rounds: dict[str, list[list[int]]] = {"fill": [], "emit": [], "put": []}
     with _sink() as url, Client(url, source="benchmark") as client:
         for _ in range(ROUNDS + 1):
             for name, call in (("fill", _fill), ("emit", _emit)):
                 rounds[name].append(_time(lambda number, call=call: call(client, number)))  # type: ignore[misc]
                 if not client.flush(30):
-                    raise RuntimeError(f"the sink does not keep up: {client.stats()}")
+                    raise RuntimeError(f"the ingest does not keep up: {client.stats()}")
             fills: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
             rounds["put"].append(_time(lambda number, fills=fills: _put(fills, number)))  # type: ignore[misc]
         stats = client.stats()
@@ -153,10 +153,7 @@ def run() -> list[Measure]:
         return statistics.median(each) / 1000
 
     def row(title: str, name: str, share: float, goal: str) -> Measure:
-        ours, reference = figure(name, share), figure("put", share)
-        return Measure(
-            name=title, ours=ours, reference=reference, unit="µs", ratio=ours / reference, goal=goal
-        )
+        return compared(title, figure(name, share), figure("put", share), "µs", goal)
 
     return [
         row("client-emit", "fill", 0.5, "ours <= 1.5"),

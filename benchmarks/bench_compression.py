@@ -1,29 +1,24 @@
-"""Bytes on disk for one stored value: on plain PostgreSQL, and on TimescaleDB before and after compression.
+"""Bytes on disk per stored value: on plain PostgreSQL, and on TimescaleDB before and after compression.
 
-A thousand instruments walk at random for a minute at 10 Hz, with prices in cents, counters and states; a
-value is one metric of one sample, and what time, key, row heads and indexes take is shared out among them.
-TimescaleDB is measured where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
+The rows are a random walk of a thousand instruments for a minute at 10 Hz, with prices in cents, counters and
+states. A value is one metric of one sample, with its share of time, key, row header and indexes. TimescaleDB
+is measured if ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, CYCLE_NS, INSTRUMENTS, SCHEMA, START_NS
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
-from decahertz.app.settings import Settings
 from decahertz.clock import SystemClock, to_datetime
-from storage.database import Database
-from storage.schema.migrate import migrate
 from storage.tiers.worker import RollUpWorker
 
 if TYPE_CHECKING:
@@ -33,7 +28,7 @@ CYCLES = 600
 
 
 class Walk:
-    """One instrument."""
+    """The random walk of one instrument."""
 
     def __init__(self, number: int, chance: random.Random) -> None:
         self.name = f"I{number}"
@@ -44,13 +39,13 @@ class Walk:
         self._last: float | None = None
 
     def step(self, cycle: int) -> tuple[object, ...]:
-        """A row of the table, as the columns are declared."""
+        """Returns the row of a cycle, in the order of the columns."""
         chance = self._chance
-        moves = chance.random() < 0.3  # noqa: PLR2004 - a market that is awake
+        moves = chance.random() < 0.3  # noqa: PLR2004 - the share of cycles with a new price
         if moves:
             self._cents += chance.choice((-1, 1))
             self._quotes += chance.randrange(1, 4)
-        if chance.random() < 0.1:  # noqa: PLR2004 - a print a second
+        if chance.random() < 0.1:  # noqa: PLR2004 - a tick a second
             self._last = self._cents / 100
             self._volume += chance.randrange(1, 50) / 10
         bid, ask = self._cents / 100, (self._cents + 2) / 100
@@ -76,29 +71,22 @@ class Walk:
 
 @asynccontextmanager
 async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
-    """A connection to a database with the rows, and how many values these are."""
+    """Yields a connection to a database with the rows, and the number of their values."""
     chance = random.Random(7)
     walks = [Walk(number, chance) for number in range(INSTRUMENTS)]
-    with tempfile.TemporaryDirectory() as folder:
-        async with engine.server(folder) as server:
-            defaults = Settings()
-            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine.name))
-            database = Database(server.url, chosen.storage)
-            await database.open()
-            await migrate(database)
-            worker = RollUpWorker(
-                database, SystemClock(), CollectorRegistry(), chosen.tiers, chosen.retention, [SCHEMA]
-            )
-            await worker.prepare()
-            connection = await database.connect("benchmark", unlimited=True)
-            try:
-                for cycle in range(CYCLES):
-                    rows = [walk.step(cycle) for walk in walks]
-                    await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
-                yield connection, CYCLES * INSTRUMENTS * len(SCHEMA.metrics)
-            finally:
-                await database.disconnect(connection)
-                await database.close()
+    async with engine.database() as (database, settings):
+        worker = RollUpWorker(
+            database, SystemClock(), CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA]
+        )
+        await worker.prepare()
+        connection = await database.connect("benchmark", unlimited=True)
+        try:
+            for cycle in range(CYCLES):
+                rows = [walk.step(cycle) for walk in walks]
+                await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
+            yield connection, CYCLES * INSTRUMENTS * len(SCHEMA.metrics)
+        finally:
+            await database.disconnect(connection)
 
 
 async def plain(engine: Engine) -> float:
@@ -129,7 +117,7 @@ async def measures() -> list[Measure]:
             reference=None,
             unit="bytes/value",
             ratio=None,
-            goal="for information",
+            goal="reported",
         )
     ]
     for engine in others:

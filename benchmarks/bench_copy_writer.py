@@ -1,15 +1,14 @@
-"""Rows into PostgreSQL: samples through our encoder and binary COPY, against asyncpg given ready tuples.
+"""Rows written to PostgreSQL: samples through our encoder and binary COPY, compared with asyncpg and tuples.
 
-Both write the same rows into tables of the same make on the same server, each round into an emptied table,
-in a transaction of their own. Ours starts from the samples, as the writer does, and gives the event loop its
-turns; the reference starts from tuples that were made before the clock ran. Twice: into the table as it is
-in use, with its indexes, and into one without, where less of the time is the server's.
+Both write the same rows to the same table, truncated before each round, in one transaction. Ours starts from
+samples, as the writer does, and yields to the event loop; the reference starts from tuples built before the
+measurement. Measured with the indexes of production, and without indexes, where the server takes less of the
+time.
 
-The rows named ``bound`` are what no writer can exceed: rows that were encoded before the clock ran, so that
-only the server works, against the same reference in the same rounds. With the indexes they are near the
-reference: three quarters of the server's time is keeping the indexes, and that is the same for everybody.
-How near ours comes to the bound without them depends on whether the server has a core to itself while the
-next rows are encoded.
+The rows named ``bound`` are the upper limit of any writer: COPY of rows encoded before the measurement, so
+that only the server works. With indexes the bound is close to the reference, because the server spends three
+quarters of the time on the indexes. Without them, ours comes close to the bound only if the server has a core
+of its own while the next rows are encoded.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from benchmarks.harness import ROUNDS, Measure
+from benchmarks.harness import ROUNDS, Measure, compared
 from decahertz.clock import SystemClock, to_datetime
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleBatch, schema_of
@@ -58,7 +57,7 @@ _COUNTER = Annotated[int, Metric("A counter.", kind=Kind.COUNTER)]
 
 
 class BenchSample(Sample, frozen=True, kw_only=True):
-    """As a sample of the market: 14 columns with time and key; every third has no last price."""
+    """Resembles a market sample: 15 columns with time, recorder and key; every third has no last price."""
 
     collector: ClassVar[str] = "bench"
     key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
@@ -81,10 +80,10 @@ SCHEMA = schema_of(BenchSample)
 COLUMNS = [column.name for column in columns_of(SCHEMA)]
 
 
-def samples(tick: int) -> SampleBatch:
+def samples(cycle: int) -> SampleBatch:
     return SampleBatch(
         SCHEMA,
-        START_NS + tick * CYCLE_NS,
+        START_NS + cycle * CYCLE_NS,
         tuple(
             BenchSample(
                 venue="sim",
@@ -94,10 +93,10 @@ def samples(tick: int) -> SampleBatch:
                 mid=100.25 + number,
                 spread_bps=4.9,
                 last_price=None if number % 3 == 0 else 100.0,
-                volume=12.5 * tick,
+                volume=12.5 * cycle,
                 imbalance=-0.25,
-                volatility=None if tick % 10 == 0 else 0.125,
-                quotes=tick * 3,
+                volatility=None if cycle % 10 == 0 else 0.125,
+                quotes=cycle * 3,
                 gaps=number % 2,
                 verdict=Verdict.LIVE if number % 4 else Verdict.QUIET,
             )
@@ -107,8 +106,8 @@ def samples(tick: int) -> SampleBatch:
 
 
 def records(batch: SampleBatch) -> list[tuple[Any, ...]]:
-    moment = to_datetime(batch.time_ns)
-    return [(moment, "bench", *(getattr(sample, name) for name in COLUMNS[2:])) for sample in batch.samples]
+    time_ = to_datetime(batch.time_ns)
+    return [(time_, "bench", *(getattr(sample, name) for name in COLUMNS[2:])) for sample in batch.samples]
 
 
 async def measure(database: Database, connection: Connection, name: str) -> list[Measure]:
@@ -146,8 +145,8 @@ async def measure(database: Database, connection: Connection, name: str) -> list
     rounds = [[await rate(work) for work in works] for _ in range(1 + ROUNDS)][1:]
     mine, reference, most = (median(column) for column in zip(*rounds, strict=True))
     return [
-        _measure(name, mine, reference, "ratio >= 0.8 (aim 1.5)"),
-        _measure(f"{name} bound", most, reference, "none: rows encoded beforehand"),
+        compared(name, mine, reference, "rows/s", "ratio >= 0.8 (aim 1.5)"),
+        compared(f"{name} bound", most, reference, "rows/s", "none: rows encoded beforehand"),
     ]
 
 
@@ -156,12 +155,6 @@ async def ready(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
     yield TRAILER
-
-
-def _measure(name: str, ours: float, reference: float, goal: str) -> Measure:
-    return Measure(
-        name=name, ours=ours, reference=reference, unit="rows/s", ratio=ours / reference, goal=goal
-    )
 
 
 async def measures() -> list[Measure]:

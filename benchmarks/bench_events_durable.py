@@ -1,8 +1,8 @@
-"""Events in until durable: MessagePack bytes through the API's reader, the intake and the spool's fsync.
+"""Rate of durable events: MessagePack through the API's body reader, the ingest and the spool's fsync.
 
-The reference parses the same bytes with msgspec and does nothing else. Both take the batches that a client
-sends when it has much to say: 1,000 events each. Ours keeps eight batches on their way at once, as eight
-connections do; the spool writes those that wait together. HTTP and the database are not in it.
+The reference only parses the same bytes with msgspec. Both get batches of 1,000 events, as a busy client
+sends them. Ours has eight batches in progress, as with eight connections, and the spool commits waiting
+batches together. HTTP and the database are not part of the measurement.
 """
 
 from __future__ import annotations
@@ -18,11 +18,21 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.routes.events import EventBatchReader
-from benchmarks.harness import ROUNDS, Measure
+from benchmarks.harness import ROUNDS, Measure, compared
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.event import AnyEvent, EventBatch, Fill, Order, OrderState, Quote, Side, Signal, Tick
-from decahertz.event import Direction as Wish
+from decahertz.event import (
+    AnyEvent,
+    Direction,
+    EventBatch,
+    Fill,
+    Order,
+    OrderState,
+    Quote,
+    Side,
+    Signal,
+    Tick,
+)
 from decahertz.ingest import Ingest
 from decahertz.wire import Codec
 from storage.settings import SpoolSettings
@@ -35,16 +45,16 @@ START_NS = 1_700_000_000_000_000_000
 
 
 def event(number: int) -> AnyEvent:
-    """Mostly prices, as a trading process sends them, and some of everything that it does."""
+    """Returns mostly quotes and ticks, with some signals, orders and fills."""
     where: dict[str, Any] = {"venue": "sim", "instrument": f"I{number % 50}", "time_ns": START_NS + number}
     what = number % 10
     if what < 6:  # noqa: PLR2004 - the share of quotes
         return Quote(**where, bid=100.0 + what, ask=100.5 + what, bid_size=3.0, ask_size=4.0)
-    if what < 8:  # noqa: PLR2004 - the share of prints
+    if what < 8:  # noqa: PLR2004 - the share of ticks
         return Tick(**where, price=100.25, size=0.5, side=Side.BUY, trade_id=str(number))
     trade = {**where, "strategy": "momentum"}
     if what == 8:  # noqa: PLR2004 - one in ten
-        return Signal(**trade, signal_id=f"s{number}", direction=Wish.BUY, strength=0.7, price=100.25)
+        return Signal(**trade, signal_id=f"s{number}", direction=Direction.BUY, strength=0.7, price=100.25)
     if number % 20 == 9:  # noqa: PLR2004 - one in twenty
         return Order(**trade, order_id=f"o{number}", state=OrderState.SUBMITTED, side=Side.BUY, quantity=1.0)
     return Fill(
@@ -53,7 +63,7 @@ def event(number: int) -> AnyEvent:
 
 
 def bodies(epoch: int) -> list[bytes]:
-    """The requests of one emitter."""
+    """Returns the request bodies of one emitter."""
     return [
         msgspec.msgpack.encode(
             EventBatch(
@@ -68,7 +78,7 @@ def bodies(epoch: int) -> list[bytes]:
 
 
 async def ours(ingest: Ingest, epoch: int) -> float:
-    """Events per second until the last is on disk."""
+    """Returns the events per second until the last one is durable."""
     reader, waiting = EventBatchReader(), iter(bodies(epoch))
     accepted = 0
 
@@ -83,12 +93,12 @@ async def ours(ingest: Ingest, epoch: int) -> float:
     await asyncio.gather(*(connection() for _ in range(AT_ONCE)))
     seconds = time.perf_counter() - start
     if accepted != BATCHES * EVENTS:
-        raise RuntimeError(f"{accepted} events were taken instead of {BATCHES * EVENTS}")
+        raise RuntimeError(f"{accepted} events were accepted instead of {BATCHES * EVENTS}")
     return accepted / seconds
 
 
 def parse(epoch: int) -> float:
-    """Events per second of a program that forgets them."""
+    """Returns the events per second of parsing alone."""
     decoder = msgspec.msgpack.Decoder(EventBatch)
     waiting = bodies(epoch)
     start = time.perf_counter()
@@ -109,14 +119,7 @@ async def measure(folder: Path) -> Measure:
     finally:
         await spool.stop()
     mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
-    return Measure(
-        name="events-durable",
-        ours=mine,
-        reference=reference,
-        unit="events/s",
-        ratio=mine / reference,
-        goal="ours >= 100000",
-    )
+    return compared("events-durable", mine, reference, "events/s", "ours >= 100000")
 
 
 def run() -> list[Measure]:

@@ -35,14 +35,14 @@ class BenchSample(Sample, frozen=True, kw_only=True):
     ask: Annotated[float, Metric("Best ask.", unit=Unit.PRICE)]
     bid_size: Annotated[float, Metric("Size at the best bid.", unit=Unit.QUANTITY)]
     ask_size: Annotated[float, Metric("Size at the best ask.", unit=Unit.QUANTITY)]
-    mid: Annotated[float, Metric("Middle of bid and ask.", unit=Unit.PRICE)]
+    mid: Annotated[float, Metric("Mean of bid and ask.", unit=Unit.PRICE)]
     micro: Annotated[float, Metric("Mid weighted by the sizes.", unit=Unit.PRICE)]
     spread: Annotated[float, Metric("Spread over mid.", unit=Unit.BASIS_POINTS)]
-    imbalance: Annotated[float, Metric("Bid size in the size of both sides.", unit=Unit.RATIO)]
+    imbalance: Annotated[float, Metric("Share of the bid in the size of both sides.", unit=Unit.RATIO)]
     volatility: Annotated[float, Metric("Realised volatility.", unit=Unit.RATIO)]
     quote_age: Annotated[float, Metric("Age of the quote.", unit=Unit.SECONDS)]
     quotes: Annotated[float, Metric("Quotes.", unit=Unit.PER_SECOND)]
-    ticks: Annotated[float, Metric("Prints.", unit=Unit.PER_SECOND)]
+    ticks: Annotated[float, Metric("Ticks.", unit=Unit.PER_SECOND)]
 
 
 SCHEMA = schema_of(BenchSample)
@@ -82,7 +82,7 @@ class _Reference:
 
 
 def run() -> list[Measure]:
-    """Seconds per rendering, each with new values, after a comparison of both outputs."""
+    """Compares both outputs, then measures renderings with new values."""
     ours, reference = _Ours(), _Reference()
     numbers = random.Random(1)
 
@@ -118,7 +118,7 @@ def _sample(number: int, row: list[float]) -> BenchSample:
 
 
 def _samples(text: bytes) -> dict[tuple[str, str], float]:
-    """The value of each series, of a tenth of the lines: their parser is slow."""
+    """Parses a tenth of the series: the parser is slow."""
     lines = [line for line in text.decode().splitlines(keepends=True) if "7/USD" in line]
     families = text_string_to_metric_families("".join(lines))
     return {(s.name, s.labels["instrument"]): s.value for family in families for s in family.samples}

@@ -1,21 +1,19 @@
-"""24 hours of one instrument at 10 Hz to 1,000 points, next to the same answer computed from the raw rows.
+"""History of 24 hours of one instrument at 10 Hz in 1,000 points, compared with one computed from raw rows.
 
-Ours is what ``metrics/history`` asks with ``max_points=1000``; the reference asks the same with ``tier=raw``.
-Both give the same buckets with last, min, max and average, and both are timed from the call to the lists of
-numbers. The table holds ten instruments, the tiers are rolled up. On plain PostgreSQL, and on TimescaleDB
-where ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
+Ours is the query behind ``metrics/history`` with ``max_points=1000``; the reference adds ``tier=raw``. Both
+return the same buckets with last, min, max and average, and both are timed from the call to the lists of
+numbers. The table holds ten instruments, and the tiers are rolled up. Measured on plain PostgreSQL, and on
+TimescaleDB if ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Annotated, ClassVar
 
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from benchmarks.engines import Engine, engines
@@ -29,7 +27,6 @@ from storage.database import Database
 from storage.query.history import History
 from storage.query.queries import Queries
 from storage.query.resolution import ResolutionRequest
-from storage.schema.migrate import migrate
 from storage.schema.samples import quoted, table_of
 from storage.tiers.names import Tier
 from storage.tiers.worker import RollUpWorker
@@ -39,15 +36,15 @@ START_NS = 1_767_225_600 * NS_PER_SECOND
 ROWS = DAY_NS // CYCLE_NS
 OTHERS = 9
 OTHERS_EVERY = 10
-"""The other instruments have a sample a second: what matters is that they are in between."""
+"""The other instruments have a sample a second, so that the rows of the measured one are not adjacent."""
 POINTS = 1000
 REPEAT = 3
-"""Calls in a row, of either side: one of ours alone is too short to be timed."""
+"""Consecutive calls per measurement: a single one of ours is too short to time."""
 _GAUGE = Annotated[float | None, Metric("A gauge.")]
 
 
 class BenchHistory(Sample, frozen=True, kw_only=True):
-    """As a sample of the market."""
+    """Resembles a market sample."""
 
     collector: ClassVar[str] = "history"
     key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
@@ -78,8 +75,7 @@ ORDER BY n
 
 
 async def fill(database: Database, settings: Settings) -> None:
-    """Tables, tiers, rows; all rolled up."""
-    await migrate(database)
+    """Creates the tables and tiers, inserts the rows and rolls them up."""
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
     worker = RollUpWorker(database, clock, CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA])
     await worker.prepare()
@@ -94,21 +90,9 @@ async def fill(database: Database, settings: Settings) -> None:
 
 
 async def measure(engine: Engine) -> Measure:
-    with tempfile.TemporaryDirectory() as folder:
-        async with engine.server(folder) as server:
-            base = Settings()
-            settings = replace(
-                base,
-                tiers=replace(base.tiers, engine=engine.name),
-                storage=replace(base.storage, statement_timeout_seconds=600.0),
-            )
-            database = Database(server.url, settings.storage)
-            await database.open()
-            try:
-                await fill(database, settings)
-                return await compare(engine.name, Queries(database))
-            finally:
-                await database.close()
+    async with engine.database(statement_timeout_seconds=600.0) as (database, settings):
+        await fill(database, settings)
+        return await compare(engine.name, Queries(database))
 
 
 async def compare(name: str, queries: Queries) -> Measure:
@@ -135,7 +119,7 @@ async def compare(name: str, queries: Queries) -> Measure:
 
 
 def check(mine: History, raw: History) -> None:
-    """Both have to say the same, of all samples."""
+    """Raises ``RuntimeError`` unless both return the same buckets of all samples."""
     (one,), (other,) = mine.series, raw.series
     same = one.time_ns == other.time_ns and one.fields["quotes"] == other.fields["quotes"]
     if (
@@ -150,7 +134,7 @@ def check(mine: History, raw: History) -> None:
 
 
 async def seconds(work: Callable[[], Awaitable[object]], repeat: int = 1) -> float:
-    """How long it takes, averaged over so many in a row."""
+    """Returns the wall time of one call, averaged over ``repeat`` consecutive calls."""
     start = time.perf_counter()
     for _ in range(repeat):
         await work()

@@ -1,13 +1,13 @@
-"""The whole process at 10 Hz: 1,000 instruments, 50 strategies, the machine; all sinks on.
+"""The whole process at 10 Hz: 1,000 instruments and 50 strategies, with database, API and exporter.
 
-The command ``decahertz up`` runs in a process of its own, with a PostgreSQL of each engine and the synthetic
-market. The figures are those of its own ``/metrics``, and its processor time as the system reports it. This
-process plays the trading side: fifty strategies that send their signals, orders, fills and positions through
-``decahertz_client``, and a Prometheus that scrapes every fifteen seconds.
+``decahertz up`` runs in a child process with the synthetic market, once per database engine. The figures are
+those of its ``/metrics``, and its processor time as the system reports it. This process plays the trading
+side: fifty strategies that send signals, orders, fills and positions through ``decahertz_client``, and a
+Prometheus that scrapes every fifteen seconds.
 
-The reference is the grid: the cycles that fall into the time measured, and one core. The reference of the
-lateness is that of a bare timer, in a third process at the same time: what the machine itself adds.
-``SAMPLER_GRID_SECONDS`` in the environment sets the time measured (600 for the ten minutes of the goal).
+The references are the number of cycles in the measured time, and one core. The reference of the lateness is
+that of a bare timer in a third process at the same time: the lateness that the machine itself adds.
+``SAMPLER_GRID_SECONDS`` in the environment sets the measured time (the goal is stated for 600).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import Measure
+from benchmarks.harness import Measure, compared
 from decahertz_client import Client
 
 INSTRUMENTS = 1_000
 STRATEGIES = 50
 QUOTES_PER_SECOND = 4.0
-"""Of each instrument; prints come at a quarter of it."""
+"""Per instrument; ticks come at a quarter of this rate."""
 TRADES_PER_SECOND = 0.5
-"""Round trips of each strategy: eleven events each."""
+"""Round trips per strategy; each is eleven events."""
 SECONDS = float(os.environ.get("SAMPLER_GRID_SECONDS", "30"))
 WARM_UP_SECONDS = 8.0
 SCRAPE_SECONDS = 15.0
@@ -59,7 +59,7 @@ class Reading:
     series: Series
 
     def total(self, name: str) -> float:
-        """The sum of a family over its labels."""
+        """Returns the sum of a family over its labels."""
         return sum(value for (family, _), value in self.series.items() if family == name)
 
 
@@ -74,50 +74,39 @@ def _run_on(engine: Engine) -> list[Measure]:
         Client(api_url, source="bench") as client,
     ):
         trading = _Trading(client)
-        trading.go_on(WARM_UP_SECONDS)
+        trading.run(WARM_UP_SECONDS)
         first = _read(process, metrics_url)
         left = SECONDS
         while left > 0:
-            trading.go_on(min(left, SCRAPE_SECONDS))
+            trading.run(min(left, SCRAPE_SECONDS))
             last = _read(process, metrics_url)
             left = SECONDS - (last.monotonic - first.monotonic)
         bare_lateness = _p99_of(bare, first, last)
     passed = last.monotonic - first.monotonic
     cores = (last.processor - first.processor) / passed
-    _tell(first, last, passed)
+    _print_rates(first, last, passed)
     return [
-        _measure(
-            f"{engine.name} missed",
+        compared(
+            f"sampler-grid-{engine.name} missed",
             _increase(first, last, "decahertz_sampler_missed_cycles_total"),
             round(passed * CYCLES_PER_SECOND),
             "cycles",
             "ours = 0",
         ),
-        _measure(
-            f"{engine.name} lateness p99",
+        compared(
+            f"sampler-grid-{engine.name} lateness p99",
             _quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
             bare_lateness * 1e3,
             "ms",
             "ours <= 5",
         ),
-        _measure(f"{engine.name} cpu", cores, 1.0, "cores", "ours <= 0.35"),
+        compared(f"sampler-grid-{engine.name} cpu", cores, 1.0, "cores", "ours <= 0.35"),
     ]
-
-
-def _measure(what: str, ours: float, reference: float, unit: str, goal: str) -> Measure:
-    return Measure(
-        name=f"sampler-grid-{what}",
-        ours=ours,
-        reference=reference,
-        unit=unit,
-        ratio=ours / reference,
-        goal=goal,
-    )
 
 
 @contextlib.contextmanager
 def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
-    """``decahertz up`` with everything on; ends with the context."""
+    """Runs ``decahertz up``; yields the process and the URLs of its metrics and API."""
     api, exporter = _free_port(), _free_port()
     folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))
     server = engine.server(folder, has_jobs=True)
@@ -172,7 +161,7 @@ with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
 @contextlib.contextmanager
 def _bare_timer() -> Iterator[Path]:
-    """A process that does nothing but meet the grid; the file it writes its lateness to."""
+    """Runs a process with nothing but the timer; yields the file to which it writes its lateness."""
     with tempfile.NamedTemporaryFile("w+", prefix="decahertz-bench-") as out:
         child = subprocess.Popen([sys.executable, "-c", _BARE], stdout=out)
         try:
@@ -206,14 +195,14 @@ def _free_port() -> int:
 
 
 class _Trading:
-    """Fifty strategies, each with its share of the instruments, that buy and sell in turn."""
+    """Fifty strategies that buy and sell in turn, each with its share of the instruments."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._number = 0
 
-    def go_on(self, seconds: float) -> None:
-        """Trade for so long, evenly."""
+    def run(self, seconds: float) -> None:
+        """Trades for this long, at even intervals."""
         spacing = 1 / (STRATEGIES * TRADES_PER_SECOND)
         start = time.monotonic()
         done = 0
@@ -268,7 +257,7 @@ def _read(process: psutil.Process, url: str) -> Reading:
 
 
 def _is_self_metric(line: str) -> bool:
-    """Of the parts, not of the thousand instruments, which this process need not parse."""
+    """Whether a line is about a part of the process; the many series of instruments need not be parsed."""
     name = line.split(" ", 3)[2] if line.startswith("#") else line
     return name.startswith(("decahertz_sampler_", "decahertz_storage_", "decahertz_feed_"))
 
@@ -278,7 +267,7 @@ def _increase(first: Reading, last: Reading, name: str) -> float:
 
 
 def _quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
-    """As Prometheus' ``histogram_quantile`` of the increase: linear within the bucket."""
+    """Computes Prometheus' ``histogram_quantile`` of the increase: linear within the bucket."""
     counts = sorted(
         (float(dict(labels)["le"]), value - first.series.get((name, labels), 0.0))
         for (name, labels), value in last.series.items()
@@ -295,7 +284,7 @@ def _quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
     return lower
 
 
-def _tell(first: Reading, last: Reading, passed: float) -> None:
+def _print_rates(first: Reading, last: Reading, passed: float) -> None:
     rows = _increase(first, last, "decahertz_storage_rows_total") / passed
     events = _increase(first, last, "decahertz_sampler_events_total") / passed
     samples = _increase(first, last, "decahertz_sampler_samples_total") / passed

@@ -1,31 +1,27 @@
-"""Cost of the tiers: the writer's rate into a table that has them, and the roll-up itself.
+"""Cost of the tiers: the writer's rate into a table with tiers, and the roll-up itself.
 
-The writer's rows go into partitions with a trigger that notes the changed buckets (on TimescaleDB: into a
-hypertable below continuous aggregates); the reference is bare asyncpg into a flat table with such indexes.
-The roll-up is the share of a core that it takes to keep up with a thousand instruments at 10 Hz.
+The writer fills partitions with a trigger that records dirty buckets (on TimescaleDB: a hypertable below
+continuous aggregates); the reference is plain asyncpg into a flat table with the same indexes. The roll-up is
+measured as the share of a core that keeps up with a thousand instruments at 10 Hz.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, CYCLES, SCHEMA, START_NS, records, samples
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import ROUNDS, Measure
-from decahertz.app.settings import Settings
+from benchmarks.harness import ROUNDS, Measure, compared
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
 from storage.database import Database
 from storage.entry import entry_of
-from storage.schema.migrate import migrate
 from storage.schema.samples import columns_of
 from storage.tiers.worker import RollUpWorker
 from storage.write.transaction import EntryWriter
@@ -66,23 +62,16 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
     await rate(bare)
     pairs = [(await rate(ours), await rate(bare)) for _ in range(ROUNDS)]
     mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
-    return Measure(
-        name=f"writer-with-tiers-{engine}",
-        ours=mine,
-        reference=reference,
-        unit="rows/s",
-        ratio=mine / reference,
-        goal="ratio >= 0.8",
-    )
+    return compared(f"writer-with-tiers-{engine}", mine, reference, "rows/s", "ratio >= 0.8")
 
 
 async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) -> Measure:
-    """The tiers of a minute of samples, in rounds, each of another minute."""
+    """Measures the roll-up of one minute of samples; each round rolls up another minute."""
     await connection.execute("TRUNCATE bench_samples")
     shares = []
     for first in range(0, 5 * 600, 600):
-        for tick in range(first, first + 600):
-            rows = records(samples(tick))
+        for cycle in range(first, first + 600):
+            rows = records(samples(cycle))
             await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
         start = time.perf_counter()
         await worker.run_once()
@@ -98,28 +87,20 @@ async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) ->
 
 
 async def _measure(engine: Engine) -> list[Measure]:
-    with tempfile.TemporaryDirectory() as folder:
-        async with engine.server(folder) as server:
-            defaults = Settings()
-            chosen = replace(defaults, tiers=replace(defaults.tiers, engine=engine.name))
-            database = Database(server.url, chosen.storage)
-            await database.open()
-            await migrate(database)
-            # An hour later all that is stored is over: the roll-up has something to do.
-            clock = ManualClock(START_NS + _HOUR_NS)
-            worker = RollUpWorker(
-                database, clock, CollectorRegistry(), chosen.tiers, chosen.retention, [SCHEMA]
-            )
-            await worker.prepare()
-            connection = await database.connect("benchmark")
-            try:
-                await _flat_table(connection)
-                written = await _writer(database, connection, engine.name)
-                return [written, await _roll_up(connection, worker, engine.name)]
-            finally:
-                await worker.stop()
-                await database.disconnect(connection)
-                await database.close()
+    async with engine.database() as (database, settings):
+        clock = ManualClock(START_NS + _HOUR_NS)  # late enough for every bucket to be complete
+        worker = RollUpWorker(
+            database, clock, CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA]
+        )
+        await worker.prepare()
+        connection = await database.connect("benchmark")
+        try:
+            await _flat_table(connection)
+            written = await _writer(database, connection, engine.name)
+            return [written, await _roll_up(connection, worker, engine.name)]
+        finally:
+            await worker.stop()
+            await database.disconnect(connection)
 
 
 async def measures() -> list[Measure]:

@@ -1,16 +1,23 @@
-"""The engines to measure on: plain PostgreSQL, and TimescaleDB where there is one.
+"""Database engines to benchmark: plain PostgreSQL, and TimescaleDB if it is available.
 
-``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has the extension.
+``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL installation that has the extension.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from decahertz.app.settings import Settings
+from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.schema.migrate import migrate
 
 _TIMESCALE = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
 _WITHOUT_JOBS = {"timescaledb.max_background_workers": "0"}
@@ -19,26 +26,42 @@ _WITH_JOBS = {"max_worker_processes": "24"}
 
 @dataclass(frozen=True)
 class Engine:
-    """A PostgreSQL, and what it is used as."""
+    """A PostgreSQL installation and the engine that it serves as."""
 
     name: str
-    """As the setting ``tiers.engine`` has it."""
+    """As in the setting ``tiers.engine``."""
     installation: Installation
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def server(self, folder: str | Path, *, has_jobs: bool = False) -> EmbeddedPostgres:
-        """A server of its own below ``folder``, not started yet.
-
-        With ``has_jobs`` TimescaleDB does what it does by itself, else nothing.
-        """
+        """Makes a server in ``folder``, not started; ``has_jobs`` enables TimescaleDB's background jobs."""
         own = (_WITH_JOBS if has_jobs else _WITHOUT_JOBS) if self.name == "timescaledb" else {}
         return EmbeddedPostgres(
             Path(folder) / "postgres", installation=self.installation, settings={**self.settings, **own}
         )
 
+    @asynccontextmanager
+    async def database(self, **storage: float) -> AsyncIterator[tuple[Database, Settings]]:
+        """Runs a server with a migrated database; yields it and its settings (``storage``: some of them)."""
+        defaults = Settings()
+        settings = replace(
+            defaults,
+            tiers=replace(defaults.tiers, engine=self.name),
+            storage=replace(defaults.storage, **storage),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            async with self.server(folder) as server:
+                database = Database(server.url, settings.storage)
+                await database.open()
+                try:
+                    await migrate(database)
+                    yield database, settings
+                finally:
+                    await database.close()
+
 
 def engines() -> list[Engine]:
-    """Plain PostgreSQL first."""
+    """Returns the available engines, plain PostgreSQL first."""
     found = [Engine("plain", find_installation(None))]
     prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
     if prefix:

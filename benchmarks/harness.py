@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: a row of the table, and timing two things in turn."""
+"""Shared by all benchmarks: a row of the table, and timing of two alternatives in turn."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ ROUNDS = 7
 
 
 class Measure(Struct, frozen=True, kw_only=True):
-    """One row: ours next to a reference of the same run."""
+    """One row: our figure next to that of a reference in the same run."""
 
     name: str
     ours: float
     reference: float | None
     unit: str
     ratio: float | None
-    """How many times better ours is where larger is better, ``ours / reference`` otherwise: see ``goal``."""
+    """``ours / reference``, or its inverse where a smaller figure is better; ``goal`` tells which."""
     goal: str
-    """The bound for the ratio, or for ours, in words: ``ratio >= 20``, ``ours <= 1.5``."""
+    """The bound of the ratio or of our figure: ``ratio >= 20``, ``ours <= 1.5``."""
+
+
+def compared(name: str, ours: float, reference: float, unit: str, goal: str) -> Measure:
+    """Makes the row of a comparison, with the ratio ``ours / reference``."""
+    return Measure(name=name, ours=ours, reference=reference, unit=unit, ratio=ours / reference, goal=goal)
 
 
 def seconds(work: Callable[[], object], repeat: int = 1) -> float:
-    """Wall seconds of one call, averaged over ``repeat`` calls in a row."""
+    """Returns the wall time of one call, averaged over ``repeat`` consecutive calls."""
     start = time.perf_counter_ns()
     for _ in range(repeat):
         work()
@@ -37,7 +42,7 @@ def alternate(
     reference: Callable[[], float],
     rounds: int = ROUNDS,
 ) -> tuple[float, float]:
-    """Medians of two measurements that are taken in turn, after one uncounted round of both."""
+    """Returns the medians of two measurements taken in turn, after a warm-up round."""
     ours()
     reference()
     pairs = [(ours(), reference()) for _ in range(rounds)]
