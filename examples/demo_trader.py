@@ -37,14 +37,14 @@ SOURCE = "demo-trader"
 PROTOCOL = "decahertz.v1.json"
 ALL_QUOTES = "quotes:*"
 FAST, SLOW = 8, 40  # quotes in the two moving averages
-WARM = 20  # quotes before a strategy trades an instrument
+WARM_UP_QUOTES = 20  # quotes before a strategy trades an instrument
 NOTIONAL = 10_000.0  # money per trade
 START_EQUITY = 100_000.0
 TAKER_FEE, MAKER_FEE = 0.2e-4, -0.05e-4  # of the notional
 STOP = 2.5  # standard deviations of the price around its slow mean: the R of a trade
-LONGEST_HOLD = 8.0  # seconds until a position is closed
-PATIENCE = 1.5  # seconds until a limit order is cancelled
-REST = 0.5  # seconds between two trades of one strategy in one instrument
+MAX_HOLD = 8.0  # seconds until a position is closed
+ORDER_LIFETIME = 1.5  # seconds until a limit order is cancelled
+COOLDOWN = 0.5  # seconds between two trades of one strategy in one instrument
 WINDOW_NS = 120 * 10**9  # no position is held longer, so open positions were opened within it
 CLOSE_SECONDS = 1.2
 
@@ -131,14 +131,12 @@ class MeanReversion(Strategy):
     name = "mean-reversion"
 
     def enter(self, view: View) -> Intent | None:
-        """See the class."""
         score = view.score
         if abs(score) < 1.2:  # noqa: PLR2004 - the parameter of the strategy
             return None
         return Intent("sell" if score > 0 else "buy", f"{score:+.1f} deviations from the mean", abs(score))
 
-    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
-        """See the class."""
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - other strategies use it
         is_back = view.score > -0.2 if side == "buy" else view.score < 0.2  # noqa: PLR2004 - a parameter
         return Intent(_other(side), "back at the mean") if is_back else None
 
@@ -149,14 +147,12 @@ class Momentum(Strategy):
     name = "momentum"
 
     def enter(self, view: View) -> Intent | None:
-        """See the class."""
         trend = view.trend
         if abs(trend) < 0.7:  # noqa: PLR2004 - the parameter of the strategy
             return None
         return Intent("buy" if trend > 0 else "sell", f"trend of {trend:+.1f} deviations", abs(trend))
 
-    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
-        """See the class."""
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - other strategies use it
         is_over = view.trend < 0.2 if side == "buy" else view.trend > -0.2  # noqa: PLR2004 - a parameter
         return Intent(_other(side), "the trend is over") if is_over else None
 
@@ -167,15 +163,13 @@ class MarketMaker(Strategy):
     name = "market-maker"
 
     def enter(self, view: View) -> Intent | None:
-        """See the class."""
         quote = view.quote
         share = quote.bid_size / max(quote.bid_size + quote.ask_size, 1e-12)
         side = "buy" if share > 0.5 else "sell"  # noqa: PLR2004 - an even book
         return Intent(side, f"{share:.0%} of the size at the bid", abs(2 * share - 1), is_passive=True)
 
-    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - others look at it
-        """See the class."""
-        is_passive = age < LONGEST_HOLD / 2
+    def exit(self, view: View, side: str, age: float) -> Intent | None:  # noqa: ARG002 - other strategies use it
+        is_passive = age < MAX_HOLD / 2
         reason = "earn the spread" if is_passive else "waited too long at the touch"
         return Intent(_other(side), reason, is_passive=is_passive)
 
@@ -221,27 +215,23 @@ class Desk:
         """Largest adverse price move before the position is closed."""
         self.order: Order | None = None
         self._since = time.monotonic()
-        self._at: dict[str, Any] = {"strategy": account.strategy.name, "venue": key[0], "instrument": key[1]}
-
-    @property
-    def at(self) -> dict[str, Any]:
+        self.at: dict[str, Any] = {"strategy": account.strategy.name, "venue": key[0], "instrument": key[1]}
         """The fields common to all events of this desk."""
-        return dict(self._at)
 
     def carry_over(self, position: float, average: float) -> None:
         """Starts with a position of an earlier run; it is closed at the time limit."""
         self.position, self.average, self.stop = position, average, math.inf
 
-    def look(self, view: View) -> None:
-        """Decides on a new quote, or after time has passed."""
+    def decide(self, view: View) -> None:
+        """Decides whether to trade; called for each quote, and once a second."""
         now = time.monotonic()
         order = self.order
         if order is not None:
-            if order.limit is not None and now - order.placed > PATIENCE:
+            if order.limit is not None and now - order.placed > ORDER_LIFETIME:
                 self.broker.cancel(order)
         elif self.position:
             self._maybe_exit(view, now - self._since)
-        elif view.count >= WARM and now - self._since > REST:
+        elif view.count >= WARM_UP_QUOTES and now - self._since > COOLDOWN:
             intent = self.account.strategy.enter(view)
             if intent is not None:
                 self.stop = STOP * view.deviation
@@ -252,7 +242,7 @@ class Desk:
         loss = (self.average - view.quote.mid) * (1 if side == "buy" else -1)
         if loss >= self.stop:
             intent: Intent | None = Intent(_other(side), "stop")
-        elif age > LONGEST_HOLD:
+        elif age > MAX_HOLD:
             intent = Intent(_other(side), "held too long")
         else:
             intent = self.account.strategy.exit(view, side, age)
@@ -264,7 +254,7 @@ class Desk:
         number = self.account.next_number()
         price = (quote.bid if intent.side == "buy" else quote.ask) if intent.is_passive else None
         self.account.recorder.signal(
-            **self._at,
+            **self.at,
             signal_id=f"{number}-signal",
             direction=direction,
             strength=intent.strength,
@@ -298,7 +288,7 @@ class Desk:
     def report(self, mark: float) -> None:
         """Reports the position."""
         self.account.recorder.position(
-            **self._at,
+            **self.at,
             quantity=self.position,
             average_price=self.average if self.position else None,
             mark_price=mark,
@@ -323,15 +313,15 @@ class Account:
     def report(self, views: dict[Key, View]) -> None:
         """Reports equity, open positions and exposure, and sends a heartbeat."""
         name = self.strategy.name
-        worth, gross = self.cash, 0.0
+        equity, gross = self.cash, 0.0
         for key, desk in self.desks.items():
             if desk.position:
                 mark = views[key].quote.mid if key in views else desk.average
-                worth += desk.position * mark
+                equity += desk.position * mark
                 gross += abs(desk.position) * mark
                 desk.report(mark)
         limit = NOTIONAL * max(len(self.desks), 1)
-        self.recorder.equity(strategy=name, equity=worth, cash=self.cash)
+        self.recorder.equity(strategy=name, equity=equity, cash=self.cash)
         self.recorder.risk(
             name="gross-exposure", value=gross, limit=limit, strategy=name, breached=gross > limit
         )
@@ -464,7 +454,6 @@ class Trader:
     """Passes quotes to the desks of all strategies."""
 
     def __init__(self, recorder: Client, *, instruments: int, seed: int) -> None:
-        self.recorder = recorder
         self.views: dict[Key, View] = {}
         self.broker = Broker(recorder, self.views, random.Random(seed))  # noqa: S311 - a market, no secret
         strategies = (MeanReversion(), Momentum(), MarketMaker())
@@ -496,7 +485,7 @@ class Trader:
         view.take(quote)
         self.broker.on_quote(key, quote)
         for account in self.accounts:
-            self._desk(account, key).look(view)
+            self._desk(account, key).decide(view)
 
     def carry_over(self, account: Account, positions: dict[Key, tuple[float, float]], equity: float) -> None:
         """Starts with the positions of an earlier run: position and average price by instrument."""
@@ -512,11 +501,11 @@ class Trader:
             account.report(self.views)
 
     def check_time(self) -> None:
-        """Checks the age of orders and positions, which grow old without quotes too."""
+        """Checks the age of orders and positions, also if no quotes arrive."""
         for account in self.accounts:
             for key, desk in account.desks.items():
                 if key in self.views:
-                    desk.look(self.views[key])
+                    desk.decide(self.views[key])
 
     def _desk(self, account: Account, key: Key) -> Desk:
         desk = account.desks.get(key)
@@ -688,8 +677,10 @@ async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> in
     await recorder.aclose(CLOSE_SECONDS)
     stats = recorder.stats()
     lost = sum(stats.dropped.values()) + stats.pending
-    did = f"{trader.broker.orders} orders, {trader.broker.fills} fills"
-    _print(f"{did}, {stats.acknowledged} of {stats.emitted} events recorded" + (f": {stats}" if lost else ""))
+    totals = f"{trader.broker.orders} orders, {trader.broker.fills} fills"
+    _print(
+        f"{totals}, {stats.acknowledged} of {stats.emitted} events recorded" + (f": {stats}" if lost else "")
+    )
     errors = [r for r in results if isinstance(r, Exception)]
     if errors:
         raise errors[0]

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from decahertz.event import Quote
+
 
 class TopOfBook(Struct, frozen=True, gc=False):
     """Best bid and ask with their sizes. An empty side has ``None`` for both."""
@@ -88,3 +90,16 @@ class OrderBook:
         bid, bid_size = self.bids.best or (None, None)
         ask, ask_size = self.asks.best or (None, None)
         return TopOfBook(bid, bid_size, ask, ask_size)
+
+    def quote(self, venue: str, instrument: str) -> Quote:
+        """Returns the top of the book as a quote, at the time of the last change."""
+        top = self.top
+        return Quote(
+            time_ns=self.time_ns,
+            venue=venue,
+            instrument=instrument,
+            bid=top.bid,
+            ask=top.ask,
+            bid_size=top.bid_size,
+            ask_size=top.ask_size,
+        )

@@ -16,21 +16,18 @@ from msgspec import Meta, Struct
 from collectors.system.loop import LoopMonitor, Watchdog
 from collectors.system.poll import Poll, Reading
 from collectors.system.readings import (
-    CpuReader,
     DiskSpace,
     DiskTraffic,
-    DiskTrafficReader,
     MachineMemory,
     NetworkTraffic,
-    NetworkTrafficReader,
-    OwnCpuReader,
     OwnProcess,
-    count_processes,
+    cpu_reader,
+    disk_traffic_reader,
+    network_traffic_reader,
+    own_cpu_reader,
     process_cpu_seconds,
     read_disk,
     read_memory,
-    read_own_process,
-    read_swap,
 )
 from collectors.system.sample import SystemSample
 from decahertz.clock import NS_PER_SECOND, Clock
@@ -122,15 +119,17 @@ class _Running:
             clock, late_seconds=options.late_seconds, block_seconds=options.block_seconds
         )
         self.watchdog = Watchdog(clock, self.monitor, block_seconds=options.block_seconds)
-        self._cpu = Reading("cpu", CpuReader(clock), fast, clock)
-        self._own_cpu = Reading("process cpu", OwnCpuReader(clock), fast, clock)
+        self._cpu = Reading("cpu", cpu_reader(clock), fast, clock)
+        self._own_cpu = Reading("process cpu", own_cpu_reader(clock), fast, clock)
         self._memory = Reading("memory", read_memory, fast, clock)
         self._resident = Reading("process memory", lambda: process.memory_info().rss, fast, clock)
-        self._swap = Reading("swap", read_swap, slow, clock)
-        self._disks = Reading("disk traffic", DiskTrafficReader(), slow, clock)
-        self._network = Reading("network traffic", NetworkTrafficReader(), slow, clock)
-        self._processes = Reading("processes", count_processes, slow, clock)
-        self._own = Reading("process", lambda: read_own_process(process), slow, clock)
+        self._swap = Reading("swap", lambda: psutil.swap_memory().used, slow, clock)
+        self._disks = Reading("disk traffic", disk_traffic_reader(), slow, clock)
+        self._network = Reading("network traffic", network_traffic_reader(), slow, clock)
+        self._processes = Reading("processes", lambda: len(psutil.pids()), slow, clock)
+        self._own = Reading(
+            "process", lambda: OwnProcess(process.num_fds(), process.num_threads()), slow, clock
+        )
         self._space = Reading("disk space", lambda: read_disk(path), disk, clock)
         self.polls = (
             Poll("fast", (self._cpu, self._own_cpu, self._memory, self._resident), fast),

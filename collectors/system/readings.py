@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import resource
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,61 +107,54 @@ class Total:
         return self.value
 
 
-class CpuReader:
-    """The busy share of all cores."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._share = Share(limit=1.0)
-
-    def __call__(self) -> float | None:
-        """Returns the share over the last second; ``None`` for the first reading."""
-        return self._share.add(self._clock.monotonic_ns(), *busy_and_total(psutil.cpu_times()._asdict()))
+def cpu_reader(clock: Clock) -> Callable[[], float | None]:
+    """Makes a reader of the busy share of all cores over the last second; its first reading is ``None``."""
+    share = Share(limit=1.0)
+    return lambda: share.add(clock.monotonic_ns(), *busy_and_total(psutil.cpu_times()._asdict()))
 
 
-class OwnCpuReader:
-    """The share of one core used by this process; above 1 if it uses several."""
+def own_cpu_reader(clock: Clock) -> Callable[[], float | None]:
+    """Makes a reader of the share of one core used by this process; above 1 if it uses several."""
+    share = Share(limit=math.inf)
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._share = Share(limit=math.inf)
+    def read() -> float | None:
+        now_ns = clock.monotonic_ns()
+        return share.add(now_ns, process_cpu_seconds(), now_ns / NS_PER_SECOND)
 
-    def __call__(self) -> float | None:
-        """Returns the share over the last second; ``None`` for the first reading."""
-        now_ns = self._clock.monotonic_ns()
-        return self._share.add(now_ns, process_cpu_seconds(), now_ns / NS_PER_SECOND)
+    return read
 
 
-class DiskTrafficReader:
-    """Totals of all disks. :class:`Total` handles wrapped counters; psutil's correction is module state."""
+def disk_traffic_reader() -> Callable[[], DiskTraffic]:
+    """Makes a reader of the totals of all disks; zero on a machine without disks.
 
-    def __init__(self) -> None:
-        self._read, self._written = Total(), Total()
+    :class:`Total` handles wrapped counters; psutil's correction is module state.
+    """
+    read, written = Total(), Total()
 
-    def __call__(self) -> DiskTraffic:
-        """Returns the totals; zero on a machine without disks."""
+    def read_traffic() -> DiskTraffic:
         disks = psutil.disk_io_counters(perdisk=False, nowrap=False)
         return DiskTraffic(
-            read_bytes=self._read.add({"all": disks.read_bytes} if disks else {}),
-            written_bytes=self._written.add({"all": disks.write_bytes} if disks else {}),
+            read_bytes=read.add({"all": disks.read_bytes} if disks else {}),
+            written_bytes=written.add({"all": disks.write_bytes} if disks else {}),
         )
 
+    return read_traffic
 
-class NetworkTrafficReader:
-    """Totals of all interfaces except loopback."""
 
-    def __init__(self) -> None:
-        self._received, self._sent, self._faults = Total(), Total(), Total()
+def network_traffic_reader() -> Callable[[], NetworkTraffic]:
+    """Makes a reader of the totals of all interfaces except loopback, which may appear and vanish."""
+    received, sent, faults = Total(), Total(), Total()
 
-    def __call__(self) -> NetworkTraffic:
-        """Returns the totals, which grow even as interfaces appear and vanish."""
+    def read_traffic() -> NetworkTraffic:
         counters = psutil.net_io_counters(pernic=True, nowrap=False)
         nics = {name: counts for name, counts in counters.items() if name not in LOOPBACK}
         return NetworkTraffic(
-            received_bytes=self._received.add({n: c.bytes_recv for n, c in nics.items()}),
-            sent_bytes=self._sent.add({n: c.bytes_sent for n, c in nics.items()}),
-            faults=self._faults.add({n: c.errin + c.errout + c.dropin + c.dropout for n, c in nics.items()}),
+            received_bytes=received.add({n: c.bytes_recv for n, c in nics.items()}),
+            sent_bytes=sent.add({n: c.bytes_sent for n, c in nics.items()}),
+            faults=faults.add({n: c.errin + c.errout + c.dropin + c.dropout for n, c in nics.items()}),
         )
+
+    return read_traffic
 
 
 def read_memory() -> MachineMemory:
@@ -169,21 +162,6 @@ def read_memory() -> MachineMemory:
     memory = psutil.virtual_memory()
     used = memory.total - memory.available
     return MachineMemory(used, memory.available, used / memory.total)
-
-
-def read_swap() -> int:
-    """Returns the bytes of swap space in use."""
-    return psutil.swap_memory().used
-
-
-def count_processes() -> int:
-    """Returns the number of processes visible to this process."""
-    return len(psutil.pids())
-
-
-def read_own_process(process: psutil.Process) -> OwnProcess:
-    """Reads open files and threads of this process."""
-    return OwnProcess(open_files=process.num_fds(), threads=process.num_threads())
 
 
 def busy_and_total(times: Mapping[str, float]) -> tuple[float, float]:

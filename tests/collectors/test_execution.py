@@ -28,7 +28,6 @@ from decahertz.event import (
 )
 from decahertz.metric import Kind
 from decahertz.sample import schema_of
-from decahertz.testing import CHECKS, example_events
 
 T0 = 1_767_225_600 * NS_PER_SECOND
 SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
@@ -95,11 +94,6 @@ def counts(sample: ExecutionSample) -> dict[str, int]:
     names = ("submitted", "accepted", "filled", "cancelled", "rejected", "expired", "forgotten")
     found = {name: getattr(sample, f"orders_{name}") for name in names} | {"open": sample.open_orders}
     return {name: count for name, count in found.items() if count}
-
-
-@pytest.mark.parametrize("check", CHECKS)
-async def test_it_keeps_what_collectors_promise(check: str) -> None:
-    await CHECKS[check](lambda clock: ExecutionCollector(clock, ExecutionOptions()), example_events())
 
 
 def test_quotes_and_signals_alone_make_no_sample() -> None:

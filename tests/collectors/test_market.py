@@ -19,7 +19,6 @@ from collectors.market.sample import MarketSample, Verdict
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock, parse_time
 from decahertz.event import ConnectionState, Event, Heartbeat, Quote, Tick
 from decahertz.sample import schema_of
-from decahertz.testing import CHECKS, example_events
 
 T0 = 1_767_225_600 * NS_PER_SECOND
 MS = 1_000_000
@@ -72,11 +71,6 @@ def ns(at: float) -> int:
 
 
 OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
-
-
-@pytest.mark.parametrize("check", CHECKS)
-async def test_it_keeps_what_collectors_promise(check: str) -> None:
-    await CHECKS[check](lambda clock: MarketCollector(clock, MarketOptions()), example_events())
 
 
 def test_before_anything_was_seen_there_is_no_sample() -> None:

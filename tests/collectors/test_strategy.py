@@ -31,7 +31,6 @@ from decahertz.event import (
     Signal,
 )
 from decahertz.sample import schema_of
-from decahertz.testing import CHECKS, example_events
 
 T0 = 1_767_225_600 * NS_PER_SECOND  # Thursday, 2026-01-01
 DAY = 86_400.0
@@ -90,11 +89,6 @@ class Desk:
 
 def ns(at: float) -> int:
     return T0 + round(at * NS_PER_SECOND)
-
-
-@pytest.mark.parametrize("check", CHECKS)
-async def test_it_keeps_what_collectors_promise(check: str) -> None:
-    await CHECKS[check](lambda clock: StrategyCollector(clock, StrategyOptions()), example_events())
 
 
 def test_quotes_alone_make_no_strategy() -> None:

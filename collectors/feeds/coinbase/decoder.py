@@ -149,7 +149,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         if book is None or same_prices or time_ns >= book.time_ns:
             return [quote]
         # The ticker is older than the book: repeat the top of the book so that it stays the newest quote.
-        return [quote, _quote(product, book)]
+        return [quote, book.quote(VENUE, product)]
 
     def _status(self, message: Status, received_ns: int) -> list[AnyEvent]:
         changed = [
@@ -184,20 +184,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         if self._tops.get(product) == top:
             return []
         self._tops[product] = top
-        return [_quote(product, book)]
-
-
-def _quote(product: str, book: OrderBook) -> Quote:
-    top = book.top
-    return Quote(
-        time_ns=book.time_ns,
-        venue=VENUE,
-        instrument=product,
-        bid=top.bid,
-        ask=top.ask,
-        bid_size=top.bid_size,
-        ask_size=top.ask_size,
-    )
+        return [book.quote(VENUE, product)]
 
 
 def _instrument(product: Product, received_ns: int) -> Instrument:

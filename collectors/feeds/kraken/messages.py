@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
 from collectors.feeds.order_book import BookSide, OrderBook, TopOfBook
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import AnyEvent, Name, Number, Quote, Side, Size, Tick
+from decahertz.event import AnyEvent, Name, Number, Side, Size, Tick
 
 VENUE = "kraken"
 _SHORTEST = 4
@@ -187,16 +187,7 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
         if self._tops.get(pair) == top:
             return []
         self._tops[pair] = top
-        quote = Quote(
-            time_ns=book.time_ns,
-            venue=VENUE,
-            instrument=pair,
-            bid=top.bid,
-            ask=top.ask,
-            bid_size=top.bid_size,
-            ask_size=top.ask_size,
-        )
-        return [quote]
+        return [book.quote(VENUE, pair)]
 
 
 def _change(side: BookSide, levels: tuple[Level, ...]) -> None:

@@ -159,10 +159,12 @@ async def test_it_subscribes_and_emits_what_the_venue_sends(pipeline: Pipeline, 
     assert host.feeds()[0].counters["subscriptions"] == 1
 
 
+@pytest.mark.parametrize("ending", [[Act.CUT], []], ids=["cut", "closed"])
 async def test_after_a_disconnect_it_connects_and_subscribes_again(
-    pipeline: Pipeline, venue: Venue, logs: list[EventDict]
+    pipeline: Pipeline, venue: Venue, logs: list[EventDict], ending: Script
 ) -> None:
-    exchange = venue.exchange([Act.CONFIRM, venue.trade(1), Act.CUT], [Act.CONFIRM, venue.trade(2), Act.HOLD])
+    first: Script = [Act.CONFIRM, venue.trade(1), *ending]
+    exchange = venue.exchange(first, [Act.CONFIRM, venue.trade(2), Act.HOLD])
     async with exchange.serving() as url:
         host = await venue.start(pipeline, url)
         await until(lambda: 2.0 in prices(pipeline))
@@ -173,7 +175,8 @@ async def test_after_a_disconnect_it_connects_and_subscribes_again(
         "feed_connection_failed",
         "feed_connection_recovered",
     ]
-    assert host.feeds()[0].restarts == 0
+    (status,) = host.feeds()
+    assert (status.restarts, status.counters["reconnects"], status.counters["subscriptions"]) == (0, 1, 2)
 
 
 async def test_a_handshake_that_is_refused_is_tried_again(

@@ -93,28 +93,6 @@ async def test_a_stop_leaves_the_exchange_with_a_goodbye(pipeline: Pipeline) -> 
         await until(lambda: exchange.left)
 
 
-@pytest.mark.parametrize("ending", [Act.CUT, a_match(2)])
-async def test_after_a_disconnect_it_connects_and_subscribes_again(
-    pipeline: Pipeline,
-    ending: str | Act,
-    logs: list[EventDict],
-) -> None:
-    exchange = Exchange([Act.CONFIRM, a_match(1), ending], [Act.CONFIRM, a_match(3), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: ("3", 0) in trades(pipeline) or ("3", 1) in trades(pipeline))
-        await host.stop()
-    assert len(exchange.requests) == 2
-    assert exchange.requests[0] == exchange.requests[1]
-    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
-    assert feed.counters["reconnects"] == 1
-    assert feed.counters["subscriptions"] == 2
-    assert host.feeds()[0].restarts == 0
-    said = [entry["event"] for entry in logs if entry["event"].startswith("feed_")]
-    assert said == ["feed_connection_failed", "feed_connection_recovered"]
-
-
 async def test_trades_missed_while_away_are_told_by_the_first_one_after(pipeline: Pipeline) -> None:
     exchange = Exchange(
         [Act.CONFIRM, a_match(1), Act.CUT],
@@ -141,18 +119,6 @@ async def test_books_start_over_with_each_connection(pipeline: Pipeline) -> None
     assert feed.counters["without_snapshot"] == 1
 
 
-async def test_a_malformed_message_is_counted_and_costs_nothing_else(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, a_match(1), "{", b"\xff", a_match(2), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: len(pipeline.of(Tick)) == 2)
-        await host.stop()
-    assert trades(pipeline) == [("1", 0), ("2", 0)]
-    assert feed.counters["malformed"] == 2
-    assert len(exchange.requests) == 1
-
-
 async def test_skipped_and_repeated_trades_are_told_apart(pipeline: Pipeline) -> None:
     exchange = Exchange([Act.CONFIRM, *map(a_match, (1, 2, 2, 5, 4, 6)), Act.HOLD])
     async with exchange.serving() as url:
@@ -168,8 +134,6 @@ async def test_skipped_and_repeated_trades_are_told_apart(pipeline: Pipeline) ->
 @pytest.mark.parametrize(
     "answer",
     [
-        [],
-        [a_match(1)],
         coinbase_confirmation({"product_ids": ["C-D"], "channels": ["ticker", "matches", "level2"]}),
         coinbase_confirmation({"product_ids": ["A-B"], "channels": ["ticker", "matches"]}),
     ],
@@ -219,29 +183,6 @@ async def test_the_channel_status_needs_no_products_in_the_confirmation(pipeline
         await host.stop()
 
 
-async def test_a_refusal_is_counted_and_tried_again(pipeline: Pipeline, logs: list[EventDict]) -> None:
-    refusal = json.dumps({"type": "error", "message": "Failed to subscribe", "reason": "no such product"})
-    exchange = Exchange([refusal, Act.HOLD], [refusal, Act.HOLD], [Act.CONFIRM, Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: feed.counters.get("subscriptions"))
-        await host.stop()
-    assert (feed.counters["errors"], feed.counters["reconnects"]) == (2, 2)
-    (entry,) = [entry for entry in logs if entry["event"] == "feed_connection_failed"]
-    assert entry["reason"] == "the venue refused the subscription: Failed to subscribe no such product"
-
-
-async def test_a_connection_that_says_nothing_is_given_up(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, stale_seconds=0.2)
-        host = await running(pipeline, feed)
-        await until(lambda: pipeline.of(Tick))
-        await host.stop()
-    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
-
-
 async def test_a_message_that_is_too_large_ends_the_connection(pipeline: Pipeline) -> None:
     exchange = Exchange([Act.CONFIRM, "x" * 3_000, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD])
     async with exchange.serving() as url:
@@ -266,15 +207,6 @@ async def test_it_keeps_trying_where_nobody_listens(
         await until(lambda: pipeline.of(Tick))
         await host.stop()
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
-
-
-async def test_a_server_that_refuses_the_upgrade_is_tried_again(pipeline: Pipeline) -> None:
-    exchange = Exchange()
-    async with exchange.serving() as url:
-        host = await running(pipeline, a_feed(pipeline, url))
-        await until(lambda: exchange.refused >= 3)
-        await host.stop()
-    assert host.feeds()[0].restarts == 0
 
 
 @pytest.mark.parametrize(
