@@ -51,7 +51,7 @@ class ProbeSample(Sample, frozen=True, kw_only=True):
     venue: str
     instrument: str
     mid: Annotated[float | None, Metric("Middle of bid and ask.", unit=Unit.PRICE)] = None
-    prints: Annotated[int, Metric("Prints seen.", kind=Kind.COUNTER)] = 0
+    ticks: Annotated[int, Metric("Ticks seen.", kind=Kind.COUNTER)] = 0
 
 
 class DeskSample(Sample, frozen=True, kw_only=True):
@@ -182,7 +182,7 @@ class Stack:
     def publish_cycle(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
         """Publish a sample per instrument, for the cycle ``number``; returns its time."""
         time_ns = START_NS + number * CYCLE_NS
-        samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, prints=number) for i in instruments)
+        samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, ticks=number) for i in instruments)
         self.bus.publish(samples_topic("probe"), SampleBatch(PROBE, time_ns, samples))
         return time_ns
 

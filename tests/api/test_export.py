@@ -45,7 +45,7 @@ async def large(stored: Stack) -> Stack:
     """The API of a database with many samples."""
     async with stored.database.query() as connection:
         await connection.execute(
-            "INSERT INTO probe_samples (time, recorder, venue, instrument, mid, prints)"
+            "INSERT INTO probe_samples (time, recorder, venue, instrument, mid, ticks)"
             " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'desk', 'SIM', 'A', n, n"
             " FROM generate_series(1, $2::bigint) AS n",
             START_NS,
@@ -76,11 +76,11 @@ def test_every_table_of_events_can_be_exported(table: str) -> None:
 
 
 async def test_samples_are_exported_as_csv(asked: Caller) -> None:
-    answer = await asked.get(f"export?collector=probe&fields=prints&start={START_NS + 8 * CYCLE_NS}")
+    answer = await asked.get(f"export?collector=probe&fields=ticks&start={START_NS + 8 * CYCLE_NS}")
     assert answer.headers["Content-Type"] == "text/csv"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="probe.csv"'
     assert list(csv.reader(io.StringIO(answer.raw.decode()))) == [
-        ["time_ns", "recorder", "venue", "instrument", "prints"],
+        ["time_ns", "recorder", "venue", "instrument", "ticks"],
         *(
             [str(START_NS + number * CYCLE_NS), RECORDER, "SIM", name, str(number)]
             for number in (8, 9)
@@ -150,12 +150,12 @@ async def test_without_a_database_the_answer_is_to_try_again(caller: Caller, for
 
 async def test_a_large_export_is_whole(large: Stack) -> None:
     async with ClientSession(large.api.url) as session:
-        async with session.get("/api/v1/export?collector=probe&fields=prints") as response:
+        async with session.get("/api/v1/export?collector=probe&fields=ticks") as response:
             lines = (await response.text()).splitlines()
-        async with session.get("/api/v1/export?collector=probe&fields=prints&format=parquet") as response:
+        async with session.get("/api/v1/export?collector=probe&fields=ticks&format=parquet") as response:
             table = pyarrow.parquet.read_table(io.BytesIO(await response.read()))
-    assert [line.rpartition(",")[2] for line in lines] == ["prints", *map(str, range(1, MANY + 1))]
-    assert table.column("prints").to_pylist() == list(range(1, MANY + 1))
+    assert [line.rpartition(",")[2] for line in lines] == ["ticks", *map(str, range(1, MANY + 1))]
+    assert table.column("ticks").to_pylist() == list(range(1, MANY + 1))
 
 
 @asynccontextmanager
@@ -198,7 +198,7 @@ async def test_a_client_that_goes_away_before_the_first_row_stops_the_query(larg
 
 
 async def test_a_client_that_reads_slowly_gets_everything_and_slows_the_query(large: Stack) -> None:
-    async with reading_nothing(large, "export?collector=probe&fields=prints") as raw:
+    async with reading_nothing(large, "export?collector=probe&fields=ticks") as raw:
         await until(lambda: is_held_up(large.database))
         loop = asyncio.get_running_loop()
         size, tail = 0, b""

@@ -57,14 +57,14 @@ async def test_a_subscription_gets_the_present_and_then_what_changes(
     first_ns = stack.publish_cycle(1, ["BTC-USD", "EUR/USD"])
     async with reader(stack, protocol) as client:
         items = await client.subscribe("metrics:probe:SIM:EUR/USD")
-        data = {"venue": "SIM", "instrument": "EUR/USD", "mid": 1.5, "prints": 1}
+        data = {"venue": "SIM", "instrument": "EUR/USD", "mid": 1.5, "ticks": 1}
         assert items == [{"topic": "metrics:probe:SIM:EUR/USD", "time_ns": first_ns, "data": data}]
         second_ns = stack.publish_cycle(2, ["BTC-USD", "EUR/USD"])
         assert await client.hear() == {
             "type": "update",
             "topic": "metrics:probe:SIM:EUR/USD",
             "time_ns": second_ns,
-            "data": {**data, "prints": 2},
+            "data": {**data, "ticks": 2},
             "conflated": 0,
         }
         assert await client.until_pong() == []

@@ -69,4 +69,4 @@ async def _still_served(stack: Stack, client: Reader) -> None:
     await client.until_pong()
     stack.publish_cycle(2)
     heard = await client.until_pong()
-    assert [message["data"]["prints"] for message in heard] == [2]
+    assert [message["data"]["ticks"] for message in heard] == [2]

@@ -70,7 +70,7 @@ async def test_the_others_get_every_state_meanwhile() -> None:
             for number in range(cycles - 49, cycles + 1):
                 stack.publish_cycle(number, NAMES)
             heard = await other.until_pong()
-            assert [message["data"]["prints"] for message in heard] == list(range(1, cycles + 1))
+            assert [message["data"]["ticks"] for message in heard] == list(range(1, cycles + 1))
             assert {message["conflated"] for message in heard} == {0}
 
 

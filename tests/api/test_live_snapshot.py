@@ -10,28 +10,28 @@ from hypothesis import strategies as st
 
 from tests.api.helpers import Reader, Stack, reader
 
-TICKS = 300
+CYCLES = 300
 
 
 async def follow(stack: Stack, pattern: str, seed: int) -> dict[str, list[int]]:
-    """Subscribe at some moment; the counters heard for each topic, until the last tick."""
+    """Subscribe at some moment; the counters heard for each topic, until the last cycle."""
     generator = random.Random(seed)
     heard: dict[str, list[int]] = {}
     async with reader(stack, "decahertz.v1.msgpack" if seed % 2 else None) as client:
         for _ in range(generator.randrange(40)):
             await asyncio.sleep(0)
         for item in await client.subscribe(pattern):
-            heard.setdefault(item["topic"], []).append(item["data"]["prints"])
-        while not heard or {counters[-1] for counters in heard.values()} != {TICKS}:
+            heard.setdefault(item["topic"], []).append(item["data"]["ticks"])
+        while not heard or {counters[-1] for counters in heard.values()} != {CYCLES}:
             message = await client.hear()
             assert message["type"] == "update"
-            heard.setdefault(message["topic"], []).append(message["data"]["prints"])
+            heard.setdefault(message["topic"], []).append(message["data"]["ticks"])
     return heard
 
 
 async def test_readers_that_come_at_any_moment_miss_nothing_and_hear_nothing_twice(stack: Stack) -> None:
     async def publish() -> None:
-        for number in range(1, TICKS + 1):
+        for number in range(1, CYCLES + 1):
             stack.publish_cycle(number, ["A", "B", "C"])
             # Sometimes several ticks fall between two turns of the event loop, sometimes turns pass by.
             for _ in range(number % 4):
@@ -43,14 +43,14 @@ async def test_readers_that_come_at_any_moment_miss_nothing_and_hear_nothing_twi
         readers = [group.create_task(follow(stack, patterns[n % len(patterns)], n)) for n in range(24)]
     for task in readers:
         for counters in task.result().values():
-            assert counters == list(range(counters[0], TICKS + 1))
+            assert counters == list(range(counters[0], CYCLES + 1))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.sampled_from(
-            ["tick", "tick tick", "subscribe A", "subscribe *", "unsubscribe A", "unsubscribe *"]
+            ["cycle", "cycle cycle", "subscribe A", "subscribe *", "unsubscribe A", "unsubscribe *"]
         ),
         max_size=25,
     )
@@ -69,7 +69,7 @@ async def _play(steps: list[str]) -> None:
         for step in steps:
             verb, _, which = step.partition(" ")
             matched = {"A", "B"} if "*" in held else held & {"A"}
-            if verb == "tick":
+            if verb == "cycle":
                 for _ in step.split():
                     number += 1
                     stack.publish_cycle(number, ["A", "B"])
@@ -91,4 +91,4 @@ async def _play(steps: list[str]) -> None:
 async def _drain(client: Reader, heard: list[tuple[str, int]]) -> None:
     for message in await client.until_pong():
         states = message["items"] if message["type"] == "snapshot" else [message]
-        heard += [(state["data"]["instrument"], state["data"]["prints"]) for state in states]
+        heard += [(state["data"]["instrument"], state["data"]["ticks"]) for state in states]
