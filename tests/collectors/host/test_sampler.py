@@ -252,11 +252,11 @@ async def test_a_grid_that_breaks_is_a_failure_and_not_the_end_of_the_process() 
 
 async def test_events_reach_the_collectors_that_declared_them_in_order() -> None:
     async with running() as rig:
-        first, print_, second = quote(1), tick(), quote(2)
-        rig.publish(first, Heartbeat(time_ns=1, component="x"), print_, second)
+        first, trade, second = quote(1), tick(), quote(2)
+        rig.publish(first, Heartbeat(time_ns=1, component="x"), trade, second)
         now_ns = rig.clock.time_ns()
         assert rig.one.taken == [(first, now_ns), (second, now_ns)]
-        assert rig.two.taken == [(first, now_ns), (print_, now_ns), (second, now_ns)]
+        assert rig.two.taken == [(first, now_ns), (trade, now_ns), (second, now_ns)]
 
 
 async def test_an_event_that_raises_stops_neither_the_batch_nor_the_others_and_is_logged_once() -> None:
@@ -300,7 +300,7 @@ async def test_a_huge_batch_leaves_room_for_the_grid_and_keeps_the_order() -> No
         assert [event for event, _ in rig.one.taken] == [*events, last]
 
 
-async def test_whoever_publishes_too_much_waits_for_the_collectors() -> None:
+async def test_publishing_too_many_events_waits_for_the_collectors() -> None:
     async with running() as rig:
         events = [quote()] * 50_000
         for _ in range(3):
