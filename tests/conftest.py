@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
+from tests.embedded_server import remove_clusters
 from tests.postgres_server import PostgresServer
 
 _MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
@@ -24,6 +25,11 @@ def pytest_configure() -> None:
     """A shell that runs us in the background has us ignore Ctrl-C, and all that the tests start with us."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Remove shared folders here: a process of pytest-xdist ends without its exit handlers."""
+    remove_clusters()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

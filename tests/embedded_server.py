@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ import storage
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 
 LIMIT_S = 20.0
+_CLUSTERS: list[Path] = []
 PROJECT = Path(storage.__file__).resolve().parent.parent
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -38,11 +38,17 @@ def chosen_installation() -> Installation:
     return find_installation(Path(prefix) if prefix else None)
 
 
+def remove_clusters() -> None:
+    """Remove the data folders that were made for copies."""
+    while _CLUSTERS:
+        shutil.rmtree(_CLUSTERS.pop(), ignore_errors=True)
+
+
 @cache
 def _cluster(installation: Installation) -> Path:
     """The data folder of a server that started once and stopped; made once for each process of a test run."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _CLUSTERS.append(folder)
 
     async def started() -> None:
         async with EmbeddedPostgres(folder, installation=installation):
