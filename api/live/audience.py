@@ -104,10 +104,6 @@ class Subscriptions(Generic[ClientT]):
             self._prefixes[prefix] = known
         return known
 
-    def __len__(self) -> int:
-        """Number of distinct patterns."""
-        return len(self._groups)
-
     def _interned(self, groups: Iterable[Group[ClientT]]) -> Audience[ClientT]:
         key = tuple(sorted(groups, key=lambda group: group.pattern.text))
         audience = self._audiences.get(key)

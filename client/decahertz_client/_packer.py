@@ -6,7 +6,7 @@ import enum
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Union
 
@@ -52,9 +52,6 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._batches)
 
     @property
     def first(self) -> Batch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from msgspec import Struct
 
 from collectors.common.values import is_usable
@@ -62,9 +60,3 @@ class MarkPrices:
         """Drops instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
             del self._prices[key]
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(self._prices)
-
-    def __len__(self) -> int:
-        return len(self._prices)

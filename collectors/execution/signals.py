@@ -45,6 +45,3 @@ class Signals:
         """Drops signals received before ``before_ns``."""
         while self._records and next(iter(self._records.values())).received_ns < before_ns:
             self._records.popitem(last=False)
-
-    def __len__(self) -> int:
-        return len(self._records)

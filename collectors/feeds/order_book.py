@@ -61,9 +61,6 @@ class BookSide:
         key = self._keys[-1]
         return self._sign * key, self._sizes[key]
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def _truncate(self) -> None:
         if self._depth is None or len(self._keys) <= self._depth:
             return

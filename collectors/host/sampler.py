@@ -75,7 +75,6 @@ class Sampler:
         self.cycles = 0
         self.missed_cycles = 0
         self.clock_steps = 0
-        self.last_cycle_ns: int | None = None
         self._log = structlog.get_logger(part="sampler")
         self._metrics = SamplerMetrics(registry, self, self._hosted)
 
@@ -128,7 +127,6 @@ class Sampler:
 
     def _record(self, cycle: Cycle) -> None:
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
-        self.last_cycle_ns = cycle.time_ns
         self.cycles += 1
         self._lateness.append(cycle.lateness_ns)
         self._metrics.observe_lateness(cycle.lateness_ns)

@@ -126,7 +126,7 @@ async def test_a_slow_reader_is_not_listened_to() -> None:
 
 
 async def first(slow: SlowReader, count: int) -> AsyncIterator[dict[str, Any]]:
-    """The next so many messages."""
+    """The next ``count`` messages."""
     async for message in slow.messages():
         yield message
         count -= 1

@@ -390,9 +390,9 @@ def test_finished_orders_and_signals_beyond_the_caps_leave_the_memory() -> None:
         desk.order(str(n), FILLED, at=1)
         desk.fill(f"unknown {n}", 1, 1, at=1)
     [memory] = desk.collector._states.values()
-    assert (len(memory._closed), len(memory._open), len(desk.collector._signals)) == (3, 0, 10_000)
+    assert (len(memory._closed), len(memory._open), len(desk.collector._signals._records)) == (3, 0, 10_000)
     desk.sample(at=9999)
-    assert len(desk.collector._signals) == 0
+    assert len(desk.collector._signals._records) == 0
 
 
 def test_what_is_idle_is_retired_unless_an_order_is_open() -> None:

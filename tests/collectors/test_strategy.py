@@ -236,7 +236,7 @@ def test_an_older_report_does_not_replace_a_newer_one() -> None:
     assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
 
 
-def test_the_newest_report_gives_the_mark_whoever_holds() -> None:
+def test_the_newest_report_gives_the_mark_price_of_all_holders() -> None:
     desk = Desk()
     desk.fill("buy", 1, 100, at=1)
     desk.position(1, at=3, mark_price=110)
@@ -558,7 +558,7 @@ def test_flat_instruments_and_old_marks_leave_the_memory() -> None:
     desk.fill("buy", 1, 1, at=100)
     assert desk.sample(at=100).fills == 201
     assert len(desk.collector._states["trend"].holdings) == 1
-    assert len(desk.collector._mark_prices) == 0
+    assert len(desk.collector._mark_prices._prices) == 0
 
 
 # Whatever comes.

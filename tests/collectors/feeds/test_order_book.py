@@ -27,7 +27,7 @@ def test_the_best_level_is_that_of_a_naive_book(
         naive[price] = size
         naive = {kept: amount for kept, amount in naive.items() if amount}
         assert side.best == ((best_of(naive), naive[best_of(naive)]) if naive else None)
-        assert len(side) == len(naive)
+        assert len(side._keys) == len(naive)
 
 
 @given(snapshot=_LEVELS, changes=_LEVELS, depth=st.integers(1, 5), is_bid=st.booleans())
@@ -48,7 +48,7 @@ def test_levels_behind_the_depth_are_forgotten(
     for price, size in changes:
         side.set(price, size)
         naive = cut({**naive, price: size})
-        assert len(side) == len(naive)
+        assert len(side._keys) == len(naive)
         best = next(iter(naive), None)
         assert side.best == (None if best is None else (best, naive[best]))
 
@@ -64,4 +64,4 @@ def test_deleting_a_level_that_is_not_there_changes_nothing() -> None:
     side.set(100.0, 1.0)
     side.set(99.0, 0.0)
     assert side.best == (100.0, 1.0)
-    assert len(side) == 1
+    assert len(side._keys) == 1
