@@ -2,8 +2,8 @@
 
 The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
 :class:`~decahertz.event.Arrival`. Delivery is synchronous and in order of subscription: a handler stores the
-message in a queue or cache and returns at once. The bus counts and logs the errors of a handler and goes on
-with the next one.
+message in a queue or cache and returns at once. The bus logs the errors of a handler and goes on with the
+next one.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ class LocalBus:
         self._handlers: list[_Subscribed] = []
         self._routes: dict[str, tuple[_Subscribed, ...]] = {}
         self._log = structlog.get_logger(part="bus")
-        self.errors = 0
-        """Errors raised by handlers."""
 
     def publish(self, topic: str, message: Message) -> None:
         """Deliver the message to every handler whose pattern matches the topic, in order."""
@@ -72,7 +70,6 @@ class LocalBus:
             try:
                 entry.handler(message)
             except Exception as error:  # noqa: BLE001 - one bad handler must not stop the others
-                self.errors += 1
                 entry.fail(topic, error, self._log)
             else:
                 if entry.incidents:

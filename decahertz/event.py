@@ -143,7 +143,7 @@ class Event(
     topic_key: ClassVar[str] = ""
     """Field whose value is the second segment of the topic."""
     bulk: ClassVar[bool] = False
-    """Whether the table grows without bound: then it is partitioned and has a retention setting."""
+    """Whether the table grows without bound; a bulk table is partitioned and has a retention setting."""
     retention_days: ClassVar[int] = 0
     """Default retention of a bulk table; 0 keeps its rows forever."""
     key: ClassVar[tuple[str, ...]] = ()

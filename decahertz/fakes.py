@@ -76,7 +76,7 @@ class ManualClock:
 
 
 class ManualTimer:
-    """A :class:`~decahertz.clock.CycleTimer` whose cycles are given by hand."""
+    """A :class:`~decahertz.clock.CycleTimer` whose cycles the test gives."""
 
     def __init__(self, clock: ManualClock, grid: Grid | None = None) -> None:
         """Each cycle moves ``clock`` to its time."""
@@ -93,9 +93,9 @@ class ManualTimer:
     async def cycle(
         self, count: int = 1, *, lateness_ns: int = 0, missed: int = 0, stepped_ns: int = 0
     ) -> int:
-        """Give ``count`` cycles and return the time of the last one, when the host has dealt with it.
+        """Give ``count`` cycles and return the time of the last one, after the host has handled it.
 
-        ``missed`` cycles are skipped before each. Raises ``TimeoutError`` where nobody asks for a cycle.
+        ``missed`` cycles are skipped before each. Raises ``TimeoutError`` if no host asks for a cycle.
         """
         time_ns = 0
         for _ in range(count):

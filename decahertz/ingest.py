@@ -1,7 +1,7 @@
 """Admits events from the API and from feeds.
 
 Checks a batch as a whole, publishes it on the bus, then passes it to storage. Events seen before (same
-source, epoch and sequence) are neither published nor stored again, so an emitter that got no response simply
+source, epoch and sequence) are neither published nor stored again, so an emitter without a response simply
 resends. The live path never waits for the database: publishing comes first. A batch that does not become
 durable in time is refused after it was published, and is not published again when it is resent.
 """
@@ -140,9 +140,6 @@ class Ingest:
         self._last_seen_ns = dict.fromkeys(self._seen, self._evicted_ns)
         self.events = 0
         """Events published, without duplicates."""
-        self.duplicates = 0
-        self.refused = 0
-        """Events of refused batches."""
 
     async def submit(self, batch: EventBatch, encoded: bytes = b"") -> Receipt:
         """Admit a batch of a client, and return when it is durable.
@@ -150,7 +147,7 @@ class Ingest:
         ``encoded`` is the MessagePack that the batch was decoded from; storage keeps these bytes instead of
         encoding the batch again.
 
-        Raises :class:`BatchRefusedError` (invalid) or :class:`NotDurableError` (resend).
+        Raises :class:`BatchRefusedError` for an invalid batch, :class:`NotDurableError` for one to resend.
         """
         now_ns = self._clock.time_ns()
         self._check(batch)
@@ -172,7 +169,6 @@ class Ingest:
         latest = self._latest.time_ns()
         late = [i for i, event in enumerate(batch.events) if event.time_ns > latest]
         if late:
-            self.refused += len(batch.events)
             ahead = self._latest.max_future_ns / 1e9
             raise BatchRefusedError(
                 f"{len(late)} events are more than {ahead:g} s in the future: check the emitter's clock",
@@ -182,7 +178,6 @@ class Ingest:
         if seen is None or seen.range_count < MAX_RANGES:
             return
         if batch.events and not seen.touches(batch.first_sequence, batch.last_sequence):
-            self.refused += len(batch.events)
             raise BatchRefusedError(f"the sequence of this emitter has more than {MAX_RANGES} gaps")
 
     def _publish(self, arrival: Arrival) -> None:
@@ -194,14 +189,11 @@ class Ingest:
         if now_ns - self._evicted_ns >= _EVICTION_INTERVAL_NS:
             self._evict(now_ns)
         seen = self._seen.setdefault(emitter, SequenceSet())
-        new = 0
         for low, high in seen.missing(batch.first_sequence, batch.last_sequence):
-            new += high - low + 1
+            self.events += high - low + 1
             part = batch if high - low + 1 == len(batch.events) else part_of(batch, low, high)
             self._bus.publish(EVENTS, Arrival(batch=part, received_ns=arrival.received_ns))
         seen.add(batch.first_sequence, batch.last_sequence)
-        self.events += new
-        self.duplicates += len(batch.events) - new
 
     def _evict(self, now_ns: int) -> None:
         """Evict silent emitters: each start of a client is another one."""

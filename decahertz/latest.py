@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LatestSamples:
-    """Holds the newest batch of each collector. A key that it lacks is retired."""
+    """Holds the newest batch of each collector. A key that is missing from the batch is retired."""
 
     def __init__(self, bus: Bus) -> None:
         self._batches: dict[str, SampleBatch] = {}

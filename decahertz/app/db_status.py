@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -44,11 +43,6 @@ class Status(Struct, frozen=True, kw_only=True):
     """``None`` without a spool file."""
 
 
-def spool_dir(settings: Settings) -> Path:
-    """Folder of the spool."""
-    return settings.data_dir / "spool"
-
-
 async def run_status(settings: Settings, *, as_json: bool) -> int:
     """Print the status of the database and of the spool.
 
@@ -64,7 +58,7 @@ async def run_status(settings: Settings, *, as_json: bool) -> int:
                 status = Status(
                     time_ns=now_ns,
                     database=await database_status(database, now_ns),
-                    spool=await spool_status(spool_dir(settings), now_ns),
+                    spool=await spool_status(settings.data_dir / "spool", now_ns),
                 )
             finally:
                 await database.close()

@@ -201,7 +201,7 @@ class Pipeline:
                 schemas,
                 backlog_rows_per_second=settings.spool.backlog_rows_per_second,
             )
-            self._stack.push_async_callback(self._writer.stop)  # after the sampler has given its last
+            self._stack.push_async_callback(self._writer.stop)  # after the last cycle of the sampler
             self._ingest = Ingest(
                 bus,
                 self._spool,
@@ -227,7 +227,7 @@ class Pipeline:
                     history=EventHistory(self._database, recorder, self._spool),
                 ),
             )
-            # Only now: its collectors had to read in the spool what the database does not have.
+            # Only now: the collectors had to restore from the spool the events that the database lacks.
             await self._writer.start()
             self._components.append(self._writer)
             exporter = Exporter(

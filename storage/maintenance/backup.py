@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from storage.database import first_line
+from storage.files import sync_folder
 from storage.maintenance.pg_archive import (
     ArchiveError,
     BackupError,
@@ -68,7 +69,7 @@ JOIN pg_stat_activity a ON a.pid = p.pid AND a.application_name = 'pg_dump'
 JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE p.datname = current_database()
 """
-_TABLES_THERE = """
+_COUNT_TABLES = """
 SELECT count(*) FROM pg_class c
 WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
@@ -126,11 +127,7 @@ def _publish(partial: Path, file: Path) -> int:
     """Rename a finished archive durably; returns its size."""
     size = partial.stat().st_size
     partial.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(file.parent)
     return size
 
 
@@ -186,10 +183,10 @@ async def restore(
 ) -> Contents:
     """Replace the content of the database ``name`` by that of the archive.
 
-    ``url_of`` gives the URL of a database of the server, for a role that may create databases and extensions;
-    nobody else may use the server meanwhile. The archive is verified first. ``replace`` permits to drop
-    existing tables. Raises :class:`ArchiveError`, :class:`DatabaseNotEmptyError` or :class:`BackupError`; the
-    database is unchanged then.
+    ``url_of`` returns the URL of a database of the server, for a role that may create databases and
+    extensions; no other client may use the server meanwhile. The archive is verified first. ``replace``
+    allows existing tables to be dropped. Raises :class:`ArchiveError`, :class:`DatabaseNotEmptyError` or
+    :class:`BackupError`; the database is unchanged then.
     """
     contents = await verify(installation, file, report)
     fresh, old = f"{name}_restoring", f"{name}_replaced"
@@ -219,7 +216,7 @@ async def _holds_tables(server: Connection, url_of: Callable[[str], str], name: 
         return False
     connection = await _connect(url_of(name))
     try:
-        return bool(await connection.fetchval(_TABLES_THERE))
+        return bool(await connection.fetchval(_COUNT_TABLES))
     finally:
         await connection.close(timeout=_CONNECT_LIMIT_S)
 
@@ -262,7 +259,7 @@ async def _timescale_version(installation: Installation, file: Path) -> str | No
 
 
 async def _prepare_timescale(url: str, version: str | None) -> None:
-    """The steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` has those after it."""
+    """Take the steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` takes those after it."""
     connection = await _connect(url)
     try:
         wanted = f" VERSION {quoted(version)}" if version else ""
@@ -281,10 +278,10 @@ async def _swap(server: Connection, name: str, fresh: str, old: str) -> None:
     """Swap the names in one transaction; background workers of extensions may require several attempts."""
     for attempt in range(_ATTEMPTS):
         await server.execute(_END_OTHERS, [name, fresh])
-        there = await server.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
+        exists = await server.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)
         try:
             async with server.transaction():
-                if there:
+                if exists:
                     await server.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(old)}")
                 await server.execute(f"ALTER DATABASE {quoted(fresh)} RENAME TO {quoted(name)}")
         except asyncpg.ObjectInUseError:

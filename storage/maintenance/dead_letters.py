@@ -75,7 +75,7 @@ class Replayed(Struct, frozen=True, kw_only=True):
 
 
 class _RefusedError(Exception):
-    """The database refused the row again; the text is the reason."""
+    """Raised with the reason when the database refuses the row again."""
 
 
 async def count_letters(
@@ -108,7 +108,7 @@ def _letter(row: asyncpg.Record) -> DeadLetter:
     )
 
 
-def _shown(payload: bytes) -> Any:  # noqa: ANN401 - whatever was emitted
+def _shown(payload: bytes) -> Any:  # noqa: ANN401 - any content
     try:
         return msgspec.msgpack.decode(payload)
     except msgspec.MsgspecError:

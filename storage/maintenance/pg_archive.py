@@ -1,8 +1,8 @@
 """Archives of a database in PostgreSQL's custom format, made and read with PostgreSQL's own programs.
 
-``pg_dump`` and ``pg_restore`` run under this process's user, whom the embedded server accepts on its socket
+``pg_dump`` and ``pg_restore`` run as this process's user, whom the embedded server accepts on its socket
 (:func:`storage.postgres.settings.access_files`), and end with this process, even after ``kill -9``. They read
-an archive from standard input: the file position, which both processes share, is the progress.
+an archive from standard input; this process shares the file position, which shows the progress.
 
 The archive ends with a line that holds the SHA-256 of all bytes before it (:func:`seal`). ``pg_restore``
 ignores that line, so an archive can be restored without this program; but it cannot detect a damaged table of
@@ -77,16 +77,13 @@ async def run(
     ``on_line`` receives the lines of its standard error; ``archive`` is the descriptor that it reads.
     Cancellation ends the program. Raises :class:`BackupError` with the program's first error.
     """
-    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # without this process's secrets
-    if "LD_LIBRARY_PATH" in os.environ:
-        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
-    launch = Launch(tuple(argv), environment, os.getpid(), signal.SIGTERM)
+    launch = Launch(tuple(argv), Launch.bare_environment(), os.getpid(), signal.SIGTERM)
     process = await asyncio.create_subprocess_exec(
         *launch.command(),
         stdin=asyncio.subprocess.DEVNULL if archive is None else archive,
         stdout=asyncio.subprocess.PIPE if keep_output else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=environment,
+        env=launch.environment,
         start_new_session=True,  # Ctrl-C reaches only this process, which ends the program
         limit=1 << 20,
     )

@@ -28,7 +28,7 @@ DATABASE = "decahertz"
 ROLE = "decahertz"
 SOCKET_NAME = ".s.PGSQL.5432"
 MARK = "decahertz.data_directory"
-"""Setting on each server's command line that names its data directory, to recognise the process by."""
+"""Setting that names the data directory on the server's command line and so identifies the process."""
 
 _SOCKET_PATH_LIMIT = 103  # bytes of sockaddr_un without the final zero: 107 under Linux, 103 under macOS
 _SHORT_PATHS = Path("/tmp")  # noqa: S108 - a private folder in it, the same for every process
@@ -58,7 +58,7 @@ class ClusterPaths:
 
     @property
     def alias(self) -> Path | None:
-        """Short path to the socket's folder, if its own path is too long or too odd for an address."""
+        """Short path to the socket's folder, if its own path cannot be part of a socket address."""
         path = os.fsencode(self.cluster)
         if len(path) + 1 + len(SOCKET_NAME) <= _SOCKET_PATH_LIMIT and b"," not in path and _is_utf8(path):
             return None
@@ -129,7 +129,7 @@ class Server:
 
     process: psutil.Process
     ours: bool
-    """Started by Decahertz, not by hand."""
+    """Started by Decahertz and not by hand."""
 
 
 def find_server(paths: ClusterPaths) -> Server | None:
@@ -184,14 +184,14 @@ class OwnerLock:
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """User that the server runs as if we are root: PostgreSQL refuses to run as root."""
+    """User that the server runs as if this process is root: PostgreSQL refuses to run as root."""
 
     uid: int
     gid: int
 
 
 def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
-    """Choose the user that the server runs as; ``None`` is our own.
+    """Choose the user that the server runs as; ``None`` is this process's own.
 
     As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` if the machine has
     that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
@@ -226,7 +226,7 @@ def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
 
 
 def own_name() -> str:
-    """Return the name of our own user. Raises :class:`EmbeddedPostgresError` if it has none."""
+    """Return the name of this process's user. Raises :class:`EmbeddedPostgresError` if it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from storage.files import sync_folder
 from storage.postgres.cluster import ROLE, ClusterPaths
 from storage.postgres.installation import Installation
 from storage.postgres.log import ServerLog
@@ -54,8 +55,4 @@ def _make_workspace(paths: ClusterPaths, runner: ProgramRunner) -> Path:
 
 def _adopt(paths: ClusterPaths, workspace: Path) -> None:
     workspace.rename(paths.cluster)
-    descriptor = os.open(paths.root, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the new name must survive a power cut
-    finally:
-        os.close(descriptor)
+    sync_folder(paths.root)

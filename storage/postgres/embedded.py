@@ -211,7 +211,7 @@ class EmbeddedPostgres:
             await runner.start_server(command, directory=self._paths.cluster, files=access_files(user))
             if await self._is_ready(runner):
                 break
-            await asyncio.sleep(_RETRY_EVERY_S)  # only a new server can tell whether they have ended
+            await asyncio.sleep(_RETRY_EVERY_S)  # only another start shows whether they have ended
         self._watcher = asyncio.create_task(self._watch(runner), name="embedded-postgres-watch")
 
     def _prepare(self) -> tuple[ProgramRunner, Server | None]:
@@ -278,7 +278,7 @@ class EmbeddedPostgres:
             await connection.close(timeout=_PROBE_LIMIT_S)
 
     async def _watch(self, runner: ProgramRunner) -> None:
-        """Log the end of a server that was not stopped; maintain its files."""
+        """Maintain the server's files; log its end if nobody stopped it."""
         while True:
             try:
                 code = await runner.wait(_MAINTENANCE_EVERY_S)

@@ -180,7 +180,7 @@ def _copy(files: dict[str, Path], destination: Path) -> None:
 
 
 def _make_public(folder: Path) -> None:
-    """Create missing folders, readable for every user whatever our umask is."""
+    """Create missing folders, readable for every user regardless of the umask."""
     if folder.is_dir():
         return
     _make_public(folder.parent)
@@ -192,7 +192,7 @@ def _make_public(folder: Path) -> None:
 
 
 def _refuse_foreign(cache: Path) -> None:
-    """Refuse a cache that other users can write to: programs are run from it."""
+    """Refuse a cache that other users can write to: root runs its programs."""
     stat = cache.lstat()
     if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
         raise EmbeddedPostgresError(

@@ -59,6 +59,14 @@ class Launch(NamedTuple):
     stale_socket: str | None = None
     """Name of the socket in the data directory whose locks a dead server may have left behind."""
 
+    @staticmethod
+    def bare_environment() -> dict[str, str]:
+        """Return an environment without this process's secrets."""
+        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
+            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        return environment
+
     def command(self) -> list[str]:
         """Return the command line that runs this launch in a new interpreter."""
         return [sys.executable, "-I", "-S", __file__, json.dumps(self._asdict())]

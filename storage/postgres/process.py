@@ -29,7 +29,7 @@ class ProgramRunner:
     """Runs programs of PostgreSQL for one data directory, one after the other."""
 
     def __init__(self, user: ServerUser | None, output: int) -> None:
-        """``user`` is ``None`` for our own; the programs write to the descriptor ``output``."""
+        """``user`` is ``None`` for this process's own; programs write to the descriptor ``output``."""
         self.user = user
         self._output = output
         self._process: asyncio.subprocess.Process | None = None
@@ -88,12 +88,9 @@ class ProgramRunner:
         raise EmbeddedPostgresError(f"the embedded PostgreSQL with pid {self._process.pid} cannot be stopped")
 
     def _launch_of(self, argv: list[str], death_signal: signal.Signals, directory: Path | None) -> Launch:
-        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # without our secrets
-        if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         return Launch(
             argv=tuple(argv),
-            environment=environment,
+            environment=Launch.bare_environment(),
             parent=os.getpid(),
             death_signal=death_signal,
             directory=None if directory is None else str(directory),
@@ -109,7 +106,7 @@ class ProgramRunner:
             stderr=output,
             env=launch.environment,
             cwd="/",
-            start_new_session=True,  # Ctrl-C in the terminal reaches us alone, and we stop the server
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops the server
         )
         self._ended = asyncio.create_task(self._process.wait(), name="embedded-postgres-ended")
 
@@ -128,7 +125,7 @@ async def runnable(runner: ProgramRunner, installation: Installation, cache: Pat
 
 
 async def _is_runnable(runner: ProgramRunner, installation: Installation) -> bool:
-    """Try it: mount options and libraries matter as well as permission bits."""
+    """Whether the server's user can run the programs: mount options and libraries matter too."""
     code = await runner.run(installation.program("initdb"), "--version")
     if code == NOT_THE_USER and runner.user is not None:
         raise EmbeddedPostgresError(

@@ -75,7 +75,7 @@ def server_options(paths: ClusterPaths, installation: Installation, settings: Ma
 def access_files(user: str) -> dict[str, str]:
     """Return the access rules: only the operating system user ``user`` may connect, over the socket.
 
-    Other processes of the server's own user (``nobody`` is popular) are rejected.
+    Other processes of the server's user are rejected: many programs run as ``nobody``.
     """
     return {
         "pg_hba.conf": f"local all {ROLE} peer map=owner\n",

@@ -31,7 +31,6 @@ class PostgresSupervisor:
         self._incident = Incident("postgres", structlog.get_logger(part="embedded_postgres"))
         self._problem = ""
         self._random = Random().random  # noqa: S311 - jitter
-        self.restarts = 0
 
     async def start(self) -> str:
         """Start the first server; returns the URL. Raises :class:`EmbeddedPostgresError`."""
@@ -65,9 +64,8 @@ class PostgresSupervisor:
             self._fail(f"the embedded PostgreSQL ended with exit code {code} and is being restarted")
             await self._server.stop()
             await self._restart()
-            self.restarts += 1
             self._problem = ""
-            self._incident.recover(restarts=self.restarts)
+            self._incident.recover()
 
     async def _restart(self) -> None:
         attempt = 0

@@ -8,7 +8,7 @@ from decahertz.ledger import Account, Changes, Ledger
 from storage.entry import Ack, Entry
 
 DAMAGED = "damaged"
-"""Why rows are dropped that cannot be read back."""
+"""Drop reason of rows that cannot be read back."""
 
 
 class SpoolAccounts:
@@ -26,9 +26,9 @@ class SpoolAccounts:
         self._memory_only = Changes()
 
     def load(self, accounts: dict[str, Account]) -> dict[str, int]:
-        """Set the ledger to the counts of a file; returns the rows that are missing in it, by stream.
+        """Set the ledger to the counts of a file; returns the lost rows by stream.
 
-        Missing are rows that the counts have and the entries have not: they become dropped, so that each
+        Rows are lost if the file counts them and has no entry for them. They count as dropped, so that each
         account balances.
         """
         lost = self._balance(accounts)
@@ -36,13 +36,13 @@ class SpoolAccounts:
         return lost
 
     def take_over(self, before: SpoolAccounts) -> None:
-        """Add what was not saved in the file that this one replaces."""
+        """Add the unsaved changes of the file that this one replaces."""
         self.apply(before.unsaved)
         self._memory_only = before._memory_only
         self.ledger.apply(self._memory_only)
 
     def committed(self) -> dict[str, Account]:
-        """The counts as the file has them."""
+        """The counts as saved in the file."""
         accounts = self.ledger.accounts()
         for changes in (self.unsaved, self._memory_only):
             for stream, change in changes:
@@ -50,7 +50,7 @@ class SpoolAccounts:
         return accounts
 
     def apply(self, changes: Changes) -> None:
-        """Count changes of no entry of the file."""
+        """Count changes that belong to no entry of the file."""
         self.ledger.apply(changes)
         self.unsaved.merge(changes)
 
@@ -68,7 +68,7 @@ class SpoolAccounts:
         self.unsaved.merge(changes)
 
     def add_memory_only(self, entries: Iterable[Entry]) -> None:
-        """Count entries as emitted that could not be written."""
+        """Count entries that could not be written as emitted."""
         changes = Changes()
         for entry in entries:
             changes.emit(entry.stream, entry.rows)
@@ -76,7 +76,7 @@ class SpoolAccounts:
         self._memory_only.merge(changes)
 
     def saved(self) -> None:
-        """The unsaved changes are committed."""
+        """Note that the unsaved changes were committed."""
         self.unsaved = Changes()
 
     def _balance(self, accounts: dict[str, Account]) -> dict[str, int]:
@@ -88,7 +88,7 @@ class SpoolAccounts:
             correction = Account()
             if missing > 0:
                 correction.dropped[DAMAGED] = lost[stream] = missing
-            else:  # entries that came from elsewhere
+            else:  # entries that the file never counted
                 correction.emitted = -missing
             account.add(correction)
             self.unsaved.accounts[stream] = correction

@@ -20,7 +20,7 @@ from storage.spool.state import FileState
 from storage.spool.transaction import SpoolTransaction
 
 CAP_BYTES, CAP_AGE = "cap_bytes", "cap_age"
-"""Why rows of the backlog are dropped."""
+"""Drop reasons of rows of the backlog."""
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _ROW = "SELECT kind, stream, rows, time_ns, batch_id, layout, checksum, payload FROM entries WHERE id = ?"
@@ -48,8 +48,8 @@ def read_backlog(
 ) -> Iterator[Entry | DamagedEntry]:
     """Yield entries of the backlog: events in their order, samples newest first.
 
-    About half of the rows are events if there are both. Round trips are derived from events, which is
-    cheapest in the order of time; of samples a reader wants the newest first.
+    About half of the rows are events if there are both. Events come in order of time because deriving round
+    trips is cheapest that way; of samples, a reader wants the newest first.
     """
     events = list(_ids(connection, state, EntryKind.EVENTS, "ASC", max_rows))
     samples = list(_ids(connection, state, EntryKind.SAMPLES, "DESC", max_rows))
@@ -64,9 +64,9 @@ def read_backlog(
 def read_arrivals(
     connection: sqlite3.Connection, after_id: int, max_rows: int
 ) -> tuple[list[Arrival], int | None]:
-    """Read events behind an entry without taking them; returns where to continue, ``None`` at the end.
+    """Read the events after an entry without taking them; returns where to continue, ``None`` at the end.
 
-    Unreadable entries are left out here, and counted when the backlog is read.
+    Skips unreadable entries; :func:`read_backlog` counts them.
     """
     statement = "SELECT id, rows FROM entries WHERE kind = ? AND id > ? ORDER BY id"
     found: list[Arrival] = []
@@ -96,7 +96,7 @@ def _ids(
     connection: sqlite3.Connection, state: FileState, kind: EntryKind, order: str, max_rows: int
 ) -> Iterator[tuple[int, int]]:
     max_bytes = _BATCH_BYTES
-    # The order is one of two words of this module.
+    # ``order`` is ASC or DESC, and never comes from outside.
     statement = f"SELECT id, rows, size FROM entries WHERE kind = ? ORDER BY id {order}"  # noqa: S608
     for id_, rows, size in connection.execute(statement, (kind.value,)):
         if id_ in state.in_flight:

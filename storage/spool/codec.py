@@ -1,8 +1,8 @@
 """Encodes entries.
 
-Events are stored as their batch in MessagePack. Samples are stored without their field names: these are in a
-*layout*, stored once under its fingerprint. A layout has everything that the writer needs to put the samples
-into their table, so a spool can be read back after the declaration has changed.
+Events are stored as their batch in MessagePack. Samples are stored without field names; a *layout*, stored
+once under its fingerprint, holds the names. It holds everything that the writer needs to store the samples in
+their table, so a spool can be read back after the declaration has changed.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _kind(code: str) -> Kind:
 
 @lru_cache(_CACHED_LAYOUTS)
 def reader_of(layout: SampleLayout) -> SampleReader:
-    """Return the reader of a layout: always the same one, so that its schema is the same object too."""
+    """Return the reader of a layout; it is cached, so that its schema stays the same object."""
     return SampleReader(layout)
 
 

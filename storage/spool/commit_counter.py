@@ -1,9 +1,9 @@
 """Counts the transactions of a spool file in a small file next to it.
 
-SQLite reads a damaged write-ahead log up to the first bad frame and reports nothing: the database is then in
-an earlier state. The counter shows it. It is written after each commit, in place, and synced at most once a
-second: what a killed process wrote stays, and after a power cut the counter is at most a little behind the
-spool. So the spool is never behind the counter, unless committed transactions were lost.
+SQLite reads a damaged write-ahead log up to the first bad frame and reports nothing; the database is then in
+an earlier state, and only the counter shows it. The counter is written in place after each commit and synced
+at most once a second: a kill loses none of it, and after a power cut it is slightly behind the spool. So a
+spool that is behind its counter has lost committed transactions.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CommitCounter:
 
 
 def counter_path(path: Path) -> Path:
-    """Where the counter of a spool file is."""
+    """Return the path of a spool file's counter."""
     return path.with_suffix(".commits")
 
 

@@ -61,7 +61,7 @@ class CommitResult:
     """For each arrival: the answer, and entries of its new events."""
     samples: list[Entry] = field(default_factory=list)
     forgettable: list[uuid.UUID] = field(default_factory=list)
-    """Batches that are in the database, and that not even a lost log would bring back."""
+    """Stored batches whose entries would stay deleted even if the log were lost."""
     encoding_error: str = ""
     """Why samples could not be encoded, if any could not."""
     dropped_rows: int = 0
@@ -105,7 +105,7 @@ class SpoolFile:
         if before is not None:
             self._take_over(before, accounts)
         self.lost = self.accounts.load(accounts)
-        """Rows that the ledger has and the entries have not, by stream."""
+        """Rows that the ledger counts and no entry has, by stream."""
         if before is not None:
             self.accounts.take_over(before.accounts)
         self.backlog = self._count_backlog()
@@ -118,7 +118,7 @@ class SpoolFile:
 
     @property
     def has_unsaved(self) -> bool:
-        """Whether there is something to commit even if nothing arrives."""
+        """Whether acks or ledger changes wait for a commit."""
         return bool(self._acked) or bool(self.accounts.unsaved)
 
     @property
@@ -209,7 +209,7 @@ class SpoolFile:
             raise meaning from error
 
     def read_backlog(self, max_rows: int) -> list[Entry]:
-        """Read about ``max_rows`` rows of the backlog; their entries are in flight then.
+        """Read about ``max_rows`` rows of the backlog, whose entries are in flight from then on.
 
         Damaged entries are dropped and counted. Raises as :meth:`write` does.
         """
@@ -283,7 +283,7 @@ class SpoolFile:
         trim(self.connection, self.state, transaction, self._settings.max_bytes, oldest_ns)
 
     def _take_over(self, before: SpoolFile, accounts: dict[str, Account]) -> None:
-        """Keep what is in flight: it is not lost, whether or not this file has it."""
+        """Keep the entries in flight: none of them is lost, even if this file lacks it."""
         self.state.declared = before.state.declared
         in_flight = self.state.in_flight = before.state.in_flight
         in_flight.keep_in_file({row[0] for row in self.connection.execute("SELECT id FROM entries")})
@@ -296,7 +296,7 @@ class SpoolFile:
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Raises an error of :mod:`storage.spool.errors` for one that comes from reading the file."""
+    """Convert errors of reading the file to those of :mod:`storage.spool.errors`."""
     try:
         yield
     except sqlite3.Error as error:

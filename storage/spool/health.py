@@ -1,4 +1,4 @@
-"""Conditions of the spool, as health and log show them."""
+"""Conditions of the spool, for the log and the health report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SpoolHealth:
         self._encoding_error = ""
         self._dropped_rows = 0
         self.write_error = ""
-        """Why the disk does not take rows; empty while it does."""
+        """Error of the last write; empty after a success."""
 
     def __str__(self) -> str:
         """The most severe condition; empty if there is none."""
@@ -33,17 +33,17 @@ class SpoolHealth:
         return f"samples cannot be encoded: {self._encoding_error}" if self._encoding.active else ""
 
     def note_write_error(self, reason: str) -> None:
-        """The disk did not take rows."""
+        """Note that a write failed."""
         self._writing.fail(self._clock.monotonic_ns(), reason=reason)
         self.write_error = reason
 
     def note_written(self) -> None:
-        """The disk took rows."""
+        """Note that a write succeeded."""
         self._writing.recover()
         self.write_error = ""
 
     def note_dropped(self, rows: int, *, has_backlog: bool) -> None:
-        """A limit dropped rows (0: none); over when there is no backlog any more."""
+        """Note rows dropped by a limit (0: none). The condition ends when the backlog is empty."""
         if rows:
             self._limits.fail(self._clock.monotonic_ns(), reason=_LIMITS)
             self._dropped_rows += rows
@@ -52,7 +52,7 @@ class SpoolHealth:
             self._dropped_rows = 0
 
     def note_encoding(self, error: str, *, has_samples: bool) -> None:
-        """Some samples of a commit could not be encoded (empty: all could), or there were none."""
+        """Note why samples of a commit could not be encoded; empty if all could."""
         if error:
             self._encoding.fail(self._clock.monotonic_ns(), reason=error)
             self._encoding_error = error

@@ -1,4 +1,4 @@
-"""Jobs that the event loop gives to the spool's thread, and the report that comes back."""
+"""Jobs that the event loop gives to the spool's thread, and the report that the thread returns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer = Callable[[Receipt | SpoolError], None]
 
 
 class Job(ABC):
-    """Something to do with the spool file. Each job is either run or refused."""
+    """A task on the spool file. Each job is either run or refused."""
 
     @property
     def rows(self) -> int:
@@ -33,7 +33,7 @@ class Job(ABC):
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a caller waits for it."""
+        """Whether a caller waits for the job."""
         return False
 
     def add_to(self, batch: JobBatch) -> None:
@@ -42,10 +42,10 @@ class Job(ABC):
 
     @abstractmethod
     def run(self, file: SpoolFile) -> None:
-        """Do it. Blocks; runs in the spool's thread."""
+        """Run the job in the spool's thread. Blocks."""
 
     def refuse(self, error: SpoolError) -> None:  # noqa: B027 - most jobs have no caller
-        """Tell the caller that it was not done. May be called in any thread."""
+        """Tell the caller that the job was not run. May be called in any thread."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class AckJob(Job):
     acks: Sequence[Ack]
 
     def run(self, file: SpoolFile) -> None:
-        """The next commit deletes them."""
+        """Have the next commit delete the entries."""
         file.ack(self.acks)
 
 
@@ -66,7 +66,7 @@ class ReleaseJob(Job):
     ids: Sequence[int]
 
     def run(self, file: SpoolFile) -> None:
-        """They belong to the backlog again."""
+        """Return the entries to the backlog."""
         file.release(self.ids)
 
 
@@ -77,13 +77,13 @@ class LossJob(Job):
     changes: Changes
 
     def run(self, file: SpoolFile) -> None:
-        """The next commit saves the counts."""
+        """Have the next commit save the counts."""
         file.accounts.apply(self.changes)
 
 
 @dataclass(frozen=True)
 class CallJob(Job, Generic[T]):
-    """Calls a function with the file, after the commit of everything that was asked for before.
+    """Calls a function with the file, after the commit of all earlier jobs.
 
     If the function raises :class:`~storage.spool.errors.SpoolDamagedError` it is called again, with the file
     that replaces the damaged one.
@@ -95,11 +95,11 @@ class CallJob(Job, Generic[T]):
 
     @property
     def is_urgent(self) -> bool:
-        """A caller waits."""
+        """Whether a caller waits: always."""
         return True
 
     def add_to(self, batch: JobBatch) -> None:
-        """After the commit."""
+        """Run after the commit."""
         batch.after_commit.append(self)
 
     def run(self, file: SpoolFile) -> None:
@@ -122,18 +122,18 @@ class Report:
     receipts: list[tuple[Answer, Receipt | SpoolError]] = field(default_factory=list)
     result: CommitResult = field(default_factory=CommitResult)
     error: SpoolError | None = None
-    """Why the disk did not take the rows."""
+    """Why the commit failed."""
 
 
 @dataclass(eq=False)
 class WriteJob(Job):
-    """Appends events and samples in one transaction. All that wait share its ``fsync``."""
+    """Appends events and samples in one transaction, so that they share one ``fsync``."""
 
     report: Callable[[Report], None]
     """Called in the spool's thread."""
     arrivals: list[Arrival] = field(default_factory=list)
     answers: list[Answer | None] = field(default_factory=list)
-    """For each arrival; ``None`` if nobody waits for it."""
+    """For each arrival; ``None`` if no caller waits."""
     samples: list[SampleBatch] = field(default_factory=list)
 
     @property
@@ -145,7 +145,7 @@ class WriteJob(Job):
 
     @property
     def is_urgent(self) -> bool:
-        """Samples and the events of feeds wait for others to share a commit with."""
+        """Whether a caller waits; samples and the events of feeds wait for others to share a commit."""
         return any(answer is not None for answer in self.answers)
 
     def add_to(self, batch: JobBatch) -> None:
@@ -162,7 +162,7 @@ class WriteJob(Job):
             yield WriteJob(self.report, samples=[batch])
 
     def run(self, file: SpoolFile) -> None:
-        """Commit, and report what is on disk."""
+        """Commit, and report the entries on disk."""
         result = file.write(self.arrivals, self.samples)
         report = Report(self.rows, list(result.samples), result=result)
         for answer, (receipt, entries) in zip(self.answers, result.events, strict=True):
@@ -173,7 +173,7 @@ class WriteJob(Job):
         self.report(report)
 
     def continue_in_memory(self, file: SpoolFile, error: SpoolError) -> None:
-        """Refuse what a caller waits for, and report the rest as entries that are in memory only."""
+        """Refuse arrivals that a caller waits for, and report the rest as entries in memory only."""
         report = Report(self.rows, error=error)
         for answer, entries in zip(self.answers, self._events_in_memory(error), strict=True):
             if answer is not None:
@@ -188,7 +188,7 @@ class WriteJob(Job):
         self.report(report)
 
     def refuse(self, error: SpoolError) -> None:
-        """The thread has ended."""
+        """Refuse all arrivals: the thread has ended."""
         receipts = [(answer, error) for answer in self.answers if answer is not None]
         self.report(Report(self.rows, receipts=list(receipts), error=error))
 
@@ -203,7 +203,7 @@ class WriteJob(Job):
         return found
 
     def _samples_in_memory(self, error: SpoolError) -> list[Entry]:
-        """The same for samples, including those that cannot be encoded."""
+        """Entries for each batch of samples, including samples that cannot be encoded."""
         found = [entry_of(batch) for batch in self.samples]
         if isinstance(error, SpoolUncertainError):
             for entry, attempted in zip(found, error.samples, strict=True):
@@ -243,8 +243,8 @@ def result_of(done: asyncio.Future[T]) -> Callable[[T], None]:
 class JobBatch:
     """Jobs that share a commit, in the order in which they run.
 
-    Acks and releases come first, in the order in which they were asked for, as the commit deletes what was
-    acknowledged. Calls come last, so that they see what was written.
+    Acks and releases come first, in their order, because the commit deletes acknowledged entries. Calls come
+    last, so that they see the new entries.
     """
 
     def __init__(self, report: Callable[[Report], None], jobs: Sequence[Job]) -> None:

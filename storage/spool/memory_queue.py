@@ -1,7 +1,7 @@
 """Queue of the newest entries in memory, newest first, bounded by rows.
 
-Nearly all entries are on disk too. When the queue is full it evicts the oldest of these, which are read back
-later as backlog. Entries that the disk did not take are dropped only then: samples first, the oldest first.
+Nearly all entries are on disk too. A full queue first evicts the oldest of these, which are read back later
+as backlog; then it drops entries that exist in memory only: samples first, the oldest first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MemoryQueue:
         on_dropped: Callable[[Sequence[Entry]], None],
         full_rows: int = FULL_ROWS,
     ) -> None:
-        """``on_evicted`` gets entries that are only on disk then, ``on_dropped`` those that are lost."""
+        """``on_evicted`` receives entries that remain on disk, ``on_dropped`` those that are lost."""
         self._max_rows = max_rows
         self._full_rows = full_rows
         self._on_evicted = on_evicted

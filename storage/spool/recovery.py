@@ -1,4 +1,4 @@
-"""Opens a spool for this process alone, and replaces a damaged file with what can be read of it."""
+"""Opens a spool exclusively, and replaces a damaged file with a new one that has all its readable content."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from decahertz.clock import Clock
 from decahertz.ledger import Ledger
 from storage.entry import EntryKind
+from storage.files import sync_folder
 from storage.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.commit_counter import missing_commits, open_read_only
@@ -26,7 +27,8 @@ LOCK_NAME = "spool.lock"
 _NEW_NAME = FILE_NAME + ".new"
 """The replacement of a damaged file while it is being filled."""
 
-_SUFFIXES = ("", "-wal", "-shm")
+FILE_SUFFIXES = ("", "-wal", "-shm")
+"""Suffixes of the files that make up a SQLite database."""
 _LARGEST_ID = 2**48
 _SINGLE_STEPS = 500
 _UUID_BYTES = 16
@@ -55,7 +57,7 @@ class Recovery:
         return f"copy {name}* to another folder and run there: sqlite3 -readonly {name} .dump"
 
     def __str__(self) -> str:
-        """One line."""
+        """Describe the recovery in one line."""
         lost = f"{sum(self.lost.values())} rows lost"
         if self.lost_transactions:
             lost += f" and {self.lost_transactions} transactions lost"
@@ -78,7 +80,7 @@ class SpoolLock:
             raise SpoolInUseError(f"another process records into {folder.parent}") from error
 
     def release(self) -> None:
-        """Let other processes in."""
+        """Release the lock."""
         os.close(self._file)
 
 
@@ -101,7 +103,7 @@ def open_spool(
         file = SpoolFile(path, settings, clock, ledger)
     except SpoolDamagedError as error:
         return replace_file(folder, settings, clock, ledger, str(error))
-    _sync_folder(folder)
+    sync_folder(folder)
     return file, None
 
 
@@ -114,9 +116,9 @@ def replace_file(
     before: SpoolFile | None = None,
     missing: int = 0,
 ) -> tuple[SpoolFile, Recovery]:
-    """Set the damaged file aside and fill a new one with what can be read of it.
+    """Set the damaged file aside and fill a new one with its readable content.
 
-    ``before`` is the damaged file if it was in use; the new one keeps what was known of it. ``missing`` is
+    ``before`` is the damaged file if it was in use; the new one takes over its state. ``missing`` is
     the number of transactions that SQLite does not find in the write-ahead log. The damaged file stays in
     place until the new one is complete: after a crash, or with a full disk, the next attempt finds it.
     """
@@ -134,7 +136,7 @@ def replace_file(
     _finish_replacement(path, clock)
     file = SpoolFile(path, settings, clock, ledger, before)
     recovery.lost = file.lost
-    _sync_folder(folder)
+    sync_folder(folder)
     return file, recovery
 
 
@@ -161,13 +163,13 @@ def _finish_replacement(path: Path, clock: Clock) -> None:
     if path.exists() or not new.exists():
         _remove(new)
         return
-    if any(Path(f"{path}{suffix}").exists() for suffix in _SUFFIXES):
+    if any(Path(f"{path}{suffix}").exists() for suffix in FILE_SUFFIXES):
         _set_aside(path, clock)  # the old file's log must not be applied to the new file
     new.rename(path)
 
 
 def _remove(file: Path) -> None:
-    for suffix in _SUFFIXES:
+    for suffix in FILE_SUFFIXES:
         Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
@@ -175,19 +177,10 @@ def _set_aside(path: Path, clock: Clock) -> Path:
     target = path.with_name(f"{path.name}.damaged-{clock.time_ns()}")
     while target.exists():
         target = target.with_name(target.name + "x")
-    for suffix in _SUFFIXES:
+    for suffix in FILE_SUFFIXES:
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{target}{suffix}")
     return target
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names of new files survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _copy_readable(path: Path, to: sqlite3.Connection, now_ns: int) -> int:

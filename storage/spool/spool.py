@@ -39,7 +39,7 @@ T = TypeVar("T")
 _ARRIVAL_ROWS = 5_000
 
 QUEUE_FULL, SHUTDOWN = "queue_full", "shutdown"
-"""Why rows are dropped that the disk did not take."""
+"""Drop reasons of rows that exist in memory only."""
 
 
 class Spool:
@@ -59,7 +59,7 @@ class Spool:
                   └───────────────────────────────────────┘         or spool.max_age_hours
 
     An entry is on disk from its commit until it is acked or dropped. In flight it is in memory too: the
-    newest entries stay there, within ``queue_rows``, and only what finds no room is read back. While the disk
+    memory queue keeps the newest ``queue_rows`` rows, and only evicted entries are read back. While the disk
     fails, emitters are refused and send again; samples, and events of this process's feeds, are in memory
     only, and are dropped when the memory queue is full.
     """
@@ -76,7 +76,7 @@ class Spool:
         stored: Mapping[EmitterId, SequenceSet] | None = None,
         queue_rows: int = 200_000,
     ) -> None:
-        """``folder`` is created if it is missing; ``schemas`` are those of the samples to come.
+        """``folder`` is created if it is missing; ``schemas`` declare the samples to store.
 
         ``stored`` are the sequences of events in the database: a new file rejects their duplicates too.
         ``queue_rows`` limits the memory queue, and what may wait for the disk.
@@ -115,7 +115,7 @@ class Spool:
         self._subscription = self._bus.subscribe("samples:*", self._take_samples)
 
     async def stop(self) -> None:
-        """Commit what arrived, and close the file. Safe without :meth:`start`, and twice."""
+        """Commit everything that arrived, and close the file. Safe without :meth:`start`, and twice."""
         self._stopped = True
         if self._subscription is not None:
             self._subscription.cancel()
@@ -127,7 +127,7 @@ class Spool:
         await asyncio.to_thread(self._worker.close)
         if dropped:
             rows = sum(ack.entry.rows for ack in dropped)
-            self._log.warning("rows_dropped", rows=rows, reason="in memory only, and stopped")
+            self._log.warning("rows_dropped", rows=rows, reason="in memory only at the stop")
 
     def known(self) -> dict[EmitterId, SequenceSet]:
         """Return the sequences of all events that were durable at the start."""
@@ -190,12 +190,12 @@ class Spool:
         return receipt
 
     async def enqueue(self, arrival: Arrival) -> None:
-        """Have events appended; waits only while too many rows wait for the disk."""
+        """Queue events for the next commit; waits only while too many rows wait for the disk."""
         await self._wait_for_room(arrival)
         self._worker.put(WriteJob(self._report, [arrival], [None]))
 
     async def flush(self) -> None:
-        """Return when everything that arrived is on disk, or refused by it."""
+        """Return when every earlier row is on disk, or could not be written."""
         if not self._is_closed:
             await self._call(lambda _: None)
 
@@ -221,7 +221,7 @@ class Spool:
                 yield arrival
 
     def ack(self, acks: Sequence[Ack]) -> None:
-        """Acknowledge entries that are in the database, or dropped: they leave the file."""
+        """Acknowledge stored or dropped entries; the next commit deletes them."""
         self._worker.put(AckJob(acks))
 
     @property
@@ -265,7 +265,7 @@ class Spool:
 
     def _report(self, report: Report) -> None:
         """Pass a report of the spool's thread on to the loop."""
-        assert self._loop is not None  # noqa: S101 - the worker was started by it
+        assert self._loop is not None  # noqa: S101 - start() sets it before it starts the worker
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._take_report, report)
 

@@ -1,4 +1,4 @@
-"""State of a spool file that its thread keeps in memory."""
+"""In-memory state of a spool file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class InFlight:
         return found
 
     def keep_in_file(self, present: set[int]) -> None:
-        """Note that a new file has only these entries."""
+        """Mark the entries that a new file lacks as missing."""
         self._missing = set(self._entries) - present
         self.rows = sum(rows for id_, (_, rows) in self._entries.items() if id_ in present)
 
@@ -89,7 +89,7 @@ class FileState:
 def eviction_limit_ns(connection: sqlite3.Connection, keep_ns: int, now_ns: int) -> int:
     """Emitters that were last seen before this time may be evicted. Raises ``sqlite3.Error``.
 
-    It is never after the oldest events in the file, whose sequences have to be known.
+    Never later than the oldest events in the file, whose sequences must stay known.
     """
     oldest_ns = connection.execute(_OLDEST_EVENTS, (EntryKind.EVENTS.value,)).fetchone()[0]
     return now_ns - keep_ns if oldest_ns is None else min(oldest_ns, now_ns - keep_ns)

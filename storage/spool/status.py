@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND
 from storage.spool.commit_counter import open_read_only
-from storage.spool.recovery import FILE_NAME
+from storage.spool.recovery import FILE_NAME, FILE_SUFFIXES
 
 _STREAMS = """
 SELECT stream, sum(rows), count(*), min(spooled_ns) FROM entries GROUP BY stream ORDER BY stream
@@ -28,7 +28,7 @@ class WaitingStream(Struct, frozen=True, kw_only=True):
 
 
 class SpoolStatus(Struct, frozen=True, kw_only=True):
-    """Size of a spool file and what waits in it."""
+    """Size of a spool file, and the rows that wait in it."""
 
     path: str
     bytes: int
@@ -52,12 +52,9 @@ def _status(folder: Path, now_ns: int) -> SpoolStatus | None:
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    suffixes = {"", "-wal", "-shm"}
     files = [file for file in folder.glob(f"{FILE_NAME}*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files if file.name.removeprefix(FILE_NAME) in suffixes)
-    damaged = sorted(
-        file.name for file in files if "damaged" in file.name and not file.name.endswith(("-wal", "-shm"))
-    )
+    size = sum(file.stat().st_size for file in files if file.name.removeprefix(FILE_NAME) in FILE_SUFFIXES)
+    damaged = sorted(f.name for f in files if "damaged" in f.name and not f.name.endswith(FILE_SUFFIXES[1:]))
     try:
         streams = _read(path, now_ns)
     except sqlite3.Error as error:

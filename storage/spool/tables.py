@@ -224,7 +224,7 @@ def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account
 
 
 def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
-    """Save other counts."""
+    """Replace the saved counts."""
     begin(connection)
     connection.execute("DELETE FROM ledger")
     add_to_ledger(connection, accounts)

@@ -1,4 +1,4 @@
-"""Builds one transaction of the spool file: arrivals become rows, and the state follows with the commit."""
+"""Builds one transaction of the spool file, and applies it to the state after the commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.spool.codec import encode_events, encode_layout, encode_samples, fi
 from storage.spool.state import FileState
 
 REFUSED = "refused"
-"""Why samples are dropped that cannot be encoded."""
+"""Drop reason of samples that cannot be encoded."""
 OTHER = "__other__"
 """Account for emitters, and for reasons of an emitter, beyond the number that the ledger tells apart."""
 
@@ -44,7 +44,7 @@ class LayoutCache:
 
 
 class SpoolTransaction:
-    """Changes of the file and its state that become true with the commit.
+    """Changes to the file and its state that take effect with the commit.
 
     The caller begins the transaction in SQLite before the first call, and commits before :meth:`apply`.
     """
@@ -117,7 +117,7 @@ class SpoolTransaction:
                 self._insert_events(arrival, start, min(start + ENTRY_ROWS - 1, high), stream)
                 for start in range(low, high + 1, ENTRY_ROWS)
             ]
-        if self._count_drops(arrival, stream) and not entries:  # the database has to hear of them
+        if self._count_drops(arrival, stream) and not entries:  # so that the database counts them
             empty = batch.first_sequence - 1
             entries.append(self._insert_events(arrival, batch.first_sequence, empty, stream))
         if accepted:
@@ -219,7 +219,7 @@ class SpoolTransaction:
     def _layout(self, schema: SampleSchema) -> str:
         name, layout = self._layout_cache.of(schema)
         if name not in self._state.layouts and name not in self._layouts:
-            # Replaces a damaged one.
+            # OR REPLACE: the file may have a damaged one.
             self._connection.execute("INSERT OR REPLACE INTO layouts VALUES (?, ?)", (name, layout))
             self._layouts.add(name)
         return name

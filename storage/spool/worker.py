@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 10.0
 _REPLACE_INTERVAL_NS = 10 * NS_PER_SECOND
-"""How long a replacement is used at least, even if it is damaged: each damaged file takes disk space."""
+"""Minimum time between two replacements: each damaged file that is kept takes disk space."""
 
 _Opened = dict[EmitterId, SequenceSet] | BaseException
 
 
 class SpoolWorker:
-    """The spool's thread, and what the event loop may read of it."""
+    """The spool's thread, with the state that the event loop may read."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class SpoolWorker:
         schemas: Sequence[SampleSchema],
         report: Callable[[Report], None],
     ) -> None:
-        """``schemas`` are those of the samples to come; ``report`` is called in the thread."""
+        """``schemas`` declare the samples to store; ``report`` is called in the thread."""
         self._folder = folder
         self._settings = settings
         self._clock = clock
@@ -81,7 +81,7 @@ class SpoolWorker:
     def open(self, known: Mapping[EmitterId, SequenceSet]) -> dict[EmitterId, SequenceSet]:
         """Open the file and start the thread; returns the sequences of all durable events. Blocks.
 
-        Raises an error of :mod:`storage.spool.errors`, or ``OSError`` if the folder cannot be made.
+        Raises an error of :mod:`storage.spool.errors`, or ``OSError`` if the folder cannot be created.
         """
         opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(known, opened), name="spool", daemon=True)
@@ -94,7 +94,7 @@ class SpoolWorker:
         return outcome
 
     def put(self, job: Job) -> None:
-        """Have a job run; returns at once. If the thread ends before its turn, it is refused."""
+        """Queue a job; returns at once. A job is refused if the thread ends before its turn."""
         self._queue.put(job)
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class SpoolWorker:
             except SpoolDamagedError as error:
                 file = self._replace(file, error)
                 job.run(file)
-        except Exception as error:  # noqa: BLE001 - a bug as well: its caller is told, other jobs go on
+        except Exception as error:  # noqa: BLE001 - even a bug: its caller is told, other jobs go on
             return file, error
         return file, None
 

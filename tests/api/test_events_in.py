@@ -124,7 +124,7 @@ async def test_a_bad_event_is_named_by_place_and_field(
     problem = answer.problem("invalid-batch")
     assert [(error["index"], error["field"]) for error in problem["errors"]] == [(1, field)]
     assert all(error["reason"] for error in problem["errors"])
-    assert (stack.ingest.events, stack.ingest.duplicates) == (0, 0)
+    assert stack.ingest.events == 0
 
 
 @pytest.mark.parametrize(("event", "field"), NOT_FINITE)

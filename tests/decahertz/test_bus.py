@@ -20,23 +20,13 @@ def test_a_message_reaches_every_matching_handler_in_order_of_subscription() -> 
     assert calls == ["first", "second", "third"]
 
 
-def test_a_message_is_handed_over_as_it_is() -> None:
+def test_a_subscription_after_the_first_message_gets_the_next_one_unchanged() -> None:
     bus, seen = LocalBus(), list[Message]()
-    bus.subscribe(EVENTS, seen.append)
-    bus.publish(EVENTS, MESSAGE)
-    assert seen[0] is MESSAGE
-
-
-def test_nobody_listening_is_no_error() -> None:
-    LocalBus().publish(EVENTS, MESSAGE)
-
-
-def test_a_subscription_after_the_first_message_gets_the_next() -> None:
-    bus, seen = LocalBus(), list[Message]()
-    bus.publish(EVENTS, MESSAGE)
+    bus.publish(EVENTS, MESSAGE)  # without a handler: no error
     bus.subscribe(EVENTS, seen.append)
     bus.publish(EVENTS, MESSAGE)
     assert len(seen) == 1
+    assert seen[0] is MESSAGE
 
 
 def test_a_bad_pattern_is_refused() -> None:
@@ -44,7 +34,7 @@ def test_a_bad_pattern_is_refused() -> None:
         LocalBus().subscribe("samples:**:x", lambda _: None)
 
 
-def test_a_handler_that_raises_stops_nobody_and_is_counted() -> None:
+def test_a_handler_that_raises_does_not_stop_the_next_one() -> None:
     bus, seen = LocalBus(), list[Message]()
 
     def fail(message: Message) -> None:
@@ -56,20 +46,6 @@ def test_a_handler_that_raises_stops_nobody_and_is_counted() -> None:
         bus.publish(EVENTS, MESSAGE)
         bus.publish(EVENTS, MESSAGE)
     assert len(seen) == 2
-    assert bus.errors == 2
-
-
-def test_errors_of_a_handler_that_is_gone_stay_counted() -> None:
-    bus = LocalBus()
-
-    def fail(message: Message) -> None:
-        raise RuntimeError(str(message)[:3])
-
-    subscription = bus.subscribe(EVENTS, fail)
-    with capture_logs():
-        bus.publish(EVENTS, MESSAGE)
-    subscription.cancel()
-    assert bus.errors == 1
 
 
 def test_failure_is_logged_once_and_so_is_recovery_for_each_topic() -> None:

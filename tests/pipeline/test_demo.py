@@ -9,7 +9,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 import websockets
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from decahertz.clock import CYCLE_NS, to_datetime
 from decahertz.event import Fill
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
+from tests.embedded_server import connected
 from tests.pipeline.running import RunningDecahertz, read, running, wait_until
 from tests.servers import require
 
@@ -115,8 +115,7 @@ async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
     """What ``metrics/current`` shows is in the database under the same instant, value by value."""
     items = decahertz.get("/api/v1/metrics/current")["items"]
     agreed = set()
-    connection = await asyncpg.connect(decahertz.database)
-    try:
+    async with connected(decahertz.database) as connection:
         for item in items:
             keys = " AND ".join(f'"{name}" = ${n}' for n, name in enumerate(item["key"], 2))
             table = f"{item['collector']}_samples"
@@ -129,8 +128,6 @@ async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
             for name, value in item["values"].items():
                 assert found[0][name] == value, (item["key"], name)
             agreed.add(item["collector"])
-    finally:
-        await connection.close()
     return agreed
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import EmbeddedPostgres
+from tests.embedded_server import connected
 from tests.pipeline.running import command, environment, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(150)
@@ -54,23 +54,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]
     return folder, file, begun_ns
 
 
-@pytest.fixture
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose contents go with the test."""
-    folder = tmp_path_factory.mktemp("operations")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @asynccontextmanager
 async def opened(data_dir: Path) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     """A connection to the database of a data folder on which nothing runs."""
-    async with EmbeddedPostgres(data_dir / "postgres") as server:
-        connection = await asyncpg.connect(server.url)
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    async with (
+        EmbeddedPostgres(data_dir / "postgres") as server,
+        connected(server.url) as connection,
+    ):
+        yield connection
 
 
 async def rows(
@@ -102,45 +93,45 @@ def without_roll_up(found: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
 
 
 async def test_a_backup_made_under_load_holds_every_row_of_before_it(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
     original, file, begun_ns = recorded
-    restored = run("restore", str(file), env=environment(folders))
+    restored = run("restore", str(file), env=environment(data_dir))
     assert restored.returncode == 0, restored.stderr
     settled_ns = begun_ns - 2 * SECOND_NS  # what is older was stored when the backup began
     there = without_roll_up(await all_rows(original, before_ns=settled_ns))
     assert {name for name, found in there.items() if found} >= {"market_samples", "quotes", "fills"}
-    assert without_roll_up(await all_rows(folders, before_ns=settled_ns)) == there
+    assert without_roll_up(await all_rows(data_dir, before_ns=settled_ns)) == there
 
 
 async def test_a_restored_database_equals_the_original_and_is_recorded_into_further(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
     original, _, _ = recorded
-    file = folders / "stopped.backup"
+    file = data_dir / "stopped.backup"
     made = run("backup", str(file), env=environment(original))
     assert made.returncode == 0, made.stderr
-    env = environment(folders)
+    env = environment(data_dir)
     assert run("restore", str(file), env=env).returncode == 0
     before = await all_rows(original)
-    assert await all_rows(folders) == before
-    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+    assert await all_rows(data_dir) == before
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
         trades = decahertz.get("/api/v1/trades?limit=500")["items"]
     assert len(trades) == min(500, before["trades"].total())
 
 
-async def test_a_backup_of_another_programs_database_is_refused(folders: Path) -> None:
-    async with opened(folders) as connection:
+async def test_a_backup_of_another_programs_database_is_refused(data_dir: Path) -> None:
+    async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
-    file = folders / "foreign"
-    assert run("backup", str(file), env=environment(folders)).returncode == 2
+    file = data_dir / "foreign"
+    assert run("backup", str(file), env=environment(data_dir)).returncode == 2
     assert not file.exists()
 
 
 def test_a_backup_is_for_its_owner_only_and_does_not_replace_a_file_unasked(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
-    env, file = environment(recorded[0]), folders / "a.backup"
+    env, file = environment(recorded[0]), data_dir / "a.backup"
     assert run("backup", str(file), env=env).returncode == 0
     assert file.stat().st_mode & 0o077 == 0
     first = file.read_bytes()
@@ -149,7 +140,7 @@ def test_a_backup_is_for_its_owner_only_and_does_not_replace_a_file_unasked(
     assert "--force" in again.stderr
     assert file.read_bytes() == first
     assert run("backup", str(file), "--force", env=env).returncode == 0
-    assert [path.name for path in folders.iterdir()] == ["a.backup"]
+    assert [path.name for path in data_dir.iterdir()] == ["a.backup"]
 
 
 @pytest.mark.parametrize(
@@ -171,27 +162,27 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert words in lines[0]
 
 
-def test_there_is_no_backup_of_a_database_that_never_was(folders: Path) -> None:
-    refused = run("backup", str(folders / "file"), env=environment(folders))
+def test_there_is_no_backup_of_a_database_that_never_was(data_dir: Path) -> None:
+    refused = run("backup", str(data_dir / "file"), env=environment(data_dir))
     assert refused.returncode == 2
     assert "no database" in refused.stderr
-    assert list(folders.iterdir()) == []
+    assert list(data_dir.iterdir()) == []
 
 
 async def test_data_that_is_there_stays_unless_it_is_given_up(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
-    env = environment(folders)
-    async with opened(folders) as connection:
+    env = environment(data_dir)
+    async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
     refused = run("restore", str(recorded[1]), env=env)
     assert refused.returncode == 2
     assert "--force" in refused.stderr
-    async with opened(folders) as connection:
+    async with opened(data_dir) as connection:
         assert await connection.fetchval("SELECT value FROM precious") == 7
     forced = run("restore", str(recorded[1]), "--force", env=env)
     assert forced.returncode == 0, forced.stderr
-    async with opened(folders) as connection:
+    async with opened(data_dir) as connection:
         assert await connection.fetchval("SELECT to_regclass('precious')") is None
         assert await connection.fetchval("SELECT count(*) FROM quotes")
         names = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'decahertz%'")
@@ -199,7 +190,7 @@ async def test_data_that_is_there_stays_unless_it_is_given_up(
 
 
 async def test_a_damaged_backup_is_refused_before_anything_is_touched(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
     good = recorded[1].read_bytes()
     damaged = {"cut": good[:-1000], "text": b"buy low", "empty": b""}
@@ -208,24 +199,24 @@ async def test_a_damaged_backup_is_refused_before_anything_is_touched(
         flipped = bytearray(good)
         flipped[position] ^= 0x10
         damaged[f"flipped at {position}"] = bytes(flipped)
-    async with opened(folders) as connection:
+    async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
     for name, data in damaged.items():
-        file = folders / "damaged"
+        file = data_dir / "damaged"
         file.write_bytes(data)
-        refused = run("restore", str(file), "--force", env=environment(folders))
+        refused = run("restore", str(file), "--force", env=environment(data_dir))
         assert refused.returncode == 2, name
         assert refused.stderr.count("\ndecahertz: ") + refused.stderr.startswith("decahertz: ") == 1
-        async with opened(folders) as connection:
+        async with opened(data_dir) as connection:
             assert await connection.fetchval("SELECT value FROM precious") == 7, name
 
 
 async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
-    recorded: tuple[Path, Path, int], folders: Path
+    recorded: tuple[Path, Path, int], data_dir: Path
 ) -> None:
-    env = environment(folders)
+    env = environment(data_dir)
     expected = (await all_rows(recorded[0]))["schema_migrations"]
-    async with opened(folders) as connection:
+    async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
     for _ in range(4):
         process = await asyncio.create_subprocess_exec(
@@ -238,7 +229,7 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-        async with opened(folders) as connection:
+        async with opened(data_dir) as connection:
             is_old = await connection.fetchval("SELECT to_regclass('precious')") is not None
             if not is_old:
                 assert (await rows(connection))["schema_migrations"] == expected
@@ -246,10 +237,10 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     assert whole.returncode == 0, whole.stderr
 
 
-def test_a_restore_into_a_database_in_use_names_the_process(folders: Path) -> None:
-    env = environment(folders)
-    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
-        file = folders / "file"
+def test_a_restore_into_a_database_in_use_names_the_process(data_dir: Path) -> None:
+    env = environment(data_dir)
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        file = data_dir / "file"
         assert run("backup", str(file), env=env).returncode == 0
         refused = run("restore", str(file), "--force", env=env)
         assert refused.returncode == 2
@@ -284,12 +275,12 @@ async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Pat
         assert word in text
 
 
-def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(folders: Path) -> None:
-    env = environment(folders)
+def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(data_dir: Path) -> None:
+    env = environment(data_dir)
     refused = run("db", "status", env=env)
     assert refused.returncode == 2
     assert "no database" in refused.stderr
-    with running("--feeds-enabled", "", env=env, log=folders / "log") as decahertz:
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
         told = run("db", "status", env=env)
         assert told.returncode == 0, told.stderr
         assert decahertz.problems() == []

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import pytest
 import websockets
 
+from tests.embedded_server import connected
 from tests.pipeline.running import ROOT, RunningDecahertz, command, read, running
 
 pytestmark = pytest.mark.timeout(120)
@@ -88,13 +88,8 @@ async def first_topic(decahertz: RunningDecahertz) -> str:
 
 async def stored_rows(decahertz: RunningDecahertz, venue: str, instrument: str) -> int:
     query = "SELECT count(*) FROM imbalance_samples WHERE venue = $1 AND instrument = $2"
-    connection = await asyncpg.connect(decahertz.database)
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            count = int(await connection.fetchval(query, venue, instrument))
-            if count:
-                return count
-    finally:
-        await connection.close()
-    return 0
+    deadline = time.monotonic() + 10
+    async with connected(decahertz.database) as connection:
+        while not (count := int(await connection.fetchval(query, venue, instrument))):
+            assert time.monotonic() < deadline
+    return count

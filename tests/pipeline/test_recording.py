@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import asyncpg
 import pytest
 
 from decahertz.clock import CYCLE_NS
-from tests.pipeline.running import IS_LONG, RunningDecahertz, run, running
+from tests.embedded_server import connected
+from tests.pipeline.running import IS_LONG, RunningDecahertz, run, running, wait_until
 
 pytestmark = [pytest.mark.recordings, pytest.mark.timeout(150)]
 _SECONDS = 31.0 if IS_LONG else 10.0
@@ -44,23 +44,13 @@ def beginning(recording: Path, end: float, target: Path) -> Path:
 
 async def rows(url: str, query: str) -> list[asyncpg.Record]:
     """Ask the database directly."""
-    connection = await asyncpg.connect(url)
-    try:
-        found: list[asyncpg.Record] = await connection.fetch(query)
-        return found
-    finally:
-        await connection.close()
+    async with connected(url) as connection:
+        return await connection.fetch(query)
 
 
-def wait_finished(decahertz: RunningDecahertz, limit_seconds: float) -> None:
-    """Until the replay has come to its end."""
-    deadline = time.monotonic() + limit_seconds
-    while True:
-        states = {feed["name"]: feed["state"] for feed in decahertz.get("/api/v1/collectors")["feeds"]}
-        if states == {"replay": "finished"}:
-            return
-        assert time.monotonic() < deadline, states
-        time.sleep(0.1)
+def replay_finished(decahertz: RunningDecahertz) -> bool:
+    feeds = decahertz.get("/api/v1/collectors")["feeds"]
+    return {feed["name"]: feed["state"] for feed in feeds} == {"replay": "finished"}
 
 
 @pytest.mark.alone
@@ -82,7 +72,7 @@ async def test_a_recording_replayed_at_its_pace_is_stored_exactly_once_and_sampl
     arguments = ("--feeds-enabled", "replay", "--feeds-replay-file", str(recording))
 
     with running(*arguments, env=env, log=data_dir / "log") as decahertz:
-        wait_finished(decahertz, 60)
+        wait_until("the end of the replay", 60, lambda: replay_finished(decahertz))
         current = decahertz.get("/api/v1/metrics/current?collector=market")["items"]
         decahertz.stop()
 

@@ -16,6 +16,7 @@ import pytest
 
 from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_BY_TABLE
+from tests.embedded_server import connected
 from tests.pipeline.running import RunningDecahertz, running
 
 MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.15"))
@@ -86,11 +87,10 @@ async def test_after_a_run_nothing_is_missing_nothing_is_doubled_and_memory_has_
         assert decahertz.process.returncode == 0, output
         assert took < 5
 
-    # Started again for its database alone: strategies known from before would be sampled anew.
+    # Started again for its database alone: strategies from before would be sampled again.
     only_database = ("--feeds-enabled", "", "--collectors-enabled", "system")
     with running(*only_database, env=env, log=data_dir / "log") as decahertz:
-        connection = await asyncpg.connect(decahertz.database)
-        try:
+        async with connected(decahertz.database) as connection:
             assert await missing_and_doubled_events(connection) == []
             wrong = {
                 name: await missing_samples(connection, name, key)
@@ -100,8 +100,6 @@ async def test_after_a_run_nothing_is_missing_nothing_is_doubled_and_memory_has_
                     ("execution", "strategy, venue"),
                 )
             }
-        finally:
-            await connection.close()
     assert wrong == dict.fromkeys(wrong, 0)
     warm = sizes[len(sizes) // 2]
     assert sizes[-1] - warm < GROWTH_BYTES

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from storage.maintenance import backup
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url, find_installation
+from tests.embedded_server import connected
 from tests.storage.tiers.test_timescale import _SETTINGS, has_timescale
 
 pytestmark = pytest.mark.timescale
@@ -56,15 +56,6 @@ def installation() -> Installation:
 async def server(folder: Path, installation: Installation) -> AsyncIterator[str]:
     async with EmbeddedPostgres(folder, installation=installation, settings=_SETTINGS) as running:
         yield running.url
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def answers(url: str) -> list[list[tuple[object, ...]]]:

@@ -80,7 +80,7 @@ def machines_own() -> Installation | None:
             check=False,
         )
     if answer.returncode != 0:
-        assert "EmbeddedPostgresError: no PostgreSQL to start: " in answer.stderr
+        assert "EmbeddedPostgresError: no PostgreSQL found: " in answer.stderr
         return None
     prefix, version = answer.stdout.splitlines()
     return Installation(Path(prefix), version)
