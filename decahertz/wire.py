@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-MEDIA_TYPES: Mapping[str, Codec]
-
 
 class Codec(StrEnum):
     """A wire format, named as in WebSocket subprotocols."""
@@ -33,7 +31,7 @@ class Codec(StrEnum):
         return "application/json" if self is Codec.JSON else "application/vnd.msgpack"
 
 
-MEDIA_TYPES = {
+MEDIA_TYPES: Mapping[str, Codec] = {
     "application/json": Codec.JSON,
     "application/vnd.msgpack": Codec.MSGPACK,
     "application/msgpack": Codec.MSGPACK,

@@ -18,6 +18,7 @@ from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Fill, Quote, Side
 from decahertz.ingest import Receipt
+from decahertz.ledger import StreamLedger
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
@@ -106,6 +107,13 @@ def quotes(first: int, last: int, source: str = "loop", epoch: int = 7) -> Arriv
     return arrival(first, [quote(number) for number in range(first, last + 1)], source, epoch)
 
 
+def account_of(ledger: Sequence[StreamLedger], stream: str) -> tuple[int, int, int, dict[str, int]]:
+    """Emitted, stored, spooled, dropped by reason; asserts that every stream is balanced."""
+    assert all(one.imbalance == 0 for one in ledger)
+    (found,) = (one for one in ledger if one.stream == stream)
+    return found.emitted, found.stored, found.spooled, found.dropped
+
+
 class Bench:
     """A writer at work, with its bus and its counters."""
 
@@ -164,11 +172,7 @@ class Bench:
         return receipt
 
     def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
-        """Emitted, stored, spooled, dropped by reason; balanced, as is every other stream."""
-        ledger = {one.stream: one for one in self.spool.ledger()}
-        assert all(one.imbalance == 0 for one in ledger.values())
-        found = ledger[stream]
-        return found.emitted, found.stored, found.spooled, found.dropped
+        return account_of(self.spool.ledger(), stream)
 
     def sample(self, batch: SampleBatch) -> None:
         self.bus.publish(samples_topic(batch.schema.collector), batch)

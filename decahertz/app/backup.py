@@ -15,8 +15,7 @@ from rich.progress import Progress
 
 from decahertz.app.output_file import target
 from decahertz.app.pipeline import StartError, embedded_dir, refuse_without_database, start_errors
-from storage.maintenance import backup
-from storage.maintenance.pg_archive import Report
+from storage.maintenance import backup, pg_archive
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
 
@@ -55,7 +54,7 @@ async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     _refuse_own_server(settings, "restore", "pg_restore")
     with _errors():
         installation = await asyncio.to_thread(find_installation)
-        await backup.read(installation, file)  # fails before a server is started
+        await pg_archive.read(installation, file)  # fails before a server is started
         async with embedded_server(settings, share=False):
             with _bar(file.name) as report:
                 contents = await backup.restore(
@@ -80,7 +79,7 @@ def _errors() -> Iterator[None]:
     with start_errors():
         try:
             yield
-        except backup.BackupError as error:
+        except pg_archive.BackupError as error:
             raise StartError(str(error)) from error
 
 
@@ -105,7 +104,7 @@ async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[N
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Report]:
+def _bar(title: str) -> Iterator[pg_archive.Report]:
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task(title, total=1.0)
 

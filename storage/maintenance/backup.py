@@ -19,13 +19,11 @@ import asyncpg
 from storage.database import first_line
 from storage.files import sync_folder
 from storage.maintenance.pg_archive import (
-    ArchiveError,
     BackupError,
     Contents,
     Report,
     pass_through,
     program,
-    read,
     run,
     seal,
     verify,
@@ -38,17 +36,6 @@ from storage.schema.samples import quoted
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-
-__all__ = [
-    "ArchiveError",
-    "BackupError",
-    "Contents",
-    "DatabaseNotEmptyError",
-    "Made",
-    "make",
-    "read",
-    "restore",
-]
 
 _TIMESCALE = "timescaledb"
 _DUMPED = 'dumping contents of table "'
@@ -185,8 +172,8 @@ async def restore(
 
     ``url_of`` returns the URL of a database of the server, for a role that may create databases and
     extensions; no other client may use the server meanwhile. The archive is verified first. ``replace``
-    allows existing tables to be dropped. Raises :class:`ArchiveError`, :class:`DatabaseNotEmptyError` or
-    :class:`BackupError`; the database is unchanged then.
+    allows existing tables to be dropped. Raises :class:`DatabaseNotEmptyError` or
+    another :class:`BackupError`; the database is unchanged then.
     """
     contents = await verify(installation, file, report)
     fresh, old = f"{name}_restoring", f"{name}_replaced"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
-import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -20,42 +17,11 @@ from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
 from tests.chaos.world import SOURCE, live_through, now_ns, wait_until, world
 from tests.pipeline.running import IS_LONG
+from tests.small_disk import fill_up, small_disk
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _FULL_SECONDS = 60.0 if IS_LONG else 3.0
 _PAGE_BYTES = 4096
-_DISK = "24m"
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    """A filesystem of its own in the folder; the test is skipped where none can be had."""
-    folder.mkdir(parents=True)
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root under Linux can make a small filesystem")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "chaos", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"this machine lets nobody mount a small filesystem: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill_up(file: Path) -> None:
-    """Take all the room that there is."""
-    with file.open("ab", buffering=0) as stream:
-        for size in (1 << 20, _PAGE_BYTES, 1):
-            while True:
-                try:
-                    stream.write(b"\0" * size)
-                except OSError:
-                    break
 
 
 def answer_to_an_event(url: str) -> tuple[int, str | None]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.chaos.test_disk import fill_up, small_disk
 from tests.chaos.world import World, live_through, now_ns, world
 from tests.pipeline.running import IS_LONG, ROOT
+from tests.small_disk import fill_up, small_disk
 
 MINUTES = float(os.environ.get("DECAHERTZ_CHAOS_MINUTES", "10")) if IS_LONG else 0.3
 pytestmark = pytest.mark.timeout(MINUTES * 60 + (600 if IS_LONG else 160))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 from contextlib import closing, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.running import RunningDecahertz, command, run, running
+from tests.pipeline.running import RunningDecahertz, command, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -66,21 +65,21 @@ def test_a_password_of_the_database_is_not_repeated(env: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("key", ["api", "exporter"])
-def test_a_port_in_use_is_named(env: dict[str, str], key: str) -> None:
+def test_a_port_in_use_is_named_before_a_database_is_created(
+    env: dict[str, str], data_dir: Path, key: str
+) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         ended = run("up", env={**env, f"DECAHERTZ_{key.upper()}_PORT": str(port)})
     assert ended.returncode == 2, ended.stderr
     assert refused(ended.stderr, f"{key}.port", str(port)), ended.stderr
+    assert not (data_dir / "postgres").exists()
 
 
 def test_check_names_what_is_wrong_and_says_so_in_its_exit_code(env: dict[str, str]) -> None:
     well = run("check", env=env)
     assert well.returncode == 0, well.stdout + well.stderr
     assert "ok     collector market" in well.stdout
-    wrong = run("check", "--database-url", "postgresql://nobody@127.0.0.1:1/none", env=env)
-    assert wrong.returncode == 2
-    assert "wrong  database" in wrong.stdout
     settings = run("check", "--collectors-enabled", "weather", env=env)
     assert settings.returncode == 2
     assert "weather" in settings.stderr
@@ -114,23 +113,18 @@ def test_a_mistyped_variable_is_named_with_the_one_that_was_meant(env: dict[str,
         assert refused(ended.stderr, name, meant), ended.stderr
 
 
-def test_check_refuses_the_address_that_up_refuses(env: dict[str, str]) -> None:
-    ended = run("check", "--api-host", "0.0.0.0", env=env)  # noqa: S104 - it has to be refused
+@pytest.mark.parametrize(
+    ("option", "value", "setting"),
+    [
+        ("--api-host", "0.0.0.0", "api.host"),  # noqa: S104 - it has to be refused
+        ("--tiers-chunk-hours", "5", "tiers.chunk_hours"),
+        ("--database-url", "postgresql://nobody@127.0.0.1:1/none", "database"),
+    ],
+)
+def test_check_refuses_what_up_refuses(env: dict[str, str], option: str, value: str, setting: str) -> None:
+    ended = run("check", option, value, env=env)
     assert ended.returncode == 2
-    assert "wrong  api.host" in ended.stdout
-
-
-def test_check_refuses_the_settings_that_up_refuses(env: dict[str, str]) -> None:
-    ended = run("check", "--tiers-chunk-hours", "5", env=env)
-    assert ended.returncode == 2
-    assert "wrong  tiers.chunk_hours" in ended.stdout
-
-
-def test_what_is_refused_is_refused_before_a_database_is_made(env: dict[str, str], data_dir: Path) -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        assert run("up", env={**env, "DECAHERTZ_API_PORT": str(port)}).returncode == 2
-    assert not (data_dir / "postgres").exists()
+    assert f"wrong  {setting}" in ended.stdout
 
 
 def test_ctrl_c_during_the_imports_ends_without_a_traceback(env: dict[str, str]) -> None:
@@ -183,11 +177,8 @@ def test_not_ready_while_the_database_is_away(env: dict[str, str], data_dir: Pat
         (server,) = psutil.Process(decahertz.process.pid).children()
         server.suspend()
         server.kill()
-        deadline = time.monotonic() + 10
-        while ready(decahertz):
-            assert time.monotonic() < deadline
-        while not ready(decahertz):
-            assert time.monotonic() < deadline + 20
+        wait_until("it to be not ready", 10, lambda: not ready(decahertz))
+        wait_until("it to be ready again", 20, lambda: ready(decahertz))
 
 
 def ready(decahertz: RunningDecahertz) -> bool:

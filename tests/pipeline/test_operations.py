@@ -93,10 +93,10 @@ def without_roll_up(found: dict[str, Counter[str]]) -> dict[str, Counter[str]]:
 
 
 async def test_a_backup_made_under_load_holds_every_row_of_before_it(
-    recorded: tuple[Path, Path, int], data_dir: Path
+    recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
     original, file, begun_ns = recorded
-    restored = run("restore", str(file), env=environment(data_dir))
+    restored = run("restore", str(file), env=env)
     assert restored.returncode == 0, restored.stderr
     settled_ns = begun_ns - 2 * SECOND_NS  # what is older was stored when the backup began
     there = without_roll_up(await all_rows(original, before_ns=settled_ns))
@@ -105,13 +105,12 @@ async def test_a_backup_made_under_load_holds_every_row_of_before_it(
 
 
 async def test_a_restored_database_equals_the_original_and_is_recorded_into_further(
-    recorded: tuple[Path, Path, int], data_dir: Path
+    recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
     original, _, _ = recorded
     file = data_dir / "stopped.backup"
     made = run("backup", str(file), env=environment(original))
     assert made.returncode == 0, made.stderr
-    env = environment(data_dir)
     assert run("restore", str(file), env=env).returncode == 0
     before = await all_rows(original)
     assert await all_rows(data_dir) == before
@@ -120,11 +119,11 @@ async def test_a_restored_database_equals_the_original_and_is_recorded_into_furt
     assert len(trades) == min(500, before["trades"].total())
 
 
-async def test_a_backup_of_another_programs_database_is_refused(data_dir: Path) -> None:
+async def test_a_backup_of_another_programs_database_is_refused(env: dict[str, str], data_dir: Path) -> None:
     async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
     file = data_dir / "foreign"
-    assert run("backup", str(file), env=environment(data_dir)).returncode == 2
+    assert run("backup", str(file), env=env).returncode == 2
     assert not file.exists()
 
 
@@ -162,17 +161,16 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert words in lines[0]
 
 
-def test_there_is_no_backup_of_a_database_that_never_was(data_dir: Path) -> None:
-    refused = run("backup", str(data_dir / "file"), env=environment(data_dir))
+def test_there_is_no_backup_of_a_database_that_never_was(env: dict[str, str], data_dir: Path) -> None:
+    refused = run("backup", str(data_dir / "file"), env=env)
     assert refused.returncode == 2
     assert "no database" in refused.stderr
     assert list(data_dir.iterdir()) == []
 
 
 async def test_data_that_is_there_stays_unless_it_is_given_up(
-    recorded: tuple[Path, Path, int], data_dir: Path
+    recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
-    env = environment(data_dir)
     async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
     refused = run("restore", str(recorded[1]), env=env)
@@ -190,7 +188,7 @@ async def test_data_that_is_there_stays_unless_it_is_given_up(
 
 
 async def test_a_damaged_backup_is_refused_before_anything_is_touched(
-    recorded: tuple[Path, Path, int], data_dir: Path
+    recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
     good = recorded[1].read_bytes()
     damaged = {"cut": good[:-1000], "text": b"buy low", "empty": b""}
@@ -204,7 +202,7 @@ async def test_a_damaged_backup_is_refused_before_anything_is_touched(
     for name, data in damaged.items():
         file = data_dir / "damaged"
         file.write_bytes(data)
-        refused = run("restore", str(file), "--force", env=environment(data_dir))
+        refused = run("restore", str(file), "--force", env=env)
         assert refused.returncode == 2, name
         assert refused.stderr.count("\ndecahertz: ") + refused.stderr.startswith("decahertz: ") == 1
         async with opened(data_dir) as connection:
@@ -212,9 +210,8 @@ async def test_a_damaged_backup_is_refused_before_anything_is_touched(
 
 
 async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
-    recorded: tuple[Path, Path, int], data_dir: Path
+    recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
-    env = environment(data_dir)
     expected = (await all_rows(recorded[0]))["schema_migrations"]
     async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
@@ -237,8 +234,7 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     assert whole.returncode == 0, whole.stderr
 
 
-def test_a_restore_into_a_database_in_use_names_the_process(data_dir: Path) -> None:
-    env = environment(data_dir)
+def test_a_restore_into_a_database_in_use_names_the_process(env: dict[str, str], data_dir: Path) -> None:
     with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
         file = data_dir / "file"
         assert run("backup", str(file), env=env).returncode == 0
@@ -275,8 +271,9 @@ async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Pat
         assert word in text
 
 
-def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(data_dir: Path) -> None:
-    env = environment(data_dir)
+def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(
+    env: dict[str, str], data_dir: Path
+) -> None:
     refused = run("db", "status", env=env)
     assert refused.returncode == 2
     assert "no database" in refused.stderr

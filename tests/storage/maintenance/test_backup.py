@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.maintenance import backup
+from storage.maintenance.pg_archive import BackupError
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url, find_installation
 from tests.embedded_server import connected
@@ -103,7 +104,7 @@ async def test_a_server_without_the_extension_refuses_such_a_backup_and_keeps_it
     async with EmbeddedPostgres(other, installation=installation) as plain:  # nothing is preloaded
         async with connected(plain.url) as connection:
             await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
-        with pytest.raises(backup.BackupError, match="TimescaleDB"):
+        with pytest.raises(BackupError, match="TimescaleDB"):
             await backup.restore(
                 partial(database_url, other), DATABASE, installation, file, silent, replace=True
             )

@@ -1,12 +1,15 @@
-"""Spool files with something in them, and noise in their pages."""
+"""Makes, damages and reads spool files."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
+from decahertz.event import Arrival
 from decahertz.ledger import Ledger
 from decahertz.testing import START_NS, ManualClock
+from storage.entry import Entry
 from storage.settings import SpoolSettings
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME
@@ -15,8 +18,14 @@ from tests.storage_examples import book, books, quotes
 PAGE = 4096
 
 
+def events_of(entries: Sequence[Entry]) -> list[int]:
+    """The sequences of all events, sorted."""
+    batches = [entry.content.batch for entry in entries if isinstance(entry.content, Arrival)]
+    return sorted(n for batch in batches for n in range(batch.first_sequence, batch.last_sequence + 1))
+
+
 def filled(folder: Path, batches: int) -> Path:
-    """A closed spool with so many batches of 10 events, and as many of 10 samples."""
+    """A closed spool with this number of batches of 10 events, and as many of 10 samples."""
     file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
     for number in range(batches):
         file.write(
@@ -28,7 +37,7 @@ def filled(folder: Path, batches: int) -> Path:
 
 
 def garble(path: Path, first_page: int, pages: int = 1) -> None:
-    """Noise instead of these pages; the first of the file has the number 0."""
+    """Overwrite pages with noise; the first page of the file has the number 0."""
     noise = random.Random(first_page).randbytes(pages * PAGE)
     with path.open("r+b") as file:
         file.seek(first_page * PAGE)

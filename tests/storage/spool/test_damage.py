@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from decahertz.event import Arrival
 from decahertz.ledger import Ledger
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
@@ -15,7 +14,7 @@ from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolDamagedError, SpoolError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Recovery, open_spool, replace_file
-from tests.storage.spool.files import PAGE, filled, garble
+from tests.storage.spool.files import PAGE, events_of, filled, garble
 from tests.storage_examples import books, quotes
 
 BATCHES = 300
@@ -63,11 +62,6 @@ def damaged_by(damage: Callable[[Path], None], folder: Path) -> Reopened:
     path = filled(folder, BATCHES)
     damage(path)
     return Reopened(folder)
-
-
-def events_of(entries: list[Entry]) -> list[int]:
-    batches = [entry.content.batch for entry in entries if isinstance(entry.content, Arrival)]
-    return sorted(n for batch in batches for n in range(batch.first_sequence, batch.last_sequence + 1))
 
 
 def test_a_file_cut_in_half_gives_back_its_first_half(tmp_path: Path) -> None:

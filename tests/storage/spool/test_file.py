@@ -17,7 +17,7 @@ from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, SpoolLock
-from tests.storage_examples import arrival, book, books, quotes
+from tests.storage_examples import account_of, arrival, book, books, quotes
 
 HOUR_NS = 3_600_000_000_000
 
@@ -36,10 +36,7 @@ class Opened:
         )
 
     def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
-        """Emitted, stored, spooled, dropped; balanced, as is every other stream."""
-        assert all(ledger.imbalance == 0 for ledger in self.ledger.read())
-        (found,) = (ledger for ledger in self.ledger.read() if ledger.stream == stream)
-        return found.emitted, found.stored, found.spooled, found.dropped
+        return account_of(self.ledger.read(), stream)
 
     def ids(self) -> list[int]:
         return [row[0] for row in self.file.connection.execute("SELECT id FROM entries ORDER BY id")]

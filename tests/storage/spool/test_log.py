@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from decahertz.event import Arrival
 from decahertz.health import Health
 from decahertz.ledger import Ledger
 from decahertz.testing import START_NS, ManualClock
@@ -24,6 +23,7 @@ from storage.spool import Spool
 from storage.spool.commit_counter import CommitCounter
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Recovery, open_spool
+from tests.storage.spool.files import events_of
 from tests.storage_examples import books, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096
@@ -71,15 +71,6 @@ class Crashed:
         return file, ledger, recovery
 
 
-def events_of(file: SpoolFile) -> list[int]:
-    found: list[int] = []
-    for entry in file.read_backlog(100_000):
-        if isinstance(entry.content, Arrival):
-            batch = entry.content.batch
-            found += range(batch.first_sequence, batch.last_sequence + 1)
-    return sorted(found)
-
-
 def first_frame(_: Crashed) -> int:
     return HEADER + HEAD + 3000
 
@@ -120,7 +111,7 @@ def test_a_flipped_bit_costs_the_transactions_behind_it_and_each_is_counted(
     assert (crashed.folder / f"{recovery.set_aside.name}-wal").read_bytes() == flipped, "kept as it was"
     assert "log" in recovery.reason
     assert recovery.lost_transactions == BATCHES - intact
-    assert events_of(file) == list(range(1, 10 * intact + 1))
+    assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * intact + 1))
     assert all(one.imbalance == 0 and not one.dropped for one in ledger.read())
     assert sum(one.emitted for one in ledger.read()) == 11 * intact
     ((receipt, _),) = file.write([quotes(10 * BATCHES + 1, 10 * BATCHES + 5)]).events
@@ -136,7 +127,7 @@ def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(tmp_path: 
     offset = chance.randrange(crashed.ends[-1])
     crashed.flip(offset, chance.randrange(8))
     file, ledger, recovery = crashed.open()
-    events = events_of(file)
+    events = events_of(file.read_backlog(100_000))
     if recovery is None:  # the header has fields that SQLite does not check; then nothing may be missing
         assert events == list(range(1, 10 * BATCHES + 1))
         return
@@ -154,7 +145,7 @@ def test_the_lost_transactions_of_a_truncated_log_are_counted(tmp_path: Path, le
     assert recovery is not None
     assert recovery.lost_transactions == BATCHES - whole
     assert f"{BATCHES - whole} transactions" in str(recovery)
-    assert events_of(file) == list(range(1, 10 * whole + 1))
+    assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * whole + 1))
 
 
 def test_a_missing_log_is_detected(tmp_path: Path) -> None:
@@ -162,7 +153,7 @@ def test_a_missing_log_is_detected(tmp_path: Path) -> None:
     crashed.log.unlink()
     file, _, recovery = crashed.open()
     assert recovery is not None
-    assert (recovery.lost_transactions, events_of(file)) == (BATCHES, [])
+    assert (recovery.lost_transactions, events_of(file.read_backlog(100_000))) == (BATCHES, [])
 
 
 def test_a_process_killed_while_writing_is_not_mistaken_for_damage(tmp_path: Path) -> None:
@@ -185,7 +176,7 @@ def test_a_process_killed_while_writing_is_not_mistaken_for_damage(tmp_path: Pat
         CommitCounter(crashed.folder / FILE_NAME, file_id, BATCHES - 1, ManualClock(START_NS)).close()
         file, ledger, recovery = crashed.open()
         assert recovery is None
-        assert events_of(file) == list(range(1, 10 * (BATCHES - 1) + 1))
+        assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * (BATCHES - 1) + 1))
         assert all(not one.dropped for one in ledger.read())
         file.close()
 
@@ -205,7 +196,7 @@ def test_old_frames_of_a_restarted_log_are_ignored(tmp_path: Path, offset: int |
     file, ledger, recovery = crashed.open()
     lost = 0 if recovery is None else recovery.lost_transactions
     assert lost == (0 if offset is None else BATCHES)
-    assert events_of(file) == list(range(1, 10 * (BATCHES - lost) + 1))
+    assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * (BATCHES - lost) + 1))
     assert all(one.imbalance == 0 and not one.dropped for one in ledger.read())
 
 

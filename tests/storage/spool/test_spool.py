@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import tracemalloc
@@ -33,9 +32,8 @@ from storage.spool.errors import SpoolError, SpoolInUseError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import AckJob, CallJob
 from storage.spool.recovery import FILE_NAME
-from tests.storage_examples import BOOK, arrival, book, books, quote, quotes, until
-
-FAST = SpoolSettings(commit_seconds=0.005)
+from tests.small_disk import fill_up, small_disk
+from tests.storage_examples import BOOK, FAST, account_of, arrival, book, books, quote, quotes, until
 
 
 class Opened:
@@ -52,10 +50,7 @@ class Opened:
         self.bus.publish(samples_topic("book"), batch)
 
     def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
-        ledger = {one.stream: one for one in self.spool.ledger()}
-        assert all(one.imbalance == 0 for one in ledger.values())
-        found = ledger[stream]
-        return found.emitted, found.stored, found.spooled, found.dropped
+        return account_of(self.spool.ledger(), stream)
 
     def store_all(self) -> list[Entry]:
         """What a writer does, without a database."""
@@ -257,41 +252,17 @@ async def test_a_bug_while_opening_reaches_the_caller(
             await Opened(tmp_path).spool.start()
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """A filesystem of 2 MB of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="small-disk-"))
-    mounted = shutil.which("mount") is not None and (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        folder.rmdir()
-        pytest.skip("no filesystem can be mounted here: that takes root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-    folder.rmdir()
+async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "2m"):
+        await check_full_disk(disk)
 
 
-def fill(disk: Path) -> Path:
-    """Use up all there is."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65_536, 4_096, 512, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return ballast
-
-
-async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(small_disk: Path) -> None:
-    async with opened(small_disk / "spool") as one:
+async def check_full_disk(disk: Path) -> None:
+    async with opened(disk / "spool") as one:
         await one.spool.append(quotes(1, 10), 10)
-        ballast = fill(small_disk)
+        ballast = disk / "ballast"
+        fill_up(ballast)
         last = 10
         with pytest.raises(NotDurableError, match="cannot be written"):  # noqa: PT012 - see below
             while True:  # the log has some room left that it may use again
@@ -327,7 +298,7 @@ async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(sma
             assert set(dropped) <= {"queue_full"}
             assert emitted == rows + sum(dropped.values())
         before = one.spool.ledger()
-    async with opened(small_disk / "spool") as again:
+    async with opened(disk / "spool") as again:
         assert again.spool.ledger() == before
 
 
@@ -339,6 +310,7 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.settings import SpoolSettings
 from storage.spool import Spool
+from tests.small_disk import fill_up, small_disk
 from tests.storage_examples import quotes
 
 async def main():
