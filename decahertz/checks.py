@@ -58,7 +58,6 @@ class SampleCheck:
     """Validates the batches of one collector. Keys of the previous batch are not validated again."""
 
     def __init__(self, schema: SampleSchema) -> None:
-        """Derive the validation from the declaration."""
         self._type = schema.type
         hints = {metric.name: _hint(metric) for metric in schema.metrics}
         names = self._type.__struct_fields__

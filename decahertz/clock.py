@@ -52,12 +52,11 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The times of the cycles: multiples of ``interval_ns`` since 1970."""
+    """The times of the cycles: multiples of ``interval_ns``, which divides a second, since 1970."""
 
     interval_ns: int = CYCLE_NS
 
     def __post_init__(self) -> None:
-        """Refuse an interval that does not divide a second."""
         if self.interval_ns <= 0 or NS_PER_SECOND % self.interval_ns:
             raise ValueError(f"a grid interval must divide a second: {self.interval_ns} ns does not")
 

@@ -51,7 +51,6 @@ class ManualClock:
     """A :class:`~decahertz.clock.Clock` that stands still until it is moved."""
 
     def __init__(self, time_ns: int = START_NS, monotonic_ns: int = NS_PER_SECOND) -> None:
-        """Start at a wall and a monotonic time."""
         self._time_ns = time_ns
         self._monotonic_ns = monotonic_ns
 

@@ -28,5 +28,4 @@ class LatestSamples:
         return self._batches.get(collector)
 
     def __iter__(self) -> Iterator[SampleBatch]:
-        """The newest batch of every collector."""
         return iter(tuple(self._batches.values()))

@@ -76,11 +76,9 @@ class Changes:
         self.accounts: dict[str, Account] = {}
 
     def __bool__(self) -> bool:
-        """Whether there are changes."""
         return bool(self.accounts)
 
     def __iter__(self) -> Iterator[tuple[str, Account]]:
-        """Each stream and its change."""
         return iter(self.accounts.items())
 
     def emit(self, stream: str, rows: int) -> None:
@@ -159,11 +157,9 @@ class Ledger:
             return set(self._accounts.get(stream, Account()).dropped)
 
     def __contains__(self, stream: object) -> bool:
-        """Whether the stream has an account."""
         return stream in self._accounts
 
     def __len__(self) -> int:
-        """Number of streams."""
         return len(self._accounts)
 
     def read(self) -> list[StreamLedger]:

@@ -62,7 +62,6 @@ class SequenceSet:
         return iter(zip(self._lows, self._highs, strict=True))
 
     def __len__(self) -> int:
-        """Number of elements."""
         return sum(self._highs) - sum(self._lows) + len(self._lows)
 
     @property

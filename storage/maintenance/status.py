@@ -177,12 +177,7 @@ async def _recorders(connection: AnyConnection) -> list[RecorderStatus]:
 
 
 async def _tables(connection: AnyConnection) -> dict[str, TableStatus]:
-    return {
-        row["name"]: TableStatus(
-            name=row["name"], rows=row["rows"], bytes=row["bytes"], partitions=row["partitions"]
-        )
-        for row in await connection.fetch(_TABLES)
-    }
+    return {row["name"]: TableStatus(**row) for row in await connection.fetch(_TABLES)}
 
 
 async def _hypertables(connection: AnyConnection) -> dict[str, TableStatus]:

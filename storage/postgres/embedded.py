@@ -134,7 +134,6 @@ class EmbeddedPostgres:
         return self._runner.pid if self._runner is not None and self._watcher is not None else None
 
     async def __aenter__(self) -> Self:
-        """Start the server."""
         await self.start()
         return self
 
@@ -144,7 +143,6 @@ class EmbeddedPostgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the server."""
         await self.stop()
 
     async def start(self) -> str:

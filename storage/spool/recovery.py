@@ -57,7 +57,6 @@ class Recovery:
         return f"copy {name}* to another folder and run there: sqlite3 -readonly {name} .dump"
 
     def __str__(self) -> str:
-        """Describe the recovery in one line."""
         lost = f"{sum(self.lost.values())} rows lost"
         if self.lost_transactions:
             lost += f" and {self.lost_transactions} transactions lost"

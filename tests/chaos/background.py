@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for what has to go on while a test waits."""
+"""An event loop in a thread of its own, which goes on while a test waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trading process that writes down what it was told is safe.
+"""A trading process that records how many of its events were acknowledged.
 
     python emitter.py URL SOURCE FILE EVENTS_PER_SECOND
 

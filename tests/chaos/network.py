@@ -9,7 +9,7 @@ _PIECE = 1 << 14
 
 
 class Network:
-    """Passes everything on, but for what it is told to do to it."""
+    """Passes everything on, except for the faults that are set."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -23,7 +23,7 @@ class Network:
         self.bytes_per_second = 0.0
         """How much passes in each direction; 0: no limit."""
         self.lose_answers = 0
-        """So many times: the server answers, and the connection breaks before the client hears of it."""
+        """Number of answers to lose: the connection breaks between the server's answer and the client."""
         self.lost = 0
 
     async def start(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
-from tests.chaos.world import SOURCE, live_through, now_ns, wait_until, world
+from tests.chaos.world import SOURCE, World, live_through, now_ns, wait_until, world
 from tests.pipeline.running import IS_LONG
 from tests.small_disk import fill_up, small_disk
 
@@ -74,22 +74,27 @@ def damage(file: Path, pages: int) -> None:
     assert len(others) > 2 * pages
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    doomed = chance.sample(others, pages)
-    sys.stdout.write(f"seed {seed}: pages {doomed} of {len(others)}\n")
+    damaged = chance.sample(others, pages)
+    sys.stdout.write(f"seed {seed}: pages {damaged} of {len(others)}\n")
     with file.open("r+b") as stream:
-        for page in doomed:
+        for page in damaged:
             stream.seek((page - 1) * _PAGE_BYTES)
             stream.write(chance.randbytes(_PAGE_BYTES))
 
 
+def crash_with_backlog(chaos: World) -> None:
+    """Kill client and pipeline after 5,000 events that the database does not have."""
+    chaos.start_client(rate=2000)
+    chaos.wait_acknowledged()
+    chaos.postgres.stop()
+    chaos.wait_acknowledged(5000)
+    chaos.emitter.kill()
+    chaos.pipeline.kill()
+
+
 def test_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:
     with world(folder, installation) as chaos:
-        chaos.start_client(rate=2000)
-        chaos.wait_acknowledged()
-        chaos.postgres.stop()
-        chaos.wait_acknowledged(5000)
-        chaos.emitter.kill()
-        chaos.pipeline.kill()
+        crash_with_backlog(chaos)
         damage(chaos.spool / "spool.sqlite", 5)
         chaos.postgres.start()
         chaos.start_pipeline()
@@ -119,12 +124,7 @@ def test_the_spool_damaged_when_nothing_waits(installation: Installation, folder
 def test_the_log_of_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:
     """SQLite finds nothing behind the damage: that is lost, it is reported, and nothing else is."""
     with world(folder, installation) as chaos:
-        chaos.start_client(rate=2000)
-        chaos.wait_acknowledged()
-        chaos.postgres.stop()
-        chaos.wait_acknowledged(5000)
-        chaos.emitter.kill()
-        chaos.pipeline.kill()
+        crash_with_backlog(chaos)
         log = chaos.spool / "spool.sqlite-wal"
         with log.open("r+b") as stream:
             stream.seek(_PAGE_BYTES)  # in the first page of the log

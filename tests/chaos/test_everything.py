@@ -1,4 +1,4 @@
-"""All of it at once: for ten minutes in scripts/soak, for some seconds in every test run."""
+"""All faults at once: for ten minutes in scripts/soak, for some seconds in every test run."""
 
 from __future__ import annotations
 

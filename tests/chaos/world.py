@@ -1,4 +1,4 @@
-"""PostgreSQL, pipeline and client together, and what has to be true of them after whatever happened.
+"""PostgreSQL, pipeline and client together, and the invariants that hold after any fault.
 
 Every event the client was told is durable is in the database once, and says what it said. No grid sample is
 missing except those of moments when the process was dead, and those that it counted itself as missed. The
@@ -156,7 +156,7 @@ class World:
         return sum(self.emitter.promised().values())
 
     def wait_acknowledged(self, more: int = 100) -> None:
-        """Until so many events more than now are promised to be safe."""
+        """Wait until this many more events are acknowledged."""
         goal = self.acknowledged() + more
         wait_until(f"{more} more events that are safe", lambda: self.acknowledged() >= goal)
 
@@ -317,7 +317,7 @@ def _gaps(missing: Sequence[int]) -> str:
 
 
 def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Poll until it is so; how many seconds it took."""
+    """Poll until the condition holds; returns the seconds that it took."""
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < limit_seconds, f"waited {limit_seconds} s for {what}"

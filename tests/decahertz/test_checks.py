@@ -1,4 +1,4 @@
-"""Samples are looked at before anybody has to store or show them."""
+"""Samples are validated before they are published."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_collector_may_return_nothing() -> None:
         (Reason.KEY, "venue", "a" * 1000),
     ],
 )
-def test_a_bad_sample_is_left_out_and_the_others_pass(
+def test_an_invalid_sample_is_rejected_and_the_others_pass(
     reason: Reason,
     field: str,
     value: Any,  # noqa: ANN401 - wrong values
@@ -101,7 +101,7 @@ def test_the_problem_names_the_field() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "text", sample(OtherSample)])
-def test_what_is_not_of_the_declared_type_is_left_out(wrong: Any) -> None:  # noqa: ANN401 - wrong values
+def test_samples_of_another_type_are_rejected(wrong: Any) -> None:  # noqa: ANN401 - wrong values
     checked = check()([wrong, sample()])
     assert checked.samples == (sample(),)
     assert checked.dropped == {Reason.TYPE: 1}

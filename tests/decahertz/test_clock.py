@@ -27,7 +27,7 @@ intervals = st.sampled_from([*_DIVISORS, *(NS_PER_SECOND // n for n in _DIVISORS
 
 
 @given(intervals, times)
-def test_the_floor_is_the_last_instant_at_or_before(interval: int, now: int) -> None:
+def test_the_floor_is_the_last_cycle_at_or_before(interval: int, now: int) -> None:
     grid = Grid(interval)
     floor = grid.floor(now)
     assert floor % interval == 0
@@ -35,7 +35,7 @@ def test_the_floor_is_the_last_instant_at_or_before(interval: int, now: int) -> 
 
 
 @given(intervals, times)
-def test_after_is_the_first_instant_later_and_no_time_lies_between(interval: int, now: int) -> None:
+def test_after_is_the_next_cycle(interval: int, now: int) -> None:
     grid = Grid(interval)
     after = grid.after(now)
     assert after % interval == 0
@@ -45,7 +45,7 @@ def test_after_is_the_first_instant_later_and_no_time_lies_between(interval: int
 
 
 @given(intervals, times)
-def test_indices_count_the_instants(interval: int, now: int) -> None:
+def test_indices_count_the_cycles(interval: int, now: int) -> None:
     grid = Grid(interval)
     assert grid.index(grid.after(now)) == grid.index(now) + 1
     assert grid.index(now) * interval == grid.floor(now)
@@ -78,12 +78,12 @@ def test_a_datetime_holds_whole_microseconds_rounded_down(time_ns: int) -> None:
 
 @given(
     st.datetimes(
-        datetime(1000, 1, 2),  # noqa: DTZ001 - the zone is drawn beside it
+        datetime(1000, 1, 2),  # noqa: DTZ001 - the zone is drawn below
         datetime(9999, 12, 30),  # noqa: DTZ001 - see above
         timezones=st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes))),
     ),
 )
-def test_what_python_writes_is_read_whatever_the_zone(moment: datetime) -> None:
+def test_iso_formats_of_python_are_parsed_in_any_zone(moment: datetime) -> None:
     assert parse_time(moment.isoformat()) == from_datetime(moment)
 
 
@@ -138,7 +138,7 @@ def test_examples_of_times(text: str, time_ns: int) -> None:
         "2026-W01-5T03:04:05Z",
     ],
 )
-def test_what_is_no_time_is_refused_with_an_error_of_its_own(text: str) -> None:
+def test_an_invalid_time_raises_a_time_format_error(text: str) -> None:
     with pytest.raises(TimeFormatError):
         parse_time(text)
 

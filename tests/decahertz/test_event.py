@@ -1,4 +1,4 @@
-"""What the wire takes and what it refuses, in both codecs."""
+"""Events and batches that the wire accepts and rejects, in both codecs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAN, INFINITY = math.nan, math.inf
 
 
 def decode(codec: Codec, batch: dict[str, Any]) -> EventBatch:
-    """Packed by the libraries that others use, not by our own."""
+    """Encode with the libraries that clients use, and decode."""
     data = msgspec.json.encode(batch) if codec is Codec.JSON else msgpack.packb(batch)
     return DECODERS[codec].decode(data)
 
@@ -138,7 +138,7 @@ def test_a_bad_event_is_refused_and_the_place_is_named(
 @pytest.mark.parametrize(
     ("event", "field"), [(QUOTE, "bid"), (QUOTE, "bid_size"), (FILL, "price"), (FILL, "fee")]
 )
-def test_messagepack_can_carry_what_is_no_number_and_it_is_refused(
+def test_nan_and_infinity_in_messagepack_are_refused(
     event: dict[str, Any],
     field: str,
     value: float,
@@ -148,7 +148,7 @@ def test_messagepack_can_carry_what_is_no_number_and_it_is_refused(
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e400", "-1e400", "0x10", "01"])
-def test_json_cannot_carry_it_under_any_spelling(text: str) -> None:
+def test_nan_and_infinity_in_json_are_refused_in_any_spelling(text: str) -> None:
     data = msgspec.json.encode({**BATCH, "events": [{**QUOTE, "bid": 12345.0}]}).replace(
         b"12345.0", text.encode()
     )
@@ -195,7 +195,7 @@ def test_more_events_than_a_batch_may_hold_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "BTC/USD", "BRK.B", "S&P 500", "日経225", "a b", "x" * 128, "-", "é"])
-def test_a_name_is_what_people_call_things(name: str) -> None:
+def test_names_in_use_are_accepted(name: str) -> None:
     assert msgspec.convert(name, Name) == name
 
 

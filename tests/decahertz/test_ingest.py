@@ -122,7 +122,7 @@ async def test_a_batch_that_could_not_be_made_durable_was_shown_and_is_stored_wh
     assert receipt.accepted == 3
 
 
-async def test_of_an_overlapping_batch_only_what_is_new_is_shown() -> None:
+async def test_only_the_new_events_of_an_overlapping_batch_are_published() -> None:
     desk = Desk()
     await desk.ingest.submit(ticks(3, 2))
     await desk.ingest.submit(ticks(1, 7))
@@ -137,7 +137,7 @@ async def test_emitters_and_their_epochs_have_numbers_of_their_own() -> None:
     assert desk.shown == [("a", 1, 1), ("b", 1, 1), ("a", 2, 1)]
 
 
-async def test_what_storage_knew_before_the_start_is_not_shown_again() -> None:
+async def test_events_stored_before_the_start_are_not_published_again() -> None:
     known = {("s", 1): SequenceSet([(1, 5)])}
     desk = Desk(known)
     await desk.ingest.submit(ticks(4, 4))
@@ -183,7 +183,7 @@ async def test_times_up_to_the_limit_are_accepted(step_ns: int, time_ns: int) ->
     assert len(desk.shown) == 1
 
 
-async def test_what_was_stamped_before_the_clock_was_set_back_is_taken_for_an_hour() -> None:
+async def test_events_from_before_the_clock_was_set_back_are_accepted_for_an_hour() -> None:
     desk = Desk()
     desk.clock.advance(30 * SECOND)
     await desk.ingest.submit(ticks(1, 1, time_ns=desk.clock.time_ns()))
@@ -198,7 +198,7 @@ async def test_what_was_stamped_before_the_clock_was_set_back_is_taken_for_an_ho
     assert len(desk.shown) == 2
 
 
-async def test_only_so_many_refusals_are_listed() -> None:
+async def test_the_list_of_refusals_is_limited() -> None:
     with pytest.raises(BatchRefusedError, match="1000 events") as caught:
         await Desk().ingest.submit(ticks(1, 1000, time_ns=START_NS + 61 * SECOND))
     assert len(caught.value.refusals) == 20
@@ -270,7 +270,7 @@ def test_a_part_of_a_batch_holds_the_same_events_under_the_same_numbers(
     assert part_of(batch, low, high) == ticks(low, high - low + 1)
 
 
-async def test_emitters_that_are_not_heard_of_for_a_week_are_forgotten() -> None:
+async def test_emitters_that_are_silent_for_a_week_are_evicted() -> None:
     desk = Desk({("old", epoch): SequenceSet([(1, 5)]) for epoch in range(100)})
     await desk.ingest.submit(ticks(1, 5))
     for _ in range(8):

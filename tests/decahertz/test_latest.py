@@ -45,7 +45,7 @@ def test_events_are_no_samples() -> None:
     assert list(latest) == []
 
 
-def test_what_is_iterated_over_does_not_change_underneath() -> None:
+def test_iteration_is_over_a_snapshot() -> None:
     bus = LocalBus()
     latest = LatestSamples(bus)
     bus.publish(samples_topic("depth"), batch(1, "kraken"))

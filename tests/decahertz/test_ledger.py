@@ -1,4 +1,4 @@
-"""The ledger balances after every change, for whoever reads it."""
+"""The ledger balances after every change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_every_step_keeps_the_balance(steps: list[tuple[str, str, int]]) -> None
         assert all(ledger.imbalance == 0 for ledger in book.read())
 
 
-def test_a_reading_says_where_everything_is() -> None:
+def test_a_reading_accounts_for_every_row() -> None:
     book, changes = Ledger(), Changes()
     changes.emit("a", 10)
     changes.store("a", 4)
@@ -37,13 +37,13 @@ def test_a_reading_says_where_everything_is() -> None:
     assert found.dropped == {"age": 1, "client_ring_full": 2}
 
 
-def test_what_does_not_add_up_is_shown() -> None:
+def test_an_imbalance_is_reported() -> None:
     book = Ledger()
     book.load({"a": Account(emitted=10, stored=4, spooled=5)})
     assert [ledger.imbalance for ledger in book.read()] == [1]
 
 
-def test_what_is_read_does_not_change_afterwards() -> None:
+def test_a_reading_is_a_copy() -> None:
     book, changes = Ledger(), Changes()
     changes.lose("a", "age", 1)
     book.apply(changes)

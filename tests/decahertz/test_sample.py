@@ -140,7 +140,7 @@ def test_a_sample_of_one_thing_needs_no_key() -> None:
         ),
     ],
 )
-def test_what_nothing_can_be_derived_from_is_refused_by_name(
+def test_an_invalid_declaration_is_refused_and_the_field_is_named(
     namespace: dict[str, Any],
     annotations: dict[str, Any],
     named: str,
@@ -151,7 +151,7 @@ def test_what_nothing_can_be_derived_from_is_refused_by_name(
 
 
 @pytest.mark.parametrize("other", [int, msgspec.Struct, "Sample", 3, None, Sample], ids=repr)
-def test_what_is_no_declared_sample_is_refused(other: Any) -> None:  # noqa: ANN401 - anything
+def test_a_type_that_is_no_declared_sample_is_refused(other: Any) -> None:  # noqa: ANN401 - anything
     with pytest.raises(SampleDeclarationError):
         schema_of(other)
 

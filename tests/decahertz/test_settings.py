@@ -1,4 +1,4 @@
-"""One name everywhere, later sources win, and whatever is wrong is named."""
+"""Settings have one name in all sources, later sources win, and errors name the setting."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_examples(pattern: str, topic: str, *, matches: bool) -> None:
     "text",
     ["", ":", "a:", ":a", "a::b", "**:a", "a:**:b", "a*", "a:b*:c", "***", "*a", "a:" * 255 + "abc"],
 )
-def test_what_is_no_pattern_is_refused(text: str) -> None:
+def test_an_invalid_pattern_is_refused(text: str) -> None:
     with pytest.raises(TopicError):
         Pattern(text)
 

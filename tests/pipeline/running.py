@@ -1,4 +1,4 @@
-"""Decahertz as a user runs it: the command in a process of its own, talked to from outside."""
+"""Runs Decahertz as a user does: the command, in a process of its own."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read(url: str, headers: Mapping[str, str] | None = None) -> bytes:
 
 
 def environment(data_dir: Path, **more: str) -> dict[str, str]:
-    """What the command sees: free ports, data in a folder of the test, nothing of the caller's settings."""
+    """The environment of a command: free ports, data in the test's folder, none of the caller's settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("DECAHERTZ_")}
     return {
         **kept,
@@ -171,7 +171,7 @@ def await_welcome(process: subprocess.Popen[str], log: Path) -> str:
         while "Ctrl-C stops it." not in text:
             left = deadline - time.monotonic()
             ready = selector.select(max(left, 0))
-            # Not readline(): what it has read ahead, the selector does not know of.
+            # Not readline(): the selector does not see lines that it has read ahead.
             said = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
             if not said:
                 process.kill()

@@ -1,4 +1,4 @@
-"""The command: what it refuses, in one line, and with which exit code."""
+"""The command refuses bad input in one line, with exit code 2."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_port_in_use_is_named_before_a_database_is_created(
     assert not (data_dir / "postgres").exists()
 
 
-def test_check_names_what_is_wrong_and_says_so_in_its_exit_code(env: dict[str, str]) -> None:
+def test_check_names_each_problem_and_returns_2(env: dict[str, str]) -> None:
     well = run("check", env=env)
     assert well.returncode == 0, well.stdout + well.stderr
     assert "ok     collector market" in well.stdout
@@ -98,7 +98,7 @@ async def test_a_second_process_on_the_same_data_is_refused_while_the_first_goes
         assert decahertz.problems() == []
 
 
-def test_an_import_of_what_is_no_recording_says_so(env: dict[str, str], data_dir: Path) -> None:
+def test_a_file_that_is_no_recording_is_refused(env: dict[str, str], data_dir: Path) -> None:
     file = data_dir / "notes.txt"
     file.write_text("buy low, sell high\n")
     ended = run("import", str(file), env=env)
@@ -190,7 +190,7 @@ def ready(decahertz: RunningDecahertz) -> bool:
         raise
 
 
-def test_dead_letters_that_are_not_there_are_not_passed_over(env: dict[str, str], data_dir: Path) -> None:
+def test_unknown_dead_letters_are_reported(env: dict[str, str], data_dir: Path) -> None:
     with running("--feeds-enabled", "", env=env, log=data_dir / "log"):
         pass  # there is a database now
     assert run("dead-letters", env=env).stdout == "0 dead letters\n"

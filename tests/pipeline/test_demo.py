@@ -1,4 +1,4 @@
-"""What ``scripts/up`` runs: the demo market and the demo trading process, seen from outside."""
+"""The demo market and the demo trading process: API, metrics, WebSocket and database agree."""
 
 from __future__ import annotations
 

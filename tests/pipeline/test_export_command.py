@@ -1,4 +1,4 @@
-"""``decahertz export``: from a recording to a file and nothing between."""
+"""``decahertz export`` writes an imported recording unchanged, and replaces only regular files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operating it: backup, restore, status and dead letters, by the command, on the embedded database."""
+"""Backup, restore and status of the embedded database, by the command."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_backup_is_for_its_owner_only_and_does_not_replace_a_file_unasked(
         (["restore", "missing.backup", "--database-url", "postgresql://me@127.0.0.1:1/mine"], "pg_restore"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line(
+def test_an_impossible_command_is_refused_in_one_line(
     recorded: tuple[Path, Path, int], arguments: list[str], words: str
 ) -> None:
     refused = run(*arguments, env=environment(recorded[0]))
@@ -161,14 +161,14 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     assert words in lines[0]
 
 
-def test_there_is_no_backup_of_a_database_that_never_was(env: dict[str, str], data_dir: Path) -> None:
+def test_a_backup_needs_a_database(env: dict[str, str], data_dir: Path) -> None:
     refused = run("backup", str(data_dir / "file"), env=env)
     assert refused.returncode == 2
     assert "no database" in refused.stderr
     assert list(data_dir.iterdir()) == []
 
 
-async def test_data_that_is_there_stays_unless_it_is_given_up(
+async def test_existing_data_stays_without_force(
     recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
     async with opened(data_dir) as connection:
@@ -244,7 +244,7 @@ def test_a_restore_into_a_database_in_use_names_the_process(env: dict[str, str],
         assert decahertz.problems() == []
 
 
-async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Path, int]) -> None:
+async def test_the_status_agrees_with_the_database(recorded: tuple[Path, Path, int]) -> None:
     env = environment(recorded[0])
     answered = run("db", "status", "--json", env=env)
     assert answered.returncode == 0, answered.stderr
@@ -271,7 +271,7 @@ async def test_the_status_says_what_is_in_the_database(recorded: tuple[Path, Pat
         assert word in text
 
 
-def test_the_status_is_told_while_everything_runs_and_refused_where_nothing_is(
+def test_the_status_works_while_everything_runs_and_needs_a_database(
     env: dict[str, str], data_dir: Path
 ) -> None:
     refused = run("db", "status", env=env)

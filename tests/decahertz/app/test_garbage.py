@@ -1,4 +1,4 @@
-"""Full collections: when they are made, what they find, and what they need not walk."""
+"""Full collections run between cycles, free cyclic garbage, and skip frozen and untracked objects."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def on_time(_: int) -> int:
 
 
 @pytest.mark.parametrize("start_ns", [0, 1, 49 * MS, 50 * MS, 51 * MS, 99 * MS + 999_999])
-async def test_collections_begin_in_the_middle_between_two_ticks(start_ns: int) -> None:
+async def test_collections_begin_midway_between_two_cycles(start_ns: int) -> None:
     machine = Machine(ManualClock(START_NS + start_ns), on_time, [0] * 20)
     await machine.run()
     assert len(machine.begun) == 20
@@ -84,7 +84,7 @@ async def test_collections_begin_in_the_middle_between_two_ticks(start_ns: int) 
     assert all(INTERVAL_NS <= distance <= INTERVAL_NS + CYCLE_NS for distance in between)
 
 
-async def test_a_collection_that_would_begin_late_waits_for_another_tick() -> None:
+async def test_a_collection_that_would_begin_late_waits_for_another_cycle() -> None:
     clock = ManualClock(START_NS)
     late = {1: 40 * MS, 2: 30 * MS, 3: 20 * MS}  # 0 is the ten seconds
     machine = Machine(clock, lambda number: late.get(number, 0), [0, 0])
@@ -98,7 +98,7 @@ async def test_a_process_that_is_never_on_time_is_collected_all_the_same() -> No
     assert len(machine.begun) == 5
 
 
-async def test_what_survives_a_long_collection_is_frozen() -> None:
+async def test_objects_that_survive_a_long_collection_are_frozen() -> None:
     lengths = [0, LONG_NS, LONG_NS + 1, 0, 0, 2 * LONG_NS]
     machine = Machine(ManualClock(START_NS), on_time, lengths)
     await machine.run()
@@ -108,7 +108,7 @@ async def test_what_survives_a_long_collection_is_frozen() -> None:
 
 @asynccontextmanager
 async def thawed() -> AsyncIterator[None]:
-    """What a test froze is no business of the tests after it."""
+    """Unfreeze the objects that a test froze."""
     try:
         yield
     finally:
@@ -160,7 +160,7 @@ async def test_a_ring_that_is_given_up_is_freed() -> None:
     assert seen[0]() is None
 
 
-def test_what_there_are_very_many_of_is_not_walked() -> None:
+def test_the_most_numerous_objects_are_not_tracked() -> None:
     memory = Limits(window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10)
     execution, signals, mark_prices = ExecutionState("s", "v", memory), Signals(10), MarkPrices()
     signals.add(

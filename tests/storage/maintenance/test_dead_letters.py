@@ -1,4 +1,4 @@
-"""Rows that no table took, looked at and stored again."""
+"""Dead letters are listed with their reasons, and stored again once the cause is gone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_an_event_is_stored_as_it_would_have_been_and_only_once(database: 
         assert await bench.value("SELECT count(*) FROM fills") == 2
 
 
-async def test_a_sample_is_stored_at_its_instant(database: Database) -> None:
+async def test_a_sample_is_stored_under_its_original_time(database: Database) -> None:
     async with writing(database) as bench:
         await forbid(bench, "book_samples", "gaps < 2")
         bench.sample(books(0, book(gaps=1), book("BTC/USD", gaps=2, mid=1.5, crossed=True)))
@@ -87,7 +87,7 @@ async def test_a_sample_is_stored_at_its_instant(database: Database) -> None:
         assert row["time"] == first["time"]
 
 
-async def test_what_is_refused_again_stays_with_its_reason(database: Database) -> None:
+async def test_a_row_that_is_refused_again_stays_with_its_reason(database: Database) -> None:
     async with writing(database) as bench:
         await forbid(bench, "quotes", "bid < 4")
         await bench.append(arrival(1, [quote(number) for number in range(1, 6)]))
@@ -100,12 +100,12 @@ async def test_what_is_refused_again_stays_with_its_reason(database: Database) -
         assert "still" in replayed.refused[left.id]
         assert left.sequence == 5
         assert await bench.value("SELECT array_agg(sequence ORDER BY sequence) FROM quotes") == [1, 2, 3, 4]
-        # It is known still, and not taken when it comes again.
+        # The event still counts as stored, so a resend is a duplicate.
         receipt = await bench.append(arrival(5, [quote(5)]))
         assert receipt.duplicates == 1
 
 
-async def test_single_ones_can_be_chosen(database: Database) -> None:
+async def test_dead_letters_can_be_chosen_by_id(database: Database) -> None:
     async with writing(database) as bench:
         await forbid(bench, "quotes", "bid < 4")
         await bench.append(arrival(1, [quote(number) for number in range(1, 6)]))
@@ -115,7 +115,7 @@ async def test_single_ones_can_be_chosen(database: Database) -> None:
         assert [letter.sequence for letter in await list_letters(database, limit=10)] == [5, 3]
 
 
-async def test_what_nobody_can_read_any_more_is_refused_and_kept(database: Database) -> None:
+async def test_unreadable_rows_are_refused_and_kept(database: Database) -> None:
     async with writing(database) as bench:
         odd = msgspec.msgpack.encode({"type": "quote", "venue": "sim", "colour": "red"})
         known: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What ``decahertz db status`` says, on both engines, against what was put into the database."""
+"""The status of the database agrees with its content, on both engines."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_compression_and_policies_are_shown_where_there_are_any(
     assert any(relation.startswith("book_samples_1s") for relation, _ in kinds)
 
 
-async def test_emitters_show_their_holes_and_what_they_lost(tiered_database: TieredDatabase) -> None:
+async def test_emitters_show_their_gaps_and_losses(tiered_database: TieredDatabase) -> None:
     await tiered_database.execute(
         "INSERT INTO emitters (source, epoch, sequences)"
         " VALUES ('whole', 2, '{[1,101)}'), ('holes', 1, '{[3,5),[10,21)}')"

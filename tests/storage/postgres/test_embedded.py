@@ -152,7 +152,7 @@ async def test_nothing_listens_on_the_network(filled: Path, installation: Instal
 async def test_other_processes_of_the_servers_user_are_rejected(installation: Installation) -> None:
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
         data_dir = Path(name) / "pg"
-        for path in (Path(name), data_dir):  # the folders shall not be what keeps it out
+        for path in (Path(name), data_dir):  # so that only the access rules keep the user out
             path.mkdir(exist_ok=True)
             path.chmod(0o755)
         async with EmbeddedPostgres(data_dir, installation=installation) as server:

@@ -132,7 +132,7 @@ def test_a_database_of_another_program_is_set_aside_unchanged(tmp_path: Path) ->
 
 
 def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
-    """Half of the entries are in the loop's hands, half wait in the file alone."""
+    """Half of the entries are in flight, half are backlog."""
     clock, ledger = ManualClock(START_NS), Ledger()
     file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
     entries = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]

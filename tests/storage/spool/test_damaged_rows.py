@@ -160,7 +160,7 @@ async def test_a_file_with_invalid_ledger_or_emitters_can_be_opened(tmp_path: Pa
 
 
 async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> None:
-    """Collectors that did not get it would be wrong for good."""
+    """Collectors restore their state from these events."""
     batches = 150  # the newest 100 batches of samples are looked at when it is opened
     path = filled(tmp_path, batches)
     with closing(sqlite3.connect(path)) as connection:
@@ -200,7 +200,7 @@ async def test_garbled_random_pages_stop_nothing(tmp_path: Path, seed: int) -> N
 
 
 async def test_a_damaged_file_is_replaced_at_most_every_10_seconds(tmp_path: Path) -> None:
-    """Whatever is the matter: each time a copy is set aside, and they would fill the disk."""
+    """Each replacement keeps the damaged file: without a limit they would fill the disk."""
     told: list[str] = []
 
     def damaged(_: SpoolFile) -> None:

@@ -172,7 +172,7 @@ def test_large_batches_are_cut(tmp_path: Path) -> None:
     assert [sequences(entry) for entry in entries] == [(1, 2000), (2001, 4000), (4001, 4500)]
 
 
-def test_the_backlog_is_what_is_not_in_flight(tmp_path: Path) -> None:
+def test_the_backlog_holds_all_entries_that_are_not_in_flight(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entries = [spool.file.write([quotes(n, n)]).events[0][1][0] for n in range(1, 6)]
     assert (spool.file.backlog.entries, spool.file.read_backlog(100)) == (0, [])
