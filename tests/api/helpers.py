@@ -113,10 +113,6 @@ class StoringSink:
     def rows_waiting(self) -> int:
         return sum(ledger.spooled for ledger in self.spool.ledger())
 
-    @property
-    def samples_stored(self) -> int:
-        return self.writer.samples_stored
-
 
 @dataclass
 class Stack:
@@ -191,6 +187,14 @@ class Stack:
         batch = EventBatch(source="test", epoch=1, first_sequence=self._sequence + 1, events=events)
         self._sequence += len(events)
         await self.ingest.take(batch, self.clock.time_ns())
+
+    async def all_stored(self, samples: int = 0) -> None:
+        """Waits until the database has all events and this number of samples."""
+        sink = self.sink
+        assert isinstance(sink, StoringSink)
+        await wait_for(
+            lambda: sink.writer.samples_stored == samples and sink.rows_waiting == 0, "all is stored"
+        )
 
     @property
     def live_url(self) -> str:

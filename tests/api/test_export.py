@@ -22,7 +22,7 @@ from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import Database
 from tests.api.checked import Caller
-from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, StoringSink, quote, wait_for
+from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, quote, wait_for
 from tests.storage_examples import RECORDER, until
 
 MANY = 400_000
@@ -34,9 +34,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
     for number in range(10):
         stored.publish_cycle(number, ["A", "B,C"])
     await stored.emit(quote("A", 1.25))
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.samples_stored == 20 and writer.rows_waiting == 0, "all is stored")
+    await stored.all_stored(20)
     return stored_caller
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, format_time
 from tests.api.checked import MSGPACK, Caller
-from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
+from tests.api.helpers import START_NS, Stack
 
 CYCLES = 50
 SPAN = f"start={START_NS}&end={START_NS + CYCLES * CYCLE_NS}"
@@ -20,9 +20,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
     """The API of a database with some samples of two instruments."""
     for number in range(CYCLES):
         stored.publish_cycle(number, ["A", "B"])
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.samples_stored == 2 * CYCLES, "the samples are stored")
+    await stored.all_stored(2 * CYCLES)
     return stored_caller
 
 

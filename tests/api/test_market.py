@@ -6,7 +6,7 @@ import pytest
 
 from decahertz.event import Tick
 from tests.api.checked import Caller
-from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
+from tests.api.helpers import START_NS, Stack
 
 SECOND_NS = 10**9
 
@@ -19,9 +19,7 @@ def tick(second: int, price: float, instrument: str = "A", venue: str = "SIM") -
 
 async def send(stack: Stack, *ticks: Tick) -> None:
     await stack.emit(*ticks)
-    writer = stack.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.rows_waiting == 0, "the ticks are stored")
+    await stack.all_stored()
 
 
 async def test_bars_are_answered_newest_first(stored: Stack, stored_caller: Caller) -> None:

@@ -9,7 +9,7 @@ import pytest
 from decahertz.clock import CYCLE_NS, format_time
 from decahertz.fakes import example_events
 from tests.api.checked import MSGPACK, Caller
-from tests.api.helpers import START_NS, Stack, StoringSink, wait_for
+from tests.api.helpers import START_NS, Stack
 from tests.storage_examples import RECORDER
 
 
@@ -37,9 +37,7 @@ async def test_the_story_of_a_strategy_is_told_by_fills_and_trades(
     stored: Stack, stored_caller: Caller
 ) -> None:
     await stored.emit(*example_events(START_NS))
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.rows_waiting == 0, "all is stored")
+    await stored.all_stored()
     fills = (await stored_caller.get("fills")).body
     assert [item["fill_id"] for item in fills["items"]] == ["f2", "f1"]
     assert fills["items"][1]["risk"] == 0.5
@@ -115,9 +113,7 @@ async def test_lists_bars_and_histories_name_the_recorder_and_filter_by_it(
 ) -> None:
     await stored.emit(*example_events(START_NS))
     stored.publish_cycle(0, ["A"])
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.rows_waiting == 0 and writer.samples_stored == 1, "all is stored")
+    await stored.all_stored(1)
     history = f"metrics/history?collector=probe&start={START_NS}&end={START_NS + CYCLE_NS}"
     for path in ("fills?", "trades?", "export?format=csv&table=ticks&", f"{history}&"):
         every = (await stored_caller.get(path.rstrip("?&"))).body
@@ -136,9 +132,7 @@ async def test_lists_bars_and_histories_name_the_recorder_and_filter_by_it(
 async def test_a_history_is_in_columns_by_key(stored: Stack, stored_caller: Caller) -> None:
     for number in range(5):
         stored.publish_cycle(number, ["A", "B"])
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.samples_stored == 10, "the samples are stored")
+    await stored.all_stored(10)
     span = f"start={START_NS + CYCLE_NS}&end={START_NS + 4 * CYCLE_NS}"
     answer = await stored_caller.get(f"metrics/history?collector=probe&instrument=B&fields=ticks,mid&{span}")
     assert answer.body == {
@@ -164,8 +158,6 @@ async def test_a_history_without_times_is_that_of_the_last_five_minutes(
     now = (stored.clock.time_ns() - START_NS) // CYCLE_NS
     for number in (now - 3001, now - 2900, now):
         stored.publish_cycle(number)
-    writer = stored.sink
-    assert isinstance(writer, StoringSink)
-    await wait_for(lambda: writer.samples_stored == 3, "the samples are stored")
+    await stored.all_stored(3)
     answer = await stored_caller.get("metrics/history?collector=probe")
     assert answer.body["series"][0]["fields"]["ticks"] == [now - 2900, now]
