@@ -64,7 +64,7 @@ class StatusResponse(Struct, Generic[ContentT], frozen=True):
 class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Declaration of a route. The docstring of ``handler`` is its description in the OpenAPI document."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST"] = "GET"
     path: str
     summary: str
     handler: Callable[[Request[PartsT, QueryT, BodyT]], Awaitable[ContentT | StatusResponse[ContentT]]]

@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
@@ -27,27 +27,13 @@ from api.live.messages import CloseCode, ServerMessage, Update
 from decahertz.topic import Pattern
 from decahertz.wire import Codec, encode
 
+if TYPE_CHECKING:
+    from api.live.endpoint import WebSocketTransport
+
 _STATES_PER_WRITE = 100
 
 TopicSample: TypeAlias = tuple[str, int, Any]
 """Topic, time in nanoseconds, sample."""
-
-
-class ClientTransport(Protocol):
-    """The connection of a client."""
-
-    @property
-    def transport(self) -> asyncio.WriteTransport:
-        """Transport to which frames are written."""
-        ...
-
-    async def drained(self) -> None:
-        """Waits until the transport has room. Raises ``ConnectionError`` when the connection is lost."""
-        ...
-
-    def close(self, code: CloseCode) -> None:
-        """Starts to close the connection; never blocks."""
-        ...
 
 
 def encode_frames(codec: Codec, messages: Sequence[ServerMessage]) -> bytes:
@@ -86,7 +72,7 @@ class Client:
 
     def __init__(
         self,
-        connection: ClientTransport,
+        connection: WebSocketTransport,
         codec: Codec,
         limits: HubLimits,
         *,

@@ -48,7 +48,7 @@ _WRONG_TYPE: Final = {
 
 
 class WebSocketTransport:
-    """Implements :class:`~api.live.client.ClientTransport` for a WebSocket of aiohttp."""
+    """The connection of a client: the transport of aiohttp's WebSocket, to which frames are written."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class WebSocketTransport:
         self._closing = False
 
     async def drained(self) -> None:
-        """Waits until the transport has room."""
+        """Waits until the transport has room. Raises ``ConnectionError`` when the connection is lost."""
         await self._writer.drain()
         while not self.transport.is_closing() and self.transport.get_write_buffer_size() > (
             self._limits.buffer_bytes
@@ -73,7 +73,7 @@ class WebSocketTransport:
             await self._writer.drain()
 
     def close(self, code: CloseCode) -> None:
-        """Starts the closing handshake: the client reads the code after everything in the buffer."""
+        """Starts the closing handshake; never blocks. The client reads the code after the buffered frames."""
         if not self._closing:
             self._closing = True
             reason = code.name.lower().replace("_", " ").encode()

@@ -30,7 +30,6 @@ async def collectors(request: Request[NoQuery, None]) -> Plugins:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/collectors",
         summary="Collectors and feeds",
         handler=collectors,

@@ -84,7 +84,6 @@ def _export_request(request: Request[ExportQuery, None]) -> ExportRequest:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/export",
         summary="Export samples or events as a file",
         handler=export,

@@ -92,7 +92,6 @@ def _worst(components: list[ComponentStatus]) -> Health:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/health",
         summary="Health of the process and of each component",
         handler=health,
@@ -101,7 +100,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         scope=Scope.PUBLIC,
     ),
     Route(
-        method="GET",
         path="/api/v1/health/live",
         summary="Liveness",
         handler=live,
@@ -109,7 +107,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         scope=Scope.PUBLIC,
     ),
     Route(
-        method="GET",
         path="/api/v1/health/ready",
         summary="Readiness",
         handler=ready,
@@ -118,7 +115,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         scope=Scope.PUBLIC,
     ),
     Route(
-        method="GET",
         path="/api/v1/ping",
         summary="Server time",
         handler=ping,

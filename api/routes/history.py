@@ -156,7 +156,6 @@ def _invalid_time(name: str, reason: str) -> ProblemError:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/metrics/history",
         summary="History of samples",
         handler=metrics_history,

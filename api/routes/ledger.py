@@ -41,7 +41,6 @@ async def ledger(request: Request[NoQuery, None]) -> LedgerReport:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/ledger",
         summary="The loss ledger",
         handler=ledger,

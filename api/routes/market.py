@@ -65,7 +65,6 @@ async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/market/bars/{instrument}",
         summary="Bars",
         handler=market_bars,

@@ -152,7 +152,6 @@ def _catalogue_metric(collector: str, field: MetricField) -> CatalogueMetric:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/metrics/current",
         summary="Newest samples",
         handler=metrics_current,
@@ -161,7 +160,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         response=CurrentList,
     ),
     Route(
-        method="GET",
         path="/api/v1/metrics/catalogue",
         summary="Catalogue of metrics",
         handler=metrics_catalogue,

@@ -86,7 +86,6 @@ async def instruments(request: Request[NoQuery, None]) -> Instruments:
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
-        method="GET",
         path="/api/v1/instruments",
         summary="Instruments",
         handler=instruments,
@@ -94,7 +93,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         problems=("database-unavailable",),
     ),
     Route(
-        method="GET",
         path="/api/v1/fills",
         summary="Fills",
         handler=fills,
@@ -103,7 +101,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         problems=("invalid-cursor", "database-unavailable"),
     ),
     Route(
-        method="GET",
         path="/api/v1/trades",
         summary="Round trips",
         handler=trades,

@@ -17,11 +17,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from collectors.feeds.runner import FeedRunner, Intake, RestartPolicy
+from collectors.feeds.runner import FeedRunner, RestartPolicy
 from collectors.host.plugins import LoadedFeed
 from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
+from decahertz.ingest import Ingest
 
 
 class FeedHost:
@@ -29,7 +30,7 @@ class FeedHost:
 
     def __init__(
         self,
-        ingest: Intake,
+        ingest: Ingest,
         clock: Clock,
         registry: CollectorRegistry,
         feeds: Sequence[LoadedFeed],

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -18,18 +17,10 @@ from decahertz.event import AnyEvent, EventBatch
 from decahertz.feed import Feed
 from decahertz.health import FeedStatus, RunState
 from decahertz.incident import Incident
-from decahertz.ingest import BatchRefusedError
+from decahertz.ingest import BatchRefusedError, Ingest
 
 _LARGEST_BATCH = 2_000
 """Events of a batch: what storage keeps as one entry, with the bytes that validated it."""
-
-
-class Intake(Protocol):
-    """The part of :class:`~decahertz.ingest.Ingest` that feeds use."""
-
-    async def take(self, batch: EventBatch, received_ns: int, encoded: bytes = b"") -> None:
-        """Publishes and stores a batch. Raises ``BatchRefusedError``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +36,7 @@ class RestartPolicy:
 class FeedRunner:
     """Runs one feed, restarts it after a failure, and emits its events under ``feed-{name}``."""
 
-    def __init__(self, name: str, feed: Feed, ingest: Intake, clock: Clock, policy: RestartPolicy) -> None:
+    def __init__(self, name: str, feed: Feed, ingest: Ingest, clock: Clock, policy: RestartPolicy) -> None:
         self.name = name
         self.feed = feed
         self.state = RunState.RUNNING

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
@@ -19,16 +19,9 @@ if TYPE_CHECKING:
     from decahertz.event import AnyEvent, Event
 
 
-class History(Protocol):
-    """Reads stored events."""
-
-    def __call__(
-        self,
-        event_types: Sequence[type[Event]],
-        since_ns: int,
-    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Yields the events of these types since then, with their times of receipt, in order of receipt."""
-        ...
+History: TypeAlias = "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int], None]]"
+"""Yields the stored events of these types since a time (ns UTC), with their times of receipt, in order of
+receipt."""
 
 
 async def no_history(

@@ -50,7 +50,6 @@ class Sampler:
         *,
         failures: Sequence[PluginFailure] = (),
         history: History = no_history,
-        grid: Grid | None = None,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
         """``history`` restores the collectors; ``limit_seconds`` bounds the start and the stop of each."""
@@ -61,7 +60,7 @@ class Sampler:
         self._clock = clock
         self._timer = timer
         self._history = history
-        self._grid = grid or Grid()
+        self._grid = Grid()
         self._limit_seconds = limit_seconds
         self._dispatcher = Dispatcher((), clock.monotonic_ns)
         self._subscription: Subscription | None = None

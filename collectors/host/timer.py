@@ -8,7 +8,7 @@ a jump of the difference between the two.
 Steps of the wall clock:
 
 * forward (NTP, a suspended machine): the cycles in between are counted as missed;
-* backward by up to ``max_wait_ns``: these cycles have samples already, so the timer waits until the wall
+* backward by up to ``MAX_WAIT_NS``: these cycles have samples already, so the timer waits until the wall
   clock has passed the last of them again;
 * backward by more: the old time was wrong, and recording must not pause until it comes again. The grid
   continues at once on the new time, where cycle times may repeat.
@@ -50,10 +50,8 @@ class GridTimer:
     def __init__(
         self,
         clock: Clock,
-        grid: Grid | None = None,
         step_threshold_ns: int = STEP_THRESHOLD_NS,
         *,
-        max_wait_ns: int = MAX_WAIT_NS,
         sampled_ns: int | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -62,9 +60,9 @@ class GridTimer:
         ``sampled_ns`` is the time of the last cycle of an earlier process; the first cycle comes after it.
         """
         self._clock = clock
-        self._grid = grid or Grid()
+        self._grid = Grid()
         self._step_threshold_ns = step_threshold_ns
-        self._max_ahead_ns = max_wait_ns + self._grid.interval_ns
+        self._max_ahead_ns = MAX_WAIT_NS + self._grid.interval_ns
         self._sleep = sleep
         self._previous: _Reading | None = None
         self._stepped_ns = 0

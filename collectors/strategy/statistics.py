@@ -15,7 +15,7 @@ DAYS_PER_YEAR = 365.0
 only, annualised with their number per year."""
 
 
-def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
+def wilson_lower(wins: int, trades: int) -> float | None:
     """Returns the lower bound of the win rate; ``None`` without round trips.
 
     The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
@@ -23,6 +23,7 @@ def wilson_lower(wins: int, trades: int, z: float = Z_95) -> float | None:
     """
     if not trades:
         return None
+    z = Z_95
     rate = wins / trades
     spread = z * math.sqrt(rate * (1 - rate) / trades + z * z / (4 * trades * trades))
     lower = (rate + z * z / (2 * trades) - spread) / (1 + z * z / trades)

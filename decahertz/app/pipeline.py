@@ -23,7 +23,7 @@ from collectors.host.timer import GridTimer
 from decahertz import __version__
 from decahertz.addresses import check_loopback, check_port
 from decahertz.bus import LocalBus
-from decahertz.clock import NS_PER_SECOND, Clock, Grid, SystemClock
+from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
@@ -216,7 +216,6 @@ class Pipeline:
                     clock,
                     GridTimer(
                         clock,
-                        Grid(),
                         int(settings.sampler.step_seconds * NS_PER_SECOND),
                         sampled_ns=max(sampled_ns or 0, self._spool.newest_sample_ns or 0),
                     ),

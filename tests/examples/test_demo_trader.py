@@ -57,21 +57,10 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def all_of(decahertz: RunningDecahertz, name: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = decahertz.get(f"/api/v1/{name}?limit=1000" + (f"&cursor={cursor}" if cursor else ""))
-        items += page["items"]
-        if page["next_cursor"] is None:
-            return items
-        cursor = page["next_cursor"]
-
-
 def books(decahertz: RunningDecahertz) -> dict[Key, OpenRoundTrip]:
     """What each strategy holds, computed from its fills alone."""
     held: dict[Key, OpenRoundTrip] = defaultdict(OpenRoundTrip)
-    for item in sorted(all_of(decahertz, "fills"), key=lambda f: (f["time_ns"], f["sequence"])):
+    for item in sorted(decahertz.get_all("fills"), key=lambda f: (f["time_ns"], f["sequence"])):
         known = {name: value for name, value in item.items() if name in Fill.__struct_fields__}
         fill = msgspec.convert({"type": "fill", **known}, Fill)
         held[fill.strategy, fill.venue, fill.instrument].add(fill)
@@ -101,7 +90,7 @@ def openings(decahertz: RunningDecahertz) -> set[str]:
 
 
 def closed(decahertz: RunningDecahertz) -> dict[str, dict[str, Any]]:
-    return {trade["trade_id"]: trade for trade in all_of(decahertz, "trades")}
+    return {trade["trade_id"]: trade for trade in decahertz.get_all("trades")}
 
 
 def waiting(decahertz: RunningDecahertz) -> int:

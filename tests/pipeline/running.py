@@ -51,6 +51,17 @@ class RunningDecahertz:
         """The decoded JSON answer of the API to ``GET path``."""
         return msgspec.json.decode(read(self.api + path))
 
+    def get_all(self, name: str) -> list[dict[str, Any]]:
+        """All items of a list of the API, page by page."""
+        items: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = self.get(f"/api/v1/{name}?limit=500" + (f"&cursor={cursor}" if cursor else ""))
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items
+            cursor = page["next_cursor"]
+
     def problems(self) -> list[str]:
         """Components that are not ok, but for cycles that the sampler missed on a busy machine."""
         components = self.get("/api/v1/health")["components"]

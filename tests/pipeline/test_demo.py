@@ -24,18 +24,6 @@ from tests.servers import require
 pytestmark = pytest.mark.timeout(150)
 
 
-def all_items(decahertz: RunningDecahertz, path: str) -> list[dict[str, Any]]:
-    """A whole list, page by page."""
-    items: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = decahertz.get(f"{path}?limit=500" + (f"&cursor={cursor}" if cursor else ""))
-        items += page["items"]
-        if page["next_cursor"] is None:
-            return items
-        cursor = page["next_cursor"]
-
-
 def folded(fills: list[dict[str, Any]]) -> list[RoundTrip]:
     """Round trips computed from a ``fills`` answer alone."""
     books: dict[tuple[str, str, str], OpenRoundTrip] = defaultdict(OpenRoundTrip)
@@ -51,9 +39,9 @@ def folded(fills: list[dict[str, Any]]) -> list[RoundTrip]:
 
 def check_trades(decahertz: RunningDecahertz) -> int:
     """The ``trades`` answer equals the round trips of the ``fills`` answer; how many there are."""
-    trades = all_items(decahertz, "/api/v1/trades")
+    trades = decahertz.get_all("trades")
     newest = max(trade["closed_ns"] for trade in trades)
-    fills = [f for f in all_items(decahertz, "/api/v1/fills") if f["time_ns"] <= newest]
+    fills = [f for f in decahertz.get_all("fills") if f["time_ns"] <= newest]
     computed = {t.trade_id: msgspec.to_builtins(t) for t in folded(fills) if t.closed_ns <= newest}
     answered = {t["trade_id"]: t for t in trades}
     assert answered.keys() == computed.keys()
@@ -178,7 +166,7 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
         wait_until(
             "more trades than before",
             60,
-            lambda: len(all_items(decahertz, "/api/v1/trades")) > trades_before,
+            lambda: len(decahertz.get_all("trades")) > trades_before,
         )
         check_trades(decahertz)
 

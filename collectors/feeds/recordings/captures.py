@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -51,22 +51,6 @@ class Record(Struct, frozen=True, gc=False):
     """Bytes of the file up to the end of this record."""
 
 
-class Recording(Protocol):
-    """An opened recording."""
-
-    venue: str
-    total_bytes: int
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Occurrences so far: ``messages``, ``malformed`` and the counts of the venue's decoder."""
-        ...
-
-    def records(self) -> Iterator[Record]:
-        """Iterates over the records in the order of the file. Call it once."""
-        ...
-
-
 class Capture:
     """A WebSocket capture, decoded by the decoder of its venue."""
 
@@ -79,11 +63,11 @@ class Capture:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The counts of the decoder, and malformed lines."""
+        """Occurrences so far: the counts of the decoder, and malformed lines."""
         return {**self._decoder.counts, "malformed": self._malformed}
 
     def records(self) -> Iterator[Record]:
-        """Iterates over the messages; a message without events yields a record without events."""
+        """Iterates over the messages, with or without events. Call it once."""
         offset = 0
         with self._path.open("rb") as stream:
             for line, read in _lines(stream):
@@ -130,7 +114,7 @@ class CsvRecording:
         return dict(self._rows.counts)
 
     def records(self) -> Iterator[Record]:
-        """Iterates over the rows, one record each."""
+        """Iterates over the rows, one record each. Call it once."""
         offset = 0
         with self._path.open("rb") as stream:
             for number, (line, read) in enumerate(_lines(stream)):
@@ -138,6 +122,9 @@ class CsvRecording:
                 event = self._rows.event(line, is_first=number == 0)
                 if event is not None:
                     yield Record(event.time_ns, [event], offset)
+
+
+Recording: TypeAlias = Capture | CsvRecording
 
 
 def open_recording(path: Path, venue: str | None = None, instrument: str | None = None) -> Recording:

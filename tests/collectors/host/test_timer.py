@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.host.timer import GridTimer
-from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Cycle, Grid, SystemClock
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Cycle, SystemClock
 
 START_NS = 1_767_225_600_000_000_000
 MS = 1_000_000
@@ -52,7 +52,7 @@ class Machine:
 
 
 def timer_of(machine: Machine) -> GridTimer:
-    return GridTimer(machine, Grid(), sleep=machine.sleep)
+    return GridTimer(machine, sleep=machine.sleep)
 
 
 async def test_cycles_fall_on_every_tenth_of_a_second() -> None:
