@@ -139,13 +139,16 @@ async def test_a_reader_that_reads_slowly_is_not_taken_for_dead() -> None:
     async with Stack(limits=limits).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
         number = await fill_up(stack)
         until_ns = stack.clock.monotonic_ns() + 1_800_000_000
+        was_slow: list[bool] = []
         while stack.clock.monotonic_ns() < until_ns:
             number += 1
-            stack.publish_cycle(number, NAMES)  # more than it reads: it stays slow
+            stack.publish_cycle(number, NAMES)  # more than it reads: it is slow, except for short moments
             for _ in range(20):
                 await slow.hear()
+            (client,) = stack.clients()
+            was_slow.append(client.slow)
             await asyncio.sleep(0.005)
-        assert [client.slow for client in stack.clients()] == [True]
+        assert was_slow.count(True) > len(was_slow) / 2
 
 
 @pytest.mark.parametrize("waits", [True, False])
