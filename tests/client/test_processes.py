@@ -25,7 +25,7 @@ PACKAGE = Path(decahertz_client.__file__).parent
 MODULES = sorted(PACKAGE.glob("*.py"))
 FILL: dict[str, Any] = {"strategy": "s", "venue": "v", "instrument": "i", "fill_id": "1", "side": "buy"}
 PROGRAM = """
-    import os, sys, threading
+    import os, sys, threading, warnings
     from decahertz_client import Client
 
     client = Client(sys.argv[1], source="test")
@@ -34,6 +34,8 @@ PROGRAM = """
         for order_id in order_ids:
             client.fill(strategy="s", venue="v", instrument="i", order_id=order_id, fill_id="1",
                         side="buy", price=1.5, quantity=2)
+
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # at os.fork()
 """
 
 
@@ -74,8 +76,6 @@ def test_parent_and_child_of_a_fork_go_on_under_epochs_of_their_own(server: Reco
     done = run(
         server,
         """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, as old programs do
         emit("parent-1")
         client.flush()
         emit("parent-2")
@@ -104,8 +104,6 @@ def test_a_fork_in_the_middle_of_everything_harms_neither_side(server: Recorder)
     done = run(
         server,
         """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)
         stopping = threading.Event()
         count = 0
         def trade():
@@ -143,8 +141,6 @@ def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
     done = run(
         server,
         """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
         if child == 0:
             quiet = threading.active_count() == 1 and client.flush(1) and client.close(1)
@@ -160,8 +156,6 @@ def test_a_child_lets_go_of_the_connection_of_its_parent(server: Recorder) -> No
     done = run(
         server,
         """
-        import warnings
-        warnings.simplefilter("ignore", DeprecationWarning)
         def sockets():
             links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
             return sum(os.readlink(link).startswith("socket:") for link in links if os.path.lexists(link))

@@ -100,23 +100,18 @@ def test_nothing_is_kept_for_retired_keys() -> None:
     assert list(key_set.labels) == [("SIM", "I49")]
 
 
-def test_help_type_and_unit_stand_before_the_series_in_openmetrics() -> None:
-    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], Format.OPENMETRICS).decode()
+@pytest.mark.parametrize(
+    ("form", "help_text", "unit"),
+    [
+        (Format.OPENMETRICS, 'The \\"mid\\": a\\\\b.', "# UNIT decahertz_book_mid_price price\n"),
+        (Format.TEXT, 'The "mid": a\\\\b.', ""),
+    ],
+)
+def test_help_type_and_unit_stand_before_the_series(form: Format, help_text: str, unit: str) -> None:
+    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], form).decode()
 
     assert body.startswith(
-        '# HELP decahertz_book_mid_price The \\"mid\\": a\\\\b.\n'
-        "# TYPE decahertz_book_mid_price gauge\n"
-        "# UNIT decahertz_book_mid_price price\n"
-        'decahertz_book_mid_price{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 1.1\n'
-    )
-
-
-def test_text_leaves_quotes_in_help_alone_and_has_no_unit() -> None:
-    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], Format.TEXT).decode()
-
-    assert body.startswith(
-        '# HELP decahertz_book_mid_price The "mid": a\\\\b.\n'
-        "# TYPE decahertz_book_mid_price gauge\n"
+        f"# HELP decahertz_book_mid_price {help_text}\n# TYPE decahertz_book_mid_price gauge\n{unit}"
         'decahertz_book_mid_price{recorder="desk-1",venue="SIM",instrument="EUR/USD"} 1.1\n'
     )
 
