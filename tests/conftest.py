@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from storage.postgres.embedded import EmbeddedPostgres, find_installation
-from tests.embedded_server import remove_clusters
+from storage.postgres.embedded import EmbeddedPostgres, Installation
+from tests.embedded_server import chosen_installation, remove_clusters
 from tests.postgres_server import PostgresServer
 
 _MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
@@ -57,11 +58,25 @@ def _machine(kind: int) -> Iterator[None]:
         yield
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
+@pytest.fixture(scope="session")
+def installation() -> Installation:
     """The bundled PostgreSQL, or the one below the folder that DECAHERTZ_TEST_POSTGRES names."""
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    installation = find_installation(Path(prefix) if prefix else None)
+    return chosen_installation()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A private folder that is removed after the test, with a path short enough for a socket."""
+    made = Path(tempfile.mkdtemp(prefix="decahertz-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_server(
+    tmp_path_factory: pytest.TempPathFactory, installation: Installation
+) -> AsyncIterator[PostgresServer]:
+    """A running server, shared by the tests of one process."""
     data_dir = tmp_path_factory.mktemp("postgres") / "data"
     async with EmbeddedPostgres(data_dir, installation=installation, settings=_FAST) as server:
         yield PostgresServer(server.url)

@@ -33,7 +33,7 @@ _TIMESCALE = {
 
 
 class Postgres:
-    """A server of its own, so that the pipeline can live on without it; with TimescaleDB where there is."""
+    """A server outside the pipeline, which can outlive it; with TimescaleDB if it is installed."""
 
     def __init__(self, background: Background, folder: Path, installation: Installation) -> None:
         self._background = background
@@ -76,12 +76,12 @@ class Life:
 
     born_ns: int
     ready_ns: int = 0
-    """When it said that it is recording."""
+    """When it printed that it is recording."""
     died_ns: int = 0
     missed: int = 0
-    """Cycles that it says it missed, when it was last asked."""
+    """Missed cycles, as last reported."""
     unclear: list[tuple[int, int]] = field(default_factory=list)
-    """When its clock was another, and it was killed before it could say what it had missed."""
+    """Periods with a stepped clock that ended in a kill, so that missed cycles were not reported."""
 
 
 class Pipeline:
@@ -165,7 +165,7 @@ class Emitter:
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.figures: list[dict[str, Any]] = []
-        """What those starts that were stopped said at their end."""
+        """Final figures of the starts that were stopped and not killed."""
 
     def start(self, url: str, rate: float) -> None:
         program = Path(__file__).with_name("emitter.py")
@@ -195,7 +195,7 @@ class Emitter:
             self.figures.append(json.loads(output))
 
     def promised(self) -> dict[int, int]:
-        """How many events were promised to be safe, by epoch."""
+        """Number of acknowledged events by epoch."""
         found: dict[int, int] = {}
         if self.promises.exists():
             *lines, _torn = self.promises.read_text().split("\n")
@@ -214,7 +214,7 @@ def free_port() -> int:
 
 
 def missed_cycles(metrics_url: str) -> int:
-    """Cycles that the sampler says it missed."""
+    """Missed cycles, as the sampler reports them."""
     exposition = read(metrics_url).decode()
     found = re.search(r"^decahertz_sampler_missed_cycles_total\{.*?\} (\S+)$", exposition, re.MULTILINE)
     assert found, exposition

@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL, and of the way to it."""
+"""Faults of PostgreSQL and of the connection to it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_poison_row(installation: Installation, folder: Path) -> None:
 
 
 def kill_in_copy(chaos: World) -> None:
-    """Hold the COPY into one table up, when others of its transaction are done already, and kill."""
+    """Block the COPY into one table, after others of its transaction, and kill the server."""
 
     async def locked() -> asyncpg.Connection[asyncpg.Record]:
         connection = await asyncpg.connect(chaos.postgres.url)

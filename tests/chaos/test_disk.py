@@ -25,7 +25,7 @@ _PAGE_BYTES = 4096
 
 
 def answer_to_an_event(url: str) -> tuple[int, str | None]:
-    """What ``POST /api/v1/events`` says: its status, and when to come again."""
+    """The status of ``POST /api/v1/events``, and its ``Retry-After``."""
     event = {"type": "log", "time_ns": now_ns(), "component": "probe", "level": "info", "message": "hello"}
     batch = {"source": "probe", "epoch": 1, "first_sequence": 1, "events": [event]}
     request = urllib.request.Request(  # noqa: S310 - this machine
@@ -122,7 +122,7 @@ def test_the_spool_damaged_when_nothing_waits(installation: Installation, folder
 
 
 def test_the_log_of_the_spool_damaged_while_a_backlog_waits(installation: Installation, folder: Path) -> None:
-    """SQLite finds nothing behind the damage: that is lost, it is reported, and nothing else is."""
+    """SQLite ignores the log behind the damage: those transactions are lost and reported, and no others."""
     with world(folder, installation) as chaos:
         crash_with_backlog(chaos)
         log = chaos.spool / "spool.sqlite-wal"

@@ -75,7 +75,7 @@ class Reading:
 
 
 class Watch:
-    """Reads ledger and sampler again and again while things happen."""
+    """Reads ledger and sampler ten times a second during the test."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -118,7 +118,7 @@ class World:
     dead_letters: set[int] = field(default_factory=set)
     """Numbers of events that are expected in the dead letters rather than in a table."""
     fills_seen: int = 0
-    """What the strategy collector had counted when the client had sent everything."""
+    """Fills counted by the strategy collector after the client had sent everything."""
 
     @property
     def spool(self) -> Path:
@@ -190,7 +190,7 @@ class World:
     # What has to be true
 
     def check(self, settled_in_seconds: float = LIMIT_SECONDS) -> None:
-        """All of it, after everything has come to rest."""
+        """Check all invariants, after the client has sent everything and the spool is empty."""
         self.settle(settled_in_seconds)
         self.check_events()
         self.check_grid()
@@ -202,7 +202,7 @@ class World:
         assert self.fills_seen == stored
 
     def check_events(self, lost: int = 0) -> None:
-        """``lost`` is how many the ledger says are lost."""
+        """``lost`` is the number of losses in the ledger."""
         promised = self.emitter.promised()
         assert promised
         stored, odd = self._stored()
@@ -286,11 +286,11 @@ def _union(tables: Sequence[str]) -> str:
 
 
 def _missing(times: Mapping[int, int], lives: Sequence[Life], first_ns: int) -> list[int]:
-    """Instants between the first and the last that have no sample, and of which the process was alive."""
+    """Cycles without a sample, between the first and the last, while the process was alive."""
     assert times
-    doubled = [instant for instant, count in times.items() if count > 1]
+    doubled = [cycle for cycle, count in times.items() if count > 1]
     assert doubled == []
-    assert all(instant % CYCLE_NS == 0 for instant in times)
+    assert all(cycle % CYCLE_NS == 0 for cycle in times)
     last_ns = max(times)
     found = []
     for life in lives:
@@ -298,22 +298,22 @@ def _missing(times: Mapping[int, int], lives: Sequence[Life], first_ns: int) -> 
         end_ns = min(life.died_ns - LAST_GASP_NS, last_ns)
         first = -(-begin_ns // CYCLE_NS) * CYCLE_NS
         found += [
-            instant
-            for instant in range(first, end_ns, CYCLE_NS)
-            if instant not in times and not any(low <= instant <= high for low, high in life.unclear)
+            cycle
+            for cycle in range(first, end_ns, CYCLE_NS)
+            if cycle not in times and not any(low <= cycle <= high for low, high in life.unclear)
         ]
     return found
 
 
 def _gaps(missing: Sequence[int]) -> str:
-    """Missing instants as stretches: where each begins and how many it has."""
-    stretches: list[list[int]] = []
-    for instant in missing:
-        if stretches and instant == stretches[-1][-1] + CYCLE_NS:
-            stretches[-1].append(instant)
+    """Missing cycles as ranges: the start and length of each."""
+    ranges: list[list[int]] = []
+    for cycle in missing:
+        if ranges and cycle == ranges[-1][-1] + CYCLE_NS:
+            ranges[-1].append(cycle)
         else:
-            stretches.append([instant])
-    return f"{len(missing)} missing: " + ", ".join(f"{len(s)} from {s[0]}" for s in stretches)
+            ranges.append([cycle])
+    return f"{len(missing)} missing: " + ", ".join(f"{len(s)} from {s[0]}" for s in ranges)
 
 
 def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = LIMIT_SECONDS) -> float:
@@ -326,7 +326,7 @@ def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = 
 
 
 def live_through(seconds: float) -> None:
-    """Let a fault last: the one wait here that is for a time and not for a thing."""
+    """Let a fault last: the only wait for a time instead of a condition."""
     time.sleep(seconds)
 
 
@@ -371,7 +371,7 @@ def world(
 
 
 def _tell(made: World, folder: Path) -> None:
-    """What a failure cannot be understood without; the folder goes with the test."""
+    """Print logs, promises, health and ledger after a failure; the folder is removed with the test."""
     for name in ("log", "client.log"):
         if (folder / name).exists():
             lines = (folder / name).read_text(errors="replace").splitlines()[-_LINES_TOLD:]
@@ -383,7 +383,7 @@ def _tell(made: World, folder: Path) -> None:
 
 
 def _end(made: World) -> None:
-    """Whatever state it is in."""
+    """End all processes, in any state."""
     made.watch.stop()
     if made.emitter._process is not None:
         made.emitter.kill()

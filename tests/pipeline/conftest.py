@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +10,9 @@ from tests.pipeline.running import ROOT, environment
 
 
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data folder that goes with the test."""
-    folder = Path(tempfile.mkdtemp(prefix="decahertz-test-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def data_dir(folder: Path) -> Path:
+    """A data folder that is removed after the test."""
+    return folder
 
 
 @pytest.fixture

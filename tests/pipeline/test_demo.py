@@ -100,7 +100,7 @@ def check_names(exposition: bytes) -> None:
 
 
 async def check_newest_rows(decahertz: RunningDecahertz) -> set[str]:
-    """What ``metrics/current`` shows is in the database under the same instant, value by value."""
+    """The values of ``metrics/current`` are in the database, under the same time."""
     items = decahertz.get("/api/v1/metrics/current")["items"]
     agreed = set()
     async with connected(decahertz.database) as connection:

@@ -1,6 +1,6 @@
-"""The whole product under load for a while: short here, as long as one likes with scripts/soak.
+"""The whole product under load: a few seconds here, any duration with scripts/soak.
 
-After the run the database is asked, independently of the product, whether anything is missing or doubled.
+After the run, queries without any code of the product look for missing and duplicate rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.pipeline.running import RunningDecahertz, running
 MINUTES = float(os.environ.get("DECAHERTZ_SOAK_MINUTES", "0.15"))
 INSTRUMENTS = 100
 GROWTH_BYTES = 64 * 1024 * 1024
-"""What a process may gain once it is warm; a leak of one event in a hundred would show in an hour."""
+"""Growth allowed to a warm process; a leak of one event in a hundred exceeds it within an hour."""
 
 
 def live_through(decahertz: RunningDecahertz, seconds: float) -> list[int]:
-    """Watch for so long that the process is well; its resident bytes, once a second."""
+    """Check for this long that the process is healthy; returns its resident bytes, once a second."""
     process = psutil.Process(decahertz.process.pid)
     sizes = []
     end = time.monotonic() + seconds
@@ -42,7 +42,7 @@ def live_through(decahertz: RunningDecahertz, seconds: float) -> list[int]:
 
 
 async def missing_and_doubled_events(connection: asyncpg.Connection[asyncpg.Record]) -> list[str]:
-    """What is not right with the events of each emitter; an empty list when all is."""
+    """Missing or duplicate events, by emitter; empty if there are none."""
     tables = " UNION ALL ".join(f"SELECT source, epoch, sequence FROM {name}" for name in EVENT_BY_TABLE)  # noqa: S608 - names of our own
     rows = await connection.fetch(
         f"SELECT source, epoch, count(*) AS n, count(DISTINCT sequence) AS different,"  # noqa: S608 - as above
@@ -58,7 +58,7 @@ async def missing_and_doubled_events(connection: asyncpg.Connection[asyncpg.Reco
 
 
 async def missing_samples(connection: asyncpg.Connection[asyncpg.Record], collector: str, key: str) -> int:
-    """Instants between the first and the last sample of a key that have not exactly one sample."""
+    """Cycles between the first and the last sample of a key that do not have exactly one sample."""
     rows = await connection.fetch(
         f"SELECT {key}, count(*) AS n, count(DISTINCT time) AS different, min(time) AS first,"  # noqa: S608 - names of our own
         f" max(time) AS last FROM {collector}_samples GROUP BY {key}",
@@ -67,8 +67,8 @@ async def missing_samples(connection: asyncpg.Connection[asyncpg.Record], collec
     wrong = 0
     for row in rows:
         span = row["last"] - row["first"]
-        instants = round(span.total_seconds() * 10**9 / CYCLE_NS) + 1
-        wrong += abs(instants - row["n"]) + abs(row["n"] - row["different"])
+        cycles = round(span.total_seconds() * 10**9 / CYCLE_NS) + 1
+        wrong += abs(cycles - row["n"]) + abs(row["n"] - row["different"])
     return wrong
 
 

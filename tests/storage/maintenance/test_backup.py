@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +12,7 @@ import pytest
 from storage.maintenance import backup
 from storage.maintenance.pg_archive import BackupError
 from storage.postgres.cluster import DATABASE
-from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url, find_installation
+from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.embedded_server import connected
 from tests.storage.tiers.test_timescale import _SETTINGS, has_timescale
 
@@ -45,12 +44,10 @@ SELECT proc_name, hypertable_name, config FROM timescaledb_information.jobs
 
 
 @pytest.fixture(scope="module")
-def installation() -> Installation:
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    found = find_installation(Path(prefix) if prefix else None)
-    if not has_timescale(found):
+def installation(installation: Installation) -> Installation:
+    if not has_timescale(installation):
         pytest.skip("this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)")
-    return found
+    return installation
 
 
 @asynccontextmanager
