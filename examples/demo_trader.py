@@ -658,8 +658,8 @@ async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
             await asyncio.wait_for(stop.wait(), 1.0)
 
 
-async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> int:
-    """Trades until stopped; returns the exit code."""
+async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> None:
+    """Trades until stopped; raises the error that ended the trading."""
     stop = _stop_on_signals()
     recorder = Client(url, source=SOURCE)
     trader = Trader(recorder, instruments=instruments, seed=seed)
@@ -684,7 +684,6 @@ async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> in
     errors = [r for r in results if isinstance(r, Exception)]
     if errors:
         raise errors[0]
-    return 0
 
 
 def _print(text: str) -> None:
@@ -692,7 +691,7 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
+def main() -> None:
     """Parses the arguments and runs."""
     parser = argparse.ArgumentParser(description="A demo trading process that Decahertz records.")
     url = os.environ.get("DECAHERTZ_URL")
@@ -704,10 +703,10 @@ def main() -> int:
     logging.getLogger("decahertz_client").addHandler(logging.NullHandler())
     # Started by `decahertz up`, it ends with its parent, even after a crash.
     with_parent = url is not None
-    return asyncio.run(
+    asyncio.run(
         run(arguments.url.rstrip("/"), arguments.instruments, arguments.seed, with_parent=with_parent)
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
