@@ -10,15 +10,15 @@ from aiohttp import web
 
 from api.error_mapping import domain_problem
 from api.http.guard import Guard
-from api.http.metrics import HttpMetrics
 from api.http.middleware import Handler, request_middleware
 from api.http.openapi import openapi_document
 from api.http.route import GZIP_LEVEL, Endpoint
+from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
 from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
-from api.live.metrics import HubMetrics
+from api.live.self_metrics import HubMetrics
 from api.parts import ApiParts
 from api.routes.table import ROUTES
 from api.settings import ApiSettings

@@ -24,9 +24,9 @@ from decahertz.fakes import ManualClock
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
 from storage.database import Database
-from storage.query.history import History
+from storage.query.history.history import History
+from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import Queries
-from storage.query.resolution import ResolutionRequest
 from storage.schema.samples import quoted, table_of
 from storage.tiers.names import Tier
 from storage.tiers.worker import RollUpWorker

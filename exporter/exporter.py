@@ -22,9 +22,9 @@ from decahertz.latest import LatestSamples
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch, SampleSchema
 from exporter.exposition import Exposition
-from exporter.metrics import ExporterMetrics
 from exporter.negotiation import Format, choose_format
 from exporter.registry import RegistryRenderer
+from exporter.self_metrics import ExporterMetrics
 from exporter.settings import ExporterSettings
 
 SLICE_NS = 1_000_000

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from api.http.guard import Guard
-from api.http.metrics import HttpMetrics
 from api.http.problems import ProblemError, http_problem
+from api.http.self_metrics import HttpMetrics
 from api.http.stream import FINISH_RESPONSE
 from decahertz.clock import NS_PER_SECOND, Clock
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from api.live.hub import Hub
     from api.live.limits import HubLimits
-    from api.live.metrics import HubMetrics
+    from api.live.self_metrics import HubMetrics
     from decahertz.clock import Clock
 
 _MAX_UNSENT_BYTES = 128 * 1024

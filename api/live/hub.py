@@ -27,7 +27,7 @@ from decahertz.topic import Pattern
 from decahertz.wire import Codec
 
 if TYPE_CHECKING:
-    from api.live.metrics import HubMetrics
+    from api.live.self_metrics import HubMetrics
     from decahertz.bus import Bus, Subscription
     from decahertz.clock import Clock
     from decahertz.latest import LatestSamples

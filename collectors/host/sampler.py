@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
-from collectors.host.metrics import SamplerMetrics
 from collectors.host.plugins import LoadedCollector, PluginFailure, describe
 from collectors.host.restore import History, no_history, restore
+from collectors.host.self_metrics import SamplerMetrics
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
 from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid

@@ -11,10 +11,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from collectors.market.feed_verdict import Thresholds, judge
 from collectors.market.instrument import InstrumentState, VenueState
 from collectors.market.link import Link
 from collectors.market.sample import MarketSample
-from collectors.market.verdict import Thresholds, judge
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Heartbeat, Quote, Tick

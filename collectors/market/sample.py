@@ -10,7 +10,7 @@ from decahertz.sample import Sample
 
 
 class Verdict(StrEnum):
-    """The feed verdict on an instrument; `collectors.market.verdict` has the rules."""
+    """The feed verdict on an instrument; `collectors.market.feed_verdict` has the rules."""
 
     LIVE = "live"
     """Messages arrive."""

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
-from decahertz.app.garbage import collecting
+from decahertz.app.garbage_collection import collecting
 from decahertz.app.pipeline import Pipeline, StartError
 from decahertz.backoff import Backoff
 from decahertz.clock import SystemClock

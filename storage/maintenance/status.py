@@ -23,7 +23,7 @@ from storage.maintenance.tier_status import (
 )
 from storage.schema.emitters import stored_events
 from storage.schema.samples import TIME, quoted
-from storage.tiers.plain_table import dirty_buckets_of
+from storage.tiers.plain.table import dirty_buckets_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -10,7 +10,7 @@ from msgspec import Struct
 from decahertz.clock import NS_PER_SECOND, from_datetime
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import ROLLED, width_ns
-from storage.tiers.plain_table import dirty_buckets_of
+from storage.tiers.plain.table import dirty_buckets_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

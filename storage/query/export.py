@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import EVENT_BY_TABLE, Event
 from decahertz.sample import SampleSchema
+from storage.query.history.raw_samples import MICROSECONDS, key_conditions
 from storage.query.parquet import ParquetPieces
-from storage.query.samples import MICROSECONDS, key_conditions
 from storage.schema.events import event_columns
 from storage.schema.samples import RECORDER, TIME, key_columns, quoted, sql_type_of, table_of
 

@@ -18,10 +18,10 @@ from decahertz.round_trip import RoundTrip
 from decahertz.sample import SampleSchema
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
-from storage.query.history import RAW, Histories, History, Limits, Series, UnknownFieldError
+from storage.query.history.history import RAW, Histories, History, Limits, Series, UnknownFieldError
+from storage.query.history.raw_samples import Value
+from storage.query.history.resolution import ResolutionRequest
 from storage.query.pagination import CursorError, KeysetPage
-from storage.query.resolution import ResolutionRequest
-from storage.query.samples import Value
 from storage.schema.events import fill_of
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Queries:
         request: ResolutionRequest = RAW,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> History:
-        """See :meth:`storage.query.history.Histories.history`."""
+        """See :meth:`storage.query.history.history.Histories.history`."""
         return await self._histories.history(
             schema, fields, key_filter, (start_ns, end_ns), request=request, limits=limits
         )

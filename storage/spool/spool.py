@@ -25,7 +25,7 @@ from storage.spool.errors import SpoolError
 from storage.spool.health import SpoolHealth
 from storage.spool.jobs import AckJob, CallJob, LossJob, ReleaseJob, Report, WriteJob, answer_to, result_of
 from storage.spool.memory_queue import MemoryQueue
-from storage.spool.metrics import LedgerMetrics, SpoolMetrics
+from storage.spool.self_metrics import LedgerMetrics, SpoolMetrics
 from storage.spool.worker import SpoolWorker
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from storage.schema.samples import quoted, table_of
 from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import AdminSession, value_of
-from storage.tiers.plain import PlainEngine
-from storage.tiers.timescale import TimescaleEngine, unusable
+from storage.tiers.plain.engine import PlainEngine
+from storage.tiers.timescale.engine import TimescaleEngine, unusable
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
-from prometheus_client import Counter, Histogram
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
@@ -22,6 +21,7 @@ from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
 from storage.tiers.administration import AdminSession
 from storage.tiers.engine import Engine, prepare_tiers
+from storage.tiers.self_metrics import RollUpMetrics
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -64,13 +64,7 @@ class RollUpWorker:
         self._problem = ""
         self._log = structlog.get_logger(part="tiers")
         self._incident = Incident("roll_up", self._log)
-        self._steps = Counter(
-            "decahertz_tiers_steps",
-            "Buckets rolled up (TimescaleDB: aggregates refreshed).",
-            registry=registry,
-        )
-        self._failures = Counter("decahertz_tiers_failures", "Rounds that failed.", registry=registry)
-        self._seconds = Histogram("decahertz_tiers_round_seconds", "Duration of a round.", registry=registry)
+        self._metrics = RollUpMetrics(registry)
 
     async def prepare(self) -> None:
         """Create the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
@@ -131,7 +125,7 @@ class RollUpWorker:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
-                self._failures.inc()
+                self._metrics.failures.inc()
                 self._report(first_line(error))
                 if isinstance(error, DatabaseUnavailableError):
                     await self._disconnect()
@@ -146,10 +140,10 @@ class RollUpWorker:
             if connection is None:
                 return False
             now_ns = self._clock.time_ns()
-            with self._seconds.time():
+            with self._metrics.round_seconds.time():
                 if everything or self._is_due(self._rolled_up_ns, engine.roll_up_seconds):
                     self._rolled_up_ns = self._clock.monotonic_ns()
-                    self._steps.inc(await engine.roll_up(connection, self._session, now_ns))
+                    self._metrics.steps.inc(await engine.roll_up(connection, self._session, now_ns))
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
                     self._problems = await self._session.run(
                         lambda connection: engine.maintain(connection, now_ns)

@@ -25,9 +25,9 @@ from storage.entry import Entry
 from storage.schema.samples import table_of
 from storage.spool import Spool
 from storage.write.lease import LeaseLostError, RecorderLease
-from storage.write.metrics import WriterMetrics
 from storage.write.rate_limit import RateLimiter
 from storage.write.result import DEAD_LETTER, WriteResult
+from storage.write.self_metrics import WriterMetrics
 from storage.write.transaction import EntryWriter
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storage.database import Database
-from storage.query.buckets import Summary
+from storage.query.history.buckets import Summary
 from storage.query.queries import Series
 from tests.storage_examples import CYCLE_NS, START_NS, BookSample, Verdict, book, books, writing
 

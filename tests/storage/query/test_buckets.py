@@ -10,10 +10,10 @@ import pytest
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleBatch
 from storage.database import Database
-from storage.query import buckets as module
-from storage.query.buckets import Summary
+from storage.query.history import buckets as module
+from storage.query.history.buckets import Summary
+from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import Limits, Queries
-from storage.query.resolution import ResolutionRequest
 from storage.settings import RetentionSettings
 from storage.tiers.names import Tier
 from tests.storage.query.buckets_by_hand import answered, naive, some_books, store, summary

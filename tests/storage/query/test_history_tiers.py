@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from storage.database import Database
+from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import Queries
-from storage.query.resolution import ResolutionRequest
 from storage.tiers.names import Tier, relation_of
 from tests.storage.query.buckets_by_hand import answered, naive, some_books, store
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing

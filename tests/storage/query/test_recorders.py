@@ -12,9 +12,9 @@ from decahertz.event import Tick
 from storage.database import Database
 from storage.query.bars import BarFilter
 from storage.query.export import ExportFormat, ExportRequest, Exports, events_request, samples_request
-from storage.query.history import UnknownFieldError
+from storage.query.history.history import UnknownFieldError
+from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import FillFilter, Queries, RoundTripFilter
-from storage.query.resolution import ResolutionRequest
 from storage.tiers.names import ROLLED, Tier
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS
 from tests.tiered_database import TieredDatabase

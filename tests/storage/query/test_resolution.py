@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
-from storage.query.resolution import (
+from storage.query.history.resolution import (
     LONGEST_STEP_NS,
     Resolution,
     ResolutionError,

@@ -6,7 +6,7 @@ import pytest
 
 from decahertz.sample import SampleBatch
 from storage.database import Database
-from storage.query import samples as module
+from storage.query.history import raw_samples as module
 from storage.query.queries import History, Limits, Queries, UnknownFieldError
 from tests.storage_examples import (
     BOOK,

@@ -13,10 +13,10 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days
-from storage.tiers.partitions import Partitioned, create_partitions, ensure_default, is_busy
-from storage.tiers.plain_table import PlainTable, prepare_table
-from storage.tiers.retention import drop_old_events, drop_old_rows
-from storage.tiers.roll_up import deduplicate, roll_up
+from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default, is_busy
+from storage.tiers.plain.retention import drop_old_events, drop_old_rows
+from storage.tiers.plain.roll_up import deduplicate, roll_up
+from storage.tiers.plain.table import PlainTable, prepare_table
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

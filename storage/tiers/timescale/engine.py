@@ -3,9 +3,9 @@
 For each sample table ``{table}_1s_g1`` is made from the raw rows, ``…_1m_g1`` from that and ``…_1h_g1`` from
 that, all with real-time aggregation. A continuous aggregate cannot gain a column, so a new metric starts a
 new generation (``_g2``), which readers see from the hour of its creation; they select from a view over all
-generations (:mod:`storage.tiers.generations`). TimescaleDB's own jobs compress, drop, and refresh each tier
-on its own schedule (:mod:`storage.tiers.policies`). The roll-up worker refreshes all tiers in one go and more
-often, so that a late row soon reaches the coarsest one as well.
+generations (:mod:`storage.tiers.timescale.generations`). TimescaleDB's own jobs compress, drop, and refresh
+each tier on its own schedule (:mod:`storage.tiers.timescale.policies`). The roll-up worker refreshes all tiers
+in one go and more often, so that a late row soon reaches the coarsest one as well.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import RECORDER, quoted, table_of
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import execute, value_of
-from storage.tiers.generations import Generation, ensure_generation, generations_of
 from storage.tiers.names import ROLLED, Tier, event_days, relation_of, retention_days, width_ns
-from storage.tiers.policies import Policies, apply_policies, failing_jobs
 from storage.tiers.schema import columns_in, listed, tier_schema_of
+from storage.tiers.timescale.generations import Generation, ensure_generation, generations_of
+from storage.tiers.timescale.policies import Policies, apply_policies, failing_jobs
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection

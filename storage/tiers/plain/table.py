@@ -3,7 +3,7 @@
 A trigger records forevery statement which buckets its rows fall into, in the same transaction, in
 ``{table}_dirty_buckets``. The view that readers select from computes a dirty bucket from the finer tier and
 takes every other bucket from the rolled-up table. So answers are right at every moment: the roll-up
-(:mod:`storage.tiers.roll_up`) may lag, crash or stand still, and answers only get slower.
+(:mod:`storage.tiers.plain.roll_up`) may lag, crash or stand still, and answers only get slower.
 
 Dirty buckets are only ever inserted. A roll-up deletes those that its snapshot shows, so a row that is
 committed meanwhile keeps its own, and neither waits for the other.
@@ -17,7 +17,7 @@ from decahertz.sample import SampleSchema
 from storage.schema.samples import RECORDER, TIME, literal, quoted, table_of
 from storage.tiers.administration import execute, value_of
 from storage.tiers.names import ROLLED, Tier, finer, relation_of, width_ns
-from storage.tiers.partitions import Partitioned, create_partitions, ensure_default
+from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
 from storage.tiers.schema import (
     TierSchema,
     aggregates_of_raw,

@@ -13,10 +13,10 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.sample import MetricField, SampleSchema
-from storage.query.buckets import BucketQuery, Summary, columns_in
-from storage.query.resolution import ResolutionRequest, finest_kept, resolve
-from storage.query.samples import SampleQuery, Value
-from storage.query.tier_catalogue import TierCatalogue
+from storage.query.history.buckets import BucketQuery, Summary, columns_in
+from storage.query.history.raw_samples import SampleQuery, Value
+from storage.query.history.resolution import ResolutionRequest, finest_kept, resolve
+from storage.query.history.tier_catalogue import TierCatalogue
 from storage.schema.samples import key_columns
 from storage.tiers.names import Tier
 
@@ -104,9 +104,9 @@ class Histories:
         """Samples of the schema in the range ``span``, ``[start, end)``, grouped by key.
 
         ``fields`` are metric names (none: all of them), ``key_filter`` allowed values of ``recorder`` and of
-        the key's fields, ``request`` the resolution (see :mod:`storage.query.resolution`). Buckets that touch
-        the range are answered whole. An answer is cut between cycles or buckets; one that exceeds the limits
-        by itself is answered whole. Raises :class:`UnknownFieldError`.
+        the key's fields, ``request`` the resolution (:mod:`storage.query.history.resolution`). Buckets
+        that touch the range are answered whole. An answer is cut between cycles or buckets; one that exceeds
+        the limits by itself is answered whole. Raises :class:`UnknownFieldError`.
         """
         by_name = {field.name: field for field in schema.metrics}
         names = tuple(fields) or tuple(by_name)

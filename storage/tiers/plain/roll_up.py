@@ -17,7 +17,7 @@ from storage.tiers.schema import listed
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
-    from storage.tiers.plain_table import PlainTable
+    from storage.tiers.plain.table import PlainTable
 
 _MOST_DUPLICATES = 64
 """Duplicate entries of unfinished buckets that are left alone."""

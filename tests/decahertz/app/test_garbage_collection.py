@@ -15,7 +15,7 @@ from collectors.common.mark_prices import MarkPrice, MarkPrices
 from collectors.execution.order import Benchmark, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
 from collectors.execution.state import ExecutionState, Limits
-from decahertz.app.garbage import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
+from decahertz.app.garbage_collection import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock

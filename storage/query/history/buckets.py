@@ -14,8 +14,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from decahertz.clock import to_datetime
 from decahertz.sample import MetricField, SampleSchema
-from storage.query.resolution import Resolution
-from storage.query.samples import MICROSECONDS, Value, key_conditions
+from storage.query.history.raw_samples import MICROSECONDS, Value, key_conditions
+from storage.query.history.resolution import Resolution
 from storage.schema.samples import TIME, key_columns, quoted
 from storage.tiers.names import Aggregate, Tier, has_aggregates, relation_of, width_ns
 

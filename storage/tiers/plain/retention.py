@@ -11,11 +11,11 @@ from decahertz.clock import NS_PER_SECOND
 from storage.schema.samples import TIME, quoted
 from storage.tiers.administration import execute, value_of
 from storage.tiers.names import ROLLED, Tier, width_ns
-from storage.tiers.partitions import Partitioned, drop_before, has_older, limit_locks
+from storage.tiers.plain.partitions import Partitioned, drop_before, has_older, limit_locks
 
 if TYPE_CHECKING:
     from storage.schema.connection import SchemaConnection
-    from storage.tiers.plain_table import PlainTable
+    from storage.tiers.plain.table import PlainTable
 
 _DAY_NS = 86_400 * NS_PER_SECOND
 

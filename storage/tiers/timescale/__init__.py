@@ -1,0 +1,1 @@
+"""The tier engine for TimescaleDB."""
