@@ -4,8 +4,8 @@ For each sample table ``{table}_1s_g1`` is made from the raw rows, ``…_1m_g1``
 that, all with real-time aggregation. A continuous aggregate cannot gain a column, so a new metric starts a
 new generation (``_g2``), which readers see from the hour of its creation; they select from a view over all
 generations (:mod:`storage.tiers.timescale.generations`). TimescaleDB's own jobs compress, drop, and refresh
-each tier on its own schedule (:mod:`storage.tiers.timescale.policies`). The roll-up worker refreshes all tiers
-in one go and more often, so that a late row soon reaches the coarsest one as well.
+each tier on its own schedule (:mod:`storage.tiers.timescale.policies`). The roll-up worker refreshes all
+tiers in one go and more often, so that a late row soon reaches the coarsest one as well.
 """
 
 from __future__ import annotations
