@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,11 +176,11 @@ class SpoolFile:
             transaction.save(self.accounts.unsaved)
             tables.count_commit(self.connection)
             self._commit([appended for _, appended in result.events], entries)
-        except sqlite3.Error as error:
+        except BaseException as error:
             tables.roll_back(self.connection)
-            raise translated(error) from error
-        except BaseException:
-            tables.roll_back(self.connection)
+            self._reuse_log()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error) from error
             raise
         self._counter.count()
         transaction.apply()
@@ -260,6 +260,14 @@ class SpoolFile:
         batches = list(self._deleted.values())
         self._deleted.clear()
         return batches
+
+    def _reuse_log(self) -> None:
+        """Checkpoint the log after a failed write, so that the next write overwrites it in place.
+
+        A log that has filled the disk would stay otherwise, because nothing could be deleted any more.
+        """
+        with suppress(sqlite3.Error):
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _count_backlog(self) -> Backlog:
         state = self.state

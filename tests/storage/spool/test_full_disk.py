@@ -1,0 +1,47 @@
+"""A disk that the spool's own log has filled."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from decahertz.ledger import Ledger
+from decahertz.testing import START_NS, ManualClock
+from storage.entry import Ack
+from storage.settings import SpoolSettings
+from storage.spool.errors import SpoolUnwritableError
+from storage.spool.file import SpoolFile
+from storage.spool.recovery import FILE_NAME
+from tests.small_disk import fill_up, small_disk
+from tests.storage_examples import quotes
+
+EVENTS = 2_000
+
+
+def test_a_log_that_leaves_no_room_is_checkpointed_and_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder):
+        file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
+        first = 1
+        for number in range(24):
+            if number == 12:
+                file.write()
+                file.tidy()  # from here on the log grows, and the file has free pages for what is in it
+            ((_, entries),) = file.write([quotes(first, first + EVENTS - 1)]).events
+            file.ack(Ack(entry) for entry in entries)
+            first += EVENTS
+        fill_up(folder / "filler")
+        failures = 0
+        for _ in range(5):
+            try:
+                file.write([quotes(first, first + EVENTS - 1)])
+            except SpoolUnwritableError:
+                failures += 1
+            else:
+                break
+        else:
+            raise AssertionError("the spool does not recover while its log fills the disk")
+        assert failures > 0, "the disk was not full"
+        with suppress(SpoolUnwritableError):
+            file.write()
+        file.close()
