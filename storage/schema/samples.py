@@ -119,5 +119,9 @@ def sql_type_of(field: MetricField) -> str:
 
 def _comment(field: MetricField) -> str:
     unit = f" Unit: {field.metric.unit.value}." if field.metric.unit is not Unit.NONE else ""
-    counter = " Total since the process started." if field.metric.kind is Kind.COUNTER else ""
+    counter = (
+        " A total that starts at zero with the process, or goes on where a restored state left off."
+        if field.metric.kind is Kind.COUNTER
+        else ""
+    )
     return f"{field.metric.help}{unit}{counter}"

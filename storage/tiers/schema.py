@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
-from storage.schema.samples import TIME, key_columns, quoted, sql_type_of, table_of
+from storage.schema.samples import (
+    RECORDER,
+    RECORDER_COLUMN,
+    TIME,
+    key_columns,
+    literal,
+    quoted,
+    sql_type_of,
+    table_of,
+)
+from storage.tiers.administration import execute
 from storage.tiers.names import SAMPLES, Aggregate, Tier, has_aggregates, width_ns
 
 if TYPE_CHECKING:
@@ -21,6 +31,13 @@ if TYPE_CHECKING:
 _LONGEST = 63
 EPOCH = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 
+_AGGREGATE_TEXTS = {
+    Aggregate.LAST: "Newest value that is not null",
+    Aggregate.MIN: "Minimum",
+    Aggregate.MAX: "Maximum",
+    Aggregate.SUM: "Sum of the values; divided by the count it is the average",
+    Aggregate.COUNT: "Number of values that are not null",
+}
 _COLUMNS = """
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -91,6 +108,30 @@ def tier_schema_of(
 def columns_in(connection: SchemaConnection, relation: str) -> dict[str, str]:
     """SQL types by column name of a table or view; empty if it does not exist."""
     return dict(connection.execute(_COLUMNS, (relation,)).fetchall())
+
+
+def comment_tier(
+    connection: SchemaConnection, schema: TierSchema, tier: Tier, commented: Mapping[str, str]
+) -> None:
+    """Comment the view of a tier and its columns, except those that existed before."""
+    view = quoted(schema.relation(tier))
+    texts = {
+        TIME: "Start of the bucket, UTC.",
+        **dict.fromkeys(schema.key, "Part of the key."),
+        RECORDER: RECORDER_COLUMN.comment,
+        SAMPLES: "Raw samples in the bucket.",
+    }
+    for metric in schema.metrics:
+        for column, aggregate in zip(metric.columns(), Aggregate, strict=False):
+            texts[column] = f"{_AGGREGATE_TEXTS[aggregate]} of {metric.name} in the bucket."
+    statements = [
+        f"COMMENT ON COLUMN {view}.{quoted(name)} IS {literal(text)}"
+        for name, text in texts.items()
+        if name not in commented
+    ]
+    if statements:
+        text = f"Samples in buckets of {tier}: one row per recorder, key and bucket."
+        execute(connection, "; ".join([f"COMMENT ON VIEW {view} IS {literal(text)}", *statements]))
 
 
 def interval(tier: Tier) -> str:

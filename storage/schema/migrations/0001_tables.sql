@@ -574,7 +574,7 @@ COMMENT ON COLUMN dead_letters.stream IS 'Its stream in the ledger: samples:{col
 COMMENT ON COLUMN dead_letters.reason IS 'Why the database refused the row.';
 COMMENT ON COLUMN dead_letters.kind IS
     'event, sample, or entry: a whole spool entry that could not be decoded.';
-COMMENT ON COLUMN dead_letters.rows IS 'Number of rows lost with it.';
+COMMENT ON COLUMN dead_letters.rows IS 'Number of rows: 1, or all rows of a spool entry.';
 COMMENT ON COLUMN dead_letters.row_time_ns IS
     'Time of the event, or the cycle of the sample, in nanoseconds.';
 COMMENT ON COLUMN dead_letters.received_ns IS 'When the event reached the recorder, by its clock.';

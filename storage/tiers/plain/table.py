@@ -24,6 +24,7 @@ from storage.tiers.schema import (
     aggregates_of_tier,
     bucket,
     columns_in,
+    comment_tier,
     interval,
     listed,
     shortened,
@@ -110,7 +111,9 @@ def prepare_table(connection: SchemaConnection, schema: SampleSchema, now_ns: in
         _record_dirty_buckets(connection, table)
         table = PlainTable(table.schema, {tier: _ensure_rolled(connection, table, tier) for tier in ROLLED})
         for tier in ROLLED:
+            commented = columns_in(connection, table.schema.relation(tier))
             execute(connection, table.view(tier))
+            comment_tier(connection, table.schema, tier, commented)
     for tier in Tier:
         create_partitions(connection, table.partitioned(tier), now_ns)
     return table
@@ -186,6 +189,8 @@ def _ensure_rolled(connection: SchemaConnection, table: PlainTable, tier: Tier) 
         for name, sql_type in declared.items()
     )
     execute(connection, f"CREATE TABLE {quoted(rolled.name)} ({definitions}) PARTITION BY RANGE ({TIME})")
+    text = f"Rows behind the view {table.schema.relation(tier)}; query the view."
+    execute(connection, f"COMMENT ON TABLE {quoted(rolled.name)} IS {literal(text)}")
     # One row per key and bucket, whatever happens. The recorder comes last, because histories often read all
     # recorders.
     key = [name for name in table.schema.key if name != RECORDER]

@@ -21,6 +21,7 @@ from storage.tiers.schema import (
     aggregates_of_raw,
     aggregates_of_tier,
     columns_in,
+    comment_tier,
     interval,
     shortened,
 )
@@ -106,7 +107,8 @@ def _create_view(
 ) -> None:
     """Create the view over all generations, each for its own time. New columns come last."""
     name = schema.relation(tier)
-    wanted = columns_in(connection, name) | schema.columns()
+    commented = columns_in(connection, name)
+    wanted = commented | schema.columns()
     parts = []
     ends = [later.valid_from for _, later in pairwise(generations)]
     for generation, end in zip(generations, [*ends, None], strict=True):
@@ -123,3 +125,4 @@ def _create_view(
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
         parts.append(f"SELECT {selected} FROM {quoted(generation.view(tier))}{where}")  # noqa: S608 - quoted
     execute(connection, f"CREATE OR REPLACE VIEW {quoted(name)} AS {' UNION ALL '.join(parts)}")
+    comment_tier(connection, schema, tier, commented)

@@ -293,3 +293,18 @@ async def test_the_worker_keeps_up_while_rows_come_in_and_after_its_connection_i
             )
     await tiered.worker.run_once()
     await assert_tiers(tiered)
+
+
+async def test_every_tier_and_each_of_its_columns_has_a_comment(tiered_database: TieredDatabase) -> None:
+    async with tiered_database.database.query() as connection:
+        missing = await connection.fetch(
+            "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+            " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'v' AND a.attnum > 0"
+            " AND c.relname ~ '_samples_(1s|1m|1h)$'"
+            " AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)"
+        )
+        tiers = await connection.fetchval(
+            "SELECT count(*) FROM pg_class WHERE relkind = 'v' AND relname ~ '_samples_(1s|1m|1h)$'"
+        )
+    assert missing == []
+    assert tiers > 0
