@@ -249,6 +249,8 @@ def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any se
     if isinstance(value, str) and get_origin(bare) is tuple:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
+        if isinstance(value, str) and bare is not Path:
+            value.encode()  # refuses bytes of the environment that are not UTF-8
         return msgspec.convert(value, key.type, strict=False, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
         shown = "the value" if "url" in key.key or "secret" in key.key else repr(value)

@@ -65,10 +65,6 @@ class EventBatchReader(BodyReader[EncodedBatch]):
 
     async def read(self, data: bytes, codec: Codec) -> EncodedBatch:
         """Raises :class:`ProblemError` (``malformed-body``, ``invalid-body``, ``invalid-batch``)."""
-        batch = await self._batch(data, codec)
-        return EncodedBatch(batch, data if codec is Codec.MSGPACK else b"")
-
-    async def _batch(self, data: bytes, codec: Codec) -> EventBatch:
         if len(data) <= _MAX_SYNC_BYTES:
             try:
                 batch: EventBatch = self.decode(data, codec)
@@ -76,8 +72,11 @@ class EventBatchReader(BodyReader[EncodedBatch]):
                 if not any(error.index is not None for error in problem.errors):
                     raise
             else:
-                return batch
-        return await self._in_parts(data, codec)
+                return EncodedBatch(batch, data if codec is Codec.MSGPACK else b"")
+        batch = await self._in_parts(data, codec)
+        # Of a repeated key ``events`` only the last value was validated; the spool decodes all of them.
+        is_unambiguous = codec is Codec.MSGPACK and data.count(b"events") == 1
+        return EncodedBatch(batch, data if is_unambiguous else b"")
 
     async def _in_parts(self, data: bytes, codec: Codec) -> EventBatch:
         try:

@@ -34,8 +34,8 @@ _STANDBY_SECONDS = 0.5
 _UNBLOCK_SECONDS = 1.0
 _RELEASE_SECONDS = 1.0
 _INSERT = """
-INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at)
-VALUES (now(), $1, $2, $3, $4, now(), now() + make_interval(secs => $5))
+INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at, session)
+VALUES (now(), $1, $2, $3, $4, now(), now() + make_interval(secs => $5), $6)
 ON CONFLICT (recorder) DO NOTHING
 """
 _CURRENT = """
@@ -44,12 +44,12 @@ FROM recorders WHERE recorder = $1
 """
 _TAKE = """
 UPDATE recorders SET time = now(), holder = $2, host = $3, process_id = $4, held_since = now(),
-    expires_at = clock_timestamp() + make_interval(secs => $5)
+    expires_at = clock_timestamp() + make_interval(secs => $5), session = $6
 WHERE recorder = $1
 """
 _RENEW = """
 UPDATE recorders SET time = now(), expires_at = now() + make_interval(secs => $3)
-WHERE recorder = $1 AND holder = $2
+WHERE recorder = $1 AND session = $2
 """
 _UNBLOCK = "SELECT count(pg_terminate_backend(pid)) FROM unnest(pg_blocking_pids($1)) AS pid"
 
@@ -106,6 +106,8 @@ class RecorderLease:
         self._database = database
         self.recorder = recorder
         self.holder = holder
+        self.session = uuid.uuid4()
+        """New at each start: of two processes with copies of one data folder only the newer one can write."""
         self._standby = standby
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -164,7 +166,8 @@ class RecorderLease:
             raise
 
     async def _take(self, connection: Connection) -> None:
-        values = (self.recorder, self.holder, socket.gethostname(), os.getpid(), LEASE_SECONDS)
+        host, process = socket.gethostname(), os.getpid()
+        values = (self.recorder, self.holder, host, process, LEASE_SECONDS, self.session)
         if (await connection.execute(_INSERT, *values)).endswith(" 1"):
             return
         self._check(await connection.fetchrow(_CURRENT, self.recorder))
@@ -245,7 +248,7 @@ class RecorderLease:
         try:
             connection = await self._connect()
             with self._database.errors():
-                status = await connection.execute(_RENEW, self.recorder, self.holder, seconds)
+                status = await connection.execute(_RENEW, self.recorder, self.session, seconds)
         except DatabaseError:
             await self._disconnect()
             raise

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # The lock on the lease keeps a take-over waiting until the transaction ends, and does not delay renewals.
 _INSERT_BATCHES = """
 WITH held AS MATERIALIZED (
-    SELECT FROM recorders WHERE recorder = $3 AND holder = $4 FOR KEY SHARE
+    SELECT FROM recorders WHERE recorder = $3 AND session = $4 FOR KEY SHARE
 ), allowed AS MATERIALIZED (
     SELECT WHERE $4::uuid IS NULL OR EXISTS (SELECT FROM held)
 ), acked AS (
@@ -145,8 +145,8 @@ class EntryWriter:
         self, connection: AnyConnection, batch_ids: list[uuid.UUID], forgettable: list[uuid.UUID]
     ) -> set[uuid.UUID]:
         """Record the batches; returns those that no transaction has stored before."""
-        holder = None if self._lease is None else self._lease.holder
-        row = await connection.fetchrow(_INSERT_BATCHES, batch_ids, forgettable, self._recorder, holder)
+        session = None if self._lease is None else self._lease.session
+        row = await connection.fetchrow(_INSERT_BATCHES, batch_ids, forgettable, self._recorder, session)
         assert row is not None  # noqa: S101 - the statement always returns one row
         if self._lease is not None and not row["is_allowed"]:
             raise self._lease.lose()

@@ -62,6 +62,19 @@ async def test_messagepack_is_kept_as_it_came_and_json_is_not(count: int) -> Non
     assert await reader.read(text, Codec.JSON) == EncodedBatch(read.batch, b"")
 
 
+@pytest.mark.parametrize("count", [1, 5_000])
+@pytest.mark.parametrize("key", [b"\xa6events", b"\xd9\x06events"])
+async def test_bytes_with_a_repeated_key_are_not_kept_because_they_cannot_be_read_back(
+    count: int, key: bytes
+) -> None:
+    packed = msgspec.msgpack.encode(batch(*[QUOTE] * count))
+    invalid = msgspec.msgpack.encode([{"type": "log", "time_ns": START_NS}])
+    repeated = bytes([packed[0] + 1]) + key + invalid + packed[1:]
+    read = await EventBatchReader().read(repeated, Codec.MSGPACK)
+    assert len(read.batch.events) == count
+    assert read.encoded == b""
+
+
 async def test_a_batch_sent_again_is_answered_the_same_and_stored_once(
     stored: Stack, stored_caller: Caller
 ) -> None:

@@ -199,6 +199,12 @@ def test_a_bad_value_names_its_setting_whatever_the_source(name: str, tmp_path: 
         assert (caught.value.key, caught.value.origin) == (name, "the environment")
 
 
+def test_a_value_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    variable = {"DECAHERTZ_RECORDER": os.fsdecode(b"desk-\xff")}
+    with pytest.raises(SettingsError, match=r"recorder.*surrogates not allowed"):
+        load(file=of_file(tmp_path, ""), environ=variable)
+
+
 def test_an_unknown_argument_is_refused_and_an_unknown_variable_is_not_ours(tmp_path: Path) -> None:
     no_file = of_file(tmp_path, "")
     with pytest.raises(SettingsError, match=r"api\.prt"):

@@ -593,13 +593,15 @@ CREATE TABLE recorders (
     host text NOT NULL,
     process_id bigint NOT NULL,
     held_since timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL
+    expires_at timestamptz NOT NULL,
+    session uuid NOT NULL
 );
 COMMENT ON TABLE recorders IS
     'Leases: the one process that writes under a recorder''s name at a time.';
 COMMENT ON COLUMN recorders.time IS 'When the lease was last renewed.';
 COMMENT ON COLUMN recorders.recorder IS 'Name of the recorder.';
 COMMENT ON COLUMN recorders.holder IS 'Id of the data folder whose process holds the lease.';
+COMMENT ON COLUMN recorders.session IS 'Id of that process, new at each start.';
 COMMENT ON COLUMN recorders.host IS 'Host of the process that holds the lease.';
 COMMENT ON COLUMN recorders.process_id IS 'Id of that process on its host.';
 COMMENT ON COLUMN recorders.held_since IS 'When that process took the lease.';

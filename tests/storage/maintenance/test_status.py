@@ -53,8 +53,9 @@ async def test_tables_have_their_rows_their_sizes_and_their_parts(tiered_databas
 
 async def test_recorders_are_listed_with_their_leases(tiered_database: TieredDatabase) -> None:
     await tiered_database.execute(
-        "INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at)"
-        " SELECT now(), recorder, gen_random_uuid(), recorder || '.example', 7, now() - held, now() + rest"
+        "INSERT INTO recorders (time, recorder, holder, host, process_id, held_since, expires_at, session)"
+        " SELECT now(), recorder, gen_random_uuid(), recorder || '.example', 7, now() - held, now() + rest,"
+        " gen_random_uuid()"
         " FROM (VALUES ('paris', interval '1 hour', interval '9 s'),"
         " ('tokyo', interval '0', interval '-1 minute')) AS leases (recorder, held, rest)"
     )

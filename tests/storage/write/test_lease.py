@@ -126,7 +126,7 @@ async def test_a_holder_renews_and_learns_that_it_lost(
     await until(is_renewed)
     assert leases[0].status().health is Health.OK
     async with database.query() as connection:
-        await connection.execute("UPDATE recorders SET holder = $1", uuid.uuid4())
+        await connection.execute("UPDATE recorders SET session = $1", uuid.uuid4())
     async with asyncio.timeout(10):
         assert "another process has taken over" in str(await leases[0].lost())
     assert leases[0].status().health is Health.FAILED
@@ -152,6 +152,20 @@ async def test_a_writer_whose_name_was_taken_over_stores_nothing_and_keeps_its_s
         await until(lambda: bench.writer.status().health is Health.FAILED)
         assert await bench.value("SELECT count(*) FROM quotes") == 3
         assert bench.account("events:loop") == (6, 3, 3, {})
+
+
+async def test_of_two_processes_with_copies_of_one_data_folder_only_the_newer_one_writes(
+    database: Database, tmp_path: Path
+) -> None:
+    async with writing(database, tmp_path) as older:
+        await older.append(quotes(1, 3), 10)
+        newer = RecorderLease(database, RECORDER, older.lease.holder)
+        await newer.take()
+        await older.spool.append(quotes(4, 6), 10)
+        async with asyncio.timeout(10):
+            assert isinstance(await older.lease.lost(), LeaseLostError)
+        assert await older.value("SELECT count(*) FROM quotes") == 3
+        await newer.stop()
 
 
 async def test_a_take_over_ends_a_transaction_that_stands_still(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import uuid
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from decahertz.ingest import NotDurableError
 from storage.database import Database
 from storage.query.queries import InstrumentDefinition, InstrumentInfo, Queries
 from storage.schema.emitters import recently_stored_events
+from storage.write.lease import RecorderLease
 from tests.storage_examples import (
     CYCLE_NS,
     START_NS,
@@ -108,7 +110,8 @@ async def test_what_was_stored_is_known_after_a_restart_even_without_the_spool(d
 
 
 async def test_two_pipelines_on_one_database_store_an_event_once(database: Database) -> None:
-    async with writing(database) as one, writing(database) as other:
+    lease = RecorderLease(database, "other", uuid.uuid4())
+    async with writing(database) as one, writing(database, lease=lease) as other:
         await asyncio.gather(*(bench.append(quotes(1, 200), 10) for bench in (one, other)))
         assert await one.value("SELECT count(*) FROM quotes") == 200
         accounts = sorted(bench.account("events:loop")[1:] for bench in (one, other))
