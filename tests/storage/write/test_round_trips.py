@@ -286,7 +286,7 @@ async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
         for number in range(1, 21)
         for source, side in (("a", Side.BUY), ("b", Side.SELL))
     ]
-    async with writing(database) as one, writing(database) as other:
+    async with writing(database) as one, writing(database, lease=one.lease) as other:
         for source, bench in (("a", one), ("b", other)):
             for item in sent:
                 if item.source == source:
