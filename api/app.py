@@ -22,7 +22,7 @@ from api.live.self_metrics import HubMetrics
 from api.parts import ApiParts
 from api.routes.table import ROUTES
 from api.settings import ApiSettings
-from decahertz.addresses import check_loopback, listen_error
+from decahertz.addresses import listen_error, reachable_host
 from decahertz.health import ComponentStatus, Health
 from decahertz.negotiation import accepts_gzip, gzipped
 
@@ -61,8 +61,8 @@ class Api:
 
     @property
     def url(self) -> str:
-        """Base URL: ``http://127.0.0.1:8000``."""
-        host = self._settings.host
+        """Base URL for clients on this machine: ``http://127.0.0.1:8000``."""
+        host = reachable_host(self._settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
@@ -71,7 +71,7 @@ class Api:
         Raises :class:`~decahertz.settings.SettingsError`, also for an address that other machines reach.
         """
         host, port = self._settings.host, self._settings.port
-        await asyncio.to_thread(check_loopback, "api.host", host)
+        await asyncio.to_thread(self._settings.check_host)
         runner = web.AppRunner(
             self._application(),
             access_log=None,  # metrics count requests; failures are logged
@@ -115,7 +115,7 @@ class Api:
 
     def _application(self) -> web.Application:
         limit = self._settings.max_body_bytes
-        guard = Guard(self._settings.host)
+        guard = Guard((self._settings.host, *self._settings.host_names))
         app = web.Application(
             middlewares=[request_middleware(guard, self._parts.clock, self._metrics, domain_problem)],
             client_max_size=limit,

@@ -32,6 +32,11 @@ def check_loopback(key: str, host: str) -> None:
     )
 
 
+def reachable_host(host: str) -> str:
+    """The address at which this machine reaches a listener on ``host``."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - no listener
+
+
 def check_port(section: str, host: str, port: int) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` unless the address is free.
 

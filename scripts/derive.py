@@ -72,7 +72,7 @@ def _settings_row(key: Key) -> str:
     elif isinstance(default, tuple):
         default = f"`{','.join(map(str, default))}`" if default else "none"
     else:
-        default = f"`{default}`" if default not in ("", None) else "none"
+        default = f"`{default}`" if default not in ("", None, Path()) else "none"
     return f"| `{key.key}` | `{key.environment}` | {default} | {key.help} |"
 
 

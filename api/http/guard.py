@@ -1,13 +1,14 @@
 """Checks who may send requests.
 
-There are no API keys yet, so the API listens on loopback addresses only. A web page in a browser on this
-machine can still send requests; two checks keep it out. The *Host* header must name this machine, which stops
-DNS rebinding (a page whose own name resolves to 127.0.0.1). The *Origin* header, where a browser sends one,
-must be the server's own.
+There are no API keys yet, so the API listens on loopback addresses only, or on a private network if the
+settings say so. A web page in a browser on this machine can still send requests; two checks keep it out. The
+*Host* header must name this machine, which stops DNS rebinding (a page whose own name resolves to 127.0.0.1).
+The *Origin* header, where a browser sends one, must be the server's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -21,9 +22,10 @@ _MAX_REMEMBERED_HOSTS = 100
 class Guard:
     """Checks the headers Host and Origin of every request."""
 
-    def __init__(self, bound_host: str) -> None:
-        """``bound_host`` is the setting ``api.host``."""
-        self._names = frozenset({bound_host.lower().strip("[]"), "localhost", "127.0.0.1", "::1"})
+    def __init__(self, host_names: Iterable[str]) -> None:
+        """``host_names`` may stand in the header Host besides the names of loopback."""
+        names = {name.lower().strip("[]") for name in host_names}
+        self._names = frozenset(names | {"localhost", "127.0.0.1", "::1"})
         self._accepted: set[str] = set()
 
     def check(self, request: web.Request) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
-from decahertz.addresses import check_loopback, check_port
+from decahertz.addresses import check_port
 from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
 from decahertz.clock import SystemClock
 from decahertz.settings import SettingsError
@@ -64,7 +64,7 @@ def _failed(failure: PluginFailure) -> Line:
 
 def _ports(settings: Settings) -> Iterator[Line]:
     try:
-        check_loopback("api.host", settings.api.host)
+        settings.api.check_host()
     except SettingsError as error:
         yield error.key, "", error.reason
     for table, host, port in (

@@ -25,6 +25,7 @@ from decahertz.app.check import run_check
 from decahertz.app.db_status import run_status
 from decahertz.app.dead_letters import run_list, run_replay
 from decahertz.app.export import Wanted, run_export
+from decahertz.app.health import run_health
 from decahertz.app.import_ import run_import
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import StartError, database_url
@@ -70,11 +71,12 @@ def build_app() -> App:
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
     app.command(_with_settings(_check, keys), name="check")
-    where = _only(keys, ("data_dir", "database_url"))
+    where = _only(keys, ("data_dir", "database_url", "database_password_file"))
     app.command(_with_settings(_import, [*where, *_only(keys, ("recorder",))]), name="import")
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
+    app.command(_with_settings(_health, _only(keys, ("api.host", "api.port"))), name="health")
     db = App(name="db", help="Inspect the database.")
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
@@ -162,6 +164,11 @@ def _up(
 def _check(settings: Settings) -> int:
     """Check settings, plugins, ports and database, and list the problems."""
     return _run(run_check(settings))
+
+
+def _health(settings: Settings) -> int:
+    """Show the health of the running recorder; the exit code is 1 when a component has failed."""
+    return run_health(settings)
 
 
 def _import(

@@ -21,7 +21,7 @@ from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, 
 from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from decahertz import __version__
-from decahertz.addresses import check_loopback, check_port
+from decahertz.addresses import check_port, reachable_host
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
@@ -153,7 +153,7 @@ class Pipeline:
         parts started before the error.
         """
         settings, clock = self._settings, self._clock
-        check_loopback("api.host", settings.api.host)
+        settings.api.check_host()
         check_port("api", settings.api.host, settings.api.port)
         check_port("exporter", settings.exporter.host, settings.exporter.port)
         lint(settings.spool, settings.tiers, settings.retention)
@@ -328,7 +328,7 @@ class Pipeline:
     @property
     def exporter_url(self) -> str:
         """Base URL of the exporter."""
-        return f"http://{self._settings.exporter.host}:{self._exporter.port}"
+        return f"http://{reachable_host(self._settings.exporter.host)}:{self._exporter.port}"
 
     @property
     def shown_database_url(self) -> str:

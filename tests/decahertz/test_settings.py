@@ -219,6 +219,38 @@ def test_a_database_url_is_not_repeated_in_an_error(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_the_password_of_the_database_comes_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss/word\n")
+    url, file = "postgresql://me@db:5432/d?x=1", str(tmp_path / "password")
+    settings = load(
+        file=of_file(tmp_path, ""),
+        environ={"DECAHERTZ_DATABASE_URL": url, "DECAHERTZ_DATABASE_PASSWORD_FILE": file},
+    )
+    assert settings.database_url == "postgresql://me:p%40ss%2Fword@db:5432/d?x=1"
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("postgresql://me@db/d", None),
+        ("postgresql://me@db/d", " "),
+        ("postgresql://me:secret@db/d", "other"),
+        ("postgresql://db/d", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_password_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, url: str, password: str | None
+) -> None:
+    if password is not None:
+        (tmp_path / "password").write_text(password)
+    values = {"database_url": url, "database_password_file": str(tmp_path / "password")}
+    with pytest.raises(SettingsError) as caught:
+        load(file=of_file(tmp_path, ""), environ={}, arguments=values)
+    assert caught.value.key == "database_password_file"
+    assert "secret" not in str(caught.value)
+
+
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         load(file=tmp_path / "none.toml", environ={})

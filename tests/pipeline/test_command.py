@@ -172,6 +172,21 @@ def test_a_database_that_hangs_delays_the_end_by_no_more_than_five_seconds(
         assert decahertz.get("/api/v1/health/ready")["ready"]
 
 
+def test_health_shows_every_component_and_fails_with_the_worst(env: dict[str, str], data_dir: Path) -> None:
+    ended = run("health", "--api-port", "1", env=env)
+    assert ended.returncode == 1
+    assert refused(ended.stderr, "127.0.0.1:1"), ended.stderr
+    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
+        env = {**env, "DECAHERTZ_API_PORT": decahertz.api.rpartition(":")[2]}
+        (server,) = psutil.Process(decahertz.process.pid).children()
+        ended = run("health", env=env)
+        assert ended.returncode == 0, ended.stderr
+        assert {"ok        storage", "ok        api"} <= set(ended.stdout.splitlines())
+        server.suspend()
+        server.kill()
+        wait_until("the failure to show", 10, lambda: run("health", env=env).returncode == 1)
+
+
 def test_not_ready_while_the_database_is_away(env: dict[str, str], data_dir: Path) -> None:
     with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
         (server,) = psutil.Process(decahertz.process.pid).children()
