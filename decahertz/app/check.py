@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
 from decahertz.addresses import check_port
 from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
+from decahertz.app.settings import check_contradictions
 from decahertz.clock import SystemClock
 from decahertz.settings import SettingsError
 from storage.database import Database
 from storage.postgres.embedded import find_installation, running_pid
-from storage.tiers.lint import lint
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
@@ -39,7 +39,7 @@ Line = tuple[str, str, str]
 
 def _policies(settings: Settings) -> Line:
     try:
-        lint(settings.spool, settings.tiers, settings.retention)
+        check_contradictions(settings)
     except SettingsError as error:
         return error.key, "", error.reason
     return "settings", "", ""

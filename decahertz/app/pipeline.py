@@ -22,11 +22,13 @@ from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_host
+from decahertz.app.settings import check_contradictions
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestSamples
+from decahertz.watchdog.self_metrics import export_thresholds
 from exporter.exporter import Exporter
 from storage.database import Database, DatabaseError
 from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
@@ -38,7 +40,6 @@ from storage.schema.emitters import recently_stored_events
 from storage.schema.migrate import migrate
 from storage.spool import Spool
 from storage.tiers.engine import prepare_tiers
-from storage.tiers.lint import lint
 from storage.tiers.worker import RollUpWorker
 from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
@@ -156,7 +157,7 @@ class Pipeline:
         settings.api.check_host()
         check_port("api", settings.api.host, settings.api.port)
         check_port("exporter", settings.exporter.host, settings.exporter.port)
-        lint(settings.spool, settings.tiers, settings.retention)
+        check_contradictions(settings)
         registry, bus = CollectorRegistry(), LocalBus()
         collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
         feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
@@ -164,6 +165,7 @@ class Pipeline:
         recorder = settings.recorder
         schemas = tuple(loaded.schema for loaded in collectors.plugins)
         latest = LatestSamples(bus)
+        export_thresholds(registry, settings.alerts)
         with start_errors():
             opened = await self._stack.enter_async_context(open_database(settings))
             self._database, self._supervisor = opened

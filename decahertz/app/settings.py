@@ -20,10 +20,13 @@ from decahertz.app.logs import LogSettings
 from decahertz.event import Name
 from decahertz.ingest import IngestSettings
 from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
+from decahertz.thresholds import AlertsSettings, check_thresholds
 from exporter.settings import ExporterSettings
 from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings
+from storage.tiers.lint import lint
 
 _NAME_LENGTH = 128
+_HOUR_SECONDS = 3600
 
 
 def default_recorder() -> str:
@@ -65,9 +68,16 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
     spool: SpoolSettings = SpoolSettings()
     tiers: TiersSettings = TiersSettings()
     retention: RetentionSettings = RetentionSettings()
+    alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
     collectors: CollectorsSettings = CollectorsSettings()
     feeds: FeedsSettings = FeedsSettings()
+
+
+def check_contradictions(settings: Settings) -> None:
+    """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
+    lint(settings.spool, settings.tiers, settings.retention)
+    check_thresholds(settings.alerts, spool_age_seconds=settings.spool.max_age_hours * _HOUR_SECONDS)
 
 
 def load(

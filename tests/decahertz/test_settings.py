@@ -23,6 +23,7 @@ _TEXTS = {
     "log.level": ["debug", "info", "warning", "error"],
     "log.format": ["auto", "console", "json"],
     "tiers.engine": ["auto", "plain", "timescaledb"],
+    "alerts.alertmanager_url": ["", "http://127.0.0.1:9093", "https://alerts.example/am/"],
 }
 
 
@@ -46,7 +47,10 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for ea
         ).filter(lambda n: abs(n) < 2**53)
     if bare is float:
         is_open = any(m.gt is not None for m in meta)
-        return st.floats(low, high, exclude_min=is_open, allow_nan=False, allow_infinity=False)
+        is_below = any(m.lt is not None for m in meta)
+        return st.floats(
+            low, high, exclude_min=is_open, exclude_max=is_below, allow_nan=False, allow_infinity=False
+        )
     if bare is str:
         return name
     if bare is Path:
