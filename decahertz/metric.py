@@ -44,12 +44,14 @@ class Metric:
     """Declares a field of a :class:`~decahertz.sample.Sample` as a metric.
 
     ``help`` is one sentence with a full stop; ``# HELP`` lines, the catalogue and the generated tables show
-    it.
+    it. With ``extremes``, Prometheus also gets the least and the greatest value of a gauge over a trailing
+    window (families ``…_min`` and ``…_max``), so that it sees what happens between two scrapes.
     """
 
     help: str
     kind: Kind = Kind.GAUGE
     unit: Unit = Unit.NONE
+    extremes: bool = False
 
 
 def family_name(collector: str, metric: str, unit: Unit) -> str:

@@ -148,5 +148,7 @@ def _metric_field(where: str, name: str, hint: object) -> MetricField:
         raise SampleDeclarationError(f"{where}.{name}: use Kind.STATE with a StrEnum, and only then")
     if metric.kind is Kind.COUNTER and (optional or hint is bool):
         raise SampleDeclarationError(f"{where}.{name}: a counter must be an int or float and never None")
+    if metric.extremes and metric.kind is not Kind.GAUGE:
+        raise SampleDeclarationError(f"{where}.{name}: only a gauge has extremes")
     assert isinstance(hint, type)  # noqa: S101 - narrowed above, for the type checker
     return MetricField(name, metric, hint, optional)

@@ -15,10 +15,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from decahertz.addresses import listen_error
-from decahertz.clock import Clock, SystemClock
+from decahertz.bus import Bus, Message
+from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
-from decahertz.latest import LatestSamples
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch, SampleSchema
 from exporter.exposition import Exposition
@@ -50,7 +50,7 @@ class Exporter:
 
     def __init__(
         self,
-        latest: LatestSamples,
+        bus: Bus,
         schemas: Sequence[SampleSchema],
         registry: CollectorRegistry,
         settings: ExporterSettings,
@@ -58,11 +58,10 @@ class Exporter:
         *,
         recorder: str,
     ) -> None:
-        self._latest = latest
         self._registry = registry
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._exposition = Exposition(schemas, recorder)
+        self._exposition = Exposition(schemas, recorder, round(settings.window_seconds * NS_PER_SECOND))
         self._registry_renderer = RegistryRenderer(recorder)
         self._metrics = ExporterMetrics(registry)
         self._rendering = asyncio.Lock()
@@ -75,6 +74,7 @@ class Exporter:
         }
         for family in self._exposition.colliding:
             self._log.error("family_omitted", family=family.name, reason="another metric has this name")
+        self._subscription = bus.subscribe("samples:*", self._take)
 
     async def start(self) -> None:
         """Starts to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails."""
@@ -95,6 +95,7 @@ class Exporter:
 
     async def stop(self) -> None:
         """Closes the listener and its connections. Safe without ``start``, and twice."""
+        self._subscription.cancel()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -120,6 +121,14 @@ class Exporter:
             health, detail = Health.DEGRADED, f"omitted because another metric has this name: {names}"
         return ComponentStatus(name="exporter", health=health, detail=detail)
 
+    def _take(self, message: Message) -> None:
+        if isinstance(message, SampleBatch):
+            now_ns = self._clock.monotonic_ns()
+            try:
+                self._exposition.take(message, now_ns)
+            except Exception as error:  # noqa: BLE001 - values of plugins may be anything
+                self._fail(message.schema.collector, error)
+
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         form = choose_format(",".join(request.headers.getall("Accept", ())))
         headers = {
@@ -139,8 +148,8 @@ class Exporter:
         return web.Response(body=body, headers=headers)
 
     async def _render(self, form: Format) -> list[bytes]:
-        # All batches are read at once, so that a scrape shows a single cycle.
-        batches = {batch.schema.collector: batch for batch in self._latest}
+        # All collectors are read at once, so that a scrape shows a single cycle.
+        frames = self._exposition.freeze()
         taken: set[str] = set()
         renderer = self._registry_renderer
         self_metrics = await self._in_slices(
@@ -151,26 +160,26 @@ class Exporter:
                 lambda registry: list(renderer.render(registry, form, taken)), self._process_registry
             )
         body = []
-        for collector in self._exposition.collectors:
-            if collector in batches:
-                body += await self._in_slices(self._samples(batches[collector], form, taken))
+        for collector, frame in frames.items():
+            samples = self._exposition.render(collector, frame, form, taken)
+            body += await self._in_slices(self._guarded(collector, samples))
         body += self_metrics
         if form is Format.OPENMETRICS:
             body.append(_END)
         return body
-
-    def _samples(self, batch: SampleBatch, form: Format, taken: set[str]) -> Iterator[bytes]:
-        return self._guarded(batch.schema.collector, self._exposition.render(batch, form, taken))
 
     def _guarded(self, source: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yields the chunks up to a failure: one broken plugin must not hide the others."""
         try:
             yield from chunks
         except Exception as error:  # noqa: BLE001 - values and collectors of plugins may raise anything
-            self._metrics.failed()
-            self._incidents[source].fail(self._clock.monotonic_ns(), error)
+            self._fail(source, error)
         else:
             self._incidents[source].recover()
+
+    def _fail(self, source: str, error: Exception) -> None:
+        self._metrics.failed()
+        self._incidents[source].fail(self._clock.monotonic_ns(), error)
 
     async def _in_slices(self, chunks: Iterable[bytes]) -> list[bytes]:
         rendered = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -20,6 +21,7 @@ import msgspec
 
 from decahertz.metric import Kind
 from decahertz.sample import Sample, SampleBatch, SampleSchema
+from exporter.extremes import Extremes, Frozen
 from exporter.family import RECORDER_LABEL, Family, colliding, families_of, label_pairs
 from exporter.negotiation import Format
 
@@ -31,18 +33,22 @@ _NULL = b"null"
 
 
 class Exposition:
-    """Renders batches of the given schemas, with a constant label for the recorder.
+    """Keeps the newest batch of each collector and renders it, with a constant label for the recorder.
 
     Families come in the order of the schemas and their fields. A family whose name an earlier one claims is
     omitted and listed in ``colliding``.
     """
 
-    def __init__(self, schemas: Sequence[SampleSchema], recorder: str) -> None:
+    def __init__(self, schemas: Sequence[SampleSchema], recorder: str, window_ns: int) -> None:
+        """``window_ns`` is the trailing window of the extremes."""
         families = {schema.collector: families_of(schema) for schema in schemas}
         self.colliding = colliding(family for group in families.values() for family in group)
         self._renderers = {
             schema.collector: _CollectorRenderer(
-                schema, tuple(f for f in families[schema.collector] if f not in self.colliding), recorder
+                schema,
+                tuple(f for f in families[schema.collector] if f not in self.colliding),
+                recorder,
+                window_ns,
             )
             for schema in schemas
         }
@@ -52,12 +58,25 @@ class Exposition:
         """Names of the collectors, in order of their schemas."""
         return tuple(self._renderers)
 
-    def render(self, batch: SampleBatch, form: Format, taken: Collection[str] = ()) -> Iterator[bytes]:
-        """Yields the lines of one batch in chunks of at most :data:`CHUNK_SERIES` series.
+    def take(self, batch: SampleBatch, now_ns: int) -> None:
+        """Takes the batch of a cycle; ``now_ns`` is monotonic. Every key that is missing from it ends."""
+        renderer = self._renderers.get(batch.schema.collector)
+        if renderer is not None:
+            renderer.take(batch.samples, now_ns)
+
+    def freeze(self) -> dict[str, Frame]:
+        """Returns the samples and extremes of all collectors, for one scrape."""
+        frames = {name: renderer.freeze() for name, renderer in self._renderers.items()}
+        return {name: frame for name, frame in frames.items() if frame is not None}
+
+    def render(
+        self, collector: str, frame: Frame, form: Format, taken: Collection[str] = ()
+    ) -> Iterator[bytes]:
+        """Yields the lines of one collector in chunks of at most :data:`CHUNK_SERIES` series.
 
         Families that claim a name in ``taken`` are omitted.
         """
-        return self._renderers[batch.schema.collector].render(batch.samples, form, taken)
+        return self._renderers[collector].render(frame, form, taken)
 
 
 class _KeyLabels:
@@ -79,6 +98,7 @@ class _KeySet:
 
     def __init__(self, keys: list[Any], labels: dict[Any, _KeyLabels]) -> None:
         self.keys = keys
+        """As they came: a key may be there twice."""
         self.labels = labels
         self._prefixes: dict[bytes, list[bytes]] = {}
 
@@ -92,10 +112,21 @@ class _KeySet:
         return prefixes
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Samples and extremes of one collector for one scrape; later cycles do not change them."""
+
+    key_set: _KeySet
+    samples: Sequence[Sample]
+    extremes: dict[str, Frozen]
+
+
 class _CollectorRenderer:
     """Renders the families of one sample type."""
 
-    def __init__(self, schema: SampleSchema, families: tuple[Family, ...], recorder: str) -> None:
+    def __init__(
+        self, schema: SampleSchema, families: tuple[Family, ...], recorder: str, window_ns: int
+    ) -> None:
         self._recorder = recorder
         self._names = (RECORDER_LABEL, *schema.key)
         self._families = families
@@ -103,55 +134,74 @@ class _CollectorRenderer:
         self._value_of = {family.series: attrgetter(family.field.name) for family in families}
         self._is_single = len(schema.key) == 1
         self._key_set = _KeySet([], {})
+        self._samples: Sequence[Sample] | None = None
+        self._window_ns = window_ns
+        self._flagged = dict.fromkeys(family.field.name for family in families if family.extreme)
+        self._extremes = Extremes(self._flagged, window_ns)
 
-    def render(self, samples: Sequence[Sample], form: Format, taken: Collection[str]) -> Iterator[bytes]:
-        key_set, samples = self._update_keys(samples)
+    def take(self, samples: Sequence[Sample], now_ns: int) -> None:
+        self._samples = None  # while a batch cannot be taken, nothing is shown
+        try:
+            self._samples = self._taken(samples, now_ns)
+        except BaseException:
+            self._key_set = _KeySet([], {})
+            self._extremes = Extremes(self._flagged, self._window_ns)
+            raise
+
+    def _taken(self, samples: Sequence[Sample], now_ns: int) -> Sequence[Sample]:
+        """Updates keys and extremes; returns the last sample of each key."""
+        keys = list(map(self._key_of, samples))
+        if keys != self._key_set.keys:
+            # Labels of keys that are still present carry over; those of retired keys are dropped.
+            known = self._key_set.labels
+            labels = {key: known.get(key) or self._key_labels(key) for key in keys}
+            positions = {key: position for position, key in enumerate(known)}
+            self._extremes.realign([positions.get(key, -1) for key in labels], now_ns)
+            self._key_set = _KeySet(keys, labels)
+        if len(self._key_set.labels) != len(keys):
+            samples = list(dict(zip(keys, samples, strict=True)).values())
+        self._extremes.take(samples, now_ns)
+        return samples
+
+    def freeze(self) -> Frame | None:
+        if self._samples is None:
+            return None
+        return Frame(self._key_set, self._samples, self._extremes.freeze())
+
+    def render(self, frame: Frame, form: Format, taken: Collection[str]) -> Iterator[bytes]:
         for family in self._families:
             if not family.names.isdisjoint(taken):
                 continue
             header = family.headers[form]
             lines = self._state_lines if family.field.metric.kind is Kind.STATE else self._number_lines
-            for chunk in lines(family, key_set, samples):
+            for chunk in lines(family, frame):
                 if chunk:  # starts with a line break, which ends the header or is dropped
                     yield b"%b%b\n" % (header, chunk) if header else chunk[1:] + b"\n"
                     header = b""
-
-    def _update_keys(self, samples: Sequence[Sample]) -> tuple[_KeySet, Sequence[Sample]]:
-        """Returns the key set of these samples, and the last sample of each key."""
-        keys = list(map(self._key_of, samples))
-        key_set = self._key_set
-        if keys != key_set.keys:
-            # Labels of keys that are still present carry over; those of retired keys are dropped.
-            known = key_set.labels
-            labels = {key: known.get(key) or self._key_labels(key) for key in keys}
-            key_set = self._key_set = _KeySet(keys, labels)
-        if len(key_set.labels) != len(keys):
-            samples = list(dict(zip(keys, samples, strict=True)).values())
-        return key_set, samples
 
     def _key_labels(self, key: Any) -> _KeyLabels:  # noqa: ANN401 - a string, or a tuple of strings
         values = (key,) if self._is_single else key
         return _KeyLabels(label_pairs(self._names, (self._recorder, *values)))
 
-    def _number_lines(self, family: Family, key_set: _KeySet, samples: Sequence[Sample]) -> Iterator[bytes]:
-        prefixes = key_set.prefixes(family)
+    def _number_lines(self, family: Family, frame: Frame) -> Iterator[bytes]:
+        prefixes = frame.key_set.prefixes(family)
         value_of = self._value_of[family.series]
-        for start in range(0, len(samples), CHUNK_SERIES):
+        extreme = family.extreme and frame.extremes[family.field.name](family.extreme)
+        for start in range(0, len(prefixes), CHUNK_SERIES):
             end = start + CHUNK_SERIES
-            values = number_texts(list(map(value_of, samples[start:end])))
-            yield _interleave(prefixes[start:end], values)
+            values = list(map(value_of, frame.samples[start:end])) if extreme is None else extreme[start:end]
+            yield _interleave(prefixes[start:end], number_texts(values))
 
-    def _state_lines(self, family: Family, key_set: _KeySet, samples: Sequence[Sample]) -> Iterator[bytes]:
-        labels = list(key_set.labels.values())
+    def _state_lines(self, family: Family, frame: Frame) -> Iterator[bytes]:
+        labels = list(frame.key_set.labels.values())
         value_of = self._value_of[family.series]
-        states = family.field.states
-        step = max(1, CHUNK_SERIES // len(states))
-        for start in range(0, len(samples), step):
+        step = max(1, CHUNK_SERIES // len(family.field.states))
+        for start in range(0, len(frame.samples), step):
             end = start + step
             yield b"".join(
                 [
                     _state_block(family, key_labels, value_of(sample))
-                    for key_labels, sample in zip(labels[start:end], samples[start:end], strict=True)
+                    for key_labels, sample in zip(labels[start:end], frame.samples[start:end], strict=True)
                 ]
             )
 

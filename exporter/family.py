@@ -8,6 +8,7 @@ from typing import Any
 
 from decahertz.metric import Kind, family_name
 from decahertz.sample import MetricField, SampleSchema
+from exporter.extremes import Extreme
 from exporter.negotiation import Format
 
 RECORDER_LABEL = "recorder"
@@ -28,6 +29,8 @@ class Family:
     """One metric in both formats."""
 
     field: MetricField
+    extreme: Extreme | None
+    """The extreme that the family shows; ``None`` for the value itself."""
     name: str
     """Name of the family; the series of a counter have the suffix ``_total``."""
     series: bytes
@@ -38,9 +41,19 @@ class Family:
     """Names that no other family may use."""
 
 
+_EXTREME_HELP = {
+    Extreme.MIN: "Least value over exporter.window_seconds",
+    Extreme.MAX: "Greatest value over exporter.window_seconds",
+}
+
+
 def families_of(schema: SampleSchema) -> tuple[Family, ...]:
     """Derives the families of a sample type, in order of declaration."""
-    return tuple(_family(schema.collector, field) for field in schema.metrics)
+    return tuple(
+        _family(schema.collector, field, extreme)
+        for field in schema.metrics
+        for extreme in ((None, *Extreme) if field.metric.extremes else (None,))
+    )
 
 
 def claimed_names(name: str, type_: str) -> frozenset[str]:
@@ -75,15 +88,19 @@ def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _family(collector: str, field: MetricField) -> Family:
+def _family(collector: str, field: MetricField, extreme: Extreme | None) -> Family:
     metric = field.metric
     name = family_name(collector, field.name, metric.unit)
+    text_help = metric.help
+    if extreme is not None:
+        name += f"_{extreme.name.lower()}"
+        text_help = f"{_EXTREME_HELP[extreme]}: {text_help}"
     type_ = {Kind.GAUGE: "gauge", Kind.COUNTER: "counter", Kind.STATE: "stateset"}[metric.kind]
     series = name
     if metric.kind is Kind.COUNTER:
         name = name.removesuffix("_total")
         series = name + "_total"
-    text_help = metric.help.replace("\\", r"\\").replace("\n", r"\n")
+    text_help = text_help.replace("\\", r"\\").replace("\n", r"\n")
     text_type = "gauge" if metric.kind is Kind.STATE else type_
     openmetrics = [f"# HELP {name} " + text_help.replace('"', r"\""), f"# TYPE {name} {type_}"]
     # States have no unit, and a unit must be the suffix of the name.
@@ -91,6 +108,7 @@ def _family(collector: str, field: MetricField) -> Family:
         openmetrics.append(f"# UNIT {name} {metric.unit.value}")
     return Family(
         field=field,
+        extreme=extreme,
         name=name,
         series=series.encode(),
         headers={

@@ -24,7 +24,7 @@ class ExporterMetrics:
         )
         self._errors = Counter(
             "decahertz_exporter_errors",
-            "Failures to render a collector or self-metrics in a scrape.",
+            "Failures to take the samples of a collector, or to render them or self-metrics.",
             registry=registry,
         )
 

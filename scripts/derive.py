@@ -40,7 +40,8 @@ def metric_table(schema: SampleSchema) -> str:
             kind += ": " + ", ".join(field.states)
         family = family_name(schema.collector, field.name, field.metric.unit)
         null = " Can be null." if field.optional else ""
-        rows.append(f"| `{field.name}` | {kind} | {unit} | `{family}` | {field.metric.help}{null} |")
+        families = f"`{family}`" + (", `…_min`, `…_max`" if field.metric.extremes else "")
+        rows.append(f"| `{field.name}` | {kind} | {unit} | {families} | {field.metric.help}{null} |")
     key = ", ".join(f"`{name}`" for name in schema.key) or "none: a single series"
     return f"Key: {key}. Table: `{schema.collector}_samples`.\n\n" + "\n".join(rows)
 

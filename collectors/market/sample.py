@@ -35,18 +35,31 @@ class MarketSample(Sample, frozen=True, kw_only=True):
     venue: str
     instrument: str
     verdict: Annotated[Verdict, Metric("Feed verdict.", kind=Kind.STATE)]
-    last: Annotated[float | None, Metric("Price of the newest tick.", unit=Unit.PRICE)]
-    bid: Annotated[float | None, Metric("Best bid; null while that side is empty.", unit=Unit.PRICE)]
-    ask: Annotated[float | None, Metric("Best ask; null while that side is empty.", unit=Unit.PRICE)]
-    mid: Annotated[float | None, Metric("Mean of bid and ask; null while a side is empty.", unit=Unit.PRICE)]
-    spread: Annotated[float | None, Metric("Ask minus bid; negative when crossed.", unit=Unit.PRICE)]
+    last: Annotated[float | None, Metric("Price of the newest tick.", unit=Unit.PRICE, extremes=True)]
+    bid: Annotated[
+        float | None, Metric("Best bid; null while that side is empty.", unit=Unit.PRICE, extremes=True)
+    ]
+    ask: Annotated[
+        float | None, Metric("Best ask; null while that side is empty.", unit=Unit.PRICE, extremes=True)
+    ]
+    mid: Annotated[
+        float | None,
+        Metric("Mean of bid and ask; null while a side is empty.", unit=Unit.PRICE, extremes=True),
+    ]
+    spread: Annotated[
+        float | None, Metric("Ask minus bid; negative when crossed.", unit=Unit.PRICE, extremes=True)
+    ]
     spread_bps: Annotated[
         float | None,
-        Metric("Spread relative to the mid; null unless the mid is positive.", unit=Unit.BASIS_POINTS),
+        Metric(
+            "Spread relative to the mid; null unless the mid is positive.",
+            unit=Unit.BASIS_POINTS,
+            extremes=True,
+        ),
     ]
     bid_size: Annotated[float | None, Metric("Size at the best bid.", unit=Unit.QUANTITY)]
     ask_size: Annotated[float | None, Metric("Size at the best ask.", unit=Unit.QUANTITY)]
-    crossed: Annotated[bool, Metric("1 if the bid is above the ask, otherwise 0.")]
+    crossed: Annotated[bool, Metric("1 if the bid is above the ask, otherwise 0.", extremes=True)]
     locked: Annotated[bool, Metric("1 if the bid equals the ask, otherwise 0.")]
     vwap: Annotated[
         float | None,
@@ -58,13 +71,15 @@ class MarketSample(Sample, frozen=True, kw_only=True):
     tick_rate: Annotated[float, Metric("Ticks per second, over rate_seconds.", unit=Unit.PER_SECOND)]
     quote_rate: Annotated[float, Metric("Quotes per second, over rate_seconds.", unit=Unit.PER_SECOND)]
     age_seconds: Annotated[
-        float | None, Metric("Time since the receipt of the newest quote or tick.", unit=Unit.SECONDS)
+        float | None,
+        Metric("Time since the receipt of the newest quote or tick.", unit=Unit.SECONDS, extremes=True),
     ]
     latency_seconds: Annotated[
         float | None,
         Metric(
             "Receipt minus venue time of the newest quote or tick; negative if the clocks disagree.",
             unit=Unit.SECONDS,
+            extremes=True,
         ),
     ]
     quotes: Annotated[int, Metric("Quotes received.", kind=Kind.COUNTER)]

@@ -19,29 +19,41 @@ class StrategySample(Sample, frozen=True, kw_only=True):
 
     strategy: str
     realised_pnl: Annotated[
-        float, Metric("P&L realised since the strategy first appeared, after fees.", unit=Unit.MONEY)
+        float,
+        Metric("P&L realised since the strategy first appeared, after fees.", unit=Unit.MONEY, extremes=True),
     ]
     unrealised_pnl: Annotated[
         float | None,
-        Metric("P&L of the open positions; null while a mark price is missing.", unit=Unit.MONEY),
+        Metric(
+            "P&L of the open positions; null while a mark price is missing.", unit=Unit.MONEY, extremes=True
+        ),
     ]
-    daily_pnl: Annotated[float, Metric("P&L realised in this UTC day.", unit=Unit.MONEY)]
-    weekly_pnl: Annotated[float, Metric("P&L realised in this ISO week (from Monday, UTC).", unit=Unit.MONEY)]
-    equity: Annotated[float | None, Metric("Latest equity reported by the strategy.", unit=Unit.MONEY)]
+    daily_pnl: Annotated[float, Metric("P&L realised in this UTC day.", unit=Unit.MONEY, extremes=True)]
+    weekly_pnl: Annotated[
+        float, Metric("P&L realised in this ISO week (from Monday, UTC).", unit=Unit.MONEY, extremes=True)
+    ]
+    equity: Annotated[
+        float | None, Metric("Latest equity reported by the strategy.", unit=Unit.MONEY, extremes=True)
+    ]
     exposure: Annotated[
         float | None,
-        Metric("Gross value of the open positions; null while a mark price is missing.", unit=Unit.MONEY),
+        Metric(
+            "Gross value of the open positions; null while a mark price is missing.",
+            unit=Unit.MONEY,
+            extremes=True,
+        ),
     ]
     net_exposure: Annotated[
         float | None,
         Metric(
             "Long minus short value of the open positions; null while a mark price is missing.",
             unit=Unit.MONEY,
+            extremes=True,
         ),
     ]
     mark_age_seconds: Annotated[
         float | None,
-        Metric("Age of the oldest mark price in use.", unit=Unit.SECONDS),
+        Metric("Age of the oldest mark price in use.", unit=Unit.SECONDS, extremes=True),
     ]
     open_positions: Annotated[int, Metric("Instruments with an open position, according to the fills.")]
     position_breaks: Annotated[int, Metric("Instruments whose reported position differs from the fills.")]
@@ -79,7 +91,8 @@ class StrategySample(Sample, frozen=True, kw_only=True):
         int, Metric("Consecutive most recent UTC days with a realised loss; days without P&L are skipped.")
     ]
     drawdown: Annotated[
-        float | None, Metric("Current fall of the equity curve from its peak.", unit=Unit.MONEY)
+        float | None,
+        Metric("Current fall of the equity curve from its peak.", unit=Unit.MONEY, extremes=True),
     ]
     max_drawdown: Annotated[float, Metric("Largest fall of the equity curve from a peak.", unit=Unit.MONEY)]
     drawdown_seconds: Annotated[

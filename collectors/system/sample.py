@@ -24,7 +24,9 @@ class SystemSample(Sample, frozen=True, kw_only=True):
 
     host: str
 
-    cpu_ratio: Annotated[float | None, Metric("Busy share of all cores over the last second.", unit=_RATIO)]
+    cpu_ratio: Annotated[
+        float | None, Metric("Busy share of all cores over the last second.", unit=_RATIO, extremes=True)
+    ]
     load_1m: Annotated[float | None, Metric("Load average over one minute.")]
     load_5m: Annotated[float | None, Metric("Load average over five minutes.")]
     load_15m: Annotated[float | None, Metric("Load average over fifteen minutes.")]
@@ -55,7 +57,8 @@ class SystemSample(Sample, frozen=True, kw_only=True):
     processes: Annotated[int | None, Metric("Processes on this machine.")]
 
     process_cpu_ratio: Annotated[
-        float | None, Metric("Share of one core used by this process over the last second.", unit=_RATIO)
+        float | None,
+        Metric("Share of one core used by this process over the last second.", unit=_RATIO, extremes=True),
     ]
     process_cpu_seconds: Annotated[
         float, Metric("Processor time used by this process.", kind=Kind.COUNTER, unit=_SECONDS)
@@ -68,9 +71,11 @@ class SystemSample(Sample, frozen=True, kw_only=True):
     ]
     uptime_seconds: Annotated[float, Metric("Time since the collector started.", unit=_SECONDS)]
 
-    loop_lag_seconds: Annotated[float, Metric("Delay of the latest event-loop timer.", unit=_SECONDS)]
+    loop_lag_seconds: Annotated[
+        float, Metric("Delay of the latest event-loop timer.", unit=_SECONDS, extremes=True)
+    ]
     loop_lag_max_seconds: Annotated[
-        float, Metric("Longest event-loop lag over the last second.", unit=_SECONDS)
+        float, Metric("Longest event-loop lag over the last second.", unit=_SECONDS, extremes=True)
     ]
     loop_late: Annotated[int, Metric("Event-loop timers more than late_seconds late.", kind=Kind.COUNTER)]
     loop_blocks: Annotated[int, Metric("Event-loop blocks of more than block_seconds.", kind=Kind.COUNTER)]

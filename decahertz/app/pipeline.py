@@ -231,9 +231,7 @@ class Pipeline:
             # Only now: the collectors had to restore from the spool the events that the database lacks.
             await self._writer.start()
             self._components.append(self._writer)
-            exporter = Exporter(
-                latest, schemas, registry, settings.exporter, clock, recorder=settings.recorder
-            )
+            exporter = Exporter(bus, schemas, registry, settings.exporter, clock, recorder=settings.recorder)
             self._exporter = await self._run(exporter)
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
             self._api = await self._run(

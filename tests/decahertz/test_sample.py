@@ -131,6 +131,12 @@ def test_a_sample_of_one_thing_needs_no_key() -> None:
         ),
         pytest.param(
             {},
+            {"mid": Annotated[int, Metric("M.", kind=Kind.COUNTER, extremes=True)]},
+            "only a gauge has extremes",
+            id="counter with extremes",
+        ),
+        pytest.param(
+            {},
             {"mid": Annotated[int | None, Metric("M.", kind=Kind.COUNTER)]},
             "counter",
             id="absent counter",

@@ -10,7 +10,6 @@ from blockbuster import blockbuster_ctx
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
-from decahertz.latest import LatestSamples
 from decahertz.sample import Sample
 from exporter.exporter import Exporter
 from exporter.settings import ExporterSettings
@@ -24,7 +23,7 @@ class Rig:
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
         self.exporter = Exporter(
-            LatestSamples(self.bus),
+            self.bus,
             (BOOK, HOST, DESK),
             self.registry,
             ExporterSettings(port=0),

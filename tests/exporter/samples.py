@@ -23,7 +23,7 @@ class BookSample(Sample, frozen=True, kw_only=True):
     key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
     venue: str
     instrument: str
-    mid: Annotated[float | None, Metric('The "mid": a\\b.', unit=Unit.PRICE)] = None
+    mid: Annotated[float | None, Metric('The "mid": a\\b.', unit=Unit.PRICE, extremes=True)] = None
     spread_bps: Annotated[float | None, Metric("Spread over mid.", unit=Unit.BASIS_POINTS)] = None
     depth: Annotated[int | None, Metric("Levels of the book.")] = None
     gaps: Annotated[int, Metric("Sequence gaps seen.", kind=Kind.COUNTER)] = 0
@@ -63,8 +63,12 @@ def book(instrument: str, **values: Any) -> BookSample:  # noqa: ANN401 - any of
     return BookSample(venue="SIM", instrument=instrument, **values)
 
 
-def expected(samples: Iterable[Sample]) -> Series:
-    """The series of these samples by the rules of the exposition, one at a time."""
+def expected(samples: Iterable[Sample], past: Iterable[Sample] = ()) -> Series:
+    """The series of these samples by the rules of the exposition, one at a time.
+
+    ``past``: samples of earlier cycles of the window, of keys that have not been retired since.
+    """
+    past = tuple(past)
     series: Series = {}
     for sample in samples:
         schema = schema_of(type(sample))
@@ -72,6 +76,12 @@ def expected(samples: Iterable[Sample]) -> Series:
         for field in schema.metrics:
             value = getattr(sample, field.name)
             name = family_name(schema.collector, field.name, field.metric.unit)
+            if field.metric.extremes:
+                same = [s for s in past if schema.key_of(s) == schema.key_of(sample)]
+                values = [v for s in (*same, sample) if (v := getattr(s, field.name)) is not None]
+                if values:
+                    series[name + "_min", frozenset(key.items())] = min(values)
+                    series[name + "_max", frozenset(key.items())] = max(values)
             if value is None:
                 continue
             if field.metric.kind is Kind.STATE:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from decahertz.addresses import PortInUseError
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.health import Health
-from decahertz.latest import LatestSamples
+from decahertz.sample import Sample
 from decahertz.settings import SettingsError
 from decahertz.testing import ManualClock
 from exporter.exporter import SLICE_NS, Exporter
@@ -55,9 +55,12 @@ async def test_a_scrape_shows_the_newest_samples_in_the_format_asked_for(
 
 
 async def test_values_follow_from_scrape_to_scrape(rig: Rig, session: ClientSession) -> None:
-    for mid in (1.1, 1.2):
-        rig.publish(book("EUR/USD", mid=mid))
-        assert samples_in(await scrape(session, rig), Format.TEXT) == expected([book("EUR/USD", mid=mid)])
+    past: list[Sample] = []
+    for mid in (1.1, None, 1.2):
+        sample = book("EUR/USD", mid=mid)
+        rig.publish(sample)
+        assert samples_in(await scrape(session, rig), Format.TEXT) == expected([sample], past)
+        past.append(sample)
 
 
 async def test_all_collectors_are_shown_in_the_order_of_their_schemas(
@@ -88,13 +91,13 @@ async def test_self_metrics_of_the_registry_and_the_process_follow(
 
 
 async def test_a_self_metric_wins_over_a_sample_of_the_same_name(rig: Rig, session: ClientSession) -> None:
-    Gauge("decahertz_book_mid_price", "Mine.", registry=rig.registry).set(5)
-    rig.publish(*BOOKS)
+    Gauge("decahertz_book_depth", "Mine.", registry=rig.registry).set(5)
+    rig.publish(book("EUR/USD", depth=9), *BOOKS[1:])
 
     series = samples_in(await scrape(session, rig), Format.TEXT)
 
-    assert series.pop(("decahertz_book_mid_price", LABELS)) == 5
-    assert series == {k: v for k, v in expected(BOOKS).items() if k[0] != "decahertz_book_mid_price"}
+    assert series.pop(("decahertz_book_depth", LABELS)) == 5
+    assert series == expected([book("EUR/USD"), *BOOKS[1:]])
 
 
 async def test_the_body_is_compressed_for_clients_that_accept_gzip(rig: Rig, session: ClientSession) -> None:
@@ -143,7 +146,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         exporter = Exporter(
-            LatestSamples(LocalBus()), (), CollectorRegistry(), ExporterSettings(port=port), recorder=RECORDER
+            LocalBus(), (), CollectorRegistry(), ExporterSettings(port=port), recorder=RECORDER
         )
         with pytest.raises(PortInUseError) as failure:
             await exporter.start()
@@ -157,7 +160,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
 
 async def test_an_address_of_another_machine_is_one_line_that_names_the_setting() -> None:
     settings = ExporterSettings(host="192.0.2.1", port=0)
-    exporter = Exporter(LatestSamples(LocalBus()), (), CollectorRegistry(), settings, recorder=RECORDER)
+    exporter = Exporter(LocalBus(), (), CollectorRegistry(), settings, recorder=RECORDER)
 
     with pytest.raises(SettingsError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
         await exporter.start()
@@ -213,10 +216,10 @@ async def test_samples_that_do_not_keep_to_their_declaration_hide_nobody_else(
     rig: Rig, session: ClientSession
 ) -> None:
     wrong = batch_of(HostSample(host="a"))
-    rig.bus.publish(samples_topic("host"), type(wrong)(wrong.schema, wrong.time_ns, (BOOKS[0],)))
     rig.publish(*BOOKS)
 
     with capture_logs() as logs:
+        rig.bus.publish(samples_topic("host"), type(wrong)(wrong.schema, wrong.time_ns, (BOOKS[0],)))
         assert samples_in(await scrape(session, rig), Format.TEXT) == expected(BOOKS)
     assert rig.exporter.status().health is Health.DEGRADED
     assert [(entry["event"], entry["source"]) for entry in logs] == [("exposition_failed", "host")]
@@ -242,7 +245,7 @@ class SlowMachine(ManualClock):
 async def test_the_event_loop_runs_between_the_slices_of_a_scrape() -> None:
     bus = LocalBus()
     exporter = Exporter(
-        LatestSamples(bus),
+        bus,
         (BOOK,),
         CollectorRegistry(),
         ExporterSettings(port=0),

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decahertz.clock import NS_PER_SECOND
 from decahertz.metric import Kind, Metric
-from decahertz.sample import Sample, schema_of
+from decahertz.sample import Sample, SampleSchema, schema_of
 from exporter.exposition import CHUNK_SERIES, Exposition, number_texts
 from exporter.negotiation import Format
 from tests.exporter.parsing import families_in, series_in
@@ -60,22 +61,38 @@ def books(draw: st.DrawFn) -> list[BookSample]:
     ]
 
 
+def made(*schemas: SampleSchema) -> Exposition:
+    return Exposition(schemas, RECORDER, 30 * NS_PER_SECOND)
+
+
+def chunks(
+    exposition: Exposition, samples: Sequence[Sample], form: Format, taken: Collection[str] = ()
+) -> list[bytes]:
+    batch = batch_of(*samples)
+    exposition.take(batch, 0)
+    collector = batch.schema.collector
+    return list(exposition.render(collector, exposition.freeze()[collector], form, taken))
+
+
 def rendered(exposition: Exposition, samples: Sequence[Sample], form: Format) -> bytes:
-    body = b"".join(exposition.render(batch_of(*samples), form))
+    body = b"".join(chunks(exposition, samples, form))
     return body + b"# EOF\n" if form is Format.OPENMETRICS else body
 
 
 @pytest.mark.parametrize("form", FORMS)
 @given(rounds=st.lists(books(), min_size=1, max_size=3))
 def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: list[list[BookSample]]) -> None:
-    exposition = Exposition([BOOK], RECORDER)
+    exposition = made(BOOK)
+    past: list[BookSample] = []
     for samples in rounds:
-        assert series_in(rendered(exposition, samples, form), form) == expected(samples)
+        assert series_in(rendered(exposition, samples, form), form) == expected(samples, past)
+        keys = {BOOK.key_of(sample) for sample in samples}
+        past = [sample for sample in (*past, *samples) if BOOK.key_of(sample) in keys]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_sample_without_a_key_has_the_label_recorder_only(form: Format) -> None:
-    body = rendered(Exposition([DESK], RECORDER), [DeskSample()], form)
+    body = rendered(made(DESK), [DeskSample()], form)
 
     assert series_in(body, form) == expected([DeskSample()])
     assert b'\ndecahertz_desk_open_orders{recorder="desk-1"} 3\n' in body
@@ -83,16 +100,16 @@ def test_a_sample_without_a_key_has_the_label_recorder_only(form: Format) -> Non
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_retired_key_vanishes_and_a_new_one_appears(form: Format) -> None:
-    exposition = Exposition([BOOK], RECORDER)
+    exposition = made(BOOK)
     first = [book("EUR/USD", mid=1.1, verdict=Verdict.LIVE), book("GBP/USD", mid=1.3)]
     then = [book("GBP/USD", mid=1.4, verdict=Verdict.STALE), book("USD/JPY", mid=150.0)]
     rendered(exposition, first, form)
 
-    assert series_in(rendered(exposition, then, form), form) == expected(then)
+    assert series_in(rendered(exposition, then, form), form) == expected(then, first)
 
 
 def test_nothing_is_kept_for_retired_keys() -> None:
-    exposition = Exposition([BOOK], RECORDER)
+    exposition = made(BOOK)
     for number in range(50):
         rendered(exposition, [book(f"I{number}", mid=1.0, verdict=Verdict.LIVE)], Format.TEXT)
 
@@ -108,7 +125,7 @@ def test_nothing_is_kept_for_retired_keys() -> None:
     ],
 )
 def test_help_type_and_unit_stand_before_the_series(form: Format, help_text: str, unit: str) -> None:
-    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", mid=1.1)], form).decode()
+    body = rendered(made(BOOK), [book("EUR/USD", mid=1.1)], form).decode()
 
     assert body.startswith(
         f"# HELP decahertz_book_mid_price {help_text}\n# TYPE decahertz_book_mid_price gauge\n{unit}"
@@ -118,8 +135,8 @@ def test_help_type_and_unit_stand_before_the_series(form: Format, help_text: str
 
 def test_a_counter_carries_total_in_its_series_and_in_text_in_its_headers_too() -> None:
     samples = [book("EUR/USD", gaps=7, waited=0.5)]
-    text = rendered(Exposition([BOOK], RECORDER), samples, Format.TEXT).decode()
-    openmetrics = rendered(Exposition([BOOK], RECORDER), samples, Format.OPENMETRICS).decode()
+    text = rendered(made(BOOK), samples, Format.TEXT).decode()
+    openmetrics = rendered(made(BOOK), samples, Format.OPENMETRICS).decode()
 
     assert "# TYPE decahertz_book_gaps_total counter\n" in text
     assert "# TYPE decahertz_book_gaps counter\n" in openmetrics
@@ -136,9 +153,7 @@ def test_a_state_is_a_stateset_in_openmetrics_and_a_gauge_in_text() -> None:
     samples = [book("EUR/USD", verdict=Verdict.STALE)]
 
     types = {
-        form: {
-            f.name: f.type for f in families_in(rendered(Exposition([BOOK], RECORDER), samples, form), form)
-        }
+        form: {f.name: f.type for f in families_in(rendered(made(BOOK), samples, form), form)}
         for form in FORMS
     }
 
@@ -148,12 +163,12 @@ def test_a_state_is_a_stateset_in_openmetrics_and_a_gauge_in_text() -> None:
 
 def test_families_come_in_the_order_of_their_declaration() -> None:
     samples = [book("EUR/USD", mid=1.0, spread_bps=1.0, depth=1, crossed=True, verdict=Verdict.LIVE)]
-    families = families_in(
-        rendered(Exposition([BOOK], RECORDER), samples, Format.OPENMETRICS), Format.OPENMETRICS
-    )
+    families = families_in(rendered(made(BOOK), samples, Format.OPENMETRICS), Format.OPENMETRICS)
 
     assert [family.name for family in families] == [
         "decahertz_book_mid_price",
+        "decahertz_book_mid_price_min",
+        "decahertz_book_mid_price_max",
         "decahertz_book_spread_bps",
         "decahertz_book_depth",
         "decahertz_book_gaps",
@@ -164,7 +179,7 @@ def test_families_come_in_the_order_of_their_declaration() -> None:
 
 
 def test_a_metric_without_a_value_anywhere_is_not_mentioned() -> None:
-    body = rendered(Exposition([BOOK], RECORDER), [book("EUR/USD", depth=1)], Format.TEXT)
+    body = rendered(made(BOOK), [book("EUR/USD", depth=1)], Format.TEXT)
 
     assert b"decahertz_book_mid_price" not in body
     assert b"decahertz_book_verdict" not in body
@@ -175,19 +190,17 @@ def test_more_series_than_fit_a_chunk_are_still_whole(form: Format) -> None:
     samples = [
         book(f"I{number}", mid=float(number), verdict=Verdict.LIVE) for number in range(CHUNK_SERIES * 2 + 1)
     ]
-    chunks = list(Exposition([BOOK], RECORDER).render(batch_of(*samples), form))
+    parts = chunks(made(BOOK), samples, form)
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
 
-    assert series_in(b"".join(chunks) + end, form) == expected(samples)
-    assert max(chunk.count(b"\n") for chunk in chunks) <= CHUNK_SERIES + 3  # and the header
+    assert series_in(b"".join(parts) + end, form) == expected(samples)
+    assert max(chunk.count(b"\n") for chunk in parts) <= CHUNK_SERIES + 3  # and the header
 
 
 def test_of_a_key_that_comes_twice_the_last_sample_counts() -> None:
     samples = [HostSample(host="a", used_ratio=0.1), HostSample(host="a", used_ratio=0.2)]
 
-    assert series_in(rendered(Exposition([HOST], RECORDER), samples, Format.TEXT), Format.TEXT) == expected(
-        samples[1:]
-    )
+    assert series_in(rendered(made(HOST), samples, Format.TEXT), Format.TEXT) == expected(samples[1:])
 
 
 @pytest.mark.parametrize(
@@ -198,11 +211,7 @@ def test_a_value_that_is_no_number_costs_only_its_own_series(value: object) -> N
 
 
 def test_a_family_whose_name_is_taken_is_left_out() -> None:
-    body = b"".join(
-        Exposition([DESK], RECORDER).render(
-            batch_of(DeskSample()), Format.TEXT, {"decahertz_desk_open_orders"}
-        )
-    )
+    body = b"".join(chunks(made(DESK), [DeskSample()], Format.TEXT, {"decahertz_desk_open_orders"}))
 
     assert b"open_orders" not in body
     assert b"decahertz_desk_mood" in body
@@ -215,7 +224,7 @@ class GapsSample(Sample, frozen=True, kw_only=True):
 
 
 def test_of_two_metrics_with_one_name_the_first_is_shown_and_the_other_listed() -> None:
-    exposition = Exposition([BOOK, schema_of(GapsSample)], RECORDER)
+    exposition = made(BOOK, schema_of(GapsSample))
 
     assert [family.name for family in exposition.colliding] == ["decahertz_book_gaps_total"]
     assert series_in(rendered(exposition, [GapsSample()], Format.TEXT), Format.TEXT) == {

@@ -17,6 +17,7 @@ from collectors.execution.sample import ExecutionSample
 from collectors.market.sample import MarketSample
 from collectors.strategy.sample import StrategySample
 from collectors.system.sample import SystemSample
+from decahertz.clock import NS_PER_SECOND
 from decahertz.sample import Sample, schema_of
 from exporter.exposition import Exposition
 from exporter.negotiation import Format
@@ -59,7 +60,10 @@ async def test_promtool_finds_nothing_to_say_about_a_built_in_collector(sample_t
     key = dict.fromkeys(schema.key, "a")
     values = {field.name: field.states[0] if field.states else 1 for field in schema.metrics}
     sample = msgspec.convert({**key, **values}, sample_type, strict=False)
-    body = b"".join(Exposition([schema], ODD).render(batch_of(sample), Format.TEXT))
+    exposition = Exposition([schema], ODD, NS_PER_SECOND)
+    exposition.take(batch_of(sample), 0)
+    frame = exposition.freeze()[schema.collector]
+    body = b"".join(exposition.render(schema.collector, frame, Format.TEXT))
 
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 
