@@ -200,7 +200,6 @@ CONDITIONS: tuple[Condition, ...] = (
         help="Instruments in which the position that a strategy reports differs from its fills.",
         key="position_breaks",
         default=0.0,
-        for_seconds=1.0,
         clear_seconds=2.0,
         is_watched=True,
     ),

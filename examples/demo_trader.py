@@ -39,7 +39,7 @@ ALL_QUOTES = "quotes:*"
 FAST, SLOW = 8, 40  # quotes in the two moving averages
 WARM_UP_QUOTES = 20  # quotes before a strategy trades an instrument
 NOTIONAL = 10_000.0  # money per trade
-START_EQUITY = 100_000.0
+START_EQUITY = 1_000_000.0
 TAKER_FEE, MAKER_FEE = 0.2e-4, -0.05e-4  # of the notional
 STOP = 2.5  # standard deviations of the price around its slow mean: the R of a trade
 MAX_HOLD = 8.0  # seconds until a position is closed
@@ -320,7 +320,7 @@ class Account:
                 equity += desk.position * mark
                 gross += abs(desk.position) * mark
                 desk.report(mark)
-        limit = NOTIONAL * max(len(self.desks), 1)
+        limit = 1.25 * NOTIONAL * max(len(self.desks), 1)  # a price may rise while a position is open
         self.recorder.equity(strategy=name, equity=equity, cash=self.cash)
         self.recorder.risk(
             name="gross-exposure", value=gross, limit=limit, strategy=name, breached=gross > limit

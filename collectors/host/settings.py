@@ -28,4 +28,4 @@ class CollectorsSettings(Struct, frozen=True):
     enabled: Annotated[
         tuple[str, ...],
         Meta(description="Collectors to run, by entry-point name."),
-    ] = ("market", "strategy", "execution", "system")
+    ] = ("market", "strategy", "execution", "risk", "system")

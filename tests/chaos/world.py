@@ -32,7 +32,7 @@ from tests.pipeline.running import environment
 
 SOURCE = "chaos"
 FEED = "feed-synthetic"
-COLLECTORS = ("market", "strategy", "execution", "system")
+COLLECTORS = ("market", "strategy", "execution", "risk", "system")
 INSTRUMENTS = 5
 RATE = 200.0
 LIMIT_SECONDS = 60.0

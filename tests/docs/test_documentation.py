@@ -19,7 +19,7 @@ RUN_ELSEWHERE = {
     "scripts/up": "tests/docs/test_scripts.py",
     "scripts/test": "this very run",
     ".venv/bin/python -m pip install ./imbalance": "tests/pipeline/test_plugin_guide.py",
-    "export DECAHERTZ_COLLECTORS_ENABLED=market,strategy,execution,system,imbalance": "the same",
+    "export DECAHERTZ_COLLECTORS_ENABLED=market,strategy,execution,risk,system,imbalance": "the same",
     "decahertz up": "tests/pipeline",
 }
 

@@ -169,7 +169,7 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
             return len({trade["strategy"] for trade in trades}) == 3
 
         wait_until("a trade of each strategy", 60, strategies_trade)
-        everything = {"market", "strategy", "execution", "system"}
+        everything = {"market", "strategy", "execution", "risk", "system"}
         assert check_gauges(decahertz) == everything
         assert await check_newest_rows(decahertz) == everything
         await check_websocket(decahertz, 3)

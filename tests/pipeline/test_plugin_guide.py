@@ -54,7 +54,7 @@ async def test_its_table_its_gauge_and_its_topic_appear(
     env = {
         **env,
         "PYTHONPATH": os.pathsep.join([str(installed), env.get("PYTHONPATH", "")]),
-        "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,execution,system,imbalance",
+        "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,execution,risk,system,imbalance",
     }
     checked = check(env)
     assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked, checked

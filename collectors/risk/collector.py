@@ -1,0 +1,94 @@
+"""The risk collector: every risk measure that a strategy or the desk reports, and its limit.
+
+A measure appears with its first ``risk`` event and is retired after ``idle_seconds`` without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from collectors.common.values import finite
+from collectors.risk.sample import DESK, RiskSample
+from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.collector import BaseCollector
+from decahertz.event import Event, Risk
+from decahertz.sample import Sample
+
+_DAY_SECONDS = 86_400.0
+
+
+class RiskOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The table ``[collectors.risk]``."""
+
+    idle_seconds: Annotated[
+        float, Meta(gt=0, le=2_678_400, description="Retire a measure after this long without a report.")
+    ] = _DAY_SECONDS
+
+
+class _Measure:
+    """One measure: its newest report by time of the event."""
+
+    __slots__ = ("newest", "received_ns", "reports")
+
+    def __init__(self, report: Risk, received_ns: int) -> None:
+        self.newest = report
+        self.received_ns = received_ns
+        self.reports = 1
+
+    def take(self, report: Risk, received_ns: int) -> None:
+        self.reports += 1
+        if report.time_ns >= self.newest.time_ns:
+            self.newest = report
+            self.received_ns = received_ns
+
+
+class RiskCollector(BaseCollector[RiskOptions]):
+    """Risk measures by strategy and name."""
+
+    sample_type: ClassVar[type[Sample]] = RiskSample
+    events: ClassVar[frozenset[type[Event]]] = frozenset({Risk})
+    restored: ClassVar[Mapping[type[Event], float]] = {Risk: _DAY_SECONDS}
+    options_type: ClassVar[type[msgspec.Struct]] = RiskOptions
+
+    def __init__(self, clock: Clock, options: RiskOptions) -> None:
+        super().__init__(clock, options)
+        self._idle_ns = round(options.idle_seconds * NS_PER_SECOND)
+        self._measures: dict[tuple[str, str], _Measure] = {}
+
+    def on_event(self, event: Event, received_ns: int) -> None:
+        """Updates the measure that a ``risk`` event reports."""
+        if not isinstance(event, Risk):
+            return
+        key = (event.strategy or DESK, event.name)
+        measure = self._measures.get(key)
+        if measure is None:
+            self._measures[key] = _Measure(event, received_ns)
+        else:
+            measure.take(event, received_ns)
+
+    def sample(self, now_ns: int) -> list[Sample]:
+        """Returns one sample per measure."""
+        before_ns = now_ns - self._idle_ns
+        idle = [key for key, measure in self._measures.items() if measure.received_ns < before_ns]
+        for key in idle:
+            del self._measures[key]
+        return [_sample(key, measure, now_ns) for key, measure in self._measures.items()]
+
+
+def _sample(key: tuple[str, str], measure: _Measure, now_ns: int) -> RiskSample:
+    report = measure.newest
+    limit = report.limit
+    return RiskSample(
+        strategy=key[0],
+        risk=key[1],
+        value=report.value,
+        limit_value=limit,
+        usage_ratio=finite(abs(report.value) / limit) if limit is not None and limit > 0 else None,
+        breached=report.breached,
+        age_seconds=max(now_ns - measure.received_ns, 0) / NS_PER_SECOND,
+        reports=measure.reports,
+    )
