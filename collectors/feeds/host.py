@@ -14,7 +14,7 @@ from random import Random
 
 import structlog
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from collectors.feeds.runner import FeedRunner, RestartPolicy
@@ -123,20 +123,16 @@ class FeedMetrics(Collector):
         refused = CounterMetricFamily(
             "decahertz_feed_refused_events", "Events refused by validation.", labels=["feed"]
         )
-        occurrences = CounterMetricFamily(
-            "decahertz_feed_occurrences", "Occurrences counted by the feed itself.", labels=["feed", "kind"]
-        )
-        running = GaugeMetricFamily(
-            "decahertz_feed_running",
-            "1 while the feed runs, 0 while it waits for a restart or after it ended.",
-            labels=["feed"],
+        counts = CounterMetricFamily(
+            "decahertz_feed_counts",
+            "Reconnects, malformed messages, duplicates, gaps and whatever else it counts, by kind.",
+            labels=["feed", "kind"],
         )
         for runner in self._runners:
             labels = [runner.name]
             events.add_metric(labels, runner.events)
             restarts.add_metric(labels, runner.restarts)
             refused.add_metric(labels, runner.refused)
-            running.add_metric(labels, runner.state is RunState.RUNNING)
             for kind, count in runner.counters().items():
-                occurrences.add_metric([runner.name, kind], count)
-        yield from (events, restarts, refused, occurrences, running)
+                counts.add_metric([runner.name, kind], count)
+        yield from (events, restarts, refused, counts)

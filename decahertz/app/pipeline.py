@@ -22,6 +22,7 @@ from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_host
+from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
@@ -256,6 +257,7 @@ class Pipeline:
                 ),
             )
             await self._run(self._feeds)
+            registry.register(ProgramMetrics(self.components, self.feeds))
         self.started = True
 
     async def _run(self, part: _PartT) -> _PartT:

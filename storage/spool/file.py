@@ -41,6 +41,7 @@ _NS_PER_HOUR = 3600 * NS_PER_SECOND
 _HOURS_PER_DAY = 24
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
+_OLDEST = "SELECT spooled_ns FROM entries ORDER BY id LIMIT 1"
 _CHECKPOINT_DELETIONS = 1_000
 """Deleted entries after which the log is checkpointed, so that PostgreSQL may forget their batches."""
 
@@ -109,6 +110,8 @@ class SpoolFile:
         if before is not None:
             self.accounts.take_over(before.accounts)
         self.backlog = self._count_backlog()
+        self.oldest_ns = self._find_oldest()
+        """When the oldest entry was spooled; ``None`` without one. As of the last commit."""
 
     def close(self) -> None:
         """Close the file. Safe twice. Acks that are not committed are repeated by the next process."""
@@ -191,6 +194,7 @@ class SpoolFile:
         self._deleted |= self._acked
         self._acked.clear()
         self.backlog = self._count_backlog()
+        self.oldest_ns = self._find_oldest()
         result.samples = [entry for entry in entries if entry is not None]
         if len(self._deleted) >= _CHECKPOINT_DELETIONS:
             result.forgettable = self._checkpoint()
@@ -272,6 +276,14 @@ class SpoolFile:
     def _count_backlog(self) -> Backlog:
         state = self.state
         return Backlog(state.rows - state.in_flight.rows, state.entries - len(state.in_flight))
+
+    def _find_oldest(self) -> int | None:
+        """When the oldest entry was spooled. Damage is not reported here: the transaction is committed."""
+        with suppress(sqlite3.Error):
+            match self.connection.execute(_OLDEST).fetchone():
+                case (int(spooled_ns),):
+                    return spooled_ns
+        return None
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -16,8 +16,15 @@ _WAIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 class SpoolMetrics:
     """The families ``decahertz_spool_…``."""
 
-    def __init__(self, registry: CollectorRegistry, size: Callable[[], int], rows: Callable[[], int]) -> None:
-        """``size`` and ``rows`` are read at each scrape."""
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        max_bytes: int,
+        size: Callable[[], int],
+        rows: Callable[[], int],
+        oldest_seconds: Callable[[], float],
+    ) -> None:
+        """The functions are called at each scrape."""
         self.durable_seconds = Histogram(
             "decahertz_spool_durable_seconds",
             "Time until a batch from an emitter was on disk.",
@@ -31,6 +38,16 @@ class SpoolMetrics:
             registry=registry,
         )
         Gauge("decahertz_spool_bytes", "Size of the entries on disk.", registry=registry).set_function(size)
+        Gauge(
+            "decahertz_spool_limit_bytes",
+            "The setting spool.max_bytes: above this size entries are dropped.",
+            registry=registry,
+        ).set(max_bytes)
+        Gauge(
+            "decahertz_spool_age_seconds",
+            "Age of the oldest entry that the database does not have; 0 without one.",
+            registry=registry,
+        ).set_function(oldest_seconds)
         Gauge(
             "decahertz_spool_backlog_rows",
             "Rows that are on disk only, neither in the memory queue nor handed to the writer.",
@@ -67,17 +84,25 @@ def _families() -> tuple[
 ]:
     return (
         CounterMetricFamily(
-            "decahertz_ledger_emitted", "Events and samples received, by stream.", labels=["stream"]
+            "decahertz_ledger_emitted",
+            "Events and samples that came in since the spool was created.",
+            labels=["stream"],
         ),
         CounterMetricFamily(
-            "decahertz_ledger_stored", "Rows that the database has committed.", labels=["stream"]
+            "decahertz_ledger_stored",
+            "Events and samples that the database has committed.",
+            labels=["stream"],
         ),
         CounterMetricFamily(
             "decahertz_ledger_dropped",
-            "Rows dropped, by reason.",
+            "Events and samples dropped, by reason.",
             labels=["stream", "reason"],
         ),
-        GaugeMetricFamily("decahertz_ledger_spooled", "Rows that wait for the database.", labels=["stream"]),
+        GaugeMetricFamily(
+            "decahertz_ledger_spooled",
+            "Events and samples that wait for the database, on disk or in memory.",
+            labels=["stream"],
+        ),
         GaugeMetricFamily(
             "decahertz_ledger_imbalance",
             "Emitted minus stored, dropped and spooled: 0 unless the program has a bug.",

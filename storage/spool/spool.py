@@ -89,7 +89,13 @@ class Spool:
         for schema in schemas:
             self._ledger.announce(samples_stream(schema.collector))
         self._worker = SpoolWorker(folder, settings, clock, self._ledger, schemas, self._report)
-        self._metrics = SpoolMetrics(registry, lambda: self._worker.bytes, lambda: self.backlog_rows)
+        self._metrics = SpoolMetrics(
+            registry,
+            settings.max_bytes,
+            lambda: self._worker.bytes,
+            lambda: self.backlog_rows,
+            lambda: self.oldest_seconds,
+        )
         registry.register(LedgerMetrics(self._ledger))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._subscription: Subscription | None = None
@@ -151,6 +157,12 @@ class Spool:
     def backlog_rows(self) -> int:
         """Rows that are on disk only."""
         return self._worker.backlog.rows
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Age of the oldest entry that the database does not have; 0 without one."""
+        oldest_ns = self._worker.oldest_ns
+        return 0.0 if oldest_ns is None else max(0, self._clock.time_ns() - oldest_ns) / NS_PER_SECOND
 
     @property
     def has_backlog(self) -> bool:

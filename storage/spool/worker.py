@@ -78,6 +78,11 @@ class SpoolWorker:
         """Bytes of all entries in the file."""
         return self._file.state.size if self._file is not None else 0
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest entry in the file was spooled."""
+        return self._file.oldest_ns if self._file is not None else None
+
     def open(self, known: Mapping[EmitterId, SequenceSet]) -> dict[EmitterId, SequenceSet]:
         """Open the file and start the thread; returns the sequences of all durable events. Blocks.
 

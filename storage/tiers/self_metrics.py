@@ -8,18 +8,20 @@ _ROUND_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class RollUpMetrics:
-    """The families ``decahertz_tiers_…``."""
+    """The families ``decahertz_roll_up_…``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.steps = Counter(
-            "decahertz_tiers_steps",
+        self.buckets = Counter(
+            "decahertz_roll_up_buckets",
             "Buckets rolled up (TimescaleDB: aggregates refreshed).",
             registry=registry,
         )
-        self.failures = Counter("decahertz_tiers_failures", "Rounds that failed.", registry=registry)
+        self.failures = Counter(
+            "decahertz_roll_up_failures", "Rounds of the roll-up that failed.", registry=registry
+        )
         self.round_seconds = Histogram(
-            "decahertz_tiers_round_seconds",
-            "Duration of a round.",
+            "decahertz_roll_up_round_seconds",
+            "Duration of a round of the roll-up.",
             buckets=_ROUND_BUCKETS,
             registry=registry,
         )

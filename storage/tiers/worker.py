@@ -143,7 +143,7 @@ class RollUpWorker:
             with self._metrics.round_seconds.time():
                 if everything or self._is_due(self._rolled_up_ns, engine.roll_up_seconds):
                     self._rolled_up_ns = self._clock.monotonic_ns()
-                    self._metrics.steps.inc(await engine.roll_up(connection, self._session, now_ns))
+                    self._metrics.buckets.inc(await engine.roll_up(connection, self._session, now_ns))
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
                     self._problems = await self._session.run(
                         lambda connection: engine.maintain(connection, now_ns)

@@ -69,7 +69,7 @@ class Writer:
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._entries = EntryWriter(database, lease.recorder, clock, lease)
-        self._metrics = WriterMetrics(registry, lambda: self.rows_waiting)
+        self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self._lost_seconds)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._rate_limiter = RateLimiter(backlog_rows_per_second, clock)
         self._connection: Connection | None = None
@@ -118,6 +118,13 @@ class Writer:
         return self._lost_since_ns is not None
 
     @property
+    def _lost_seconds(self) -> float | None:
+        """Time since the database was lost; ``None`` while it is reachable."""
+        if self._lost_since_ns is None:
+            return None
+        return (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
+
+    @property
     def rows_waiting(self) -> int:
         """Samples and events in memory that are not stored yet."""
         return self._spool.queue.rows + sum(entry.rows for entry in self._in_flight)
@@ -132,8 +139,7 @@ class Writer:
         health, detail = Health.OK, ""
         if self._task is None or self._task.done():
             health, detail = Health.FAILED, "the writer has stopped"
-        elif self._lost_since_ns is not None:
-            seconds = (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
+        elif (seconds := self._lost_seconds) is not None:
             rows = self.rows_waiting + self._spool.backlog_rows
             health, detail = (
                 Health.DEGRADED,
@@ -194,8 +200,7 @@ class Writer:
             raise
 
     def _record(self, result: WriteResult) -> None:
-        if self._lost_since_ns is not None:
-            seconds = (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
+        if (seconds := self._lost_seconds) is not None:
             self._lost_since_ns = None
             backlog = self._spool.backlog_rows
             self._log.info("database_recovered", seconds=round(seconds, 3), backlog_rows=backlog)

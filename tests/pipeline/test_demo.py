@@ -105,6 +105,20 @@ def check_sampled_between(
     assert pytest.approx(shown) in series["fields"][name], (item["key"], name)
 
 
+def check_health(decahertz: RunningDecahertz) -> None:
+    """``/metrics`` and ``/health`` show the same parts and feeds."""
+    health = decahertz.get("/api/v1/health")
+    series = exposed(decahertz)
+
+    def labelled(family: str, label: str) -> dict[str, float]:
+        return {dict(labels)[label]: v for (name, labels), v in series.items() if name == family}
+
+    parts = [part["name"] for part in health["components"]]
+    assert list(labelled("decahertz_component_health", "component")) == parts
+    assert labelled("decahertz_feed_up", "feed") == {"synthetic": 1}
+    assert labelled("decahertz_build_info", "version") == {health["version"]: 1}
+
+
 def check_names(exposition: bytes) -> None:
     """``promtool check metrics`` prints nothing about the metrics of the whole product."""
     checked = subprocess.run(
@@ -175,6 +189,7 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
         await check_websocket(decahertz, 3)
         trades_before = check_trades(decahertz)
         exposition = read(decahertz.metrics)
+        check_health(decahertz)
         took, output = decahertz.stop()
         assert decahertz.process.returncode == 0
         assert "stopped" in output

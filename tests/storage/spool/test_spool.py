@@ -20,11 +20,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
-from decahertz.clock import SystemClock
+from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
+from decahertz.testing import ManualClock
 from storage.entry import Ack, Entry
 from storage.settings import SpoolSettings
 from storage.spool import Spool
@@ -39,11 +40,17 @@ from tests.storage_examples import BOOK, FAST, account_of, arrival, book, books,
 class Opened:
     """A spool with its bus and its metrics."""
 
-    def __init__(self, folder: Path, queue_rows: int = 10_000, settings: SpoolSettings = FAST) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        queue_rows: int = 10_000,
+        settings: SpoolSettings = FAST,
+        clock: Clock | None = None,
+    ) -> None:
         self.bus = LocalBus()
         self.registry = CollectorRegistry()
         self.spool = Spool(
-            folder, self.bus, SystemClock(), self.registry, settings, [BOOK], queue_rows=queue_rows
+            folder, self.bus, clock or SystemClock(), self.registry, settings, [BOOK], queue_rows=queue_rows
         )
 
     def sample(self, batch: SampleBatch) -> None:
@@ -63,9 +70,9 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, queue_rows: int = 10_000, settings: SpoolSettings = FAST
+    folder: Path, queue_rows: int = 10_000, settings: SpoolSettings = FAST, clock: Clock | None = None
 ) -> AsyncIterator[Opened]:
-    one = Opened(folder, queue_rows, settings)
+    one = Opened(folder, queue_rows, settings, clock)
     await one.spool.start()
     try:
         yield one
@@ -167,7 +174,29 @@ async def test_the_ledger_is_in_prometheus(tmp_path: Path) -> None:
         dropped = {**labels, "reason": "client_ring_full"}
         assert value("decahertz_ledger_dropped_total", dropped) == 2
         assert value("decahertz_spool_durable_seconds_count") == 1
-        assert (value("decahertz_spool_bytes") or 0) > 0
+        assert 0 < (value("decahertz_spool_bytes") or 0) < (value("decahertz_spool_limit_bytes") or 0)
+
+
+async def test_the_age_of_the_oldest_entry_is_in_prometheus(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with opened(tmp_path, clock=clock) as one:
+
+        def age() -> float | None:
+            return one.registry.get_sample_value("decahertz_spool_age_seconds")
+
+        assert age() == 0
+        await one.spool.append(quotes(1, 3), 10)
+        clock.advance(5 * NS_PER_SECOND)
+        await one.spool.append(quotes(4, 6), 10)
+        assert age() == 5
+        oldest, newest = one.spool.queue.take()
+        one.spool.ack([Ack(oldest)])
+        await one.spool.flush()
+        clock.advance(2 * NS_PER_SECOND)
+        assert age() == 2
+    async with opened(tmp_path, clock=clock) as one:
+        assert one.registry.get_sample_value("decahertz_spool_age_seconds") == 2
+    assert newest.rows == 3
 
 
 async def test_a_stopped_spool_refuses_events(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
         await until(lambda: bench.writer.events_stored >= 20)
         await (server.stop() if way == "stop" else server.kill())
         await until(lambda: bench.writer.status().health is Health.DEGRADED)
+        assert bench.registry.get_sample_value("decahertz_database_up") == 0
+        assert (bench.registry.get_sample_value("decahertz_database_lost_seconds") or 0) > 0
         await server.start()
         await emitting
         await bench.drained()
@@ -93,6 +95,8 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
         assert bench.account("samples:book") == (150, 150, 0, {})
         assert bench.account("events:loop") == (300, 300, 0, {})
         assert bench.writer.status().health is Health.OK
+        assert bench.registry.get_sample_value("decahertz_database_up") == 1
+        assert bench.registry.get_sample_value("decahertz_database_lost_seconds") == 0
     await database.close()
 
 
