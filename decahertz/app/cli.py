@@ -22,6 +22,7 @@ from collectors.host.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.app.backup import run_backup, run_restore
 from decahertz.app.check import run_check
+from decahertz.app.db_grant_read import run_grant_read
 from decahertz.app.db_status import run_status
 from decahertz.app.dead_letters import run_list, run_replay
 from decahertz.app.export import Wanted, run_export
@@ -80,6 +81,7 @@ def build_app() -> App:
     db = App(name="db", help="Inspect the database.")
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
+    db.command(_with_settings(_db_grant_read, where), name="grant-read")
     app.command(db)
     letters = App(name="dead-letters", help="List and replay rows that the database refused.")
     letters.command(_with_settings(_list_letters, where), name="list")
@@ -245,6 +247,18 @@ def _db_status(
 ) -> int:
     """Show sizes, compression, roll-up, policies, spool and emitters."""
     return _run(run_status(settings, as_json=json))
+
+
+def _db_grant_read(
+    settings: Settings,
+    role: Annotated[str, Parameter(help="Role of the reader, such as grafana.")],
+    *,
+    password_file: Annotated[
+        Path | None, Parameter(help="File with the role's password: creates a missing role.")
+    ] = None,
+) -> int:
+    """Let a database role read every table, for Grafana and other readers. Safe to repeat."""
+    return _run(run_grant_read(settings, role, password_file=password_file))
 
 
 _STREAM = Annotated[

@@ -73,11 +73,12 @@ def server_options(paths: ClusterPaths, installation: Installation, settings: Ma
 
 
 def access_files(user: str) -> dict[str, str]:
-    """Return the access rules: only the operating system user ``user`` may connect, over the socket.
+    """Return the access rules, for the socket: the operating system user ``user``, and roles with a password.
 
-    Other processes of the server's user are rejected: many programs run as ``nobody``.
+    Other processes of the server's user are rejected: many programs run as ``nobody``. Roles with a password
+    are created for readers such as Grafana.
     """
     return {
-        "pg_hba.conf": f"local all {ROLE} peer map=owner\n",
+        "pg_hba.conf": f"local all {ROLE} peer map=owner\nlocal all all scram-sha-256\n",
         "pg_ident.conf": f'owner "{user}" {ROLE}\n',
     }

@@ -16,6 +16,7 @@ from storage.schema.samples import quoted, table_of
 from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import AdminSession, value_of
+from storage.tiers.history_views import prepare_history_views
 from storage.tiers.plain.engine import PlainEngine
 from storage.tiers.timescale.engine import TimescaleEngine, unusable
 
@@ -66,6 +67,8 @@ async def prepare_tiers(
         engine = _choose(database, connection, schemas, tiers, retention, clock)
         update_tables(connection, schemas, partitioned=engine.partitioned)
         engine.prepare(connection, schemas, clock.time_ns())
+        if schemas:  # a command without samples knows nothing of them
+            prepare_history_views(connection, schemas, retention)
         return engine
 
     try:

@@ -205,9 +205,14 @@ def ready(decahertz: RunningDecahertz) -> bool:
         raise
 
 
-def test_unknown_dead_letters_are_reported(env: dict[str, str], data_dir: Path) -> None:
+def test_unknown_roles_and_dead_letters_are_reported(env: dict[str, str], data_dir: Path) -> None:
     with running("--feeds-enabled", "", env=env, log=data_dir / "log"):
-        pass  # there is a database now
+        ended = run("db", "grant-read", "grafana", env=env)
+        assert ended.returncode == 2
+        assert refused(ended.stderr, "no role 'grafana'", "--password-file"), ended.stderr
+        (data_dir / "password").write_text("secret\n")
+        ended = run("db", "grant-read", "grafana", "--password-file", str(data_dir / "password"), env=env)
+        assert ended.stdout.startswith("grafana was created and can read postgresql://"), ended.stderr
     assert run("dead-letters", env=env).stdout == "0 dead letters\n"
     ended = run("dead-letters", "replay", "7", env=env)
     assert (ended.returncode, "not found" in ended.stdout) == (1, True), ended.stdout

@@ -1,0 +1,127 @@
+"""The views that dashboards read: ``{collector}_history``, all tiers of a sample table with the same columns.
+
+A query chooses the tier by comparing the column ``tier`` with ``decahertz_tier(start, step in ms)``:
+
+    SELECT time, mid_avg, mid_min, mid_max FROM market_history
+    WHERE tier = decahertz_tier($__timeFrom(), $__interval_ms) AND $__timeFilter(time) AND venue = 'kraken'
+
+PostgreSQL compares each branch's constant once and does not execute the other branches. Names and columns
+stay when the tables below them change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from decahertz.sample import SampleSchema
+from storage.schema.samples import TIME, key_columns, literal, quoted
+from storage.tiers.administration import execute
+from storage.tiers.names import (
+    SAMPLES,
+    Aggregate,
+    Tier,
+    has_aggregates,
+    relation_of,
+    retention_days,
+    width_ns,
+)
+from storage.tiers.schema import columns_in
+
+if TYPE_CHECKING:
+    from storage.schema.connection import SchemaConnection
+    from storage.settings import RetentionSettings
+
+TIER = "tier"
+AVERAGE = "avg"
+_AGGREGATES = (Aggregate.MIN, Aggregate.MAX)
+
+
+def view_of(schema: SampleSchema) -> str:
+    """The view over all tiers of a collector's samples."""
+    return f"{schema.collector}_history"
+
+
+def prepare_history_views(
+    connection: SchemaConnection, schemas: Sequence[SampleSchema], retention: RetentionSettings
+) -> None:
+    """Create or extend the views, and the function that chooses a tier by what the retention keeps."""
+    with connection.transaction():
+        execute(connection, _tier_function(retention))
+        for schema in schemas:
+            _create_view(connection, schema)
+
+
+def _tier_function(retention: RetentionSettings) -> str:
+    """The coarsest tier that is no coarser than the step, of those that still reach back to the start.
+
+    If all of these are too young, the finest tier that reaches back; if none does, the coarsest tier.
+    """
+    seconds = {tier: days * 86_400 or "infinity" for tier, days in retention_days(retention).items()}
+    rows = ", ".join(
+        f"('{tier}', {width_ns(tier) / 1e6}, '{kept}'::float8)" for tier, kept in seconds.items()
+    )
+    return f"""
+        CREATE OR REPLACE FUNCTION decahertz_tier(range_start timestamptz, step_ms double precision)
+        RETURNS text STABLE PARALLEL SAFE LANGUAGE sql AS $function$
+            SELECT tier FROM (VALUES {rows}) AS kept (tier, width_ms, seconds)
+            ORDER BY extract(epoch FROM now() - range_start) <= seconds DESC,
+                CASE WHEN extract(epoch FROM now() - range_start) > seconds THEN -width_ms END,
+                width_ms <= greatest(step_ms, 0) DESC,
+                CASE WHEN width_ms <= greatest(step_ms, 0) THEN -width_ms ELSE width_ms END
+            LIMIT 1
+        $function$"""  # noqa: S608 - constants of this program and numbers of the settings
+
+
+def _create_view(connection: SchemaConnection, schema: SampleSchema) -> None:
+    """Create the view; columns of metrics that are no longer declared stay and are null."""
+    view = view_of(schema)
+    existing = columns_in(connection, view)
+    branches = {tier: _columns(schema, tier) for tier in Tier}
+    names = [*existing, *(name for name in branches[Tier.RAW] if name not in existing)]
+    selects = []
+    for tier, columns in branches.items():
+        selected = ", ".join(
+            f"{columns.get(name, f'NULL::{existing.get(name)}')} AS {quoted(name)}" for name in names
+        )
+        selects.append(f"SELECT {selected} FROM {quoted(relation_of(schema, tier))}")  # noqa: S608 - quoted
+    execute(connection, f"CREATE OR REPLACE VIEW {quoted(view)} AS {' UNION ALL '.join(selects)}")
+    text = f"All tiers of {schema.collector} samples, for dashboards: compare tier with decahertz_tier()."
+    comments = {
+        TIER: "Tier of the row: raw, 1s, 1m or 1h.",
+        TIME: "The cycle, or the start of the bucket, UTC.",
+    }
+    for field in schema.metrics:
+        comments[field.name] = f"{field.metric.help} In a bucket the newest value."
+    statements = [f"COMMENT ON VIEW {quoted(view)} IS {literal(text)}"]
+    statements += [
+        f"COMMENT ON COLUMN {quoted(view)}.{quoted(name)} IS {literal(comment)}"
+        for name, comment in comments.items()
+        if name not in existing
+    ]
+    execute(connection, "; ".join(statements))
+
+
+def _columns(schema: SampleSchema, tier: Tier) -> dict[str, str]:
+    """SQL of the view's columns in one tier, by name: newest value, ``_min``, ``_max`` and ``_avg``."""
+    raw = tier is Tier.RAW
+    columns = {
+        TIER: f"{literal(tier)}::text",
+        TIME: TIME,
+        **{name: quoted(name) for name in key_columns(schema)},
+    }
+    columns[SAMPLES] = "1::bigint" if raw else SAMPLES
+    declared = {field.name for field in schema.metrics}
+    for field in schema.metrics:
+        name = field.name
+        columns[name] = quoted(name if raw else f"{name}_{Aggregate.LAST}")
+        if not has_aggregates(field):
+            continue
+        total, count = quoted(f"{name}_{Aggregate.SUM}"), quoted(f"{name}_{Aggregate.COUNT}")
+        aggregates = {
+            **{f"{name}_{one}": quoted(name if raw else f"{name}_{one}") for one in _AGGREGATES},
+            f"{name}_{AVERAGE}": f"{quoted(name)}::float8" if raw else f"{total} / nullif({count}, 0)",
+        }
+        # A metric may have the name of another one's aggregate; the metric keeps it.
+        columns |= {column: sql for column, sql in aggregates.items() if column not in declared}
+    return columns
