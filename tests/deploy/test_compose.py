@@ -40,7 +40,7 @@ def test_a_service_has_the_fewest_rights_and_bounded_resources(name: str) -> Non
     assert {"mem_limit", "cpus"} <= service.keys()
     assert "privileged" not in service
     assert service.get("network_mode") is None
-    assert "healthcheck" in service or name == "decahertz"  # the image has it
+    assert "healthcheck" in service
 
 
 @pytest.mark.parametrize("name", SERVICES)
