@@ -11,7 +11,6 @@ from aiohttp import web
 from api.error_mapping import domain_problem
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
-from api.http.openapi import openapi_document
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
@@ -20,7 +19,7 @@ from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.self_metrics import HubMetrics
 from api.parts import ApiParts
-from api.routes.table import ROUTES
+from api.routes.table import ROUTES, api_document
 from api.settings import ApiSettings
 from decahertz.addresses import check_loopback, listen_error
 from decahertz.health import ComponentStatus, Health
@@ -132,7 +131,7 @@ class Api:
 
 
 def _document_handler(version: str) -> Handler:
-    plain = msgspec.json.encode(openapi_document(ROUTES, version=version))
+    plain = msgspec.json.encode(api_document(version))
     compressed = gzipped((plain,), GZIP_LEVEL)
     headers = {
         "Content-Type": "application/json",

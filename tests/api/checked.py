@@ -11,11 +11,10 @@ import msgspec
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from openapi_schema_validator import OAS31Validator
 
-from api.http.openapi import openapi_document
-from api.routes.table import ROUTES
+from api.routes.table import api_document
 from decahertz import __version__
 
-DOCUMENT = openapi_document(ROUTES, version=__version__)
+DOCUMENT = api_document(__version__)
 PROBLEM = "application/problem+json"
 MSGPACK = "application/vnd.msgpack"
 
@@ -84,6 +83,8 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
         return body
     announced = operation["responses"].get(str(response.status))
     assert announced is not None, f"{response.status} is not announced for {method} {path}"
+    if "$ref" in announced:
+        announced = DOCUMENT["components"]["responses"][announced["$ref"].rpartition("/")[2]]
     assert media_type in announced["content"]
     validate(announced["content"][media_type]["schema"], body)
     if media_type == PROBLEM:
