@@ -13,8 +13,8 @@ from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
 from api.routes.names import DURATION, KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
+from storage.query.history.history import History, Limits
 from storage.query.history.resolution import ResolutionError, ResolutionRequest, parse_duration
-from storage.query.queries import History, Limits
 from storage.tiers.names import Tier
 
 DEFAULT_RANGE_NS: Final = 5 * 60 * NS_PER_SECOND

@@ -10,7 +10,7 @@ import pytest
 
 from storage.database import Database
 from storage.query.history.buckets import Summary
-from storage.query.queries import Series
+from storage.query.history.history import Series
 from tests.storage_examples import CYCLE_NS, START_NS, BookSample, Verdict, book, books, writing
 
 

@@ -12,8 +12,9 @@ from decahertz.sample import SampleBatch
 from storage.database import Database
 from storage.query.history import buckets as module
 from storage.query.history.buckets import Summary
+from storage.query.history.history import Limits
 from storage.query.history.resolution import ResolutionRequest
-from storage.query.queries import Limits, Queries
+from storage.query.queries import Queries
 from storage.settings import RetentionSettings
 from storage.tiers.names import Tier
 from tests.storage.query.buckets_by_hand import answered, naive, some_books, store, summary

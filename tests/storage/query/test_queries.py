@@ -6,7 +6,8 @@ import pytest
 
 from decahertz.event import Fill, Liquidity, Side
 from storage.database import Database, DatabaseUnavailableError
-from storage.query.queries import CursorError, FillFilter, InstrumentInfo, Queries, RoundTripFilter
+from storage.query.pagination import CursorError
+from storage.query.queries import FillFilter, InstrumentInfo, Queries, RoundTripFilter
 from tests.storage_examples import START_NS, arrival, fill, quote, writing
 
 
@@ -22,7 +23,8 @@ async def test_fills_come_newest_first_with_their_identity(database: Database) -
         await bench.append(arrival(5, given), 10)
     page = await Queries(database).fills(FillFilter(), limit=10)
     assert page.next_cursor is None
-    assert [stored.fill() for stored in page.items] == given[::-1]
+    found = [{name: getattr(one, name) for name in Fill.__struct_fields__} for one in page.items]
+    assert [Fill(**values) for values in found] == given[::-1]
     newest = page.items[0]
     assert (newest.source, newest.epoch, newest.sequence, newest.received_ns) == ("loop", 7, 6, START_NS + 5)
 

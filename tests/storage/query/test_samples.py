@@ -7,7 +7,8 @@ import pytest
 from decahertz.sample import SampleBatch
 from storage.database import Database
 from storage.query.history import raw_samples as module
-from storage.query.queries import History, Limits, Queries, UnknownFieldError
+from storage.query.history.history import History, Limits, UnknownFieldError
+from storage.query.queries import Queries
 from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
