@@ -67,6 +67,8 @@ class SpoolWorker:
         """Why the thread ended before :meth:`close`."""
         self.newest_sample_ns: int | None = None
         """Time of the newest sample that was in the spool at the start."""
+        self.first_new_id = 1
+        """Entries with a smaller id were in the spool at the start."""
 
     @property
     def backlog(self) -> Backlog:
@@ -142,6 +144,7 @@ class SpoolWorker:
         file.adopt(known, self._schemas)
         self._file = file
         self.newest_sample_ns = file.state.newest_sample_ns
+        self.first_new_id = file.state.next_id
         return file
 
     def _work(self, file: SpoolFile) -> SpoolFile:

@@ -391,7 +391,8 @@ CREATE TABLE stored_batches (
     recorder text COLLATE "C" NOT NULL,
     batch_id uuid PRIMARY KEY,
     dead_letters bigint NOT NULL DEFAULT 0,
-    duplicates bigint NOT NULL DEFAULT 0
+    duplicates bigint NOT NULL DEFAULT 0,
+    superseded bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE stored_batches IS
     'Batches that a spool may send again. The row goes once the spool has deleted its entry.';
@@ -400,6 +401,8 @@ COMMENT ON COLUMN stored_batches.recorder IS 'The recorder that stored the row.'
 COMMENT ON COLUMN stored_batches.batch_id IS 'Id of the spool entry.';
 COMMENT ON COLUMN stored_batches.dead_letters IS 'Rows of the batch that became dead letters.';
 COMMENT ON COLUMN stored_batches.duplicates IS 'Events of the batch that had been stored before.';
+COMMENT ON COLUMN stored_batches.superseded IS
+    'Samples of the batch whose keys and cycles another process of the recorder had stored.';
 CREATE INDEX stored_batches_recorder ON stored_batches (recorder, time);
 
 CREATE TABLE dead_letters (

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from storage.schema.migrate import migrate
 from storage.settings import SpoolSettings, StorageSettings
 from tests.embedded_server import chosen_installation
 from tests.postgres_proxy import Proxy
+from tests.storage.write.conftest import SETTINGS
 from tests.storage_examples import Bench, arrival, book, books, fill, quotes, until, writing
-
-SETTINGS = StorageSettings(flush_seconds=0.01, connect_timeout_seconds=5.0)
 
 
 class Restartable:
@@ -55,18 +53,6 @@ async def server(tmp_path: Path) -> AsyncIterator[Restartable]:
     server = Restartable(tmp_path / "data")
     yield server
     await server.stop()
-
-
-@pytest_asyncio.fixture
-async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
-    """A migrated database behind a proxy."""
-    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
-        async with Proxy(database_url, Path(folder)).running() as proxy:
-            database = Database(proxy.url, SETTINGS)
-            await database.open()
-            await migrate(database)
-            yield proxy, database
-            await database.close()
 
 
 async def stored(bench: Bench) -> list[int]:
