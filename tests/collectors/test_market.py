@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from collectors.feeds.recordings.captures import recorded_events
 from collectors.market.collector import MarketCollector, MarketOptions
 from collectors.market.sample import MarketSample, Verdict
-from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock, parse_time
+from decahertz.clock import CYCLE_NS, SystemClock, parse_time
 from decahertz.event import ConnectionState, Event, Heartbeat, Quote, Tick
-from decahertz.sample import schema_of
+from tests.collectors.parts import T0, check_values, ns
 
-T0 = 1_767_225_600 * NS_PER_SECOND
 MS = 1_000_000
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -34,40 +33,26 @@ class Market:
     def take(self, event: Event, at: float) -> None:
         self.collector.on_event(event, ns(at))
 
-    def quote(
-        self,
-        bid: float | None,
-        ask: float | None,
-        at: float,
-        **more: Any,  # noqa: ANN401 - any field
-    ) -> None:
-        more.setdefault("time_ns", ns(at))
-        more.setdefault("instrument", "EUR/USD")
+    def quote(self, bid: float | None, ask: float | None, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
+        more = {"time_ns": ns(at), "instrument": "EUR/USD", **more}
         self.take(Quote(venue="fx", bid=bid, ask=ask, **more), at)
 
     def tick(self, price: float, size: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
-        more.setdefault("time_ns", ns(at))
-        more.setdefault("instrument", "EUR/USD")
+        more = {"time_ns": ns(at), "instrument": "EUR/USD", **more}
         self.take(Tick(venue="fx", price=price, size=size, **more), at)
 
     def heartbeat(self, connection: ConnectionState, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
-        more.setdefault("component", "feed")
-        more.setdefault("time_ns", ns(at))
+        more = {"time_ns": ns(at), "component": "feed", **more}
         self.take(Heartbeat(venue="fx", connection=connection, **more), at)
 
     def samples(self, at: float) -> dict[str, MarketSample]:
-        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, MarketSample)]
-        return {sample.instrument: sample for sample in samples}
+        return {s.instrument: s for s in self.collector.sample(ns(at)) if isinstance(s, MarketSample)}
 
     def sample(self, at: float, instrument: str = "EUR/USD") -> MarketSample:
         return self.samples(at)[instrument]
 
     def verdict(self, at: float, instrument: str = "EUR/USD") -> Verdict:
         return self.sample(at, instrument).verdict
-
-
-def ns(at: float) -> int:
-    return T0 + round(at * NS_PER_SECOND)
 
 
 OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
@@ -77,7 +62,7 @@ def test_before_anything_was_seen_there_is_no_sample() -> None:
     assert MarketCollector(SystemClock(), MarketOptions()).sample(T0) == []
 
 
-def test_a_quote_gives_prices_sizes_mid_and_spread() -> None:
+def test_a_quote_gives_prices_sizes_mid_and_spread_which_an_empty_side_leaves_unknown() -> None:
     market = Market()
     market.quote(99.0, 101.0, at=1, bid_size=5.0, ask_size=7.0)
     sample = market.sample(at=1.1)
@@ -85,11 +70,6 @@ def test_a_quote_gives_prices_sizes_mid_and_spread() -> None:
     assert (sample.mid, sample.spread, sample.spread_bps) == (100.0, 2.0, 200.0)
     assert (sample.crossed, sample.locked, sample.quotes, sample.ticks) == (False, False, 1, 0)
     assert sample.last is sample.vwap is None
-
-
-def test_an_empty_side_leaves_mid_and_spread_unknown() -> None:
-    market = Market()
-    market.quote(99.0, 101.0, at=1)
     market.quote(99.0, None, at=2)
     sample = market.sample(at=2.1)
     assert (sample.bid, sample.ask) == (99.0, None)
@@ -115,19 +95,15 @@ def test_a_spread_over_a_mid_that_is_not_positive_has_no_basis_points() -> None:
     assert (sample.mid, sample.spread, sample.spread_bps) == (-37.5, 1.0, None)
 
 
-def test_ticks_give_last_price_volume_and_vwap() -> None:
+def test_ticks_give_last_price_volume_and_vwap_which_one_without_size_leaves_unknown() -> None:
     market = Market()
+    market.tick(98.0, 0.0, at=0.5)
+    sample = market.sample(at=0.9)
+    assert (sample.last, sample.volume, sample.vwap, sample.ticks) == (98.0, 0.0, None, 1)
     market.tick(100.0, 1.0, at=1)
     market.tick(103.0, 2.0, at=1.05)
     sample = market.sample(at=1.1)
-    assert (sample.last, sample.volume, sample.vwap, sample.traded, sample.ticks) == (103, 3, 102, 3, 2)
-
-
-def test_a_tick_without_size_sets_the_price_and_no_vwap() -> None:
-    market = Market()
-    market.tick(100.0, 0.0, at=1)
-    sample = market.sample(at=1.1)
-    assert (sample.last, sample.volume, sample.vwap, sample.ticks) == (100.0, 0.0, None, 1)
+    assert (sample.last, sample.volume, sample.vwap, sample.traded, sample.ticks) == (103, 3, 102, 3, 3)
 
 
 def test_volume_leaves_with_the_window_and_the_total_stays() -> None:
@@ -166,16 +142,11 @@ def test_latency_keeps_its_sign() -> None:
     assert market.sample(at=2.1).latency_seconds == 0.005
 
 
-def test_age_counts_from_the_newest_receipt() -> None:
+def test_age_counts_from_the_newest_receipt_and_is_never_negative() -> None:
     market = Market()
-    market.quote(1.0, 2.0, at=1, time_ns=ns(0.2))
-    assert market.sample(at=3.5).age_seconds == 2.5
-
-
-def test_what_was_received_just_after_the_cycle_has_no_negative_age() -> None:
-    market = Market()
-    market.quote(1.0, 2.0, at=1.002)
-    assert market.sample(at=1).age_seconds == 0.0
+    market.quote(1.0, 2.0, at=1.002, time_ns=ns(0.2))
+    assert market.sample(at=1).age_seconds == 0.0  # received just after the cycle
+    assert market.sample(at=3.5).age_seconds == 2.498
 
 
 def test_a_late_quote_moves_nothing_back() -> None:
@@ -212,7 +183,7 @@ def test_the_quantity_of_a_late_tick_counts() -> None:
     assert (sample.last, sample.volume, sample.vwap, sample.late) == (10.0, 4.0, 17.5, 1)
 
 
-def test_an_old_quote_does_not_make_a_tick_late() -> None:
+def test_a_quote_does_not_make_an_older_tick_late() -> None:
     market = Market()
     market.quote(10.0, 11.0, at=1, time_ns=ns(1))
     market.tick(10.5, 3.0, at=1.01, time_ns=ns(0.5))
@@ -241,12 +212,6 @@ def test_numbers_of_no_market_are_shown_and_not_summed() -> None:
 # The verdict. Limits in these tests are the defaults: quiet 5 s, stale 15, mute 15, gap 10.
 
 
-def test_a_feed_with_fresh_messages_is_live() -> None:
-    market = Market()
-    market.quote(1.0, 2.0, at=1)
-    assert market.verdict(at=5.9) is Verdict.LIVE
-
-
 def test_a_silent_instrument_of_a_living_venue_is_quiet() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
@@ -267,9 +232,10 @@ def test_heartbeats_alone_keep_a_venue_from_being_stale() -> None:
     assert market.verdict(at=45) is Verdict.STALE
 
 
-def test_a_venue_without_any_sign_of_life_is_stale() -> None:
+def test_a_feed_is_live_then_quiet_and_a_venue_without_any_sign_of_life_is_stale() -> None:
     market = Market()
     market.quote(1.0, 2.0, at=1)
+    assert market.verdict(at=5.9) is Verdict.LIVE
     assert market.verdict(at=15.9) is Verdict.QUIET
     assert market.verdict(at=16) is Verdict.STALE
     market.quote(1.0, 2.0, at=17)
@@ -373,35 +339,24 @@ def test_a_second_feed_keeps_the_venue_open_while_it_speaks() -> None:
     assert market.verdict(at=17.1) is Verdict.CLOSED
 
 
-def test_a_heartbeat_that_comes_late_is_ignored() -> None:
+def test_a_heartbeat_without_a_venue_and_one_that_comes_late_are_ignored() -> None:
     market = Market()
+    market.take(Heartbeat(time_ns=ns(1), component="bot", connection=CLOSED), at=1)
     market.quote(1.0, 2.0, at=1)
+    assert market.verdict(at=1.1) is Verdict.LIVE
     market.heartbeat(CLOSED, at=3)
     market.heartbeat(OPEN, at=3.05, time_ns=ns(2))
     assert market.verdict(at=3.1) is Verdict.CLOSED
 
 
-def test_a_heartbeat_without_a_venue_is_ignored() -> None:
-    market = Market()
-    market.take(Heartbeat(time_ns=ns(1), component="bot", connection=CLOSED), at=1)
-    market.quote(1.0, 2.0, at=1)
-    assert market.verdict(at=1.1) is Verdict.LIVE
-
-
-def test_closed_comes_before_mute() -> None:
-    market = Market()
-    market.heartbeat(OPEN, at=0, instrument="EUR/USD")
-    assert market.verdict(at=20) is Verdict.MUTE
-    market.heartbeat(CLOSED, at=20)
-    assert market.verdict(at=20) is Verdict.CLOSED
-
-
-def test_mute_comes_before_stale() -> None:
+def test_closed_comes_before_mute_and_mute_before_stale() -> None:
     market = Market()
     market.heartbeat(OPEN, at=0, instrument="EUR/USD")
     market.quote(1.0, 2.0, at=0, instrument="USD/JPY")
     assert market.verdict(at=20, instrument="USD/JPY") is Verdict.STALE
     assert market.verdict(at=20) is Verdict.MUTE
+    market.heartbeat(CLOSED, at=20)
+    assert market.verdict(at=20) is Verdict.CLOSED
 
 
 def test_stale_comes_before_gap_and_gap_before_quiet() -> None:
@@ -473,25 +428,11 @@ STEP = st.fixed_dictionaries(
 
 
 def event_of(step: dict[str, Any], time_ns: int) -> Event:
-    instrument, missed = step["instrument"], step["missed"]
+    names: dict[str, Any] = {"venue": "fx", "instrument": step["instrument"], "missed": step["missed"]}
     if step["what"] == "quote":
-        return Quote(
-            time_ns=time_ns,
-            venue="fx",
-            instrument=instrument,
-            bid=step["bid"],
-            ask=step["ask"],
-            missed=missed,
-        )
+        return Quote(time_ns=time_ns, bid=step["bid"], ask=step["ask"], **names)
     if step["what"] == "tick":
-        return Tick(
-            time_ns=time_ns,
-            venue="fx",
-            instrument=instrument,
-            price=step["price"],
-            size=step["size"],
-            missed=missed,
-        )
+        return Tick(time_ns=time_ns, price=step["price"], size=step["size"], **names)
     return Heartbeat(time_ns=time_ns, component="f", venue="fx", connection=ConnectionState(step["what"]))
 
 
@@ -519,10 +460,7 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
 
 
 def check_sample(sample: MarketSample) -> None:
-    for field in schema_of(MarketSample).metrics:
-        value = getattr(sample, field.name)
-        assert value is not None or field.optional
-        assert not isinstance(value, float) or math.isfinite(value), field.name
+    check_values(sample)
     if sample.bid is not None and sample.ask is not None:
         assert sample.crossed == (sample.bid > sample.ask)
         assert sample.locked == (sample.bid == sample.ask)

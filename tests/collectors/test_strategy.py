@@ -30,9 +30,8 @@ from decahertz.event import (
     Side,
     Signal,
 )
-from decahertz.sample import schema_of
+from tests.collectors.parts import T0, check_values, ns
 
-T0 = 1_767_225_600 * NS_PER_SECOND  # Thursday, 2026-01-01
 DAY = 86_400.0
 
 
@@ -47,21 +46,9 @@ class Desk:
         self.collector.on_event(event, ns(at))
 
     def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
-        more.setdefault("fill_id", str(next(self.numbers)))
-        more.setdefault("time_ns", ns(at))
-        more.setdefault("instrument", "EUR/USD")
-        self.take(
-            Fill(
-                strategy="trend",
-                venue="fx",
-                order_id="o",
-                side=Side(side),
-                price=price,
-                quantity=quantity,
-                **more,
-            ),
-            at,
-        )
+        fill = {"side": Side(side), "price": price, "quantity": quantity, "fill_id": str(next(self.numbers))}
+        where = {"venue": "fx", "instrument": "EUR/USD", "time_ns": ns(at)}
+        self.take(Fill(strategy="trend", order_id="o", **{**fill, **where, **more}), at)
 
     def trade(self, pnl: float, at: float, risk: float | None = None) -> None:
         """A round trip that earns ``pnl``."""
@@ -80,44 +67,21 @@ class Desk:
         self.take(Equity(strategy="trend", equity=equity, **more), at)
 
     def samples(self, at: float) -> dict[str, StrategySample]:
-        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, StrategySample)]
-        return {sample.strategy: sample for sample in samples}
+        return {s.strategy: s for s in self.collector.sample(ns(at)) if isinstance(s, StrategySample)}
 
     def sample(self, at: float) -> StrategySample:
         return self.samples(at)["trend"]
 
 
-def ns(at: float) -> int:
-    return T0 + round(at * NS_PER_SECOND)
-
-
-def test_quotes_alone_make_no_strategy() -> None:
+def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics() -> None:
     desk = Desk()
     desk.mark(100, at=1)
     assert desk.samples(at=1.1) == {}
-
-
-def test_a_strategy_without_trades_has_no_statistics() -> None:
-    desk = Desk()
-    desk.take(
-        Signal(
-            time_ns=ns(1),
-            strategy="trend",
-            venue="fx",
-            instrument="i",
-            signal_id="1",
-            direction=Direction.BUY,
-        ),
-        at=1,
-    )
+    names: dict[str, Any] = {"strategy": "trend", "venue": "fx", "instrument": "i", "signal_id": "1"}
+    desk.take(Signal(time_ns=ns(1), direction=Direction.BUY, **names), at=1)
     sample = desk.sample(at=1.1)
-    assert (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.daily_changes) == (
-        1,
-        0,
-        0,
-        0,
-        0,
-    )
+    counts = (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.daily_changes)
+    assert counts == (1, 0, 0, 0, 0)
     assert (sample.realised_pnl, sample.unrealised_pnl, sample.exposure, sample.drawdown) == (0, 0, 0, 0)
     for name in ("win_rate", "win_rate_lower", "profit_factor", "expectancy", "expectancy_r", "equity"):
         assert getattr(sample, name) is None, name
@@ -162,20 +126,14 @@ def test_a_missing_mark_leaves_no_sum_rather_than_one_that_is_too_small() -> Non
     assert sample.open_positions == 2
 
 
-def test_an_empty_side_of_the_book_is_no_mark_price() -> None:
-    desk = Desk()
-    desk.fill("buy", 2, 100, at=1)
-    desk.mark(100, at=1)
-    desk.take(Quote(time_ns=ns(2), venue="fx", instrument="EUR/USD", bid=99.0), at=2)
-    assert desk.sample(at=2.1).unrealised_pnl is None
-
-
-def test_a_late_quote_is_no_mark_price() -> None:
+def test_a_late_quote_and_an_empty_side_of_the_book_are_no_mark_price() -> None:
     desk = Desk()
     desk.fill("buy", 1, 100, at=1)
     desk.mark(110, at=3)
     desk.mark(90, at=2)
     assert desk.sample(at=3.1).unrealised_pnl == 10
+    desk.take(Quote(time_ns=ns(4), venue="fx", instrument="EUR/USD", bid=99.0), at=4)
+    assert desk.sample(at=4.1).unrealised_pnl is None
 
 
 def test_without_quotes_the_reported_mark_serves() -> None:
@@ -316,20 +274,7 @@ def test_a_repeated_fill_counts_once() -> None:
 def test_the_same_instrument_at_two_venues_is_two_positions() -> None:
     desk = Desk()
     desk.fill("buy", 1, 100, at=1)
-    desk.take(
-        Fill(
-            time_ns=ns(1),
-            strategy="trend",
-            venue="other",
-            instrument="EUR/USD",
-            order_id="o",
-            fill_id="f",
-            side=Side.SELL,
-            price=100,
-            quantity=1,
-        ),
-        at=1,
-    )
+    desk.fill("sell", 1, 100, at=1, venue="other")
     assert desk.sample(at=2).open_positions == 2
 
 
@@ -405,23 +350,19 @@ def test_reported_equity_takes_the_place_of_profits() -> None:
     desk.trade(-10, at=3)
     assert desk.sample(at=3.5).drawdown == 0
     desk.equity(980, at=4)
-    assert desk.sample(at=4.5).drawdown == 20
+    desk.equity(500, at=4.1, time_ns=ns(3))  # an older one
+    sample = desk.sample(at=4.5)
+    assert (sample.equity, sample.drawdown) == (980, 20)
 
 
 def test_a_peak_between_two_samples_is_a_peak() -> None:
     desk = Desk()
-    desk.equity(1000, at=1)
-    desk.equity(1100, at=1.01)
-    desk.equity(1050, at=1.02)
-    assert desk.sample(at=1.1).drawdown == 50
-
-
-def test_an_older_equity_does_not_replace_a_newer_one() -> None:
-    desk = Desk()
-    desk.equity(1000, at=2)
-    desk.equity(500, at=3, time_ns=ns(1))
-    sample = desk.sample(at=3.1)
-    assert (sample.equity, sample.drawdown) == (1000, 0)
+    desk.trade(5, at=1)
+    desk.trade(-2, at=1.01)  # flat again: no mark price is needed
+    assert desk.sample(at=1.1).drawdown == 2
+    for equity, at in [(1000, 2), (1100, 2.01), (1050, 2.02)]:
+        desk.equity(equity, at=at)
+    assert desk.sample(at=2.1).drawdown == 50
 
 
 def test_ratios_come_from_whole_days_and_say_how_many() -> None:
@@ -465,21 +406,9 @@ def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
     assert sample.max_drawdown_seconds == 3 * DAY
 
 
-def test_a_peak_between_two_samples_counts_when_the_strategy_is_flat() -> None:
-    desk = Desk()
-    desk.trade(5, at=1)
-    desk.trade(-2, at=1.01)
-    assert desk.sample(at=1.1).drawdown == 2
-
-
-@pytest.mark.parametrize("changes", [[], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0]])
-def test_no_spread_no_sharpe_ratio(changes: list[float]) -> None:
-    assert sharpe_ratio(changes) is None
-
-
-@pytest.mark.parametrize("changes", [[], [-1.0], [2.0, 3.0], [0.0, 0.0]])
-def test_no_loss_no_sortino_ratio(changes: list[float]) -> None:
-    assert sortino_ratio(changes) is None
+def test_no_spread_no_sharpe_ratio_and_no_loss_no_sortino_ratio() -> None:
+    assert {sharpe_ratio(changes) for changes in ([], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0])} == {None}
+    assert {sortino_ratio(changes) for changes in ([], [-1.0], [2.0, 3.0], [0.0, 0.0])} == {None}
 
 
 @given(st.lists(st.floats(-1e200, 1e200), max_size=30))
@@ -527,13 +456,14 @@ def test_an_equity_of_no_account_is_refused() -> None:
         desk.equity(1e101, at=1)
 
 
-def test_a_flat_strategy_is_retired_when_idle_and_starts_over() -> None:
+def test_a_strategy_is_retired_when_idle_and_flat_and_starts_over() -> None:
     desk = Desk(idle_seconds=60)
     desk.trade(5, at=1)
     assert desk.sample(at=60).trades == 1
     assert desk.samples(at=75) == {}
     desk.fill("buy", 1, 1, at=80)
     assert (desk.sample(at=80).trades, desk.sample(at=80).fills) == (0, 1)
+    assert desk.sample(at=10_000).open_positions == 1
 
 
 def test_an_older_event_after_a_newer_one_does_not_age_a_strategy() -> None:
@@ -541,12 +471,6 @@ def test_an_older_event_after_a_newer_one_does_not_age_a_strategy() -> None:
     desk.trade(5, at=100)
     desk.equity(1000, at=10)
     assert desk.sample(at=150).trades == 1
-
-
-def test_an_open_position_keeps_a_strategy() -> None:
-    desk = Desk(idle_seconds=60)
-    desk.fill("buy", 1, 1, at=1)
-    assert desk.sample(at=10_000).open_positions == 1
 
 
 def test_flat_instruments_and_old_marks_leave_the_memory() -> None:
@@ -607,10 +531,7 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
 
 
 def check_sample(sample: StrategySample) -> None:
-    for field in schema_of(StrategySample).metrics:
-        value = getattr(sample, field.name)
-        assert value is not None or field.optional, field.name
-        assert not isinstance(value, float) or math.isfinite(value), field.name
+    check_values(sample)
     assert sample.r_trades <= sample.trades <= sample.fills
     assert (sample.win_rate is None) == (sample.trades == 0)
     if sample.win_rate is not None:

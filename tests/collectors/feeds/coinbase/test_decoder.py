@@ -11,6 +11,7 @@ from collectors.feeds.coinbase.decoder import CoinbaseDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.clock import parse_time
 from decahertz.event import AnyEvent, Instrument, InstrumentKind, Quote, Side, Tick
+from tests.collectors.feeds.parts import messages
 
 NOW_NS = parse_time("2021-04-17T16:43:40Z")
 
@@ -234,16 +235,13 @@ def test_a_malformed_message_is_refused_and_changes_nothing(raw: bytes) -> None:
 @pytest.mark.recordings
 def test_the_recording_gives_every_match_and_every_ticker_once(recordings: Path) -> None:
     decoder = CoinbaseDecoder()
-    messages: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
     events: list[AnyEvent] = []
-    for line in (recordings / "coinbase.ws").read_text().splitlines():
-        received, separator, text = line.partition(": ")
-        if not separator or line.startswith("wss:"):
-            continue
-        messages.append(json.loads(text))
-        events += decoder.decode(text, int(received.replace(".", "").ljust(19, "0")))
-    matches = [m for m in messages if m["type"] == "match"]
-    tickers = [m for m in messages if m["type"] == "ticker"]
+    for received_ns, text in messages(recordings / "coinbase.ws"):
+        said.append(json.loads(text))
+        events += decoder.decode(text, received_ns)
+    matches = [m for m in said if m["type"] == "match"]
+    tickers = [m for m in said if m["type"] == "ticker"]
     assert (len(matches), len(tickers)) == (97, 107)
     ticks = [e for e in events if isinstance(e, Tick) and e.sequence is not None]
     assert [(t.instrument, t.sequence, t.trade_id, t.price, t.size) for t in ticks] == [
@@ -254,10 +252,7 @@ def test_the_recording_gives_every_match_and_every_ticker_once(recordings: Path)
     assert [(q.instrument, q.sequence, q.bid, q.ask) for q in quotes] == [
         (m["product_id"], m["sequence"], float(m["best_bid"]), float(m["best_ask"])) for m in tickers
     ]
-    last_of: dict[str, float] = {}
-    for event in events:
-        if isinstance(event, Tick):
-            last_of[event.instrument] = event.price
+    last_of = {event.instrument: event.price for event in events if isinstance(event, Tick)}
     assert last_of == {m["product_id"]: float(m["price"]) for m in tickers}  # the last of each product
     assert decoder.counts["gaps"] == decoder.counts["duplicates"] == 0
 
@@ -266,19 +261,12 @@ def test_the_recording_gives_every_match_and_every_ticker_once(recordings: Path)
 def test_the_recordings_book_tops_are_those_of_naive_books(recordings: Path) -> None:
     decoder = CoinbaseDecoder()
     naive: dict[str, dict[str, dict[float, float]]] = defaultdict(dict)
-    shown: dict[str, tuple[float, float, float, float]] = {}
+    shown: dict[str, tuple[float | None, ...]] = {}
     compared = 0
-    for line in (recordings / "coinbase.ws").read_text().splitlines():
-        received, separator, text = line.partition(": ")
-        if not separator or line.startswith("wss:"):
-            continue
+    for received_ns, text in messages(recordings / "coinbase.ws"):
         message = json.loads(text)
-        for event in decoder.decode(text, int(received.replace(".", "").ljust(19, "0"))):
+        for event in decoder.decode(text, received_ns):
             if isinstance(event, Quote) and event.sequence is None:
-                assert event.bid is not None
-                assert event.ask is not None
-                assert event.bid_size is not None
-                assert event.ask_size is not None
                 shown[event.instrument] = (event.bid, event.bid_size, event.ask, event.ask_size)
         if message["type"] not in ("snapshot", "l2update"):
             continue

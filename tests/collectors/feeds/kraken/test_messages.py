@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import zlib
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.event import Quote, Side, Tick
+from tests.collectors.feeds.parts import messages
 
 NOW_NS = 1_618_678_133_700_000_000
 
@@ -188,11 +190,8 @@ def test_the_recordings_book_tops_are_those_of_books_with_the_right_checksum(rec
     books: dict[str, ChecksummedBook] = {}
     shown: dict[str, tuple[float | None, ...]] = {}
     proven = 0
-    for line in (recordings / "kraken.ws").read_text().splitlines()[:1_200]:
-        received, separator, text = line.partition(": ")
-        if not separator or line.startswith("wss:"):
-            continue
-        for event in decoder.decode(text, int(received.replace(".", "").ljust(19, "0"))):
+    for received_ns, text in islice(messages(recordings / "kraken.ws"), 1_200):
+        for event in decoder.decode(text, received_ns):
             if isinstance(event, Quote):
                 shown[event.instrument] = (event.bid, event.bid_size, event.ask, event.ask_size)
         message = json.loads(text)

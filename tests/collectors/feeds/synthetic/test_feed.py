@@ -117,10 +117,8 @@ async def test_a_process_that_slept_is_not_flooded(monkeypatch: pytest.MonkeyPat
 
 async def test_it_runs_through_the_pipeline(pipeline: Pipeline) -> None:
     feed = SyntheticFeed(pipeline.clock, SyntheticOptions(instruments=1_000, ticks_per_second=10.0))
-    host = pipeline.host(feed)
-    await host.start()
-    await until(lambda: len(pipeline.of(Tick)) > 1_000 and len(pipeline.of(Quote)) > 500)
-    await host.stop()
+    async with pipeline.running(feed) as host:
+        await until(lambda: len(pipeline.of(Tick)) > 1_000 and len(pipeline.of(Quote)) > 500)
     (status,) = host.feeds()
     assert status.restarts == 0
     assert status.counters["refused"] == 0
