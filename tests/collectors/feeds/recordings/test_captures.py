@@ -31,18 +31,18 @@ def a_file(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_a_capture_gives_its_events_with_their_own_times_of_receipt(tmp_path: Path) -> None:
-    events = list(recorded_events(a_file(tmp_path, "c.ws", CAPTURE)))
+def test_a_capture_gives_its_events_with_their_times_and_counts_lines_that_are_no_message(
+    tmp_path: Path,
+) -> None:
+    path = a_file(tmp_path, "c.ws", CAPTURE)
+    events = list(recorded_events(path))
     assert [received_ns for received_ns, _ in events] == [1618677817500000000, 1618677819000000001]
     first, second = (event for _, (event,) in events)
     assert isinstance(first, Tick)
     assert isinstance(second, Tick)
     assert first.time_ns == parse_time("2021-04-17T16:43:37.4Z")
     assert (first.side, second.side, second.missed) == (Side.BUY, Side.SELL, 0)
-
-
-def test_lines_that_are_no_message_are_counted_and_skipped(tmp_path: Path) -> None:
-    recording = open_recording(a_file(tmp_path, "c.ws", CAPTURE))
+    recording = open_recording(path)
     records = list(recording.records())
     assert recording.counts["malformed"] == 2
     assert records[-1].offset == recording.total_bytes
@@ -124,12 +124,8 @@ def test_trades_tell_gaps_repetitions_and_the_aggressor(tmp_path: Path) -> None:
     first, second = (event for record in recording.records() for event in record.events)
     assert isinstance(first, Tick)
     assert isinstance(second, Tick)
-    assert (first.venue, first.instrument, first.side, first.trade_id) == (
-        "binance",
-        "BTCUSDT",
-        Side.SELL,
-        "1",
-    )
+    what = (first.venue, first.instrument, first.side, first.trade_id)
+    assert what == ("binance", "BTCUSDT", Side.SELL, "1")
     assert (second.missed, second.side, second.time_ns) == (2, Side.BUY, parse_time("2021-01-08T00:00:01Z"))
     assert recording.counts["duplicates"] == 1
 
