@@ -94,3 +94,10 @@ async def migrated_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database for one test, with all migrations applied."""
     async with postgres_server.database(migrated=True) as url:
         yield url
+
+
+@pytest_asyncio.fixture
+async def tables_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A database for one test, with all migrations and the tables of events, books and machine."""
+    async with postgres_server.database(tables=True) as url:
+        yield url

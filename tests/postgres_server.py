@@ -12,6 +12,8 @@ import asyncpg
 from storage.database import Database
 from storage.schema.migrate import migrate
 from storage.settings import StorageSettings
+from tests.storage_examples import BOOK, MACHINE
+from tests.tables import ensure_tables
 
 
 @dataclass
@@ -20,7 +22,7 @@ class PostgresServer:
 
     url: str
     """Of a database that stays empty."""
-    _migrated: str | None = field(default=None, init=False)
+    _templates: dict[bool, str] = field(default_factory=dict, init=False)
 
     def url_of(self, database: str) -> str:
         """The URL of another database of the server."""
@@ -36,24 +38,29 @@ class PostgresServer:
             await connection.close()
 
     @asynccontextmanager
-    async def database(self, *, migrated: bool = False) -> AsyncIterator[str]:
-        """The URL of a new database: empty, or a copy of one with all migrations applied."""
-        template = await self._template() if migrated else "template1"
+    async def database(self, *, migrated: bool = False, tables: bool = False) -> AsyncIterator[str]:
+        """The URL of a new database: empty, or a copy of one with all migrations applied.
+
+        ``tables``: also with the tables of bulk events and of the samples of books and machine.
+        """
+        template = await self._template(tables=tables) if migrated or tables else "template1"
         name = f"test_{uuid.uuid4().hex}"
         # Copying files costs less than half of what the default, writing them to the log, does.
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         yield self.url_of(name)
         await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    async def _template(self) -> str:
-        if self._migrated is None:
-            name = f"migrated_{uuid.uuid4().hex}"
+    async def _template(self, *, tables: bool) -> str:
+        if tables not in self._templates:
+            name = f"template_{uuid.uuid4().hex}"
             await self.execute(f"CREATE DATABASE {name}")
             database = Database(self.url_of(name), StorageSettings())
             await database.open()
             await migrate(database)
+            if tables:
+                await ensure_tables(database, [BOOK, MACHINE])
             await database.close()
             # Else a background worker of TimescaleDB may be connected while it is copied.
             await self.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            self._migrated = name
-        return self._migrated
+            self._templates[tables] = name
+        return self._templates[tables]

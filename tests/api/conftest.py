@@ -29,10 +29,10 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(tables_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     settings = StorageSettings(flush_seconds=0.01)
-    database = Database(migrated_url, settings)
+    database = Database(tables_url, settings)
     await database.open()
     await ensure_tables(database, (PROBE, DESK))
     bus, registry = LocalBus(), CollectorRegistry()

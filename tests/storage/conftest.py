@@ -13,10 +13,9 @@ from blockbuster import blockbuster_ctx
 
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, find_installation
-from storage.schema.migrate import migrate
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
-from tests.tables import ensure_tables
+from tests.storage_examples import Bench, writing
 from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
 
 
@@ -28,7 +27,6 @@ async def _opened(url: str) -> AsyncIterator[Database]:
         for function in guard.functions.values():
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         await database.open()
-        await migrate(database)
         try:
             yield database
         finally:
@@ -36,11 +34,17 @@ async def _opened(url: str) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture
-async def database(migrated_url: str) -> AsyncIterator[Database]:
-    """An open database with all migrations applied; a call that blocks the event loop fails the test."""
-    async with _opened(migrated_url) as database:
-        await ensure_tables(database, [])
+async def database(tables_url: str) -> AsyncIterator[Database]:
+    """An open database with the tables of books and machine; what blocks the event loop fails the test."""
+    async with _opened(tables_url) as database:
         yield database
+
+
+@pytest_asyncio.fixture
+async def bench(database: Database) -> AsyncIterator[Bench]:
+    """A running spool and writer."""
+    async with writing(database) as bench:
+        yield bench
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

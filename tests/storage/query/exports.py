@@ -12,8 +12,7 @@ import pytest
 
 from storage.database import Database
 from storage.query.export import ExportFormat, ExportRequest, Exports
-from tests.storage_examples import BOOK, START_NS
-from tests.tables import ensure_tables
+from tests.storage_examples import START_NS
 
 BOTH = pytest.mark.parametrize("form", list(ExportFormat))
 
@@ -57,7 +56,6 @@ def rows_of(data: bytes, form: ExportFormat, question: ExportRequest) -> list[di
 
 
 async def fill_books(database: Database, rows: int) -> None:
-    await ensure_tables(database, [BOOK])
     async with database.query() as connection:
         await connection.execute(
             "INSERT INTO book_samples (time, recorder, venue, instrument, mid, gaps, verdict)"

@@ -46,18 +46,7 @@ from storage.query.export import (
 from storage.query.parquet import ParquetMissingError
 from storage.schema.events import event_columns
 from tests.storage.query.exports import BOTH, SlowReader, exported, fill_books, rows_of
-from tests.storage_examples import (
-    BOOK,
-    CYCLE_NS,
-    RECORDER,
-    START_NS,
-    Verdict,
-    arrival,
-    book,
-    books,
-    writing,
-)
-from tests.tables import ensure_tables
+from tests.storage_examples import BOOK, CYCLE_NS, RECORDER, START_NS, Verdict, arrival, book, books, store
 
 WHERE: dict[str, Any] = {"time_ns": START_NS + 1, "venue": "sim", "instrument": "EUR/USD"}
 WHO: dict[str, Any] = {**WHERE, "strategy": "trend"}
@@ -80,11 +69,11 @@ ONE_OF_EACH: list[AnyEvent] = [
 
 @BOTH
 async def test_samples_come_out_as_they_went_in(database: Database, form: ExportFormat) -> None:
-    async with writing(database) as bench:
-        bench.sample(books(1, book('a,"b"\n', mid=0.1 + 0.2, gaps=2**60, crossed=True)))
-        bench.sample(
-            books(0, book("b", mid=None, crossed=False, verdict=Verdict.STALE), book("a", mid=1e-300))
-        )
+    await store(
+        database,
+        books(1, book('a,"b"\n', mid=0.1 + 0.2, gaps=2**60, crossed=True)),
+        books(0, book("b", mid=None, crossed=False, verdict=Verdict.STALE), book("a", mid=1e-300)),
+    )
     question = samples_request(BOOK)
     rows = rows_of(await exported(database, question, form), form, question)
     first = {"time_ns": START_NS, "recorder": RECORDER, "venue": "sim", "gaps": 0}
@@ -108,8 +97,7 @@ async def test_samples_come_out_as_they_went_in(database: Database, form: Export
 
 @BOTH
 async def test_events_of_every_type_come_out_as_they_went_in(database: Database, form: ExportFormat) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, ONE_OF_EACH), 10.0)
+    await store(database, arrival(1, ONE_OF_EACH))
     assert {type(event) for event in ONE_OF_EACH} == set(EVENT_TYPES)
     for sequence, event in enumerate(ONE_OF_EACH, start=1):
         question = events_request(event.table)
@@ -129,9 +117,8 @@ def event_in(row: dict[str, Any], event_type: type[Event]) -> AnyEvent:
 
 @BOTH
 async def test_fields_keys_and_times_narrow_an_export(database: Database, form: ExportFormat) -> None:
-    async with writing(database) as bench:
-        for tick in range(6):
-            bench.sample(books(tick, *(book(name, gaps=tick) for name in "abc")))
+    ticks = (books(tick, *(book(name, gaps=tick) for name in "abc")) for tick in range(6))
+    await store(database, *ticks)
     question = samples_request(
         BOOK,
         ["gaps"],
@@ -149,8 +136,7 @@ async def test_fields_keys_and_times_narrow_an_export(database: Database, form: 
 async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Database) -> None:
     event = ONE_OF_EACH[0]
     moved = [msgspec.structs.replace(event, time_ns=START_NS + offset) for offset in (0, 1, 2)]
-    async with writing(database) as bench:
-        await bench.append(arrival(1, moved), 10.0)
+    await store(database, arrival(1, moved))
     question = events_request(event.table, [], {}, START_NS + 1, START_NS + 2)
     rows = rows_of(await exported(database, question, ExportFormat.CSV), ExportFormat.CSV, question)
     assert [row["time_ns"] for row in rows] == [START_NS + 1]
@@ -160,7 +146,6 @@ async def test_the_times_of_events_are_exact_to_the_nanosecond(database: Databas
 async def test_nothing_comes_out_as_a_file_with_columns_and_no_rows(
     database: Database, form: ExportFormat
 ) -> None:
-    await ensure_tables(database, [BOOK])
     question = samples_request(BOOK)
     data = await exported(database, question, form)
     assert rows_of(data, form, question) == []

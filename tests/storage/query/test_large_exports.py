@@ -22,9 +22,9 @@ MANY = 100_000
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def migrated_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+async def tables_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database with many rows for all tests of this module, which only read it."""
-    async with postgres_server.database(migrated=True) as url:
+    async with postgres_server.database(tables=True) as url:
         database = Database(url, StorageSettings())
         await database.open()
         await fill_books(database, MANY)
@@ -116,8 +116,8 @@ async def test_an_export_that_is_cancelled_stops_the_query(database: Database, f
     await until(lambda: none_runs(database))
 
 
-async def test_an_export_may_take_longer_than_other_statements(migrated_url: str, database: Database) -> None:
-    hasty = Database(migrated_url, StorageSettings(statement_timeout_seconds=0.2))
+async def test_an_export_may_take_longer_than_other_statements(tables_url: str, database: Database) -> None:
+    hasty = Database(tables_url, StorageSettings(statement_timeout_seconds=0.2))
     await hasty.open()
     pieces = 0
 

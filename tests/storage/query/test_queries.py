@@ -8,7 +8,7 @@ from decahertz.event import Fill, Liquidity, Side
 from storage.database import Database, DatabaseUnavailableError
 from storage.query.pagination import CursorError
 from storage.query.queries import FillFilter, InstrumentInfo, Queries, RoundTripFilter
-from tests.storage_examples import START_NS, arrival, fill, quote, writing
+from tests.storage_examples import START_NS, arrival, fill, quote, store
 
 
 def deals(count: int) -> list[Fill]:
@@ -19,8 +19,7 @@ def deals(count: int) -> list[Fill]:
 
 async def test_fills_come_newest_first_with_their_identity(database: Database) -> None:
     given = [fill(1, Side.BUY, 1.5, 10.0), fill(2, Side.SELL, 1.0, 11.0, liquidity=Liquidity.MAKER, risk=3.0)]
-    async with writing(database) as bench:
-        await bench.append(arrival(5, given), 10)
+    await store(database, arrival(5, given))
     page = await Queries(database).fills(FillFilter(), limit=10)
     assert page.next_cursor is None
     found = [{name: getattr(one, name) for name in Fill.__struct_fields__} for one in page.items]
@@ -31,10 +30,9 @@ async def test_fills_come_newest_first_with_their_identity(database: Database) -
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 async def test_pages_hold_every_row_once(database: Database, limit: int) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(20)), 10)
-        # The same instants again, from another emitter: the cursor has to tell them apart.
-        await bench.append(arrival(1, deals(20), "other"), 10)
+    await store(database, arrival(1, deals(20)))
+    # The same instants again, from another emitter: the cursor has to tell them apart.
+    await store(database, arrival(1, deals(20), "other"))
     queries = Queries(database)
     found = []
     cursor: str | None = None
@@ -51,11 +49,10 @@ async def test_pages_hold_every_row_once(database: Database, limit: int) -> None
 
 async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: Database) -> None:
     queries = Queries(database)
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(4)), 10)
-        first = await queries.fills(FillFilter(), limit=2)
-        await bench.append(arrival(5, [fill(99, Side.BUY, 1.0, 1.0)]), 10)
-        second = await queries.fills(FillFilter(), limit=2, cursor=first.next_cursor)
+    await store(database, arrival(1, deals(4)))
+    first = await queries.fills(FillFilter(), limit=2)
+    await store(database, arrival(5, [fill(99, Side.BUY, 1.0, 1.0)]))
+    second = await queries.fills(FillFilter(), limit=2, cursor=first.next_cursor)
     numbers = [stored.time_ns - START_NS for page in (first, second) for stored in page.items]
     assert numbers == [3, 2, 1, 0]
 
@@ -74,15 +71,13 @@ async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: D
     ],
 )
 async def test_fills_can_be_chosen(database: Database, which: FillFilter, numbers: list[int]) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(6)), 10)
+    await store(database, arrival(1, deals(6)))
     page = await Queries(database).fills(which, limit=10)
     assert [stored.time_ns - START_NS for stored in page.items] == numbers
 
 
 async def test_trades_come_last_closed_first_and_by_time_of_closing(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(8)), 10)
+    await store(database, arrival(1, deals(8)))
     queries = Queries(database)
     first = await queries.trades(RoundTripFilter(), limit=3)
     second = await queries.trades(RoundTripFilter(), limit=3, cursor=first.next_cursor)
@@ -116,8 +111,7 @@ async def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str)
 
 
 async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(4)), 10)
+    await store(database, arrival(1, deals(4)))
     queries = Queries(database)
     page = await queries.fills(FillFilter(), limit=1)
     with pytest.raises(CursorError, match="another list"):
@@ -125,8 +119,7 @@ async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
 
 
 async def test_instruments_are_listed_with_first_and_last_sight(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [quote(3, "b"), quote(1, "a"), quote(2, "a")]), 10)
+    await store(database, arrival(1, [quote(3, "b"), quote(1, "a"), quote(2, "a")]))
     assert await Queries(database).instruments() == [
         InstrumentInfo(venue="sim", instrument="a", first_ns=START_NS + 1, last_ns=START_NS + 2),
         InstrumentInfo(venue="sim", instrument="b", first_ns=START_NS + 3, last_ns=START_NS + 3),

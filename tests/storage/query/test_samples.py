@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from decahertz.sample import SampleBatch
 from storage.database import Database
 from storage.query.history import raw_samples as module
 from storage.query.history.history import History, Limits, UnknownFieldError
@@ -15,20 +14,19 @@ from tests.storage_examples import (
     MACHINE,
     RECORDER,
     START_NS,
-    HostSample,
     Verdict,
     book,
     books,
-    writing,
+    machine,
+    store,
 )
 
 END_NS = START_NS + 3600 * 10**9
 
 
 async def fill_table(database: Database, ticks: Sequence[int], instruments: str = "ab") -> None:
-    async with writing(database) as bench:
-        for tick in ticks:  # not in order of time: so late data arrives
-            bench.sample(books(tick, *(book(name, mid=tick / 4, gaps=tick) for name in instruments)))
+    for tick in ticks:  # not in order of time: so late data arrives
+        await store(database, books(tick, *(book(name, mid=tick / 4, gaps=tick) for name in instruments)))
 
 
 def shape(history: History) -> dict[str, list[int]]:
@@ -54,8 +52,7 @@ async def test_a_history_is_columns_by_key_sorted_by_time(database: Database) ->
 
 
 async def test_all_fields_come_where_none_is_named(database: Database) -> None:
-    async with writing(database) as bench:
-        bench.sample(books(0, book(mid=None, gaps=3, verdict=Verdict.STALE, crossed=True)))
+    await store(database, books(0, book(mid=None, gaps=3, verdict=Verdict.STALE, crossed=True)))
     (series,) = (await Queries(database).history(BOOK, [], {}, START_NS, END_NS)).series
     assert series.fields == {"mid": [None], "gaps": [3], "verdict": ["stale"], "crossed": [True]}
 
@@ -145,9 +142,7 @@ async def test_an_instant_larger_than_a_part_comes_whole(
 
 
 async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
-    async with writing(database) as bench:
-        for tick in range(3):
-            bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
+    await store(database, *map(machine, range(3)))
     queries = Queries(database)
     (series,) = (await queries.history(MACHINE, ["load"], {}, START_NS, END_NS)).series
     assert series.key == {"recorder": RECORDER}

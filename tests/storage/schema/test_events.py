@@ -7,8 +7,6 @@ import pytest_asyncio
 from decahertz.event import EVENT_TYPES, Event
 from storage.database import Database
 from storage.schema.events import event_table_columns
-from tests.storage_examples import BOOK, MACHINE
-from tests.tables import ensure_tables
 
 _COLUMNS = """
 SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS sql_type,
@@ -23,7 +21,6 @@ ORDER BY c.relname, a.attnum
 
 @pytest_asyncio.fixture
 async def columns(database: Database) -> list[asyncpg.Record]:
-    await ensure_tables(database, [BOOK, MACHINE])
     async with database.query() as connection:
         return await connection.fetch(_COLUMNS)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest_asyncio
 
 from storage.database import Database
-from storage.schema.migrate import migrate
 from storage.settings import StorageSettings
 from tests.postgres_proxy import Proxy
 
@@ -15,12 +14,11 @@ SETTINGS = StorageSettings(flush_seconds=0.01, connect_timeout_seconds=5.0)
 
 
 @pytest_asyncio.fixture
-async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
+async def proxied(tables_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
     """A migrated database behind a proxy."""
     with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
-        async with Proxy(database_url, Path(folder)).running() as proxy:
+        async with Proxy(tables_url, Path(folder)).running() as proxy:
             database = Database(proxy.url, SETTINGS)
             await database.open()
-            await migrate(database)
             yield proxy, database
             await database.close()

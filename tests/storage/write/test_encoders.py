@@ -18,18 +18,7 @@ from storage.write.copy_codegen import Number, compile_samples
 from storage.write.copy_format import ENCODING_ERRORS, PieceCache, field_count, text, text_array, timestamp
 from storage.write.encoders import EventRows, SampleRows
 from tests.event_examples import events_by_type, names
-from tests.storage_examples import (
-    BOOK,
-    MACHINE,
-    RECORDER,
-    START_NS,
-    BookSample,
-    HostSample,
-    Verdict,
-    book,
-    quote,
-    writing,
-)
+from tests.storage_examples import BOOK, RECORDER, START_NS, Bench, BookSample, Verdict, book, machine, quote
 
 integers = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -131,14 +120,13 @@ def test_an_event_whose_numbers_are_finite_and_their_sum_is_not_is_kept() -> Non
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(samples, min_size=1, max_size=20), tick=st.integers(0, 2**31))
 async def test_what_is_sampled_is_what_is_in_the_table(
-    database: Database, batch: list[BookSample], tick: int
+    bench: Bench, batch: list[BookSample], tick: int
 ) -> None:
     time_ns = START_NS + tick * 100_000_000
-    async with writing(database) as bench:
-        bench.sample(SampleBatch(BOOK, time_ns, tuple(batch)))
-        await bench.drained()
-        rows = await bench.rows("SELECT * FROM book_samples ORDER BY ctid")
-        await bench.rows("TRUNCATE book_samples")
+    bench.sample(SampleBatch(BOOK, time_ns, tuple(batch)))
+    await bench.drained()
+    rows = await bench.rows("SELECT * FROM book_samples ORDER BY ctid")
+    await bench.rows("TRUNCATE book_samples")
     moment = datetime.fromtimestamp(time_ns // 10**9, UTC).replace(microsecond=time_ns // 1000 % 10**6)
     assert [tuple(row) for row in rows] == [
         (
@@ -257,9 +245,8 @@ def test_a_row_that_fits_no_table_is_refused_alone(bad: BookSample) -> None:
     assert reason
 
 
-async def test_a_sample_without_a_key_has_one_row_for_each_instant(database: Database) -> None:
-    async with writing(database) as bench:
-        bench.sample(SampleBatch(MACHINE, START_NS, (HostSample(load=0.5),)))
-        await bench.drained()
-        rows = await bench.rows("SELECT load FROM machine_samples")
-    assert [tuple(row) for row in rows] == [(0.5,)]
+async def test_a_sample_without_a_key_has_one_row_for_each_instant(bench: Bench) -> None:
+    bench.sample(machine(5))
+    await bench.drained()
+    rows = await bench.rows("SELECT load FROM machine_samples")
+    assert [tuple(row) for row in rows] == [(5.0,)]

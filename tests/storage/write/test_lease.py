@@ -187,11 +187,11 @@ class LosingLease(RecorderLease):
 
 
 async def test_samples_of_a_recorder_that_was_cut_off_fill_gaps_and_double_nothing(
-    proxied: tuple[Proxy, Database], database_url: str, tmp_path: Path
+    proxied: tuple[Proxy, Database], tables_url: str, tmp_path: Path
 ) -> None:
     """One is cut off from the database and goes on sampling; another one stands in, and is killed."""
     proxy, cut_off_database = proxied
-    database = Database(database_url, SETTINGS)
+    database = Database(tables_url, SETTINGS)
     await database.open()
     rare = book("rare")
     async with writing(cut_off_database, tmp_path) as cut_off:

@@ -18,10 +18,11 @@ from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
 from storage.settings import SpoolSettings, StorageSettings
-from tests.embedded_server import chosen_installation
+from tests.embedded_server import chosen_installation, create_data
 from tests.postgres_proxy import Proxy
 from tests.storage.write.conftest import SETTINGS
-from tests.storage_examples import Bench, arrival, book, books, fill, quotes, until, writing
+from tests.storage_examples import BOOK, MACHINE, Bench, arrival, book, books, fill, quotes, until, writing
+from tests.tables import ensure_tables
 
 
 class Restartable:
@@ -50,7 +51,7 @@ class Restartable:
 
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Restartable]:
-    server = Restartable(tmp_path / "data")
+    server = Restartable(create_data(tmp_path / "data", chosen_installation()))
     yield server
     await server.stop()
 
@@ -64,6 +65,7 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
     database = Database(await server.start(), SETTINGS)
     await database.open()
     await migrate(database)
+    await ensure_tables(database, [BOOK, MACHINE])
     async with writing(database) as bench:
         emitting = asyncio.create_task(emit(bench, 150))
         await until(lambda: bench.writer.events_stored >= 20)
