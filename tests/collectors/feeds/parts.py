@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 from pathlib import Path
@@ -105,6 +105,13 @@ class Pipeline:
     def connections(self) -> list[ConnectionState]:
         """What the heartbeats said, without repetitions."""
         return [state for state, _ in groupby(heartbeat.connection for heartbeat in self.of(Heartbeat))]
+
+
+def only(type_: type[EventT], events: Sequence[AnyEvent]) -> EventT:
+    """The one event, which is of this type."""
+    (event,) = events
+    assert isinstance(event, type_)
+    return event
 
 
 def messages(capture: Path) -> Iterator[tuple[int, str]]:

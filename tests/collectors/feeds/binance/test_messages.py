@@ -8,7 +8,7 @@ import pytest
 from collectors.feeds.binance.messages import BinanceDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.event import Quote, Side, Tick
-from tests.collectors.feeds.parts import messages
+from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = 1_633_998_513_377_805_000
 
@@ -58,16 +58,14 @@ def test_an_aggregate_trade_is_a_tick_with_the_aggressors_side() -> None:
         side=Side.BUY,
         trade_id="15683430",
     )
-    (sold,) = BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS)
-    assert isinstance(sold, Tick)
+    sold = only(Tick, BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS))
     assert sold.side is Side.SELL
 
 
 def test_a_skipped_trade_is_missed_and_a_repeated_one_or_an_older_update_dropped() -> None:
     decoder = BinanceDecoder()
     decoder.decode(a_trade(10), NOW_NS)
-    (tick,) = decoder.decode(a_trade(13), NOW_NS)
-    assert isinstance(tick, Tick)
+    tick = only(Tick, decoder.decode(a_trade(13), NOW_NS))
     assert tick.missed == 2
     assert decoder.decode(a_trade(13), NOW_NS) == []
     assert decoder.counts["duplicates"] == 1

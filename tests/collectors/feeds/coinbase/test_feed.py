@@ -12,7 +12,6 @@ from structlog.typing import EventDict
 
 from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
-from decahertz.settings import SettingsError, Source, Sources
 from tests.collectors.feeds.exchange import Act, Exchange, Script, coinbase_confirmation
 from tests.collectors.feeds.parts import Pipeline, texts_of, until
 
@@ -169,22 +168,6 @@ async def test_it_keeps_trying_where_nobody_listens(
         async with Exchange([Act.CONFIRM, a_match(1), Act.HOLD]).serving(unused_tcp_port):
             await until(lambda: pipeline.of(Tick))
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("url", "https://example.com"),
-        ("products", ""),
-        ("channels", "level3"),
-        ("stale_seconds", 0),
-        ("max_message_bytes", 10),
-    ],
-)
-def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    sources = Sources((Source("the command line", {f"feeds.coinbase.{key}": value}),))
-    with pytest.raises(SettingsError, match=f"feeds.coinbase.{key}"):
-        sources.plugin_options("feeds", "coinbase", CoinbaseOptions)
 
 
 @pytest.mark.recordings

@@ -161,12 +161,6 @@ def test_a_speed_is_original_a_number_or_max(text: str, speed: float) -> None:
     assert speed_of(options.speed) == speed
 
 
-@pytest.mark.parametrize("text", ["", "fast", "0", "0.0", "-1", "nan", "inf", "1e9", "1\n"])
-def test_another_speed_is_refused_by_its_key(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"feeds\.replay\.speed"):
-        options_of({"feeds.replay.file": "x", "feeds.replay.speed": text})
-
-
 def test_a_file_must_be_set() -> None:
     with pytest.raises(SettingsError, match=r"feeds\.replay\.file: is not set"):
         options_of({})

@@ -9,7 +9,7 @@ import pytest
 from collectors.feeds.synthetic.feed import SyntheticFeed, SyntheticOptions
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
-from decahertz.settings import SettingsError, Source, Sources
+from decahertz.settings import Source, Sources
 from decahertz.testing import ManualClock
 from tests.collectors.feeds.parts import Pipeline, until
 
@@ -130,22 +130,3 @@ def test_its_options_come_from_the_settings() -> None:
     sources = Sources((Source("the command line", values),))
     options = sources.plugin_options("feeds", "synthetic", SyntheticOptions)
     assert (options.instruments, options.venues, options.seed) == (3, ("one", "two"), 1)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("instruments", -1),
-        ("venues", ""),
-        ("venues", "a:b"),
-        ("pause_kind", "loud"),
-        ("pause_interval_seconds", 0.5),
-        ("burst_factor", 0),
-        ("gap_probability", 2),
-        ("batch_seconds", 0),
-    ],
-)
-def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    sources = Sources((Source("the command line", {f"feeds.synthetic.{key}": value}),))
-    with pytest.raises(SettingsError, match=f"feeds.synthetic.{key}"):
-        sources.plugin_options("feeds", "synthetic", SyntheticOptions)
