@@ -159,20 +159,14 @@ def test_a_late_quote_moves_nothing_back() -> None:
     assert sample.age_seconds == 0.09
 
 
-def test_at_the_same_time_the_venue_number_tells_what_is_late() -> None:
+def test_at_the_same_time_the_venue_number_tells_what_is_late_and_without_one_the_arrival_counts() -> None:
     market = Market()
-    market.quote(10.0, 11.0, at=1, time_ns=ns(1), sequence=8)
-    market.quote(8.0, 9.0, at=1, time_ns=ns(1), sequence=7)
-    assert (market.sample(at=1.1).bid, market.sample(at=1.1).late) == (10.0, 1)
-    market.quote(12.0, 13.0, at=1, time_ns=ns(1), sequence=9)
-    assert (market.sample(at=1.2).bid, market.sample(at=1.2).late) == (12.0, 1)
-
-
-def test_without_numbers_the_later_arrival_of_the_same_time_counts() -> None:
-    market = Market()
-    market.tick(10.0, 1.0, at=1, time_ns=ns(1), sequence=8)
-    market.tick(11.0, 1.0, at=1, time_ns=ns(1))
-    assert (market.sample(at=1.1).last, market.sample(at=1.1).late) == (11.0, 0)
+    for bid, sequence, newest, late in [(10.0, 8, 10.0, 0), (8.0, 7, 10.0, 1), (12.0, 9, 12.0, 1)]:
+        market.quote(bid, bid + 1, at=1, sequence=sequence)
+        assert (market.sample(at=1.1).bid, market.sample(at=1.1).late) == (newest, late)
+    for price, number in [(10.0, 8), (11.0, None)]:
+        market.tick(price, 1.0, at=1, sequence=number)
+        assert (market.sample(at=1.2).last, market.sample(at=1.2).late) == (price, 1)
 
 
 def test_the_quantity_of_a_late_tick_counts() -> None:

@@ -104,25 +104,18 @@ def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
     assert sample.current_r == pytest.approx(28 / 30)
 
 
-def test_long_and_short_add_up_gross_and_cancel_net() -> None:
+def test_long_and_short_add_up_gross_and_cancel_net_once_every_mark_is_known() -> None:
     desk = Desk()
     desk.fill("buy", 2, 100, at=1)
     desk.fill("sell", 1, 50, at=1, instrument="USD/JPY")
     desk.mark(100, at=1)
+    sample = desk.sample(at=1.1)
+    assert sample.unrealised_pnl is sample.exposure is sample.net_exposure is None  # not a smaller sum
+    assert sample.drawdown is sample.drawdown_seconds is None
+    assert sample.open_positions == 2
     desk.mark(40, at=1, instrument="USD/JPY")
     sample = desk.sample(at=1.1)
     assert (sample.exposure, sample.net_exposure, sample.unrealised_pnl) == (240, 160, 10)
-    assert sample.open_positions == 2
-
-
-def test_a_missing_mark_leaves_no_sum_rather_than_one_that_is_too_small() -> None:
-    desk = Desk()
-    desk.fill("buy", 2, 100, at=1)
-    desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
-    desk.mark(100, at=1)
-    sample = desk.sample(at=1.1)
-    assert sample.unrealised_pnl is sample.exposure is sample.net_exposure is None
-    assert sample.drawdown is sample.drawdown_seconds is None
     assert sample.open_positions == 2
 
 
@@ -177,12 +170,14 @@ def test_a_report_older_than_the_newest_fill_is_not_compared() -> None:
     assert desk.sample(at=10).position_breaks == 1
 
 
-def test_what_several_holders_report_adds_up() -> None:
+def test_what_several_holders_report_adds_up_and_the_newest_report_gives_the_mark_price() -> None:
     desk = Desk(break_seconds=0.0)
     desk.fill("buy", 0.3, 100, at=1)
-    desk.position(0.1, at=2)
-    desk.position(0.2, at=2, held_by=PositionSource.MANUAL)
-    assert desk.sample(at=3).position_breaks == 0
+    desk.position(0.1, at=3, mark_price=110)
+    desk.position(0.2, at=3.1, time_ns=ns(2), mark_price=70, held_by=PositionSource.MANUAL)
+    sample = desk.sample(at=4)
+    assert sample.position_breaks == 0
+    assert sample.unrealised_pnl == pytest.approx(3)
 
 
 def test_an_older_report_does_not_replace_a_newer_one() -> None:
@@ -192,14 +187,6 @@ def test_an_older_report_does_not_replace_a_newer_one() -> None:
     desk.fill("buy", 2, 100, at=3.2, time_ns=ns(1))
     sample = desk.sample(at=4)
     assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
-
-
-def test_the_newest_report_gives_the_mark_price_of_all_holders() -> None:
-    desk = Desk()
-    desk.fill("buy", 1, 100, at=1)
-    desk.position(1, at=3, mark_price=110)
-    desk.position(0, at=3.1, time_ns=ns(2), mark_price=70, held_by=PositionSource.MANUAL)
-    assert desk.sample(at=4).unrealised_pnl == 10
 
 
 def test_the_oldest_mark_in_use_gives_the_age() -> None:
@@ -262,20 +249,14 @@ def test_without_a_losing_trade_there_is_no_profit_factor() -> None:
     assert sample.average_loss_r is None
 
 
-def test_a_repeated_fill_counts_once() -> None:
+def test_a_repeated_fill_counts_once_in_each_instrument_at_each_venue() -> None:
     desk = Desk()
     desk.fill("buy", 1, 100, at=1, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7", instrument="USD/JPY")
+    desk.fill("sell", 1, 100, at=2, fill_id="7", venue="other")
     sample = desk.sample(at=3)
-    assert (sample.fills, sample.duplicate_fills, sample.open_positions) == (2, 1, 2)
-
-
-def test_the_same_instrument_at_two_venues_is_two_positions() -> None:
-    desk = Desk()
-    desk.fill("buy", 1, 100, at=1)
-    desk.fill("sell", 1, 100, at=1, venue="other")
-    assert desk.sample(at=2).open_positions == 2
+    assert (sample.fills, sample.duplicate_fills, sample.open_positions) == (3, 1, 3)
 
 
 # Days and weeks. The start is a Thursday, at midnight UTC.
