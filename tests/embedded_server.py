@@ -38,6 +38,11 @@ def chosen_installation() -> Installation:
     return find_installation(Path(prefix) if prefix else None)
 
 
+def has_timescale(installation: Installation) -> bool:
+    """Whether the PostgreSQL has the extension TimescaleDB."""
+    return any(installation.prefix.glob("share/**/timescaledb.control"))
+
+
 def remove_clusters() -> None:
     """Remove the data folders that were made for copies."""
     while _CLUSTERS:

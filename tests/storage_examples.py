@@ -54,12 +54,19 @@ class BookSample(Sample, frozen=True, kw_only=True):
     crossed: Annotated[bool | None, Metric("Whether bid is above ask.")] = None
 
 
+class WiderBookSample(BookSample, frozen=True, kw_only=True):
+    """The book sample of a later version: one metric more."""
+
+    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
+
+
 class HostSample(Sample, frozen=True, kw_only=True):
     collector: ClassVar[str] = "machine"
     load: Annotated[float, Metric("Load of the machine.")]
 
 
 BOOK = schema_of(BookSample)
+WIDER_BOOK = schema_of(WiderBookSample)
 MACHINE = schema_of(HostSample)
 
 

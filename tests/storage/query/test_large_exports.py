@@ -14,7 +14,7 @@ from storage.database import Database
 from storage.query import parquet
 from storage.query.export import ExportFormat, Exports, ExportStoppedError, samples_request
 from storage.settings import StorageSettings
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, create_tables
 from tests.storage.query.exports import BOTH, SlowReader, fill_books
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS, until
 
@@ -24,7 +24,7 @@ MANY = 100_000
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def tables_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database with many rows for all tests of this module, which only read it."""
-    async with postgres_server.database(tables=True) as url:
+    async with postgres_server.database(create_tables) as url:
         database = Database(url, StorageSettings())
         await database.open()
         await fill_books(database, MANY)
