@@ -10,6 +10,7 @@ from storage.query.queries import Queries
 from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
+    MACHINE,
     START_NS,
     WIDER_BOOK,
     WiderBookSample,
@@ -32,7 +33,7 @@ def engine() -> str:
 @pytest.fixture
 async def timescale(untiered_database: TieredDatabase) -> Database:
     """A migrated database with the extension, its tables made hypertables before any row."""
-    await ensure_tables(untiered_database.database, [BOOK])
+    await ensure_tables(untiered_database.database, [BOOK, MACHINE])
     await untiered_database.execute("CREATE EXTENSION timescaledb")
     for table in (*EVENT_TABLES, "book_samples"):
         await untiered_database.execute("SELECT create_hypertable($1::regclass, by_range('time'))", table)
