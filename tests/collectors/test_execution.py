@@ -62,6 +62,12 @@ class Desk:
         return self.samples(at)["trend", "fx"]
 
 
+@pytest.fixture
+def desk() -> Desk:
+    """One with the default options."""
+    return Desk()
+
+
 def order(order_id: str, state: OrderState, at: float, **more: Any) -> Order:  # noqa: ANN401 - any field
     more = {"strategy": "trend", "venue": "fx", "side": Side.BUY, "quantity": 1.0, **more}
     return Order(time_ns=ns(at), instrument="EUR/USD", order_id=order_id, state=state, **more)
@@ -81,8 +87,9 @@ def counts(sample: ExecutionSample) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def test_quotes_and_signals_make_no_sample_and_an_open_order_leaves_everything_else_unknown() -> None:
-    desk = Desk()
+def test_quotes_and_signals_make_no_sample_and_an_open_order_leaves_the_rest_unknown(
+    desk: Desk,
+) -> None:
     desk.quote(1.0, 2.0, at=1)
     desk.signal("g", at=1)
     assert desk.samples(at=1.1) == {}
@@ -97,15 +104,13 @@ def test_quotes_and_signals_make_no_sample_and_an_open_order_leaves_everything_e
 # The life of orders.
 
 
-def test_a_filled_order_is_counted_in_each_state_once() -> None:
-    desk = Desk()
+def test_a_filled_order_is_counted_in_each_state_once(desk: Desk) -> None:
     for at, state in enumerate([SUBMITTED, ACCEPTED, PARTIALLY_FILLED, PARTIALLY_FILLED, FILLED], start=1):
         desk.order("a", state, at=at)
     assert counts(desk.sample(at=6)) == {"submitted": 1, "accepted": 1, "filled": 1}
 
 
-def test_ratios_are_shares_of_the_finished_orders() -> None:
-    desk = Desk()
+def test_ratios_are_shares_of_the_finished_orders(desk: Desk) -> None:
     for name, state in zip("abcdef", [FILLED, FILLED, CANCELLED, REJECTED, EXPIRED, ACCEPTED], strict=True):
         desk.order(name, SUBMITTED, at=1)
         desk.order(name, state, at=2)
@@ -120,9 +125,9 @@ LIFE = [order("a", s, at) for at, s in enumerate([SUBMITTED, ACCEPTED, FILLED], 
 
 @pytest.mark.parametrize("events", list(permutations([*LIFE, fill("a", 1.0, 1.0, at=2.5)])))
 def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often(
+    desk: Desk,
     events: tuple[Event, ...],
 ) -> None:
-    desk = Desk()
     for event in (*events, *events):
         desk.take(event, at=5)
     sample = desk.sample(at=6)
@@ -133,8 +138,7 @@ def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often
     assert sample.ack_to_fill_observations == sample.submit_to_fill_observations == 1
 
 
-def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
-    desk = Desk()
+def test_the_first_final_state_sticks_and_another_is_a_conflict(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=1)
     desk.order("a", CANCELLED, at=2)
     desk.order("a", CANCELLED, at=2)
@@ -144,8 +148,7 @@ def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
     assert sample.open_orders == 0
 
 
-def test_orders_of_another_strategy_or_venue_are_others() -> None:
-    desk = Desk()
+def test_orders_of_another_strategy_or_venue_are_others(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=1)
     desk.order("a", SUBMITTED, at=1, strategy="carry")
     desk.order("a", FILLED, at=1, venue="other")
@@ -160,8 +163,7 @@ def test_orders_of_another_strategy_or_venue_are_others() -> None:
 # Latencies.
 
 
-def test_each_leg_is_timed_from_event_to_event() -> None:
-    desk = Desk()
+def test_each_leg_is_timed_from_event_to_event(desk: Desk) -> None:
     desk.signal("g", at=1)
     desk.order("a", SUBMITTED, at=1.25, signal_id="g")
     desk.order("a", SUBMITTED, at=1.5)  # a repetition does not shorten the way to the acceptance
@@ -176,8 +178,7 @@ def test_each_leg_is_timed_from_event_to_event() -> None:
     assert sample.negative_latencies == 0
 
 
-def test_only_the_first_order_of_a_signal_of_the_same_strategy_is_timed_against_it() -> None:
-    desk = Desk()
+def test_only_the_first_order_of_a_signal_of_the_same_strategy_is_timed_against_it(desk: Desk) -> None:
     desk.signal("g", at=1)
     desk.signal("h", at=1, strategy="carry")
     desk.order("a", SUBMITTED, at=2, signal_id="g")
@@ -187,8 +188,7 @@ def test_only_the_first_order_of_a_signal_of_the_same_strategy_is_timed_against_
     assert (sample.signal_to_submit_p99, sample.signal_to_submit_observations) == (1.0, 1)
 
 
-def test_a_negative_latency_is_kept_and_counted() -> None:
-    desk = Desk()
+def test_a_negative_latency_is_kept_and_counted(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=2)
     desk.order("a", ACCEPTED, at=1.5)
     sample = desk.sample(at=3)
@@ -225,8 +225,7 @@ def test_no_more_than_the_newest_observations_count() -> None:
     ("side", "price", "bps"),
     [(Side.BUY, 101, 100), (Side.BUY, 99, -100), (Side.SELL, 99, 100), (Side.SELL, 101, -100)],
 )
-def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: float) -> None:
-    desk = Desk()
+def test_paying_more_or_getting_less_is_positive(desk: Desk, side: Side, price: float, bps: float) -> None:
     desk.signal("g", at=1, price=100)
     desk.order("a", SUBMITTED, at=2, side=side, signal_id="g", arrival_price=100)
     desk.fill("a", price, 1, at=3, side=side)
@@ -235,8 +234,7 @@ def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: 
     assert (sample.slippage_decision_observations, sample.slippage_arrival_observations) == (1, 1)
 
 
-def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
-    desk = Desk()
+def test_the_mid_at_submission_stands_in_for_an_arrival_price(desk: Desk) -> None:
     desk.quote(99, 101, at=1)
     desk.order("a", SUBMITTED, at=2)
     desk.quote(109, 111, at=2.5)
@@ -249,8 +247,7 @@ def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
 
 
 @pytest.mark.parametrize(("bid", "ask"), [(None, 101.0), (99.0, None), (-1.0, 1.0), (-3.0, -2.0)])
-def test_without_a_positive_mid_there_is_no_arrival(bid: float | None, ask: float | None) -> None:
-    desk = Desk()
+def test_without_a_positive_mid_there_is_no_arrival(desk: Desk, bid: float | None, ask: float | None) -> None:
     desk.quote(bid, ask, at=1)
     desk.order("a", SUBMITTED, at=2)
     desk.fill("a", 102, 1, at=3)
@@ -269,8 +266,7 @@ def test_slippage_is_weighted_by_value_and_leaves_with_the_window() -> None:
     assert desk.sample(at=13).slippage_arrival_bps is None
 
 
-def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
-    desk = Desk()
+def test_fills_that_come_before_their_order_wait_for_its_references(desk: Desk) -> None:
     desk.signal("g", at=1, price=100)
     desk.fill("a", 101, 1, at=2)
     desk.fill("a", 103, 1, at=2.5)
@@ -285,8 +281,9 @@ def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
 # Fees and liquidity.
 
 
-def test_commissions_are_fees_less_rebates_and_the_maker_share_is_of_the_value_that_tells_it() -> None:
-    desk = Desk()
+def test_commissions_are_fees_less_rebates_and_the_maker_share_is_of_the_known_value(
+    desk: Desk,
+) -> None:
     desk.fill("a", 10, 3, at=1, liquidity=Liquidity.MAKER, fee=-1.0)
     desk.fill("a", 10, 9, at=2, liquidity=Liquidity.TAKER, fee=3.0)
     desk.fill("a", 10, 99, at=3)
@@ -296,9 +293,8 @@ def test_commissions_are_fees_less_rebates_and_the_maker_share_is_of_the_value_t
 
 @pytest.mark.parametrize(("price", "quantity", "fee"), [(1e101, 1, 0), (1, 1e101, 0), (1, 1, 1e101)])
 def test_a_fill_of_no_market_is_refused_and_changes_nothing(
-    price: float, quantity: float, fee: float
+    desk: Desk, price: float, quantity: float, fee: float
 ) -> None:
-    desk = Desk()
     desk.order("a", SUBMITTED, at=1)
     before = desk.sample(at=2)
     with pytest.raises(UnusableEventError, match="too large"):

@@ -73,8 +73,13 @@ class Desk:
         return self.samples(at)["trend"]
 
 
-def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics() -> None:
-    desk = Desk()
+@pytest.fixture
+def desk() -> Desk:
+    """One with the default options."""
+    return Desk()
+
+
+def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics(desk: Desk) -> None:
     desk.mark(100, at=1)
     assert desk.samples(at=1.1) == {}
     names: dict[str, Any] = {"strategy": "trend", "venue": "fx", "instrument": "i", "signal_id": "1"}
@@ -92,8 +97,7 @@ def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics()
 # Positions and their mark prices.
 
 
-def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
-    desk = Desk()
+def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote(desk: Desk) -> None:
     desk.mark(100, at=0.5)
     desk.fill("buy", 3, 101, at=1, fee=2, risk=30)
     desk.mark(111, at=2)
@@ -104,8 +108,7 @@ def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
     assert sample.current_r == pytest.approx(28 / 30)
 
 
-def test_long_and_short_add_up_gross_and_cancel_net_once_every_mark_is_known() -> None:
-    desk = Desk()
+def test_long_and_short_add_up_gross_and_cancel_net_once_every_mark_is_known(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1)
     desk.fill("sell", 1, 50, at=1, instrument="USD/JPY")
     desk.mark(100, at=1)
@@ -119,8 +122,7 @@ def test_long_and_short_add_up_gross_and_cancel_net_once_every_mark_is_known() -
     assert sample.open_positions == 2
 
 
-def test_a_late_quote_and_an_empty_side_of_the_book_are_no_mark_price() -> None:
-    desk = Desk()
+def test_a_late_quote_and_an_empty_side_of_the_book_are_no_mark_price(desk: Desk) -> None:
     desk.fill("buy", 1, 100, at=1)
     desk.mark(110, at=3)
     desk.mark(90, at=2)
@@ -129,8 +131,7 @@ def test_a_late_quote_and_an_empty_side_of_the_book_are_no_mark_price() -> None:
     assert desk.sample(at=4.1).unrealised_pnl is None
 
 
-def test_without_quotes_the_reported_mark_serves() -> None:
-    desk = Desk()
+def test_without_quotes_the_reported_mark_serves(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1)
     desk.position(2, at=1.5, mark_price=104)
     sample = desk.sample(at=2.5)
@@ -139,8 +140,7 @@ def test_without_quotes_the_reported_mark_serves() -> None:
     assert desk.sample(at=2.5).unrealised_pnl == 14
 
 
-def test_current_r_covers_the_trades_whose_risk_is_known() -> None:
-    desk = Desk()
+def test_current_r_covers_the_trades_whose_risk_is_known(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1, risk=10)
     desk.fill("sell", 1, 108, at=1)
     desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
@@ -189,8 +189,7 @@ def test_an_older_report_does_not_replace_a_newer_one() -> None:
     assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
 
 
-def test_the_oldest_mark_in_use_gives_the_age() -> None:
-    desk = Desk()
+def test_the_oldest_mark_in_use_gives_the_age(desk: Desk) -> None:
     for at, instrument in [(1, "a"), (3, "b"), (2, "c")]:
         desk.mark(100, at=at, instrument=instrument)
     for instrument in "bca":
@@ -203,8 +202,7 @@ def test_the_oldest_mark_in_use_gives_the_age() -> None:
 # Trades.
 
 
-def test_statistics_of_known_trades() -> None:
-    desk = Desk()
+def test_statistics_of_known_trades(desk: Desk) -> None:
     for pnl, risk in [(20, 10), (-10, 10), (30, 10), (0, 10), (-5, None)]:
         desk.trade(pnl, at=1, risk=risk)
     sample = desk.sample(at=2)
@@ -234,23 +232,20 @@ def test_a_wilson_bound_lies_between_zero_and_the_rate(wins: int, trades: int) -
     ("pnls", "streak"),
     [([1], 1), ([1, 2, 3], 3), ([1, -1, -1], -2), ([-1, -1, 5], 1), ([1, 1, 0], 0), ([1, 0, -1], -1)],
 )
-def test_streaks(pnls: list[float], streak: int) -> None:
-    desk = Desk()
+def test_streaks(desk: Desk, pnls: list[float], streak: int) -> None:
     for pnl in pnls:
         desk.trade(pnl, at=1)
     assert desk.sample(at=2).streak == streak
 
 
-def test_without_a_losing_trade_there_is_no_profit_factor() -> None:
-    desk = Desk()
+def test_without_a_losing_trade_there_is_no_profit_factor(desk: Desk) -> None:
     desk.trade(5, at=1)
     sample = desk.sample(at=2)
     assert (sample.profit_factor, sample.win_rate) == (None, 1.0)
     assert sample.average_loss_r is None
 
 
-def test_a_repeated_fill_counts_once_in_each_instrument_at_each_venue() -> None:
-    desk = Desk()
+def test_a_repeated_fill_counts_once_in_each_instrument_at_each_venue(desk: Desk) -> None:
     desk.fill("buy", 1, 100, at=1, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7", instrument="USD/JPY")
@@ -262,8 +257,7 @@ def test_a_repeated_fill_counts_once_in_each_instrument_at_each_venue() -> None:
 # Days and weeks. The start is a Thursday, at midnight UTC.
 
 
-def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday() -> None:
-    desk = Desk()
+def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday(desk: Desk) -> None:
     desk.trade(5, at=0.5 * DAY)
     desk.trade(-2, at=1.5 * DAY)
     sample = desk.sample(at=1.6 * DAY)
@@ -274,16 +268,14 @@ def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday() -> Non
     assert (sample.daily_pnl, sample.weekly_pnl, sample.realised_pnl) == (0, 0, 3)
 
 
-def test_a_fill_counts_for_the_day_in_which_it_happened() -> None:
-    desk = Desk()
+def test_a_fill_counts_for_the_day_in_which_it_happened(desk: Desk) -> None:
     desk.trade(5, at=0.5 * DAY)
     desk.fill("buy", 1, 100, at=DAY + 1, fee=3, time_ns=ns(DAY - 1))
     sample = desk.sample(at=DAY + 2)
     assert (sample.daily_pnl, sample.weekly_pnl) == (0, 2)
 
 
-def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row() -> None:
-    desk = Desk()
+def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row(desk: Desk) -> None:
     red = []
     for day, pnl in enumerate([-1, 5, -2, None, -3, -4]):
         if pnl is not None:
@@ -297,8 +289,7 @@ def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row() -> None:
 # The equity curve.
 
 
-def test_the_drawdown_of_the_profits_starts_from_zero() -> None:
-    desk = Desk()
+def test_the_drawdown_of_the_profits_starts_from_zero(desk: Desk) -> None:
     desk.trade(-10, at=1)
     sample = desk.sample(at=3)
     assert (sample.drawdown, sample.max_drawdown, sample.drawdown_seconds) == (10, 10, 2)
@@ -311,8 +302,7 @@ def test_the_drawdown_of_the_profits_starts_from_zero() -> None:
     assert (sample.drawdown_seconds, sample.max_drawdown_seconds) == (1.5, 2)
 
 
-def test_open_profits_are_part_of_the_curve() -> None:
-    desk = Desk()
+def test_open_profits_are_part_of_the_curve(desk: Desk) -> None:
     desk.mark(100, at=1)
     desk.fill("buy", 1, 100, at=1)
     desk.mark(120, at=2)
@@ -321,8 +311,7 @@ def test_open_profits_are_part_of_the_curve() -> None:
     assert desk.sample(at=3).drawdown == 15
 
 
-def test_reported_equity_takes_the_place_of_profits() -> None:
-    desk = Desk()
+def test_reported_equity_takes_the_place_of_profits(desk: Desk) -> None:
     desk.trade(-10, at=1)
     assert desk.sample(at=1.5).drawdown == 10
     desk.equity(1000, at=2)
@@ -336,8 +325,7 @@ def test_reported_equity_takes_the_place_of_profits() -> None:
     assert (sample.equity, sample.drawdown) == (980, 20)
 
 
-def test_a_peak_between_two_samples_is_a_peak() -> None:
-    desk = Desk()
+def test_a_peak_between_two_samples_is_a_peak(desk: Desk) -> None:
     desk.trade(5, at=1)
     desk.trade(-2, at=1.01)  # flat again: no mark price is needed
     assert desk.sample(at=1.1).drawdown == 2
@@ -401,8 +389,7 @@ def test_ratios_are_finite_or_none(changes: list[float]) -> None:
 # Regimes, bad numbers, keys that come and go.
 
 
-def test_changes_of_the_regime_are_counted() -> None:
-    desk = Desk()
+def test_changes_of_the_regime_are_counted(desk: Desk) -> None:
     for at, regime in enumerate(["calm", "calm", "wild", "calm"], start=1):
         desk.take(Regime(time_ns=ns(at), regime=regime, strategy="trend"), at=at)
     desk.take(Regime(time_ns=ns(2), regime="wild", strategy="trend"), at=9)
@@ -421,9 +408,8 @@ def test_changes_of_the_regime_are_counted() -> None:
     ],
 )
 def test_a_fill_of_no_market_is_refused_and_changes_nothing(
-    price: float, quantity: float, fee: float, risk: float | None
+    desk: Desk, price: float, quantity: float, fee: float, risk: float | None
 ) -> None:
-    desk = Desk()
     desk.trade(5, at=1)
     before = desk.sample(at=2)
     with pytest.raises(UnusableEventError, match="too large"):
@@ -431,8 +417,7 @@ def test_a_fill_of_no_market_is_refused_and_changes_nothing(
     assert desk.sample(at=2) == before
 
 
-def test_an_equity_of_no_account_is_refused() -> None:
-    desk = Desk()
+def test_an_equity_of_no_account_is_refused(desk: Desk) -> None:
     with pytest.raises(UnusableEventError, match="too large"):
         desk.equity(1e101, at=1)
 
