@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import pwd
@@ -22,6 +21,7 @@ from urllib.parse import quote
 
 import psutil
 
+from storage.files import open_locked
 from storage.postgres.installation import EmbeddedPostgresError, Installation
 
 DATABASE = "decahertz"
@@ -158,19 +158,12 @@ class OwnerLock:
 
     def acquire(self) -> None:
         """Acquire the lock. Raises :class:`EmbeddedPostgresError`, which names the process that holds it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        descriptor = os.open(self._root / "owner.lock", flags, 0o600)
+        path = self._root / "owner.lock"
         try:
-            # Not a POSIX lock, which would let a second server of this process in.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = descriptor = open_locked(path)
         except BlockingIOError:
-            owner = os.pread(descriptor, 256, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
+            owner = path.read_text(errors="replace").strip() or "unknown"
             raise EmbeddedPostgresError(f"{self._root} is already in use by process {owner}") from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from storage.entry import Ack, Entry
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
 from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, SpoolLock
+from storage.spool.recovery import FILE_NAME, lock_spool
 from tests.storage_examples import account_of, arrival, book, books, quotes
 
 HOUR_NS = 3_600_000_000_000
@@ -268,8 +269,7 @@ def test_entries_above_the_age_limit_are_dropped(tmp_path: Path) -> None:
 def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
     spool = Opened(tmp_path)
     entry = spool.file.write([quotes(1, 1000)]).events[0][1][0]
-    pages = spool.file.connection.execute("PRAGMA page_count").fetchone()[0]
-    spool.file.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    spool.file._reserve_bytes = 2**62
     with pytest.raises(SpoolUnwritableError, match="full"):
         spool.file.write([quotes(1001, 3000)], [books(0)])
     assert spool.account("events:loop") == (1000, 0, 1000, {})
@@ -291,11 +291,11 @@ def test_samples_that_cannot_be_encoded_are_counted_and_the_others_written(tmp_p
 
 
 def test_only_one_process_may_have_a_spool(tmp_path: Path) -> None:
-    lock = SpoolLock(tmp_path)
+    lock = lock_spool(tmp_path)
     with pytest.raises(SpoolInUseError, match="another process"):
-        SpoolLock(tmp_path)
-    lock.release()
-    SpoolLock(tmp_path).release()
+        lock_spool(tmp_path)
+    os.close(lock)
+    os.close(lock_spool(tmp_path))
 
 
 def test_a_spool_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
