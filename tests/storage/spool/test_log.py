@@ -22,8 +22,8 @@ from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.commit_counter import CommitCounter
 from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, Recovery, open_spool
-from tests.storage.spool.files import events_of
+from storage.spool.recovery import FILE_NAME, Recovery
+from tests.storage.spool.files import OpenedFile, events_of
 from tests.storage_examples import books, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096
@@ -38,7 +38,7 @@ class Crashed:
     def __init__(self, folder: Path, before: Callable[[SpoolFile], None] = lambda _: None) -> None:
         alive, self.folder = folder / "alive", folder / "dead"
         alive.mkdir()
-        file = SpoolFile(alive / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
+        file = OpenedFile(alive).file
         before(file)
         self.ends = []
         """Length of the log after each transaction."""
@@ -66,9 +66,8 @@ class Crashed:
         return sum(end <= frame for end in self.ends)
 
     def open(self) -> tuple[SpoolFile, Ledger, Recovery | None]:
-        ledger = Ledger()
-        file, recovery = open_spool(self.folder, SpoolSettings(), ManualClock(START_NS), ledger)
-        return file, ledger, recovery
+        opened = OpenedFile(self.folder)
+        return opened.file, opened.ledger, opened.recovery
 
 
 def first_frame(_: Crashed) -> int:
