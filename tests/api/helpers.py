@@ -36,6 +36,7 @@ from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
+from tests.tables import ensure_tables
 
 LIMIT_SECONDS = 15.0
 """Limit of every wait."""
@@ -112,6 +113,18 @@ class StoringSink:
     @property
     def rows_waiting(self) -> int:
         return sum(ledger.spooled for ledger in self.spool.ledger())
+
+
+@contextlib.asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[Database]:
+    """A database with the tables of the samples."""
+    database = Database(url, StorageSettings(flush_seconds=0.01))
+    await database.open()
+    try:
+        await ensure_tables(database, (PROBE, DESK))
+        yield database
+    finally:
+        await database.close()
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from decahertz.event import Tick
@@ -34,12 +36,13 @@ async def test_bars_are_answered_newest_first(stored: Stack, stored_caller: Call
     assert (await stored_caller.get("market/bars/A")).body["items"][0]["close"] == 7.0
 
 
-@pytest.mark.parametrize("instrument", ["EUR/USD", "EUR%2FUSD", "A.B-C", "B%2CC", "a%20b", "\u20bf", "%25"])
-async def test_an_instrument_may_have_any_name(stored: Stack, stored_caller: Caller, instrument: str) -> None:
-    name = instrument.replace("%2F", "/").replace("%2C", ",").replace("%20", " ").replace("%25", "%")
-    await send(stored, tick(0, 1.0, name), tick(0, 2.0, "EUR"))
-    (bar,) = (await stored_caller.get(f"market/bars/{instrument}")).body["items"]
-    assert bar["close"] == 1.0
+async def test_an_instrument_may_have_any_name(stored: Stack, stored_caller: Caller) -> None:
+    names = ["EUR", "EUR/USD", "A.B-C", "B,C", "a b", "\u20bf", "%"]
+    await send(stored, *(tick(0, price, name) for price, name in enumerate(names)))
+    for price, name in enumerate(names):
+        for path in {name.replace("%", "%25"), quote(name, safe="")}:
+            (bar,) = (await stored_caller.get(f"market/bars/{path}")).body["items"]
+            assert bar["close"] == price
 
 
 async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller: Caller) -> None:
