@@ -36,6 +36,7 @@ from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
+from tests.client_server import Sink
 from tests.tables import ensure_tables
 
 LIMIT_SECONDS = 15.0
@@ -64,31 +65,6 @@ class DeskSample(Sample, frozen=True, kw_only=True):
 
 PROBE = schema_of(ProbeSample)
 DESK = schema_of(DeskSample)
-
-
-class MemorySink:
-    """An event sink for tests that are not about storage: it remembers identities."""
-
-    def __init__(self) -> None:
-        self.stored: dict[EmitterId, SequenceSet] = {}
-
-    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        del timeout_seconds
-        batch = arrival.batch
-        ranges = self.stored.setdefault((batch.source, batch.epoch), SequenceSet())
-        holes = ranges.missing(batch.first_sequence, batch.last_sequence)
-        accepted = sum(high - low + 1 for low, high in holes)
-        ranges.add(batch.first_sequence, batch.last_sequence)
-        return Receipt(
-            source=batch.source,
-            epoch=batch.epoch,
-            durable_sequence=ranges.highest,
-            accepted=accepted,
-            duplicates=len(batch.events) - accepted,
-        )
-
-    async def enqueue(self, arrival: Arrival) -> None:
-        await self.append(arrival, 0.0)
 
 
 @dataclass
@@ -132,7 +108,7 @@ class Stack:
     """The parts of a process, and the API in front of them."""
 
     clock: Clock = field(default_factory=SystemClock)
-    sink: EventSink = field(default_factory=MemorySink)
+    sink: EventSink = field(default_factory=Sink)
     database: Database = field(default_factory=lambda: Database(NOWHERE, StorageSettings()))
     settings: ApiSettings = field(default_factory=lambda: ApiSettings(port=0))
     limits: HubLimits = field(default_factory=HubLimits)
