@@ -89,16 +89,9 @@ async def metrics_history(request: Request[HistoryQuery, None]) -> History:
 async def metrics_history_by_body(request: Request[NoQuery, HistoryRequest]) -> History:
     """Like `GET`, with the parameters in the body and the filters in `key`."""
     body = request.body
-    query = HistoryQuery(
-        collector=body.collector,
-        recorder=body.recorder,
-        fields=body.fields,
-        start=_body_time("start", body.start),
-        end=_body_time("end", body.end),
-        tier=body.tier,
-        step=body.step,
-        max_points=body.max_points,
-    )
+    values = {name: getattr(body, name) for name in _AnyHistoryQuery.__struct_fields__}
+    values |= {name: _body_time(name, getattr(body, name)) for name in ("start", "end")}
+    query = HistoryQuery(**values)
     return await _history(request.parts, query, {name: tuple(values) for name, values in body.key.items()})
 
 
