@@ -61,6 +61,15 @@ class Caller:
         body = check(method, template, response, raw)
         return Reply(response.status, response.headers, body, raw)
 
+    async def pages(self, path: str) -> list[list[dict[str, Any]]]:
+        """The items of every page of a list; ``path`` has a query."""
+        pages, cursor = [], ""
+        while cursor is not None:
+            page = (await self.get(f"{path}&cursor={cursor}" if cursor else path)).body
+            pages.append(page["items"])
+            cursor = page["next_cursor"]
+        return pages
+
     async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Reply:
         """Post a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode

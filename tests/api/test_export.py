@@ -112,30 +112,6 @@ async def test_a_head_has_no_body(asked: Caller) -> None:
     assert (answer.status, answer.raw) == (200, b"")
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("", "collector"),
-        ("collector=probe&table=quotes", "collector"),
-        ("collector=nothing", "collector"),
-        ("table=nothing", "table"),
-        ("table=orders", "table"),
-        ("collector=probe&format=xlsx", "format"),
-        ("collector=probe&format=", "format"),
-        ("collector=probe&fields=nothing", "fields"),
-        ("table=quotes&fields=nothing", "fields"),
-        ("collector=probe&strategy=s", "strategy"),
-        ("table=quotes&bid=1", "bid"),
-        ("collector=probe&start=2&end=1", "start"),
-        ("collector=probe&start=soon", "start"),
-    ],
-)
-async def test_an_export_of_what_is_not_there_is_refused(caller: Caller, query: str, field: str) -> None:
-    answer = await caller.get(f"export?{query}")
-    assert answer.status == 400
-    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
-
-
 async def test_without_pyarrow_parquet_is_not_installed(
     asked: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
