@@ -15,7 +15,8 @@ from storage.spool import Spool
 from storage.write.lease import RecorderLease
 from storage.write.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import DESK, PROBE, Stack, StoringSink, open_database
+from tests.api.helpers import DESK, PROBE, Stack, StoringSink, create_api_tables, open_database
+from tests.postgres_server import PostgresServer
 from tests.storage_examples import HOLDER, RECORDER
 
 
@@ -27,11 +28,11 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(tables_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     bus, registry = LocalBus(), CollectorRegistry()
     clock, schemas = SystemClock(), (PROBE, DESK)
-    async with open_database(tables_url) as database:
+    async with postgres_server.database(create_api_tables) as url, open_database(url) as database:
         spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
         await spool.start()
         lease = RecorderLease(database, RECORDER, HOLDER)

@@ -37,6 +37,7 @@ from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
 from tests.client_server import Sink
+from tests.postgres_server import create_tables
 from tests.tables import ensure_tables
 
 LIMIT_SECONDS = 15.0
@@ -91,13 +92,17 @@ class StoringSink:
         return sum(ledger.spooled for ledger in self.spool.ledger())
 
 
+async def create_api_tables(database: Database) -> None:
+    """Apply the migrations and create the tables of all events and of the two samples."""
+    await create_tables(database)
+    await ensure_tables(database, (PROBE, DESK))
+
+
 @contextlib.asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
-    """A database with the tables of the samples."""
     database = Database(url, StorageSettings(flush_seconds=0.01))
     await database.open()
     try:
-        await ensure_tables(database, (PROBE, DESK))
         yield database
     finally:
         await database.close()

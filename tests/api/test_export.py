@@ -23,7 +23,15 @@ from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import Database
 from tests.api.checked import Caller
-from tests.api.helpers import LIMIT_SECONDS, START_NS, Stack, open_database, quote, wait_for
+from tests.api.helpers import (
+    LIMIT_SECONDS,
+    START_NS,
+    Stack,
+    create_api_tables,
+    open_database,
+    quote,
+    wait_for,
+)
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import RECORDER, until
 
@@ -43,7 +51,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def large_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database with many samples, which tests only read."""
-    async with postgres_server.database(migrated=True) as url:
+    async with postgres_server.database(create_api_tables) as url:
         async with open_database(url) as database, database.query() as connection:
             await connection.execute(
                 "INSERT INTO probe_samples (time, recorder, venue, instrument, mid, ticks)"
