@@ -183,11 +183,11 @@ class ServerUser:
     gid: int
 
 
-def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
+def server_user(paths: ClusterPaths) -> ServerUser | None:
     """Choose the user that the server runs as; ``None`` is this process's own.
 
-    As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` if the machine has
-    that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
+    As root it is the owner of the data, and for new data ``postgres`` if the machine has that user, else
+    ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
     """
     owner = paths.cluster.stat() if paths.cluster.exists() else None
     if os.geteuid() != 0:
@@ -201,21 +201,15 @@ def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
             raise EmbeddedPostgresError(
                 f"{paths.cluster} belongs to root, and PostgreSQL refuses to run as root"
             )
-        if wanted is not None and wanted != _name_of(owner.st_uid):
-            raise EmbeddedPostgresError(
-                f"{paths.cluster} belongs to {_name_of(owner.st_uid)}, not to {wanted}"
-            )
         return ServerUser(owner.st_uid, owner.st_gid)
-    for name in (wanted,) if wanted is not None else ("postgres", "nobody"):
+    for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         if entry.pw_uid != 0:
             return ServerUser(entry.pw_uid, entry.pw_gid)
-    raise EmbeddedPostgresError(
-        f"PostgreSQL refuses to run as root, and the user {wanted or 'nobody'} does not exist"
-    )
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and the user nobody does not exist")
 
 
 def own_name() -> str:
