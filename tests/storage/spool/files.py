@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from decahertz.event import Arrival
 from decahertz.ledger import Ledger
@@ -50,14 +52,22 @@ def events_of(entries: Sequence[Entry]) -> list[int]:
 
 def filled(folder: Path, batches: int) -> Path:
     """A closed spool with this number of batches of 10 events, and as many of 10 samples."""
-    file = OpenedFile(folder).file
-    for number in range(batches):
-        file.write(
-            [quotes(10 * number + 1, 10 * number + 10)],
-            [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
-        )
-    file.close()
+    for name, content in _filled(batches).items():
+        (folder / name).write_bytes(content)
     return folder / FILE_NAME
+
+
+@cache
+def _filled(batches: int) -> dict[str, bytes]:
+    with TemporaryDirectory() as folder:
+        file = OpenedFile(Path(folder)).file
+        for number in range(batches):
+            file.write(
+                [quotes(10 * number + 1, 10 * number + 10)],
+                [books(number, *(book(f"i{n}", gaps=number) for n in range(10)))],
+            )
+        file.close()
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def garble(path: Path, first_page: int, pages: int = 1) -> None:
