@@ -1,4 +1,4 @@
-"""What the tests of the embedded PostgreSQL have in common."""
+"""Servers and processes shared by the tests of the embedded PostgreSQL."""
 
 from __future__ import annotations
 
