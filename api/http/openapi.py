@@ -52,6 +52,9 @@ def openapi_document(
     queries = {route.query.__name__: route.query for route in routes}
     _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
     components |= {name: schema for name, schema in named.items() if name not in queries}
+    for name, schema in components.items():
+        if schema.get("title") == name:
+            del schema["title"]
     responses: dict[str, Json] = {}
     paths: dict[str, Json] = {}
     for route in routes:
