@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.harness import Measure, alternate, seconds
+from benchmarks.harness import Measure, alternate, compared, seconds
 from decahertz.clock import CYCLE_NS
 from decahertz.metric import Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
@@ -96,16 +96,8 @@ def run() -> list[Measure]:
     if _samples(ours.render(same)[1]) != _samples(reference.render(same)[1]):
         raise AssertionError("the two expositions differ")
     mine, theirs = alternate(lambda: of(ours), lambda: of(reference))
-    return [
-        Measure(
-            name="exposition",
-            ours=mine * 1e3,
-            reference=theirs * 1e3,
-            unit=f"ms per {INSTRUMENTS * METRICS:,} series",
-            ratio=theirs / mine,
-            goal="ratio >= 20",
-        )
-    ]
+    unit = f"ms per {INSTRUMENTS * METRICS:,} series"
+    return [compared("exposition", mine * 1e3, theirs * 1e3, unit, "ratio >= 20", is_cost=True)]
 
 
 def _name(number: int) -> str:
