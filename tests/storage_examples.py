@@ -198,6 +198,10 @@ class Bench:
         await self.spool.flush()
         await until(lambda: self.writer.is_idle and not any(one.spooled for one in self.spool.ledger()))
 
+    async def stored_quotes(self) -> list[int]:
+        """The sequences of the quotes in the database."""
+        return [row[0] for row in await self.rows("SELECT sequence FROM quotes ORDER BY sequence")]
+
     async def rows(self, question: str, *values: object) -> list[asyncpg.Record]:
         async with self.database.query() as connection:
             return await connection.fetch(question, *values)

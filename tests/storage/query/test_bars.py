@@ -121,16 +121,41 @@ async def test_pages_cross_long_silences_and_leave_nothing_out(database: Databas
         assert list(map(rounded, bars)) == list(map(rounded, naive(ticks, width_ns)))
 
 
-async def test_prints_of_one_instant_keep_the_order_in_which_they_were_emitted(database: Database) -> None:
-    await store_ticks(database, [tick(START_NS, price) for price in (3.0, 1.0, 4.0, 2.0)], part=2)
+@pytest.mark.parametrize(
+    ("ticks", "part", "expected"),
+    [
+        pytest.param(
+            [tick(START_NS, price) for price in (3.0, 1.0, 4.0, 2.0)],
+            2,
+            {"open": 3.0, "high": 4.0, "low": 1.0, "close": 2.0},
+            id="ticks of one instant keep the order in which they were emitted",
+        ),
+        pytest.param(
+            [tick(START_NS + number, float(number)) for number in (5, 1, 9, 3)],
+            1,
+            {"open": 1.0, "close": 9.0},
+            id="late ticks count where they belong",
+        ),
+        pytest.param(
+            [tick(START_NS, 5.0, size=0.0)],
+            1,
+            {"volume": 0.0, "vwap": None},
+            id="without a size there is no weighted price",
+        ),
+        pytest.param(
+            [tick(START_NS, 9e299, size=9e299)],
+            1,
+            {"close": 9e299, "volume": None, "vwap": None},
+            id="sums beyond all numbers are null",
+        ),
+    ],
+)
+async def test_ticks_of_one_bar(
+    database: Database, ticks: list[Tick], part: int, expected: dict[str, float | None]
+) -> None:
+    await store_ticks(database, ticks, part)
     (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.open, bar.high, bar.low, bar.close) == (3.0, 4.0, 1.0, 2.0)
-
-
-async def test_late_prints_count_where_they_belong(database: Database) -> None:
-    await store_ticks(database, [tick(START_NS + second, float(second)) for second in (5, 1, 9, 3)], part=1)
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.open, bar.close) == (1.0, 9.0)
+    assert {name: getattr(bar, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -168,30 +193,12 @@ async def test_bars_that_touch_the_range_are_answered_whole(database: Database) 
     assert await between(0, 2**63 - 1) == [6.0, 4.0, 2.0, 0.0]
 
 
-async def test_an_instrument_that_only_quotes_has_no_bars(database: Database) -> None:
-    await store(database, arrival(1, [quote(1)]))
-    for instrument in ("EUR/USD", "nothing", "a\0b", "\ud800"):
+async def test_an_instrument_that_is_only_quoted_or_defined_has_no_bars(database: Database) -> None:
+    definition = Instrument(time_ns=START_NS, venue="sim", instrument="a", kind=InstrumentKind.SPOT)
+    await store(database, arrival(1, [quote(1), definition]))
+    for instrument in ("EUR/USD", "a", "nothing", "a\0b", "\ud800"):
         page = await Queries(database).bars(BarFilter(instrument=instrument, timeframe_ns=1000), limit=9)
         assert (page.items, page.next_cursor) == ([], None)
-
-
-async def test_an_instrument_that_is_only_defined_has_no_bars(database: Database) -> None:
-    definition = Instrument(time_ns=START_NS, venue="sim", instrument="a", kind=InstrumentKind.SPOT)
-    await store(database, arrival(1, [definition]))
-    page = await Queries(database).bars(BarFilter(instrument="a", timeframe_ns=10**9), limit=10)
-    assert page.items == []
-
-
-async def test_a_print_without_size_has_no_weighted_price(database: Database) -> None:
-    await store_ticks(database, [tick(START_NS, 5.0, size=0.0)])
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.volume, bar.vwap) == (0.0, None)
-
-
-async def test_sums_beyond_all_numbers_are_null(database: Database) -> None:
-    await store_ticks(database, [tick(START_NS, 9e299, size=9e299)])
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.close, bar.volume, bar.vwap) == (9e299, None, None)
 
 
 async def test_a_cursor_of_other_bars_is_refused(database: Database) -> None:

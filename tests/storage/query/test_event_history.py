@@ -79,8 +79,8 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
     database: Database, tmp_path: Path
 ) -> None:
     async with writing(database, tmp_path) as bench:
-        await bench.append(quotes(1, 100), 10)
-        await bench.append(quotes(6001, 6100), 10)  # after an outage the newest is stored first
+        await bench.append(quotes(1, 100))
+        await bench.append(quotes(6001, 6100))  # after an outage the newest is stored first
         await bench.writer.stop()
         await bench.spool.append(quotes(50, 150), 10)  # half of it is known already
         for first in range(151, 6001, 650):

@@ -57,9 +57,9 @@ async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: D
     assert numbers == [3, 2, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("which", "numbers"),
-    [
+async def test_fills_can_be_chosen(database: Database) -> None:
+    await store(database, arrival(1, deals(6)))
+    for which, numbers in [
         (FillFilter(instrument="a"), [5, 4, 1, 0]),
         (FillFilter(instrument="a", order_id="o4"), [4]),
         (FillFilter(start_ns=START_NS + 2, end_ns=START_NS + 4), [3, 2]),
@@ -68,12 +68,9 @@ async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: D
         (FillFilter(start_ns=-(2**80), end_ns=2**80), [5, 4, 3, 2, 1, 0]),
         (FillFilter(strategy="nobody"), []),
         (FillFilter(venue="sim", strategy="trend", start_ns=START_NS + 5), [5]),
-    ],
-)
-async def test_fills_can_be_chosen(database: Database, which: FillFilter, numbers: list[int]) -> None:
-    await store(database, arrival(1, deals(6)))
-    page = await Queries(database).fills(which, limit=10)
-    assert [stored.time_ns - START_NS for stored in page.items] == numbers
+    ]:
+        page = await Queries(database).fills(which, limit=10)
+        assert [stored.time_ns - START_NS for stored in page.items] == numbers, which
 
 
 async def test_trades_come_last_closed_first_and_by_time_of_closing(database: Database) -> None:
@@ -93,21 +90,11 @@ def forged(text: bytes) -> str:
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "x",
-        "?!",
-        "a" * 5000,
-        forged(b"\x92\xa5fills\x01"),
-        forged(b"\x92\xa5fills\x94\xff\xa0\x00\x00"),
-        "é",
-    ],
-)
-async def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str) -> None:
-    with pytest.raises(CursorError):
-        await Queries(database).fills(FillFilter(), limit=1, cursor=cursor)
+async def test_a_cursor_that_is_none_is_refused(database: Database) -> None:
+    wrong = (b"\x92\xa5fills\x01", b"\x92\xa5fills\x94\xff\xa0\x00\x00")
+    for cursor in ("", "x", "?!", "a" * 5000, *map(forged, wrong), "é"):
+        with pytest.raises(CursorError):
+            await Queries(database).fills(FillFilter(), limit=1, cursor=cursor)
 
 
 async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:

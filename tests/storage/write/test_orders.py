@@ -38,31 +38,31 @@ async def state_of(bench: Bench, order_id: str = "o1") -> tuple[object, ...]:
 
 async def test_the_newest_change_counts(bench: Bench) -> None:
     changes = [order(1, OrderState.SUBMITTED, price=1.0), order(2, OrderState.ACCEPTED, price=1.5)]
-    await bench.append(arrival(1, changes), 10)
+    await bench.append(arrival(1, changes))
     assert await state_of(bench) == ("accepted", 2, 1.5, None, None)
-    await bench.append(arrival(3, [order(3, OrderState.FILLED)]), 10)
+    await bench.append(arrival(3, [order(3, OrderState.FILLED)]))
     assert await state_of(bench) == ("filled", 3, None, None, None)
     assert await bench.value("SELECT count(*) FROM order_events") == 3
 
 
 async def test_a_change_that_comes_late_does_not_undo_a_newer_one(bench: Bench) -> None:
-    await bench.append(arrival(2, [order(2, OrderState.ACCEPTED)]), 10)
-    await bench.append(arrival(1, [order(1, OrderState.SUBMITTED, arrival_price=9.5)]), 10)
+    await bench.append(arrival(2, [order(2, OrderState.ACCEPTED)]))
+    await bench.append(arrival(1, [order(1, OrderState.SUBMITTED, arrival_price=9.5)]))
     assert await state_of(bench) == ("accepted", 2, None, 9.5, None)
 
 
 async def test_a_final_state_stays_though_the_clock_stepped_back(bench: Bench) -> None:
-    await bench.append(arrival(1, [order(9, OrderState.ACCEPTED)]), 10)
-    await bench.append(arrival(2, [order(5, OrderState.FILLED)]), 10)
+    await bench.append(arrival(1, [order(9, OrderState.ACCEPTED)]))
+    await bench.append(arrival(2, [order(5, OrderState.FILLED)]))
     assert (await state_of(bench))[:2] == ("filled", 5)
-    await bench.append(arrival(3, [order(10, OrderState.ACCEPTED)]), 10)
+    await bench.append(arrival(3, [order(10, OrderState.ACCEPTED)]))
     assert (await state_of(bench))[:2] == ("filled", 5)
 
 
 async def test_what_is_known_from_an_earlier_change_is_kept(bench: Bench) -> None:
     first = order(1, OrderState.SUBMITTED, arrival_price=9.5, signal_id="s1")
-    await bench.append(arrival(1, [first, order(2, OrderState.ACCEPTED)]), 10)
-    await bench.append(arrival(3, [order(3, OrderState.CANCELLED)]), 10)
+    await bench.append(arrival(1, [first, order(2, OrderState.ACCEPTED)]))
+    await bench.append(arrival(3, [order(3, OrderState.CANCELLED)]))
     assert await state_of(bench) == ("cancelled", 3, None, 9.5, "s1")
 
 

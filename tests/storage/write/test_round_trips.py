@@ -65,7 +65,7 @@ async def test_round_trips_become_trades(bench: Bench) -> None:
         fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
         fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
     ]
-    await bench.append(arrival(1, fills), 10)
+    await bench.append(arrival(1, fills))
     (trade,) = await stored(bench.database)
     assert trade.side is Side.BUY
     assert (trade.quantity, trade.entry_price, trade.exit_price, trade.fills) == (3.0, 11.0, 12.0, 3)
@@ -75,20 +75,20 @@ async def test_round_trips_become_trades(bench: Bench) -> None:
 
 async def test_an_open_position_goes_on_after_a_restart(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
         assert await stored(bench.database) == []
     async with writing(database) as bench:
-        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]))
         assert [trade.pnl for trade in await stored(bench.database)] == [1.0]
 
 
 async def test_a_late_fill_changes_the_trades_after_it_and_no_others(bench: Bench) -> None:
     early = [fill(1, Side.BUY, 1.0, 10.0), fill(2, Side.SELL, 1.0, 11.0)]
     later = [fill(5, Side.BUY, 1.0, 20.0), fill(6, Side.SELL, 1.0, 21.0)]
-    await bench.append(arrival(1, early + later), 10)
+    await bench.append(arrival(1, early + later))
     before = await stored(bench.database)
     rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
-    await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
+    await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]))
     after = await stored(bench.database)
     assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
     # Sold first now: bought back by the next fill, and the last one opens anew.
@@ -104,8 +104,8 @@ async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(bench: B
         fill(2, Side.SELL, 3.0, 11.0),  # closes the long trade and opens a short one
         fill(6, Side.BUY, 1.0, 8.0),
     ]
-    await bench.append(arrival(1, in_order), 10)
-    await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
+    await bench.append(arrival(1, in_order))
+    await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]))
     trades = await stored(bench.database)
     assert [(trade.side, trade.quantity, trade.pnl) for trade in trades] == [
         (Side.SELL, 2.0, 5.0),
@@ -114,12 +114,12 @@ async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(bench: B
 
 
 async def test_a_refused_transaction_leaves_the_trades_as_they_were(bench: Bench) -> None:
-    await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+    await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
     await bench.rows("ALTER TABLE emitter_drops ADD CONSTRAINT few CHECK (events <= 2)")
-    await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}), 10)
+    await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}))
     assert await stored(bench.database) == []
     assert bench.account("events:loop")[3] == {"client_ring_full": 3, "dead_letter": 1}
-    await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
+    await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]))
     assert [trade.pnl for trade in await stored(bench.database)] == [2.0]
 
 
@@ -131,7 +131,7 @@ async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(bench: 
         (4, Side.SELL, 11.0),
     ]:
         quantity = 1e299 if price > 100 else 1.0
-        await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
+        await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]))
     assert [trade.pnl for trade in await stored(bench.database)] == [1.0]
 
 
@@ -199,10 +199,10 @@ async def test_executions_replayed_after_a_restart_count_once(database: Database
         fill(3, Side.SELL, 1.0, 12.0),
     ]
     async with writing(database) as bench:
-        await bench.append(arrival(1, fills, epoch=1), 10)
+        await bench.append(arrival(1, fills, epoch=1))
         before = await bench.rows("SELECT ctid::text, * FROM trades")
     async with writing(database) as bench:
-        await bench.append(arrival(1, fills, epoch=2), 10)
+        await bench.append(arrival(1, fills, epoch=2))
         assert await bench.rows("SELECT ctid::text, * FROM trades") == before
         assert await bench.value("SELECT position FROM open_round_trips") == -1.0
         everything = await Queries(bench.database).fills(FillFilter(), limit=10)
@@ -215,7 +215,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(bench: Bench) -> Non
         structs.replace(first, **{name: "other"})
         for name in ("strategy", "venue", "instrument", "order_id", "fill_id")
     ]
-    await bench.append(arrival(1, [first, *others]), 10)
+    await bench.append(arrival(1, [first, *others]))
     positions = await bench.rows("SELECT position FROM open_round_trips ORDER BY position")
     assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
 
