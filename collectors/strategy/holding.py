@@ -13,6 +13,20 @@ _TOLERANCE = 1e-6
 class Holding:
     """The holding of one strategy in one instrument."""
 
+    __slots__ = (
+        "_differs_ns",
+        "_fill_ns",
+        "_mark_ns",
+        "_reported",
+        "_reported_ns",
+        "instrument",
+        "received_ns",
+        "reported_mark",
+        "reported_mark_received_ns",
+        "trip",
+        "venue",
+    )
+
     def __init__(self, venue: str, instrument: str) -> None:
         self.venue = venue
         self.instrument = instrument
