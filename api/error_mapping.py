@@ -6,8 +6,9 @@ from api.http.problems import FieldProblem, ProblemError
 from decahertz.ingest import BatchRefusedError, NotDurableError
 from storage.database import DatabaseUnavailableError
 from storage.query.export import TooManyExportsError, UnknownColumnError
+from storage.query.history.history import UnknownFieldError
+from storage.query.pagination import CursorError
 from storage.query.parquet import ParquetMissingError
-from storage.query.queries import CursorError, UnknownFieldError
 
 
 def domain_problem(error: Exception) -> ProblemError | None:

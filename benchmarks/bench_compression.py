@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, CYCLE_NS, INSTRUMENTS, SCHEMA, START_NS
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import Measure
+from benchmarks.harness import Measure, compared
 from decahertz.clock import SystemClock, to_datetime
 from storage.tiers.worker import RollUpWorker
 
@@ -110,28 +110,11 @@ async def timescale(engine: Engine) -> tuple[float, float]:
 async def measures() -> list[Measure]:
     first, *others = engines()
     rows = await plain(first)
-    found = [
-        Measure(
-            name="bytes-per-value-plain",
-            ours=rows,
-            reference=None,
-            unit="bytes/value",
-            ratio=None,
-            goal="reported",
-        )
-    ]
+    unit = "bytes/value"
+    found = [Measure(name="bytes-per-value-plain", ours=rows, unit=unit, goal="reported")]
     for engine in others:
         before, after = await timescale(engine)
-        found.append(
-            Measure(
-                name="bytes-per-value-compressed",
-                ours=after,
-                reference=before,
-                unit="bytes/value",
-                ratio=before / after,
-                goal="ratio >= 8",
-            )
-        )
+        found.append(compared("bytes-per-value-compressed", after, before, unit, "ratio >= 8", is_cost=True))
     return found
 
 

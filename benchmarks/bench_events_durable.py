@@ -11,14 +11,13 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
 from api.routes.events import EventBatchReader
-from benchmarks.harness import ROUNDS, Measure, compared
+from benchmarks.harness import ROUNDS, Measure, compared, medians
 from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
@@ -118,8 +117,7 @@ async def measure(folder: Path) -> Measure:
         pairs = [(await ours(ingest, epoch), parse(epoch)) for epoch in range(2, 2 + ROUNDS)]
     finally:
         await spool.stop()
-    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
-    return compared("events-durable", mine, reference, "events/s", "ours >= 100000")
+    return compared("events-durable", *medians(pairs), "events/s", "ours >= 100000")
 
 
 def run() -> list[Measure]:

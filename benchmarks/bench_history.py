@@ -11,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from statistics import median
 from typing import Annotated, ClassVar
 
 from prometheus_client import CollectorRegistry
 
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import ROUNDS, Measure
+from benchmarks.harness import ROUNDS, Measure, compared, medians
 from decahertz.app.settings import Settings
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.fakes import ManualClock
@@ -107,15 +106,9 @@ async def compare(name: str, queries: Queries) -> Measure:
 
     check(await ours(), await raw())
     pairs = [(await seconds(ours, REPEAT), await seconds(raw, REPEAT)) for _ in range(ROUNDS)]
-    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
-    return Measure(
-        name=f"history-24h-{name}",
-        ours=mine * 1000,
-        reference=reference * 1000,
-        unit="ms",
-        ratio=reference / mine,
-        goal="ratio >= 50, ours <= 20",
-    )
+    mine, reference = medians(pairs)
+    goal = "ratio >= 50, ours <= 20"
+    return compared(f"history-24h-{name}", mine * 1000, reference * 1000, "ms", goal, is_cost=True)
 
 
 def check(mine: History, raw: History) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.bench_copy_writer import COLUMNS, CYCLES, SCHEMA, START_NS, records, samples
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import ROUNDS, Measure, compared
+from benchmarks.harness import ROUNDS, Measure, compared, medians
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
 from storage.database import Database
@@ -61,8 +61,7 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
     await rate(ours)
     await rate(bare)
     pairs = [(await rate(ours), await rate(bare)) for _ in range(ROUNDS)]
-    mine, reference = median(p[0] for p in pairs), median(p[1] for p in pairs)
-    return compared(f"writer-with-tiers-{engine}", mine, reference, "rows/s", "ratio >= 0.8")
+    return compared(f"writer-with-tiers-{engine}", *medians(pairs), "rows/s", "ratio >= 0.8")
 
 
 async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) -> Measure:
@@ -76,14 +75,7 @@ async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) ->
         start = time.perf_counter()
         await worker.run_once()
         shares.append((time.perf_counter() - start) / 60)
-    return Measure(
-        name=f"roll-up-{engine}",
-        ours=median(shares),
-        reference=None,
-        unit="cores",
-        ratio=None,
-        goal="ours <= 0.15",
-    )
+    return Measure(name=f"roll-up-{engine}", ours=median(shares), unit="cores", goal="ours <= 0.15")
 
 
 async def _measure(engine: Engine) -> list[Measure]:

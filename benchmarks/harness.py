@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -16,17 +16,25 @@ class Measure(Struct, frozen=True, kw_only=True):
 
     name: str
     ours: float
-    reference: float | None
+    reference: float | None = None
     unit: str
-    ratio: float | None
+    ratio: float | None = None
     """``ours / reference``, or its inverse where a smaller figure is better; ``goal`` tells which."""
     goal: str
     """The bound of the ratio or of our figure: ``ratio >= 20``, ``ours <= 1.5``."""
 
 
-def compared(name: str, ours: float, reference: float, unit: str, goal: str) -> Measure:
-    """Makes the row of a comparison, with the ratio ``ours / reference``."""
-    return Measure(name=name, ours=ours, reference=reference, unit=unit, ratio=ours / reference, goal=goal)
+def compared(
+    name: str, ours: float, reference: float, unit: str, goal: str, *, is_cost: bool = False
+) -> Measure:
+    """Makes the row of a comparison; of a cost, where less is better, the ratio is ``reference / ours``."""
+    ratio = reference / ours if is_cost else ours / reference
+    return Measure(name=name, ours=ours, reference=reference, unit=unit, ratio=ratio, goal=goal)
+
+
+def medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Returns the medians of our measurements and of the reference's."""
+    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
 def seconds(work: Callable[[], object], repeat: int = 1) -> float:
@@ -45,5 +53,4 @@ def alternate(
     """Returns the medians of two measurements taken in turn, after a warm-up round."""
     ours()
     reference()
-    pairs = [(ours(), reference()) for _ in range(rounds)]
-    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+    return medians([(ours(), reference()) for _ in range(rounds)])

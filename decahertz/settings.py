@@ -201,9 +201,7 @@ def _refuse_unknown(variables: Mapping[str, str], declared: Mapping[str, Key]) -
     known = {key.environment: key for key in declared.values()}
     for name in variables:
         if name not in known and not name.startswith(_OTHER_VARIABLES):
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise SettingsError(name, f"no such setting{hint}", "the environment")
+            raise SettingsError(name, _unknown(name, known), "the environment")
 
 
 def _read_file(file: Path | None) -> Source:

@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from api.http.openapi import openapi_document
-from api.routes.table import ROUTES
+from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.app.cli import all_keys
@@ -87,9 +86,7 @@ def derived() -> Iterator[tuple[Path, str]]:
         table = metric_table(schema_of(plugin.sample_type))
         yield path, f"{head}{BEGIN}\n{table}\n{END}{tail}"
     yield ROOT / "docs" / "settings.md", settings_page()
-    document = msgspec.json.format(
-        msgspec.json.encode(openapi_document(ROUTES, version=__version__), order="deterministic")
-    )
+    document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
     yield ROOT / "docs" / "openapi.json", document.decode() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Recorders that behave as badly as they are told to: the real ingest and decoder behind real HTTP.
+"""Recorders with faults on demand: the real ingest and decoder behind real HTTP.
 
 One runs in the test's own process and takes faults; the other is a process that can be killed.
 """
@@ -59,7 +59,7 @@ class Sink:
         )
 
     def events(self, epoch: int | None = None) -> list[AnyEvent]:
-        """What is stored of an epoch (of the only one, where none is named), in order of number."""
+        """Stored events of an epoch (of the only one, where none is named), in order of number."""
         emitters = [key for key in self.stored if epoch in (None, key[1])]
         assert len(emitters) <= 1
         return [event for key in emitters for _, event in sorted(self.stored[key].items())]
@@ -136,7 +136,7 @@ class Recorder:
         self._loop.close()
 
     def events(self, epoch: int | None = None) -> list[AnyEvent]:
-        """What is stored, in order of number."""
+        """Stored events, in order of number."""
         return self.sink.events(epoch)
 
     def _wait(self, work: Any) -> Any:  # noqa: ANN401 - what it returns
@@ -215,7 +215,7 @@ def problem(errors: list[tuple[int, str, str]]) -> web.Response:
 
 
 class KillableRecorder:
-    """A recorder in a process of its own; what it stored survives it in a file."""
+    """A recorder in a process of its own; its events survive it in a file."""
 
     def __init__(self, path: Path) -> None:
         self.port = 0
@@ -242,7 +242,7 @@ class KillableRecorder:
             self._process = None
 
     def events(self, epoch: int | None = None) -> list[AnyEvent]:
-        """What is stored, in order of number; only when it does not run."""
+        """Stored events, in order of number; only while the process does not run."""
         assert self._process is None
         sink = FileSink(self._path)
         sink.close()

@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from storage.postgres.embedded import EmbeddedPostgres, Installation
+from storage.schema.migrate import migrate
 from tests.embedded_server import chosen_installation, remove_clusters
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, create_tables
 
 _MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
 _LONGEST = ("quality", "chaos", "pipeline", "docs")
@@ -92,5 +93,12 @@ async def database_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
 @pytest_asyncio.fixture
 async def migrated_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database for one test, with all migrations applied."""
-    async with postgres_server.database(migrated=True) as url:
+    async with postgres_server.database(migrate) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def tables_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A database for one test, with all migrations and the tables of events, books and machine."""
+    async with postgres_server.database(create_tables) as url:
         yield url

@@ -1,4 +1,4 @@
-"""What the tests of the embedded PostgreSQL have in common."""
+"""Servers and processes shared by the tests of the embedded PostgreSQL."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def chosen_installation() -> Installation:
     """The PostgreSQL under test."""
     prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES")
     return find_installation(Path(prefix) if prefix else None)
+
+
+def has_timescale(installation: Installation) -> bool:
+    """Whether the PostgreSQL has the extension TimescaleDB."""
+    return any(installation.prefix.glob("share/**/timescaledb.control"))
 
 
 def remove_clusters() -> None:

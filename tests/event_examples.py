@@ -1,169 +1,72 @@
-"""Hypothesis strategies for events of every type, with every value that an event may have."""
+"""Hypothesis strategies for events of every type, with every value that their declarations allow."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from hypothesis import strategies as st
+from msgspec import inspect
 
-from decahertz.event import (
-    AnyEvent,
-    ConnectionState,
-    Direction,
-    Equity,
-    Event,
-    Fill,
-    Heartbeat,
-    Instrument,
-    InstrumentKind,
-    Liquidity,
-    Log,
-    LogLevel,
-    News,
-    Order,
-    OrderState,
-    Position,
-    PositionSource,
-    Quote,
-    Regime,
-    Risk,
-    Side,
-    Signal,
-    Tick,
-)
+from decahertz.event import EVENT_TYPES, AnyEvent, Event, Fill, Name
 
-times = st.integers(min_value=1, max_value=2**63 - 1)
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters=":*"),
     min_size=1,
     max_size=20,
 )
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
-identifiers = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
-numbers = st.floats(min_value=-1e299, max_value=1e299)
-sizes = st.floats(min_value=0, max_value=1e299)
-quantities = st.floats(min_value=5e-324, max_value=1e299)
-ratios = st.floats(min_value=0, max_value=1)
-venue_numbers = st.integers(min_value=-(2**63), max_value=2**63 - 1)
-counts = st.integers(min_value=0, max_value=2**63 - 1)
-
-
-def maybe(values: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    return st.none() | values
-
-
-_market = {
-    "time_ns": times,
-    "venue": names,
-    "instrument": names,
-    "sequence": maybe(venue_numbers),
-    "missed": counts,
+_texts = st.characters(codec="utf-8", exclude_characters="\0")
+_NAME_PATTERN = msgspec.inspect.type_info(Name).pattern  # type: ignore[attr-defined] # it is a StrType
+_money = st.floats(min_value=-1e9, max_value=1e9)
+_FIELDS: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
+    # Money is the product of price and quantity, and that has to stay finite as well.
+    Fill: {
+        "price": _money,
+        "quantity": st.floats(min_value=1e-9, max_value=1e9),
+        "fee": _money,
+        "risk": st.none() | st.floats(min_value=0, max_value=1e9),
+    }
 }
-_strategy = {"time_ns": times, "strategy": names, "venue": names, "instrument": names}
+
+
+def _values_of(type_: inspect.Type) -> st.SearchStrategy[Any]:
+    """Values of a field with this annotation."""
+    match type_:
+        case inspect.Metadata(type=inner):
+            found = _values_of(inner)
+        case inspect.UnionType(types=options):
+            found = st.one_of(*map(_values_of, options))
+        case inspect.EnumType(cls=enum):
+            found = st.sampled_from(enum)
+        case inspect.VarTupleType(item_type=item):
+            found = st.lists(_values_of(item), max_size=3).map(tuple)
+        case inspect.StrType(min_length=shortest, pattern=pattern):
+            found = (
+                names if pattern == _NAME_PATTERN else st.text(_texts, min_size=shortest or 0, max_size=40)
+            )
+        case inspect.IntType(gt=gt, ge=ge, le=le):
+            found = st.integers(ge if gt is None else gt + 1, le)
+        case inspect.FloatType(gt=gt, ge=ge, lt=lt, le=le):
+            lowest, highest = ge if gt is None else gt, le if lt is None else lt
+            found = st.floats(lowest, highest, exclude_min=gt is not None, exclude_max=lt is not None)
+        case inspect.BoolType():
+            found = st.booleans()
+        case inspect.NoneType():
+            found = st.none()
+        case _:
+            raise TypeError(type_)
+    return found
+
+
+def _events_of(event_type: type[Any]) -> st.SearchStrategy[AnyEvent]:
+    info = inspect.type_info(event_type)
+    assert isinstance(info, inspect.StructType)
+    fields = {field.name: _values_of(field.type) for field in info.fields}
+    return st.builds(event_type, **fields | _FIELDS.get(event_type, {}))
+
 
 events_by_type: dict[type, st.SearchStrategy[AnyEvent]] = {
-    Quote: st.builds(
-        Quote,
-        **_market,
-        bid=maybe(numbers),
-        ask=maybe(numbers),
-        bid_size=maybe(sizes),
-        ask_size=maybe(sizes),
-    ),
-    Tick: st.builds(
-        Tick,
-        **_market,
-        price=numbers,
-        size=sizes,
-        side=maybe(st.sampled_from(Side)),
-        trade_id=maybe(identifiers),
-    ),
-    Instrument: st.builds(
-        Instrument,
-        time_ns=times,
-        venue=names,
-        instrument=names,
-        kind=st.sampled_from(InstrumentKind),
-        base_currency=maybe(names),
-        quote_currency=maybe(names),
-        settlement_currency=maybe(names),
-        multiplier=quantities,
-        inverse=st.booleans(),
-        tick_size=maybe(quantities),
-        lot_size=maybe(quantities),
-        aliases=st.lists(names, max_size=3).map(tuple),
-    ),
-    Signal: st.builds(
-        Signal,
-        **_strategy,
-        signal_id=identifiers,
-        direction=st.sampled_from(Direction),
-        strength=maybe(numbers),
-        price=maybe(numbers),
-        risk=maybe(sizes),
-        reason=maybe(texts),
-    ),
-    Order: st.builds(
-        Order,
-        **_strategy,
-        order_id=identifiers,
-        state=st.sampled_from(OrderState),
-        side=st.sampled_from(Side),
-        quantity=sizes,
-        filled_quantity=maybe(sizes),
-        price=maybe(numbers),
-        arrival_price=maybe(numbers),
-        order_type=maybe(identifiers),
-        signal_id=maybe(identifiers),
-        reason=maybe(texts),
-    ),
-    Fill: st.builds(
-        Fill,
-        **_strategy,
-        order_id=identifiers,
-        fill_id=identifiers,
-        side=st.sampled_from(Side),
-        # Money is their product, and that has to stay finite as well.
-        price=st.floats(min_value=-1e9, max_value=1e9),
-        quantity=st.floats(min_value=1e-9, max_value=1e9),
-        fee=st.floats(min_value=-1e9, max_value=1e9),
-        liquidity=maybe(st.sampled_from(Liquidity)),
-        risk=maybe(st.floats(min_value=0, max_value=1e9)),
-    ),
-    Position: st.builds(
-        Position,
-        **_strategy,
-        quantity=numbers,
-        average_price=maybe(numbers),
-        mark_price=maybe(numbers),
-        held_by=st.sampled_from(PositionSource),
-    ),
-    Equity: st.builds(Equity, time_ns=times, strategy=names, equity=numbers, cash=maybe(numbers)),
-    Regime: st.builds(Regime, time_ns=times, regime=names, strategy=maybe(names), confidence=maybe(ratios)),
-    Risk: st.builds(
-        Risk,
-        time_ns=times,
-        name=names,
-        value=numbers,
-        limit=maybe(numbers),
-        strategy=maybe(names),
-        breached=st.booleans(),
-    ),
-    News: st.builds(
-        News,
-        time_ns=times,
-        headline=texts,
-        publisher=maybe(identifiers),
-        instruments=st.lists(names, max_size=3).map(tuple),
-        sentiment=maybe(st.floats(min_value=-1, max_value=1)),
-    ),
-    Log: st.builds(Log, time_ns=times, component=names, level=st.sampled_from(LogLevel), message=texts),
-    Heartbeat: st.builds(
-        Heartbeat,
-        time_ns=times,
-        component=names,
-        connection=st.sampled_from(ConnectionState),
-        venue=maybe(names),
-        instrument=maybe(names),
-    ),
+    event_type: _events_of(event_type) for event_type in EVENT_TYPES
 }
 events: st.SearchStrategy[AnyEvent] = st.one_of(*events_by_type.values())
 

@@ -21,9 +21,9 @@ class Proxy:
         self._socket = folder / ".s.PGSQL.5432"
         self.url = f"postgresql://{parts.username}@{parts.path}?host={folder}&port=5432"
         self.lose_answers = 0
-        """So many times: the server gets the COMMIT, and the connection breaks before its answer."""
+        """COMMITs that reach the server, whose answers are to be lost with the connection."""
         self.lose_commits = 0
-        """So many times: the connection breaks before the server gets the COMMIT."""
+        """COMMITs to lose with the connection before the server gets them."""
         self.lost = 0
         self.refuse = False
         """Take no connection."""

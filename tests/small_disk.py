@@ -13,7 +13,7 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path, size: str = "24m") -> Iterator[None]:
+def small_disk(folder: Path, size: str = "40m") -> Iterator[None]:
     """Mount a filesystem of this size on the folder; skips the test where that is not possible."""
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform != "linux" or os.geteuid() != 0:

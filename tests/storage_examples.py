@@ -22,12 +22,13 @@ from decahertz.ledger import StreamLedger
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from storage.database import Database
+from storage.entry import Ack, entry_of
 from storage.schema.emitters import recently_stored_events
 from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.write.lease import RecorderLease
+from storage.write.transaction import EntryWriter
 from storage.write.writer import Writer
-from tests.tables import ensure_tables
 
 START_NS = 1_700_000_000_000_000_000
 CYCLE_NS = 100_000_000
@@ -53,12 +54,19 @@ class BookSample(Sample, frozen=True, kw_only=True):
     crossed: Annotated[bool | None, Metric("Whether bid is above ask.")] = None
 
 
+class WiderBookSample(BookSample, frozen=True, kw_only=True):
+    """The book sample of a later version: one metric more."""
+
+    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
+
+
 class HostSample(Sample, frozen=True, kw_only=True):
     collector: ClassVar[str] = "machine"
     load: Annotated[float, Metric("Load of the machine.")]
 
 
 BOOK = schema_of(BookSample)
+WIDER_BOOK = schema_of(WiderBookSample)
 MACHINE = schema_of(HostSample)
 
 
@@ -69,6 +77,11 @@ def book(instrument: str = "EUR/USD", venue: str = "sim", **values: Any) -> Book
 def books(tick: int, *samples: BookSample) -> SampleBatch:
     """The samples of the tick-th instant."""
     return SampleBatch(BOOK, START_NS + tick * CYCLE_NS, samples or (book(gaps=tick),))
+
+
+def machine(tick: int) -> SampleBatch:
+    """The sample of the machine at the tick-th instant; the load counts the instants."""
+    return SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),))
 
 
 def quote(number: int, instrument: str = "EUR/USD") -> Quote:
@@ -185,6 +198,10 @@ class Bench:
         await self.spool.flush()
         await until(lambda: self.writer.is_idle and not any(one.spooled for one in self.spool.ledger()))
 
+    async def stored_quotes(self) -> list[int]:
+        """The sequences of the quotes in the database."""
+        return [row[0] for row in await self.rows("SELECT sequence FROM quotes ORDER BY sequence")]
+
     async def rows(self, question: str, *values: object) -> list[asyncpg.Record]:
         async with self.database.query() as connection:
             return await connection.fetch(question, *values)
@@ -202,7 +219,6 @@ async def writing(
     **more: Any,  # noqa: ANN401 - any field
 ) -> AsyncIterator[Bench]:
     """A running spool and writer, stopped at the end; ``folder`` is where the spool is, and stays."""
-    await ensure_tables(database, [BOOK, MACHINE])
     with tempfile.TemporaryDirectory() as own:
         bench = Bench(database, folder or Path(own), spool, **more)
         await bench.start()
@@ -210,6 +226,18 @@ async def writing(
             yield bench
         finally:
             await bench.stop()
+
+
+async def store(database: Database, *contents: SampleBatch | Arrival) -> list[Ack]:
+    """Into the database in one transaction, without a spool."""
+    writer = EntryWriter(database, RECORDER, SystemClock())
+    connection = await database.connect("test")
+    try:
+        result = await writer.write(connection, [entry_of(content) for content in contents])
+        await writer.finish(connection)
+    finally:
+        await database.disconnect(connection)
+    return list(result.acks.values())
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+from blockbuster import blockbuster_ctx
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +17,12 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
 from storage.database import Database
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.schema.migrate import migrate
+from storage.settings import StorageSettings
 from storage.tiers.worker import RollUpWorker
+from tests.embedded_server import chosen_installation, has_timescale
+from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, MACHINE, START_NS
 
 TIMESCALE_SETTINGS = {
@@ -25,6 +32,20 @@ TIMESCALE_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
 }
+NO_TIMESCALE = "this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)"
+
+
+@asynccontextmanager
+async def timescale_running(
+    data_dir: Path, settings: Mapping[str, str]
+) -> AsyncIterator[PostgresServer | None]:
+    """A server where DECAHERTZ_TEST_POSTGRES names one with TimescaleDB; else ``None``."""
+    installation = chosen_installation()
+    if not has_timescale(installation):
+        yield None
+        return
+    async with EmbeddedPostgres(data_dir, installation=installation, settings=settings) as server:
+        yield PostgresServer(server.url)
 
 
 class TieredDatabase:
@@ -88,6 +109,36 @@ class TieredDatabase:
         async with self.database.query() as connection:
             return await connection.fetchval(question, *values)
 
+    async def has_backend(self, condition: str) -> bool:
+        """Whether a backend of this database fulfils an SQL condition over ``pg_stat_activity``."""
+        question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+        return bool(await self.value(question + condition))
+
     async def close(self) -> None:
         with suppress(Exception):
             await self.worker.stop()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """An open database; a call that blocks the event loop meanwhile fails the test."""
+    database = Database(url, StorageSettings(flush_seconds=0.01))
+    with blockbuster_ctx("storage") as guard:
+        # asyncpg looks for the files ~/.pgpass and ~/.postgresql before it connects.
+        for function in guard.functions.values():
+            function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
+        await database.open()
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
+async def tiered_at(url: str, engine: str) -> AsyncIterator[TieredDatabase]:
+    """A migrated database, before anything of its tiers is prepared."""
+    async with opened(url) as database:
+        await migrate(database)
+        tiered = TieredDatabase(database, engine)
+        yield tiered
+        await tiered.close()

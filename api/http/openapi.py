@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -34,8 +35,14 @@ problems are always JSON (RFC 9457). Live data is pushed over WebSocket at `/ws`
 """
 
 
-def openapi_document(routes: Iterable[AnyRoute], *, version: str) -> dict[str, Any]:
-    """Builds the document as it is served and committed: plain JSON values in a stable order."""
+def openapi_document(
+    routes: Iterable[AnyRoute], *, version: str, named_types: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Builds the document as it is served and committed: plain JSON values in a stable order.
+
+    Components hold every repeated part once: ``named_types`` by their names, responses that are problems by
+    the kinds of the problems, parameters that several routes share by their names.
+    """
     routes = tuple(routes)
     types = [Problem, *(route.response for route in routes if not route.streams)]
     types += [route.body.type for route in routes if route.body is not None]
@@ -45,10 +52,15 @@ def openapi_document(routes: Iterable[AnyRoute], *, version: str) -> dict[str, A
     queries = {route.query.__name__: route.query for route in routes}
     _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
     components |= {name: schema for name, schema in named.items() if name not in queries}
+    for name, schema in components.items():
+        if schema.get("title") == name:
+            del schema["title"]
+    responses: dict[str, Json] = {}
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, references)
-    return {
+        operation = _operation(route, references, responses)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Decahertz",
@@ -58,15 +70,57 @@ def openapi_document(routes: Iterable[AnyRoute], *, version: str) -> dict[str, A
         },
         "servers": [{"url": "/"}],
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": {name: _plain(schema) for name, schema in sorted(components.items())}},
+        "components": {
+            "parameters": _shared_parameters(paths),
+            "responses": dict(sorted(responses.items())),
+            "schemas": dict(sorted(components.items())),
+        },
     }
+    return _with_named_types(_plain(document), named_types)
+
+
+def _shared_parameters(paths: Mapping[str, Json]) -> Json:
+    """Replaces parameters that several operations share by references; returns them by name."""
+    lists = [operation.get("parameters", []) for item in paths.values() for operation in item.values()]
+    uses = Counter(msgspec.json.encode(parameter) for parameters in lists for parameter in parameters)
+    shared: Json = {}
+    for parameters in lists:
+        for position, parameter in enumerate(parameters):
+            name = parameter["name"]
+            if uses[msgspec.json.encode(parameter)] > 1 and shared.setdefault(name, parameter) == parameter:
+                parameters[position] = {"$ref": f"#/components/parameters/{name}"}
+    return dict(sorted(shared.items()))
+
+
+def _with_named_types(document: Json, named_types: Mapping[str, Any]) -> Json:
+    """Replaces the schemas of named types by references, and unions of plain types by lists of types."""
+    named = {name: _plain(msgspec.json.schema(type_)) for name, type_ in named_types.items()}
+
+    def refined(node: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(node, list):
+            return [refined(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        for name, schema in named.items():
+            if schema.items() <= node.items():
+                rest = {key: value for key, value in node.items() if key not in schema}
+                return {"$ref": _REFERENCE.format(name=name), **rest}
+        options = node.get("anyOf", ())
+        if options and all(option.keys() == {"type"} for option in options):
+            rest = {key: value for key, value in node.items() if key != "anyOf"}
+            return {"type": [option["type"] for option in options], **rest}
+        return {key: refined(value) for key, value in node.items()}
+
+    document = refined(document)
+    document["components"]["schemas"] |= named
+    return document
 
 
 def _type_key(type_: Any) -> str:  # noqa: ANN401 - a generic alias is not a type
     return repr(type_)
 
 
-def _operation(route: AnyRoute, references: Mapping[str, Json]) -> Json:
+def _operation(route: AnyRoute, references: Mapping[str, Json], shared_responses: Json) -> Json:
     operation: Json = {
         "operationId": route.name,
         "summary": route.summary,
@@ -89,29 +143,27 @@ def _operation(route: AnyRoute, references: Mapping[str, Json]) -> Json:
         str(status): {"description": description, "content": response_content}
         for status, description in route.statuses.items()
     }
-    for status, description in _problems(route).items():
-        content = {MEDIA_TYPE: {"schema": references[_type_key(Problem)]}}
-        if str(status) in responses:  # a status with a body of its own carries problems too
-            content = {**responses[str(status)]["content"], **content}
-            description = f"{responses[str(status)]['description']} {description}"  # noqa: PLW2901 - extended, not replaced
-        responses[str(status)] = {"description": description, "content": content}
+    content = {MEDIA_TYPE: {"schema": references[_type_key(Problem)]}}
+    for status, kinds in _problem_kinds(route).items():
+        description = " ".join(f"{KINDS[kind].title} (`urn:decahertz:problem:{kind}`)." for kind in kinds)
+        own = responses.get(str(status))
+        if own is None:
+            name = "Or".join(kind.title().replace("-", "") for kind in kinds)
+            shared_responses[name] = {"description": description, "content": content}
+            responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        else:  # a status with a body of its own carries problems too
+            own["description"] += f" {description}"
+            own["content"] = {**own["content"], **content}
     operation["responses"] = dict(sorted(responses.items()))
     return operation
 
 
-def _problems(route: AnyRoute) -> dict[int, str]:
-    kinds = [
-        *_COMMON_PROBLEMS,
-        "invalid-parameter",
-        *(_BODY_PROBLEMS if route.body is not None else ()),
-        *route.problems,
-    ]
-    texts: dict[int, list[str]] = {}
-    for name in kinds:
-        texts.setdefault(KINDS[name].status, []).append(
-            f"{KINDS[name].title} (`urn:decahertz:problem:{name}`)."
-        )
-    return {status: " ".join(parts) for status, parts in texts.items()}
+def _problem_kinds(route: AnyRoute) -> dict[int, list[str]]:
+    body_problems = _BODY_PROBLEMS if route.body is not None else ()
+    kinds: dict[int, list[str]] = {}
+    for kind in (*_COMMON_PROBLEMS, "invalid-parameter", *body_problems, *route.problems):
+        kinds.setdefault(KINDS[kind].status, []).append(kind)
+    return kinds
 
 
 def _content(schema: Json, media_types: Iterable[str] = _RESPONSE_MEDIA_TYPES) -> Json:
@@ -165,8 +217,7 @@ def _without_null(schema: Json) -> Json:
         schema.update(options[0])
     if schema.get("default", ...) is None:
         del schema["default"]
-    plain: Json = _plain(schema)
-    return plain
+    return schema
 
 
 def _plain(schema: Any) -> Any:  # noqa: ANN401 - JSON

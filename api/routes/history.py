@@ -13,8 +13,8 @@ from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
 from api.routes.names import DURATION, KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
+from storage.query.history.history import History, Limits
 from storage.query.history.resolution import ResolutionError, ResolutionRequest, parse_duration
-from storage.query.queries import History, Limits
 from storage.tiers.names import Tier
 
 DEFAULT_RANGE_NS: Final = 5 * 60 * NS_PER_SECOND
@@ -89,16 +89,9 @@ async def metrics_history(request: Request[HistoryQuery, None]) -> History:
 async def metrics_history_by_body(request: Request[NoQuery, HistoryRequest]) -> History:
     """Like `GET`, with the parameters in the body and the filters in `key`."""
     body = request.body
-    query = HistoryQuery(
-        collector=body.collector,
-        recorder=body.recorder,
-        fields=body.fields,
-        start=_body_time("start", body.start),
-        end=_body_time("end", body.end),
-        tier=body.tier,
-        step=body.step,
-        max_points=body.max_points,
-    )
+    values = {name: getattr(body, name) for name in _AnyHistoryQuery.__struct_fields__}
+    values |= {name: _body_time(name, getattr(body, name)) for name in ("start", "end")}
+    query = HistoryQuery(**values)
     return await _history(request.parts, query, {name: tuple(values) for name, values in body.key.items()})
 
 

@@ -11,9 +11,9 @@ from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.names import DURATION, Names
 from api.routes.records import Cursor
-from storage.query.bars import LONGEST_TIMEFRAME_NS
+from storage.query.bars import LONGEST_TIMEFRAME_NS, Bar, BarFilter
 from storage.query.history.resolution import parse_duration
-from storage.query.queries import Bar, BarFilter, Page
+from storage.query.queries import Page
 
 
 class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from api.parts import Request
 from api.routes.names import KEYS, Names, check_names, unknown_name
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema
-from storage.query.queries import Value
+from storage.query.history.raw_samples import Value
 from storage.schema.samples import table_of
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
@@ -53,30 +53,20 @@ class Instruments(Struct, frozen=True, kw_only=True):
 async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
     """Returns fills, newest first. `next_cursor` is null on the last page."""
     query = request.query
-    which = FillFilter(
-        recorder=query.recorder,
-        strategy=query.strategy,
-        venue=query.venue,
-        instrument=query.instrument,
-        order_id=query.order_id,
-        start_ns=query.start,
-        end_ns=query.end,
-    )
+    which = FillFilter(order_id=query.order_id, **_filter_fields(query))
     return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
 async def trades(request: Request[TradesQuery, None]) -> Page[StoredRoundTrip]:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
-    which = RoundTripFilter(
-        recorder=query.recorder,
-        strategy=query.strategy,
-        venue=query.venue,
-        instrument=query.instrument,
-        start_ns=query.start,
-        end_ns=query.end,
-    )
+    which = RoundTripFilter(**_filter_fields(query))
     return await request.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
+
+
+def _filter_fields(query: TradesQuery) -> dict[str, Any]:
+    names = {name: getattr(query, name) for name in ("recorder", "strategy", "venue", "instrument")}
+    return {**names, "start_ns": query.start, "end_ns": query.end}
 
 
 async def instruments(request: Request[NoQuery, None]) -> Instruments:

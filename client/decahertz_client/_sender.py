@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
@@ -119,7 +119,7 @@ class Sender:
         self._taken = 0
         self._in_flight = 0
         self._acknowledged = 0
-        self._dropped: dict[str, int] = {}
+        self._dropped: Counter[str] = Counter()
         self._resends = 0
         self._connected = False
         self._last_error: str | None = None
@@ -349,7 +349,7 @@ class Sender:
             if not reason:
                 self._acknowledged += count
             elif count:
-                self._dropped[reason] = self._dropped.get(reason, 0) + count
+                self._dropped[reason] += count
             self._update_room()
             self._changed.notify_all()
 
@@ -378,7 +378,7 @@ class Sender:
             self._taken += waiting
             self._in_flight -= unsent
             if unsent + waiting:
-                self._dropped["closed"] = self._dropped.get("closed", 0) + unsent + waiting
+                self._dropped["closed"] += unsent + waiting
 
     # Failures
 

@@ -25,8 +25,6 @@ class MarkPrices:
     A quote whose venue time is older than the newest of its instrument is ignored.
     """
 
-    __slots__ = ("_prices",)
-
     def __init__(self) -> None:
         self._prices: dict[tuple[str, str], MarkPrice] = {}
 

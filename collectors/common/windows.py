@@ -134,8 +134,6 @@ class TradeWindow:
 class Quantiles:
     """Quantiles of the newest ``limit`` observations within the last ``window_ns``."""
 
-    __slots__ = ("_limit", "_newest", "_sorted", "_window_ns")
-
     def __init__(self, limit: int, window_ns: int) -> None:
         self._limit = limit
         self._window_ns = window_ns
@@ -175,8 +173,6 @@ class Quantiles:
 
 class WeightedMean:
     """The weighted mean of the newest ``limit`` observations within the last ``window_ns``."""
-
-    __slots__ = ("_is_current", "_mean", "_newest", "_window_ns")
 
     def __init__(self, limit: int, window_ns: int) -> None:
         self._window_ns = window_ns
@@ -218,8 +214,6 @@ class WeightedMean:
 
 class RecentSet:
     """The newest ``limit`` items, to recognise repeated ones."""
-
-    __slots__ = ("_items", "_limit", "_order")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -22,8 +22,6 @@ class SignalRecord(Struct, gc=False):
 class Signals:
     """The newest ``limit`` signals by strategy and id; the oldest go first."""
 
-    __slots__ = ("_limit", "_records")
-
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._records: OrderedDict[tuple[str, str], SignalRecord] = OrderedDict()

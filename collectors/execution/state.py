@@ -36,30 +36,6 @@ class ExecutionState:
     arrive out of order. The first final state is kept.
     """
 
-    __slots__ = (
-        "_closed",
-        "_fills_seen",
-        "_limits",
-        "_maker_value",
-        "_open",
-        "_taker_value",
-        "accepted",
-        "commissions",
-        "conflicts",
-        "duplicate_fills",
-        "fills",
-        "finals",
-        "forgotten",
-        "legs",
-        "negative_latencies",
-        "received_ns",
-        "slippage_arrival",
-        "slippage_decision",
-        "strategy",
-        "submitted",
-        "venue",
-    )
-
     def __init__(self, strategy: str, venue: str, limits: Limits) -> None:
         self.strategy = strategy
         self.venue = venue

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import ClassVar, Generic, TypeVar
 
+from collectors.feeds.order_book import OrderBook, TopOfBook
 from decahertz.event import AnyEvent
 
 RENUMBERED_AFTER = 100
@@ -30,6 +31,8 @@ class VenueDecoder(ABC, Generic[MessageT]):
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """Occurrences so far: ``messages``, ``ignored``, ``duplicates``, ``gaps``, ``missed``."""
+        self._books: dict[str, OrderBook] = {}
+        self._tops: dict[str, TopOfBook] = {}
 
     @abstractmethod
     def parse(self, raw: bytes | str) -> MessageT:
@@ -49,12 +52,20 @@ class VenueDecoder(ABC, Generic[MessageT]):
 
     def reconnected(self) -> None:
         """Prepares for a new connection: discards the order books, which are void until the next snapshot."""
+        self._books.clear()
+        self._tops.clear()
+
+    def _changed_top(self, instrument: str, book: OrderBook) -> list[AnyEvent]:
+        """Returns a quote if the top of the book has changed."""
+        top = book.top
+        if self._tops.get(instrument) == top:
+            return []
+        self._tops[instrument] = top
+        return [book.quote(self.venue, instrument)]
 
 
 class Numbering:
     """Tracks the last sequence number per stream; detects and counts duplicates and gaps."""
-
-    __slots__ = ("_contiguous", "_counts", "_last", "_repeats")
 
     def __init__(self, counts: Counter[str], *, contiguous: bool = False) -> None:
         """``contiguous``: the venue skips no number, so that ``gaps`` and ``missed`` can be counted."""

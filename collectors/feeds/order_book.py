@@ -26,8 +26,6 @@ class TopOfBook(Struct, frozen=True, gc=False):
 class BookSide:
     """One side of an order book: sizes by price. A size of zero deletes the level."""
 
-    __slots__ = ("_depth", "_keys", "_sign", "_sizes")
-
     def __init__(self, *, is_bid: bool, depth: int | None = None) -> None:
         """``depth`` is the number of levels kept; the venue sends no deletion for levels beyond it."""
         self._sign = 1.0 if is_bid else -1.0
@@ -72,8 +70,6 @@ class BookSide:
 
 class OrderBook:
     """Both sides of the order book of one instrument; ``depth`` limits each of them."""
-
-    __slots__ = ("asks", "bids", "time_ns")
 
     def __init__(self, depth: int | None = None) -> None:
         self.bids = BookSide(is_bid=True, depth=depth)

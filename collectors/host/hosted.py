@@ -71,18 +71,12 @@ class HostedCollector:
         self._last_sample_ns: int | None = None
         self._duration_ns: int | None = None
         self._longest_ns: int | None = None
-        log = structlog.get_logger(part="sampler", collector=loaded.name)
-        self._log = log
-        self._sample_incident = Incident("collector_sample", log)
-        self._event_incident = Incident("collector_event", log)
-        self._validation_incident = Incident("collector_validation", log)
-        self._budget_incident = Incident("collector_budget", log)
-        self._incidents = (
-            self._sample_incident,
-            self._event_incident,
-            self._validation_incident,
-            self._budget_incident,
-        )
+        self._log = log = structlog.get_logger(part="sampler", collector=loaded.name)
+        self._sample_incident = sample = Incident("collector_sample", log)
+        self._event_incident = event = Incident("collector_event", log)
+        self._validation_incident = validation = Incident("collector_validation", log)
+        self._budget_incident = budget = Incident("collector_budget", log)
+        self._incidents = (sample, event, validation, budget)
 
     @property
     def errors(self) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from collectors.common.windows import CountWindow, TradeWindow
 from collectors.market.feed_verdict import Thresholds, judge
 from collectors.market.instrument import InstrumentState, VenueState
 from collectors.market.link import Link
@@ -141,13 +142,14 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _instrument(self, venue: str, instrument: str, received_ns: int) -> InstrumentState:
         state = self._instruments.get((venue, instrument))
         if state is None:
+            index = received_ns // CYCLE_NS
             state = self._instruments[venue, instrument] = InstrumentState(
                 venue,
                 instrument,
                 self._venue(venue),
-                index=received_ns // CYCLE_NS,
-                rate_size=self._rate_size,
-                trade_size=self._trade_size,
+                quote_window=CountWindow(self._rate_size, index),
+                tick_window=CountWindow(self._rate_size, index),
+                trade_window=TradeWindow(self._trade_size, index),
             )
         return state
 

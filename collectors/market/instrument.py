@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from collectors.common.values import is_usable
 from collectors.common.windows import CountWindow, TradeWindow
@@ -16,14 +17,13 @@ _MOST_GAPS = 2**62
 class VenueState:
     """The state that all instruments of a venue share."""
 
-    __slots__ = ("link", "received_ns")
-
     def __init__(self, stale_ns: int) -> None:
         self.link = Link(stale_ns)
         self.received_ns = 0
         """Time of receipt of the last message or heartbeat of the venue."""
 
 
+@dataclass(slots=True, eq=False)
 class InstrumentState:
     """One instrument at one venue.
 
@@ -31,88 +31,40 @@ class InstrumentState:
     its type. Late messages are counted and change no price; the quantity of a late tick counts as traded.
     """
 
-    __slots__ = (
-        "_quote_sequence",
-        "_quote_time_ns",
-        "_tick_sequence",
-        "_tick_time_ns",
-        "ask",
-        "ask_size",
-        "bid",
-        "bid_size",
-        "gap_ns",
-        "gaps",
-        "instrument",
-        "last",
-        "late",
-        "latency_ns",
-        "link",
-        "mid",
-        "new_quantity",
-        "new_value",
-        "quote_window",
-        "quotes",
-        "quotes_pushed",
-        "received_ns",
-        "spread",
-        "spread_bps",
-        "tick_window",
-        "ticks",
-        "ticks_pushed",
-        "trade_window",
-        "traded",
-        "venue",
-        "venue_state",
-    )
-
-    def __init__(
-        self,
-        venue: str,
-        instrument: str,
-        venue_state: VenueState,
-        *,
-        index: int,
-        rate_size: int,
-        trade_size: int,
-    ) -> None:
-        """Starts at cycle number ``index``.
-
-        ``rate_size`` and ``trade_size`` are the lengths of the windows in cycles.
-        """
-        self.venue = venue
-        self.instrument = instrument
-        self.venue_state = venue_state
-        self.link: Link | None = None
-        self.received_ns = 0
-        """Time of receipt of the newest message; 0: none yet."""
-        self.latency_ns: int | None = None
-        self.gaps = 0
-        self.gap_ns = 0
-        """Time of receipt of the last message after a gap; 0: none."""
-        self.late = 0
-        self.bid: float | None = None
-        self.ask: float | None = None
-        self.bid_size: float | None = None
-        self.ask_size: float | None = None
-        self.mid: float | None = None
-        self.spread: float | None = None
-        self.spread_bps: float | None = None
-        self.quotes = 0
-        self._quote_time_ns = 0
-        self._quote_sequence: int | None = None
-        self.last: float | None = None
-        self.ticks = 0
-        self.traded = 0.0
-        self._tick_time_ns = 0
-        self._tick_sequence: int | None = None
-        self.quote_window = CountWindow(rate_size, index)
-        self.quotes_pushed = 0
-        self.tick_window = CountWindow(rate_size, index)
-        self.ticks_pushed = 0
-        self.trade_window = TradeWindow(trade_size, index)
-        self.new_quantity = 0.0
-        """Traded since the last push of the windows."""
-        self.new_value = 0.0
+    venue: str
+    instrument: str
+    venue_state: VenueState
+    quote_window: CountWindow
+    tick_window: CountWindow
+    trade_window: TradeWindow
+    link: Link | None = None
+    received_ns: int = 0
+    """Time of receipt of the newest message; 0: none yet."""
+    latency_ns: int | None = None
+    gaps: int = 0
+    gap_ns: int = 0
+    """Time of receipt of the last message after a gap; 0: none."""
+    late: int = 0
+    bid: float | None = None
+    ask: float | None = None
+    bid_size: float | None = None
+    ask_size: float | None = None
+    mid: float | None = None
+    spread: float | None = None
+    spread_bps: float | None = None
+    quotes: int = 0
+    quotes_pushed: int = 0
+    _quote_time_ns: int = 0
+    _quote_sequence: int | None = None
+    last: float | None = None
+    ticks: int = 0
+    ticks_pushed: int = 0
+    traded: float = 0.0
+    _tick_time_ns: int = 0
+    _tick_sequence: int | None = None
+    new_quantity: float = 0.0
+    """Traded since the last push of the windows."""
+    new_value: float = 0.0
 
     def take_quote(self, quote: Quote, received_ns: int) -> None:
         """Updates the state by a quote."""

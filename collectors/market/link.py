@@ -13,16 +13,6 @@ class Link:
     the newest one of its component is ignored. The times kept here are times of receipt.
     """
 
-    __slots__ = (
-        "_heartbeats",
-        "_stale_ns",
-        "closed_ns",
-        "is_closed",
-        "last_open_ns",
-        "opened_ns",
-        "received_ns",
-    )
-
     def __init__(self, stale_ns: int) -> None:
         """Initially neither open nor closed."""
         self._stale_ns = stale_ns

@@ -21,21 +21,6 @@ class EquityCurve:
     A day without a value repeats the value of the previous day.
     """
 
-    __slots__ = (
-        "_changes",
-        "_day",
-        "_day_close",
-        "_peak",
-        "_peak_ns",
-        "_value",
-        "drawdown",
-        "drawdown_ns",
-        "max_drawdown",
-        "max_drawdown_ns",
-        "sharpe",
-        "sortino",
-    )
-
     def __init__(self, now_ns: int, start: float) -> None:
         """Starts at ``now_ns`` with the value ``start``, the first peak."""
         self._value = self._peak = start
@@ -84,8 +69,6 @@ class EquityCurve:
 
 class DailyPnl:
     """Realised P&L by the UTC day of the fills."""
-
-    __slots__ = ("_days", "daily_loss_streak")
 
     def __init__(self) -> None:
         self._days: dict[int, float] = {}

@@ -35,26 +35,6 @@ class StrategyState:
     unrealised P&L, starting at zero.
     """
 
-    __slots__ = (
-        "_equity_ns",
-        "_fills_seen",
-        "_regime",
-        "_regime_ns",
-        "curve",
-        "daily_pnl",
-        "duplicate_fills",
-        "equity",
-        "fills",
-        "holdings",
-        "open_positions",
-        "realised",
-        "received_ns",
-        "regime_changes",
-        "signals",
-        "statistics",
-        "strategy",
-    )
-
     def __init__(self, strategy: str, now_ns: int) -> None:
         self.strategy = strategy
         self.received_ns = now_ns

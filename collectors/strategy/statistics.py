@@ -67,26 +67,6 @@ def _annual(mean: float, deviation: float) -> float | None:
 class RoundTripStatistics:
     """Statistics of the round trips of one strategy. A round trip without P&L is neither a win nor a loss."""
 
-    __slots__ = (
-        "_gains",
-        "_loss_r",
-        "_loss_r_trades",
-        "_losses",
-        "_win_r",
-        "_win_r_trades",
-        "_wins",
-        "average_loss_r",
-        "average_win_r",
-        "expectancy",
-        "expectancy_r",
-        "profit_factor",
-        "r_trades",
-        "streak",
-        "trades",
-        "win_rate",
-        "win_rate_lower",
-    )
-
     def __init__(self) -> None:
         self.trades = self.r_trades = self.streak = 0
         self.win_rate: float | None = None

@@ -58,11 +58,12 @@ WITH known AS (
     SELECT view_name, materialization_hypertable_schema, materialization_hypertable_name, compression_enabled
     FROM timescaledb_information.continuous_aggregates
 )
-SELECT k.name, hypertable_size(r.id) AS bytes, approximate_row_count(r.id) AS rows,
+SELECT k.name, coalesce(hypertable_size(r.id), 0) AS bytes, coalesce(approximate_row_count(r.id), 0) AS rows,
     (SELECT count(*) FROM timescaledb_information.chunks c
      WHERE (c.hypertable_schema, c.hypertable_name) = (k.schema, k.relation)) AS partitions,
-    s.number_compressed_chunks AS compressed,
-    s.before_compression_total_bytes AS before, s.after_compression_total_bytes AS after
+    coalesce(s.number_compressed_chunks, 0) AS compressed_partitions,
+    round(s.before_compression_total_bytes::numeric / nullif(s.after_compression_total_bytes, 0), 2)::float8
+        AS compression_ratio
 FROM known k
 CROSS JOIN LATERAL (SELECT format('%I.%I', k.schema, k.relation)::regclass AS id) r
 LEFT JOIN LATERAL (
@@ -144,11 +145,11 @@ async def database_status(database: Database, now_ns: int) -> DatabaseStatus:
     async with database.query() as connection, connection.transaction(readonly=True):
         server = await connection.fetchrow(_SERVER)
         assert server is not None  # noqa: S101 - the query always has one row
-        tables = await _tables(connection)
+        tables = await _tables(connection, _TABLES)
         jobs: list[PolicyStatus] = []
         tiers: list[TierStatus] = []
         if server["timescaledb"] is not None:
-            tables |= await _hypertables(connection)
+            tables |= await _tables(connection, _HYPERTABLES)
             jobs = await policies(connection)
         names = [name for name in tables if name.endswith(_SAMPLES)]
         samples = await _times(connection, names, now_ns)
@@ -162,36 +163,22 @@ async def database_status(database: Database, now_ns: int) -> DatabaseStatus:
             version=server["version"].split()[0],
             timescaledb=server["timescaledb"],
             bytes=server["bytes"],
-            recorders=await _recorders(connection) if "recorders" in tables else [],
+            recorders=[RecorderStatus(**row) for row in await connection.fetch(_RECORDERS)]
+            if "recorders" in tables
+            else [],
             tables=[tables[name] for name in sorted(tables)],
             tiers=tiers,
             policies=jobs,
             samples=samples,
             emitters=await _emitters(connection) if "emitters" in tables else [],
-            dead_letters=await _count(connection, "dead_letters") if "dead_letters" in tables else 0,
+            dead_letters=await connection.fetchval("SELECT count(*) FROM dead_letters")
+            if "dead_letters" in tables
+            else 0,
         )
 
 
-async def _recorders(connection: AnyConnection) -> list[RecorderStatus]:
-    return [RecorderStatus(**row) for row in await connection.fetch(_RECORDERS)]
-
-
-async def _tables(connection: AnyConnection) -> dict[str, TableStatus]:
-    return {row["name"]: TableStatus(**row) for row in await connection.fetch(_TABLES)}
-
-
-async def _hypertables(connection: AnyConnection) -> dict[str, TableStatus]:
-    return {
-        row["name"]: TableStatus(
-            name=row["name"],
-            rows=row["rows"] or 0,
-            bytes=row["bytes"] or 0,
-            partitions=row["partitions"] or 0,
-            compressed_partitions=row["compressed"] or 0,
-            compression_ratio=round(row["before"] / row["after"], 2) if row["after"] else None,
-        )
-        for row in await connection.fetch(_HYPERTABLES)
-    }
+async def _tables(connection: AnyConnection, question: str) -> dict[str, TableStatus]:
+    return {row["name"]: TableStatus(**row) for row in await connection.fetch(question)}
 
 
 async def _times(connection: AnyConnection, tables: Sequence[str], now_ns: int) -> list[SampleTimes]:
@@ -233,8 +220,3 @@ async def _emitters(connection: AnyConnection) -> list[EmitterStatus]:
             )
         )
     return found
-
-
-async def _count(connection: AnyConnection, table: str) -> int:
-    count: int = await connection.fetchval(f"SELECT count(*) FROM {quoted(table)}")  # noqa: S608 - quoted
-    return count

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 _JOBS = """
-SELECT j.proc_name AS name, coalesce(a.view_name, j.hypertable_name) AS relation,
+SELECT regexp_replace(j.proc_name, '^policy_', '') AS name,
+    coalesce(a.view_name, j.hypertable_name) AS relation,
     extract(epoch FROM j.schedule_interval)::float8 AS every_seconds, j.config::text AS config,
-    s.last_run_status AS last_run, s.total_failures AS failures
+    s.last_run_status AS last_run, coalesce(s.total_failures, 0) AS failures
 FROM timescaledb_information.jobs j
 LEFT JOIN timescaledb_information.continuous_aggregates a
     ON a.materialization_hypertable_name = j.hypertable_name
@@ -68,17 +69,7 @@ class PolicyStatus(Struct, frozen=True, kw_only=True):
 
 async def policies(connection: AnyConnection) -> list[PolicyStatus]:
     """The policies that TimescaleDB runs."""
-    return [
-        PolicyStatus(
-            relation=row["relation"],
-            name=row["name"].removeprefix("policy_"),
-            every_seconds=row["every_seconds"],
-            config=row["config"],
-            last_run=row["last_run"],
-            failures=row["failures"] or 0,
-        )
-        for row in await connection.fetch(_JOBS)
-    ]
+    return [PolicyStatus(**row) for row in await connection.fetch(_JOBS)]
 
 
 async def timescale_tiers(

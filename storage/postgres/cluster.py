@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import pwd
@@ -22,6 +21,7 @@ from urllib.parse import quote
 
 import psutil
 
+from storage.files import open_locked
 from storage.postgres.installation import EmbeddedPostgresError, Installation
 
 DATABASE = "decahertz"
@@ -158,19 +158,12 @@ class OwnerLock:
 
     def acquire(self) -> None:
         """Acquire the lock. Raises :class:`EmbeddedPostgresError`, which names the process that holds it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        descriptor = os.open(self._root / "owner.lock", flags, 0o600)
+        path = self._root / "owner.lock"
         try:
-            # Not a POSIX lock, which would let a second server of this process in.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._descriptor = descriptor = open_locked(path)
         except BlockingIOError:
-            owner = os.pread(descriptor, 256, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
+            owner = path.read_text(errors="replace").strip() or "unknown"
             raise EmbeddedPostgresError(f"{self._root} is already in use by process {owner}") from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
@@ -190,11 +183,11 @@ class ServerUser:
     gid: int
 
 
-def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
+def server_user(paths: ClusterPaths) -> ServerUser | None:
     """Choose the user that the server runs as; ``None`` is this process's own.
 
-    As root it is the owner of the data, and for new data ``wanted``, else ``postgres`` if the machine has
-    that user, else ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
+    As root it is the owner of the data, and for new data ``postgres`` if the machine has that user, else
+    ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
     """
     owner = paths.cluster.stat() if paths.cluster.exists() else None
     if os.geteuid() != 0:
@@ -208,21 +201,15 @@ def server_user(paths: ClusterPaths, wanted: str | None) -> ServerUser | None:
             raise EmbeddedPostgresError(
                 f"{paths.cluster} belongs to root, and PostgreSQL refuses to run as root"
             )
-        if wanted is not None and wanted != _name_of(owner.st_uid):
-            raise EmbeddedPostgresError(
-                f"{paths.cluster} belongs to {_name_of(owner.st_uid)}, not to {wanted}"
-            )
         return ServerUser(owner.st_uid, owner.st_gid)
-    for name in (wanted,) if wanted is not None else ("postgres", "nobody"):
+    for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         if entry.pw_uid != 0:
             return ServerUser(entry.pw_uid, entry.pw_gid)
-    raise EmbeddedPostgresError(
-        f"PostgreSQL refuses to run as root, and the user {wanted or 'nobody'} does not exist"
-    )
+    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and the user nobody does not exist")
 
 
 def own_name() -> str:

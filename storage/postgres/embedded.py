@@ -77,15 +77,13 @@ _MAINTENANCE_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Time limits and, for root, user and cache folder."""
+    """Time limits and, for root, the cache folder."""
 
     start_limit_s: float = 300.0
     """Limit of a start. It is long because after a crash the server replays its log first; a server that
     ends instead is noticed at once."""
     stop_limit_s: float = 30.0
     """Limit of an orderly stop; after it the server is killed, and the next start replays the log."""
-    user: str | None = None
-    """As root: owner of new data. By default ``postgres``, else ``nobody``."""
     cache_dir: Path = Path("/var/cache/decahertz")
     """As root: folder for a copy of the programs if the server's user cannot read them."""
 
@@ -100,7 +98,6 @@ class EmbeddedPostgres:
         self,
         data_dir: Path,
         *,
-        database: str = DATABASE,
         installation: Installation | None = None,
         settings: Mapping[str, str] = NO_SETTINGS,
         options: Options = _DEFAULT_OPTIONS,
@@ -112,7 +109,6 @@ class EmbeddedPostgres:
         """
         self._paths = ClusterPaths.of(data_dir)
         check_settings(self._paths, settings)
-        self._database = database
         self._installation = installation
         self._settings = settings
         self._options = options
@@ -126,7 +122,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """URL of the database, for asyncpg and psycopg; it never changes."""
-        return self._paths.url(self._database)
+        return self._paths.url()
 
     @property
     def pid(self) -> int | None:
@@ -217,7 +213,7 @@ class EmbeddedPostgres:
         self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         output = self._server_log.open()
-        self._runner = ProgramRunner(server_user(self._paths, self._options.user), output)
+        self._runner = ProgramRunner(server_user(self._paths), output)
         remove_leftovers(self._paths)
         return self._runner, find_server(self._paths)
 
@@ -268,10 +264,8 @@ class EmbeddedPostgres:
             command_timeout=_PROBE_LIMIT_S,
         )
         try:
-            known = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", self._database)
-            if known is None:
-                name = '"' + self._database.replace('"', '""') + '"'
-                await connection.execute(f"CREATE DATABASE {name}")
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close(timeout=_PROBE_LIMIT_S)
 

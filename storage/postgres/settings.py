@@ -36,9 +36,7 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType(
         "cluster_name": "decahertz",
     }
 )
-_DEFAULTS_SINCE: Mapping[int, Mapping[str, str]] = MappingProxyType(
-    {18: {"io_method": "sync"}}  # saves three worker processes
-)
+_IO_METHOD_SINCE = 18
 
 
 def _fixed(paths: ClusterPaths) -> dict[str, str]:
@@ -64,9 +62,8 @@ def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
 def server_options(paths: ClusterPaths, installation: Installation, settings: Mapping[str, str]) -> list[str]:
     """Return the server's command line options: defaults, overridden by the caller's, then the fixed ones."""
     merged = dict(_DEFAULTS)
-    for major, defaults in _DEFAULTS_SINCE.items():
-        if installation.major >= major:
-            merged |= defaults
+    if installation.major >= _IO_METHOD_SINCE:
+        merged["io_method"] = "sync"  # saves three worker processes
     merged |= settings
     merged |= _fixed(paths)
     return [part for name, value in merged.items() for part in ("-c", f"{name}={value}")]

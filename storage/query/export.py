@@ -222,7 +222,8 @@ class Exports:
 
         pieces: ParquetPieces | None = None
         if form is ExportFormat.PARQUET:  # the first time it loads a large library
-            pieces = await asyncio.to_thread(ParquetPieces, request.columns)
+            columns = {column.name: column.sql_type for column in request.columns}
+            pieces = await asyncio.to_thread(ParquetPieces, columns)
         async with self._connection() as connection:
             if pieces is None:
                 await _csv(connection, request, guarded, reached)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 ROWS_OF_A_GROUP = 50_000
 
@@ -18,25 +18,11 @@ class ParquetMissingError(RuntimeError):
         super().__init__("Parquet needs pyarrow: install decahertz with the extra 'parquet'")
 
 
-class NamedColumn(Protocol):
-    """Name and type of a column."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def sql_type(self) -> str:
-        """``bigint``, ``double precision``, ``boolean`` or ``text``."""
-        ...
-
-
 class ParquetPieces:
     """Turns rows into the bytes of a Parquet file, piece by piece, in a thread."""
 
-    def __init__(self, columns: Sequence[NamedColumn]) -> None:
-        """Raises :class:`ParquetMissingError`."""
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """``columns``: SQL types by name. Raises :class:`ParquetMissingError`."""
         try:
             self._arrow = importlib.import_module("pyarrow")
             parquet = importlib.import_module("pyarrow.parquet")
@@ -48,7 +34,7 @@ class ParquetPieces:
             "boolean": self._arrow.bool_(),
             "text": self._arrow.string(),
         }
-        self._schema = self._arrow.schema([(column.name, types[column.sql_type]) for column in columns])
+        self._schema = self._arrow.schema([(name, types[sql_type]) for name, sql_type in columns.items()])
         self._sink = _Sink()
         self._writer = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
         self._batches: list[Any] = []

@@ -6,7 +6,6 @@ Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every query c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,14 +14,11 @@ from msgspec import Struct
 
 from decahertz.event import Fill, InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
-from decahertz.sample import SampleSchema
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
-from storage.query.history.history import RAW, Histories, History, Limits, Series, UnknownFieldError
-from storage.query.history.raw_samples import Value
-from storage.query.history.resolution import ResolutionRequest
-from storage.query.pagination import CursorError, KeysetPage
-from storage.schema.events import fill_of
+from storage.query.history.history import Histories
+from storage.query.pagination import KeysetPage
+from storage.schema.events import fill_values
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
@@ -31,26 +27,6 @@ if TYPE_CHECKING:
 
 ItemT = TypeVar("ItemT")
 
-__all__ = [
-    "RAW",
-    "Bar",
-    "BarFilter",
-    "CursorError",
-    "FillFilter",
-    "History",
-    "InstrumentDefinition",
-    "InstrumentInfo",
-    "Limits",
-    "Page",
-    "Queries",
-    "RoundTrip",
-    "RoundTripFilter",
-    "Series",
-    "StoredFill",
-    "StoredRoundTrip",
-    "UnknownFieldError",
-    "Value",
-]
 _FILLS = KeysetPage("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
 _TRADES = KeysetPage("trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence"))
 
@@ -79,10 +55,6 @@ class StoredFill(Struct, frozen=True, kw_only=True):
     sequence: int
     received_ns: int
     """When it reached the recorder, by its clock."""
-
-    def fill(self) -> Fill:
-        """The fill event."""
-        return Fill(**{name: getattr(self, name) for name in Fill.__struct_fields__})
 
 
 class StoredRoundTrip(RoundTrip, frozen=True, kw_only=True):
@@ -166,24 +138,8 @@ class Queries:
         """
         self._database = database
         self._recorder = recorder
-        self._histories = Histories(database, clock, retention)
+        self.history = Histories(database, clock, retention).history
         self.exports = Exports(database)
-
-    async def history(
-        self,
-        schema: SampleSchema,
-        fields: Sequence[str],
-        key_filter: Mapping[str, Sequence[str]],
-        start_ns: int,
-        end_ns: int,
-        *,
-        request: ResolutionRequest = RAW,
-        limits: Limits = Limits(),  # noqa: B008 - it is frozen
-    ) -> History:
-        """See :meth:`storage.query.history.history.Histories.history`."""
-        return await self._histories.history(
-            schema, fields, key_filter, (start_ns, end_ns), request=request, limits=limits
-        )
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
         """Fills, newest first. Raises :class:`CursorError`."""
@@ -228,25 +184,13 @@ def _instrument(row: asyncpg.Record) -> InstrumentInfo:
     if row["defined_ns"] is not None:
         values = {name: row[name] for name in InstrumentDefinition.__struct_fields__}
         definition = InstrumentDefinition(**values | {"kind": InstrumentKind(row["kind"])})
-    return InstrumentInfo(
-        venue=row["venue"],
-        instrument=row["instrument"],
-        first_ns=row["first_ns"],
-        last_ns=row["last_ns"],
-        definition=definition,
-    )
+    values = {name: row[name] for name in ("venue", "instrument", "first_ns", "last_ns")}
+    return InstrumentInfo(**values, definition=definition)
 
 
 def _stored_fill(row: asyncpg.Record) -> StoredFill:
-    fill = fill_of(row)
-    return StoredFill(
-        **{name: getattr(fill, name) for name in Fill.__struct_fields__},
-        recorder=row["recorder"],
-        source=row["source"],
-        epoch=row["epoch"],
-        sequence=row["sequence"],
-        received_ns=row["received_ns"],
-    )
+    others = {name: row[name] for name in StoredFill.__struct_fields__ if name not in Fill.__struct_fields__}
+    return StoredFill(**fill_values(row) | others)
 
 
 def _trade(row: asyncpg.Record) -> StoredRoundTrip:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec.inspect import (
@@ -157,19 +157,10 @@ def read_event(row: asyncpg.Record, event_type: type[_EventT]) -> _EventT:
     return msgspec.convert(values | {"time_ns": row["time_ns"]}, event_type)
 
 
-def fill_of(row: asyncpg.Record) -> Fill:
-    """The fill in a row of ``fills``, without validation."""
-    return Fill(
-        time_ns=row["time_ns"],
-        strategy=row["strategy"],
-        venue=row["venue"],
-        instrument=row["instrument"],
-        order_id=row["order_id"],
-        fill_id=row["fill_id"],
-        side=Side(row["side"]),
-        price=row["price"],
-        quantity=row["quantity"],
-        fee=row["fee"],
-        liquidity=None if row["liquidity"] is None else Liquidity(row["liquidity"]),
-        risk=row["risk"],
-    )
+def fill_values(row: asyncpg.Record) -> dict[str, Any]:
+    """The values of the fill in a row of ``fills``, without validation."""
+    values = {name: row[name] for name in Fill.__struct_fields__}
+    values["side"] = Side(values["side"])
+    if values["liquidity"] is not None:
+        values["liquidity"] = Liquidity(values["liquidity"])
+    return values

@@ -7,6 +7,7 @@ nor dropped; all others are the backlog.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ _HOURS_PER_DAY = 24
 _FREE_PAGES = 4_096
 _VACUUM_PAGES = 512
 _OLDEST = "SELECT spooled_ns FROM entries ORDER BY id LIMIT 1"
+_RESERVE_BYTES = 16 * 1024 * 1024
+"""Room on the disk that entries do not take: deleting them and checkpointing the log need some."""
 _CHECKPOINT_DELETIONS = 1_000
 """Deleted entries after which the log is checkpointed, so that PostgreSQL may forget their batches."""
 
@@ -91,6 +94,7 @@ class SpoolFile:
         self._layouts = LayoutCache()
         self._keep_ns = max(FORGET_NS, round((settings.max_age_hours + _HOURS_PER_DAY) * _NS_PER_HOUR))
         self._evicted_ns: int | None = None
+        self._reserve_bytes = _RESERVE_BYTES
         self._is_closed = False
         self._acked: dict[int, uuid.UUID] = {}
         self._deleted: dict[int, uuid.UUID] = {}
@@ -171,6 +175,7 @@ class SpoolFile:
         result = CommitResult()
         try:
             tables.begin(self.connection)
+            self._limit_pages()
             transaction.delete(self._acked)
             evicted_ns = self._evict_emitters(transaction)
             result.events = [transaction.append_events(arrival) for arrival in arrivals]
@@ -272,6 +277,12 @@ class SpoolFile:
         """
         with suppress(sqlite3.Error):
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _limit_pages(self) -> None:
+        """Let the file grow by what the disk has left beyond the reserve; free pages are used in any case."""
+        room = max(0, shutil.disk_usage(self.path.parent).free - self._reserve_bytes) // tables.PAGE_BYTES
+        pages = self.connection.execute("PRAGMA page_count").fetchone()[0] + room
+        self.connection.execute(f"PRAGMA max_page_count = {pages}")
 
     def _count_backlog(self) -> Backlog:
         state = self.state

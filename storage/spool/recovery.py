@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -15,7 +13,7 @@ from typing import Any
 from decahertz.clock import Clock
 from decahertz.ledger import Ledger
 from storage.entry import EntryKind
-from storage.files import sync_folder
+from storage.files import open_locked, sync_folder
 from storage.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.commit_counter import missing_commits, open_read_only
@@ -66,21 +64,12 @@ class Recovery:
         )
 
 
-class SpoolLock:
-    """Keeps other processes out of a folder. The kernel releases it when the process ends."""
-
-    def __init__(self, folder: Path) -> None:
-        """Raises :class:`SpoolInUseError`."""
-        self._file = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise SpoolInUseError(f"another process records into {folder.parent}") from error
-
-    def release(self) -> None:
-        """Release the lock."""
-        os.close(self._file)
+def lock_spool(folder: Path) -> int:
+    """Keep others out of a folder until the descriptor is closed. Raises :class:`SpoolInUseError`."""
+    try:
+        return open_locked(folder / LOCK_NAME)
+    except BlockingIOError as error:
+        raise SpoolInUseError(f"another process records into {folder.parent}") from error
 
 
 def open_spool(
@@ -88,7 +77,7 @@ def open_spool(
 ) -> tuple[SpoolFile, Recovery | None]:
     """Open the spool of a folder, and replace its file if it is damaged.
 
-    The caller holds the folder's :class:`SpoolLock`. Raises an error of :mod:`storage.spool.errors`.
+    The caller has locked the folder with :func:`lock_spool`. Raises an error of :mod:`storage.spool.errors`.
     """
     path = folder / FILE_NAME
     _finish_replacement(path, clock)

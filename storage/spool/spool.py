@@ -144,6 +144,11 @@ class Spool:
         """Time of the newest sample of an earlier process that was in the spool at the start."""
         return self._worker.newest_sample_ns
 
+    @property
+    def first_new_id(self) -> int:
+        """Entries with a smaller id are from an earlier process."""
+        return self._worker.first_new_id
+
     def ledger(self) -> list[StreamLedger]:
         """Return the loss ledger: all accounts at one moment."""
         return self._ledger.read()

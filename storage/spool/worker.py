@@ -6,6 +6,7 @@ arrived meanwhile: one ``fsync`` for all. Samples, which nobody waits for, first
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableE
 from storage.spool.file import Backlog, CommitResult, SpoolFile
 from storage.spool.jobs import CallJob, Job, JobBatch, Report, WriteJob
 from storage.spool.queue import SpoolQueue
-from storage.spool.recovery import Recovery, SpoolLock, open_spool, replace_file
+from storage.spool.recovery import Recovery, lock_spool, open_spool, replace_file
 
 if TYPE_CHECKING:
     from decahertz.sample import SampleSchema
@@ -67,6 +68,8 @@ class SpoolWorker:
         """Why the thread ended before :meth:`close`."""
         self.newest_sample_ns: int | None = None
         """Time of the newest sample that was in the spool at the start."""
+        self.first_new_id = 1
+        """Entries with a smaller id were in the spool at the start."""
 
     @property
     def backlog(self) -> Backlog:
@@ -117,7 +120,7 @@ class SpoolWorker:
     def _run(self, known: Mapping[EmitterId, SequenceSet], opened: queue.SimpleQueue[_Opened]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = SpoolLock(self._folder)
+            lock = lock_spool(self._folder)
         except OSError as error:
             opened.put(error)
             return
@@ -139,7 +142,7 @@ class SpoolWorker:
             for job in self._unanswered:
                 job.refuse(closed)
             self._queue.close(closed)
-            lock.release()
+            os.close(lock)
 
     def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
         file, self.recovery = open_spool(self._folder, self._settings, self._clock, self._ledger)
@@ -147,6 +150,7 @@ class SpoolWorker:
         file.adopt(known, self._schemas)
         self._file = file
         self.newest_sample_ns = file.state.newest_sample_ns
+        self.first_new_id = file.state.next_id
         return file
 
     def _work(self, file: SpoolFile) -> SpoolFile:

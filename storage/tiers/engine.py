@@ -60,47 +60,39 @@ async def prepare_tiers(
     Raises :class:`~storage.database.DatabaseUnsuitableError` when the engine in the settings is impossible,
     and :class:`~storage.database.DatabaseError` when PostgreSQL refuses.
     """
-    session = AdminSession(database, "tiers")
+    tables = [*(event.table for event in BULK_EVENTS), *map(table_of, schemas)]
+
+    def choose(connection: SchemaConnection) -> Engine:
+        existing = _engine_of_tables(connection, tables)
+        if existing is not None and tiers.engine not in {"auto", existing}:
+            raise DatabaseUnsuitableError(
+                f"the tables in {database.name} belong to the engine {existing}: tiers.engine cannot be"
+                f" {tiers.engine}"
+            )
+        chosen = existing or tiers.engine
+        if chosen != "plain":
+            reason = unusable(database)
+            if reason is None:
+                return TimescaleEngine(tiers, retention)
+            if chosen == "timescaledb":
+                raise DatabaseUnsuitableError(f"{database.name} cannot use TimescaleDB: {reason}")
+            structlog.get_logger(part="tiers").info("timescaledb_rejected", reason=reason)
+        return PlainEngine(tiers, retention, clock)
 
     def prepare(connection: SchemaConnection) -> Engine:
         lock_schema(connection)
-        engine = _choose(database, connection, schemas, tiers, retention, clock)
+        engine = choose(connection)
         update_tables(connection, schemas, partitioned=engine.partitioned)
         engine.prepare(connection, schemas, clock.time_ns())
         if schemas:  # a command without samples knows nothing of them
             prepare_history_views(connection, schemas, retention)
         return engine
 
+    session = AdminSession(database, "tiers")
     try:
         return await session.run(prepare)
     finally:
         await session.close()
-
-
-def _choose(
-    database: Database,
-    connection: SchemaConnection,
-    schemas: Sequence[SampleSchema],
-    tiers: TiersSettings,
-    retention: RetentionSettings,
-    clock: Clock,
-) -> Engine:
-    tables = [*(event.table for event in BULK_EVENTS), *map(table_of, schemas)]
-    existing = _engine_of_tables(connection, tables)
-    if existing is not None and tiers.engine not in {"auto", existing}:
-        raise DatabaseUnsuitableError(
-            f"the tables in {database.name} belong to the engine {existing}: tiers.engine cannot be"
-            f" {tiers.engine}"
-        )
-    chosen = existing or tiers.engine
-    if chosen != "plain":
-        reason = unusable(database)
-        if reason is None:
-            return TimescaleEngine(tiers, retention)
-        if chosen == "timescaledb":
-            raise DatabaseUnsuitableError(f"{database.name} cannot use TimescaleDB: {reason}")
-        structlog.get_logger(part="tiers").info("timescaledb_rejected", reason=reason)
-    return PlainEngine(tiers, retention, clock)
 
 
 def _engine_of_tables(connection: SchemaConnection, tables: Sequence[str]) -> str | None:

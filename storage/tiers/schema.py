@@ -56,11 +56,14 @@ class TierMetric:
     aggregated: bool
     """Whether it has ``min``, ``max``, ``sum`` and ``count`` besides ``last``."""
 
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The aggregates that are kept of it, in the order of their columns."""
+        return tuple(Aggregate) if self.aggregated else (Aggregate.LAST,)
+
     def columns(self) -> dict[str, str]:
         """SQL types by column name."""
         types = {Aggregate.SUM: "double precision", Aggregate.COUNT: "bigint"}
-        aggregates = Aggregate if self.aggregated else (Aggregate.LAST,)
-        return {f"{self.name}_{one}": types.get(one, self.sql_type) for one in aggregates}
+        return {f"{self.name}_{one}": types.get(one, self.sql_type) for one in self.aggregates()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,8 @@ def comment_tier(
         SAMPLES: "Raw samples in the bucket.",
     }
     for metric in schema.metrics:
-        for column, aggregate in zip(metric.columns(), Aggregate, strict=False):
-            texts[column] = f"{_AGGREGATE_TEXTS[aggregate]} of {metric.name} in the bucket."
+        for one in metric.aggregates():
+            texts[f"{metric.name}_{one}"] = f"{_AGGREGATE_TEXTS[one]} of {metric.name} in the bucket."
     statements = [
         f"COMMENT ON COLUMN {view}.{quoted(name)} IS {literal(text)}"
         for name, text in texts.items()
@@ -149,40 +152,24 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(map(quoted, names))
 
 
-def aggregates_of_raw(schema: TierSchema, last: str) -> dict[str, str]:
-    """SQL that aggregates raw rows to a bucket, by column; without time and key.
+def aggregates(schema: TierSchema, tier: Tier, last: str) -> dict[str, str]:
+    """SQL that makes a bucket of a tier from rows of the finer one, by column; without time and key.
 
     ``last`` is a template for a column's newest value; ``{value}`` stands for the column.
     """
-    found = {SAMPLES: "count(*)"}
+    from_raw = tier is Tier.S1
+    count = "count({})" if from_raw else "sum({})::bigint"
+    found = {SAMPLES: count.format("*" if from_raw else SAMPLES)}
     for metric in schema.metrics:
-        value = quoted(metric.name)
-        aggregates = [last.format(value=value)]
-        if metric.aggregated:
-            aggregates += [
-                f"min({value})",
-                f"max({value})",
-                f"sum({value})::double precision",
-                f"count({value})",
-            ]
-        found |= zip(metric.columns(), aggregates, strict=True)
-    return found
-
-
-def aggregates_of_tier(schema: TierSchema, last: str) -> dict[str, str]:
-    """SQL that aggregates rows of the finer tier to a bucket; see :func:`aggregates_of_raw`."""
-    found = {SAMPLES: f"sum({SAMPLES})::bigint"}
-    for metric in schema.metrics:
-        column = {one: quoted(f"{metric.name}_{one}") for one in Aggregate}
-        aggregates = [last.format(value=column[Aggregate.LAST])]
-        if metric.aggregated:
-            aggregates += [
-                f"min({column[Aggregate.MIN]})",
-                f"max({column[Aggregate.MAX]})",
-                f"sum({column[Aggregate.SUM]})",
-                f"sum({column[Aggregate.COUNT]})::bigint",
-            ]
-        found |= zip(metric.columns(), aggregates, strict=True)
+        source = {one: quoted(metric.name if from_raw else f"{metric.name}_{one}") for one in Aggregate}
+        expressions = {
+            Aggregate.LAST: last.format(value=source[Aggregate.LAST]),
+            Aggregate.MIN: f"min({source[Aggregate.MIN]})",
+            Aggregate.MAX: f"max({source[Aggregate.MAX]})",
+            Aggregate.SUM: f"sum({source[Aggregate.SUM]})::double precision",
+            Aggregate.COUNT: count.format(source[Aggregate.COUNT]),
+        }
+        found |= {f"{metric.name}_{one}": expressions[one] for one in metric.aggregates()}
     return found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
 from storage.entry import Entry, Unreadable
 
@@ -45,46 +45,27 @@ _COLUMNS = tuple(DeadLetterRow.__dataclass_fields__)
 def dead_letters_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterator[DeadLetterRow]:
     """The dead letters of these rows of an entry."""
     reason = reason.replace("\0", "").encode(errors="replace").decode()[:_LONGEST_REASON]
+    letter = partial(DeadLetterRow, stream=entry.stream, reason=reason, batch_id=entry.batch_id)
     content = entry.content
     if isinstance(content, Unreadable):
-        yield DeadLetterRow(
-            stream=entry.stream,
-            reason=reason,
-            kind=ENTRY,
-            rows=entry.rows,
-            batch_id=entry.batch_id,
-            payload=content.payload,
-        )
+        yield letter(kind=ENTRY, rows=entry.rows, payload=content.payload)
     elif isinstance(content, SampleBatch):
         for index in indices:
-            yield DeadLetterRow(
-                stream=entry.stream,
-                reason=reason,
-                kind=SAMPLE,
-                row_time_ns=content.time_ns,
-                batch_id=entry.batch_id,
-                payload=_encoded(msgspec.structs.asdict(content.samples[index])),
-            )
+            fields = msgspec.structs.asdict(content.samples[index])
+            yield letter(kind=SAMPLE, row_time_ns=content.time_ns, payload=_encoded(fields))
     else:
-        yield from _events(content, entry, indices, reason)
-
-
-def _events(arrival: Arrival, entry: Entry, indices: Sequence[int], reason: str) -> Iterator[DeadLetterRow]:
-    batch = arrival.batch
-    for index in indices:
-        event = batch.events[index]
-        yield DeadLetterRow(
-            stream=entry.stream,
-            reason=reason,
-            kind=EVENT,
-            row_time_ns=event.time_ns,
-            received_ns=arrival.received_ns,
-            source=batch.source,
-            epoch=batch.epoch,
-            sequence=batch.first_sequence + index,
-            batch_id=entry.batch_id,
-            payload=_encoded(event),
-        )
+        batch = content.batch
+        for index in indices:
+            event = batch.events[index]
+            yield letter(
+                kind=EVENT,
+                row_time_ns=event.time_ns,
+                received_ns=content.received_ns,
+                source=batch.source,
+                epoch=batch.epoch,
+                sequence=batch.first_sequence + index,
+                payload=_encoded(event),
+            )
 
 
 async def save_dead_letters(

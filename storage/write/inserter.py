@@ -12,18 +12,19 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from decahertz.clock import Clock
+from decahertz.clock import Clock, to_datetime
 from decahertz.event import AnyEvent, Arrival, Event, Fill, Instrument, Order, Quote, Tick
 from decahertz.ingest import EmitterId
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from storage.entry import Entry
+from storage.schema.samples import RECORDER, TIME, quoted
 from storage.write.copy_format import ENCODING_ERRORS, HEADER, TRAILER
 from storage.write.emitters import lock_emitters, save_drops, save_emitters
 from storage.write.encoders import EventRows, SampleRows
 from storage.write.instruments import InstrumentTable, save_instruments
 from storage.write.orders import PlacedOrder, update_orders
-from storage.write.result import DUPLICATE, WriteResult
+from storage.write.result import DUPLICATE, SUPERSEDED, WriteResult
 from storage.write.round_trips import PlacedFill, fold_fills
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ class _NewEvents:
 class Inserter:
     """Inserts rows under the name of one recorder."""
 
-    def __init__(self, recorder: str, clock: Clock) -> None:
+    def __init__(self, recorder: str, clock: Clock, first_new_id: int = 0) -> None:
+        """Samples of spool entries with a smaller id than ``first_new_id`` may be superseded."""
         self._recorder = recorder
+        self._first_new_id = first_new_id
         self._samples: dict[int, tuple[SampleSchema, SampleRows]] = {}
         self._events: dict[type[Event], EventRows] = {}
         self._instruments = InstrumentTable(clock)
@@ -86,10 +89,49 @@ class Inserter:
         self, connection: AnyConnection, batches: Sequence[tuple[Entry, SampleBatch]], result: WriteResult
     ) -> None:
         rows = self._sample_rows(batches[0][1].schema)
+        times = {batch.time_ns for entry, batch in batches if 0 < entry.id < self._first_new_id}
+        if times:
+            batches = await self._without_superseded(connection, rows.table, times, batches, result)
         counted = Counted()
         pieces = _encode_samples(rows, batches, result, counted)
         await connection.copy_to_table(rows.table, source=pieces, columns=rows.columns, format="binary")
         result.rows[rows.table] = result.rows.get(rows.table, 0) + counted.rows
+
+    async def _without_superseded(
+        self,
+        connection: AnyConnection,
+        table: str,
+        times: set[int],
+        batches: Sequence[tuple[Entry, SampleBatch]],
+        result: WriteResult,
+    ) -> Sequence[tuple[Entry, SampleBatch]]:
+        """Leave out samples of an earlier process if the database has their keys and cycles already.
+
+        Another process stored them, after this recorder's earlier process was cut off from the database.
+        """
+        key = batches[0][1].schema.key
+        statement = (
+            f"SELECT {', '.join((TIME, *map(quoted, key)))} FROM {quoted(table)}"  # noqa: S608 - quoted
+            f" WHERE {RECORDER} = $1 AND {TIME} = ANY($2)"
+        )
+        found = await connection.fetch(statement, self._recorder, list(map(to_datetime, times)))
+        stored = set(map(tuple, found))
+        if not stored:
+            return batches
+        kept: list[tuple[Entry, SampleBatch]] = []
+        for entry, batch in batches:
+            time = to_datetime(batch.time_ns)
+            samples = tuple(
+                sample
+                for sample in batch.samples
+                if batch.time_ns not in times
+                or (time, *(getattr(sample, name) for name in key)) not in stored
+            )
+            result.drop(entry, SUPERSEDED, len(batch.samples) - len(samples))
+            if samples:
+                kept.append((entry, SampleBatch(batch.schema, batch.time_ns, samples)))
+            await asyncio.sleep(0)
+        return kept
 
     async def _store_events(
         self, connection: AnyConnection, items: Sequence[tuple[Entry, Arrival]], result: WriteResult

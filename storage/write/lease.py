@@ -9,7 +9,6 @@ another one took over cannot write.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
 import uuid
@@ -22,6 +21,7 @@ import structlog
 
 from decahertz.health import ComponentStatus, Health
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
+from storage.files import open_locked
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -72,11 +72,9 @@ class HolderFile:
     def __init__(self, path: Path) -> None:
         """Raises :class:`LeaseTakenError` when another process uses the folder, and ``OSError``."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
+            self._file = open_locked(path)
+        except BlockingIOError as error:
             raise LeaseTakenError(f"another process records into {path.parent}") from error
         try:
             self.holder = uuid.UUID(os.pread(self._file, 36, 0).decode())

@@ -10,8 +10,9 @@ from storage.entry import Ack, Entry, Unreadable
 from storage.write.dead_letters import DeadLetterRow, dead_letters_of
 from storage.write.instruments import SeenRow
 
-DEAD_LETTER, DUPLICATE = "dead_letter", "duplicate"
-"""Why rows of an entry were not stored: the database refused them; they had been stored before."""
+DEAD_LETTER, DUPLICATE, SUPERSEDED = "dead_letter", "duplicate", "superseded"
+"""Why rows of an entry were not stored: the database refused them; it had the events already; it had samples
+of another process with their keys and cycles."""
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ import msgspec
 from decahertz.clock import to_datetime
 from decahertz.event import Fill
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
-from storage.schema.events import fill_of
+from storage.schema.events import fill_values
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -183,7 +183,7 @@ async def _refold(connection: AnyConnection, key: Key, late: Place) -> Fold:
 
 
 def _placed(row: Any) -> PlacedFill:  # noqa: ANN401 - a record, by column name
-    return (row["time_ns"], row["source"], row["epoch"], row["sequence"]), fill_of(row)
+    return (row["time_ns"], row["source"], row["epoch"], row["sequence"]), Fill(**fill_values(row))
 
 
 def _record(recorder: str, trip: RoundTrip, place: Place, flat: bool) -> tuple[Any, ...]:  # noqa: FBT001 - a column

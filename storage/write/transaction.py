@@ -21,7 +21,7 @@ from storage.write.dead_letters import save_dead_letters
 from storage.write.emitters import lock_emitters, save_emitters
 from storage.write.inserter import Inserter
 from storage.write.lease import RecorderLease
-from storage.write.result import DEAD_LETTER, DUPLICATE, WriteResult
+from storage.write.result import DEAD_LETTER, DUPLICATE, SUPERSEDED, WriteResult
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -42,21 +42,35 @@ WITH held AS MATERIALIZED (
 SELECT EXISTS (SELECT FROM allowed) AS is_allowed, ARRAY(SELECT batch_id FROM inserted) AS batch_ids
 """
 _FORGET = "DELETE FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
-_RECALL = "SELECT batch_id, dead_letters, duplicates FROM stored_batches WHERE batch_id = ANY($1::uuid[])"
-_SAVE_COUNTS = "UPDATE stored_batches SET dead_letters = $2, duplicates = $3 WHERE batch_id = $1"
+_RECALL = """
+SELECT batch_id, dead_letters, duplicates, superseded FROM stored_batches WHERE batch_id = ANY($1::uuid[])
+"""
+_SAVE_COUNTS = """
+UPDATE stored_batches SET dead_letters = $2, duplicates = $3, superseded = $4 WHERE batch_id = $1
+"""
+_COUNTED_REASONS = (DEAD_LETTER, DUPLICATE, SUPERSEDED)
 
 
 class EntryWriter:
     """Writes spool entries under the name of one recorder, each transaction on a connection of the caller."""
 
     def __init__(
-        self, database: Database, recorder: str, clock: Clock, lease: RecorderLease | None = None
+        self,
+        database: Database,
+        recorder: str,
+        clock: Clock,
+        lease: RecorderLease | None = None,
+        first_new_id: int = 0,
     ) -> None:
-        """With a ``lease``, every transaction proves that it is held."""
+        """With a ``lease``, every transaction proves that it is held.
+
+        Entries with a smaller id than ``first_new_id`` are from an earlier process: those of their samples
+        that another process has superseded are dropped.
+        """
         self._database = database
         self._lease = lease
         self._recorder = recorder
-        self._inserter = Inserter(recorder, clock)
+        self._inserter = Inserter(recorder, clock, first_new_id)
         self._forgettable: list[uuid.UUID] = []
 
     def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
@@ -187,15 +201,15 @@ async def _recall(connection: AnyConnection, result: WriteResult, entries: Seque
     """Restore the outcome of entries that were stored before."""
     by_id = {entry.batch_id: entry for entry in entries}
     for row in await connection.fetch(_RECALL, list(by_id)):
-        entry = by_id[row["batch_id"]]
-        result.drop(entry, DEAD_LETTER, row["dead_letters"])
-        result.drop(entry, DUPLICATE, row["duplicates"])
+        batch_id, *counts = row
+        for reason, rows in zip(_COUNTED_REASONS, counts, strict=True):
+            result.drop(by_id[batch_id], reason, rows)
 
 
 async def _finish_batches(connection: AnyConnection, recorder: str, result: WriteResult) -> None:
     await save_dead_letters(connection, recorder, result.dead_letters)
     counts = [
-        (batch_id, ack.dropped.get(DEAD_LETTER, 0), ack.dropped.get(DUPLICATE, 0))
+        (batch_id, *(ack.dropped.get(reason, 0) for reason in _COUNTED_REASONS))
         for batch_id, ack in result.acks.items()
         if ack.dropped
     ]

@@ -26,7 +26,7 @@ from storage.schema.samples import table_of
 from storage.spool import Spool
 from storage.write.lease import LeaseLostError, RecorderLease
 from storage.write.rate_limit import RateLimiter
-from storage.write.result import DEAD_LETTER, WriteResult
+from storage.write.result import DEAD_LETTER, SUPERSEDED, WriteResult
 from storage.write.self_metrics import WriterMetrics
 from storage.write.transaction import EntryWriter
 
@@ -41,6 +41,10 @@ BACKLOG_ROWS = 5_000
 _RETRY = Backoff(first_seconds=0.05, most_seconds=0.5)
 _BACKLOG_POLL_SECONDS = 0.2
 """Interval at which the writer checks for a backlog."""
+_SUPERSEDED_REASON = (
+    "While this recorder was cut off from the database, another process recorded under its name. Samples in"
+    " the spool are dropped where the database has that process's samples of the same cycles."
+)
 _FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now() - interval '30 days'"
 
 
@@ -68,7 +72,7 @@ class Writer:
         self._lease = lease
         self._clock = clock
         self._stop_seconds = stop_seconds
-        self._entries = EntryWriter(database, lease.recorder, clock, lease)
+        self._entries = EntryWriter(database, lease.recorder, clock, lease, spool.first_new_id)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self._lost_seconds)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._rate_limiter = RateLimiter(backlog_rows_per_second, clock)
@@ -79,6 +83,7 @@ class Writer:
         self._lost_since_ns: int | None = None
         self._problem = ""
         self._refusal = ""
+        self._superseded = False
         self._log = structlog.get_logger(part="storage")
         self.rows_stored = 0
         """Samples and events stored since the start."""
@@ -217,6 +222,9 @@ class Writer:
             else:
                 self.events_stored += ack.stored
         self._report_refusals(result)
+        if not self._superseded and any(SUPERSEDED in ack.dropped for ack in result.acks.values()):
+            self._superseded = True
+            self._log.warning("samples_superseded", reason=_SUPERSEDED_REASON)
 
     def _report_refusals(self, result: WriteResult) -> None:
         if result.dead_letters:

@@ -11,11 +11,10 @@ import msgspec
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from openapi_schema_validator import OAS31Validator
 
-from api.http.openapi import openapi_document
-from api.routes.table import ROUTES
+from api.routes.table import api_document
 from decahertz import __version__
 
-DOCUMENT = openapi_document(ROUTES, version=__version__)
+DOCUMENT = api_document(__version__)
 PROBLEM = "application/problem+json"
 MSGPACK = "application/vnd.msgpack"
 
@@ -62,6 +61,15 @@ class Caller:
         body = check(method, template, response, raw)
         return Reply(response.status, response.headers, body, raw)
 
+    async def pages(self, path: str) -> list[list[dict[str, Any]]]:
+        """The items of every page of a list; ``path`` has a query."""
+        pages, cursor = [], ""
+        while cursor is not None:
+            page = (await self.get(f"{path}&cursor={cursor}" if cursor else path)).body
+            pages.append(page["items"])
+            cursor = page["next_cursor"]
+        return pages
+
     async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Reply:
         """Post a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
@@ -84,6 +92,8 @@ def check(method: str, path: str, response: ClientResponse, raw: bytes) -> objec
         return body
     announced = operation["responses"].get(str(response.status))
     assert announced is not None, f"{response.status} is not announced for {method} {path}"
+    if "$ref" in announced:
+        announced = DOCUMENT["components"]["responses"][announced["$ref"].rpartition("/")[2]]
     assert media_type in announced["content"]
     validate(announced["content"][media_type]["schema"], body)
     if media_type == PROBLEM:

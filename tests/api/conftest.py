@@ -10,15 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from storage.database import Database
-from storage.settings import SpoolSettings, StorageSettings
+from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.write.lease import RecorderLease
 from storage.write.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import DESK, PROBE, Stack, StoringSink
+from tests.api.helpers import DESK, PROBE, Stack, StoringSink, create_api_tables, open_database
+from tests.postgres_server import PostgresServer
 from tests.storage_examples import HOLDER, RECORDER
-from tests.tables import ensure_tables
 
 
 @pytest_asyncio.fixture
@@ -29,29 +28,25 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
-    settings = StorageSettings(flush_seconds=0.01)
-    database = Database(migrated_url, settings)
-    await database.open()
-    await ensure_tables(database, (PROBE, DESK))
     bus, registry = LocalBus(), CollectorRegistry()
     clock, schemas = SystemClock(), (PROBE, DESK)
-    spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
-    await spool.start()
-    lease = RecorderLease(database, RECORDER, HOLDER)
-    await lease.take()
-    writer = Writer(database, spool, lease, clock, registry, schemas)
-    await writer.start()
-    sink = StoringSink(spool, writer)
-    try:
-        async with Stack(bus=bus, registry=registry, sink=sink, database=database).running() as running:
-            yield running
-    finally:
-        await writer.stop()
-        await spool.stop()
-        await lease.stop()
-        await database.close()
+    async with postgres_server.database(create_api_tables) as url, open_database(url) as database:
+        spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
+        await spool.start()
+        lease = RecorderLease(database, RECORDER, HOLDER)
+        await lease.take()
+        writer = Writer(database, spool, lease, clock, registry, schemas)
+        await writer.start()
+        sink = StoringSink(spool, writer)
+        try:
+            async with Stack(bus=bus, registry=registry, sink=sink, database=database).running() as running:
+                yield running
+        finally:
+            await writer.stop()
+            await spool.stop()
+            await lease.stop()
 
 
 @pytest_asyncio.fixture

@@ -36,6 +36,9 @@ from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.writer import Writer
+from tests.client_server import Sink
+from tests.postgres_server import create_tables
+from tests.tables import ensure_tables
 
 LIMIT_SECONDS = 15.0
 """Limit of every wait."""
@@ -65,31 +68,6 @@ PROBE = schema_of(ProbeSample)
 DESK = schema_of(DeskSample)
 
 
-class MemorySink:
-    """An event sink for tests that are not about storage: it remembers identities."""
-
-    def __init__(self) -> None:
-        self.stored: dict[EmitterId, SequenceSet] = {}
-
-    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        del timeout_seconds
-        batch = arrival.batch
-        ranges = self.stored.setdefault((batch.source, batch.epoch), SequenceSet())
-        holes = ranges.missing(batch.first_sequence, batch.last_sequence)
-        accepted = sum(high - low + 1 for low, high in holes)
-        ranges.add(batch.first_sequence, batch.last_sequence)
-        return Receipt(
-            source=batch.source,
-            epoch=batch.epoch,
-            durable_sequence=ranges.highest,
-            accepted=accepted,
-            duplicates=len(batch.events) - accepted,
-        )
-
-    async def enqueue(self, arrival: Arrival) -> None:
-        await self.append(arrival, 0.0)
-
-
 @dataclass
 class StoringSink:
     """The spool; but it answers when the database has the events too, so that it can be asked at once."""
@@ -114,12 +92,28 @@ class StoringSink:
         return sum(ledger.spooled for ledger in self.spool.ledger())
 
 
+async def create_api_tables(database: Database) -> None:
+    """Apply the migrations and create the tables of all events and of the two samples."""
+    await create_tables(database)
+    await ensure_tables(database, (PROBE, DESK))
+
+
+@contextlib.asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[Database]:
+    database = Database(url, StorageSettings(flush_seconds=0.01))
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
 @dataclass
 class Stack:
     """The parts of a process, and the API in front of them."""
 
     clock: Clock = field(default_factory=SystemClock)
-    sink: EventSink = field(default_factory=MemorySink)
+    sink: EventSink = field(default_factory=Sink)
     database: Database = field(default_factory=lambda: Database(NOWHERE, StorageSettings()))
     settings: ApiSettings = field(default_factory=lambda: ApiSettings(port=0))
     limits: HubLimits = field(default_factory=HubLimits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -32,11 +31,8 @@ def batch(*events: dict[str, Any], first: int = 1, **more: object) -> dict[str, 
 
 
 async def stored_sequences(stack: Stack) -> list[int]:
-    connection = await asyncpg.connect(stack.database.url)
-    try:
+    async with stack.database.query() as connection:
         rows = await connection.fetch("SELECT sequence FROM quotes ORDER BY sequence")
-    finally:
-        await connection.close()
     return [row["sequence"] for row in rows]
 
 
@@ -100,58 +96,57 @@ async def test_an_empty_batch_is_taken(stored_caller: Caller) -> None:
     assert (answer.status, answer.body["accepted"], answer.body["duplicates"]) == (200, 0, 0)
 
 
-NAN, INF = float("nan"), float("inf")
-BAD_EVENTS: list[tuple[dict[str, Any], str]] = [
-    ({**QUOTE, "bid_size": -1.0}, "bid_size"),
-    ({**QUOTE, "time_ns": 0}, "time_ns"),
-    ({**QUOTE, "time_ns": -5}, "time_ns"),
-    ({**QUOTE, "time_ns": 1.5}, "time_ns"),
-    ({**QUOTE, "time_ns": "now"}, "time_ns"),
-    ({**QUOTE, "venue": ""}, "venue"),
-    ({**QUOTE, "instrument": "A:B"}, "instrument"),
-    ({**QUOTE, "instrument": "A*"}, "instrument"),
-    ({**QUOTE, "instrument": "A\n"}, "instrument"),
-    ({**QUOTE, "instrument": "x" * 129}, "instrument"),
-    ({**QUOTE, "missed": -1}, "missed"),
-    ({**QUOTE, "extra": 1}, "extra"),
-    ({**QUOTE, "type": "mystery"}, "type"),
-    ({key: value for key, value in QUOTE.items() if key != "type"}, "type"),
-    ({key: value for key, value in QUOTE.items() if key != "venue"}, "venue"),
-    ({"type": "tick", "time_ns": 1, "venue": "v", "instrument": "i", "price": 1.0, "size": -0.1}, "size"),
-    ({"type": "log", "time_ns": 1, "component": "c", "level": "loud", "message": "m"}, "level"),
-    ({"type": "log", "time_ns": 1, "component": "c", "level": "info", "message": "nul \x00"}, "message"),
+NO_NAME = "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end"
+NOT_FINITE = "must be a finite number"
+BAD_EVENTS: list[tuple[dict[str, Any], str, str | None]] = [
+    ({**QUOTE, "bid_size": -1.0}, "bid_size", "Expected `float` >= 0.0"),
+    ({**QUOTE, "time_ns": 0}, "time_ns", None),
+    ({**QUOTE, "time_ns": -5}, "time_ns", None),
+    ({**QUOTE, "time_ns": 1.5}, "time_ns", None),
+    ({**QUOTE, "time_ns": "now"}, "time_ns", None),
+    ({**QUOTE, "venue": ""}, "venue", None),
+    ({**QUOTE, "instrument": "A:B"}, "instrument", NO_NAME),
+    ({**QUOTE, "instrument": "A*"}, "instrument", NO_NAME),
+    ({**QUOTE, "instrument": "A\n"}, "instrument", NO_NAME),
+    ({**QUOTE, "instrument": " A"}, "instrument", NO_NAME),
+    ({**QUOTE, "instrument": "x" * 129}, "instrument", None),
+    ({**QUOTE, "missed": -1}, "missed", None),
+    ({**QUOTE, "extra": 1}, "extra", None),
+    ({**QUOTE, "type": "mystery"}, "type", None),
+    ({key: value for key, value in QUOTE.items() if key != "type"}, "type", None),
+    ({key: value for key, value in QUOTE.items() if key != "venue"}, "venue", None),
+    (
+        {"type": "tick", "time_ns": 1, "venue": "v", "instrument": "i", "price": 1.0, "size": -0.1},
+        "size",
+        None,
+    ),
+    ({"type": "log", "time_ns": 1, "component": "c", "level": "loud", "message": "m"}, "level", None),
+    (
+        {"type": "log", "time_ns": 1, "component": "c", "level": "info", "message": "nul \x00"},
+        "message",
+        None,
+    ),
 ]
-NOT_FINITE = [({**QUOTE, field: value}, field) for field in ("bid", "bid_size") for value in (NAN, INF, -INF)]
 
 
 @pytest.mark.parametrize(
-    ("event", "field", "codec"),
-    [(event, field, codec) for event, field in BAD_EVENTS for codec in (JSON, MSGPACK)]
-    + [(event, field, MSGPACK) for event, field in NOT_FINITE],
+    ("event", "field", "reason", "codec"),
+    [(*bad, codec) for bad in BAD_EVENTS for codec in (JSON, MSGPACK)]
+    + [
+        ({**QUOTE, field: float(value)}, field, NOT_FINITE, MSGPACK)
+        for field in ("bid", "bid_size")
+        for value in ("nan", "inf", "-inf")
+    ],
 )
-async def test_a_bad_event_is_named_by_place_and_field(
-    stack: Stack, caller: Caller, event: dict[str, Any], field: str, codec: str
+async def test_a_bad_event_is_named_by_place_field_and_reason(
+    stack: Stack, caller: Caller, event: dict[str, Any], field: str, reason: str | None, codec: str
 ) -> None:
     answer = await caller.send(batch(QUOTE, event, QUOTE), codec)
     assert answer.status == 422
-    problem = answer.problem("invalid-batch")
-    assert [(error["index"], error["field"]) for error in problem["errors"]] == [(1, field)]
-    assert all(error["reason"] for error in problem["errors"])
+    (error,) = answer.problem("invalid-batch")["errors"]
+    assert error["reason"]
+    assert error == {"index": 1, "field": field, "reason": reason or error["reason"]}
     assert stack.ingest.events == 0
-
-
-@pytest.mark.parametrize(("event", "field"), NOT_FINITE)
-async def test_a_number_that_is_not_finite_is_refused_in_words(
-    caller: Caller, event: dict[str, Any], field: str
-) -> None:
-    answer = await caller.send(batch(QUOTE, event), MSGPACK)
-    problem = answer.problem("invalid-batch")
-    assert problem["errors"] == [{"index": 1, "field": field, "reason": "must be a finite number"}]
-
-
-async def test_a_finite_number_out_of_its_range_is_not_called_infinite(caller: Caller) -> None:
-    answer = await caller.send(batch({**QUOTE, "bid_size": -1.0}), MSGPACK)
-    assert answer.problem("invalid-batch")["errors"][0]["reason"] == "Expected `float` >= 0.0"
 
 
 async def test_a_number_out_of_its_range_beside_a_key_that_is_a_map_is_refused(caller: Caller) -> None:
@@ -160,15 +155,6 @@ async def test_a_number_out_of_its_range_beside_a_key_that_is_a_map_is_refused(c
     data = msgspec.msgpack.encode(batch(msgspec.Raw(odd)))  # type: ignore[arg-type]  # it stands for an event
     answer = await caller.post("events", data=data, headers={"Content-Type": MSGPACK})
     assert answer.problem("invalid-batch")["errors"][0]["field"] == "bid_size"
-
-
-@pytest.mark.parametrize("bad", ["A:B", "A*", " A", "A\n"])
-@pytest.mark.parametrize("codec", [JSON, MSGPACK])
-async def test_an_invalid_name_is_explained(caller: Caller, bad: str, codec: str) -> None:
-    answer = await caller.send(batch({**QUOTE, "instrument": bad}), codec)
-    (error,) = answer.problem("invalid-batch")["errors"]
-    words = "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end"
-    assert error == {"index": 0, "field": "instrument", "reason": words}
 
 
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"])
@@ -273,16 +259,13 @@ async def test_a_body_that_says_json_and_is_messagepack_is_malformed(caller: Cal
 @pytest.mark.parametrize(
     "codec", ["text/plain", "application/xml", "application/octet-stream", "nonsense", ""]
 )
-async def test_another_codec_is_415(caller: Caller, codec: str) -> None:
+async def test_another_codec_is_415_and_told_every_one_that_is_taken(caller: Caller, codec: str) -> None:
     answer = await caller.post(
         "events", data=b"{}", headers={"Content-Type": codec}, skip_auto_headers=["Content-Type"]
     )
-    assert answer.problem("unsupported-media-type")["status"] == 415
-
-
-async def test_the_answer_to_another_codec_lists_every_one_that_is_taken(caller: Caller) -> None:
-    answer = await caller.post("events", data=b"x", headers={"Content-Type": "text/plain"})
-    listed = answer.problem("unsupported-media-type")["detail"].partition("supported: ")[2].split(", ")
+    problem = answer.problem("unsupported-media-type")
+    assert problem["status"] == 415
+    listed = problem["detail"].partition("supported: ")[2].split(", ")
     assert listed == [JSON, MSGPACK, "application/msgpack", "application/x-msgpack"]
 
 

@@ -22,6 +22,7 @@ from tests.api.helpers import (
     Stack,
     quote,
     reader,
+    slow_reader,
     wait_for,
 )
 
@@ -291,12 +292,11 @@ async def test_a_plain_request_is_told_to_upgrade(stack: Stack) -> None:
 
 async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> None:
     limits = HubLimits(heartbeat_seconds=0.1, dead_after_seconds=0.6)
-    async with Stack(limits=limits).running() as stack, reader(stack) as alive:
-        deaf = await asyncio.open_connection("127.0.0.1", stack.api.port)
-        deaf[1].write(
-            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-        )
+    async with (
+        Stack(limits=limits).running() as stack,
+        reader(stack) as alive,
+        slow_reader(stack, ["never:published"]),
+    ):
         await wait_for(lambda: len(stack.clients()) == 2, "both are connected")
         await wait_for(lambda: len(stack.clients()) == 1, "the silent one is disconnected")
         await wait_for(
@@ -304,7 +304,6 @@ async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> No
             "it is counted",
         )
         assert await alive.until_pong() == []
-        deaf[1].close()
 
 
 async def test_a_client_can_ping_too(stack: Stack) -> None:

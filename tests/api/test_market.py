@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from urllib.parse import quote
 
 from decahertz.event import Tick
 from tests.api.checked import Caller
@@ -34,26 +34,21 @@ async def test_bars_are_answered_newest_first(stored: Stack, stored_caller: Call
     assert (await stored_caller.get("market/bars/A")).body["items"][0]["close"] == 7.0
 
 
-@pytest.mark.parametrize("instrument", ["EUR/USD", "EUR%2FUSD", "A.B-C", "B%2CC", "a%20b", "\u20bf", "%25"])
-async def test_an_instrument_may_have_any_name(stored: Stack, stored_caller: Caller, instrument: str) -> None:
-    name = instrument.replace("%2F", "/").replace("%2C", ",").replace("%20", " ").replace("%25", "%")
-    await send(stored, tick(0, 1.0, name), tick(0, 2.0, "EUR"))
-    (bar,) = (await stored_caller.get(f"market/bars/{instrument}")).body["items"]
-    assert bar["close"] == 1.0
+async def test_an_instrument_may_have_any_name(stored: Stack, stored_caller: Caller) -> None:
+    names = ["EUR", "EUR/USD", "A.B-C", "B,C", "a b", "\u20bf", "%"]
+    await send(stored, *(tick(0, price, name) for price, name in enumerate(names)))
+    for price, name in enumerate(names):
+        for path in {name.replace("%", "%25"), quote(name, safe="")}:
+            (bar,) = (await stored_caller.get(f"market/bars/{path}")).body["items"]
+            assert bar["close"] == price
 
 
 async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller: Caller) -> None:
     await send(stored, *(tick(7 * n, float(n)) for n in range(20)))
-    found: list[float] = []
-    cursor = ""
-    while True:
-        page = (await stored_caller.get(f"market/bars/A?timeframe=1s&limit=6{cursor}")).body
-        found += [bar["open"] for bar in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        cursor = f"&cursor={page['next_cursor']}"
-    assert found == [float(n) for n in range(19, -1, -1)]
-    other = await stored_caller.get(f"market/bars/A?timeframe=1m{cursor}")
+    pages = await stored_caller.pages("market/bars/A?timeframe=1s&limit=6")
+    assert [bar["open"] for page in pages for bar in page] == [float(n) for n in range(19, -1, -1)]
+    cursor = (await stored_caller.get("market/bars/A?timeframe=1s&limit=6")).body["next_cursor"]
+    other = await stored_caller.get(f"market/bars/A?timeframe=1m&cursor={cursor}")
     other.problem("invalid-cursor")
 
 
@@ -61,12 +56,6 @@ async def test_an_invalid_duration_is_explained(caller: Caller) -> None:
     answer = await caller.get("market/bars/A?timeframe=1w")
     (error,) = answer.problem("invalid-parameter")["errors"]
     assert "whole number with ms, s, m, h or d" in error["reason"]
-
-
-@pytest.mark.parametrize("instrument", ["x" * 129, "a%00b"])
-async def test_an_invalid_instrument_is_rejected(caller: Caller, instrument: str) -> None:
-    answer = await caller.get(f"market/bars/{instrument}")
-    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == ["instrument"]
 
 
 async def test_without_an_instrument_there_is_nothing(caller: Caller) -> None:

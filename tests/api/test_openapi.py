@@ -101,19 +101,14 @@ def check_operation(operation: Any, mode: GenerationMode, base_url: str) -> None
     ask()
 
 
-@pytest.mark.parametrize(
-    ("route", "mode"),
-    [(route, GenerationMode.POSITIVE) for route in ROUTES]
-    + [(r, GenerationMode.NEGATIVE) for r in ROUTES if r.query is not NoQuery or r.body is not None],
-    ids=lambda value: value.value if isinstance(value, GenerationMode) else value.name,
-)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_schemathesis_finds_no_answer_that_the_document_does_not_announce(
-    stored: Stack,
-    route: AnyRoute,
-    mode: GenerationMode,
+    stored: Stack, route: AnyRoute
 ) -> None:
     stored.publish_cycle(1)
     await stored.emit(quote())
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     operation = schema[route.path][route.method]
-    await asyncio.to_thread(check_operation, operation, mode, stored.api.url)
+    has_negatives = route.query is not NoQuery or route.body is not None
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: 1 + has_negatives]:
+        await asyncio.to_thread(check_operation, operation, mode, stored.api.url)

@@ -54,7 +54,22 @@ BARS = [
     ("instrument=B", "instrument"),
     ("symbol=B", "symbol"),
 ]
-LISTS = [
+EXPORT = [
+    ("", "collector"),
+    ("collector=probe&table=quotes", "collector"),
+    ("collector=nothing", "collector"),
+    ("table=nothing", "table"),
+    ("table=orders", "table"),
+    ("collector=probe&format=xlsx", "format"),
+    ("collector=probe&format=", "format"),
+    ("collector=probe&fields=nothing", "fields"),
+    ("table=quotes&fields=nothing", "fields"),
+    ("collector=probe&strategy=s", "strategy"),
+    ("table=quotes&bid=1", "bid"),
+    ("collector=probe&start=2&end=1", "start"),
+    ("collector=probe&start=soon", "start"),
+]
+OTHERS = [
     ("fills?limit=0", "limit"),
     ("fills?limit=1001", "limit"),
     ("fills?limit=ten", "limit"),
@@ -69,6 +84,11 @@ LISTS = [
     ("fills?stratgy=a", "stratgy"),
     ("trades?order_id=1", "order_id"),
     ("instruments?limit=1", "limit"),
+    (f"market/bars/{'x' * 129}", "instrument"),
+    ("market/bars/a%00b", "instrument"),
+    ("ping?x=1", "x"),
+    ("ping?limit=5", "limit"),
+    ("ping?=", ""),
 ]
 
 
@@ -78,7 +98,8 @@ LISTS = [
         *((f"metrics/current?{query}", field) for query, field in CURRENT),
         *((f"metrics/history?{query}", field) for query, field in HISTORY),
         *((f"market/bars/A?{query}", field) for query, field in BARS),
-        *LISTS,
+        *((f"export?{query}", field) for query, field in EXPORT),
+        *OTHERS,
     ],
 )
 async def test_an_invalid_parameter_is_named(caller: Caller, path: str, field: str) -> None:

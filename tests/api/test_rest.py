@@ -181,11 +181,6 @@ async def test_head_answers_without_a_body(caller: Caller) -> None:
     assert (answer.status, answer.raw) == (200, b"")
 
 
-@pytest.mark.parametrize("query", ["x=1", "limit=5", "="])
-async def test_a_parameter_that_a_route_does_not_have_is_refused(caller: Caller, query: str) -> None:
-    assert (await caller.get(f"ping?{query}")).problem("invalid-parameter")["status"] == 400
-
-
 @pytest.mark.parametrize(
     ("path", "field"),
     [

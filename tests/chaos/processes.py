@@ -21,7 +21,7 @@ import psutil
 
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
-from tests.embedded_server import create_data
+from tests.embedded_server import create_data, has_timescale
 from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read
 
 STOP_SECONDS = 60.0
@@ -39,8 +39,7 @@ class Postgres:
         self._background = background
         self._folder = folder
         self._installation = installation
-        has_timescale = any(installation.prefix.glob("share/**/timescaledb.control"))
-        self._settings = _TIMESCALE if has_timescale else {}
+        self._settings = _TIMESCALE if has_timescale(installation) else {}
         self._server: EmbeddedPostgres | None = None
         self.url = database_url(create_data(folder, installation))
 

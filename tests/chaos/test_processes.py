@@ -11,12 +11,14 @@ from storage.postgres.embedded import Installation
 from tests.chaos.world import live_through, world
 from tests.pipeline.running import IS_LONG
 
-pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
+pytestmark = pytest.mark.timeout(3000 if IS_LONG else 180)
 _PIPELINE_KILLS = 20 if IS_LONG else 3
 _CLIENT_KILLS = 20 if IS_LONG else 3
 
 
-def test_the_pipeline_killed_at_random_moments(installation: Installation, folder: Path) -> None:
+def test_the_pipeline_killed_at_random_moments_and_while_the_database_is_away(
+    installation: Installation, folder: Path
+) -> None:
     with world(folder, installation) as chaos:
         chaos.start_client(rate=1000)
         for _ in range(_PIPELINE_KILLS):
@@ -24,13 +26,6 @@ def test_the_pipeline_killed_at_random_moments(installation: Installation, folde
             live_through(random.uniform(0.0, 1.0))
             chaos.pipeline.kill()
             chaos.start_pipeline()
-        chaos.wait_acknowledged()
-        chaos.check()
-
-
-def test_the_pipeline_killed_while_the_database_is_away(installation: Installation, folder: Path) -> None:
-    with world(folder, installation) as chaos:
-        chaos.start_client(rate=1000)
         chaos.wait_acknowledged()
         chaos.postgres.stop()
         chaos.wait_acknowledged(1000)  # safe in the spool alone

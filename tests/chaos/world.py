@@ -45,11 +45,10 @@ _NUMBER = {  # where the emitter's own number of an event stands
 }
 _LINES_TOLD = 60
 LAST_GASP_NS = 300_000_000
-"""What was sampled so shortly before a SIGKILL may not have reached the disk: a commit of the spool waits up
-to 50 ms for company, and takes its time."""
+"""Samples this close to a SIGKILL may be lost: a commit of the spool waits up to 50 ms for others."""
 FIRST_BREATH_NS = 300_000_000
 FIRST_SIGHT_NS = 1_500_000_000
-"""How long after a start every instrument has had its first quote."""
+"""Time from a start until every instrument has had its first quote."""
 
 
 @dataclass
@@ -65,7 +64,7 @@ class Reading:
     def wrong(self) -> list[str]:
         """Streams that do not balance."""
         return [
-            f"{s}"
+            str(s)
             for s in self.streams.values()
             if s["emitted"] != s["stored"] + s["spooled"] + sum(s["dropped"].values())
         ]
@@ -148,10 +147,6 @@ class World:
 
         return self.background.call(asked())
 
-    def order(self, statement: str) -> None:
-        """Change something in the database."""
-        self.ask(statement)
-
     def acknowledged(self) -> int:
         return sum(self.emitter.promised().values())
 
@@ -186,8 +181,6 @@ class World:
 
     def ledger(self) -> Reading:
         return Reading.of(self.pipeline.get("/api/v1/ledger"))
-
-    # What has to be true
 
     def check(self, settled_in_seconds: float = LIMIT_SECONDS) -> None:
         """Check all invariants, after the client has sent everything and the spool is empty."""
@@ -226,7 +219,7 @@ class World:
         return sum(len(numbers) for numbers in stored.values())
 
     def _stored(self) -> tuple[dict[int, Counter[int]], list[Any]]:
-        """How often each event of the client is there, by epoch, and those that are not what was sent."""
+        """Counts the stored events of the client by epoch and sequence; also returns the altered ones."""
         found: dict[int, Counter[int]] = {}
         odd: list[Any] = []
         for table, column in _NUMBER.items():
@@ -269,7 +262,7 @@ class World:
         assert said == held
 
     def _held(self) -> dict[str, int]:
-        """What the database holds, by stream."""
+        """Counts the rows in the database, by stream."""
         rows = self.ask(
             f"SELECT source, count(*) AS n FROM ({_union(EVENT_TABLES)}) AS e GROUP BY source"  # noqa: S608
         )

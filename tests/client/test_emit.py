@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import inspect
 import logging
 import threading
 import time
 from decimal import Decimal
+from inspect import signature
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import inspect
 
 from decahertz.event import (
     EVENT_TYPES,
@@ -29,9 +30,10 @@ from decahertz_client import Client
 from tests.client_server import Recorder
 from tests.event_examples import type_name
 
-AT = {"strategy": "arb", "venue": "kraken", "instrument": "BTC/USD"}
 FILL: dict[str, Any] = {
-    **AT,
+    "strategy": "arb",
+    "venue": "kraken",
+    "instrument": "BTC/USD",
     "order_id": "17",
     "fill_id": "17-1",
     "side": "buy",
@@ -42,48 +44,31 @@ FILL: dict[str, Any] = {
     "risk": 12.5,
     "time_ns": 1_700_000_000_000_000_001,
 }
-WHOLE: dict[str, dict[str, Any]] = {
-    "quote": {
-        "venue": "v", "instrument": "i", "bid": 1.0, "ask": 2.0, "bid_size": 3.0, "ask_size": 4.0,
-        "sequence": 5, "missed": 6, "time_ns": 7,
-    },
-    "tick": {
-        "venue": "v", "instrument": "i", "price": 1.0, "size": 2.0, "side": "sell", "trade_id": "t",
-        "sequence": 3, "missed": 4, "time_ns": 5,
-    },
-    "instrument": {
-        "venue": "v", "instrument": "i", "kind": "perpetual", "base_currency": "b", "quote_currency": "q",
-        "settlement_currency": "s", "multiplier": 2.0, "inverse": True, "tick_size": 0.5, "lot_size": 0.1,
-        "aliases": ("a", "b"), "time_ns": 3,
-    },
-    "signal": {
-        **AT, "signal_id": "s", "direction": "flat", "strength": 0.5, "price": 1.0, "risk": 2.0,
-        "reason": "because", "time_ns": 3,
-    },
-    "order": {
-        **AT, "order_id": "o", "state": "expired", "side": "buy", "quantity": 1.0, "filled_quantity": 0.5,
-        "price": 2.0, "arrival_price": 3.0, "order_type": "limit", "signal_id": "s", "reason": "late",
-        "time_ns": 4,
-    },
-    "fill": FILL,
-    "position": {
-        **AT, "quantity": -1.0, "average_price": 2.0, "mark_price": 3.0, "held_by": "manual", "time_ns": 4,
-    },
-    "equity": {"strategy": "arb", "equity": 1.0, "cash": 2.0, "time_ns": 3},
-    "regime": {"regime": "calm", "strategy": "arb", "confidence": 0.5, "time_ns": 1},
-    "risk": {
-        "name": "gross", "value": 1.0, "limit": 2.0, "strategy": "arb", "breached": True, "time_ns": 3,
-    },
-    "news": {
-        "headline": "h", "publisher": "p", "instruments": ("a", "b"), "sentiment": -0.5, "time_ns": 1,
-    },
-    "log": {"component": "c", "level": "error", "message": "m", "time_ns": 1},
-    "heartbeat": {
-        "component": "c", "connection": "closed", "venue": "v", "instrument": "i", "time_ns": 1,
-    },
-}  # fmt: skip
-NAN, INFINITY = float("nan"), float("inf")
 _TYPES = {type_name(event_type): event_type for event_type in EVENT_TYPES}
+
+
+def whole(name: str) -> dict[str, Any]:
+    """The fields of an event: none has its default, and no two numbers are equal."""
+    fields = inspect.type_info(_TYPES[name]).fields  # type: ignore[attr-defined]  # it is a StructType
+    return {field.name: _value(field, number) for number, field in enumerate(fields, 2)}
+
+
+def _value(field: inspect.Field, number: int) -> object:
+    options = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+    (type_,) = (option for option in options if not isinstance(option, inspect.NoneType))
+    value: object = field.name
+    match type_.type if isinstance(type_, inspect.Metadata) else type_:
+        case inspect.EnumType(cls=members):
+            value = next(member.value for member in members if member != field.default)
+        case inspect.BoolType():
+            value = not field.default
+        case inspect.IntType():
+            value = number
+        case inspect.FloatType():
+            value = 1 / number
+        case inspect.VarTupleType():
+            value = (field.name, "b")
+    return value
 
 
 def plain(event: Event) -> dict[str, Any]:
@@ -98,7 +83,7 @@ def client(server: Recorder) -> Any:  # noqa: ANN401 - a generator
 
 @pytest.mark.parametrize("name", sorted(_TYPES))
 def test_a_method_takes_exactly_the_fields_of_its_event(name: str) -> None:
-    parameters = inspect.signature(getattr(Client, name)).parameters.values()
+    parameters = signature(getattr(Client, name)).parameters.values()
     named = {p.name for p in parameters} - {"self"}
     required = {p.name for p in parameters if p.default is p.empty} - {"self"}
     fields = {f.name: f for f in msgspec.structs.fields(_TYPES[name])}
@@ -111,16 +96,17 @@ def test_a_method_takes_exactly_the_fields_of_its_event(name: str) -> None:
 def test_a_whole_event_arrives_field_by_field(
     client: Client, server: Recorder, name: str, *, by_name: bool
 ) -> None:
-    assert client.emit(name, **WHOLE[name]) if by_name else getattr(client, name)(**WHOLE[name])
+    fields = whole(name)
+    assert client.emit(name, **fields) if by_name else getattr(client, name)(**fields)
     assert client.flush()
-    assert [(type(e), plain(e)) for e in server.events()] == [(_TYPES[name], WHOLE[name])]
+    assert [(type(e), plain(e)) for e in server.events()] == [(_TYPES[name], fields)]
 
 
 @pytest.mark.parametrize("name", sorted(_TYPES))
 def test_optional_fields_may_be_omitted(client: Client, server: Recorder, name: str) -> None:
     required = {f.name for f in msgspec.structs.fields(_TYPES[name]) if f.required}
     before = time.time_ns()
-    assert getattr(client, name)(**{k: v for k, v in WHOLE[name].items() if k in required - {"time_ns"}})
+    assert getattr(client, name)(**{k: v for k, v in whole(name).items() if k in required - {"time_ns"}})
     assert client.flush()
     (event,) = server.events()
     assert before <= event.time_ns <= time.time_ns()

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,20 @@ PROGRAM = """
 """
 
 
-def run(server: Recorder, body: str) -> subprocess.CompletedProcess[str]:
-    program = textwrap.dedent(PROGRAM) + textwrap.dedent(body)
-    command = [sys.executable, "-W", "error", "-c", program, server.url]
+def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def run(server: Recorder, body: str) -> subprocess.CompletedProcess[str]:
+    return python("-W", "error", "-c", textwrap.dedent(PROGRAM) + textwrap.dedent(body), server.url)
+
+
+def run_well(server: Recorder, body: str) -> None:
+    done = run(server, body)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def orders(server: Recorder, epoch: int | None = None) -> list[str]:
@@ -51,8 +61,7 @@ def orders(server: Recorder, epoch: int | None = None) -> list[str]:
 
 
 def test_a_program_that_just_ends_sends_what_it_emitted(server: Recorder) -> None:
-    done = run(server, "emit(*map(str, range(1000)))")
-    assert (done.returncode, done.stderr) == (0, "")
+    run_well(server, "emit(*map(str, range(1000)))")
     assert orders(server) == [str(n) for n in range(1000)]
 
 
@@ -73,7 +82,7 @@ def test_a_program_ends_soon_although_no_server_is_there(server: Recorder) -> No
 
 
 def test_parent_and_child_of_a_fork_go_on_under_epochs_of_their_own(server: Recorder) -> None:
-    done = run(
+    run_well(
         server,
         """
         emit("parent-1")
@@ -92,7 +101,6 @@ def test_parent_and_child_of_a_fork_go_on_under_epochs_of_their_own(server: Reco
         assert status == 0
         """,
     )
-    assert (done.returncode, done.stderr) == (0, "")
     epochs = sorted(epoch for _, epoch in server.sink.stored)
     assert [orders(server, epoch) for epoch in epochs] == [
         ["parent-1", "parent-2", "parent-3"],
@@ -101,7 +109,7 @@ def test_parent_and_child_of_a_fork_go_on_under_epochs_of_their_own(server: Reco
 
 
 def test_a_fork_in_the_middle_of_everything_harms_neither_side(server: Recorder) -> None:
-    done = run(
+    run_well(
         server,
         """
         stopping = threading.Event()
@@ -128,7 +136,6 @@ def test_a_fork_in_the_middle_of_everything_harms_neither_side(server: Recorder)
         assert codes == [0] * 10, codes
         """,
     )
-    assert (done.returncode, done.stderr) == (0, "")
     stored = [orders(server, epoch) for _, epoch in server.sink.stored]
     assert sorted(s[0] for s in stored if len(s) == 1 and s[0].startswith("child")) == [
         f"child-{n}" for n in range(10)
@@ -138,7 +145,7 @@ def test_a_fork_in_the_middle_of_everything_harms_neither_side(server: Recorder)
 
 
 def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
-    done = run(
+    run_well(
         server,
         """
         child = os.fork()
@@ -148,12 +155,11 @@ def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
         assert os.waitpid(child, 0)[1] == 0
         """,
     )
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_a_child_lets_go_of_the_connection_of_its_parent(server: Recorder) -> None:
-    done = run(
+    run_well(
         server,
         """
         def sockets():
@@ -170,13 +176,12 @@ def test_a_child_lets_go_of_the_connection_of_its_parent(server: Recorder) -> No
         assert client.flush(10)
         """,
     )
-    assert (done.returncode, done.stderr) == (0, "")
     assert orders(server) == ["1", "2"]
     assert len(server.peers) == 1
 
 
 def test_a_closed_client_stays_closed_in_a_child(server: Recorder) -> None:
-    done = run(
+    run_well(
         server,
         """
         client.close()
@@ -187,7 +192,6 @@ def test_a_closed_client_stays_closed_in_a_child(server: Recorder) -> None:
         assert os.waitpid(child, 0)[1] == 0
         """,
     )
-    assert (done.returncode, done.stderr) == (0, "")
     assert server.sink.stored == {}
 
 
@@ -239,18 +243,8 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
 
 
 def test_the_example_records_a_trading_loop(server: Recorder) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "instrumented_loop.py", server.url],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = python(ROOT / "examples" / "instrumented_loop.py", server.url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    counts: dict[str, int] = {}
-    for event in server.events():
-        counts[type(event).__name__] = counts.get(type(event).__name__, 0) + 1
+    counts = Counter(type(event).__name__ for event in server.events())
     assert counts == {"Quote": 200, "Signal": 20, "Order": 40, "Fill": 20, "Position": 20, "Equity": 20}
     assert server.sink.dropped.popitem()[1] == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from collectors.common.values import UnusableEventError
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
 from collectors.execution.sample import ExecutionSample
-from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.clock import SystemClock
 from decahertz.event import (
     FINAL_ORDER_STATES,
     Direction,
@@ -27,9 +26,8 @@ from decahertz.event import (
     Signal,
 )
 from decahertz.metric import Kind
-from decahertz.sample import schema_of
+from tests.collectors.parts import check_values, ns, schema
 
-T0 = 1_767_225_600 * NS_PER_SECOND
 SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
 
 
@@ -49,32 +47,25 @@ class Desk:
         self.take(fill(order_id, price, quantity, at, **more), at)
 
     def signal(self, signal_id: str, at: float, price: float | None = None, strategy: str = "trend") -> None:
-        self.take(
-            Signal(
-                time_ns=ns(at),
-                strategy=strategy,
-                venue="fx",
-                instrument="EUR/USD",
-                signal_id=signal_id,
-                direction=Direction.BUY,
-                price=price,
-            ),
-            at,
-        )
+        names: dict[str, Any] = {"strategy": strategy, "venue": "fx", "instrument": "EUR/USD"}
+        signal = Signal(time_ns=ns(at), signal_id=signal_id, direction=Direction.BUY, price=price, **names)
+        self.take(signal, at)
 
     def quote(self, bid: float | None, ask: float | None, at: float) -> None:
         self.take(Quote(time_ns=ns(at), venue="fx", instrument="EUR/USD", bid=bid, ask=ask), at)
 
     def samples(self, at: float) -> dict[tuple[str, str], ExecutionSample]:
-        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, ExecutionSample)]
-        return {(sample.strategy, sample.venue): sample for sample in samples}
+        samples = self.collector.sample(ns(at))
+        return {(s.strategy, s.venue): s for s in samples if isinstance(s, ExecutionSample)}
 
     def sample(self, at: float) -> ExecutionSample:
         return self.samples(at)["trend", "fx"]
 
 
-def ns(at: float) -> int:
-    return T0 + round(at * NS_PER_SECOND)
+@pytest.fixture
+def desk() -> Desk:
+    """One with the default options."""
+    return Desk()
 
 
 def order(order_id: str, state: OrderState, at: float, **more: Any) -> Order:  # noqa: ANN401 - any field
@@ -96,19 +87,16 @@ def counts(sample: ExecutionSample) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def test_quotes_and_signals_alone_make_no_sample() -> None:
-    desk = Desk()
+def test_quotes_and_signals_make_no_sample_and_an_open_order_leaves_the_rest_unknown(
+    desk: Desk,
+) -> None:
     desk.quote(1.0, 2.0, at=1)
     desk.signal("g", at=1)
     assert desk.samples(at=1.1) == {}
-
-
-def test_an_open_order_leaves_everything_else_unknown() -> None:
-    desk = Desk()
-    desk.order("a", SUBMITTED, at=1)
-    sample = desk.sample(at=1.1)
+    desk.order("a", SUBMITTED, at=2)
+    sample = desk.sample(at=2.1)
     assert counts(sample) == {"submitted": 1, "open": 1}
-    for field in schema_of(ExecutionSample).metrics:
+    for field in schema(ExecutionSample).metrics:
         if field.optional:
             assert getattr(sample, field.name) is None, field.name
 
@@ -116,29 +104,20 @@ def test_an_open_order_leaves_everything_else_unknown() -> None:
 # The life of orders.
 
 
-def test_a_filled_order_is_counted_in_each_state_once() -> None:
-    desk = Desk()
+def test_a_filled_order_is_counted_in_each_state_once(desk: Desk) -> None:
     for at, state in enumerate([SUBMITTED, ACCEPTED, PARTIALLY_FILLED, PARTIALLY_FILLED, FILLED], start=1):
         desk.order("a", state, at=at)
     assert counts(desk.sample(at=6)) == {"submitted": 1, "accepted": 1, "filled": 1}
 
 
-def test_ratios_are_shares_of_the_finished_orders() -> None:
-    desk = Desk()
+def test_ratios_are_shares_of_the_finished_orders(desk: Desk) -> None:
     for name, state in zip("abcdef", [FILLED, FILLED, CANCELLED, REJECTED, EXPIRED, ACCEPTED], strict=True):
         desk.order(name, SUBMITTED, at=1)
         desk.order(name, state, at=2)
     sample = desk.sample(at=3)
     assert (sample.fill_ratio, sample.cancel_ratio, sample.reject_ratio) == (0.4, 0.2, 0.2)
-    assert counts(sample) == {
-        "submitted": 6,
-        "accepted": 3,
-        "filled": 2,
-        "cancelled": 1,
-        "rejected": 1,
-        "expired": 1,
-        "open": 1,
-    }
+    finals = {"filled": 2, "cancelled": 1, "rejected": 1, "expired": 1}
+    assert counts(sample) == {"submitted": 6, "accepted": 3, "open": 1, **finals}
 
 
 LIFE = [order("a", s, at) for at, s in enumerate([SUBMITTED, ACCEPTED, FILLED], start=1)]
@@ -146,9 +125,9 @@ LIFE = [order("a", s, at) for at, s in enumerate([SUBMITTED, ACCEPTED, FILLED], 
 
 @pytest.mark.parametrize("events", list(permutations([*LIFE, fill("a", 1.0, 1.0, at=2.5)])))
 def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often(
+    desk: Desk,
     events: tuple[Event, ...],
 ) -> None:
-    desk = Desk()
     for event in (*events, *events):
         desk.take(event, at=5)
     sample = desk.sample(at=6)
@@ -159,8 +138,7 @@ def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often
     assert sample.ack_to_fill_observations == sample.submit_to_fill_observations == 1
 
 
-def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
-    desk = Desk()
+def test_the_first_final_state_sticks_and_another_is_a_conflict(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=1)
     desk.order("a", CANCELLED, at=2)
     desk.order("a", CANCELLED, at=2)
@@ -170,8 +148,7 @@ def test_the_first_final_state_sticks_and_another_is_a_conflict() -> None:
     assert sample.open_orders == 0
 
 
-def test_orders_of_another_strategy_or_venue_are_others() -> None:
-    desk = Desk()
+def test_orders_of_another_strategy_or_venue_are_others(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=1)
     desk.order("a", SUBMITTED, at=1, strategy="carry")
     desk.order("a", FILLED, at=1, venue="other")
@@ -186,10 +163,10 @@ def test_orders_of_another_strategy_or_venue_are_others() -> None:
 # Latencies.
 
 
-def test_each_leg_is_timed_from_event_to_event() -> None:
-    desk = Desk()
+def test_each_leg_is_timed_from_event_to_event(desk: Desk) -> None:
     desk.signal("g", at=1)
     desk.order("a", SUBMITTED, at=1.25, signal_id="g")
+    desk.order("a", SUBMITTED, at=1.5)  # a repetition does not shorten the way to the acceptance
     desk.order("a", ACCEPTED, at=1.75)
     desk.fill("a", 1.0, 0.5, at=3.75)
     desk.fill("a", 1.0, 0.5, at=9)
@@ -201,32 +178,17 @@ def test_each_leg_is_timed_from_event_to_event() -> None:
     assert sample.negative_latencies == 0
 
 
-def test_a_repeated_submission_does_not_shorten_the_way_to_the_acceptance() -> None:
-    desk = Desk()
-    desk.order("a", SUBMITTED, at=1)
-    desk.order("a", SUBMITTED, at=1.5)
-    desk.order("a", ACCEPTED, at=2)
-    assert desk.sample(at=3).submit_to_ack_p50 == 1.0
-
-
-def test_only_the_first_order_of_a_signal_is_timed_against_it() -> None:
-    desk = Desk()
+def test_only_the_first_order_of_a_signal_of_the_same_strategy_is_timed_against_it(desk: Desk) -> None:
     desk.signal("g", at=1)
+    desk.signal("h", at=1, strategy="carry")
     desk.order("a", SUBMITTED, at=2, signal_id="g")
     desk.order("b", SUBMITTED, at=60, signal_id="g")
+    desk.order("c", SUBMITTED, at=60, signal_id="h")
     sample = desk.sample(at=61)
     assert (sample.signal_to_submit_p99, sample.signal_to_submit_observations) == (1.0, 1)
 
 
-def test_a_signal_of_another_strategy_is_not_meant() -> None:
-    desk = Desk()
-    desk.signal("g", at=1, strategy="carry")
-    desk.order("a", SUBMITTED, at=2, signal_id="g")
-    assert desk.sample(at=3).signal_to_submit_observations == 0
-
-
-def test_a_negative_latency_is_kept_and_counted() -> None:
-    desk = Desk()
+def test_a_negative_latency_is_kept_and_counted(desk: Desk) -> None:
     desk.order("a", SUBMITTED, at=2)
     desk.order("a", ACCEPTED, at=1.5)
     sample = desk.sample(at=3)
@@ -263,8 +225,7 @@ def test_no_more_than_the_newest_observations_count() -> None:
     ("side", "price", "bps"),
     [(Side.BUY, 101, 100), (Side.BUY, 99, -100), (Side.SELL, 99, 100), (Side.SELL, 101, -100)],
 )
-def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: float) -> None:
-    desk = Desk()
+def test_paying_more_or_getting_less_is_positive(desk: Desk, side: Side, price: float, bps: float) -> None:
     desk.signal("g", at=1, price=100)
     desk.order("a", SUBMITTED, at=2, side=side, signal_id="g", arrival_price=100)
     desk.fill("a", price, 1, at=3, side=side)
@@ -273,8 +234,7 @@ def test_paying_more_or_getting_less_is_positive(side: Side, price: float, bps: 
     assert (sample.slippage_decision_observations, sample.slippage_arrival_observations) == (1, 1)
 
 
-def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
-    desk = Desk()
+def test_the_mid_at_submission_stands_in_for_an_arrival_price(desk: Desk) -> None:
     desk.quote(99, 101, at=1)
     desk.order("a", SUBMITTED, at=2)
     desk.quote(109, 111, at=2.5)
@@ -287,26 +247,26 @@ def test_the_mid_at_submission_stands_in_for_an_arrival_price() -> None:
 
 
 @pytest.mark.parametrize(("bid", "ask"), [(None, 101.0), (99.0, None), (-1.0, 1.0), (-3.0, -2.0)])
-def test_without_a_positive_mid_there_is_no_arrival(bid: float | None, ask: float | None) -> None:
-    desk = Desk()
+def test_without_a_positive_mid_there_is_no_arrival(desk: Desk, bid: float | None, ask: float | None) -> None:
     desk.quote(bid, ask, at=1)
     desk.order("a", SUBMITTED, at=2)
     desk.fill("a", 102, 1, at=3)
     assert desk.sample(at=4).slippage_arrival_observations == 0
 
 
-def test_fills_are_weighted_by_value() -> None:
-    desk = Desk()
+def test_slippage_is_weighted_by_value_and_leaves_with_the_window() -> None:
+    desk = Desk(window_seconds=10.0)
     desk.order("a", SUBMITTED, at=1, arrival_price=100)
     desk.fill("a", 101, 1, at=2)
     desk.fill("a", 105, 3, at=3)
-    sample = desk.sample(at=4)
+    sample = desk.sample(at=11.9)
     assert sample.slippage_arrival_bps == pytest.approx((100 + 3 * 500) / 4)
     assert sample.slippage_arrival_observations == 2
+    assert desk.sample(at=12).slippage_arrival_observations == 1
+    assert desk.sample(at=13).slippage_arrival_bps is None
 
 
-def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
-    desk = Desk()
+def test_fills_that_come_before_their_order_wait_for_its_references(desk: Desk) -> None:
     desk.signal("g", at=1, price=100)
     desk.fill("a", 101, 1, at=2)
     desk.fill("a", 103, 1, at=2.5)
@@ -318,37 +278,23 @@ def test_fills_that_come_before_their_order_wait_for_its_references() -> None:
     assert sample.slippage_arrival_bps == pytest.approx(10_000 / 101)
 
 
-def test_slippage_leaves_with_the_window() -> None:
-    desk = Desk(window_seconds=10.0)
-    desk.order("a", SUBMITTED, at=1, arrival_price=100)
-    desk.fill("a", 101, 1, at=2)
-    assert desk.sample(at=11.9).slippage_arrival_observations == 1
-    assert desk.sample(at=12).slippage_arrival_bps is None
-
-
 # Fees and liquidity.
 
 
-def test_commissions_are_fees_less_rebates() -> None:
-    desk = Desk()
-    desk.fill("a", 1, 1, at=1, fee=3.0)
-    desk.fill("a", 1, 1, at=2, fee=-1.0)
-    assert desk.sample(at=3).commissions == 2.0
-
-
-def test_the_maker_share_is_of_the_value_whose_liquidity_is_known() -> None:
-    desk = Desk()
-    desk.fill("a", 10, 3, at=1, liquidity=Liquidity.MAKER)
-    desk.fill("a", 10, 9, at=2, liquidity=Liquidity.TAKER)
+def test_commissions_are_fees_less_rebates_and_the_maker_share_is_of_the_known_value(
+    desk: Desk,
+) -> None:
+    desk.fill("a", 10, 3, at=1, liquidity=Liquidity.MAKER, fee=-1.0)
+    desk.fill("a", 10, 9, at=2, liquidity=Liquidity.TAKER, fee=3.0)
     desk.fill("a", 10, 99, at=3)
-    assert desk.sample(at=4).maker_ratio == 0.25
+    sample = desk.sample(at=4)
+    assert (sample.commissions, sample.maker_ratio) == (2.0, 0.25)
 
 
 @pytest.mark.parametrize(("price", "quantity", "fee"), [(1e101, 1, 0), (1, 1e101, 0), (1, 1, 1e101)])
 def test_a_fill_of_no_market_is_refused_and_changes_nothing(
-    price: float, quantity: float, fee: float
+    desk: Desk, price: float, quantity: float, fee: float
 ) -> None:
-    desk = Desk()
     desk.order("a", SUBMITTED, at=1)
     before = desk.sample(at=2)
     with pytest.raises(UnusableEventError, match="too large"):
@@ -428,22 +374,15 @@ STEP = st.fixed_dictionaries(
 def event_of(step: dict[str, Any], at: float) -> Event:
     name = step["name"]
     if step["what"] == "order":
-        return order(
-            name,
-            step["state"],
-            at,
-            side=step["side"],
-            arrival_price=step["reference"],
-            signal_id=name,
-        )
+        more = {"side": step["side"], "arrival_price": step["reference"], "signal_id": name}
+        return order(name, step["state"], at, **more)
     if step["what"] == "fill":
         return fill(name, step["price"], step["quantity"], at, fee=step["fee"], liquidity=step["liquidity"])
     names: dict[str, Any] = {"time_ns": ns(at), "venue": "fx", "instrument": "EUR/USD"}
     if step["what"] == "quote":
         return Quote(**names, bid=step["price"], ask=step["reference"])
-    return Signal(
-        **names, strategy="trend", signal_id=name, direction=Direction.SELL, price=step["reference"]
-    )
+    names |= {"strategy": "trend", "signal_id": name, "direction": Direction.SELL}
+    return Signal(**names, price=step["reference"])
 
 
 @settings(max_examples=200, deadline=None)
@@ -461,17 +400,14 @@ def test_whatever_comes_every_order_is_accounted_for(steps: list[dict[str, Any]]
         for sample in desk.samples(at=now).values():
             check_sample(sample)
             samples.append(sample)
-    counters = [m.name for m in schema_of(ExecutionSample).metrics if m.metric.kind is Kind.COUNTER]
+    counters = [m.name for m in schema(ExecutionSample).metrics if m.metric.kind is Kind.COUNTER]
     for before, after in pairwise(samples):
         for name in counters:
             assert getattr(after, name) >= getattr(before, name), name
 
 
 def check_sample(sample: ExecutionSample) -> None:
-    for field in schema_of(ExecutionSample).metrics:
-        value = getattr(sample, field.name)
-        assert value is not None or field.optional, field.name
-        assert not isinstance(value, float) or math.isfinite(value), field.name
+    check_values(sample)
     finished = sum(getattr(sample, f"orders_{state.value}") for state in FINAL_ORDER_STATES)
     assert sample.orders_submitted == finished + sample.orders_forgotten + sample.open_orders
     assert sample.orders_filled <= sample.orders_accepted <= sample.orders_submitted

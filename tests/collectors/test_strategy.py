@@ -30,9 +30,8 @@ from decahertz.event import (
     Side,
     Signal,
 )
-from decahertz.sample import schema_of
+from tests.collectors.parts import T0, check_values, ns
 
-T0 = 1_767_225_600 * NS_PER_SECOND  # Thursday, 2026-01-01
 DAY = 86_400.0
 
 
@@ -47,21 +46,9 @@ class Desk:
         self.collector.on_event(event, ns(at))
 
     def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
-        more.setdefault("fill_id", str(next(self.numbers)))
-        more.setdefault("time_ns", ns(at))
-        more.setdefault("instrument", "EUR/USD")
-        self.take(
-            Fill(
-                strategy="trend",
-                venue="fx",
-                order_id="o",
-                side=Side(side),
-                price=price,
-                quantity=quantity,
-                **more,
-            ),
-            at,
-        )
+        fill = {"side": Side(side), "price": price, "quantity": quantity, "fill_id": str(next(self.numbers))}
+        where = {"venue": "fx", "instrument": "EUR/USD", "time_ns": ns(at)}
+        self.take(Fill(strategy="trend", order_id="o", **{**fill, **where, **more}), at)
 
     def trade(self, pnl: float, at: float, risk: float | None = None) -> None:
         """A round trip that earns ``pnl``."""
@@ -80,44 +67,26 @@ class Desk:
         self.take(Equity(strategy="trend", equity=equity, **more), at)
 
     def samples(self, at: float) -> dict[str, StrategySample]:
-        samples = [s for s in self.collector.sample(ns(at)) if isinstance(s, StrategySample)]
-        return {sample.strategy: sample for sample in samples}
+        return {s.strategy: s for s in self.collector.sample(ns(at)) if isinstance(s, StrategySample)}
 
     def sample(self, at: float) -> StrategySample:
         return self.samples(at)["trend"]
 
 
-def ns(at: float) -> int:
-    return T0 + round(at * NS_PER_SECOND)
+@pytest.fixture
+def desk() -> Desk:
+    """One with the default options."""
+    return Desk()
 
 
-def test_quotes_alone_make_no_strategy() -> None:
-    desk = Desk()
+def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics(desk: Desk) -> None:
     desk.mark(100, at=1)
     assert desk.samples(at=1.1) == {}
-
-
-def test_a_strategy_without_trades_has_no_statistics() -> None:
-    desk = Desk()
-    desk.take(
-        Signal(
-            time_ns=ns(1),
-            strategy="trend",
-            venue="fx",
-            instrument="i",
-            signal_id="1",
-            direction=Direction.BUY,
-        ),
-        at=1,
-    )
+    names: dict[str, Any] = {"strategy": "trend", "venue": "fx", "instrument": "i", "signal_id": "1"}
+    desk.take(Signal(time_ns=ns(1), direction=Direction.BUY, **names), at=1)
     sample = desk.sample(at=1.1)
-    assert (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.daily_changes) == (
-        1,
-        0,
-        0,
-        0,
-        0,
-    )
+    counts = (sample.signals, sample.fills, sample.trades, sample.r_trades, sample.daily_changes)
+    assert counts == (1, 0, 0, 0, 0)
     assert (sample.realised_pnl, sample.unrealised_pnl, sample.exposure, sample.drawdown) == (0, 0, 0, 0)
     for name in ("win_rate", "win_rate_lower", "profit_factor", "expectancy", "expectancy_r", "equity"):
         assert getattr(sample, name) is None, name
@@ -128,8 +97,7 @@ def test_a_strategy_without_trades_has_no_statistics() -> None:
 # Positions and their mark prices.
 
 
-def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
-    desk = Desk()
+def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote(desk: Desk) -> None:
     desk.mark(100, at=0.5)
     desk.fill("buy", 3, 101, at=1, fee=2, risk=30)
     desk.mark(111, at=2)
@@ -140,46 +108,30 @@ def test_an_open_position_is_marked_to_the_mid_of_the_newest_quote() -> None:
     assert sample.current_r == pytest.approx(28 / 30)
 
 
-def test_long_and_short_add_up_gross_and_cancel_net() -> None:
-    desk = Desk()
+def test_long_and_short_add_up_gross_and_cancel_net_once_every_mark_is_known(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1)
     desk.fill("sell", 1, 50, at=1, instrument="USD/JPY")
     desk.mark(100, at=1)
+    sample = desk.sample(at=1.1)
+    assert sample.unrealised_pnl is sample.exposure is sample.net_exposure is None  # not a smaller sum
+    assert sample.drawdown is sample.drawdown_seconds is None
+    assert sample.open_positions == 2
     desk.mark(40, at=1, instrument="USD/JPY")
     sample = desk.sample(at=1.1)
     assert (sample.exposure, sample.net_exposure, sample.unrealised_pnl) == (240, 160, 10)
     assert sample.open_positions == 2
 
 
-def test_a_missing_mark_leaves_no_sum_rather_than_one_that_is_too_small() -> None:
-    desk = Desk()
-    desk.fill("buy", 2, 100, at=1)
-    desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
-    desk.mark(100, at=1)
-    sample = desk.sample(at=1.1)
-    assert sample.unrealised_pnl is sample.exposure is sample.net_exposure is None
-    assert sample.drawdown is sample.drawdown_seconds is None
-    assert sample.open_positions == 2
-
-
-def test_an_empty_side_of_the_book_is_no_mark_price() -> None:
-    desk = Desk()
-    desk.fill("buy", 2, 100, at=1)
-    desk.mark(100, at=1)
-    desk.take(Quote(time_ns=ns(2), venue="fx", instrument="EUR/USD", bid=99.0), at=2)
-    assert desk.sample(at=2.1).unrealised_pnl is None
-
-
-def test_a_late_quote_is_no_mark_price() -> None:
-    desk = Desk()
+def test_a_late_quote_and_an_empty_side_of_the_book_are_no_mark_price(desk: Desk) -> None:
     desk.fill("buy", 1, 100, at=1)
     desk.mark(110, at=3)
     desk.mark(90, at=2)
     assert desk.sample(at=3.1).unrealised_pnl == 10
+    desk.take(Quote(time_ns=ns(4), venue="fx", instrument="EUR/USD", bid=99.0), at=4)
+    assert desk.sample(at=4.1).unrealised_pnl is None
 
 
-def test_without_quotes_the_reported_mark_serves() -> None:
-    desk = Desk()
+def test_without_quotes_the_reported_mark_serves(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1)
     desk.position(2, at=1.5, mark_price=104)
     sample = desk.sample(at=2.5)
@@ -188,8 +140,7 @@ def test_without_quotes_the_reported_mark_serves() -> None:
     assert desk.sample(at=2.5).unrealised_pnl == 14
 
 
-def test_current_r_covers_the_trades_whose_risk_is_known() -> None:
-    desk = Desk()
+def test_current_r_covers_the_trades_whose_risk_is_known(desk: Desk) -> None:
     desk.fill("buy", 2, 100, at=1, risk=10)
     desk.fill("sell", 1, 108, at=1)
     desk.fill("buy", 2, 100, at=1, instrument="USD/JPY")
@@ -219,12 +170,14 @@ def test_a_report_older_than_the_newest_fill_is_not_compared() -> None:
     assert desk.sample(at=10).position_breaks == 1
 
 
-def test_what_several_holders_report_adds_up() -> None:
+def test_what_several_holders_report_adds_up_and_the_newest_report_gives_the_mark_price() -> None:
     desk = Desk(break_seconds=0.0)
     desk.fill("buy", 0.3, 100, at=1)
-    desk.position(0.1, at=2)
-    desk.position(0.2, at=2, held_by=PositionSource.MANUAL)
-    assert desk.sample(at=3).position_breaks == 0
+    desk.position(0.1, at=3, mark_price=110)
+    desk.position(0.2, at=3.1, time_ns=ns(2), mark_price=70, held_by=PositionSource.MANUAL)
+    sample = desk.sample(at=4)
+    assert sample.position_breaks == 0
+    assert sample.unrealised_pnl == pytest.approx(3)
 
 
 def test_an_older_report_does_not_replace_a_newer_one() -> None:
@@ -236,16 +189,7 @@ def test_an_older_report_does_not_replace_a_newer_one() -> None:
     assert (sample.position_breaks, sample.unrealised_pnl) == (0, 20)
 
 
-def test_the_newest_report_gives_the_mark_price_of_all_holders() -> None:
-    desk = Desk()
-    desk.fill("buy", 1, 100, at=1)
-    desk.position(1, at=3, mark_price=110)
-    desk.position(0, at=3.1, time_ns=ns(2), mark_price=70, held_by=PositionSource.MANUAL)
-    assert desk.sample(at=4).unrealised_pnl == 10
-
-
-def test_the_oldest_mark_in_use_gives_the_age() -> None:
-    desk = Desk()
+def test_the_oldest_mark_in_use_gives_the_age(desk: Desk) -> None:
     for at, instrument in [(1, "a"), (3, "b"), (2, "c")]:
         desk.mark(100, at=at, instrument=instrument)
     for instrument in "bca":
@@ -258,8 +202,7 @@ def test_the_oldest_mark_in_use_gives_the_age() -> None:
 # Trades.
 
 
-def test_statistics_of_known_trades() -> None:
-    desk = Desk()
+def test_statistics_of_known_trades(desk: Desk) -> None:
     for pnl, risk in [(20, 10), (-10, 10), (30, 10), (0, 10), (-5, None)]:
         desk.trade(pnl, at=1, risk=risk)
     sample = desk.sample(at=2)
@@ -289,55 +232,32 @@ def test_a_wilson_bound_lies_between_zero_and_the_rate(wins: int, trades: int) -
     ("pnls", "streak"),
     [([1], 1), ([1, 2, 3], 3), ([1, -1, -1], -2), ([-1, -1, 5], 1), ([1, 1, 0], 0), ([1, 0, -1], -1)],
 )
-def test_streaks(pnls: list[float], streak: int) -> None:
-    desk = Desk()
+def test_streaks(desk: Desk, pnls: list[float], streak: int) -> None:
     for pnl in pnls:
         desk.trade(pnl, at=1)
     assert desk.sample(at=2).streak == streak
 
 
-def test_without_a_losing_trade_there_is_no_profit_factor() -> None:
-    desk = Desk()
+def test_without_a_losing_trade_there_is_no_profit_factor(desk: Desk) -> None:
     desk.trade(5, at=1)
     sample = desk.sample(at=2)
     assert (sample.profit_factor, sample.win_rate) == (None, 1.0)
     assert sample.average_loss_r is None
 
 
-def test_a_repeated_fill_counts_once() -> None:
-    desk = Desk()
+def test_a_repeated_fill_counts_once_in_each_instrument_at_each_venue(desk: Desk) -> None:
     desk.fill("buy", 1, 100, at=1, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7")
     desk.fill("buy", 1, 100, at=2, fill_id="7", instrument="USD/JPY")
+    desk.fill("sell", 1, 100, at=2, fill_id="7", venue="other")
     sample = desk.sample(at=3)
-    assert (sample.fills, sample.duplicate_fills, sample.open_positions) == (2, 1, 2)
-
-
-def test_the_same_instrument_at_two_venues_is_two_positions() -> None:
-    desk = Desk()
-    desk.fill("buy", 1, 100, at=1)
-    desk.take(
-        Fill(
-            time_ns=ns(1),
-            strategy="trend",
-            venue="other",
-            instrument="EUR/USD",
-            order_id="o",
-            fill_id="f",
-            side=Side.SELL,
-            price=100,
-            quantity=1,
-        ),
-        at=1,
-    )
-    assert desk.sample(at=2).open_positions == 2
+    assert (sample.fills, sample.duplicate_fills, sample.open_positions) == (3, 1, 3)
 
 
 # Days and weeks. The start is a Thursday, at midnight UTC.
 
 
-def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday() -> None:
-    desk = Desk()
+def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday(desk: Desk) -> None:
     desk.trade(5, at=0.5 * DAY)
     desk.trade(-2, at=1.5 * DAY)
     sample = desk.sample(at=1.6 * DAY)
@@ -348,16 +268,14 @@ def test_daily_and_weekly_results_start_with_the_utc_day_and_the_monday() -> Non
     assert (sample.daily_pnl, sample.weekly_pnl, sample.realised_pnl) == (0, 0, 3)
 
 
-def test_a_fill_counts_for_the_day_in_which_it_happened() -> None:
-    desk = Desk()
+def test_a_fill_counts_for_the_day_in_which_it_happened(desk: Desk) -> None:
     desk.trade(5, at=0.5 * DAY)
     desk.fill("buy", 1, 100, at=DAY + 1, fee=3, time_ns=ns(DAY - 1))
     sample = desk.sample(at=DAY + 2)
     assert (sample.daily_pnl, sample.weekly_pnl) == (0, 2)
 
 
-def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row() -> None:
-    desk = Desk()
+def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row(desk: Desk) -> None:
     red = []
     for day, pnl in enumerate([-1, 5, -2, None, -3, -4]):
         if pnl is not None:
@@ -371,8 +289,7 @@ def test_the_daily_loss_streak_counts_the_newest_losing_days_in_a_row() -> None:
 # The equity curve.
 
 
-def test_the_drawdown_of_the_profits_starts_from_zero() -> None:
-    desk = Desk()
+def test_the_drawdown_of_the_profits_starts_from_zero(desk: Desk) -> None:
     desk.trade(-10, at=1)
     sample = desk.sample(at=3)
     assert (sample.drawdown, sample.max_drawdown, sample.drawdown_seconds) == (10, 10, 2)
@@ -385,8 +302,7 @@ def test_the_drawdown_of_the_profits_starts_from_zero() -> None:
     assert (sample.drawdown_seconds, sample.max_drawdown_seconds) == (1.5, 2)
 
 
-def test_open_profits_are_part_of_the_curve() -> None:
-    desk = Desk()
+def test_open_profits_are_part_of_the_curve(desk: Desk) -> None:
     desk.mark(100, at=1)
     desk.fill("buy", 1, 100, at=1)
     desk.mark(120, at=2)
@@ -395,8 +311,7 @@ def test_open_profits_are_part_of_the_curve() -> None:
     assert desk.sample(at=3).drawdown == 15
 
 
-def test_reported_equity_takes_the_place_of_profits() -> None:
-    desk = Desk()
+def test_reported_equity_takes_the_place_of_profits(desk: Desk) -> None:
     desk.trade(-10, at=1)
     assert desk.sample(at=1.5).drawdown == 10
     desk.equity(1000, at=2)
@@ -405,23 +320,18 @@ def test_reported_equity_takes_the_place_of_profits() -> None:
     desk.trade(-10, at=3)
     assert desk.sample(at=3.5).drawdown == 0
     desk.equity(980, at=4)
-    assert desk.sample(at=4.5).drawdown == 20
+    desk.equity(500, at=4.1, time_ns=ns(3))  # an older one
+    sample = desk.sample(at=4.5)
+    assert (sample.equity, sample.drawdown) == (980, 20)
 
 
-def test_a_peak_between_two_samples_is_a_peak() -> None:
-    desk = Desk()
-    desk.equity(1000, at=1)
-    desk.equity(1100, at=1.01)
-    desk.equity(1050, at=1.02)
-    assert desk.sample(at=1.1).drawdown == 50
-
-
-def test_an_older_equity_does_not_replace_a_newer_one() -> None:
-    desk = Desk()
-    desk.equity(1000, at=2)
-    desk.equity(500, at=3, time_ns=ns(1))
-    sample = desk.sample(at=3.1)
-    assert (sample.equity, sample.drawdown) == (1000, 0)
+def test_a_peak_between_two_samples_is_a_peak(desk: Desk) -> None:
+    desk.trade(5, at=1)
+    desk.trade(-2, at=1.01)  # flat again: no mark price is needed
+    assert desk.sample(at=1.1).drawdown == 2
+    for equity, at in [(1000, 2), (1100, 2.01), (1050, 2.02)]:
+        desk.equity(equity, at=at)
+    assert desk.sample(at=2.1).drawdown == 50
 
 
 def test_ratios_come_from_whole_days_and_say_how_many() -> None:
@@ -465,21 +375,9 @@ def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
     assert sample.max_drawdown_seconds == 3 * DAY
 
 
-def test_a_peak_between_two_samples_counts_when_the_strategy_is_flat() -> None:
-    desk = Desk()
-    desk.trade(5, at=1)
-    desk.trade(-2, at=1.01)
-    assert desk.sample(at=1.1).drawdown == 2
-
-
-@pytest.mark.parametrize("changes", [[], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0]])
-def test_no_spread_no_sharpe_ratio(changes: list[float]) -> None:
-    assert sharpe_ratio(changes) is None
-
-
-@pytest.mark.parametrize("changes", [[], [-1.0], [2.0, 3.0], [0.0, 0.0]])
-def test_no_loss_no_sortino_ratio(changes: list[float]) -> None:
-    assert sortino_ratio(changes) is None
+def test_no_spread_no_sharpe_ratio_and_no_loss_no_sortino_ratio() -> None:
+    assert {sharpe_ratio(changes) for changes in ([], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0])} == {None}
+    assert {sortino_ratio(changes) for changes in ([], [-1.0], [2.0, 3.0], [0.0, 0.0])} == {None}
 
 
 @given(st.lists(st.floats(-1e200, 1e200), max_size=30))
@@ -491,8 +389,7 @@ def test_ratios_are_finite_or_none(changes: list[float]) -> None:
 # Regimes, bad numbers, keys that come and go.
 
 
-def test_changes_of_the_regime_are_counted() -> None:
-    desk = Desk()
+def test_changes_of_the_regime_are_counted(desk: Desk) -> None:
     for at, regime in enumerate(["calm", "calm", "wild", "calm"], start=1):
         desk.take(Regime(time_ns=ns(at), regime=regime, strategy="trend"), at=at)
     desk.take(Regime(time_ns=ns(2), regime="wild", strategy="trend"), at=9)
@@ -511,9 +408,8 @@ def test_changes_of_the_regime_are_counted() -> None:
     ],
 )
 def test_a_fill_of_no_market_is_refused_and_changes_nothing(
-    price: float, quantity: float, fee: float, risk: float | None
+    desk: Desk, price: float, quantity: float, fee: float, risk: float | None
 ) -> None:
-    desk = Desk()
     desk.trade(5, at=1)
     before = desk.sample(at=2)
     with pytest.raises(UnusableEventError, match="too large"):
@@ -521,19 +417,19 @@ def test_a_fill_of_no_market_is_refused_and_changes_nothing(
     assert desk.sample(at=2) == before
 
 
-def test_an_equity_of_no_account_is_refused() -> None:
-    desk = Desk()
+def test_an_equity_of_no_account_is_refused(desk: Desk) -> None:
     with pytest.raises(UnusableEventError, match="too large"):
         desk.equity(1e101, at=1)
 
 
-def test_a_flat_strategy_is_retired_when_idle_and_starts_over() -> None:
+def test_a_strategy_is_retired_when_idle_and_flat_and_starts_over() -> None:
     desk = Desk(idle_seconds=60)
     desk.trade(5, at=1)
     assert desk.sample(at=60).trades == 1
     assert desk.samples(at=75) == {}
     desk.fill("buy", 1, 1, at=80)
     assert (desk.sample(at=80).trades, desk.sample(at=80).fills) == (0, 1)
+    assert desk.sample(at=10_000).open_positions == 1
 
 
 def test_an_older_event_after_a_newer_one_does_not_age_a_strategy() -> None:
@@ -541,12 +437,6 @@ def test_an_older_event_after_a_newer_one_does_not_age_a_strategy() -> None:
     desk.trade(5, at=100)
     desk.equity(1000, at=10)
     assert desk.sample(at=150).trades == 1
-
-
-def test_an_open_position_keeps_a_strategy() -> None:
-    desk = Desk(idle_seconds=60)
-    desk.fill("buy", 1, 1, at=1)
-    assert desk.sample(at=10_000).open_positions == 1
 
 
 def test_flat_instruments_and_old_marks_leave_the_memory() -> None:
@@ -607,10 +497,7 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
 
 
 def check_sample(sample: StrategySample) -> None:
-    for field in schema_of(StrategySample).metrics:
-        value = getattr(sample, field.name)
-        assert value is not None or field.optional, field.name
-        assert not isinstance(value, float) or math.isfinite(value), field.name
+    check_values(sample)
     assert sample.r_trades <= sample.trades <= sample.fills
     assert (sample.win_rate is None) == (sample.trades == 0)
     if sample.win_rate is not None:

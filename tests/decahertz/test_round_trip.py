@@ -167,7 +167,7 @@ DYADIC = st.lists(
 
 
 def cash(fills: Sequence[Fill]) -> Fraction:
-    """What the fills brought into the account, exactly."""
+    """Cash that the fills brought into the account, exactly."""
     total = Fraction(0)
     for each in fills:
         value = Fraction(each.price) * Fraction(each.quantity)
@@ -176,7 +176,7 @@ def cash(fills: Sequence[Fill]) -> Fraction:
 
 
 def held(fills: Sequence[Fill]) -> Fraction:
-    """What the fills left in the account, exactly."""
+    """Quantity that the fills left in the account, exactly."""
     return sum(
         (Fraction(f.quantity) if f.side is Side.BUY else -Fraction(f.quantity) for f in fills),
         Fraction(0),
@@ -208,7 +208,7 @@ def test_where_no_number_is_rounded_quantities_and_fills_are_conserved(fills: li
 
 
 def flips(fills: Sequence[Fill]) -> int:
-    """How many fills went through flat."""
+    """Number of fills that went through flat."""
     position, count = Fraction(0), 0
     for each in fills:
         before = position

@@ -51,7 +51,7 @@ def blocks(language: str) -> list[Block]:
 
 @dataclass
 class Curl:
-    """What a ``curl`` command line asks for; the options that the documentation uses."""
+    """The request of a ``curl`` command line, with the options that the documentation uses."""
 
     url: str = ""
     method: str = ""

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
 from decahertz.event import FINAL_ORDER_STATES, Fill
 from decahertz.round_trip import OpenRoundTrip, trade_id
+from tests.embedded_server import connected
 from tests.pipeline.running import ROOT, RunningDecahertz, environment, running
 
 pytestmark = pytest.mark.timeout(120)
@@ -101,11 +101,8 @@ def waiting(decahertz: RunningDecahertz) -> int:
 
 async def orders_in_limbo(decahertz: RunningDecahertz, since_ns: int) -> int:
     """Orders submitted since then that never came to their end."""
-    connection = await asyncpg.connect(decahertz.database)
-    try:
+    async with connected(decahertz.database) as connection:
         rows = await connection.fetch("SELECT order_id, state, time_ns FROM order_events ORDER BY time_ns")
-    finally:
-        await connection.close()
     born = {row["order_id"] for row in rows if row["state"] == "submitted" and row["time_ns"] >= since_ns}
     ended = {row["order_id"] for row in rows if row["state"] in {state.value for state in FINAL_ORDER_STATES}}
     assert born
@@ -119,11 +116,8 @@ async def check_every_reported_position(decahertz: RunningDecahertz) -> int:
         UNION ALL SELECT epoch, sequence, strategy, venue, instrument, quantity, NULL FROM positions
         ORDER BY epoch, sequence
     """
-    connection = await asyncpg.connect(decahertz.database)
-    try:
+    async with connected(decahertz.database) as connection:
         rows = await connection.fetch(query)
-    finally:
-        await connection.close()
     held: dict[Key, float] = defaultdict(float)
     reported = 0
     for row in rows:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.running import ROOT, environment
+from tests.pipeline.running import ROOT, RunningDecahertz, environment, running
 
 
 @pytest.fixture
@@ -19,6 +20,15 @@ def data_dir(folder: Path) -> Path:
 def env(data_dir: Path) -> dict[str, str]:
     """The environment of a ``decahertz`` command on that folder."""
     return environment(data_dir)
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningDecahertz, dict[str, str]]]:
+    """A program without feeds that the tests of a file share, and the environment of commands on its data."""
+    folder = tmp_path_factory.mktemp("idle")
+    env = environment(folder)
+    with running("--feeds-enabled", "", env=env, log=folder / "log") as decahertz:
+        yield decahertz, env
 
 
 @pytest.fixture(scope="session")

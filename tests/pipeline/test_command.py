@@ -85,17 +85,16 @@ def test_check_names_each_problem_and_returns_2(env: dict[str, str]) -> None:
     assert "weather" in settings.stderr
 
 
-async def test_a_second_process_on_the_same_data_is_refused_while_the_first_goes_on(
-    env: dict[str, str],
-    data_dir: Path,
+def test_a_second_process_on_the_same_data_is_refused_while_the_first_goes_on(
+    idle: tuple[RunningDecahertz, dict[str, str]],
 ) -> None:
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
-        url = run("db", "url", env=env)
-        assert url.stdout.strip() == decahertz.database
-        ended = run("up", env=env)
-        assert ended.returncode == 2, ended.stdout
-        assert refused(ended.stderr, str(decahertz.process.pid)), ended.stderr
-        assert decahertz.problems() == []
+    decahertz, env = idle
+    url = run("db", "url", env=env)
+    assert url.stdout.strip() == decahertz.database
+    ended = run("up", env=env)
+    assert ended.returncode == 2, ended.stdout
+    assert refused(ended.stderr, str(decahertz.process.pid)), ended.stderr
+    assert decahertz.problems() == []
 
 
 def test_a_file_that_is_no_recording_is_refused(env: dict[str, str], data_dir: Path) -> None:
@@ -172,28 +171,29 @@ def test_a_database_that_hangs_delays_the_end_by_no_more_than_five_seconds(
         assert decahertz.get("/api/v1/health/ready")["ready"]
 
 
-def test_health_shows_every_component_and_fails_with_the_worst(env: dict[str, str], data_dir: Path) -> None:
+def test_health_grants_and_readiness_while_the_database_is_away(
+    idle: tuple[RunningDecahertz, dict[str, str]], tmp_path: Path
+) -> None:
+    decahertz, env = idle
     ended = run("health", "--api-port", "1", env=env)
     assert ended.returncode == 1
     assert refused(ended.stderr, "127.0.0.1:1"), ended.stderr
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
-        env = {**env, "DECAHERTZ_API_PORT": decahertz.api.rpartition(":")[2]}
-        (server,) = psutil.Process(decahertz.process.pid).children()
-        ended = run("health", env=env)
-        assert ended.returncode == 0, ended.stderr
-        assert {"ok        storage", "ok        api"} <= set(ended.stdout.splitlines())
-        server.suspend()
-        server.kill()
-        wait_until("the failure to show", 10, lambda: run("health", env=env).returncode == 1)
+    env = {**env, "DECAHERTZ_API_PORT": decahertz.api.rpartition(":")[2]}
+    ended = run("health", env=env)
+    assert ended.returncode == 0, ended.stderr
+    assert {"ok        storage", "ok        api"} <= set(ended.stdout.splitlines())
+    ended = run("db", "grant-read", "grafana", env=env)
+    assert ended.returncode == 2
+    assert refused(ended.stderr, "no role 'grafana'", "--password-file"), ended.stderr
+    (tmp_path / "password").write_text("secret\n")
+    ended = run("db", "grant-read", "grafana", "--password-file", str(tmp_path / "password"), env=env)
+    assert ended.stdout.startswith("grafana was created and can read postgresql://"), ended.stderr
 
-
-def test_not_ready_while_the_database_is_away(env: dict[str, str], data_dir: Path) -> None:
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
-        (server,) = psutil.Process(decahertz.process.pid).children()
-        server.suspend()
-        server.kill()
-        wait_until("it to be not ready", 10, lambda: not ready(decahertz))
-        wait_until("it to be ready again", 20, lambda: ready(decahertz))
+    (server,) = psutil.Process(decahertz.process.pid).children()
+    server.suspend()
+    server.kill()
+    wait_until("it to be not ready", 10, lambda: not ready(decahertz))
+    wait_until("it to be ready again", 20, lambda: ready(decahertz))
 
 
 def ready(decahertz: RunningDecahertz) -> bool:
@@ -203,20 +203,3 @@ def ready(decahertz: RunningDecahertz) -> bool:
         if error.code == 503:
             return False
         raise
-
-
-def test_unknown_roles_and_dead_letters_are_reported(env: dict[str, str], data_dir: Path) -> None:
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log"):
-        ended = run("db", "grant-read", "grafana", env=env)
-        assert ended.returncode == 2
-        assert refused(ended.stderr, "no role 'grafana'", "--password-file"), ended.stderr
-        (data_dir / "password").write_text("secret\n")
-        ended = run("db", "grant-read", "grafana", "--password-file", str(data_dir / "password"), env=env)
-        assert ended.stdout.startswith("grafana was created and can read postgresql://"), ended.stderr
-    assert run("dead-letters", env=env).stdout == "0 dead letters\n"
-    ended = run("dead-letters", "replay", "7", env=env)
-    assert (ended.returncode, "not found" in ended.stdout) == (1, True), ended.stdout
-    for arguments in (("list", "--limit", "-1"), ("replay", "0"), ("replay", str(2**63))):
-        ended = run("dead-letters", *arguments, env=env)
-        assert ended.returncode == 2, ended.stderr
-        assert "Traceback" not in ended.stderr

@@ -18,7 +18,7 @@ import pytest
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import EmbeddedPostgres
 from tests.embedded_server import connected
-from tests.pipeline.running import command, environment, run, running, wait_until
+from tests.pipeline.running import RunningDecahertz, command, environment, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(150)
 SECOND_NS = 10**9
@@ -161,8 +161,9 @@ def test_an_impossible_command_is_refused_in_one_line(
     assert words in lines[0]
 
 
-def test_a_backup_needs_a_database(env: dict[str, str], data_dir: Path) -> None:
-    refused = run("backup", str(data_dir / "file"), env=env)
+@pytest.mark.parametrize("arguments", [["backup", "file"], ["db", "status"]])
+def test_backup_and_status_need_a_database(env: dict[str, str], data_dir: Path, arguments: list[str]) -> None:
+    refused = run(*arguments, env=env)
     assert refused.returncode == 2
     assert "no database" in refused.stderr
     assert list(data_dir.iterdir()) == []
@@ -234,14 +235,27 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     assert whole.returncode == 0, whole.stderr
 
 
-def test_a_restore_into_a_database_in_use_names_the_process(env: dict[str, str], data_dir: Path) -> None:
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
-        file = data_dir / "file"
-        assert run("backup", str(file), env=env).returncode == 0
-        refused = run("restore", str(file), "--force", env=env)
-        assert refused.returncode == 2
-        assert str(decahertz.process.pid) in refused.stderr
-        assert decahertz.problems() == []
+def test_a_restore_into_a_database_in_use_names_the_process(
+    idle: tuple[RunningDecahertz, dict[str, str]], tmp_path: Path
+) -> None:
+    decahertz, env = idle
+    file = tmp_path / "file"
+    assert run("backup", str(file), env=env).returncode == 0
+    refused = run("restore", str(file), "--force", env=env)
+    assert refused.returncode == 2
+    assert str(decahertz.process.pid) in refused.stderr
+    assert decahertz.problems() == []
+
+
+def test_unknown_dead_letters_are_reported(recorded: tuple[Path, Path, int]) -> None:
+    env = environment(recorded[0])
+    assert run("dead-letters", env=env).stdout == "0 dead letters\n"
+    ended = run("dead-letters", "replay", "7", env=env)
+    assert (ended.returncode, "not found" in ended.stdout) == (1, True), ended.stdout
+    for arguments in (("list", "--limit", "-1"), ("replay", "0"), ("replay", str(2**63))):
+        ended = run("dead-letters", *arguments, env=env)
+        assert ended.returncode == 2, ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 async def test_the_status_agrees_with_the_database(recorded: tuple[Path, Path, int]) -> None:
@@ -271,15 +285,10 @@ async def test_the_status_agrees_with_the_database(recorded: tuple[Path, Path, i
         assert word in text
 
 
-def test_the_status_works_while_everything_runs_and_needs_a_database(
-    env: dict[str, str], data_dir: Path
-) -> None:
-    refused = run("db", "status", env=env)
-    assert refused.returncode == 2
-    assert "no database" in refused.stderr
-    with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
-        told = run("db", "status", env=env)
-        assert told.returncode == 0, told.stderr
-        assert decahertz.problems() == []
-        elsewhere = run("db", "status", "--database-url", decahertz.database, "--json", env=env)
-        assert msgspec.json.decode(elsewhere.stdout)["database"]["name"] == decahertz.database
+def test_the_status_works_while_everything_runs(idle: tuple[RunningDecahertz, dict[str, str]]) -> None:
+    decahertz, env = idle
+    told = run("db", "status", env=env)
+    assert told.returncode == 0, told.stderr
+    assert decahertz.problems() == []
+    elsewhere = run("db", "status", "--database-url", decahertz.database, "--json", env=env)
+    assert msgspec.json.decode(elsewhere.stdout)["database"]["name"] == decahertz.database

@@ -72,8 +72,11 @@ def newest_age(url: str) -> int:
     return ask(url, "SELECT coalesce(extract(epoch FROM now() - max(time)), 1e6)::int FROM market_samples")
 
 
-def test_a_taken_name_is_refused_in_one_line(database_url: str, tmp_path: Path) -> None:
-    with running(env=recorder_env(tmp_path / "one", database_url), log=tmp_path / "log") as first:
+def test_a_taken_name_is_refused_in_one_line_and_its_killed_holder_starts_again_without_waiting(
+    database_url: str, tmp_path: Path
+) -> None:
+    env = recorder_env(tmp_path / "one", database_url)
+    with running(env=env, log=tmp_path / "log") as first:
         refused = run("up", env=recorder_env(tmp_path / "two", database_url))
         assert refused.returncode == 2
         holder = rf"on host \S+ \(process {first.process.pid}\)"
@@ -85,13 +88,6 @@ def test_a_taken_name_is_refused_in_one_line(database_url: str, tmp_path: Path) 
         assert "Traceback" not in refused.stderr
         component = {one["name"]: one["health"] for one in first.get("/api/v1/health")["components"]}
         assert component["recorder"] == "ok"
-
-
-def test_a_killed_recorder_starts_again_on_its_folder_without_waiting(
-    database_url: str, tmp_path: Path
-) -> None:
-    env = recorder_env(tmp_path / "one", database_url)
-    with running(env=env, log=tmp_path / "log") as first:
         first.process.kill()
         first.process.communicate()
     with running(env=env, log=tmp_path / "log"):

@@ -1,4 +1,4 @@
-"""What scripts/check runs has to pass: style, types, direction of imports, derived files."""
+"""The checks of scripts/check pass: style, types, direction of imports, derived files."""
 
 from __future__ import annotations
 

@@ -49,8 +49,6 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         super().__init__()
         self._sequences = Numbering(self.counts)
         self._trades = Numbering(self.counts, contiguous=True)
-        self._books: dict[str, OrderBook] = {}
-        self._tops: dict[str, TopOfBook] = {}
         self._with_ticker: set[str] = set()
         """Products with a ticker on the current connection."""
         self._subscribed: set[str] = set()
@@ -58,8 +56,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
 
     def reconnected(self) -> None:
         """Discards the order books; sequence numbers and trade ids continue."""
-        self._books.clear()
-        self._tops.clear()
+        super().reconnected()
         self._with_ticker.clear()
 
     def parse(self, raw: bytes | str) -> AnyMessage | None:
@@ -166,7 +163,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         book.asks.replace(message.asks)
         book.time_ns = received_ns
         self._books[message.product_id] = book
-        return self._changed(message.product_id, book)
+        return self._changed_top(message.product_id, book)
 
     def _update(self, message: L2Update, received_ns: int) -> list[AnyEvent]:
         book = self._books.get(message.product_id)
@@ -177,14 +174,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         for side, price, size in message.changes:
             (book.bids if side == "buy" else book.asks).set(price, size)
         book.time_ns = time_ns
-        return self._changed(message.product_id, book)
-
-    def _changed(self, product: str, book: OrderBook) -> list[AnyEvent]:
-        top = book.top
-        if self._tops.get(product) == top:
-            return []
-        self._tops[product] = top
-        return [book.quote(VENUE, product)]
+        return self._changed_top(message.product_id, book)
 
 
 def _instrument(product: Product, received_ns: int) -> Instrument:

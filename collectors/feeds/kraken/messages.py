@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
-from collectors.feeds.order_book import BookSide, OrderBook, TopOfBook
+from collectors.feeds.order_book import BookSide, OrderBook
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent, Name, Number, Side, Size, Tick
 
@@ -96,16 +96,13 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._books: dict[str, OrderBook] = {}
-        self._tops: dict[str, TopOfBook] = {}
         self._trade_ns: dict[str, int] = {}
         self._with_trades: set[str] = set()
         """Pairs with a trade on the current connection."""
 
     def reconnected(self) -> None:
         """Discards the order books."""
-        self._books.clear()
-        self._tops.clear()
+        super().reconnected()
         self._with_trades.clear()
 
     def parse(self, raw: bytes | str) -> AnyMessage:
@@ -183,11 +180,7 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
             _change(book.bids, part.bids)
         if changes:
             book.time_ns = max(_time_ns(level.time) for level in changes)
-        top = book.top
-        if self._tops.get(pair) == top:
-            return []
-        self._tops[pair] = top
-        return [book.quote(VENUE, pair)]
+        return self._changed_top(pair, book)
 
 
 def _change(side: BookSide, levels: tuple[Level, ...]) -> None:

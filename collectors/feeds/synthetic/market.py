@@ -102,22 +102,6 @@ class SyntheticMarket:
 class _Walk:
     """The random walk of one instrument."""
 
-    __slots__ = (
-        "_at",
-        "_latency",
-        "_listing",
-        "_log_mid",
-        "_moved_at",
-        "_random",
-        "_rates",
-        "_sequence",
-        "_spread_ticks",
-        "_tick_share",
-        "_total_rate",
-        "_trade_id",
-        "_volatility",
-    )
-
     def __init__(self, listing: Listing, rates: Rates, seed: int) -> None:
         self._listing = listing
         self._rates = rates

@@ -96,12 +96,13 @@ class Histories:
         schema: SampleSchema,
         fields: Sequence[str],
         key_filter: Mapping[str, Sequence[str]],
-        span: tuple[int, int],
+        start_ns: int,
+        end_ns: int,
         *,
-        request: ResolutionRequest,
-        limits: Limits,
+        request: ResolutionRequest = RAW,
+        limits: Limits = Limits(),
     ) -> History:
-        """Samples of the schema in the range ``span``, ``[start, end)``, grouped by key.
+        """Samples of the schema in the range ``[start, end)``, grouped by key.
 
         ``fields`` are metric names (none: all of them), ``key_filter`` allowed values of ``recorder`` and of
         the key's fields, ``request`` the resolution (:mod:`storage.query.history.resolution`). Buckets
@@ -111,7 +112,8 @@ class Histories:
         by_name = {field.name: field for field in schema.metrics}
         names = tuple(fields) or tuple(by_name)
         _check_names(schema, names, key_filter)
-        query = _Request(schema, tuple(by_name[name] for name in names), key_filter, span, request, limits)
+        chosen = tuple(by_name[name] for name in names)
+        query = _Request(schema, chosen, key_filter, (start_ns, end_ns), request, limits)
         try:
             return await self._answer(query)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):

@@ -147,10 +147,11 @@ def _nice_step(start_ns: int, end_ns: int, max_points: int) -> int:
 
 def _widened(start_ns: int, end_ns: int, step_ns: int, max_points: int) -> int:
     """The smallest multiple of the step, or the one after, for which the range fits."""
-    factor = -(-buckets(start_ns, end_ns, step_ns) // max_points)
+    factor = max(1, -(-buckets(start_ns, end_ns, step_ns) // max_points))
     while buckets(start_ns, end_ns, factor * step_ns) > max_points:
-        factor += 1
-    return max(factor, 1) * step_ns
+        last = (end_ns - 1) // (factor * step_ns)
+        factor = (end_ns - 1) // (last * step_ns) + 1  # the first for which the range ends a bucket earlier
+    return factor * step_ns
 
 
 def _multiple(step_ns: int, width: int) -> int:

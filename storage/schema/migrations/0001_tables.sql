@@ -4,51 +4,59 @@
 -- "time" is a timestamptz for people and for Grafana: the matching nanoseconds, rounded down to the microsecond.
 -- Names have the collation "C": they compare as bytes, as the program compares them.
 
-CREATE TABLE signals (
+-- Columns that many tables share. LIKE copies them with their comments; the tables themselves are dropped at the end.
+CREATE TABLE event_head (
     time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    recorder text COLLATE "C" NOT NULL
+);
+COMMENT ON COLUMN event_head.time IS 'time_ns, rounded down to the microsecond.';
+COMMENT ON COLUMN event_head.recorder IS 'The recorder that stored the row.';
+CREATE TABLE strategy_key (
     strategy text COLLATE "C" NOT NULL,
     venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
-    signal_id text COLLATE "C" NOT NULL,
-    direction text COLLATE "C" NOT NULL,
-    strength double precision,
-    price double precision,
-    risk double precision,
-    reason text,
+    instrument text COLLATE "C" NOT NULL
+);
+COMMENT ON COLUMN strategy_key.strategy IS 'The strategy.';
+COMMENT ON COLUMN strategy_key.venue IS 'The venue.';
+COMMENT ON COLUMN strategy_key.instrument IS 'The instrument, by the venue''s symbol.';
+CREATE TABLE event_identity (
     time_ns bigint NOT NULL,
     received_ns bigint NOT NULL,
     source text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
     sequence bigint NOT NULL
 );
+COMMENT ON COLUMN event_identity.time_ns IS 'When it happened, by the clock of its origin.';
+COMMENT ON COLUMN event_identity.received_ns IS 'When it reached the recorder, by its clock.';
+COMMENT ON COLUMN event_identity.source IS 'The process that emitted the event.';
+COMMENT ON COLUMN event_identity.epoch IS 'When that process started, in nanoseconds.';
+COMMENT ON COLUMN event_identity.sequence IS 'The number of the event since that start.';
+
+CREATE TABLE signals (
+    LIKE event_head INCLUDING COMMENTS,
+    LIKE strategy_key INCLUDING COMMENTS,
+    signal_id text COLLATE "C" NOT NULL,
+    direction text COLLATE "C" NOT NULL,
+    strength double precision,
+    price double precision,
+    risk double precision,
+    reason text,
+    LIKE event_identity INCLUDING COMMENTS
+);
 COMMENT ON TABLE signals IS 'Trading signals of strategies, before any order.';
-COMMENT ON COLUMN signals.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN signals.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN signals.strategy IS 'The strategy.';
-COMMENT ON COLUMN signals.venue IS 'The venue.';
-COMMENT ON COLUMN signals.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN signals.signal_id IS 'The strategy''s own id of the signal.';
 COMMENT ON COLUMN signals.direction IS 'buy, sell or flat.';
 COMMENT ON COLUMN signals.strength IS 'Strength of the signal, on the strategy''s own scale.';
 COMMENT ON COLUMN signals.price IS 'Decision price: the market when the strategy decided.';
 COMMENT ON COLUMN signals.risk IS 'Money at risk if the trade goes to its stop: the R of the trade.';
 COMMENT ON COLUMN signals.reason IS 'Why the strategy gave the signal.';
-COMMENT ON COLUMN signals.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN signals.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN signals.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN signals.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN signals.sequence IS 'The number of the event since that start.';
 CREATE INDEX signals_time ON signals (time);
 CREATE INDEX signals_received ON signals (received_ns);
 CREATE INDEX signals_strategy ON signals (strategy, venue, instrument, time_ns);
 
 CREATE TABLE order_events (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
+    LIKE strategy_key INCLUDING COMMENTS,
     order_id text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
     side text COLLATE "C" NOT NULL,
@@ -59,19 +67,10 @@ CREATE TABLE order_events (
     order_type text COLLATE "C",
     signal_id text COLLATE "C",
     reason text,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE order_events IS
     'Every change in the life of every order; the table orders holds the current state.';
-COMMENT ON COLUMN order_events.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN order_events.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN order_events.strategy IS 'The strategy.';
-COMMENT ON COLUMN order_events.venue IS 'The venue.';
-COMMENT ON COLUMN order_events.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN order_events.order_id IS 'The id of the order.';
 COMMENT ON COLUMN order_events.state IS
     'submitted, accepted, partially_filled, filled, cancelled, rejected or expired.';
@@ -83,72 +82,29 @@ COMMENT ON COLUMN order_events.arrival_price IS 'Mid of the market when the orde
 COMMENT ON COLUMN order_events.order_type IS 'Order type as the strategy names it: limit, market, …';
 COMMENT ON COLUMN order_events.signal_id IS 'The signal that led to the order.';
 COMMENT ON COLUMN order_events.reason IS 'Why the order was rejected, cancelled or expired.';
-COMMENT ON COLUMN order_events.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN order_events.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN order_events.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN order_events.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN order_events.sequence IS 'The number of the event since that start.';
 CREATE INDEX order_events_time ON order_events (time);
 CREATE INDEX order_events_received ON order_events (received_ns);
 CREATE INDEX order_events_order ON order_events (order_id, time_ns);
 
 CREATE TABLE orders (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
-    order_id text COLLATE "C" NOT NULL,
-    state text COLLATE "C" NOT NULL,
+    LIKE order_events INCLUDING COMMENTS,
     is_final boolean NOT NULL,
-    side text COLLATE "C" NOT NULL,
-    quantity double precision NOT NULL,
-    filled_quantity double precision,
-    price double precision,
-    arrival_price double precision,
-    order_type text COLLATE "C",
-    signal_id text COLLATE "C",
-    reason text,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL,
     PRIMARY KEY (recorder, strategy, venue, instrument, order_id)
 );
 COMMENT ON TABLE orders IS
     'The current state of every order: its newest change, in whatever order the changes arrive. A final state stays final.';
 COMMENT ON COLUMN orders.time IS 'Time of the newest change.';
-COMMENT ON COLUMN orders.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN orders.strategy IS 'The strategy.';
-COMMENT ON COLUMN orders.venue IS 'The venue.';
-COMMENT ON COLUMN orders.instrument IS 'The instrument, by the venue''s symbol.';
-COMMENT ON COLUMN orders.order_id IS 'The id of the order.';
-COMMENT ON COLUMN orders.state IS
-    'submitted, accepted, partially_filled, filled, cancelled, rejected or expired.';
 COMMENT ON COLUMN orders.is_final IS 'Whether the state is final: filled, cancelled, rejected or expired.';
-COMMENT ON COLUMN orders.side IS 'buy or sell.';
-COMMENT ON COLUMN orders.quantity IS 'Quantity ordered.';
-COMMENT ON COLUMN orders.filled_quantity IS 'Quantity filled so far.';
-COMMENT ON COLUMN orders.price IS 'Limit price, where there is one.';
-COMMENT ON COLUMN orders.arrival_price IS 'Mid of the market when the order was submitted.';
-COMMENT ON COLUMN orders.order_type IS 'Order type as the strategy names it: limit, market, …';
-COMMENT ON COLUMN orders.signal_id IS 'The signal that led to the order.';
-COMMENT ON COLUMN orders.reason IS 'Why the order was rejected, cancelled or expired.';
 COMMENT ON COLUMN orders.time_ns IS 'Time of the newest change, in nanoseconds.';
 COMMENT ON COLUMN orders.received_ns IS 'When the newest change reached the recorder, by its clock.';
 COMMENT ON COLUMN orders.source IS 'The process that emitted the newest change.';
-COMMENT ON COLUMN orders.epoch IS 'When that process started, in nanoseconds.';
 COMMENT ON COLUMN orders.sequence IS 'The number of the newest change since that start.';
 CREATE INDEX orders_time ON orders (time);
 CREATE INDEX orders_open ON orders (strategy, venue, instrument) WHERE NOT is_final;
 
 CREATE TABLE fills (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
+    LIKE strategy_key INCLUDING COMMENTS,
     order_id text COLLATE "C" NOT NULL,
     fill_id text COLLATE "C" NOT NULL,
     side text COLLATE "C" NOT NULL,
@@ -157,18 +113,9 @@ CREATE TABLE fills (
     fee double precision NOT NULL,
     liquidity text COLLATE "C",
     risk double precision,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE fills IS 'Fills of orders, whole or in part, as often as they were reported.';
-COMMENT ON COLUMN fills.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN fills.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN fills.strategy IS 'The strategy.';
-COMMENT ON COLUMN fills.venue IS 'The venue.';
-COMMENT ON COLUMN fills.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN fills.order_id IS 'The order that was filled.';
 COMMENT ON COLUMN fills.fill_id IS 'The id of the fill within its order.';
 COMMENT ON COLUMN fills.side IS 'buy or sell.';
@@ -177,11 +124,6 @@ COMMENT ON COLUMN fills.quantity IS 'Quantity filled.';
 COMMENT ON COLUMN fills.fee IS 'Fee in money; negative for a rebate.';
 COMMENT ON COLUMN fills.liquidity IS 'maker or taker.';
 COMMENT ON COLUMN fills.risk IS 'Money at risk of the round trip that this fill opens: its R.';
-COMMENT ON COLUMN fills.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN fills.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN fills.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN fills.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN fills.sequence IS 'The number of the event since that start.';
 CREATE INDEX fills_time ON fills (time);
 CREATE INDEX fills_received ON fills (received_ns);
 CREATE INDEX fills_newest ON fills (time_ns, source, epoch, sequence);
@@ -189,159 +131,91 @@ CREATE INDEX fills_round_trip ON fills (strategy, venue, instrument, time_ns, so
 CREATE INDEX fills_order ON fills (order_id, fill_id);
 
 CREATE TABLE positions (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
+    LIKE strategy_key INCLUDING COMMENTS,
     quantity double precision NOT NULL,
     average_price double precision,
     mark_price double precision,
     held_by text COLLATE "C" NOT NULL,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE positions IS
     'Positions as strategies report them; the quantity is negative when short.';
-COMMENT ON COLUMN positions.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN positions.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN positions.strategy IS 'The strategy.';
-COMMENT ON COLUMN positions.venue IS 'The venue.';
-COMMENT ON COLUMN positions.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN positions.quantity IS 'Quantity held; negative when short.';
 COMMENT ON COLUMN positions.average_price IS 'Average entry price.';
 COMMENT ON COLUMN positions.mark_price IS 'Price that the strategy marks the position at.';
 COMMENT ON COLUMN positions.held_by IS 'bot, manual or autonomous.';
-COMMENT ON COLUMN positions.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN positions.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN positions.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN positions.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN positions.sequence IS 'The number of the event since that start.';
 CREATE INDEX positions_time ON positions (time);
 CREATE INDEX positions_received ON positions (received_ns);
 CREATE INDEX positions_strategy ON positions (strategy, venue, instrument, time_ns);
 
 CREATE TABLE equity (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     strategy text COLLATE "C" NOT NULL,
     equity double precision NOT NULL,
     cash double precision,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE equity IS 'Equity of strategies, marked to market, in money.';
-COMMENT ON COLUMN equity.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN equity.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN equity.strategy IS 'The strategy.';
 COMMENT ON COLUMN equity.equity IS 'Equity in money.';
 COMMENT ON COLUMN equity.cash IS 'Cash in money.';
-COMMENT ON COLUMN equity.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN equity.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN equity.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN equity.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN equity.sequence IS 'The number of the event since that start.';
 CREATE INDEX equity_time ON equity (time);
 CREATE INDEX equity_received ON equity (received_ns);
 CREATE INDEX equity_strategy ON equity (strategy, time_ns);
 
 CREATE TABLE regimes (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     regime text COLLATE "C" NOT NULL,
     strategy text COLLATE "C",
     confidence double precision,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE regimes IS 'The market regime that a strategy, or the desk, sees.';
-COMMENT ON COLUMN regimes.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN regimes.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN regimes.regime IS 'Name of the regime.';
 COMMENT ON COLUMN regimes.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN regimes.confidence IS 'Confidence from 0 to 1.';
-COMMENT ON COLUMN regimes.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN regimes.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN regimes.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN regimes.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN regimes.sequence IS 'The number of the event since that start.';
 CREATE INDEX regimes_time ON regimes (time);
 CREATE INDEX regimes_received ON regimes (received_ns);
 
 CREATE TABLE risks (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     name text COLLATE "C" NOT NULL,
     value double precision NOT NULL,
     limit_value double precision,
     strategy text COLLATE "C",
     breached boolean NOT NULL,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE risks IS 'Risk measures and their limits.';
-COMMENT ON COLUMN risks.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN risks.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN risks.name IS 'Name of the risk measure.';
 COMMENT ON COLUMN risks.value IS 'Value of the measure.';
 COMMENT ON COLUMN risks.limit_value IS 'Limit of the measure.';
 COMMENT ON COLUMN risks.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN risks.breached IS 'Whether the limit is breached.';
-COMMENT ON COLUMN risks.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN risks.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN risks.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN risks.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN risks.sequence IS 'The number of the event since that start.';
 CREATE INDEX risks_time ON risks (time);
 CREATE INDEX risks_received ON risks (received_ns);
 
 CREATE TABLE news (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     headline text NOT NULL,
     publisher text,
     instruments text[] NOT NULL,
     sentiment double precision,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE news IS 'Headlines.';
-COMMENT ON COLUMN news.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN news.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN news.headline IS 'The headline.';
 COMMENT ON COLUMN news.publisher IS 'The publisher.';
 COMMENT ON COLUMN news.instruments IS 'Instruments that the headline is about.';
 COMMENT ON COLUMN news.sentiment IS 'Sentiment from -1 (bad) to 1 (good).';
-COMMENT ON COLUMN news.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN news.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN news.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN news.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN news.sequence IS 'The number of the event since that start.';
 CREATE INDEX news_time ON news (time);
 CREATE INDEX news_received ON news (received_ns);
 
 CREATE TABLE trades (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     trade_id text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
+    LIKE strategy_key INCLUDING COMMENTS,
     side text COLLATE "C" NOT NULL,
     quantity double precision NOT NULL,
     opened_at timestamptz NOT NULL,
@@ -362,11 +236,7 @@ CREATE TABLE trades (
 COMMENT ON TABLE trades IS
     'Finished round trips, from flat to flat, derived from the fills; a fill reported twice counts once.';
 COMMENT ON COLUMN trades.time IS 'When the round trip closed.';
-COMMENT ON COLUMN trades.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN trades.trade_id IS 'Id of the round trip, derived from its opening fill.';
-COMMENT ON COLUMN trades.strategy IS 'The strategy.';
-COMMENT ON COLUMN trades.venue IS 'The venue.';
-COMMENT ON COLUMN trades.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN trades.side IS 'Side of the opening fill: buy is a long trade.';
 COMMENT ON COLUMN trades.quantity IS 'Sum of all opening quantities.';
 COMMENT ON COLUMN trades.opened_at IS 'When the round trip opened.';
@@ -392,9 +262,7 @@ CREATE INDEX trades_round_trip
 CREATE TABLE open_round_trips (
     time timestamptz NOT NULL DEFAULT 'epoch',
     recorder text COLLATE "C" NOT NULL,
-    strategy text COLLATE "C" NOT NULL,
-    venue text COLLATE "C" NOT NULL,
-    instrument text COLLATE "C" NOT NULL,
+    LIKE strategy_key INCLUDING COMMENTS,
     position double precision NOT NULL DEFAULT 0,
     state bytea NOT NULL DEFAULT '',
     last_ns bigint NOT NULL DEFAULT 0,
@@ -407,9 +275,6 @@ COMMENT ON TABLE open_round_trips IS
     'State from which trades are derived: one row per strategy and instrument that ever had a fill.';
 COMMENT ON COLUMN open_round_trips.time IS 'Time of the newest fill included.';
 COMMENT ON COLUMN open_round_trips.recorder IS 'The recorder that stored the row.';
-COMMENT ON COLUMN open_round_trips.strategy IS 'The strategy.';
-COMMENT ON COLUMN open_round_trips.venue IS 'The venue.';
-COMMENT ON COLUMN open_round_trips.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN open_round_trips.position IS
     'Position after the newest fill included; negative when short.';
 COMMENT ON COLUMN open_round_trips.state IS
@@ -420,8 +285,7 @@ COMMENT ON COLUMN open_round_trips.last_epoch IS 'Epoch of the newest fill inclu
 COMMENT ON COLUMN open_round_trips.last_sequence IS 'Sequence of the newest fill included.';
 
 CREATE TABLE instrument_events (
-    time timestamptz NOT NULL,
-    recorder text COLLATE "C" NOT NULL,
+    LIKE event_head INCLUDING COMMENTS,
     venue text COLLATE "C" NOT NULL,
     instrument text COLLATE "C" NOT NULL,
     kind text COLLATE "C" NOT NULL,
@@ -433,16 +297,10 @@ CREATE TABLE instrument_events (
     tick_size double precision,
     lot_size double precision,
     aliases text[] NOT NULL,
-    time_ns bigint NOT NULL,
-    received_ns bigint NOT NULL,
-    source text COLLATE "C" NOT NULL,
-    epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    LIKE event_identity INCLUDING COMMENTS
 );
 COMMENT ON TABLE instrument_events IS
     'Every definition of every instrument; the table instruments holds the newest.';
-COMMENT ON COLUMN instrument_events.time IS 'time_ns, rounded down to the microsecond.';
-COMMENT ON COLUMN instrument_events.recorder IS 'The recorder that stored the row.';
 COMMENT ON COLUMN instrument_events.venue IS 'The venue.';
 COMMENT ON COLUMN instrument_events.instrument IS 'The instrument, by the venue''s symbol.';
 COMMENT ON COLUMN instrument_events.kind IS 'spot, future, perpetual, option, fx or index.';
@@ -455,11 +313,6 @@ COMMENT ON COLUMN instrument_events.inverse IS
 COMMENT ON COLUMN instrument_events.tick_size IS 'Smallest price increment.';
 COMMENT ON COLUMN instrument_events.lot_size IS 'Smallest quantity increment.';
 COMMENT ON COLUMN instrument_events.aliases IS 'Other names of the instrument.';
-COMMENT ON COLUMN instrument_events.time_ns IS 'When it happened, by the clock of its origin.';
-COMMENT ON COLUMN instrument_events.received_ns IS 'When it reached the recorder, by its clock.';
-COMMENT ON COLUMN instrument_events.source IS 'The process that emitted the event.';
-COMMENT ON COLUMN instrument_events.epoch IS 'When that process started, in nanoseconds.';
-COMMENT ON COLUMN instrument_events.sequence IS 'The number of the event since that start.';
 CREATE INDEX instrument_events_time ON instrument_events (time);
 CREATE INDEX instrument_events_received ON instrument_events (received_ns);
 CREATE INDEX instrument_events_instrument ON instrument_events (venue, instrument, time_ns);
@@ -538,7 +391,8 @@ CREATE TABLE stored_batches (
     recorder text COLLATE "C" NOT NULL,
     batch_id uuid PRIMARY KEY,
     dead_letters bigint NOT NULL DEFAULT 0,
-    duplicates bigint NOT NULL DEFAULT 0
+    duplicates bigint NOT NULL DEFAULT 0,
+    superseded bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE stored_batches IS
     'Batches that a spool may send again. The row goes once the spool has deleted its entry.';
@@ -547,6 +401,8 @@ COMMENT ON COLUMN stored_batches.recorder IS 'The recorder that stored the row.'
 COMMENT ON COLUMN stored_batches.batch_id IS 'Id of the spool entry.';
 COMMENT ON COLUMN stored_batches.dead_letters IS 'Rows of the batch that became dead letters.';
 COMMENT ON COLUMN stored_batches.duplicates IS 'Events of the batch that had been stored before.';
+COMMENT ON COLUMN stored_batches.superseded IS
+    'Samples of the batch whose keys and cycles another process of the recorder had stored.';
 CREATE INDEX stored_batches_recorder ON stored_batches (recorder, time);
 
 CREATE TABLE dead_letters (
@@ -634,3 +490,5 @@ COMMENT ON COLUMN tier_generations.time IS 'When the generation was created.';
 COMMENT ON COLUMN tier_generations.table_name IS 'The sample table.';
 COMMENT ON COLUMN tier_generations.generation IS 'Number of the generation, from 1.';
 COMMENT ON COLUMN tier_generations.valid_from IS 'Start of the time that is read from this generation.';
+
+DROP TABLE event_head, strategy_key, event_identity;

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
+import structlog
 
 from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted
@@ -139,13 +140,14 @@ def has_older(connection: SchemaConnection, table: Partitioned, horizon: datetim
     return found
 
 
-def drop_before(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> list[str]:
-    """Drop the partitions that end before the horizon; returns their names. Call it in a transaction."""
+def drop_before(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> None:
+    """Drop the partitions that end before the horizon. Call it in a transaction."""
     names = _older(connection, table, horizon)
     for name in names:
         execute(connection, f"DROP TABLE {quoted(name)}")
     execute(connection, f"DELETE FROM {quoted(table.default)} WHERE {TIME} < %s", horizon)  # noqa: S608 - quoted
-    return names
+    if names:
+        structlog.get_logger(part="tiers").info("partitions_dropped", table=table.name, partitions=names)
 
 
 def _older(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
 from decahertz.clock import NS_PER_SECOND
 from storage.schema.samples import TIME, quoted
 from storage.tiers.administration import execute, value_of
@@ -41,7 +39,7 @@ def drop_old_rows(
                 horizon,
                 table.schema.table,
             )
-        _drop(connection, partitioned, horizon)
+        drop_before(connection, partitioned, horizon)
     return []
 
 
@@ -51,14 +49,7 @@ def drop_old_events(connection: SchemaConnection, table: Partitioned, days: int,
     if days and has_older(connection, table, horizon):
         with connection.transaction():
             limit_locks(connection)
-            _drop(connection, table, horizon)
-
-
-def _drop(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> None:
-    partitions = drop_before(connection, table, horizon)
-    if partitions:
-        log = structlog.get_logger(part="tiers")
-        log.info("partitions_dropped", table=table.name, partitions=partitions)
+            drop_before(connection, table, horizon)
 
 
 def _is_dirty(connection: SchemaConnection, table: PlainTable, tier: Tier, horizon: datetime) -> bool:

@@ -1,6 +1,6 @@
 """The tiers on plain PostgreSQL: partitions, dirty buckets, and tables that are rolled up.
 
-A trigger records forevery statement which buckets its rows fall into, in the same transaction, in
+A trigger records for every statement which buckets its rows fall into, in the same transaction, in
 ``{table}_dirty_buckets``. The view that readers select from computes a dirty bucket from the finer tier and
 takes every other bucket from the rolled-up table. So answers are right at every moment: the roll-up
 (:mod:`storage.tiers.plain.roll_up`) may lag, crash or stand still, and answers only get slower.
@@ -20,8 +20,7 @@ from storage.tiers.names import ROLLED, Tier, finer, relation_of, width_ns
 from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
 from storage.tiers.schema import (
     TierSchema,
-    aggregates_of_raw,
-    aggregates_of_tier,
+    aggregates,
     bucket,
     columns_in,
     comment_tier,
@@ -70,7 +69,7 @@ class PlainTable:
     def aggregation(self, tier: Tier, buckets: str) -> str:
         """A query that makes buckets from the finer tier. ``buckets``: a relation ``dirty`` with ``time``."""
         source = self.schema.relation(finer(tier))
-        values = (aggregates_of_raw if tier is Tier.S1 else aggregates_of_tier)(self.schema, _LAST)
+        values = aggregates(self.schema, tier, _LAST)
         keys = {name: f"source.{quoted(name)}" for name in self.schema.key}
         inner = ", ".join(f"{value} AS {quoted(name)}" for name, value in (keys | values).items())
         outer = ", ".join(

@@ -18,8 +18,7 @@ from storage.tiers.administration import execute
 from storage.tiers.names import ROLLED, Tier, finer, width_ns
 from storage.tiers.schema import (
     TierSchema,
-    aggregates_of_raw,
-    aggregates_of_tier,
+    aggregates,
     columns_in,
     comment_tier,
     interval,
@@ -88,15 +87,15 @@ def _create(
     )
     for tier in ROLLED:
         source = schema.table if tier is Tier.S1 else created.view(finer(tier))
-        values = (aggregates_of_raw if tier is Tier.S1 else aggregates_of_tier)(schema, _LAST)
+        values = aggregates(schema, tier, _LAST)
         start = f"time_bucket({interval(tier)}, {TIME})"
         keys = [quoted(name) for name in schema.key]
-        aggregates = (f"{value} AS {quoted(name)}" for name, value in values.items())
+        made = (f"{value} AS {quoted(name)}" for name, value in values.items())
         execute(
             connection,
             f"CREATE MATERIALIZED VIEW {quoted(created.view(tier))}"  # noqa: S608 - names are quoted
             " WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS"
-            f" SELECT {', '.join([f'{start} AS {TIME}', *keys, *aggregates])} FROM {quoted(source)}"
+            f" SELECT {', '.join([f'{start} AS {TIME}', *keys, *made])} FROM {quoted(source)}"
             f" GROUP BY {', '.join([start, *keys])} WITH NO DATA",
         )
     return created

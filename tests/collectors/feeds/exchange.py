@@ -26,11 +26,9 @@ class Act(Enum):
 Script: TypeAlias = Sequence[str | bytes | Act]
 
 
-def coinbase_confirmation(asked: Request, **renamed: str) -> list[str]:
+def coinbase_confirmation(asked: Request) -> list[str]:
     """Coinbase's answer that names everything that was asked for."""
-    channels = [
-        {"name": renamed.get(name, name), "product_ids": asked["product_ids"]} for name in asked["channels"]
-    ]
+    channels = [{"name": name, "product_ids": asked["product_ids"]} for name in asked["channels"]]
     return [json.dumps({"type": "subscriptions", "channels": channels})]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import groupby
+from pathlib import Path
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -13,8 +16,9 @@ from collectors.host.plugins import LoadedFeed
 from decahertz.backoff import Backoff
 from decahertz.bus import EVENTS, LocalBus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
-from decahertz.event import AnyEvent, Arrival, Event
+from decahertz.event import AnyEvent, Arrival, ConnectionState, Event, Heartbeat
 from decahertz.feed import Feed
+from decahertz.health import RunState
 from decahertz.ingest import Ingest, Receipt
 
 EventT = TypeVar("EventT", bound=Event)
@@ -71,6 +75,23 @@ class Pipeline:
             stable_seconds=stable_seconds,
         )
 
+    @asynccontextmanager
+    async def running(self, *feeds: Feed, stable_seconds: float = 30.0) -> AsyncIterator[FeedHost]:
+        """A started host of these feeds; stopped at the end."""
+        host = self.host(*feeds, stable_seconds=stable_seconds)
+        await host.start()
+        try:
+            yield host
+        finally:
+            await host.stop()
+
+    async def play(self, *feeds: Feed) -> FeedHost:
+        """Runs these feeds until they have finished."""
+        async with self.running(*feeds) as host:
+            await asyncio.wait_for(host.wait_finished(), 50)
+        assert {feed.state for feed in host.feeds()} == {RunState.FINISHED}
+        return host
+
     @property
     def events(self) -> list[AnyEvent]:
         """Everything published, in order."""
@@ -79,6 +100,31 @@ class Pipeline:
     def of(self, type_: type[EventT]) -> list[EventT]:
         """The published events of one type."""
         return [event for event in self.events if isinstance(event, type_)]
+
+    @property
+    def connections(self) -> list[ConnectionState]:
+        """What the heartbeats said, without repetitions."""
+        return [state for state, _ in groupby(heartbeat.connection for heartbeat in self.of(Heartbeat))]
+
+
+def only(type_: type[EventT], events: Sequence[AnyEvent]) -> EventT:
+    """The one event, which is of this type."""
+    (event,) = events
+    assert isinstance(event, type_)
+    return event
+
+
+def messages(capture: Path) -> Iterator[tuple[int, str]]:
+    """The messages of a recorded connection, with their times of receipt."""
+    for line in capture.read_text().splitlines():
+        received, separator, text = line.partition(": ")
+        if separator and not line.startswith("wss:"):
+            yield int(received.replace(".", "").ljust(19, "0")), text
+
+
+async def texts_of(capture: Path) -> list[str]:
+    """The messages alone, read beside the event loop."""
+    return await asyncio.to_thread(lambda: [text for _, text in messages(capture)])
 
 
 async def until(condition: Callable[[], object], limit_seconds: float = 15.0) -> None:

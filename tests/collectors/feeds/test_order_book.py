@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.feeds.order_book import BookSide, OrderBook, TopOfBook
@@ -10,31 +10,12 @@ _SIZES = st.sampled_from([0.0, 0.5, 1.0, 7.25])
 _LEVELS = st.lists(st.tuples(_PRICES, _SIZES), max_size=60)
 
 
-@given(snapshot=_LEVELS, changes=_LEVELS, is_bid=st.booleans())
-def test_the_best_level_is_that_of_a_naive_book(
+@settings(max_examples=200)
+@given(snapshot=_LEVELS, changes=_LEVELS, depth=st.none() | st.integers(1, 5), is_bid=st.booleans())
+def test_levels_are_those_of_a_naive_book_and_behind_the_depth_they_are_forgotten(
     snapshot: list[tuple[float, float]],
     changes: list[tuple[float, float]],
-    is_bid: bool,  # noqa: FBT001 - hypothesis passes by name
-) -> None:
-    side = BookSide(is_bid=is_bid)
-    side.replace(snapshot)
-    best_of = max if is_bid else min
-    # A snapshot may name a price twice: the last one counts, deleted or not.
-    naive = {price: size for price, size in dict(snapshot).items() if size}
-    assert side.best == ((best_of(naive), naive[best_of(naive)]) if naive else None)
-    for price, size in changes:
-        side.set(price, size)
-        naive[price] = size
-        naive = {kept: amount for kept, amount in naive.items() if amount}
-        assert side.best == ((best_of(naive), naive[best_of(naive)]) if naive else None)
-        assert len(side._keys) == len(naive)
-
-
-@given(snapshot=_LEVELS, changes=_LEVELS, depth=st.integers(1, 5), is_bid=st.booleans())
-def test_levels_behind_the_depth_are_forgotten(
-    snapshot: list[tuple[float, float]],
-    changes: list[tuple[float, float]],
-    depth: int,
+    depth: int | None,
     is_bid: bool,  # noqa: FBT001 - hypothesis passes by name
 ) -> None:
     side = BookSide(is_bid=is_bid, depth=depth)
@@ -44,13 +25,13 @@ def test_levels_behind_the_depth_are_forgotten(
         kept = sorted((price for price, size in levels.items() if size), reverse=is_bid)[:depth]
         return {price: levels[price] for price in kept}
 
-    naive = cut(dict(snapshot))
+    naive = cut(dict(snapshot))  # which may name a price twice: the last one counts, deleted or not
+    assert side.best == next(iter(naive.items()), None)
     for price, size in changes:
         side.set(price, size)
         naive = cut({**naive, price: size})
         assert len(side._keys) == len(naive)
-        best = next(iter(naive), None)
-        assert side.best == (None if best is None else (best, naive[best]))
+        assert side.best == next(iter(naive.items()), None)
 
 
 def test_an_empty_side_has_neither_price_nor_size() -> None:

@@ -6,24 +6,15 @@ from decahertz.event import ConnectionState, Heartbeat
 from decahertz.testing import ManualClock
 
 
-def test_heartbeats_come_at_once_and_then_once_a_second() -> None:
+def test_heartbeats_come_at_once_then_once_a_second_and_at_once_after_a_closing_one() -> None:
     clock = ManualClock()
     pulse = Pulse(clock, "feed-x", "coinbase")
-    assert pulse.next(clock.time_ns()) == Heartbeat(
-        time_ns=clock.time_ns(),
-        component="feed-x",
-        venue="coinbase",
-    )
+    first = Heartbeat(time_ns=clock.time_ns(), component="feed-x", venue="coinbase")
+    assert pulse.next(clock.time_ns()) == first
     assert pulse.due_ns() == NS_PER_SECOND
     clock.advance(NS_PER_SECOND - 1)
     assert pulse.next(clock.time_ns()) is None
     clock.advance(1)
     assert pulse.next(clock.time_ns()) is not None
-
-
-def test_after_a_closing_heartbeat_the_next_one_is_due_at_once() -> None:
-    clock = ManualClock()
-    pulse = Pulse(clock, "feed-x", "coinbase")
-    pulse.next(clock.time_ns())
     assert pulse.closed(clock.time_ns()).connection is ConnectionState.CLOSED
     assert pulse.next(clock.time_ns()) is not None

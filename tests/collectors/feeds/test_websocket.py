@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from collectors.feeds.host import FeedHost
 from collectors.feeds.kraken.feed import KrakenFeed
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
 from tests.collectors.feeds.exchange import Act, Exchange, Request, Script, coinbase_confirmation
-from tests.collectors.feeds.parts import Pipeline, until
+from tests.collectors.feeds.parts import Pipeline, texts_of, until
 
 
 def kraken_confirmation(asked: Request) -> list[str]:
@@ -74,19 +74,13 @@ class Venue:
         """An exchange of this venue."""
         return Exchange(*scripts, confirmation=self.confirmation, requests_expected=len(self.requests))
 
-    async def start(self, pipeline: Pipeline, url: str, **options: float) -> FeedHost:
-        """Run the feed with short waits."""
-        given = {
-            "url": url,
-            "backoff_seconds": 0.001,
-            "backoff_max_seconds": 0.01,
-            **self.options,
-            **options,
-        }
+    def running(
+        self, pipeline: Pipeline, url: str, **options: object
+    ) -> AbstractAsyncContextManager[FeedHost]:
+        """Runs the feed with short waits."""
+        given = {"url": url, "backoff_seconds": 0.001, "backoff_max_seconds": 0.01, **self.options, **options}
         feed: Any = self.feed
-        host = pipeline.host(feed(pipeline.clock, msgspec.convert(given, feed.options_type)))
-        await host.start()
-        return host
+        return pipeline.running(feed(pipeline.clock, msgspec.convert(given, feed.options_type)))
 
 
 COINBASE = Venue(
@@ -134,12 +128,6 @@ def venue(request: pytest.FixtureRequest) -> Venue:
     return found
 
 
-def connections(pipeline: Pipeline) -> list[ConnectionState]:
-    """What the heartbeats said, without repetitions."""
-    states = [heartbeat.connection for heartbeat in pipeline.of(Heartbeat)]
-    return [now for index, now in enumerate(states) if index == 0 or now is not states[index - 1]]
-
-
 def prices(pipeline: Pipeline) -> list[float]:
     return [tick.price for tick in pipeline.of(Tick)]
 
@@ -150,9 +138,9 @@ OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
 async def test_it_subscribes_and_emits_what_the_venue_sends(pipeline: Pipeline, venue: Venue) -> None:
     exchange = venue.exchange([Act.CONFIRM, venue.trade(1), venue.trade(2).encode(), Act.HOLD])
     async with exchange.serving() as url:
-        host = await venue.start(pipeline, url)
-        await until(lambda: prices(pipeline) == [1.0, 2.0])
-        await host.stop()
+        async with venue.running(pipeline, url) as host:
+            await until(lambda: prices(pipeline) == [1.0, 2.0])
+        await until(lambda: exchange.left)  # with a closing frame
     assert exchange.requests == venue.requests
     (heartbeat,) = pipeline.of(Heartbeat)
     assert (heartbeat.component, heartbeat.venue) == (f"feed-{venue.feed.name}", venue.feed.name)
@@ -165,12 +153,10 @@ async def test_after_a_disconnect_it_connects_and_subscribes_again(
 ) -> None:
     first: Script = [Act.CONFIRM, venue.trade(1), *ending]
     exchange = venue.exchange(first, [Act.CONFIRM, venue.trade(2), Act.HOLD])
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url)
+    async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: 2.0 in prices(pipeline))
-        await host.stop()
     assert exchange.requests == venue.requests * 2
-    assert connections(pipeline) == [OPEN, CLOSED, OPEN]
+    assert pipeline.connections == [OPEN, CLOSED, OPEN]
     assert [entry["event"] for entry in logs if entry["event"].startswith("feed_")] == [
         "feed_connection_failed",
         "feed_connection_recovered",
@@ -183,13 +169,11 @@ async def test_a_handshake_that_is_refused_is_tried_again(
     pipeline: Pipeline, venue: Venue, logs: list[EventDict]
 ) -> None:
     exchange = venue.exchange()
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url)
+    async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: exchange.refused >= 3)
         exchange.scripts.append([Act.CONFIRM, venue.trade(1), Act.HOLD])
         await until(lambda: prices(pipeline))
-        await host.stop()
-    assert connections(pipeline) == [CLOSED, OPEN]
+    assert pipeline.connections == [CLOSED, OPEN]
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
     assert host.feeds()[0].restarts == 0
 
@@ -202,11 +186,9 @@ async def test_without_a_confirmation_in_time_it_reconnects(
 ) -> None:
     first: Script = [venue.trade(1), Act.HOLD] if sends_data else [Act.HOLD]
     exchange = venue.exchange(first, [Act.CONFIRM, venue.trade(2), Act.HOLD])
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url, confirm_seconds=0.2)
+    async with exchange.serving() as url, venue.running(pipeline, url, confirm_seconds=0.2) as host:
         await until(lambda: 2.0 in prices(pipeline))
-        await host.stop()
-    assert connections(pipeline) == [CLOSED, OPEN]
+    assert pipeline.connections == [CLOSED, OPEN]
     counters = host.feeds()[0].counters
     assert (counters["subscriptions"], counters["reconnects"]) == (1, 1)
 
@@ -216,10 +198,8 @@ async def test_a_refused_subscription_is_counted_and_tried_again(
 ) -> None:
     refusal = json.dumps(venue.refusal)
     exchange = venue.exchange([refusal, Act.HOLD], [refusal, Act.HOLD], [Act.CONFIRM, Act.HOLD])
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url)
+    async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: host.feeds()[0].counters.get("subscriptions"))
-        await host.stop()
     counters = host.feeds()[0].counters
     assert (counters["errors"], counters["reconnects"]) == (2, 2)
     (entry,) = [entry for entry in logs if entry["event"] == "feed_connection_failed"]
@@ -228,22 +208,18 @@ async def test_a_refused_subscription_is_counted_and_tried_again(
 
 async def test_a_silent_connection_is_closed_and_replaced(pipeline: Pipeline, venue: Venue) -> None:
     exchange = venue.exchange([Act.CONFIRM, Act.HOLD], [Act.CONFIRM, venue.trade(1), Act.HOLD])
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url, stale_seconds=0.2)
+    async with exchange.serving() as url, venue.running(pipeline, url, stale_seconds=0.2):
         await until(lambda: prices(pipeline))
         assert exchange.left == 1
-        await host.stop()
-    assert connections(pipeline) == [OPEN, CLOSED, OPEN]
+    assert pipeline.connections == [OPEN, CLOSED, OPEN]
 
 
 async def test_a_malformed_message_is_counted_and_costs_nothing_else(
     pipeline: Pipeline, venue: Venue
 ) -> None:
     exchange = venue.exchange([Act.CONFIRM, venue.trade(1), "{", b"\xff", venue.trade(2), Act.HOLD])
-    async with exchange.serving() as url:
-        host = await venue.start(pipeline, url)
+    async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: prices(pipeline) == [1.0, 2.0])
-        await host.stop()
     assert host.feeds()[0].counters["malformed"] == 2
     assert exchange.requests == venue.requests
 
@@ -251,60 +227,44 @@ async def test_a_malformed_message_is_counted_and_costs_nothing_else(
 async def test_kraken_is_live_only_when_each_pair_is_confirmed_on_each_channel(pipeline: Pipeline) -> None:
     half = kraken_confirmation(KRAKEN.requests[0])  # the book, but not the trades
     exchange = KRAKEN.exchange([*half, Act.HOLD], [Act.CONFIRM, kraken_trade(1), Act.HOLD])
-    async with exchange.serving() as url:
-        host = await KRAKEN.start(pipeline, url, confirm_seconds=0.2)
+    async with exchange.serving() as url, KRAKEN.running(pipeline, url, confirm_seconds=0.2):
         await until(lambda: prices(pipeline))
-        await host.stop()
-    assert connections(pipeline) == [CLOSED, OPEN]
+    assert pipeline.connections == [CLOSED, OPEN]
 
 
 async def test_binances_pings_are_answered_and_count_as_messages(pipeline: Pipeline) -> None:
     exchange = BINANCE.exchange([Act.CONFIRM, Act.PING, binance_trade(1), Act.PING, Act.HOLD])
-    async with exchange.serving() as url:
-        host = await BINANCE.start(pipeline, url)
+    async with exchange.serving() as url, BINANCE.running(pipeline, url) as host:
         await until(lambda: prices(pipeline))
-        await host.stop()
     assert host.feeds()[0].counters["messages"] == 2  # the confirmation and the trade
-    assert connections(pipeline) == [OPEN]
-
-
-def texts_of(recording: Path) -> list[str]:
-    lines = recording.read_text().splitlines()
-    return [text for line in lines if not line.startswith("wss:") and (text := line.partition(": ")[2])]
+    assert pipeline.connections == [OPEN]
 
 
 @pytest.mark.recordings
 async def test_the_kraken_recording_is_confirmed_and_emits_its_quotes(
     pipeline: Pipeline, recordings: Path
 ) -> None:
-    texts = await asyncio.to_thread(texts_of, recordings / "kraken.ws")
+    texts = await texts_of(recordings / "kraken.ws")
     answers = [json.loads(text) for text in texts if '"subscriptionStatus"' in text]
     pairs = [answer["pair"] for answer in answers]
     exchange = Exchange([*texts, Act.HOLD], confirmation=kraken_confirmation)
-    async with exchange.serving() as url:
-        options = {"url": url, "pairs": pairs, "channels": ["book"], "book_depth": 1000}
-        feed = KrakenFeed(pipeline.clock, msgspec.convert(options, KrakenFeed.options_type))  # type: ignore[arg-type]
-        host = pipeline.host(feed)
-        await host.start()
-        await until(lambda: feed.counters.get("messages") == len(texts), limit_seconds=40)
-        await host.stop()
+    options = {"pairs": pairs, "channels": ["book"], "book_depth": 1000}
+    async with exchange.serving() as url, KRAKEN.running(pipeline, url, **options) as host:
+        await until(lambda: host.feeds()[0].counters.get("messages") == len(texts), limit_seconds=40)
     assert {quote.instrument for quote in pipeline.of(Quote)} == set(pairs)
-    assert feed.counters["subscriptions"] == 1
-    assert "malformed" not in feed.counters
-    assert connections(pipeline) == [OPEN]
+    counters = host.feeds()[0].counters
+    assert counters["subscriptions"] == 1
+    assert "malformed" not in counters
+    assert pipeline.connections == [OPEN]
 
 
 @pytest.mark.recordings
 async def test_the_binance_recording_emits_its_quotes_and_ticks(pipeline: Pipeline, recordings: Path) -> None:
-    texts = await asyncio.to_thread(texts_of, recordings / "binance.ws")
+    texts = await texts_of(recordings / "binance.ws")
     exchange = Exchange([Act.CONFIRM, *texts, Act.HOLD], confirmation=binance_confirmation)
-    async with exchange.serving() as url:
-        options = {"url": url, "symbols": ["NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"]}
-        feed = BinanceFeed(pipeline.clock, msgspec.convert(options, BinanceFeed.options_type))  # type: ignore[arg-type]
-        host = pipeline.host(feed)
-        await host.start()
-        await until(lambda: feed.counters.get("messages") == len(texts) + 1, limit_seconds=40)
-        await host.stop()
+    symbols = ["NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"]
+    async with exchange.serving() as url, BINANCE.running(pipeline, url, symbols=symbols) as host:
+        await until(lambda: host.feeds()[0].counters.get("messages") == len(texts) + 1, limit_seconds=40)
     assert len(pipeline.of(Quote)) == sum("@bookTicker" in text for text in texts)
     assert len(pipeline.of(Tick)) == sum("@aggTrade" in text for text in texts)
-    assert "malformed" not in feed.counters
+    assert "malformed" not in host.feeds()[0].counters

@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from collectors.host.plugins import (
     GROUPS,
     Available,
+    Loaded,
+    LoadedCollector,
     PluginFailure,
     available,
     builtin_classes,
@@ -82,21 +84,29 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[name]
 
 
-def test_a_collector_is_loaded_by_its_entry_point_name(install: Install) -> None:
-    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    loaded = load_collectors(["depth"], Sources(), SystemClock(), points)
+@pytest.fixture
+def depth(install: Install) -> list[EntryPoint]:
+    """A distribution with one collector."""
+    return install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
+
+
+def test_a_collector_is_loaded_by_its_entry_point_name(depth: list[EntryPoint]) -> None:
+    loaded = load_collectors(["depth"], Sources(), SystemClock(), depth)
     assert loaded.failures == ()
     [plugin] = loaded.plugins
     assert (plugin.name, plugin.distribution) == ("depth", "depth-plugin")
     assert [field.name for field in plugin.schema.metrics] == ["levels"]
 
 
-def test_a_collector_gets_its_options_from_its_own_table(install: Install, tmp_path: Path) -> None:
-    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    file = tmp_path / "decahertz.toml"
-    file.write_text('[collectors]\nenabled = ["depth"]\n[collectors.depth]\nlevels = 9\n')
+def load_from(file: Path, table: str, points: list[EntryPoint]) -> Loaded[LoadedCollector]:
+    """Loads the collector with a table of the settings file."""
+    file.write_text(f'[collectors]\nenabled = ["depth"]\n{table}\n')
     settings = load(file=file, environ={})
-    [plugin] = load_collectors(settings.collectors.enabled, settings.sources, SystemClock(), points).plugins
+    return load_collectors(settings.collectors.enabled, settings.sources, SystemClock(), points)
+
+
+def test_a_collector_gets_its_options_from_its_own_table(depth: list[EntryPoint], tmp_path: Path) -> None:
+    [plugin] = load_from(tmp_path / "decahertz.toml", "[collectors.depth]\nlevels = 9", depth).plugins
     assert plugin.collector.options.levels == 9  # type: ignore[attr-defined] # its own attribute
 
 
@@ -109,28 +119,26 @@ def test_a_collector_gets_its_options_from_its_own_table(install: Install, tmp_p
     ],
 )
 def test_wrong_options_stop_the_start_and_name_the_key(
-    install: Install, tmp_path: Path, table: str, key: str
+    depth: list[EntryPoint], tmp_path: Path, table: str, key: str
 ) -> None:
-    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    file = tmp_path / "decahertz.toml"
-    file.write_text(f'[collectors]\nenabled = ["depth"]\n{table}\n')
-    settings = load(file=file, environ={})
     with pytest.raises(SettingsError) as caught:
-        load_collectors(settings.collectors.enabled, settings.sources, SystemClock(), points)
+        load_from(tmp_path / "decahertz.toml", table, depth)
     assert caught.value.key == key
     assert "depth" in caught.value.reason or caught.value.key.startswith("collectors.depth.")
 
 
-def test_an_unknown_name_stops_the_start_and_offers_close_ones(install: Install) -> None:
-    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    with pytest.raises(SettingsError, match=r"collectors\.enabled: .*'dept'.*did you mean depth\?"):
-        load_collectors(["dept"], Sources(), SystemClock(), points)
-
-
-def test_a_name_far_from_all_others_lists_what_is_installed(install: Install) -> None:
-    points = install("depth-plugin", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    with pytest.raises(SettingsError, match="installed are: depth"):
-        load_collectors(["zzz"], Sources(), SystemClock(), points)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dept", r"collectors\.enabled: .*'dept'.*did you mean depth\?"),
+        ("zzz", "installed are: depth"),
+    ],
+)
+def test_an_unknown_name_stops_the_start_and_offers_others(
+    depth: list[EntryPoint], name: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_collectors([name], Sources(), SystemClock(), depth)
 
 
 def test_one_name_from_two_distributions_is_refused_naming_both(install: Install) -> None:
@@ -140,10 +148,15 @@ def test_one_name_from_two_distributions_is_refused_naming_both(install: Install
         load_collectors(["depth"], Sources(), SystemClock(), points)
 
 
-def test_a_plugin_that_nobody_enabled_is_not_imported(install: Install) -> None:
+def test_a_plugin_that_nobody_enabled_is_told_and_not_imported(install: Install) -> None:
     points = install("bomb", "bomb", "raise RuntimeError", collectors={"bomb": "bomb:Bomb"})
+    assert available(GROUPS["collectors"], points) == [Available("bomb", "bomb", "bomb:Bomb")]
     assert load_collectors([], Sources(), SystemClock(), points).plugins == ()
     assert "bomb" not in sys.modules
+
+
+def with_attribute(line: str) -> str:
+    return COLLECTOR.replace("    options_type", f"    {line}\n    options_type")
 
 
 BREAKAGES = {
@@ -158,19 +171,15 @@ BREAKAGES = {
     "entry point is named 'depth' but DepthSample.collector is 'width'": COLLECTOR.replace(
         '"depth"', '"width"'
     ),
-    "every is 0": COLLECTOR.replace("    options_type", "    every = 0\n    options_type"),
-    "every is 2.5": COLLECTOR.replace("    options_type", "    every = 2.5\n    options_type"),
+    "every is 0": with_attribute("every = 0"),
+    "every is 2.5": with_attribute("every = 2.5"),
     "not event types: int": COLLECTOR.replace("{Quote}", "{Quote, int}"),
     "not a frozenset": COLLECTOR.replace("frozenset({Quote})", "[Quote]"),
-    "restored names Tick, which is not in its events": COLLECTOR.replace(
-        "    options_type", "    restored = {Tick: 60.0}\n    options_type"
-    ).replace("import Quote", "import Quote, Tick"),
-    "restored[Quote] is nan": COLLECTOR.replace(
-        "    options_type", "    restored = {Quote: float('nan')}\n    options_type"
+    "restored names Tick, which is not in its events": with_attribute("restored = {Tick: 60.0}").replace(
+        "import Quote", "import Quote, Tick"
     ),
-    "restored is not a mapping": COLLECTOR.replace(
-        "    options_type", "    restored = {Quote}\n    options_type"
-    ),
+    "restored[Quote] is nan": with_attribute("restored = {Quote: float('nan')}"),
+    "restored is not a mapping": with_attribute("restored = {Quote}"),
     "sample must be synchronous": COLLECTOR.replace("def sample", "async def sample"),
     "stop must be async": COLLECTOR + "\n    def stop(self): pass",
     "options_type is not a msgspec.Struct": COLLECTOR.replace("= DepthOptions", "= dict"),
@@ -216,14 +225,8 @@ def test_an_unsound_feed_is_reported(install: Install, reason: str, source: str)
     assert reason in failure.reason
 
 
-def test_what_is_available_is_told_without_importing_it(install: Install) -> None:
-    points = install("bomb", "bomb", "raise RuntimeError", collectors={"bomb": "bomb:Bomb"})
-    assert available(GROUPS["collectors"], points) == [Available("bomb", "bomb", "bomb:Bomb")]
-
-
-def test_only_plugins_of_our_own_distribution_are_built_in(install: Install) -> None:
-    points = install("foreign", "depth", COLLECTOR, collectors={"depth": "depth:DepthCollector"})
-    assert builtin_classes("collectors", points) == {}
+def test_only_plugins_of_our_own_distribution_are_built_in(depth: list[EntryPoint]) -> None:
+    assert builtin_classes("collectors", depth) == {}
 
 
 def test_the_settings_know_the_same_tables() -> None:

@@ -63,11 +63,6 @@ async def test_cycles_fall_on_every_tenth_of_a_second() -> None:
     assert all(cycle == Cycle(cycle.time_ns, 0) for cycle in cycles)
 
 
-async def test_the_first_cycle_is_never_in_the_past() -> None:
-    machine = Machine(wall_ns=START_NS)
-    assert (await timer_of(machine).next()).time_ns == START_NS + CYCLE_NS
-
-
 async def test_the_first_cycle_comes_after_the_last_of_an_earlier_process() -> None:
     machine = Machine(wall_ns=START_NS)
     sampled_ns = START_NS + 30 * CYCLE_NS  # the clock was set back by three seconds between the two
@@ -85,21 +80,17 @@ async def test_an_earlier_process_of_long_ago_or_of_a_wrong_time_holds_nothing_u
     assert cycle == Cycle(START_NS + CYCLE_NS, 0)
 
 
-async def test_lateness_within_an_interval_is_measured_and_misses_nothing() -> None:
+@pytest.mark.parametrize(
+    ("stall_ns", "cycles", "lateness_ns"), [(CYCLE_NS + 99 * MS, 1, 99 * MS), (1_030 * MS, 10, 30 * MS)]
+)
+async def test_lateness_is_measured_and_the_cycles_during_a_stall_are_missed(
+    stall_ns: int, cycles: int, lateness_ns: int
+) -> None:
     machine = Machine()
     timer = timer_of(machine)
     first = await timer.next()
-    machine.pass_(CYCLE_NS + 99 * MS)
-    assert await timer.next() == Cycle(first.time_ns + CYCLE_NS, lateness_ns=99 * MS)
-
-
-async def test_cycles_during_a_stall_are_counted_as_missed() -> None:
-    machine = Machine()
-    timer = timer_of(machine)
-    first = await timer.next()
-    machine.pass_(1_030 * MS)
-    cycle = await timer.next()
-    assert cycle == Cycle(first.time_ns + 10 * CYCLE_NS, lateness_ns=30 * MS, missed=9)
+    machine.pass_(stall_ns)
+    assert await timer.next() == Cycle(first.time_ns + cycles * CYCLE_NS, lateness_ns, missed=cycles - 1)
 
 
 async def test_a_timer_that_fires_early_delivers_no_early_cycle() -> None:

@@ -13,10 +13,11 @@ from storage.maintenance import backup
 from storage.maintenance.pg_archive import BackupError
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
-from tests.embedded_server import connected
-from tests.storage.tiers.test_timescale import _SETTINGS, has_timescale
+from tests.embedded_server import connected, has_timescale
+from tests.tiered_database import NO_TIMESCALE, TIMESCALE_SETTINGS
 
 pytestmark = pytest.mark.timescale
+_SETTINGS = TIMESCALE_SETTINGS | {"timescaledb.max_background_workers": "16", "max_worker_processes": "24"}
 _MAKE = """
 CREATE EXTENSION timescaledb;
 CREATE TABLE schema_migrations (number integer, name text);
@@ -46,7 +47,7 @@ SELECT proc_name, hypertable_name, config FROM timescaledb_information.jobs
 @pytest.fixture(scope="module")
 def installation(installation: Installation) -> Installation:
     if not has_timescale(installation):
-        pytest.skip("this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)")
+        pytest.skip(NO_TIMESCALE)
     return installation
 
 

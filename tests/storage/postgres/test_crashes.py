@@ -61,18 +61,13 @@ async def test_a_start_waits_for_the_server_of_a_killed_owner(
         await server.stop()
 
 
-async def test_a_killed_server_is_detected_and_can_start_again(
-    filled: Path, installation: Installation
-) -> None:
-    server = EmbeddedPostgres(filled / "pg", installation=installation)
-    await remember(await server.start(), 7)
+async def killed(server: EmbeddedPostgres) -> None:
+    """Return when the server has ended by a signal and that was noticed."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert await asyncio.wait_for(server.wait_ended(), LIMIT_S) == -signal.SIGKILL
     assert server.pid is None
     await server.stop()
-    async with EmbeddedPostgres(filled / "pg", installation=installation) as again:
-        assert await recall(again.url) == [7]
 
 
 async def test_a_start_waits_for_sessions_of_a_killed_server(
@@ -80,13 +75,10 @@ async def test_a_start_waits_for_sessions_of_a_killed_server(
 ) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)
     url = await server.start()
-    assert server.pid is not None
     session = await asyncpg.connect(url)
     backend = psutil.Process(await session.fetchval("SELECT pg_backend_pid()"))
     backend.suspend()  # it does not notice that its server is dead
-    os.kill(server.pid, signal.SIGKILL)
-    await asyncio.wait_for(server.wait_ended(), LIMIT_S)
-    await server.stop()
+    await killed(server)
     again = EmbeddedPostgres(filled / "pg", installation=installation)
     start = asyncio.create_task(again.start())
     finished, _ = await asyncio.wait({start}, timeout=0.5)
@@ -97,15 +89,12 @@ async def test_a_start_waits_for_sessions_of_a_killed_server(
     await again.stop()
 
 
-async def test_locks_of_a_dead_server_whose_pid_belongs_to_another_process(
+async def test_a_killed_server_can_start_again_even_if_its_pid_belongs_to_another_process(
     filled: Path, installation: Installation
 ) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)
-    await server.start()
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    await asyncio.wait_for(server.wait_ended(), LIMIT_S)
-    await server.stop()
+    await remember(await server.start(), 7)
+    await killed(server)
     cluster = filled / "pg/cluster"
     owner = cluster.stat().st_uid
     stranger = subprocess.Popen(  # noqa: ASYNC220 - it only waits for its input to end
@@ -116,8 +105,9 @@ async def test_locks_of_a_dead_server_whose_pid_belongs_to_another_process(
             _, *rest = lock.read_text().splitlines(keepends=True)
             lock.write_text("".join([f"{stranger.pid}\n", *rest]))
         assert running_pid(filled / "pg") is None
-        async with EmbeddedPostgres(filled / "pg", installation=installation):
+        async with EmbeddedPostgres(filled / "pg", installation=installation) as again:
             assert stranger.poll() is None
+            assert await recall(again.url) == [7]
     finally:
         stranger.communicate(timeout=LIMIT_S)
 
@@ -146,9 +136,9 @@ async def test_a_cancelled_start_leaves_nothing_behind(folder: Path, installatio
 
 
 async def test_half_a_data_directory_of_a_killed_first_start_is_removed(
-    folder: Path, installation: Installation
+    filled: Path, installation: Installation
 ) -> None:
-    half = folder / "pg/initdb-killed"
+    half = filled / "pg/initdb-killed"
     (half / "base").mkdir(parents=True)
-    async with EmbeddedPostgres(folder / "pg", installation=installation):
+    async with EmbeddedPostgres(filled / "pg", installation=installation):
         assert not half.exists()

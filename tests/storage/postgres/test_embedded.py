@@ -19,7 +19,6 @@ from storage.postgres.embedded import (
     EmbeddedPostgres,
     EmbeddedPostgresError,
     Installation,
-    Options,
     database_url,
     running_pid,
 )
@@ -27,6 +26,7 @@ from tests.embedded_server import (
     LIMIT_S,
     as_root,
     connected,
+    create_data,
     gone,
     other_process,
     recall,
@@ -41,34 +41,16 @@ pytestmark = pytest.mark.timeout(60)
 # Life
 
 
-async def test_the_first_start_creates_the_database_and_the_second_keeps_it(
+async def test_the_first_start_creates_a_durable_database_on_any_path_and_the_second_keeps_it(
     folder: Path, installation: Installation
 ) -> None:
-    first = EmbeddedPostgres(folder / "pg", installation=installation)
+    data_dir = folder / ("x" * 200 + ", ünï +%&?=" + os.fsdecode(b"\xff")) / "pg"
+    assert running_pid(data_dir) is None
+    first = EmbeddedPostgres(data_dir, installation=installation)
     url = await first.start()
-    await remember(url, 42)
-    await first.stop()
-
-    second = EmbeddedPostgres(folder / "pg", installation=installation)
-    assert await second.start() == url
-    assert await recall(url) == [42]
-    await second.stop()
-
-
-async def test_asyncpg_and_psycopg_accept_the_same_url(filled: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(filled / "pg", installation=installation, database="a b/c") as server:
-        async with connected(server.url) as connection:
-            assert await connection.fetchval("SELECT current_database()") == "a b/c"
-        async with await psycopg.AsyncConnection.connect(server.url) as other:
-            row = await (await other.execute("SELECT current_database(), current_user")).fetchone()
-            assert row == ("a b/c", "decahertz")
-
-
-async def test_the_data_is_durable_utf8_and_checked(folder: Path, installation: Installation) -> None:
-    async with (
-        EmbeddedPostgres(folder / "pg", installation=installation) as server,
-        connected(server.url) as connection,
-    ):
+    assert database_url(data_dir) == url
+    assert running_pid(data_dir) == first.pid
+    async with connected(url) as connection:
         expected = {
             "fsync": "on",
             "full_page_writes": "on",
@@ -79,6 +61,14 @@ async def test_the_data_is_durable_utf8_and_checked(folder: Path, installation: 
         }
         found = {name: await connection.fetchval(f"SHOW {name}") for name in expected}
         assert found == expected
+    await remember(url, 42)
+    await first.stop()
+    assert running_pid(data_dir) is None
+
+    second = EmbeddedPostgres(data_dir, installation=installation)
+    assert await second.start() == url
+    assert await recall(url) == [42]
+    await second.stop()
 
 
 async def test_settings_of_the_caller_override_the_defaults(filled: Path, installation: Installation) -> None:
@@ -96,48 +86,34 @@ def test_settings_that_keep_it_private_cannot_be_changed(folder: Path) -> None:
         EmbeddedPostgres(folder / "pg", settings={"listen_addresses": "*"})
 
 
-async def test_stop_is_safe_without_start_and_twice(filled: Path, installation: Installation) -> None:
+async def test_it_is_started_only_once_and_stop_is_safe_without_start_and_twice(
+    filled: Path, installation: Installation
+) -> None:
     server = EmbeddedPostgres(filled / "pg", installation=installation)
     await server.stop()
     await server.start()
     pid = server.pid
     assert pid is not None
+    with pytest.raises(EmbeddedPostgresError, match="only once"):
+        await server.start()
+    async with connected(server.url):
+        pass
     await server.stop()
     await server.stop()
     assert server.pid is None
     assert not psutil.pid_exists(pid)
 
 
-async def test_it_is_started_only_once(filled: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
-        with pytest.raises(EmbeddedPostgresError, match="only once"):
-            await server.start()
-        async with connected(server.url):
-            pass
+# Who can reach it
 
 
-async def test_url_and_pid_follow_from_the_data_directory(folder: Path, installation: Installation) -> None:
-    assert running_pid(folder / "pg") is None
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
-        assert database_url(folder / "pg") == server.url
-        assert running_pid(folder / "pg") == server.pid
-    assert running_pid(folder / "pg") is None
-
-
-async def test_ctrl_c_in_the_terminal_does_not_reach_the_server(
+async def test_neither_the_network_nor_ctrl_c_in_the_terminal_reaches_it(
     filled: Path, installation: Installation
 ) -> None:
     async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         assert server.pid is not None
         assert os.getpgid(server.pid) != os.getpgid(0)
         assert os.getsid(server.pid) != os.getsid(0)
-
-
-# Who can reach it
-
-
-async def test_nothing_listens_on_the_network(filled: Path, installation: Installation) -> None:
-    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         async with connected(server.url) as connection:
             assert await connection.fetchval("SHOW listen_addresses") == ""
             assert await connection.fetchval("SELECT inet_server_addr()") is None
@@ -189,19 +165,11 @@ async def test_as_root_it_runs_as_an_ordinary_user_below_a_private_folder(
 
 
 @as_root
-async def test_as_root_the_user_can_be_chosen_and_the_data_stays_with_it(
-    folder: Path, installation: Installation
-) -> None:
-    nobody = Options(user="nobody")
-    async with EmbeddedPostgres(folder / "pg", installation=installation, options=nobody) as server:
+async def test_as_root_it_runs_as_the_owner_of_the_data(filled: Path, installation: Installation) -> None:
+    subprocess.run(["chown", "-R", "daemon", str(filled / "pg/cluster")], check=True)  # noqa: ASYNC221 - short
+    async with EmbeddedPostgres(filled / "pg", installation=installation) as server:
         assert server.pid is not None
-        assert user_of(server.pid) == "nobody"
-    async with EmbeddedPostgres(folder / "pg", installation=installation) as server:
-        assert server.pid is not None
-        assert user_of(server.pid) == "nobody"
-    other = EmbeddedPostgres(folder / "pg", installation=installation, options=Options(user="daemon"))
-    with pytest.raises(EmbeddedPostgresError, match="belongs to nobody, not to daemon"):
-        await other.start()
+        assert user_of(server.pid) == "daemon"
 
 
 @as_root
@@ -269,10 +237,14 @@ async def test_a_failed_start_reports_the_servers_message_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "comma,comma", "ünïcode +%&?=", os.fsdecode(b"\xff")])
-async def test_every_path_works(folder: Path, installation: Installation, name: str) -> None:
-    async with EmbeddedPostgres(folder / name / "pg", installation=installation) as server:
+async def test_every_path_works_for_asyncpg_and_psycopg(
+    folder: Path, installation: Installation, name: str
+) -> None:
+    data_dir = create_data(folder / name / "pg", installation)
+    async with EmbeddedPostgres(data_dir, installation=installation) as server:
         await remember(server.url, 1)
         async with await psycopg.AsyncConnection.connect(server.url) as connection:
-            row = await (await connection.execute("SELECT value FROM kept")).fetchone()
-            assert row == (1,)
-        assert running_pid(folder / name / "pg") == server.pid
+            question = "SELECT value, current_database(), current_user FROM kept"
+            row = await (await connection.execute(question)).fetchone()
+            assert row == (1, "decahertz", "decahertz")
+        assert running_pid(data_dir) == server.pid

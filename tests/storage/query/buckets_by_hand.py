@@ -10,8 +10,8 @@ import pytest
 
 from storage.database import Database
 from storage.query.history.buckets import Summary
-from storage.query.queries import Series
-from tests.storage_examples import CYCLE_NS, START_NS, BookSample, Verdict, book, books, writing
+from storage.query.history.history import Series
+from tests.storage_examples import CYCLE_NS, START_NS, BookSample, Verdict, book, books, store
 
 
 def some_books(seed: int, ticks: int, instruments: str) -> dict[int, list[BookSample]]:
@@ -37,11 +37,9 @@ def some_books(seed: int, ticks: int, instruments: str) -> dict[int, list[BookSa
     return found
 
 
-async def store(database: Database, samples: dict[int, list[BookSample]]) -> None:
-    async with writing(database) as bench:
-        for tick, of_tick in samples.items():
-            if of_tick:
-                bench.sample(books(tick, *of_tick))
+async def store_books(database: Database, samples: dict[int, list[BookSample]]) -> None:
+    """Store samples by tick."""
+    await store(database, *(books(tick, *of_tick) for tick, of_tick in samples.items() if of_tick))
 
 
 def naive(samples: dict[int, list[BookSample]], instrument: str, step_ns: int) -> dict[int, dict[str, Any]]:

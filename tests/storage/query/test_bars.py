@@ -18,7 +18,7 @@ from storage.database import Database
 from storage.query.bars import Bar, BarFilter
 from storage.query.pagination import CursorError
 from storage.query.queries import Queries
-from tests.storage_examples import START_NS, arrival, quote, writing
+from tests.storage_examples import START_NS, arrival, quote, store
 
 RECORDING = Path(__file__).parents[3].parent / "shared" / "data" / "btcusdt-trades-20210108.csv"
 SECOND_NS = 10**9
@@ -35,10 +35,9 @@ def tick(
     return Tick(time_ns=time_ns, venue=venue, instrument=instrument, price=price, size=size)
 
 
-async def store(database: Database, ticks: Sequence[Tick], part: int = 500) -> None:
-    async with writing(database) as bench:
-        for first in range(0, len(ticks), part):
-            await bench.append(arrival(1 + first, ticks[first : first + part]), 10.0)
+async def store_ticks(database: Database, ticks: Sequence[Tick], part: int = 500) -> None:
+    for first in range(0, len(ticks), part):
+        await store(database, arrival(1 + first, ticks[first : first + part]))
 
 
 def rounded(bar: Bar) -> Bar:
@@ -89,7 +88,7 @@ async def test_bars_of_a_real_market_are_those_of_an_independent_computation(
 ) -> None:
     events = [one for _, batch in recorded_events(RECORDING) for one in batch if isinstance(one, Tick)]
     assert len(events) > 2000
-    await store(database, events)
+    await store_ticks(database, events)
     expected: dict[int, list[tuple[Decimal, Decimal]]] = {}
     with RECORDING.open(encoding="ascii") as stream:
         for row in csv.DictReader(stream):
@@ -115,23 +114,48 @@ async def test_pages_cross_long_silences_and_leave_nothing_out(database: Databas
     chance = random.Random(limit)
     times = sorted(START_NS + int(10 ** chance.uniform(0, 15.5)) for _ in range(40))
     ticks = [tick(time_ns, chance.uniform(1, 2), chance.uniform(0.1, 9)) for time_ns in times]
-    await store(database, ticks)
+    await store_ticks(database, ticks)
     for width_ns in (SECOND_NS, MINUTE_NS, HOUR_NS):
         which = BarFilter(instrument="EUR/USD", timeframe_ns=width_ns)
         bars = await all_bars(database, which, limit)
         assert list(map(rounded, bars)) == list(map(rounded, naive(ticks, width_ns)))
 
 
-async def test_prints_of_one_instant_keep_the_order_in_which_they_were_emitted(database: Database) -> None:
-    await store(database, [tick(START_NS, price) for price in (3.0, 1.0, 4.0, 2.0)], part=2)
+@pytest.mark.parametrize(
+    ("ticks", "part", "expected"),
+    [
+        pytest.param(
+            [tick(START_NS, price) for price in (3.0, 1.0, 4.0, 2.0)],
+            2,
+            {"open": 3.0, "high": 4.0, "low": 1.0, "close": 2.0},
+            id="ticks of one instant keep the order in which they were emitted",
+        ),
+        pytest.param(
+            [tick(START_NS + number, float(number)) for number in (5, 1, 9, 3)],
+            1,
+            {"open": 1.0, "close": 9.0},
+            id="late ticks count where they belong",
+        ),
+        pytest.param(
+            [tick(START_NS, 5.0, size=0.0)],
+            1,
+            {"volume": 0.0, "vwap": None},
+            id="without a size there is no weighted price",
+        ),
+        pytest.param(
+            [tick(START_NS, 9e299, size=9e299)],
+            1,
+            {"close": 9e299, "volume": None, "vwap": None},
+            id="sums beyond all numbers are null",
+        ),
+    ],
+)
+async def test_ticks_of_one_bar(
+    database: Database, ticks: list[Tick], part: int, expected: dict[str, float | None]
+) -> None:
+    await store_ticks(database, ticks, part)
     (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.open, bar.high, bar.low, bar.close) == (3.0, 4.0, 1.0, 2.0)
-
-
-async def test_late_prints_count_where_they_belong(database: Database) -> None:
-    await store(database, [tick(START_NS + second, float(second)) for second in (5, 1, 9, 3)], part=1)
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.open, bar.close) == (1.0, 9.0)
+    assert {name: getattr(bar, name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -141,7 +165,7 @@ async def test_late_prints_count_where_they_belong(database: Database) -> None:
 async def test_venues_are_told_apart_or_taken_together(
     database: Database, venues: list[str], prices: list[float]
 ) -> None:
-    await store(
+    await store_ticks(
         database,
         [
             tick(START_NS, 1.0, venue="a"),
@@ -156,7 +180,7 @@ async def test_venues_are_told_apart_or_taken_together(
 
 async def test_bars_that_touch_the_range_are_answered_whole(database: Database) -> None:
     begin = START_NS // MINUTE_NS * MINUTE_NS
-    await store(database, [tick(begin + n * MINUTE_NS // 2, float(n)) for n in range(8)])
+    await store_ticks(database, [tick(begin + n * MINUTE_NS // 2, float(n)) for n in range(8)])
 
     async def between(start_ns: int | None, end_ns: int | None) -> list[float]:
         which = BarFilter(instrument="EUR/USD", timeframe_ns=MINUTE_NS, start_ns=start_ns, end_ns=end_ns)
@@ -169,36 +193,16 @@ async def test_bars_that_touch_the_range_are_answered_whole(database: Database) 
     assert await between(0, 2**63 - 1) == [6.0, 4.0, 2.0, 0.0]
 
 
-async def test_an_instrument_that_only_quotes_has_no_bars(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [quote(1)]), 10.0)
-    for instrument in ("EUR/USD", "nothing", "a\0b", "\ud800"):
+async def test_an_instrument_that_is_only_quoted_or_defined_has_no_bars(database: Database) -> None:
+    definition = Instrument(time_ns=START_NS, venue="sim", instrument="a", kind=InstrumentKind.SPOT)
+    await store(database, arrival(1, [quote(1), definition]))
+    for instrument in ("EUR/USD", "a", "nothing", "a\0b", "\ud800"):
         page = await Queries(database).bars(BarFilter(instrument=instrument, timeframe_ns=1000), limit=9)
         assert (page.items, page.next_cursor) == ([], None)
 
 
-async def test_an_instrument_that_is_only_defined_has_no_bars(database: Database) -> None:
-    definition = Instrument(time_ns=START_NS, venue="sim", instrument="a", kind=InstrumentKind.SPOT)
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [definition]), 10)
-    page = await Queries(database).bars(BarFilter(instrument="a", timeframe_ns=10**9), limit=10)
-    assert page.items == []
-
-
-async def test_a_print_without_size_has_no_weighted_price(database: Database) -> None:
-    await store(database, [tick(START_NS, 5.0, size=0.0)])
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.volume, bar.vwap) == (0.0, None)
-
-
-async def test_sums_beyond_all_numbers_are_null(database: Database) -> None:
-    await store(database, [tick(START_NS, 9e299, size=9e299)])
-    (bar,) = (await Queries(database).bars(BarFilter(instrument="EUR/USD", timeframe_ns=1000), limit=9)).items
-    assert (bar.close, bar.volume, bar.vwap) == (9e299, None, None)
-
-
 async def test_a_cursor_of_other_bars_is_refused(database: Database) -> None:
-    await store(database, [tick(START_NS + n * SECOND_NS, 1.0) for n in range(3)])
+    await store_ticks(database, [tick(START_NS + n * SECOND_NS, 1.0) for n in range(3)])
     queries = Queries(database)
     which = BarFilter(instrument="EUR/USD", timeframe_ns=SECOND_NS)
     cursor = (await queries.bars(which, limit=1)).next_cursor

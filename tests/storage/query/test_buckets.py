@@ -8,26 +8,16 @@ from typing import Any
 import pytest
 
 from decahertz.fakes import ManualClock
-from decahertz.sample import SampleBatch
 from storage.database import Database
 from storage.query.history import buckets as module
 from storage.query.history.buckets import Summary
+from storage.query.history.history import Limits
 from storage.query.history.resolution import ResolutionRequest
-from storage.query.queries import Limits, Queries
+from storage.query.queries import Queries
 from storage.settings import RetentionSettings
 from storage.tiers.names import Tier
-from tests.storage.query.buckets_by_hand import answered, naive, some_books, store, summary
-from tests.storage_examples import (
-    BOOK,
-    CYCLE_NS,
-    MACHINE,
-    RECORDER,
-    START_NS,
-    HostSample,
-    book,
-    books,
-    writing,
-)
+from tests.storage.query.buckets_by_hand import answered, naive, some_books, store_books, summary
+from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, RECORDER, START_NS, book, books, machine, store
 
 SECOND_NS = 10**9
 END_NS = START_NS + 3600 * SECOND_NS
@@ -38,7 +28,7 @@ async def test_buckets_of_raw_samples_are_what_plain_python_makes_of_them(
     database: Database, step_ns: int
 ) -> None:
     samples = some_books(step_ns % 97, 900, "ab")
-    await store(database, samples)
+    await store_books(database, samples)
     history = await Queries(database).history(
         BOOK, [], {}, START_NS, END_NS, request=ResolutionRequest(step_ns=step_ns)
     )
@@ -50,10 +40,7 @@ async def test_buckets_of_raw_samples_are_what_plain_python_makes_of_them(
 
 
 async def test_late_samples_count_where_they_belong(database: Database) -> None:
-    async with writing(database) as bench:
-        for tick in (3, 1, 2, 0):
-            bench.sample(books(tick, book(mid=float(tick), gaps=tick)))
-            await bench.drained()
+    await store_books(database, {tick: [book(mid=float(tick), gaps=tick)] for tick in (3, 1, 2, 0)})
     request = ResolutionRequest(step_ns=SECOND_NS)
     (series,) = (
         await Queries(database).history(BOOK, ["mid", "gaps"], {}, START_NS, END_NS, request=request)
@@ -64,9 +51,7 @@ async def test_late_samples_count_where_they_belong(database: Database) -> None:
 
 async def test_no_spike_disappears_however_few_points_are_wished_for(database: Database) -> None:
     spike = 777
-    async with writing(database) as bench:
-        for tick in range(1000):
-            bench.sample(books(tick, book(mid=-50.0 if tick == spike else 1.0)))
+    await store_books(database, {n: [book(mid=-50.0 if n == spike else 1.0)] for n in range(1000)})
     for most in (2, 3, 10, 99, 500):
         history = await Queries(database).history(
             BOOK,
@@ -90,7 +75,7 @@ async def test_no_spike_disappears_however_few_points_are_wished_for(database: D
 
 
 async def test_few_samples_are_answered_as_they_were_taken(database: Database) -> None:
-    await store(database, {tick: [book(mid=float(tick))] for tick in range(10)})
+    await store_books(database, {tick: [book(mid=float(tick))] for tick in range(10)})
     history = await Queries(database).history(
         BOOK, ["mid"], {}, START_NS, START_NS + 10 * CYCLE_NS, request=ResolutionRequest(max_points=10)
     )
@@ -99,7 +84,7 @@ async def test_few_samples_are_answered_as_they_were_taken(database: Database) -
 
 
 async def test_a_bucket_at_either_end_is_answered_whole(database: Database) -> None:
-    await store(database, {tick: [book(gaps=tick)] for tick in range(30)})
+    await store_books(database, {tick: [book(gaps=tick)] for tick in range(30)})
     inside = (START_NS + 5 * CYCLE_NS, START_NS + 11 * CYCLE_NS + 1)
     request = ResolutionRequest(step_ns=SECOND_NS)
     (series,) = (await Queries(database).history(BOOK, ["gaps"], {}, *inside, request=request)).series
@@ -107,13 +92,17 @@ async def test_a_bucket_at_either_end_is_answered_whole(database: Database) -> N
     assert summary(series, "gaps").last == [9, 19]
 
 
-@pytest.mark.parametrize("max_rows", [1, 3, 4, 6, 7, 100])
 @pytest.mark.parametrize("at_once", [2, 1000])
 async def test_a_capped_answer_says_where_to_go_on(
-    database: Database, monkeypatch: pytest.MonkeyPatch, max_rows: int, at_once: int
+    database: Database, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
-    await store(database, {tick: [book(name, gaps=tick) for name in "abc"] for tick in range(100)})
+    await store_books(database, {tick: [book(name, gaps=tick) for name in "abc"] for tick in range(100)})
+    for max_rows in (1, 3, 4, 6, 7, 100):
+        await assert_complete(database, max_rows)
+
+
+async def assert_complete(database: Database, max_rows: int) -> None:
     collected: dict[str, list[Any]] = {"a": [], "b": [], "c": []}
     start_ns: int | None = START_NS
     while start_ns is not None:
@@ -144,7 +133,7 @@ async def test_a_capped_answer_says_where_to_go_on(
 async def test_keys_narrow_buckets_as_they_narrow_samples(
     database: Database, keys: dict[str, Sequence[str]], found: str
 ) -> None:
-    await store(database, {0: [book(name) for name in "abc"]})
+    await store_books(database, {0: [book(name) for name in "abc"]})
     history = await Queries(database).history(
         BOOK, [], keys, START_NS, END_NS, request=ResolutionRequest(step_ns=SECOND_NS)
     )
@@ -152,9 +141,7 @@ async def test_keys_narrow_buckets_as_they_narrow_samples(
 
 
 async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
-    async with writing(database) as bench:
-        for tick in range(20):
-            bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
+    await store(database, *map(machine, range(20)))
     request = ResolutionRequest(tier=Tier.S1)
     (series,) = (await Queries(database).history(MACHINE, [], {}, START_NS, END_NS, request=request)).series
     assert series.key == {"recorder": RECORDER}
@@ -164,8 +151,7 @@ async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
 
 
 async def test_what_raw_no_longer_keeps_is_answered_by_the_finest_tier_that_does(database: Database) -> None:
-    async with writing(database) as bench:
-        bench.sample(books(0, book(gaps=5)))
+    await store(database, books(0, book(gaps=5)))
     clock = ManualClock(START_NS + 40 * 86_400 * SECOND_NS)
     queries = Queries(database, clock, RetentionSettings())
     history = await queries.history(

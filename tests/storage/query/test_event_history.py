@@ -27,6 +27,7 @@ from tests.storage_examples import (
     fill,
     quote,
     quotes,
+    store,
     writing,
 )
 
@@ -46,31 +47,27 @@ async def test_every_event_comes_back_as_it_was_and_in_order(
 ) -> None:
     since_ns = START_NS + next(_epochs) * 1_000_000
     batch = EventBatch(source="loop", epoch=since_ns, first_sequence=1, events=tuple(given_events))
-    async with writing(database) as bench:
-        receipt = await bench.append(Arrival(batch=batch, received_ns=since_ns), 10)
-    assert receipt.accepted == len(given_events)
+    (ack,) = await store(database, Arrival(batch=batch, received_ns=since_ns))
+    assert ack.stored == len(given_events)
     assert await collected(database, since_ns=since_ns) == [(event, since_ns) for event in given_events]
 
 
 async def test_only_the_types_asked_for_and_from_then_on(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [quote(1), fill(2, Side.BUY, 1.0, 1.0)]), 10)
-        await bench.append(arrival(3, [quote(3), fill(4, Side.SELL, 1.0, 1.0)]), 10)
+    await store(database, arrival(1, [quote(1), fill(2, Side.BUY, 1.0, 1.0)]))
+    await store(database, arrival(3, [quote(3), fill(4, Side.SELL, 1.0, 1.0)]))
     found = await collected(database, (Fill, Order, Position), START_NS + 2)
     assert found == [(fill(4, Side.SELL, 1.0, 1.0), START_NS + 3)]
 
 
 async def test_a_long_history_comes_in_the_order_of_receipt(database: Database) -> None:
-    async with writing(database) as bench:
-        for first in (2001, 1, 4001):  # the order of storing is not the order of receipt
-            await bench.append(quotes(first, first + 1999, "loop"), 20)
+    for first in (2001, 1, 4001):  # the order of storing is not the order of receipt
+        await store(database, quotes(first, first + 1999, "loop"))
     found = await collected(database, (Quote,))
     assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6001))
 
 
 async def test_whoever_stops_reading_early_leaves_the_connection_usable(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(quotes(1, 3000), 20)
+    await store(database, quotes(1, 3000))
     for _ in range(20):  # more often than the pool has connections
         replay = EventHistory(database, RECORDER)((Quote,), 0)
         async with aclosing(replay):
@@ -82,8 +79,8 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
     database: Database, tmp_path: Path
 ) -> None:
     async with writing(database, tmp_path) as bench:
-        await bench.append(quotes(1, 100), 10)
-        await bench.append(quotes(6001, 6100), 10)  # after an outage the newest is stored first
+        await bench.append(quotes(1, 100))
+        await bench.append(quotes(6001, 6100))  # after an outage the newest is stored first
         await bench.writer.stop()
         await bench.spool.append(quotes(50, 150), 10)  # half of it is known already
         for first in range(151, 6001, 650):
@@ -107,9 +104,9 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
 async def test_what_waits_of_an_emitter_that_was_silent_for_long_is_no_past_twice(
     database: Database, tmp_path: Path
 ) -> None:
-    async with writing(database) as other:
-        await other.append(quotes(1, 30), 10)
-        await other.rows("UPDATE emitters SET time = time - interval '30 days'")
+    await store(database, quotes(1, 30))
+    async with database.query() as connection:
+        await connection.execute("UPDATE emitters SET time = time - interval '30 days'")
     assert await recently_stored_events(database) == {}
     spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
     await spool.start()

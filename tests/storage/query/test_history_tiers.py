@@ -9,8 +9,8 @@ from storage.database import Database
 from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import Queries
 from storage.tiers.names import Tier, relation_of
-from tests.storage.query.buckets_by_hand import answered, naive, some_books, store
-from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, writing
+from tests.storage.query.buckets_by_hand import answered, naive, some_books, store_books
+from tests.storage_examples import BOOK, CYCLE_NS, START_NS, book, books, store
 from tests.tiered_database import TieredDatabase
 
 SECOND_NS = 10**9
@@ -30,7 +30,7 @@ async def test_every_tier_answers_what_plain_python_makes_of_the_samples(
     tiered_database: TieredDatabase, *, rolled: bool
 ) -> None:
     samples = some_books(11, 3000, "ab")
-    await store(tiered_database.database, samples)
+    await store_books(tiered_database.database, samples)
     if rolled:
         await tiered_database.worker.run_once()
     queries = Queries(tiered_database.database)
@@ -45,14 +45,11 @@ async def test_every_tier_answers_what_plain_python_makes_of_the_samples(
 
 async def test_tiers_and_samples_give_the_same_answers(tiered_database: TieredDatabase) -> None:
     database = tiered_database.database
-    await store(database, some_books(12, 2000, "a"))
+    await store_books(database, some_books(12, 2000, "a"))
     await tiered_database.worker.run_once()
-    async with writing(database) as bench:
-        bench.sample(books(9500, book("a", mid=3.0)))  # the clock stands at 9000
+    await store(database, books(9500, book("a", mid=3.0)))  # the clock stands at 9000
     await assert_same_answers(database)  # what is newer than the last round is there at once
-    async with writing(database) as bench:
-        bench.sample(books(-5000, book("a", mid=4.0)))
-        bench.sample(books(1000, book("a", mid=5.0)))
+    await store(database, books(-5000, book("a", mid=4.0)), books(1000, book("a", mid=5.0)))
     await tiered_database.worker.run_once()
     await assert_same_answers(database)  # what came late is there with the next round
 
@@ -79,9 +76,7 @@ async def assert_same_answers(database: Database) -> None:
 
 
 async def test_a_tier_that_goes_away_is_replaced_by_the_samples(database: Database) -> None:
-    async with writing(database) as bench:
-        for tick in range(20):
-            bench.sample(books(tick, book(gaps=tick)))
+    await store_books(database, {tick: [book(gaps=tick)] for tick in range(20)})
     queries, request = Queries(database), ResolutionRequest(tier=Tier.S1)
 
     async def last() -> tuple[Tier, list[object]]:

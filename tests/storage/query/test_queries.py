@@ -6,8 +6,9 @@ import pytest
 
 from decahertz.event import Fill, Liquidity, Side
 from storage.database import Database, DatabaseUnavailableError
-from storage.query.queries import CursorError, FillFilter, InstrumentInfo, Queries, RoundTripFilter
-from tests.storage_examples import START_NS, arrival, fill, quote, writing
+from storage.query.pagination import CursorError
+from storage.query.queries import FillFilter, InstrumentInfo, Queries, RoundTripFilter
+from tests.storage_examples import START_NS, arrival, fill, quote, store
 
 
 def deals(count: int) -> list[Fill]:
@@ -18,21 +19,20 @@ def deals(count: int) -> list[Fill]:
 
 async def test_fills_come_newest_first_with_their_identity(database: Database) -> None:
     given = [fill(1, Side.BUY, 1.5, 10.0), fill(2, Side.SELL, 1.0, 11.0, liquidity=Liquidity.MAKER, risk=3.0)]
-    async with writing(database) as bench:
-        await bench.append(arrival(5, given), 10)
+    await store(database, arrival(5, given))
     page = await Queries(database).fills(FillFilter(), limit=10)
     assert page.next_cursor is None
-    assert [stored.fill() for stored in page.items] == given[::-1]
+    found = [{name: getattr(one, name) for name in Fill.__struct_fields__} for one in page.items]
+    assert [Fill(**values) for values in found] == given[::-1]
     newest = page.items[0]
     assert (newest.source, newest.epoch, newest.sequence, newest.received_ns) == ("loop", 7, 6, START_NS + 5)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 async def test_pages_hold_every_row_once(database: Database, limit: int) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(20)), 10)
-        # The same instants again, from another emitter: the cursor has to tell them apart.
-        await bench.append(arrival(1, deals(20), "other"), 10)
+    await store(database, arrival(1, deals(20)))
+    # The same instants again, from another emitter: the cursor has to tell them apart.
+    await store(database, arrival(1, deals(20), "other"))
     queries = Queries(database)
     found = []
     cursor: str | None = None
@@ -49,18 +49,17 @@ async def test_pages_hold_every_row_once(database: Database, limit: int) -> None
 
 async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: Database) -> None:
     queries = Queries(database)
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(4)), 10)
-        first = await queries.fills(FillFilter(), limit=2)
-        await bench.append(arrival(5, [fill(99, Side.BUY, 1.0, 1.0)]), 10)
-        second = await queries.fills(FillFilter(), limit=2, cursor=first.next_cursor)
+    await store(database, arrival(1, deals(4)))
+    first = await queries.fills(FillFilter(), limit=2)
+    await store(database, arrival(5, [fill(99, Side.BUY, 1.0, 1.0)]))
+    second = await queries.fills(FillFilter(), limit=2, cursor=first.next_cursor)
     numbers = [stored.time_ns - START_NS for page in (first, second) for stored in page.items]
     assert numbers == [3, 2, 1, 0]
 
 
-@pytest.mark.parametrize(
-    ("which", "numbers"),
-    [
+async def test_fills_can_be_chosen(database: Database) -> None:
+    await store(database, arrival(1, deals(6)))
+    for which, numbers in [
         (FillFilter(instrument="a"), [5, 4, 1, 0]),
         (FillFilter(instrument="a", order_id="o4"), [4]),
         (FillFilter(start_ns=START_NS + 2, end_ns=START_NS + 4), [3, 2]),
@@ -69,18 +68,13 @@ async def test_a_fill_that_comes_in_between_does_not_shift_the_pages(database: D
         (FillFilter(start_ns=-(2**80), end_ns=2**80), [5, 4, 3, 2, 1, 0]),
         (FillFilter(strategy="nobody"), []),
         (FillFilter(venue="sim", strategy="trend", start_ns=START_NS + 5), [5]),
-    ],
-)
-async def test_fills_can_be_chosen(database: Database, which: FillFilter, numbers: list[int]) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(6)), 10)
-    page = await Queries(database).fills(which, limit=10)
-    assert [stored.time_ns - START_NS for stored in page.items] == numbers
+    ]:
+        page = await Queries(database).fills(which, limit=10)
+        assert [stored.time_ns - START_NS for stored in page.items] == numbers, which
 
 
 async def test_trades_come_last_closed_first_and_by_time_of_closing(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(8)), 10)
+    await store(database, arrival(1, deals(8)))
     queries = Queries(database)
     first = await queries.trades(RoundTripFilter(), limit=3)
     second = await queries.trades(RoundTripFilter(), limit=3, cursor=first.next_cursor)
@@ -96,26 +90,15 @@ def forged(text: bytes) -> str:
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "x",
-        "?!",
-        "a" * 5000,
-        forged(b"\x92\xa5fills\x01"),
-        forged(b"\x92\xa5fills\x94\xff\xa0\x00\x00"),
-        "é",
-    ],
-)
-async def test_a_cursor_that_is_none_is_refused(database: Database, cursor: str) -> None:
-    with pytest.raises(CursorError):
-        await Queries(database).fills(FillFilter(), limit=1, cursor=cursor)
+async def test_a_cursor_that_is_none_is_refused(database: Database) -> None:
+    wrong = (b"\x92\xa5fills\x01", b"\x92\xa5fills\x94\xff\xa0\x00\x00")
+    for cursor in ("", "x", "?!", "a" * 5000, *map(forged, wrong), "é"):
+        with pytest.raises(CursorError):
+            await Queries(database).fills(FillFilter(), limit=1, cursor=cursor)
 
 
 async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, deals(4)), 10)
+    await store(database, arrival(1, deals(4)))
     queries = Queries(database)
     page = await queries.fills(FillFilter(), limit=1)
     with pytest.raises(CursorError, match="another list"):
@@ -123,8 +106,7 @@ async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
 
 
 async def test_instruments_are_listed_with_first_and_last_sight(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [quote(3, "b"), quote(1, "a"), quote(2, "a")]), 10)
+    await store(database, arrival(1, [quote(3, "b"), quote(1, "a"), quote(2, "a")]))
     assert await Queries(database).instruments() == [
         InstrumentInfo(venue="sim", instrument="a", first_ns=START_NS + 1, last_ns=START_NS + 2),
         InstrumentInfo(venue="sim", instrument="b", first_ns=START_NS + 3, last_ns=START_NS + 3),

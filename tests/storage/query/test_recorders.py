@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from typing import Any
 
 import pytest
 
@@ -11,11 +10,12 @@ from decahertz.clock import NS_PER_SECOND, to_datetime
 from decahertz.event import Tick
 from storage.database import Database
 from storage.query.bars import BarFilter
-from storage.query.export import ExportFormat, ExportRequest, Exports, events_request, samples_request
+from storage.query.export import ExportFormat, ExportRequest, events_request, samples_request
 from storage.query.history.history import UnknownFieldError
 from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import FillFilter, Queries, RoundTripFilter
 from storage.tiers.names import ROLLED, Tier
+from tests.storage.query.exports import exported, rows_of
 from tests.storage_examples import BOOK, CYCLE_NS, START_NS
 from tests.tiered_database import TieredDatabase
 
@@ -103,21 +103,15 @@ async def test_fills_and_trades_name_the_recorder_and_filter_by_it(two: TieredDa
     assert (await queries.trades(RoundTripFilter(recorder="tokyo"), limit=9)).items == []
 
 
-async def exported(database: Database, request: ExportRequest) -> list[dict[str, str]]:
-    pieces: list[bytes] = []
-
-    async def keep(data: bytes) -> None:
-        pieces.append(data)
-
-    await Exports(database).run(request, ExportFormat.CSV, keep)
-    return list(csv.DictReader(io.StringIO(b"".join(pieces).decode())))
+async def rows_in(database: Database, request: ExportRequest) -> list[dict[str, Any]]:
+    return rows_of(await exported(database, request, ExportFormat.CSV), ExportFormat.CSV, request)
 
 
 async def test_exports_name_the_recorder_and_filter_by_it(two: TieredDatabase) -> None:
-    rows = await exported(two.database, samples_request(BOOK, ["mid"], {"recorder": ["tokyo"]}))
+    rows = await rows_in(two.database, samples_request(BOOK, ["mid"], {"recorder": ["tokyo"]}))
     assert {row["recorder"] for row in rows} == {"tokyo"}
     assert len(rows) == 20
     await two.execute(_TICK, to_datetime(INSTANT), "paris", INSTANT)
-    rows = await exported(two.database, events_request(Tick.table, ["price"], {"recorder": ["paris"]}))
-    assert rows == [{"time_ns": str(INSTANT), "recorder": "paris", "price": "1.5"}]
-    assert await exported(two.database, events_request(Tick.table, [], {"recorder": ["tokyo"]})) == []
+    rows = await rows_in(two.database, events_request(Tick.table, ["price"], {"recorder": ["paris"]}))
+    assert rows == [{"time_ns": INSTANT, "recorder": "paris", "price": 1.5}]
+    assert await rows_in(two.database, events_request(Tick.table, [], {"recorder": ["tokyo"]})) == []

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
@@ -141,6 +141,7 @@ def test_what_does_not_go_together_is_refused_by_name(wanted: dict[str, int], pa
     assert refused.value.parameter == parameter
 
 
+@example(3 * 10**17, 13 * 10**17, CYCLE_NS, 2, set(), Tier.RAW)  # a billion steps are too narrow
 @given(times, times, st.none() | steps, points, kept, tiers)
 def test_no_series_has_more_points_than_requested(
     one: int, other: int, step_ns: int | None, most: int, there: set[Tier], finest: Tier

@@ -4,30 +4,30 @@ from collections.abc import Sequence
 
 import pytest
 
-from decahertz.sample import SampleBatch
 from storage.database import Database
 from storage.query.history import raw_samples as module
-from storage.query.queries import History, Limits, Queries, UnknownFieldError
+from storage.query.history.history import History, Limits, UnknownFieldError
+from storage.query.queries import Queries
+from tests.storage.query.buckets_by_hand import store_books
 from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
     MACHINE,
     RECORDER,
     START_NS,
-    HostSample,
     Verdict,
     book,
     books,
-    writing,
+    machine,
+    store,
 )
 
 END_NS = START_NS + 3600 * 10**9
 
 
 async def fill_table(database: Database, ticks: Sequence[int], instruments: str = "ab") -> None:
-    async with writing(database) as bench:
-        for tick in ticks:  # not in order of time: so late data arrives
-            bench.sample(books(tick, *(book(name, mid=tick / 4, gaps=tick) for name in instruments)))
+    samples = {tick: [book(name, mid=tick / 4, gaps=tick) for name in instruments] for tick in ticks}
+    await store_books(database, samples)  # not in order of time: so late data arrives
 
 
 def shape(history: History) -> dict[str, list[int]]:
@@ -53,8 +53,7 @@ async def test_a_history_is_columns_by_key_sorted_by_time(database: Database) ->
 
 
 async def test_all_fields_come_where_none_is_named(database: Database) -> None:
-    async with writing(database) as bench:
-        bench.sample(books(0, book(mid=None, gaps=3, verdict=Verdict.STALE, crossed=True)))
+    await store(database, books(0, book(mid=None, gaps=3, verdict=Verdict.STALE, crossed=True)))
     (series,) = (await Queries(database).history(BOOK, [], {}, START_NS, END_NS)).series
     assert series.fields == {"mid": [None], "gaps": [3], "verdict": ["stale"], "crossed": [True]}
 
@@ -74,19 +73,12 @@ async def test_the_end_of_a_range_is_not_in_it(database: Database) -> None:
     assert await between(-5, 2**70) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    ("chosen", "found"),
-    [
-        ({"instrument": ["b"]}, "b"),
-        ({"instrument": ["a", "c", "\0"]}, "ac"),
-        ({"instrument": ["\0"]}, ""),
-        ({"instrument": []}, ""),
-    ],
-)
-async def test_keys_can_be_chosen(database: Database, chosen: dict[str, list[str]], found: str) -> None:
+async def test_keys_can_be_chosen(database: Database) -> None:
     await fill_table(database, range(2), instruments="abc")
-    history = await Queries(database).history(BOOK, ["mid"], {"venue": ["sim"], **chosen}, START_NS, END_NS)
-    assert "".join(shape(history)) == found
+    for instruments, found in ((["b"], "b"), (["a", "c", "\0"], "ac"), (["\0"], ""), ([], "")):
+        chosen = {"venue": ["sim"], "instrument": instruments}
+        history = await Queries(database).history(BOOK, ["mid"], chosen, START_NS, END_NS)
+        assert "".join(shape(history)) == found
 
 
 async def test_values_in_a_filter_are_never_sql(database: Database) -> None:
@@ -97,17 +89,24 @@ async def test_values_in_a_filter_are_never_sql(database: Database) -> None:
     assert history.series == []
 
 
-@pytest.mark.parametrize(("fields", "key_filter"), [(["nothing"], {}), (["venue"], {}), ([], {"mid": ["1"]})])
-async def test_what_is_not_declared_is_refused(
-    database: Database, fields: list[str], key_filter: dict[str, list[str]]
-) -> None:
-    with pytest.raises(UnknownFieldError):
-        await Queries(database).history(BOOK, fields, key_filter, START_NS, END_NS)
+async def test_what_is_not_declared_is_refused(database: Database) -> None:
+    cases: list[tuple[list[str], dict[str, list[str]]]] = [
+        (["nothing"], {}),
+        (["venue"], {}),
+        ([], {"mid": ["1"]}),
+    ]
+    for fields, key_filter in cases:
+        with pytest.raises(UnknownFieldError):
+            await Queries(database).history(BOOK, fields, key_filter, START_NS, END_NS)
 
 
-@pytest.mark.parametrize("max_rows", [1, 3, 5, 6, 7, 100])
-async def test_a_capped_answer_says_where_to_go_on(database: Database, max_rows: int) -> None:
+async def test_a_capped_answer_says_where_to_go_on(database: Database) -> None:
     await fill_table(database, range(10), instruments="abc")
+    for max_rows in (1, 3, 5, 6, 7, 100):
+        await assert_complete(database, max_rows)
+
+
+async def assert_complete(database: Database, max_rows: int) -> None:
     collected: dict[str, list[int]] = {"a": [], "b": [], "c": []}
     start_ns: int | None = START_NS
     answers = 0
@@ -144,9 +143,7 @@ async def test_an_instant_larger_than_a_part_comes_whole(
 
 
 async def test_a_sample_without_a_key_is_one_series(database: Database) -> None:
-    async with writing(database) as bench:
-        for tick in range(3):
-            bench.sample(SampleBatch(MACHINE, START_NS + tick * CYCLE_NS, (HostSample(load=float(tick)),)))
+    await store(database, *map(machine, range(3)))
     queries = Queries(database)
     (series,) = (await queries.history(MACHINE, ["load"], {}, START_NS, END_NS)).series
     assert series.key == {"recorder": RECORDER}

@@ -5,10 +5,9 @@ import pytest
 import pytest_asyncio
 
 from decahertz.event import EVENT_TYPES, Event
-from storage.database import Database
 from storage.schema.events import event_table_columns
-from tests.storage_examples import BOOK, MACHINE
-from tests.tables import ensure_tables
+from tests.embedded_server import connected
+from tests.postgres_server import PostgresServer, create_tables
 
 _COLUMNS = """
 SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS sql_type,
@@ -21,10 +20,9 @@ ORDER BY c.relname, a.attnum
 """
 
 
-@pytest_asyncio.fixture
-async def columns(database: Database) -> list[asyncpg.Record]:
-    await ensure_tables(database, [BOOK, MACHINE])
-    async with database.query() as connection:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def columns(postgres_server: PostgresServer) -> list[asyncpg.Record]:
+    async with postgres_server.database(create_tables) as url, connected(url) as connection:
         return await connection.fetch(_COLUMNS)
 
 

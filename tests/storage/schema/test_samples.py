@@ -26,6 +26,12 @@ def declared(key: Sequence[str] = ("name",), **metrics: Any) -> SampleSchema:  #
     return schema_of(make("Thing", (Sample,), body, frozen=True, kw_only=True))
 
 
+@pytest.fixture
+def tables_url(migrated_url: str) -> str:
+    """Here the tests create the tables."""
+    return migrated_url
+
+
 GAUGE = Annotated[float | None, Metric("A gauge.", unit=Unit.SECONDS)]
 
 

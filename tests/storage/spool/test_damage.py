@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from decahertz.ledger import Ledger
-from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
-from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolDamagedError, SpoolError
-from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, Recovery, open_spool, replace_file
-from tests.storage.spool.files import PAGE, events_of, filled, garble
+from storage.spool.recovery import FILE_NAME, Recovery
+from tests.storage.spool.files import PAGE, OpenedFile, events_of, filled, garble
 from tests.storage_examples import books, quotes
 
 BATCHES = 300
 
 
-class Reopened:
+class Reopened(OpenedFile):
     """A spool opened again, with what was found."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ledger = Ledger()
-        self.file, self.recovery = open_spool(folder, SpoolSettings(), ManualClock(START_NS), self.ledger)
 
     def totals(self) -> tuple[int, int, int]:
         """Emitted, spooled, dropped as damaged, over all streams; all balanced."""
@@ -43,10 +35,8 @@ class Reopened:
         """As the spool's thread does it: with a new file where this one turns out to be damaged."""
         try:
             return self.file.read_backlog(10_000)
-        except SpoolDamagedError as error:
-            self.file, self.recovery = replace_file(
-                self.folder, SpoolSettings(), ManualClock(START_NS), self.ledger, str(error), self.file
-            )
+        except SpoolDamagedError:
+            self.replace()
             return self.file.read_backlog(10_000)
 
     def drained(self) -> list[Entry]:
@@ -117,8 +107,6 @@ def test_a_file_that_is_not_a_spool_is_replaced(tmp_path: Path, content: bytes) 
 
 
 def test_a_database_of_another_program_is_set_aside_unchanged(tmp_path: Path) -> None:
-    import sqlite3  # noqa: PLC0415 - for this test alone
-
     other = sqlite3.connect(tmp_path / FILE_NAME)
     other.execute("CREATE TABLE accounts (owner TEXT)")
     other.execute("INSERT INTO accounts VALUES ('me')")
@@ -133,8 +121,8 @@ def test_a_database_of_another_program_is_set_aside_unchanged(tmp_path: Path) ->
 
 def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
     """Half of the entries are in flight, half are backlog."""
-    clock, ledger = ManualClock(START_NS), Ledger()
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    spool = OpenedFile(tmp_path)
+    file = spool.file
     entries = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
     file.release(entry.id for entry in entries[: BATCHES // 2])
     file.ack([Ack(entries[-1])])
@@ -145,12 +133,13 @@ def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
     file.connection.execute("PRAGMA shrink_memory")  # what SQLite remembers would hide it for a while
     with pytest.raises(SpoolDamagedError):
         file.read_backlog(10_000)
-    file, recovery = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    recovery = spool.replace()
+    file = spool.file
     ((receipt, _),) = file.write([quotes(1, 10 * BATCHES + 10)]).events
     assert (receipt.accepted, receipt.duplicates) == (10, 10 * BATCHES)
     file.ack([Ack(entry) for entry in entries[BATCHES // 2 : -1]])
     file.write()
-    (account,) = ledger.read()
+    (account,) = spool.ledger.read()
     lost = account.dropped.get("damaged", 0)
     assert (account.imbalance, account.emitted) == (0, 10 * BATCHES + 10)
     assert account.stored == 10 * BATCHES // 2  # none of what was in memory is lost
@@ -162,18 +151,19 @@ def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
 
 def test_stored_entries_do_not_reappear_with_an_older_state_of_the_file(tmp_path: Path) -> None:
     """The log, in which it is deleted, was cut short."""
-    clock, ledger = ManualClock(START_NS), Ledger()
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    spool = OpenedFile(tmp_path)
+    file = spool.file
     gone, waits = file.write(samples=[books(0), books(1)]).samples
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     file.ack([Ack(gone)])
     file.write()
     with Path(f"{file.path}-wal").open("r+b") as log:
         log.truncate(0)
-    file, _ = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    spool.replace()
+    file = spool.file
     file.release([waits.id])
     assert [entry.batch_id for entry in file.read_backlog(10)] == [waits.batch_id]
-    (account,) = ledger.read()
+    (account,) = spool.ledger.read()
     assert (account.emitted, account.stored, account.spooled, account.imbalance) == (2, 1, 1, 0)
 
 
@@ -202,8 +192,8 @@ def test_after_a_crash_behind_setting_aside_the_next_start_uses_the_new_file(tmp
 
 
 def test_a_failed_replacement_is_retried_and_nothing_is_lost(tmp_path: Path) -> None:
-    clock, ledger = ManualClock(START_NS), Ledger()
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, ledger)
+    spool = OpenedFile(tmp_path)
+    file = spool.file
     waiting = [file.write([quotes(10 * n + 1, 10 * n + 10)]).events[0][1][0] for n in range(BATCHES)]
     file.release(entry.id for entry in waiting)
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -211,14 +201,15 @@ def test_a_failed_replacement_is_retried_and_nothing_is_lost(tmp_path: Path) -> 
     no_place.mkdir()
     for _ in range(2):
         with pytest.raises(OSError, match="directory"):
-            replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+            spool.replace()
         with pytest.raises(SpoolDamagedError):
             file.write()
         with pytest.raises(SpoolError):
             file.read_backlog(1)
     no_place.rmdir()
-    file, recovery = replace_file(tmp_path, SpoolSettings(), clock, ledger, "damaged", file)
+    recovery = spool.replace()
+    file = spool.file
     assert (recovery.rows, recovery.lost) == (10 * BATCHES, {})
     assert events_of(file.read_backlog(10 * BATCHES)) == list(range(1, 10 * BATCHES + 1))
-    (account,) = ledger.read()
+    (account,) = spool.ledger.read()
     assert (account.emitted, account.spooled, account.imbalance) == (10 * BATCHES, 10 * BATCHES, 0)

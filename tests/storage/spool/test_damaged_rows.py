@@ -15,7 +15,6 @@ from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Arrival
 from decahertz.health import Health
-from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry, Unreadable
@@ -25,7 +24,7 @@ from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import CallJob
 from storage.spool.recovery import FILE_NAME
-from tests.storage.spool.files import PAGE, filled, garble
+from tests.storage.spool.files import PAGE, OpenedFile, filled, garble
 from tests.storage_examples import BOOK, books, quotes
 
 BATCHES = 40
@@ -109,7 +108,7 @@ async def test_samples_without_a_layout_are_kept_as_bytes_and_block_nothing(
 
 async def test_the_next_samples_replace_a_damaged_layout(tmp_path: Path) -> None:
     damage_layout(filled(tmp_path, BATCHES), garbled)
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
+    file = OpenedFile(tmp_path).file
     file.write(samples=[books(BATCHES)])
     file.close()
     async with opened(tmp_path) as spool:

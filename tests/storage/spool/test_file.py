@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,37 +10,15 @@ import msgspec
 import pytest
 
 from decahertz.event import Arrival
-from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
-from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
-from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, SpoolLock
-from tests.storage_examples import account_of, arrival, book, books, quotes
+from storage.spool.recovery import FILE_NAME, lock_spool
+from tests.storage.spool.files import OpenedFile
+from tests.storage_examples import arrival, book, books, quotes
 
 HOUR_NS = 3_600_000_000_000
-
-
-class Opened:
-    """A spool file and its ledger."""
-
-    def __init__(self, folder: Path, **settings: float) -> None:
-        self.clock = ManualClock(START_NS)
-        self.ledger = Ledger()
-        self.file = SpoolFile(
-            folder / FILE_NAME,
-            SpoolSettings(**settings),  # type: ignore[arg-type]  # numbers by name
-            self.clock,
-            self.ledger,
-        )
-
-    def account(self, stream: str) -> tuple[int, int, int, dict[str, int]]:
-        return account_of(self.ledger.read(), stream)
-
-    def ids(self) -> list[int]:
-        return [row[0] for row in self.file.connection.execute("SELECT id FROM entries ORDER BY id")]
 
 
 def stored(*entries: Entry, **dropped: int) -> list[Ack]:
@@ -52,11 +31,11 @@ def sequences(entry: Entry) -> tuple[int, int]:
 
 
 def test_entries_survive_closing_and_opening_the_file(tmp_path: Path) -> None:
-    first = Opened(tmp_path)
+    first = OpenedFile(tmp_path)
     batch = books(3, book("a", mid=1.5, gaps=7, crossed=True), book("b"))
     written = first.file.write([quotes(1, 3)], [batch])
     first.file.close()
-    again = Opened(tmp_path)
+    again = OpenedFile(tmp_path)
     assert again.account("events:loop") == (3, 0, 3, {})
     assert again.account("samples:book") == (2, 0, 2, {})
     events, samples = again.file.read_backlog(100)
@@ -69,21 +48,21 @@ def test_entries_survive_closing_and_opening_the_file(tmp_path: Path) -> None:
 
 
 def test_a_resent_batch_is_stored_once_even_after_a_restart(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     ((receipt, _),) = spool.file.write([quotes(1, 3)]).events
     assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
     ((receipt, entries),) = spool.file.write([quotes(2, 5)]).events
     assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (2, 2, 5)
     assert [sequences(entry) for entry in entries] == [(4, 5)]
     spool.file.close()
-    again = Opened(tmp_path)
+    again = OpenedFile(tmp_path)
     ((receipt, entries),) = again.file.write([quotes(1, 5)]).events
     assert (receipt.accepted, receipt.duplicates, entries) == (0, 5, [])
     assert again.account("events:loop") == (5, 0, 5, {})
 
 
 def test_a_new_file_rejects_duplicates_of_stored_events(tmp_path: Path) -> None:
-    old, new = Opened(tmp_path), Opened(tmp_path / "..", max_age_hours=1)
+    old, new = OpenedFile(tmp_path), OpenedFile(tmp_path / "..", max_age_hours=1)
     old.file.write([quotes(1, 3)])
     new.file.adopt(old.file.state.sequences)
     ((receipt, _),) = new.file.write([quotes(1, 4)]).events
@@ -91,7 +70,7 @@ def test_a_new_file_rejects_duplicates_of_stored_events(tmp_path: Path) -> None:
 
 
 def test_acked_entries_leave_the_file_with_the_next_transaction(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     written = spool.file.write([quotes(1, 3)], [books(0)])
     entry = written.events[0][1][0]
     spool.file.ack(stored(entry, dead_letter=1))
@@ -100,11 +79,11 @@ def test_acked_entries_leave_the_file_with_the_next_transaction(tmp_path: Path) 
     spool.file.write()
     assert spool.ids() == [written.samples[0].id]
     spool.file.close()
-    assert Opened(tmp_path).account("events:loop") == (3, 2, 0, {"dead_letter": 1})
+    assert OpenedFile(tmp_path).account("events:loop") == (3, 2, 0, {"dead_letter": 1})
 
 
 def test_a_batch_is_forgettable_after_the_checkpoint_of_its_deletion(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     (entry,) = spool.file.write(samples=[books(0)]).samples
     spool.file.tidy()
     spool.file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -112,16 +91,16 @@ def test_a_batch_is_forgettable_after_the_checkpoint_of_its_deletion(tmp_path: P
     assert spool.file.write().forgettable == []
     (tmp_path / "older").mkdir()
     shutil.copyfile(spool.file.path, tmp_path / "older" / FILE_NAME)  # without the log
-    older = Opened(tmp_path / "older").file
+    older = OpenedFile(tmp_path / "older").file
     assert [found.batch_id for found in older.read_backlog(10)] == [entry.batch_id]
     older.close()
     assert spool.file.tidy() == [entry.batch_id]
     shutil.copyfile(spool.file.path, tmp_path / "older" / FILE_NAME)
-    assert Opened(tmp_path / "older").ids() == []
+    assert OpenedFile(tmp_path / "older").ids() == []
 
 
 def test_batches_become_forgettable_under_load(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     entries = spool.file.write(samples=[books(tick) for tick in range(1_200)]).samples
     spool.file.ack(stored(*entries))
     assert set(spool.file.write().forgettable) == {entry.batch_id for entry in entries}
@@ -129,21 +108,21 @@ def test_batches_become_forgettable_under_load(tmp_path: Path) -> None:
 
 
 def test_a_crash_before_the_deletion_leaves_the_entry_and_its_batch_id(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     entry = spool.file.write([quotes(1, 3)]).events[0][1][0]
     spool.file.ack(stored(entry))
     spool.file.close()
-    again = Opened(tmp_path)
+    again = OpenedFile(tmp_path)
     assert again.account("events:loop") == (3, 0, 3, {})
     assert [found.batch_id for found in again.file.read_backlog(10)] == [entry.batch_id]
 
 
-def payloads(spool: Opened) -> list[bytes]:
+def payloads(spool: OpenedFile) -> list[bytes]:
     return [row[0] for row in spool.file.connection.execute("SELECT payload FROM entries ORDER BY id")]
 
 
 def test_a_batch_is_stored_with_the_bytes_it_was_decoded_from(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     batch = quotes(1, 3).batch
     fields = msgspec.to_builtins(batch)
     encoded = msgspec.msgpack.encode({name: fields[name] for name in reversed(fields)})  # not as we would
@@ -151,12 +130,12 @@ def test_a_batch_is_stored_with_the_bytes_it_was_decoded_from(tmp_path: Path) ->
     assert payloads(spool) == [encoded]
     assert entry.content == Arrival(batch=batch, received_ns=9), "no bytes in memory"
     spool.file.close()
-    (read,) = Opened(tmp_path).file.read_backlog(10)
+    (read,) = OpenedFile(tmp_path).file.read_backlog(10)
     assert read.content == entry.content
 
 
 def test_a_batch_that_is_cut_is_encoded_again(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     spool.file.write([quotes(1, 2)])
     batch = quotes(1, 3).batch
     encoded = msgspec.msgpack.encode(batch)
@@ -166,14 +145,14 @@ def test_a_batch_that_is_cut_is_encoded_again(tmp_path: Path) -> None:
 
 
 def test_large_batches_are_cut(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     ((receipt, entries),) = spool.file.write([quotes(1, 4500)]).events
     assert receipt.accepted == 4500
     assert [sequences(entry) for entry in entries] == [(1, 2000), (2001, 4000), (4001, 4500)]
 
 
 def test_the_backlog_holds_all_entries_that_are_not_in_flight(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     entries = [spool.file.write([quotes(n, n)]).events[0][1][0] for n in range(1, 6)]
     assert (spool.file.backlog.entries, spool.file.read_backlog(100)) == (0, [])
     spool.file.release([entry.id for entry in entries[:3]])
@@ -184,32 +163,32 @@ def test_the_backlog_holds_all_entries_that_are_not_in_flight(tmp_path: Path) ->
 
 
 def test_the_backlog_is_read_oldest_events_and_newest_samples_first(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     for n in range(1, 9):
         spool.file.write([quotes(n, n)], [books(n)])
     spool.file.close()
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     found = spool.file.read_backlog(4)
     assert [sequences(entry) for entry in found[:2]] == [(1, 1), (2, 2)]
     assert [e.content.samples[0].gaps for e in found[2:] if isinstance(e.content, SampleBatch)] == [8, 7]  # type: ignore[attr-defined]
 
 
 def test_losses_of_an_emitter_are_counted_once_per_epoch(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     for lost in ({"ring_full": 5}, {"ring_full": 5}, {"ring_full": 7, "closed": 1}):
         spool.file.write([arrival(1, [], dropped=lost)])
     spool.file.write([arrival(1, [], epoch=8, dropped={"ring_full": 2})])
     expected = {"client_closed": 1, "client_ring_full": 9}
     assert spool.account("events:loop") == (10, 0, 0, expected)
     spool.file.close()
-    again = Opened(tmp_path)
+    again = OpenedFile(tmp_path)
     again.file.write([arrival(1, [], dropped={"ring_full": 7})])
     assert again.account("events:loop") == (10, 0, 0, expected)
     assert len(again.file.read_backlog(10)) == 3  # the database is to hear of each change
 
 
 def test_an_emitter_cannot_fill_the_ledger_with_reasons(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     for number in range(200):
         spool.file.write([arrival(1, [], dropped={f"reason {number}": 1})])
     emitted, _, _, dropped = spool.account("events:loop")
@@ -219,14 +198,14 @@ def test_an_emitter_cannot_fill_the_ledger_with_reasons(tmp_path: Path) -> None:
 
 
 def test_emitters_beyond_the_limit_share_an_account(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     spool.file.write([quotes(1, 1, source=f"s{number}") for number in range(1010)])
     assert len(spool.ledger) == 1001
     assert spool.account("events:__other__")[0] == 10
 
 
 def test_above_the_size_limit_the_oldest_samples_are_dropped_first_and_events_last(tmp_path: Path) -> None:
-    spool = Opened(tmp_path, max_bytes=100_000)
+    spool = OpenedFile(tmp_path, max_bytes=100_000)
     history = []
     for tick in range(100):
         written = spool.file.write(
@@ -248,14 +227,14 @@ def test_above_the_size_limit_the_oldest_samples_are_dropped_first_and_events_la
 
 
 def test_entries_in_flight_are_not_dropped(tmp_path: Path) -> None:
-    spool = Opened(tmp_path, max_bytes=100_000)
+    spool = OpenedFile(tmp_path, max_bytes=100_000)
     for tick in range(100):
         spool.file.write([], [books(tick, *(book(f"i{n}") for n in range(100)))])
     assert spool.account("samples:book") == (10_000, 0, 10_000, {})
 
 
 def test_entries_above_the_age_limit_are_dropped(tmp_path: Path) -> None:
-    spool = Opened(tmp_path, max_age_hours=1)
+    spool = OpenedFile(tmp_path, max_age_hours=1)
     spool.file.release([spool.file.write([quotes(1, 2)]).events[0][1][0].id])
     spool.clock.advance(HOUR_NS // 2)
     spool.file.release([spool.file.write([], [books(0)]).samples[0].id])
@@ -266,10 +245,9 @@ def test_entries_above_the_age_limit_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     entry = spool.file.write([quotes(1, 1000)]).events[0][1][0]
-    pages = spool.file.connection.execute("PRAGMA page_count").fetchone()[0]
-    spool.file.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    spool.file._reserve_bytes = 2**62
     with pytest.raises(SpoolUnwritableError, match="full"):
         spool.file.write([quotes(1001, 3000)], [books(0)])
     assert spool.account("events:loop") == (1000, 0, 1000, {})
@@ -281,7 +259,7 @@ def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
 
 
 def test_samples_that_cannot_be_encoded_are_counted_and_the_others_written(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     written = spool.file.write(
         [], [books(0, book("good"), book("bad", gaps=2**80), book("bad", mid=object()))]
     )
@@ -291,25 +269,25 @@ def test_samples_that_cannot_be_encoded_are_counted_and_the_others_written(tmp_p
 
 
 def test_only_one_process_may_have_a_spool(tmp_path: Path) -> None:
-    lock = SpoolLock(tmp_path)
+    lock = lock_spool(tmp_path)
     with pytest.raises(SpoolInUseError, match="another process"):
-        SpoolLock(tmp_path)
-    lock.release()
-    SpoolLock(tmp_path).release()
+        lock_spool(tmp_path)
+    os.close(lock)
+    os.close(lock_spool(tmp_path))
 
 
 def test_a_spool_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     spool.file.connection.execute("PRAGMA user_version = 99")
     spool.file.close()
     with pytest.raises(SpoolTooNewError):
-        Opened(tmp_path)
+        OpenedFile(tmp_path)
 
 
 DAY_NS = 24 * HOUR_NS
 
 
-def emitters(spool: Opened) -> set[str]:
+def emitters(spool: OpenedFile) -> set[str]:
     """Those that are known, in memory and in the file alike."""
     found = {source for source, _ in spool.file.state.sequences}
     assert found == {row[0] for row in spool.file.connection.execute("SELECT source FROM emitters")}
@@ -318,7 +296,7 @@ def emitters(spool: Opened) -> set[str]:
 
 
 def test_an_emitter_that_is_silent_for_a_week_is_evicted(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     for source in ("silent", "heard"):
         spool.file.ack(stored(*spool.file.write([quotes(1, 3, source)]).events[0][1]))
     spool.clock.advance(5 * DAY_NS)
@@ -334,14 +312,14 @@ def test_an_emitter_that_is_silent_for_a_week_is_evicted(tmp_path: Path) -> None
 
 
 def test_an_emitter_with_waiting_events_is_not_evicted(tmp_path: Path) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     spool.file.write([quotes(1, 3)])
     spool.clock.advance(30 * DAY_NS)
     spool.file.write([quotes(1, 3, "other")])
     ((receipt, entries),) = spool.file.write([quotes(1, 3)]).events
     assert (receipt.duplicates, entries) == (3, [])
     spool.file.close()
-    again = Opened(tmp_path)
+    again = OpenedFile(tmp_path)
     again.clock.advance(60 * DAY_NS)
     again.file.write()
     assert emitters(again) == {"loop", "other"}
@@ -350,13 +328,13 @@ def test_an_emitter_with_waiting_events_is_not_evicted(tmp_path: Path) -> None:
 def test_evicted_emitters_are_not_loaded_and_emitters_of_the_database_are_evicted_too(
     tmp_path: Path,
 ) -> None:
-    spool = Opened(tmp_path)
+    spool = OpenedFile(tmp_path)
     spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.file.write()
     known = dict(spool.file.state.sequences)
     spool.file.close()
     clock = ManualClock(START_NS + 8 * DAY_NS)
-    file = SpoolFile(tmp_path / FILE_NAME, SpoolSettings(), clock, Ledger())
+    file = OpenedFile(tmp_path, clock).file
     assert (file.state.sequences, file.state.last_seen_ns) == ({}, {})
     file.adopt(known)
     file.write()
@@ -367,7 +345,7 @@ def test_evicted_emitters_are_not_loaded_and_emitters_of_the_database_are_evicte
 
 
 def test_emitters_are_kept_longer_than_their_events_may_wait(tmp_path: Path) -> None:
-    spool = Opened(tmp_path, max_age_hours=30 * 24)
+    spool = OpenedFile(tmp_path, max_age_hours=30 * 24)
     spool.file.ack(stored(*spool.file.write([quotes(1, 3)]).events[0][1]))
     spool.clock.advance(30 * DAY_NS)
     spool.file.write()

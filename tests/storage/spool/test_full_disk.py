@@ -1,18 +1,16 @@
-"""A disk that the spool's own log has filled."""
+"""A disk that the spool itself has filled."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
-from decahertz.ledger import Ledger
-from decahertz.testing import START_NS, ManualClock
-from storage.entry import Ack
-from storage.settings import SpoolSettings
+import pytest
+
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolUnwritableError
-from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME
 from tests.small_disk import fill_up, small_disk
+from tests.storage.spool.files import OpenedFile
 from tests.storage_examples import quotes
 
 EVENTS = 2_000
@@ -21,7 +19,7 @@ EVENTS = 2_000
 def test_a_log_that_leaves_no_room_is_checkpointed_and_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     with small_disk(folder):
-        file = SpoolFile(folder / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
+        file = OpenedFile(folder).file
         first = 1
         for number in range(24):
             if number == 12:
@@ -44,4 +42,29 @@ def test_a_log_that_leaves_no_room_is_checkpointed_and_overwritten(tmp_path: Pat
         assert failures > 0, "the disk was not full"
         with suppress(SpoolUnwritableError):
             file.write()
+        file.close()
+
+
+@pytest.mark.parametrize("events", [200, 20_000])
+def test_a_disk_full_of_entries_has_room_to_delete_them(tmp_path: Path, events: int) -> None:
+    folder = tmp_path / "disk"
+    with small_disk(folder, "24m"):
+        spool = OpenedFile(folder)
+        file = spool.file
+        waiting: list[Entry] = []
+        first, failures = 1, 0
+        while failures < 3:
+            try:
+                ((_, entries),) = file.write([quotes(first, first + events - 1)]).events
+            except SpoolUnwritableError:
+                failures += 1
+            else:
+                waiting += entries
+                first += events
+        assert len(waiting) > 20
+        for start in range(0, len(waiting), 10):
+            file.ack(Ack(entry) for entry in waiting[start : start + 10])
+            file.write()
+        assert file.write([quotes(first, first + events - 1)]).events[0][0].accepted == events
+        assert spool.account("events:loop") == (first - 1 + events, first - 1, events, {})
         file.close()

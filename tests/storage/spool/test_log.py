@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.commit_counter import CommitCounter
 from storage.spool.file import SpoolFile
-from storage.spool.recovery import FILE_NAME, Recovery, open_spool
-from tests.storage.spool.files import events_of
+from storage.spool.recovery import FILE_NAME, Recovery
+from tests.storage.spool.files import OpenedFile, events_of
 from tests.storage_examples import books, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096
@@ -38,7 +39,7 @@ class Crashed:
     def __init__(self, folder: Path, before: Callable[[SpoolFile], None] = lambda _: None) -> None:
         alive, self.folder = folder / "alive", folder / "dead"
         alive.mkdir()
-        file = SpoolFile(alive / FILE_NAME, SpoolSettings(), ManualClock(START_NS), Ledger())
+        file = OpenedFile(alive).file
         before(file)
         self.ends = []
         """Length of the log after each transaction."""
@@ -48,6 +49,13 @@ class Crashed:
         shutil.copytree(alive, self.folder)
         file.close()
         self.log = self.folder / LOG
+
+    def copy(self, folder: Path) -> Crashed:
+        """The same in another folder, to be damaged."""
+        copied = copy(self)
+        copied.folder = shutil.copytree(self.folder, folder)
+        copied.log = folder / LOG
+        return copied
 
     def frames(self) -> int:
         return (self.log.stat().st_size - HEADER) // FRAME
@@ -66,9 +74,18 @@ class Crashed:
         return sum(end <= frame for end in self.ends)
 
     def open(self) -> tuple[SpoolFile, Ledger, Recovery | None]:
-        ledger = Ledger()
-        file, recovery = open_spool(self.folder, SpoolSettings(), ManualClock(START_NS), ledger)
-        return file, ledger, recovery
+        opened = OpenedFile(self.folder)
+        return opened.file, opened.ledger, opened.recovery
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Crashed:
+    return Crashed(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture
+def crashed(image: Crashed, tmp_path: Path) -> Crashed:
+    return image.copy(tmp_path / "dead")
 
 
 def first_frame(_: Crashed) -> int:
@@ -100,9 +117,8 @@ PLACES: dict[str, Callable[[Crashed], int]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_flipped_bit_costs_the_transactions_behind_it_and_each_is_counted(
-    tmp_path: Path, place: str
+    crashed: Crashed, place: str
 ) -> None:
-    crashed = Crashed(tmp_path)
     offset = PLACES[place](crashed)
     flipped = crashed.flip(offset)
     intact = crashed.intact(offset)
@@ -121,8 +137,7 @@ def test_a_flipped_bit_costs_the_transactions_behind_it_and_each_is_counted(
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(tmp_path: Path, seed: int) -> None:
-    crashed = Crashed(tmp_path)
+def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(crashed: Crashed, seed: int) -> None:
     chance = random.Random(seed)
     offset = chance.randrange(crashed.ends[-1])
     crashed.flip(offset, chance.randrange(8))
@@ -136,8 +151,7 @@ def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(tmp_path: 
 
 
 @pytest.mark.parametrize("left", [0, 10, HEADER, HEADER + HEAD, HEADER + 7 * FRAME + 100])
-def test_the_lost_transactions_of_a_truncated_log_are_counted(tmp_path: Path, left: int) -> None:
-    crashed = Crashed(tmp_path)
+def test_the_lost_transactions_of_a_truncated_log_are_counted(crashed: Crashed, left: int) -> None:
     with crashed.log.open("r+b") as log:
         log.truncate(left)
     whole = sum(end <= left for end in crashed.ends)
@@ -148,19 +162,16 @@ def test_the_lost_transactions_of_a_truncated_log_are_counted(tmp_path: Path, le
     assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * whole + 1))
 
 
-def test_a_missing_log_is_detected(tmp_path: Path) -> None:
-    crashed = Crashed(tmp_path)
+def test_a_missing_log_is_detected(crashed: Crashed) -> None:
     crashed.log.unlink()
     file, _, recovery = crashed.open()
     assert recovery is not None
     assert (recovery.lost_transactions, events_of(file.read_backlog(100_000))) == (BATCHES, [])
 
 
-def test_a_process_killed_while_writing_is_not_mistaken_for_damage(tmp_path: Path) -> None:
+def test_a_process_killed_while_writing_is_not_mistaken_for_damage(image: Crashed, crashed: Crashed) -> None:
     """The log may end at any byte behind the transactions that were counted."""
-    crashed = Crashed(tmp_path)
     data = crashed.log.read_bytes()
-    shutil.copytree(crashed.folder, tmp_path / "image")
     connection = sqlite3.connect(crashed.folder / FILE_NAME)
     file_id = connection.execute("SELECT file_id FROM commits").fetchone()[0]
     connection.close()
@@ -171,7 +182,7 @@ def test_a_process_killed_while_writing_is_not_mistaken_for_damage(tmp_path: Pat
     chance = random.Random(1)
     for cut in sorted({begin, end - 1, *boundaries, *(chance.randrange(begin, end) for _ in range(100))}):
         shutil.rmtree(crashed.folder)
-        shutil.copytree(tmp_path / "image", crashed.folder)
+        shutil.copytree(image.folder, crashed.folder)
         crashed.log.write_bytes(data[:cut])
         CommitCounter(crashed.folder / FILE_NAME, file_id, BATCHES - 1, ManualClock(START_NS)).close()
         file, ledger, recovery = crashed.open()
@@ -200,8 +211,7 @@ def test_old_frames_of_a_restarted_log_are_ignored(tmp_path: Path, offset: int |
     assert all(one.imbalance == 0 and not one.dropped for one in ledger.read())
 
 
-async def test_health_log_and_metrics_report_it(tmp_path: Path) -> None:
-    crashed = Crashed(tmp_path)
+async def test_health_log_and_metrics_report_it(crashed: Crashed) -> None:
     offset = middle_frame(crashed)
     crashed.flip(offset)
     lost = BATCHES - crashed.intact(offset)

@@ -283,7 +283,7 @@ async def test_a_bug_while_opening_reaches_the_caller(
 
 async def test_on_a_full_disk_events_are_refused_and_samples_go_on_in_memory(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    with small_disk(disk, "2m"):
+    with small_disk(disk, "18m"):
         await check_full_disk(disk)
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from storage.database import Database, DatabaseUnsuitableError
-from storage.postgres.embedded import EmbeddedPostgres, find_installation
-from storage.schema.migrate import migrate
-from storage.settings import StorageSettings
+from storage.database import DatabaseUnsuitableError
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, MACHINE
 from tests.tier_checks import assert_tiers, row, store
-from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
+from tests.tiered_database import (
+    NO_TIMESCALE,
+    TIMESCALE_SETTINGS,
+    TieredDatabase,
+    tiered_at,
+    timescale_running,
+)
 
 pytestmark = pytest.mark.timescale
-_PRELOAD = "shared_preload_libraries"
+# As an administrator gives it out: everything in the schema is allowed, nothing else.
+_TAKE_RIGHTS = """
+DO $$ BEGIN
+    BEGIN CREATE ROLE powerless; EXCEPTION WHEN duplicate_object THEN NULL; END;
+    GRANT ALL ON SCHEMA public TO powerless;
+    EXECUTE format('ALTER DATABASE %I SET role = powerless', current_database());
+END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -66,36 +73,19 @@ def obstacle(request: pytest.FixtureRequest) -> Obstacle:
 async def server(
     obstacle: Obstacle, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[PostgresServer]:
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    installation = find_installation(Path(prefix) if prefix else None)
-    if not any(installation.prefix.glob("share/**/timescaledb.control")):
-        pytest.skip("this PostgreSQL has no TimescaleDB (name one that has with DECAHERTZ_TEST_POSTGRES)")
     data_dir = tmp_path_factory.mktemp("unusable") / "data"
-    async with EmbeddedPostgres(data_dir, installation=installation, settings=obstacle.settings) as running:
-        yield PostgresServer(running.url)
+    async with timescale_running(data_dir, obstacle.settings) as running:
+        yield running or pytest.skip(NO_TIMESCALE)
 
 
 @pytest_asyncio.fixture
 async def tiered(obstacle: Obstacle, server: PostgresServer) -> AsyncIterator[TieredDatabase]:
     """A migrated database of the server, left to choose."""
-    name = f"test_{uuid.uuid4().hex}"
-    await server.execute(f"CREATE DATABASE {name}")
-    if obstacle.is_powerless:
-        # As an administrator gives it out: everything in the schema is allowed, nothing else.
-        await server.execute(
-            "DO $$ BEGIN CREATE ROLE powerless; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-        )
-        own = PostgresServer(server.url_of(name))
-        await own.execute("GRANT ALL ON SCHEMA public TO powerless")
-        await server.execute(f"ALTER DATABASE {name} SET role = 'powerless'")
-    database = Database(server.url_of(name), StorageSettings(flush_seconds=0.01))
-    await database.open()
-    await migrate(database)
-    tiered = TieredDatabase(database, "auto")
-    yield tiered
-    await tiered.close()
-    await database.close()
-    await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with server.database() as url:
+        if obstacle.is_powerless:
+            await PostgresServer(url).execute(_TAKE_RIGHTS)
+        async with tiered_at(url, "auto") as tiered:
+            yield tiered
 
 
 async def test_left_to_itself_it_does_without_says_why_and_works(

@@ -131,8 +131,9 @@ async def test_dirty_buckets_of_an_unfinished_hour_do_not_pile_up(tiered_databas
 
 
 async def test_a_table_in_use_delays_retention_and_nothing_else(
-    tiered_database: TieredDatabase,
+    tiered_database: TieredDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("storage.tiers.plain.partitions.LOCK_LIMIT", "0.2s")
     tiered = tiered_database
     await store(tiered, [row(0)])
     await tiered.worker.run_once()

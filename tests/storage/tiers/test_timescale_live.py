@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,13 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.health import Health
-from storage.postgres.embedded import EmbeddedPostgres, find_installation
 from storage.settings import TiersSettings
 from storage.tiers.worker import RollUpWorker
 from tests.postgres_server import PostgresServer
 from tests.storage_examples import BOOK, CYCLE_NS, MACHINE, until
 from tests.tier_checks import Row, assert_tiers, row, store
-from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase
+from tests.tiered_database import TIMESCALE_SETTINGS, TieredDatabase, timescale_running
 
 pytestmark = pytest.mark.timescale
 _LIVE = TIMESCALE_SETTINGS | {"timescaledb.max_background_workers": "8", "max_worker_processes": "24"}
@@ -37,14 +34,8 @@ async def timescale_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[PostgresServer | None]:
     """A server whose jobs run by themselves."""
-    prefix = os.environ.get("DECAHERTZ_TEST_POSTGRES", "")
-    installation = find_installation(Path(prefix) if prefix else None)
-    if not any(installation.prefix.glob("share/**/timescaledb.control")):
-        yield None
-        return
-    data_dir = tmp_path_factory.mktemp("live") / "data"
-    async with EmbeddedPostgres(data_dir, installation=installation, settings=_LIVE) as server:
-        yield PostgresServer(server.url)
+    async with timescale_running(tmp_path_factory.mktemp("live") / "data", _LIVE) as server:
+        yield server
 
 
 @pytest_asyncio.fixture
@@ -108,12 +99,11 @@ async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredD
         other = asyncio.create_task(
             tiered.execute("CALL refresh_continuous_aggregate('book_samples_1s_g1', NULL, NULL)")
         )
-        await until(lambda: _count(tiered, "wait_event_type = 'Lock'"))
+        await until(lambda: tiered.has_backend("wait_event_type = 'Lock'"))
         ours = asyncio.create_task(tiered.worker.run_once())
         # It was refused and has not given up, or (older versions of TimescaleDB) waits by itself.
         await until(
-            lambda: _count(
-                tiered,
+            lambda: tiered.has_backend(
                 "application_name = 'decahertz tiers' AND query LIKE 'CALL refresh%1s_g1%'"
                 " AND (state = 'idle' OR wait_event_type = 'Lock')",
             )
@@ -122,11 +112,6 @@ async def test_a_refresh_by_somebody_else_is_waited_for(tiered_database: TieredD
     await other
     await ours
     await assert_tiers(tiered)
-
-
-async def _count(tiered: TieredDatabase, condition: str) -> bool:
-    question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-    return bool(await tiered.value(question + condition))
 
 
 async def test_a_job_that_fails_is_told_until_it_succeeds_again(
@@ -170,7 +155,7 @@ async def test_a_job_that_found_somebody_else_at_its_work_did_not_fail(
         other = asyncio.create_task(
             tiered.execute("CALL refresh_continuous_aggregate('book_samples_1s_g1', NULL, NULL)")
         )
-        await until(lambda: _count(tiered, "wait_event_type = 'Lock'"))
+        await until(lambda: tiered.has_backend("wait_event_type = 'Lock'"))
         await tiered.execute("SELECT alter_job($1, next_start => now())", job)
         await until(lambda: tiered.value(_ENDED, job, "Failed"))
         await tiered.execute("SELECT alter_job($1, scheduled => false)", job)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from decahertz.clock import NS_PER_SECOND, SystemClock
-from decahertz.metric import Metric
-from decahertz.sample import schema_of
 from storage.settings import RetentionSettings, SpoolSettings, TiersSettings
-from tests.storage_examples import CYCLE_NS, MACHINE, START_NS, BookSample
+from tests.storage_examples import CYCLE_NS, MACHINE, START_NS, WIDER_BOOK
 from tests.tier_checks import Row, assert_tiers, raw_rows, row, store
 from tests.tiered_database import TieredDatabase
 
@@ -42,25 +40,15 @@ async def chunk_width(tiered: TieredDatabase, table: str) -> timedelta:
     return width
 
 
-async def test_raw_rows_are_compressed_and_dropped_as_the_settings_say(
-    tiered_database: TieredDatabase,
-) -> None:
+async def test_the_first_start_sets_the_jobs_as_the_settings_say(tiered_database: TieredDatabase) -> None:
     found = await jobs(tiered_database, "book_samples")
     assert found["compression"]["compress_after"] == timedelta(hours=72)
     assert found["retention"]["drop_after"] == timedelta(days=7)
     assert await chunk_width(tiered_database, "book_samples") == timedelta(hours=6)
-
-
-async def test_every_tier_is_refreshed_over_the_time_in_which_rows_may_be_late(
-    tiered_database: TieredDatabase,
-) -> None:
     for tier, width in (("1s", 1), ("1m", 60), ("1h", 3600)):
         refresh = (await jobs(tiered_database, f"book_samples_{tier}_g1"))["refresh_continuous_aggregate"]
-        assert refresh["start"] == timedelta(hours=144)
+        assert refresh["start"] == timedelta(hours=144)  # the time in which rows may be late
         assert refresh["until"] == timedelta(seconds=5 + width)
-
-
-async def test_rows_of_one_key_are_compressed_together_by_time(tiered_database: TieredDatabase) -> None:
     layout = await tiered_database.rows(
         "SELECT segmentby, orderby FROM timescaledb_information.hypertable_columnstore_settings"
         " WHERE hypertable = 'book_samples'::regclass"
@@ -118,12 +106,6 @@ async def test_the_jobs_alone_keep_the_tiers_and_compression_changes_no_answer(
     await assert_tiers(tiered)
 
 
-class WiderBookSample(BookSample, frozen=True, kw_only=True):
-    """The book sample of a later version: one metric more."""
-
-    depth: Annotated[float | None, Metric("Quantity within ten basis points.")] = None
-
-
 async def stored_times(tiered: TieredDatabase, view: str) -> list[datetime]:
     table = await tiered.materialized(view)
     return [r["time"] for r in await tiered.rows(f"SELECT DISTINCT time FROM {table} ORDER BY time")]  # noqa: S608 - ours
@@ -134,7 +116,7 @@ async def test_aggregates_with_a_successor_are_refreshed_up_to_it(tiered_databas
     await store(tiered, [row(tick) for tick in range(100)])
     await tiered.worker.run_once()
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
-    await tiered.prepare([schema_of(WiderBookSample), MACHINE])
+    await tiered.prepare([WIDER_BOOK, MACHINE])
     since = await tiered.value("SELECT max(valid_from) FROM tier_generations")
     tiered.clock.advance(600 * NS_PER_SECOND)
     now = (tiered.clock.time_ns() - START_NS) // CYCLE_NS

@@ -9,19 +9,25 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
+from decahertz.clock import from_datetime
 from decahertz.event import Order, OrderState, Side
 from decahertz.health import Health
 from storage.database import Database, DatabaseUnavailableError
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.settings import StorageSettings
 from storage.write.lease import HolderFile, LeaseLostError, LeaseTakenError, RecorderLease
+from tests.postgres_proxy import Proxy
+from tests.storage.write.conftest import SETTINGS
 from tests.storage_examples import (
     BOOK,
     CYCLE_NS,
+    HOLDER,
     RECORDER,
     START_NS,
     arrival,
+    book,
     books,
     fill,
     quotes,
@@ -166,6 +172,63 @@ async def test_of_two_processes_with_copies_of_one_data_folder_only_the_newer_on
             assert isinstance(await older.lease.lost(), LeaseLostError)
         assert await older.value("SELECT count(*) FROM quotes") == 3
         await newer.stop()
+
+
+class LosingLease(RecorderLease):
+    """The answer to the first commit of the writer is lost."""
+
+    def __init__(self, database: Database, proxy: Proxy) -> None:
+        super().__init__(database, RECORDER, HOLDER)
+        self._proxy = proxy
+
+    async def take(self) -> None:
+        await super().take()
+        self._proxy.lose_answers = 1
+
+
+async def test_samples_of_a_recorder_that_was_cut_off_fill_gaps_and_double_nothing(
+    proxied: tuple[Proxy, Database], tables_url: str, tmp_path: Path
+) -> None:
+    """One is cut off from the database and goes on sampling; another one stands in, and is killed."""
+    proxy, cut_off_database = proxied
+    database = Database(tables_url, SETTINGS)
+    await database.open()
+    rare = book("rare")
+    async with writing(cut_off_database, tmp_path) as cut_off:
+        cut_off.sample(books(1))
+        await cut_off.append(quotes(1, 1))
+        proxy.refuse = True
+        proxy.cut()
+        for tick in range(2, 10):
+            cut_off.sample(books(tick, book(gaps=1), rare) if tick == 5 else books(tick, book(gaps=1)))
+        await cut_off.spool.append(quotes(2, 2), 10)
+        await expire(database)
+        other = RecorderLease(database, RECORDER, uuid.uuid4())  # which nothing releases, as after kill -9
+        async with writing(database, lease=other) as stand_in:
+            for tick in (4, 5, 7):
+                stand_in.sample(books(tick, book(gaps=2)))
+            await stand_in.drained()
+        proxy.refuse = False
+        async with asyncio.timeout(10):
+            await cut_off.lease.lost()
+    await expire(database)
+    with capture_logs() as logs:
+        async with writing(
+            cut_off_database, tmp_path, lease=LosingLease(cut_off_database, proxy)
+        ) as restarted:
+            restarted.sample(books(10, book(gaps=3)))
+            await restarted.drained()
+            assert proxy.lost == 1
+            assert restarted.account("samples:book") == (11, 8, 0, {"superseded": 3})
+            assert restarted.account("events:loop") == (2, 2, 0, {})
+            found = await restarted.rows("SELECT instrument, time, gaps FROM book_samples ORDER BY 1, 2")
+    await database.close()
+    assert [log["event"] for log in logs].count("samples_superseded") == 1
+    assert [(row[0], from_datetime(row[1]) - START_NS, row[2]) for row in found] == [
+        *(("EUR/USD", tick * CYCLE_NS, 2 if tick in {4, 5, 7} else 1) for tick in range(1, 10)),
+        ("EUR/USD", 10 * CYCLE_NS, 3),
+        ("rare", 5 * CYCLE_NS, 0),
+    ]
 
 
 async def test_a_take_over_ends_a_transaction_that_stands_still(

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
 from storage.settings import SpoolSettings, StorageSettings
-from tests.embedded_server import chosen_installation
+from tests.embedded_server import chosen_installation, create_data
 from tests.postgres_proxy import Proxy
-from tests.storage_examples import Bench, arrival, book, books, fill, quotes, until, writing
-
-SETTINGS = StorageSettings(flush_seconds=0.01, connect_timeout_seconds=5.0)
+from tests.storage.write.conftest import SETTINGS
+from tests.storage_examples import BOOK, MACHINE, Bench, arrival, book, books, fill, quotes, until, writing
+from tests.tables import ensure_tables
 
 
 class Restartable:
@@ -52,25 +51,9 @@ class Restartable:
 
 @pytest_asyncio.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Restartable]:
-    server = Restartable(tmp_path / "data")
+    server = Restartable(create_data(tmp_path / "data", chosen_installation()))
     yield server
     await server.stop()
-
-
-@pytest_asyncio.fixture
-async def proxied(database_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
-    """A migrated database behind a proxy."""
-    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
-        async with Proxy(database_url, Path(folder)).running() as proxy:
-            database = Database(proxy.url, SETTINGS)
-            await database.open()
-            await migrate(database)
-            yield proxy, database
-            await database.close()
-
-
-async def stored(bench: Bench) -> list[int]:
-    return [row[0] for row in await bench.rows("SELECT sequence FROM quotes ORDER BY sequence")]
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])
@@ -78,6 +61,7 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
     database = Database(await server.start(), SETTINGS)
     await database.open()
     await migrate(database)
+    await ensure_tables(database, [BOOK, MACHINE])
     async with writing(database) as bench:
         emitting = asyncio.create_task(emit(bench, 150))
         await until(lambda: bench.writer.events_stored >= 20)
@@ -88,7 +72,7 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
         await server.start()
         await emitting
         await bench.drained()
-        assert await stored(bench) == list(range(1, 301))
+        assert await bench.stored_quotes() == list(range(1, 301))
         ticks = await bench.rows("SELECT gaps FROM book_samples ORDER BY time")
         assert [row[0] for row in ticks] == list(range(150))
         assert bench.spool.dropped == 0
@@ -112,10 +96,10 @@ async def test_an_answer_lost_after_the_commit_doubles_nothing(proxied: tuple[Pr
     async with writing(database) as bench:
         proxy.lose_answers = 1
         bench.sample(books(0))
-        receipt = await bench.append(quotes(1, 3), 10)
+        receipt = await bench.append(quotes(1, 3))
         assert proxy.lost == 1
         assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
-        assert await stored(bench) == [1, 2, 3]
+        assert await bench.stored_quotes() == [1, 2, 3]
         await bench.drained()
         assert await bench.value("SELECT count(*) FROM book_samples") == 1
         assert bench.writer.rows_stored == 4
@@ -124,10 +108,10 @@ async def test_an_answer_lost_after_the_commit_doubles_nothing(proxied: tuple[Pr
 async def test_trades_survive_a_lost_answer(proxied: tuple[Proxy, Database]) -> None:
     proxy, database = proxied
     async with writing(database) as bench:
-        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
         proxy.lose_answers = 1
-        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
-        await bench.append(arrival(3, [fill(3, Side.BUY, 1.0, 12.0)]), 10)
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]))
+        await bench.append(arrival(3, [fill(3, Side.BUY, 1.0, 12.0)]))
         assert proxy.lost == 1
         assert [r[0] for r in await bench.rows("SELECT pnl FROM trades")] == [1.0]
         assert await bench.value("SELECT position FROM open_round_trips") == 1.0
@@ -138,10 +122,10 @@ async def test_a_commit_that_never_arrived_is_made_good(proxied: tuple[Proxy, Da
     async with writing(database) as bench:
         proxy.lose_commits = 2
         bench.sample(books(0))
-        receipt = await bench.append(quotes(1, 3), 10)
+        receipt = await bench.append(quotes(1, 3))
         assert proxy.lost == 2
         assert receipt.accepted == 3
-        assert await stored(bench) == [1, 2, 3]
+        assert await bench.stored_quotes() == [1, 2, 3]
         assert bench.registry.get_sample_value("decahertz_storage_retries_total") == 2
 
 
@@ -173,7 +157,7 @@ async def test_events_are_durable_without_the_database(proxied: tuple[Proxy, Dat
         assert bench.spool.status().health is Health.OK
         proxy.refuse = False
         await bench.drained()
-        assert await stored(bench) == [1, 2, 3]
+        assert await bench.stored_quotes() == [1, 2, 3]
         assert bench.writer.status().health is Health.OK
 
 
@@ -196,7 +180,7 @@ async def test_what_does_not_fit_into_memory_waits_on_disk(
         await bench.drained()
         ticks = await bench.rows("SELECT gaps, count(*) FROM book_samples GROUP BY gaps ORDER BY gaps")
         assert [tuple(row) for row in ticks] == [(tick, 10) for tick in range(300)]
-        assert await stored(bench) == list(range(1, 3501))
+        assert await bench.stored_quotes() == list(range(1, 3501))
         assert bench.account("samples:book") == (3000, 3000, 0, {})
         assert bench.account("events:loop") == (3500, 3500, 0, {})
     await small.close()
@@ -242,7 +226,7 @@ async def test_stopping_without_a_database_ends_and_keeps_everything(
     proxy.refuse = False
     async with writing(database, tmp_path / "spool") as bench:
         await bench.drained()
-        assert await stored(bench) == [1, 2, 3, 4, 5, 6, 7]
+        assert await bench.stored_quotes() == [1, 2, 3, 4, 5, 6, 7]
         assert bench.account("events:loop") == (7, 7, 0, {})
         assert bench.account("samples:book") == (1, 1, 0, {})
 
@@ -266,6 +250,6 @@ async def test_a_crash_between_the_commit_and_the_deletion_doubles_nothing(
     async with writing(database, tmp_path / "as it was") as bench:
         await bench.drained()
         assert (bench.account("samples:book"), bench.account("events:loop")) == counted
-        assert await stored(bench) == [1, 2, 3, 4, 5]
+        assert await bench.stored_quotes() == [1, 2, 3, 4, 5]
         assert await bench.value("SELECT count(*) FROM book_samples") == 9
         assert await bench.value("SELECT count(*) FROM dead_letters") == 1

@@ -16,7 +16,7 @@ from decahertz.event import Fill, Side
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from storage.database import Database
 from storage.query.queries import FillFilter, Queries, RoundTripFilter
-from tests.storage_examples import START_NS, Bench, arrival, fill, writing
+from tests.storage_examples import START_NS, Bench, arrival, fill, store, writing
 
 _epochs = itertools.count(1)
 
@@ -52,22 +52,21 @@ def folded(sent: list[Sent]) -> list[RoundTrip]:
     return trades[::-1]
 
 
-async def stored(bench: Bench, strategy: str) -> list[RoundTrip]:
-    page = await Queries(bench.database).trades(RoundTripFilter(strategy=strategy), limit=10_000)
+async def stored(database: Database, strategy: str = "trend") -> list[RoundTrip]:
+    page = await Queries(database).trades(RoundTripFilter(strategy=strategy), limit=10_000)
     return [
         RoundTrip(**{name: getattr(one, name) for name in RoundTrip.__struct_fields__}) for one in page.items
     ]
 
 
-async def test_round_trips_become_trades(database: Database) -> None:
-    async with writing(database) as bench:
-        fills = [
-            fill(1, Side.BUY, 2.0, 10.0, fee=0.1, risk=2.0),
-            fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
-            fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
-        ]
-        await bench.append(arrival(1, fills), 10)
-        (trade,) = await stored(bench, "trend")
+async def test_round_trips_become_trades(bench: Bench) -> None:
+    fills = [
+        fill(1, Side.BUY, 2.0, 10.0, fee=0.1, risk=2.0),
+        fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
+        fill(3, Side.SELL, 3.0, 12.0, fee=0.1),
+    ]
+    await bench.append(arrival(1, fills))
+    (trade,) = await stored(bench.database)
     assert trade.side is Side.BUY
     assert (trade.quantity, trade.entry_price, trade.exit_price, trade.fills) == (3.0, 11.0, 12.0, 3)
     assert trade.pnl == 36.0 - 33.0 - trade.fees
@@ -76,68 +75,64 @@ async def test_round_trips_become_trades(database: Database) -> None:
 
 async def test_an_open_position_goes_on_after_a_restart(database: Database) -> None:
     async with writing(database) as bench:
-        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
-        assert await stored(bench, "trend") == []
+        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
+        assert await stored(bench.database) == []
     async with writing(database) as bench:
-        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]), 10)
-        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)]))
+        assert [trade.pnl for trade in await stored(bench.database)] == [1.0]
 
 
-async def test_a_late_fill_changes_the_trades_after_it_and_no_others(database: Database) -> None:
+async def test_a_late_fill_changes_the_trades_after_it_and_no_others(bench: Bench) -> None:
     early = [fill(1, Side.BUY, 1.0, 10.0), fill(2, Side.SELL, 1.0, 11.0)]
     later = [fill(5, Side.BUY, 1.0, 20.0), fill(6, Side.SELL, 1.0, 21.0)]
-    async with writing(database) as bench:
-        await bench.append(arrival(1, early + later), 10)
-        before = await stored(bench, "trend")
-        rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
-        await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]), 10)
-        after = await stored(bench, "trend")
-        assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
-        # Sold first now: bought back by the next fill, and the last one opens anew.
-        assert [(trade.side, trade.pnl) for trade in after] == [(Side.SELL, 10.0), (Side.BUY, 1.0)]
-        # The trade before the late fill was not even touched.
-        assert await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2") == rows
-        assert await bench.value("SELECT position FROM open_round_trips") == -1.0
+    await bench.append(arrival(1, early + later))
+    before = await stored(bench.database)
+    rows = await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2")
+    await bench.append(arrival(5, [fill(4, Side.SELL, 1.0, 30.0)]))
+    after = await stored(bench.database)
+    assert [trade.side for trade in before] == [Side.BUY, Side.BUY]
+    # Sold first now: bought back by the next fill, and the last one opens anew.
+    assert [(trade.side, trade.pnl) for trade in after] == [(Side.SELL, 10.0), (Side.BUY, 1.0)]
+    # The trade before the late fill was not even touched.
+    assert await bench.rows("SELECT ctid::text FROM trades WHERE closed_ns % 1000 = 2") == rows
+    assert await bench.value("SELECT position FROM open_round_trips") == -1.0
 
 
-async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(database: Database) -> None:
+async def test_a_late_fill_after_a_turn_starts_from_the_last_flat_point(bench: Bench) -> None:
     in_order = [
         fill(1, Side.BUY, 1.0, 10.0),
         fill(2, Side.SELL, 3.0, 11.0),  # closes the long trade and opens a short one
         fill(6, Side.BUY, 1.0, 8.0),
     ]
-    async with writing(database) as bench:
-        await bench.append(arrival(1, in_order), 10)
-        await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]), 10)
-        trades = await stored(bench, "trend")
+    await bench.append(arrival(1, in_order))
+    await bench.append(arrival(4, [fill(4, Side.BUY, 1.0, 9.0)]))
+    trades = await stored(bench.database)
     assert [(trade.side, trade.quantity, trade.pnl) for trade in trades] == [
         (Side.SELL, 2.0, 5.0),
         (Side.BUY, 1.0, 1.0),
     ]
 
 
-async def test_a_refused_transaction_leaves_the_trades_as_they_were(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]), 10)
-        await bench.rows("ALTER TABLE emitter_drops ADD CONSTRAINT few CHECK (events <= 2)")
-        await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}), 10)
-        assert await stored(bench, "trend") == []
-        assert bench.account("events:loop")[3] == {"client_ring_full": 3, "dead_letter": 1}
-        await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]), 10)
-        assert [trade.pnl for trade in await stored(bench, "trend")] == [2.0]
+async def test_a_refused_transaction_leaves_the_trades_as_they_were(bench: Bench) -> None:
+    await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
+    await bench.rows("ALTER TABLE emitter_drops ADD CONSTRAINT few CHECK (events <= 2)")
+    await bench.append(arrival(2, [fill(2, Side.SELL, 1.0, 11.0)], dropped={"ring_full": 3}))
+    assert await stored(bench.database) == []
+    assert bench.account("events:loop")[3] == {"client_ring_full": 3, "dead_letter": 1}
+    await bench.append(arrival(3, [fill(3, Side.SELL, 1.0, 12.0)]))
+    assert [trade.pnl for trade in await stored(bench.database)] == [2.0]
 
 
-async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(database: Database) -> None:
-    async with writing(database) as bench:
-        for sequence, side, price in [
-            (1, Side.BUY, 1e299),
-            (2, Side.SELL, 1e299),
-            (3, Side.BUY, 10.0),
-            (4, Side.SELL, 11.0),
-        ]:
-            quantity = 1e299 if price > 100 else 1.0
-            await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]), 10)
-        assert [trade.pnl for trade in await stored(bench, "trend")] == [1.0]
+async def test_money_beyond_all_numbers_makes_no_trade_and_stops_nothing(bench: Bench) -> None:
+    for sequence, side, price in [
+        (1, Side.BUY, 1e299),
+        (2, Side.SELL, 1e299),
+        (3, Side.BUY, 10.0),
+        (4, Side.SELL, 11.0),
+    ]:
+        quantity = 1e299 if price > 100 else 1.0
+        await bench.append(arrival(sequence, [fill(sequence, side, quantity, price)]))
+    assert [trade.pnl for trade in await stored(bench.database)] == [1.0]
 
 
 @st.composite
@@ -180,21 +175,21 @@ def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=deliveries(), restart=st.booleans())
 async def test_any_order_of_arrival_ends_in_the_trades_of_the_sorted_fills(
-    database: Database,
+    bench: Bench,
     batches: list[list[Sent]],
     restart: bool,  # noqa: FBT001 - a drawn value
 ) -> None:
+    for batch in batches:
+        arrivals = [arrival(1, [one.fill], one.source, one.epoch) for one in batch]
+        if restart:  # a writer of its own for each batch
+            await store(bench.database, *arrivals)
+        else:
+            for one in arrivals:
+                await bench.spool.enqueue(one)
+            await bench.drained()
     everything = [one for batch in batches for one in batch]
-    strategy = everything[0].fill.strategy
-    for part in [[batch] for batch in batches] if restart else [batches]:
-        async with writing(database) as bench:
-            for batch in part:
-                for one in batch:
-                    await bench.spool.enqueue(arrival(1, [one.fill], one.source, one.epoch))
-                await bench.drained()
-    expected = folded(everything)
-    found = await stored(bench, strategy)
-    assert sorted(found, key=_order) == sorted(expected, key=_order)
+    found = await stored(bench.database, everything[0].fill.strategy)
+    assert sorted(found, key=_order) == sorted(folded(everything), key=_order)
 
 
 async def test_executions_replayed_after_a_restart_count_once(database: Database) -> None:
@@ -204,29 +199,28 @@ async def test_executions_replayed_after_a_restart_count_once(database: Database
         fill(3, Side.SELL, 1.0, 12.0),
     ]
     async with writing(database) as bench:
-        await bench.append(arrival(1, fills, epoch=1), 10)
+        await bench.append(arrival(1, fills, epoch=1))
         before = await bench.rows("SELECT ctid::text, * FROM trades")
     async with writing(database) as bench:
-        await bench.append(arrival(1, fills, epoch=2), 10)
+        await bench.append(arrival(1, fills, epoch=2))
         assert await bench.rows("SELECT ctid::text, * FROM trades") == before
         assert await bench.value("SELECT position FROM open_round_trips") == -1.0
         everything = await Queries(bench.database).fills(FillFilter(), limit=10)
         assert len(everything.items) == 6  # what was reported stays on record
 
 
-async def test_the_same_ids_elsewhere_are_another_execution(database: Database) -> None:
+async def test_the_same_ids_elsewhere_are_another_execution(bench: Bench) -> None:
     first = fill(1, Side.BUY, 1.0, 10.0)
     others = [
         structs.replace(first, **{name: "other"})
         for name in ("strategy", "venue", "instrument", "order_id", "fill_id")
     ]
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [first, *others]), 10)
-        positions = await bench.rows("SELECT position FROM open_round_trips ORDER BY position")
-        assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
+    await bench.append(arrival(1, [first, *others]))
+    positions = await bench.rows("SELECT position FROM open_round_trips ORDER BY position")
+    assert [row["position"] for row in positions] == [1.0, 1.0, 1.0, 3.0]
 
 
-async def test_storage_and_the_strategy_collector_count_the_same_executions(database: Database) -> None:
+async def test_storage_and_the_strategy_collector_count_the_same_executions(bench: Bench) -> None:
     generator = random.Random(11)
     account = StrategyState("trend", START_NS)
     original = [
@@ -240,13 +234,12 @@ async def test_storage_and_the_strategy_collector_count_the_same_executions(data
     ]
     replayed = [replace(one, epoch=2) for one in original[120:]]
     stream = [*original[:160], *replayed[:30], *original[160:], *replayed[30:]]
-    async with writing(database) as bench:
-        for one in stream:
-            await bench.spool.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
-            account.add_fill(one.fill, one.fill.time_ns)
-        await bench.drained()
-        trades = await stored(bench, "trend")
-        position = await bench.value("SELECT position FROM open_round_trips")
+    for one in stream:
+        await bench.spool.enqueue(arrival(one.sequence, [one.fill], one.source, one.epoch))
+        account.add_fill(one.fill, one.fill.time_ns)
+    await bench.drained()
+    trades = await stored(bench.database)
+    position = await bench.value("SELECT position FROM open_round_trips")
     (book,) = account.holdings.values()
     assert account.duplicate_fills == len(replayed)
     assert account.statistics.trades == len(trades)
@@ -259,7 +252,7 @@ def _order(trade: RoundTrip) -> tuple[str, int, str]:
     return trade.instrument, trade.closed_ns, trade.trade_id
 
 
-async def test_a_long_history_is_folded_anew_in_chunks(database: Database) -> None:
+async def test_a_long_history_is_folded_anew_in_chunks(bench: Bench) -> None:
     generator = random.Random(5)
     sent = []
     for number in range(1, 3001):
@@ -273,11 +266,10 @@ async def test_a_long_history_is_folded_anew_in_chunks(database: Database) -> No
             )
         )
     late = Sent("late", 1, 1, fill(1, Side.BUY, 0.5, 9.0))
-    async with writing(database) as bench:
-        await bench.append(arrival(1, [one.fill for one in sent]), 20)
-        assert await stored(bench, "trend") == folded(sent)
-        await bench.append(arrival(1, [late.fill], "late", 1), 20)
-        assert await stored(bench, "trend") == folded([late, *sent])
+    await bench.append(arrival(1, [one.fill for one in sent]), 20)
+    assert await stored(bench.database) == folded(sent)
+    await bench.append(arrival(1, [late.fill], "late", 1), 20)
+    assert await stored(bench.database) == folded([late, *sent])
 
 
 async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
@@ -293,4 +285,4 @@ async def test_two_writers_fold_one_after_the_other(database: Database) -> None:
                     await bench.spool.enqueue(arrival(item.sequence, [item.fill], source, 1))
         await one.drained()
         await other.drained()
-        assert await stored(one, "trend") == folded(sent)
+        assert await stored(one.database) == folded(sent)

@@ -8,6 +8,7 @@ import pytest
 from collectors.feeds.binance.messages import BinanceDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.event import Quote, Side, Tick
+from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = 1_633_998_513_377_805_000
 
@@ -57,23 +58,17 @@ def test_an_aggregate_trade_is_a_tick_with_the_aggressors_side() -> None:
         side=Side.BUY,
         trade_id="15683430",
     )
-    (sold,) = BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS)
-    assert isinstance(sold, Tick)
+    sold = only(Tick, BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS))
     assert sold.side is Side.SELL
 
 
-def test_a_skipped_trade_is_missed_and_a_repeated_one_dropped() -> None:
+def test_a_skipped_trade_is_missed_and_a_repeated_one_or_an_older_update_dropped() -> None:
     decoder = BinanceDecoder()
     decoder.decode(a_trade(10), NOW_NS)
-    (tick,) = decoder.decode(a_trade(13), NOW_NS)
-    assert isinstance(tick, Tick)
+    tick = only(Tick, decoder.decode(a_trade(13), NOW_NS))
     assert tick.missed == 2
     assert decoder.decode(a_trade(13), NOW_NS) == []
     assert decoder.counts["duplicates"] == 1
-
-
-def test_an_older_update_is_dropped() -> None:
-    decoder = BinanceDecoder()
     decoder.decode(a_ticker(10), NOW_NS)
     assert decoder.decode(a_ticker(9), NOW_NS) == []
 
@@ -90,17 +85,10 @@ def test_a_malformed_message_is_refused(raw: bytes) -> None:
 @pytest.mark.recordings
 def test_the_recording_gives_its_book_tickers_and_trades(recordings: Path) -> None:
     decoder = BinanceDecoder()
-    lines = (recordings / "binance.ws").read_text().splitlines()
-    events = [
-        event
-        for line in lines
-        if ": {" in line and not line.startswith("wss:")
-        for event in decoder.decode(line.partition(": ")[2], NOW_NS)
-    ]
-    assert sum(isinstance(event, Quote) for event in events) == sum(
-        "@bookTicker" in line for line in lines[1:]
-    )
+    texts = [text for _, text in messages(recordings / "binance.ws")]
+    events = [event for text in texts for event in decoder.decode(text, NOW_NS)]
+    assert sum(isinstance(event, Quote) for event in events) == sum("@bookTicker" in text for text in texts)
     assert [event.price for event in events if isinstance(event, Tick)] == [
-        float(json.loads(line.partition(": ")[2])["data"]["p"]) for line in lines[1:] if "@aggTrade" in line
+        float(json.loads(text)["data"]["p"]) for text in texts if "@aggTrade" in text
     ]
     assert decoder.counts["duplicates"] == decoder.counts["gaps"] == 0

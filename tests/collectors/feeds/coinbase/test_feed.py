@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,9 @@ import pytest
 from structlog.typing import EventDict
 
 from collectors.feeds.coinbase.feed import CoinbaseFeed, CoinbaseOptions
-from collectors.feeds.host import FeedHost
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
-from decahertz.settings import SettingsError, Source, Sources
-from tests.collectors.feeds.exchange import Act, Exchange, coinbase_confirmation
-from tests.collectors.feeds.parts import Pipeline, until
+from tests.collectors.feeds.exchange import Act, Exchange, Script, coinbase_confirmation
+from tests.collectors.feeds.parts import Pipeline, texts_of, until
 
 
 def a_feed(pipeline: Pipeline, url: str, **options: Any) -> CoinbaseFeed:  # noqa: ANN401 - any option
@@ -39,7 +38,7 @@ def a_match(trade_id: int, type_: str = "match") -> str:
             "size": "1",
             "side": "sell",
             "time": "2021-04-17T16:43:37Z",
-        },
+        }
     )
 
 
@@ -51,84 +50,62 @@ def an_update(bid: str) -> str:
     return json.dumps({"type": "l2update", "product_id": "A-B", "changes": [["buy", bid, "1"]]})
 
 
-def connections(pipeline: Pipeline) -> list[ConnectionState]:
-    """What the heartbeats said, without repetitions."""
-    said = [heartbeat.connection for heartbeat in pipeline.of(Heartbeat)]
-    return [now for index, now in enumerate(said) if index == 0 or now is not said[index - 1]]
-
-
 def trades(pipeline: Pipeline) -> list[tuple[str | None, int]]:
     return [(tick.trade_id, tick.missed) for tick in pipeline.of(Tick)]
 
 
-async def running(pipeline: Pipeline, feed: CoinbaseFeed) -> FeedHost:
-    host = pipeline.host(feed)
-    await host.start()
-    return host
-
-
-async def test_it_subscribes_and_hands_over_what_the_exchange_says(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, a_snapshot("10"), a_match(1), a_match(2).encode(), Act.HOLD])
+@asynccontextmanager
+async def connected(
+    pipeline: Pipeline,
+    *scripts: Script,
+    **options: Any,  # noqa: ANN401 - any option
+) -> AsyncIterator[tuple[Exchange, CoinbaseFeed]]:
+    """A running feed, and the exchange that it talks to."""
+    exchange = Exchange(*scripts)
     async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: len(pipeline.of(Tick)) == 2)
-        await host.stop()
+        feed = a_feed(pipeline, url, **options)
+        async with pipeline.running(feed):
+            yield exchange, feed
+
+
+async def test_it_emits_what_the_exchange_says_and_tells_skipped_and_repeated_trades_apart(
+    pipeline: Pipeline,
+) -> None:
+    script: Script = [
+        Act.CONFIRM,
+        a_snapshot("10"),
+        a_match(1).encode(),
+        *map(a_match, (2, 2, 5, 4, 6)),
+        Act.HOLD,
+    ]
+    async with connected(pipeline, script) as (exchange, feed):
+        await until(lambda: ("6", 0) in trades(pipeline))
     assert exchange.requests == [
         {"type": "subscribe", "product_ids": ["A-B"], "channels": ["ticker", "matches", "level2"]},
     ]
-    assert trades(pipeline) == [("1", 0), ("2", 0)]
+    assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("6", 0)]
     assert [quote.bid for quote in pipeline.of(Quote)] == [10.0]
     (heartbeat,) = pipeline.of(Heartbeat)
     assert (heartbeat.component, heartbeat.venue) == ("feed-coinbase", "coinbase")
-    assert feed.counters == {"subscriptions": 1, "messages": 4}
+    counters = {"subscriptions": 1, "messages": 8, "duplicates": 2, "gaps": 1, "missed": 2}
+    assert feed.counters == counters
 
 
-async def test_a_stop_leaves_the_exchange_with_a_goodbye(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, Act.HOLD])
-    async with exchange.serving() as url:
-        host = await running(pipeline, a_feed(pipeline, url))
-        await until(lambda: exchange.held)
-        await host.stop()
-        await until(lambda: exchange.left)
-
-
-async def test_trades_missed_while_away_are_told_by_the_first_one_after(pipeline: Pipeline) -> None:
-    exchange = Exchange(
-        [Act.CONFIRM, a_match(1), Act.CUT],
-        [Act.CONFIRM, a_match(5, "last_match"), a_match(6), Act.HOLD],
-    )
-    async with exchange.serving() as url:
-        host = await running(pipeline, a_feed(pipeline, url))
+async def test_trades_missed_while_away_are_told_and_books_start_over(pipeline: Pipeline) -> None:
+    first: Script = [Act.CONFIRM, a_snapshot("10"), an_update("20"), a_match(1), Act.CUT]
+    then: Script = [
+        an_update("30"),
+        a_snapshot("5"),
+        an_update("6"),
+        a_match(5, "last_match"),
+        a_match(6),
+        Act.HOLD,
+    ]
+    async with connected(pipeline, first, [Act.CONFIRM, *then]) as (_, feed):
         await until(lambda: len(pipeline.of(Tick)) == 3)
-        await host.stop()
     assert trades(pipeline) == [("1", 0), ("5", 3), ("6", 0)]
-
-
-async def test_books_start_over_with_each_connection(pipeline: Pipeline) -> None:
-    exchange = Exchange(
-        [Act.CONFIRM, a_snapshot("10"), an_update("20"), Act.CUT],
-        [Act.CONFIRM, an_update("30"), a_snapshot("5"), an_update("6"), Act.HOLD],
-    )
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: len(pipeline.of(Quote)) == 4)
-        await host.stop()
     assert [quote.bid for quote in pipeline.of(Quote)] == [10.0, 20.0, 5.0, 6.0]
     assert feed.counters["without_snapshot"] == 1
-
-
-async def test_skipped_and_repeated_trades_are_told_apart(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, *map(a_match, (1, 2, 2, 5, 4, 6)), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url)
-        host = await running(pipeline, feed)
-        await until(lambda: ("6", 0) in trades(pipeline))
-        await host.stop()
-    assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("6", 0)]
-    assert feed.counters["duplicates"] == 2
-    assert (feed.counters["gaps"], feed.counters["missed"]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -142,54 +119,40 @@ async def test_a_subscription_that_is_not_confirmed_whole_is_given_up(
     pipeline: Pipeline,
     answer: list[str],
 ) -> None:
-    exchange = Exchange([*answer, Act.HOLD], [Act.CONFIRM, a_match(2), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, confirm_seconds=0.2)
-        host = await running(pipeline, feed)
+    scripts: tuple[Script, ...] = [*answer, Act.HOLD], [Act.CONFIRM, a_match(2), Act.HOLD]
+    async with connected(pipeline, *scripts, confirm_seconds=0.2) as (_, feed):
         await until(lambda: any(trade == "2" for trade, _ in trades(pipeline)))
-        await host.stop()
-    assert connections(pipeline) == [ConnectionState.CLOSED, ConnectionState.OPEN]
+    assert pipeline.connections == [ConnectionState.CLOSED, ConnectionState.OPEN]
     assert (feed.counters["subscriptions"], feed.counters["reconnects"]) == (1, 1)
 
 
 async def test_data_without_a_confirmation_does_not_put_the_deadline_off(pipeline: Pipeline) -> None:
-    chatter = json.dumps({"type": "status"})
-    exchange = Exchange([chatter] * 200_000, [Act.CONFIRM, Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, confirm_seconds=0.05)
-        host = await running(pipeline, feed)
+    scripts: tuple[Script, ...] = [json.dumps({"type": "status"})] * 200_000, [Act.CONFIRM, Act.HOLD]
+    async with connected(pipeline, *scripts, confirm_seconds=0.05) as (exchange, feed):
         await until(lambda: feed.counters.get("subscriptions"))
-        await host.stop()
     assert len(exchange.requests) == 2
 
 
-async def test_the_exchange_may_name_the_batched_book_otherwise(pipeline: Pipeline) -> None:
-    asked = {"product_ids": ["A-B"], "channels": ["level2_batch"]}
-    exchange = Exchange([*coinbase_confirmation(asked, level2_batch="level2_50"), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, channels=("level2_batch",))
-        host = await running(pipeline, feed)
+@pytest.mark.parametrize(
+    ("channels", "confirmed"),
+    [
+        (("level2_batch",), {"level2_50": ["A-B"]}),  # the exchange names the batched book otherwise
+        (("status", "ticker"), {"ticker": ["A-B"], "status": None}),  # a channel without products
+    ],
+)
+async def test_the_exchange_confirms_some_channels_in_its_own_way(
+    pipeline: Pipeline, channels: tuple[str, ...], confirmed: dict[str, list[str] | None]
+) -> None:
+    said = [{"name": name, "product_ids": products} for name, products in confirmed.items()]
+    script: Script = [json.dumps({"type": "subscriptions", "channels": said}), Act.HOLD]
+    async with connected(pipeline, script, channels=channels) as (_, feed):
         await until(lambda: feed.counters.get("subscriptions"))
-        await host.stop()
-
-
-async def test_the_channel_status_needs_no_products_in_the_confirmation(pipeline: Pipeline) -> None:
-    channels = [{"name": "ticker", "product_ids": ["A-B"]}, {"name": "status", "product_ids": None}]
-    exchange = Exchange([json.dumps({"type": "subscriptions", "channels": channels}), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, channels=("status", "ticker"))
-        host = await running(pipeline, feed)
-        await until(lambda: feed.counters.get("subscriptions"))
-        await host.stop()
 
 
 async def test_a_message_that_is_too_large_ends_the_connection(pipeline: Pipeline) -> None:
-    exchange = Exchange([Act.CONFIRM, "x" * 3_000, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD])
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, max_message_bytes=2_000)
-        host = await running(pipeline, feed)
+    scripts: tuple[Script, ...] = [Act.CONFIRM, "x" * 3_000, Act.HOLD], [Act.CONFIRM, a_match(1), Act.HOLD]
+    async with connected(pipeline, *scripts, max_message_bytes=2_000) as (_, feed):
         await until(lambda: pipeline.of(Tick))
-        await host.stop()
     assert feed.counters["reconnects"] == 1
 
 
@@ -199,36 +162,17 @@ async def test_it_keeps_trying_where_nobody_listens(
     logs: list[EventDict],
 ) -> None:
     feed = a_feed(pipeline, f"ws://127.0.0.1:{unused_tcp_port}/")
-    host = await running(pipeline, feed)
-    await until(lambda: feed.counters.get("reconnects", 0) >= 3)
-    assert connections(pipeline) == [ConnectionState.CLOSED]
-    exchange = Exchange([Act.CONFIRM, a_match(1), Act.HOLD])
-    async with exchange.serving(unused_tcp_port):
-        await until(lambda: pipeline.of(Tick))
-        await host.stop()
+    async with pipeline.running(feed):
+        await until(lambda: feed.counters.get("reconnects", 0) >= 3)
+        assert pipeline.connections == [ConnectionState.CLOSED]
+        async with Exchange([Act.CONFIRM, a_match(1), Act.HOLD]).serving(unused_tcp_port):
+            await until(lambda: pipeline.of(Tick))
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("url", "https://example.com"),
-        ("products", ""),
-        ("channels", "level3"),
-        ("stale_seconds", 0),
-        ("max_message_bytes", 10),
-    ],
-)
-def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    sources = Sources((Source("the command line", {f"feeds.coinbase.{key}": value}),))
-    with pytest.raises(SettingsError, match=f"feeds.coinbase.{key}"):
-        sources.plugin_options("feeds", "coinbase", CoinbaseOptions)
 
 
 @pytest.mark.recordings
 async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, recordings: Path) -> None:
-    lines = (await asyncio.to_thread((recordings / "coinbase.ws").read_text)).splitlines()
-    texts = [text for line in lines if not line.startswith("wss:") and (text := line.partition(": ")[2])]
+    texts = await texts_of(recordings / "coinbase.ws")
     said = [json.loads(text) for text in texts]
     products = sorted({message["product_id"] for message in said if message["type"] == "snapshot"})
 
@@ -259,18 +203,12 @@ async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, reco
     greeting = [
         texts[index].replace('"type":"match"', '"type":"last_match"') for index in sorted(newest.values())
     ]
-    exchange = Exchange(first, [Act.CONFIRM, *greeting, *texts[cut:], Act.HOLD])
-
-    async with exchange.serving() as url:
-        feed = a_feed(pipeline, url, products=tuple(products))
-        host = await running(pipeline, feed)
+    second: Script = [Act.CONFIRM, *greeting, *texts[cut:], Act.HOLD]
+    async with connected(pipeline, first, second, products=tuple(products)) as (exchange, feed):
         await until(lambda: exchange.held, limit_seconds=40)
         last = said[place("match", -1)]
         await until(lambda: any(tick.sequence == last["sequence"] for tick in pipeline.of(Tick)))
-        await until(
-            lambda: feed.counters["messages"] == len(first) - 2 + 1 + len(greeting) + len(texts) - cut
-        )
-        await host.stop()
+        await until(lambda: feed.counters["messages"] == len(first) - 2 + len(second) - 1)
 
     expected_trades = Counter(
         (message["product_id"], str(message["trade_id"]), float(message["price"]))
@@ -290,7 +228,7 @@ async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, reco
     assert [(tick.instrument, tick.trade_id, tick.missed) for tick in pipeline.of(Tick) if tick.missed] == [
         (lost["product_id"], str(lost["trade_id"] + 1), 1)
     ]
-    assert connections(pipeline) == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
+    assert pipeline.connections == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
     assert len(exchange.requests) == 2
     assert exchange.requests[0] == exchange.requests[1]
     counters = feed.counters

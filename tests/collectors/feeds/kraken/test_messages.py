@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import zlib
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.event import Quote, Side, Tick
+from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = 1_618_678_133_700_000_000
 
@@ -37,31 +39,26 @@ def test_a_snapshot_is_a_quote_as_of_its_receipt() -> None:
     )
 
 
-def test_a_change_of_both_sides_is_one_quote_under_the_newest_time() -> None:
+def test_a_change_of_both_sides_is_one_quote_under_the_newest_time_and_one_below_the_top_none() -> None:
     decoder = KrakenDecoder()
     decoder.decode(a_snapshot(), NOW_NS)
+    assert decoder.decode(a_change({"b": [["10.0", "3", "1618678133.3"]]}), NOW_NS) == []
     change = a_change(
         {"a": [["10.2", "0.0", "1618678133.365913"]]},
         {"b": [["10.2", "3", "1618678133.365914", "r"]], "c": "1"},
     )
-    (quote,) = decoder.decode(change, NOW_NS)
-    assert isinstance(quote, Quote)
+    quote = only(Quote, decoder.decode(change, NOW_NS))
     assert quote.time_ns == 1_618_678_133_365_914_000
     assert (quote.bid, quote.bid_size, quote.ask, quote.ask_size) == (10.2, 3.0, None, None)
-
-
-def test_a_change_below_the_top_is_no_quote() -> None:
-    decoder = KrakenDecoder()
-    decoder.decode(a_snapshot(), NOW_NS)
-    assert decoder.decode(a_change({"b": [["10.0", "3", "1618678133.3"]]}), NOW_NS) == []
 
 
 def test_levels_that_fell_out_behind_the_depth_do_not_come_back() -> None:
     decoder = KrakenDecoder()
     decoder.decode(a_snapshot(channel="book-1"), NOW_NS)
     decoder.decode(a_change({"b": [["10.15", "3", "1618678133.3"]]}, channel="book-1"), NOW_NS)
-    (quote,) = decoder.decode(a_change({"b": [["10.15", "0", "1618678133.4"]]}, channel="book-1"), NOW_NS)
-    assert isinstance(quote, Quote)
+    quote = only(
+        Quote, decoder.decode(a_change({"b": [["10.15", "0", "1618678133.4"]]}, channel="book-1"), NOW_NS)
+    )
     assert quote.bid is None
 
 
@@ -73,19 +70,11 @@ def test_books_are_void_after_a_reconnect() -> None:
     assert decoder.counts["without_snapshot"] == 1
 
 
-def test_a_heartbeat_of_the_exchange_is_a_message_and_no_event() -> None:
+def test_a_heartbeat_of_the_exchange_and_other_channels_are_messages_and_no_events() -> None:
     decoder = KrakenDecoder()
-    assert decoder.decode(b'{"event":"heartbeat"}', NOW_NS) == []
-    assert decoder.counts["messages"] == 1
-
-
-def test_other_channels_are_ignored() -> None:
-    decoder = KrakenDecoder()
-    assert (
-        decoder.decode(b'[1,["5698.4","5700.0","1542057299.5","1.01","0.98"],"spread","XBT/USD"]', NOW_NS)
-        == []
-    )
-    assert decoder.counts["ignored"] == 1
+    spread = b'[1,["5698.4","5700.0","1542057299.5","1.01","0.98"],"spread","XBT/USD"]'
+    assert decoder.decode(b'{"event":"heartbeat"}', NOW_NS) == decoder.decode(spread, NOW_NS) == []
+    assert decoder.counts == {"messages": 2, "ignored": 1}
 
 
 def some_trades(*trades: tuple[str, str]) -> bytes:
@@ -109,19 +98,13 @@ def test_each_trade_is_a_tick_with_the_aggressors_side() -> None:
     assert (bought.price, bought.side) == (6060.0, Side.BUY)
 
 
-def test_trades_of_the_same_time_are_all_ticks() -> None:
+def test_trades_of_the_same_time_are_all_ticks_but_those_repeated_after_a_reconnect() -> None:
     decoder = KrakenDecoder()
     assert len(decoder.decode(some_trades(("1", "10.5"), ("2", "10.5")), NOW_NS)) == 2
-    assert len(decoder.decode(some_trades(("3", "10.5")), NOW_NS)) == 1
-
-
-def test_trades_repeated_after_a_reconnect_are_dropped_and_counted() -> None:
-    decoder = KrakenDecoder()
-    decoder.decode(some_trades(("1", "10.5"), ("2", "11.5")), NOW_NS)
+    assert len(decoder.decode(some_trades(("3", "10.5"), ("4", "11.5")), NOW_NS)) == 2
     decoder.reconnected()
-    (tick,) = decoder.decode(some_trades(("1", "10.5"), ("2", "11.5"), ("3", "12.5")), NOW_NS)
-    assert isinstance(tick, Tick)
-    assert tick.price == 3.0
+    tick = only(Tick, decoder.decode(some_trades(("3", "10.5"), ("4", "11.5"), ("5", "12.5")), NOW_NS))
+    assert tick.price == 5.0
     assert decoder.counts["duplicates"] == 2
 
 
@@ -188,11 +171,8 @@ def test_the_recordings_book_tops_are_those_of_books_with_the_right_checksum(rec
     books: dict[str, ChecksummedBook] = {}
     shown: dict[str, tuple[float | None, ...]] = {}
     proven = 0
-    for line in (recordings / "kraken.ws").read_text().splitlines()[:1_200]:
-        received, separator, text = line.partition(": ")
-        if not separator or line.startswith("wss:"):
-            continue
-        for event in decoder.decode(text, int(received.replace(".", "").ljust(19, "0"))):
+    for received_ns, text in islice(messages(recordings / "kraken.ws"), 1_200):
+        for event in decoder.decode(text, received_ns):
             if isinstance(event, Quote):
                 shown[event.instrument] = (event.bid, event.bid_size, event.ask, event.ask_size)
         message = json.loads(text)

@@ -31,18 +31,18 @@ def a_file(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_a_capture_gives_its_events_with_their_own_times_of_receipt(tmp_path: Path) -> None:
-    events = list(recorded_events(a_file(tmp_path, "c.ws", CAPTURE)))
+def test_a_capture_gives_its_events_with_their_times_and_counts_lines_that_are_no_message(
+    tmp_path: Path,
+) -> None:
+    path = a_file(tmp_path, "c.ws", CAPTURE)
+    events = list(recorded_events(path))
     assert [received_ns for received_ns, _ in events] == [1618677817500000000, 1618677819000000001]
     first, second = (event for _, (event,) in events)
     assert isinstance(first, Tick)
     assert isinstance(second, Tick)
     assert first.time_ns == parse_time("2021-04-17T16:43:37.4Z")
     assert (first.side, second.side, second.missed) == (Side.BUY, Side.SELL, 0)
-
-
-def test_lines_that_are_no_message_are_counted_and_skipped(tmp_path: Path) -> None:
-    recording = open_recording(a_file(tmp_path, "c.ws", CAPTURE))
+    recording = open_recording(path)
     records = list(recording.records())
     assert recording.counts["malformed"] == 2
     assert records[-1].offset == recording.total_bytes
@@ -68,25 +68,24 @@ def test_a_new_connection_in_a_capture_voids_the_books(tmp_path: Path) -> None:
     assert len(list(recorded_events(a_file(tmp_path, "c.ws", text)))) == 1
 
 
-def test_a_capture_of_an_unknown_venue_is_refused(tmp_path: Path) -> None:
-    path = a_file(tmp_path, "c.ws", "wss://ws.notcoinbase.example <-> 1.5\n")
-    with pytest.raises(UnknownRecordingError, match=r"ws\.notcoinbase\.example"):
-        open_recording(path)
+NO_RECORDINGS = ("", "\n\n", "hello\n", "a,b,c\n1,2,3\n", '"unclosed\n', "\udcff")
+BARS = "timestamp,open,high,low,close,volume\n2021-12-31 23:01:00,1,2,1,2,5\n"
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "hello\n", "a,b,c\n1,2,3\n", '"unclosed\n', "\udcff"])
-def test_a_file_that_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "error", "reason"),
+    [
+        *((text, UnknownRecordingError, "neither a WebSocket capture nor CSV") for text in NO_RECORDINGS),
+        ("wss://ws.notcoinbase.example <-> 1.5\n", UnknownRecordingError, r"ws\.notcoinbase\.example"),
+        (BARS, BarsError, "it holds bars"),
+    ],
+)
+def test_a_file_without_events_of_a_known_venue_is_refused(
+    tmp_path: Path, text: str, error: type[RecordingError], reason: str
+) -> None:
     path = tmp_path / "eurusd.csv"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UnknownRecordingError, match="neither a WebSocket capture nor CSV"):
-        open_recording(path)
-
-
-def test_bars_are_refused_because_they_are_no_events(tmp_path: Path) -> None:
-    path = a_file(
-        tmp_path, "btc-1m.csv", "timestamp,open,high,low,close,volume\n2021-12-31 23:01:00,1,2,1,2,5\n"
-    )
-    with pytest.raises(BarsError, match="it holds bars"):
+    with pytest.raises(error, match=reason):
         open_recording(path)
 
 
@@ -96,11 +95,9 @@ def test_quotes_with_a_header_name_their_pair_by_the_file(tmp_path: Path) -> Non
         "usdjpy-quotes.csv",
         "timestamp,bid,ask,ask_size\n2013-01-01 22:00:00.295000+00:00,86.655,86.728,\n",
     )
-    ((received_ns, events),) = recorded_events(path)
+    ((received_ns, (quote,)),) = recorded_events(path)
     assert received_ns == parse_time("2013-01-01T22:00:00.295Z")
-    assert events == [
-        Quote(time_ns=received_ns, venue="fx", instrument="USD/JPY", bid=86.655, ask=86.728),
-    ]
+    assert quote == Quote(time_ns=received_ns, venue="fx", instrument="USD/JPY", bid=86.655, ask=86.728)
 
 
 def test_quotes_without_a_header_are_taken_as_utc(tmp_path: Path) -> None:
@@ -124,12 +121,8 @@ def test_trades_tell_gaps_repetitions_and_the_aggressor(tmp_path: Path) -> None:
     first, second = (event for record in recording.records() for event in record.events)
     assert isinstance(first, Tick)
     assert isinstance(second, Tick)
-    assert (first.venue, first.instrument, first.side, first.trade_id) == (
-        "binance",
-        "BTCUSDT",
-        Side.SELL,
-        "1",
-    )
+    what = (first.venue, first.instrument, first.side, first.trade_id)
+    assert what == ("binance", "BTCUSDT", Side.SELL, "1")
     assert (second.missed, second.side, second.time_ns) == (2, Side.BUY, parse_time("2021-01-08T00:00:01Z"))
     assert recording.counts["duplicates"] == 1
 

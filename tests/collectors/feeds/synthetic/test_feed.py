@@ -9,7 +9,7 @@ import pytest
 from collectors.feeds.synthetic.feed import SyntheticFeed, SyntheticOptions
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import AnyEvent, ConnectionState, Heartbeat, MarketEvent, Quote, Tick
-from decahertz.settings import SettingsError, Source, Sources
+from decahertz.settings import Source, Sources
 from decahertz.testing import ManualClock
 from tests.collectors.feeds.parts import Pipeline, until
 
@@ -117,10 +117,8 @@ async def test_a_process_that_slept_is_not_flooded(monkeypatch: pytest.MonkeyPat
 
 async def test_it_runs_through_the_pipeline(pipeline: Pipeline) -> None:
     feed = SyntheticFeed(pipeline.clock, SyntheticOptions(instruments=1_000, ticks_per_second=10.0))
-    host = pipeline.host(feed)
-    await host.start()
-    await until(lambda: len(pipeline.of(Tick)) > 1_000 and len(pipeline.of(Quote)) > 500)
-    await host.stop()
+    async with pipeline.running(feed) as host:
+        await until(lambda: len(pipeline.of(Tick)) > 1_000 and len(pipeline.of(Quote)) > 500)
     (status,) = host.feeds()
     assert status.restarts == 0
     assert status.counters["refused"] == 0
@@ -132,22 +130,3 @@ def test_its_options_come_from_the_settings() -> None:
     sources = Sources((Source("the command line", values),))
     options = sources.plugin_options("feeds", "synthetic", SyntheticOptions)
     assert (options.instruments, options.venues, options.seed) == (3, ("one", "two"), 1)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("instruments", -1),
-        ("venues", ""),
-        ("venues", "a:b"),
-        ("pause_kind", "loud"),
-        ("pause_interval_seconds", 0.5),
-        ("burst_factor", 0),
-        ("gap_probability", 2),
-        ("batch_seconds", 0),
-    ],
-)
-def test_a_bad_option_is_refused_by_its_key(key: str, value: object) -> None:
-    sources = Sources((Source("the command line", {f"feeds.synthetic.{key}": value}),))
-    with pytest.raises(SettingsError, match=f"feeds.synthetic.{key}"):
-        sources.plugin_options("feeds", "synthetic", SyntheticOptions)

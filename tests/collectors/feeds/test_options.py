@@ -13,6 +13,7 @@ from collectors.feeds.recordings.replay import ReplayFeed
 from collectors.feeds.synthetic.feed import SyntheticFeed
 from collectors.feeds.websocket import WebSocketFeed
 from decahertz.feed import BaseFeed
+from decahertz.settings import SettingsError, Source, Sources
 
 README = Path(feeds.__file__).with_name("README.md")
 
@@ -46,3 +47,31 @@ def test_the_readme_names_every_module() -> None:
     for module in README.parent.glob("*.py"):
         if module.name != "__init__.py":
             assert f"`{module.name}`" in text, module.name
+
+
+@pytest.mark.parametrize(
+    ("feed", "key", "value"),
+    [
+        (CoinbaseFeed, "url", "https://example.com"),
+        (CoinbaseFeed, "products", ""),
+        (CoinbaseFeed, "channels", "level3"),
+        (CoinbaseFeed, "stale_seconds", 0),
+        (CoinbaseFeed, "max_message_bytes", 10),
+        (SyntheticFeed, "instruments", -1),
+        (SyntheticFeed, "venues", ""),
+        (SyntheticFeed, "venues", "a:b"),
+        (SyntheticFeed, "pause_kind", "loud"),
+        (SyntheticFeed, "pause_interval_seconds", 0.5),
+        (SyntheticFeed, "burst_factor", 0),
+        (SyntheticFeed, "gap_probability", 2),
+        (SyntheticFeed, "batch_seconds", 0),
+        *((ReplayFeed, "speed", text) for text in ("", "fast", "0", "0.0", "-1", "nan", "inf", "1e9", "1\n")),
+    ],
+)
+def test_a_bad_option_is_refused_by_its_key(
+    feed: type[BaseFeed[msgspec.Struct]], key: str, value: object
+) -> None:
+    given = {f"feeds.{feed.name}.{key}": value, "feeds.replay.file": "x"}
+    sources = Sources((Source("the command line", given),))
+    with pytest.raises(SettingsError, match=rf"feeds\.{feed.name}\.{key}"):
+        sources.plugin_options("feeds", feed.name, feed.options_type)
