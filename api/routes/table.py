@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.http.route import AnyRoute
-from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
+from api.routes import alerts, collectors, events, export, health, history, ledger, market, metrics, records
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     *health.ROUTES,
@@ -17,4 +17,5 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *collectors.ROUTES,
     *events.ROUTES,
     *ledger.ROUTES,
+    *alerts.ROUTES,
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.silences import Silences
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.database import Database
@@ -21,6 +23,12 @@ from tests.storage_examples import HOLDER, RECORDER
 from tests.tables import ensure_tables
 
 
+@pytest.fixture
+def silences() -> Silences | None:
+    """No Alertmanager; a test of silences has one."""
+    return None
+
+
 @pytest_asyncio.fixture
 async def stack() -> AsyncIterator[Stack]:
     """Real parts, without a database."""
@@ -29,7 +37,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(migrated_url: str, tmp_path: Path, silences: Silences | None) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     settings = StorageSettings(flush_seconds=0.01)
     database = Database(migrated_url, settings)
@@ -45,7 +53,8 @@ async def stored(migrated_url: str, tmp_path: Path) -> AsyncIterator[Stack]:
     await writer.start()
     sink = StoringSink(spool, writer)
     try:
-        async with Stack(bus=bus, registry=registry, sink=sink, database=database).running() as running:
+        stack = Stack(bus=bus, registry=registry, sink=sink, database=database, silences=silences)
+        async with stack.running() as running:
             yield running
     finally:
         await writer.stop()
