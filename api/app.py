@@ -44,7 +44,13 @@ class Api:
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(
-            parts.bus, parts.latest, parts.clock, hub_metrics, limits or HubLimits(), recorder=parts.recorder
+            parts.bus,
+            parts.latest,
+            parts.alerts,
+            parts.clock,
+            hub_metrics,
+            limits or HubLimits(),
+            recorder=parts.recorder,
         )
         self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.silences import Silences
 from api.http.query import QueryT
 from api.http.route import BodyT
 from api.http.route import Request as AnyRequest
@@ -15,10 +16,11 @@ from decahertz.bus import Bus
 from decahertz.clock import Clock
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus
 from decahertz.ingest import Ingest
-from decahertz.latest import LatestSamples
+from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.ledger import StreamLedger
 from decahertz.sample import SampleSchema
 from storage.query.queries import Queries
+from storage.write.alerts import AlertStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ class ApiParts:
     ingest: Ingest
     queries: Queries
     latest: LatestSamples
+    alerts: LatestAlerts
+    alert_store: AlertStore
+    silences: Silences | None = None
+    """Silences in Alertmanager; ``None``: it is not configured."""
     schemas: Sequence[SampleSchema]
     """Sample schemas of all running collectors."""
     collectors: Callable[[], list[CollectorStatus]]

@@ -1,9 +1,9 @@
 """Publish and subscribe within the process.
 
 The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
-:class:`~decahertz.event.Arrival`. Delivery is synchronous and in order of subscription: a handler stores the
-message in a queue or cache and returns at once. The bus logs the errors of a handler and goes on with the
-next one.
+:class:`~decahertz.event.Arrival`, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed.
+Delivery is synchronous and in order of subscription: a handler stores the message in a queue or cache and
+returns at once. The bus logs the errors of a handler and goes on with the next one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 import structlog
 
+from decahertz.alert import Alert
 from decahertz.event import Arrival
 from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
@@ -21,7 +22,7 @@ from decahertz.topic import Pattern
 EVENTS = "events"
 """Topic of all arriving events."""
 
-Message: TypeAlias = SampleBatch | Arrival
+Message: TypeAlias = SampleBatch | Arrival | Alert
 Handler: TypeAlias = Callable[[Message], None]
 
 

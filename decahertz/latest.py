@@ -1,13 +1,14 @@
-"""Cache of the newest samples, for snapshots, the exposition and ``metrics/current``."""
+"""The present: the newest samples, and the alerts that fire now."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from decahertz.alert import TOPIC, Alert
 from decahertz.sample import SampleBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from decahertz.bus import Bus, Message
 
@@ -29,3 +30,30 @@ class LatestSamples:
 
     def __iter__(self) -> Iterator[SampleBatch]:
         return iter(tuple(self._batches.values()))
+
+
+class LatestAlerts:
+    """Holds the alerts that fire now, from either origin, whether the database has them or not."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._firing: dict[str, Alert] = {}
+        bus.subscribe(TOPIC, self._store)
+
+    def load(self, alerts: Iterable[Alert]) -> None:
+        """Add the alerts that fired before the start."""
+        self._firing.update((alert.id, alert) for alert in alerts if alert.is_firing)
+
+    def get(self, alert_id: str) -> Alert | None:
+        """The alert, if it fires."""
+        return self._firing.get(alert_id)
+
+    def __iter__(self) -> Iterator[Alert]:
+        return iter(tuple(self._firing.values()))
+
+    def _store(self, message: Message) -> None:
+        if not isinstance(message, Alert):
+            return
+        if message.is_firing:
+            self._firing[message.id] = message
+        else:
+            self._firing.pop(message.id, None)

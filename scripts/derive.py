@@ -18,12 +18,14 @@ from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.app.cli import all_keys
+from decahertz.conditions import CONDITIONS
 from decahertz.metric import Unit, family_name
 from decahertz.sample import SampleSchema, schema_of
 from decahertz.settings import Key
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- metrics -->", "<!-- /metrics -->"
+CONDITIONS_BEGIN, CONDITIONS_END = "<!-- conditions -->", "<!-- /conditions -->"
 
 
 def metric_table(schema: SampleSchema) -> str:
@@ -43,6 +45,28 @@ def metric_table(schema: SampleSchema) -> str:
         rows.append(f"| `{field.name}` | {kind} | {unit} | {families} | {field.metric.help}{null} |")
     key = ", ".join(f"`{name}`" for name in schema.key) or "none: a single series"
     return f"Key: {key}. Table: `{schema.collector}_samples`.\n\n" + "\n".join(rows)
+
+
+def condition_table() -> str:
+    """All conditions as a Markdown table."""
+    rows = [
+        "| alert | severity | value | fires | for | clear | by |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for c in CONDITIONS:
+        side = "above" if c.is_above else "below"
+        threshold = f"{side} `{c.key}` ({c.default:g})" if c.key else ""
+        clear = f"{c.clear_ratio:g}, {c.clear_seconds:g} s" if c.is_watched else ""
+        by = "watchdog, Prometheus" if c.is_watched else "Prometheus"
+        cells = (f"`{c.alert}`", c.severity.value, c.help, threshold, f"{c.for_seconds:g} s", clear, by)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def filled(text: str, begin: str, end: str, content: str) -> str:
+    """The text with this content between two marks."""
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}"
 
 
 def settings_page() -> str:
@@ -80,11 +104,11 @@ def derived() -> Iterator[tuple[Path, str]]:
     """Each derived file with what it has to hold."""
     for name, plugin in builtin_classes("collectors").items():
         path = ROOT / "collectors" / name / "README.md"
-        text = path.read_text(encoding="utf-8")
-        head, rest = text.split(BEGIN)
-        tail = rest.split(END)[1]
         table = metric_table(schema_of(plugin.sample_type))
-        yield path, f"{head}{BEGIN}\n{table}\n{END}{tail}"
+        yield path, filled(path.read_text(encoding="utf-8"), BEGIN, END, table)
+    path = ROOT / "docs" / "alerts.md"
+    text = path.read_text(encoding="utf-8")
+    yield path, filled(text, CONDITIONS_BEGIN, CONDITIONS_END, condition_table())
     yield ROOT / "docs" / "settings.md", settings_page()
     document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
     yield ROOT / "docs" / "openapi.json", document.decode() + "\n"

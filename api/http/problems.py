@@ -61,6 +61,7 @@ KINDS: Final[Mapping[str, ProblemKind]] = {
     "invalid-parameter": ProblemKind(400, "Invalid parameter"),
     "invalid-cursor": ProblemKind(400, "Invalid cursor"),
     "malformed-body": ProblemKind(400, "Malformed body"),
+    "invalid-webhook": ProblemKind(400, "Invalid webhook"),
     "unsupported-subprotocol": ProblemKind(400, "Unsupported subprotocol"),
     "forbidden-origin": ProblemKind(403, "Forbidden origin"),
     "not-found": ProblemKind(404, "Not found"),

@@ -1,4 +1,4 @@
-"""Routes samples and events from the bus to WebSocket clients.
+"""Routes samples, events and alerts from the bus to WebSocket clients.
 
 A message from the bus is only queued; the work is done in the next iteration of the event loop, so that
 neither a cycle of the sampler nor a response to an emitter waits for clients. A message without subscribers
@@ -19,6 +19,8 @@ from api.live.client import Client, TopicSample, encode_frames
 from api.live.frames import PING, frame
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, EventMessage, ServerMessage, Snapshot, TopicState, Update
+from decahertz.alert import TOPIC as ALERTS
+from decahertz.alert import Alert
 from decahertz.bus import EVENTS, Message
 from decahertz.event import Arrival, event_topic
 from decahertz.incident import Incident
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from api.live.self_metrics import HubMetrics
     from decahertz.bus import Bus, Subscription
     from decahertz.clock import Clock
-    from decahertz.latest import LatestSamples
+    from decahertz.latest import LatestAlerts, LatestSamples
 
 _MessageT = TypeVar("_MessageT")
 _PING = frame(PING, b"")
@@ -40,12 +42,13 @@ _EVENTS_PER_WRITE = 500
 
 
 class Hub:
-    """Routes samples and events to clients. Runs only inside the event loop."""
+    """Routes samples, events and alerts to clients. Runs only inside the event loop."""
 
     def __init__(
         self,
         bus: Bus,
         latest: LatestSamples,
+        alerts: LatestAlerts,
         clock: Clock,
         metrics: HubMetrics,
         limits: HubLimits,
@@ -59,12 +62,13 @@ class Hub:
         """Sequence of the newest routed event."""
         self._bus = bus
         self._latest = latest
+        self._alerts = alerts
         self._clock = clock
         self._metrics = metrics
         self._clients: dict[str, Client] = {}
         self._subscriptions: Subscriptions[Client] = Subscriptions()
         self._samples: list[SampleBatch] = []
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals: deque[Arrival | Alert] = deque()
         self._pending_events = 0
         self._scheduled = False
         self._stopped = False
@@ -78,6 +82,7 @@ class Hub:
         self._bus_subscriptions = [
             self._bus.subscribe("samples:*", self._receive),
             self._bus.subscribe(EVENTS, self._receive),
+            self._bus.subscribe(ALERTS, self._receive),
         ]
         self._heartbeat = asyncio.get_running_loop().create_task(self._run_heartbeat())
 
@@ -174,6 +179,9 @@ class Hub:
                 topic = batch.schema.topic_of(sample)
                 if any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known):
                     yield TopicState(topic=topic, time_ns=batch.time_ns, data=sample)
+        if any(p.matches(ALERTS) for p in new) and not any(p.matches(ALERTS) for p in known):
+            for alert in self._alerts:
+                yield TopicState(topic=ALERTS, time_ns=alert.updated_ns, data=alert)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, SampleBatch):
@@ -182,9 +190,9 @@ class Hub:
             self._samples.append(message)
         elif self._clients or self._arrivals:
             self._arrivals.append(message)
-            self._pending_events += len(message.batch.events)
+            self._pending_events += _events(message)
         else:
-            self.sequence += len(message.batch.events)
+            self.sequence += _events(message)
             return
         self._schedule()
 
@@ -200,9 +208,12 @@ class Hub:
         budget = max(_EVENTS_PER_ITERATION, self._pending_events // 4)
         while self._arrivals and budget > 0:
             arrival = self._arrivals.popleft()
-            self._pending_events -= len(arrival.batch.events)
-            budget -= len(arrival.batch.events)
-            self._guarded(self._route_events, arrival)
+            self._pending_events -= _events(arrival)
+            budget -= _events(arrival)
+            if isinstance(arrival, Alert):
+                self._guarded(self._route_alert, arrival)
+            else:
+                self._guarded(self._route_events, arrival)
         if self._arrivals:
             self._schedule()
 
@@ -271,6 +282,13 @@ class Hub:
         if audience is not None:
             self._put_events(audience, run)
 
+    def _route_alert(self, alert: Alert) -> None:
+        self.sequence += 1
+        audience = self._subscriptions.audience(ALERTS)
+        if audience:
+            message = EventMessage(topic=ALERTS, sequence=self.sequence, time_ns=alert.updated_ns, data=alert)
+            self._put_events(audience, [message])
+
     def _put_events(self, audience: Audience[Client], messages: Sequence[ServerMessage]) -> None:
         count = len(messages)
         sent = 0
@@ -302,6 +320,10 @@ class Hub:
                     self.disconnect(client, CloseCode.HEARTBEAT_TIMEOUT)
                 elif due:
                     client.ping(_PING)
+
+
+def _events(message: Arrival | Alert) -> int:
+    return 1 if isinstance(message, Alert) else len(message.batch.events)
 
 
 def _by_codec(clients: Sequence[Client]) -> Iterator[tuple[Codec, list[Client]]]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from api.http.openapi import openapi_document
 from api.http.route import AnyRoute
-from api.routes import collectors, events, export, health, history, ledger, market, metrics, records
+from api.routes import alerts, collectors, events, export, health, history, ledger, market, metrics, records
 from api.routes.names import Names
 from decahertz.event import Count, Identifier, Name, Number, Size, Text, TimeNs
 
@@ -20,6 +20,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *collectors.ROUTES,
     *events.ROUTES,
     *ledger.ROUTES,
+    *alerts.ROUTES,
 )
 
 _NAMED_TYPES: Final = {

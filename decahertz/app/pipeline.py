@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.silences import Silences
 from api.app import Api
 from api.parts import ApiParts
 from collectors.feeds.host import FeedHost
@@ -28,7 +29,7 @@ from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
-from decahertz.latest import LatestSamples
+from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.watchdog.self_metrics import export_thresholds
 from exporter.exporter import Exporter
 from storage.database import Database, DatabaseError
@@ -42,6 +43,8 @@ from storage.schema.migrate import migrate
 from storage.spool import Spool
 from storage.tiers.engine import prepare_tiers
 from storage.tiers.worker import RollUpWorker
+from storage.write.alert_queue import AlertQueue
+from storage.write.alerts import AlertStore
 from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
 
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
     from decahertz.app.settings import Settings
     from decahertz.feed import Progress
+    from decahertz.thresholds import AlertsSettings
 
 _PartT = TypeVar("_PartT", bound="_Part")
 
@@ -135,6 +139,11 @@ async def open_database(
         yield database, supervisor
 
 
+def _silences(settings: AlertsSettings) -> Silences | None:
+    url = settings.alertmanager_url
+    return Silences(url, settings.alertmanager_timeout_seconds) if url else None
+
+
 class Pipeline:
     """All parts of the process. Call :meth:`start` once; :meth:`stop` is safe at any time."""
 
@@ -165,7 +174,7 @@ class Pipeline:
         self._loaded_feeds, self._failed_feeds = feeds.plugins, feeds.failures
         recorder = settings.recorder
         schemas = tuple(loaded.schema for loaded in collectors.plugins)
-        latest = LatestSamples(bus)
+        latest, alerts = LatestSamples(bus), LatestAlerts(bus)
         export_thresholds(registry, settings.alerts)
         with start_errors():
             opened = await self._stack.enter_async_context(open_database(settings))
@@ -180,6 +189,9 @@ class Pipeline:
             await self._run(
                 RollUpWorker(self._database, clock, registry, settings.tiers, settings.retention, schemas)
             )
+            alert_store = AlertStore(self._database, recorder)
+            alerts.load(await alert_store.firing())
+            await self._run(AlertQueue(alert_store, bus, clock, registry))
             queries = Queries(self._database, clock, settings.retention, settings.recorder)
             stored = await recently_stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas, recorder, clock.time_ns())
@@ -244,6 +256,9 @@ class Pipeline:
                         ingest=self._ingest,
                         queries=queries,
                         latest=latest,
+                        alerts=alerts,
+                        alert_store=alert_store,
+                        silences=_silences(settings.alerts),
                         schemas=schemas,
                         collectors=self._sampler.collectors,
                         feeds=self.feeds,

@@ -15,7 +15,7 @@ from msgspec import Struct
 from storage.schema.samples import quoted, storable
 
 Place: TypeAlias = tuple[int, str, int, int]
-"""(time_ns, source, epoch, sequence) of a row: unique in a list."""
+"""(time_ns, source, epoch, sequence) of a row, or as much of it, then zeros, as is unique in the list."""
 
 _LARGEST = 2**63 - 1
 
@@ -36,7 +36,10 @@ class KeysetPage:
     table: str
     time_column: str
     """The column that ``start_ns`` and ``end_ns`` of a filter restrict."""
-    columns: tuple[str, str, str, str]
+    columns: tuple[str, str] | tuple[str, str, str, str]
+    """The columns of the row's place."""
+    ends_column: str = ""
+    """End of rows that last, null while they do: ``start_ns`` of a filter selects those that end after it."""
 
     def statement(self, which: Struct, limit: int, cursor: str | None) -> tuple[str, list[Any]]:
         """The query for one page and one row more, and its parameters. Raises :class:`CursorError`.
@@ -56,8 +59,9 @@ class KeysetPage:
             conditions.append(f"{self._compared(name)} ${len(values)}")
         if cursor is not None:
             first = len(values) + 1
-            values += decode_cursor(self.table, cursor)
-            places = f"${first}::bigint, ${first + 1}::text, ${first + 2}::bigint, ${first + 3}::bigint"
+            values += decode_cursor(self.table, cursor)[: len(self.columns)]
+            types = ("bigint", "text", "bigint", "bigint")[: len(self.columns)]
+            places = ", ".join(f"${number}::{type_}" for number, type_ in enumerate(types, first))
             conditions.append(f"({self._ordered()}) < ({places})")
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         order = self._ordered(" DESC")
@@ -67,10 +71,12 @@ class KeysetPage:
 
     def cursor_after(self, row: Any) -> str:  # noqa: ANN401 - a record, by column name
         """The cursor of the page that begins after this row."""
-        time_ns, source, epoch, sequence = (row[name] for name in self.columns)
+        time_ns, source, epoch, sequence = [*(row[name] for name in self.columns), 0, 0][:4]
         return encode_cursor(self.table, (time_ns, source, epoch, sequence))
 
     def _compared(self, name: str) -> str:
+        if name == "start_ns" and self.ends_column:
+            return f"coalesce({quoted(self.ends_column)}, {_LARGEST}) >"
         if name == "start_ns":
             return f"{quoted(self.time_column)} >="
         if name == "end_ns":

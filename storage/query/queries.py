@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import asyncpg
 from msgspec import Struct
 
+from decahertz.alert import Alert
 from decahertz.event import Fill, InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
+from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
 from storage.query.history.history import Histories
@@ -160,6 +162,15 @@ class Queries:
         async with self._database.query() as connection:
             items, next_cursor = await newest_bars(connection, which, limit, cursor)
         return Page(items=items, next_cursor=next_cursor)
+
+    async def alerts(self, which: AlertFilter, *, limit: int, cursor: str | None = None) -> Page[Alert]:
+        """Alerts, the last started first. Raises :class:`CursorError`."""
+        items, next_cursor = await newest_alerts(self._database, which, limit, cursor)
+        return Page(items=items, next_cursor=next_cursor)
+
+    async def alert(self, alert_id: str) -> Alert | None:
+        """The alert with this id; ``None``: there is none."""
+        return await find_alert(self._database, alert_id)
 
     async def instruments(self) -> list[InstrumentInfo]:
         """List the instruments that were seen or defined, sorted by venue and instrument."""

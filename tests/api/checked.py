@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -113,12 +114,9 @@ def decoded(media_type: str, raw: bytes) -> object:
 def described(path: str) -> Mapping[str, Any]:
     """The operations of a path in the document."""
     paths: Mapping[str, Any] = DOCUMENT["paths"]
-    for template, item in paths.items():
-        head, brace, _ = template.partition("{")
-        if path == template or (brace and path.startswith(head) and path != head):
-            found: Mapping[str, Any] = item
-            return found
-    return {}
+    found = [template for template in paths if re.fullmatch(re.sub(r"{\w+}", ".+", template), path)]
+    # A field in braces may contain slashes: the longest path is the one that is meant.
+    return paths[max(found, key=len)] if found else {}
 
 
 def validate(schema: Mapping[str, Any], value: object) -> None:

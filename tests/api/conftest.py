@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.silences import Silences
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.settings import SpoolSettings
@@ -20,6 +22,12 @@ from tests.postgres_server import PostgresServer
 from tests.storage_examples import HOLDER, RECORDER
 
 
+@pytest.fixture
+def silences() -> Silences | None:
+    """No Alertmanager; a test of silences has one."""
+    return None
+
+
 @pytest_asyncio.fixture
 async def stack() -> AsyncIterator[Stack]:
     """Real parts, without a database."""
@@ -28,7 +36,9 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stored(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterator[Stack]:
+async def stored(
+    postgres_server: PostgresServer, tmp_path: Path, silences: Silences | None
+) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     bus, registry = LocalBus(), CollectorRegistry()
     clock, schemas = SystemClock(), (PROBE, DESK)
@@ -41,7 +51,8 @@ async def stored(postgres_server: PostgresServer, tmp_path: Path) -> AsyncIterat
         await writer.start()
         sink = StoringSink(spool, writer)
         try:
-            async with Stack(bus=bus, registry=registry, sink=sink, database=database).running() as running:
+            stack = Stack(bus=bus, registry=registry, sink=sink, database=database, silences=silences)
+            async with stack.running() as running:
                 yield running
         finally:
             await writer.stop()

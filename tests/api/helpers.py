@@ -17,6 +17,7 @@ import msgspec
 import websockets
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.silences import Silences
 from api.app import Api
 from api.live.client import Client
 from api.live.limits import HubLimits
@@ -27,7 +28,7 @@ from decahertz.clock import CYCLE_NS, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt
-from decahertz.latest import LatestSamples
+from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.sequences import SequenceSet
@@ -35,6 +36,7 @@ from storage.database import Database
 from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
+from storage.write.alerts import AlertStore
 from storage.write.writer import Writer
 from tests.client_server import Sink
 from tests.postgres_server import create_tables
@@ -122,9 +124,11 @@ class Stack:
     is_ready: bool = True
     bus: LocalBus = field(default_factory=LocalBus)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    silences: Silences | None = None
 
     def __post_init__(self) -> None:
         self.latest = LatestSamples(self.bus)
+        self.alerts = LatestAlerts(self.bus)
         self.ingest = Ingest(
             self.bus,
             self.sink,
@@ -144,6 +148,9 @@ class Stack:
             ingest=self.ingest,
             queries=Queries(self.database),
             latest=self.latest,
+            alerts=self.alerts,
+            alert_store=AlertStore(self.database, RECORDER),
+            silences=self.silences,
             schemas=(PROBE, DESK),
             collectors=lambda: [CollectorStatus(name="probe", state=RunState.RUNNING)],
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],

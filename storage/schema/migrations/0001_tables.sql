@@ -356,6 +356,70 @@ COMMENT ON COLUMN instruments.lot_size IS 'Smallest quantity increment.';
 COMMENT ON COLUMN instruments.aliases IS 'Other names of the instrument.';
 COMMENT ON COLUMN instruments.defined_ns IS 'Time of the definition, in nanoseconds.';
 
+CREATE TABLE alerts (
+    time timestamptz NOT NULL,
+    recorder text COLLATE "C" NOT NULL,
+    id text COLLATE "C" PRIMARY KEY,
+    fingerprint text COLLATE "C" NOT NULL,
+    origin text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    severity text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    labels jsonb NOT NULL,
+    summary text NOT NULL,
+    description text NOT NULL,
+    runbook_url text NOT NULL,
+    starts_ns bigint NOT NULL,
+    ends_ns bigint,
+    updated_ns bigint NOT NULL,
+    value double precision,
+    threshold double precision
+);
+COMMENT ON TABLE alerts IS 'Alerts of the watchdog and of Prometheus; one row for each time that one fired.';
+COMMENT ON COLUMN alerts.time IS 'starts_ns, rounded down to the microsecond.';
+COMMENT ON COLUMN alerts.recorder IS 'The recorder that the alert is about, or that received it.';
+COMMENT ON COLUMN alerts.id IS 'The fingerprint and starts_ns.';
+COMMENT ON COLUMN alerts.fingerprint IS 'Hash of the labels: the same each time that the alert fires.';
+COMMENT ON COLUMN alerts.origin IS 'watchdog or prometheus.';
+COMMENT ON COLUMN alerts.name IS 'Name of the alert: FeedStale.';
+COMMENT ON COLUMN alerts.severity IS 'page or ticket, or as a rule of your own says.';
+COMMENT ON COLUMN alerts.state IS 'firing or resolved.';
+COMMENT ON COLUMN alerts.labels IS 'All labels of the alert.';
+COMMENT ON COLUMN alerts.summary IS 'One line that names the thing and the figure.';
+COMMENT ON COLUMN alerts.description IS 'More about it; can be empty.';
+COMMENT ON COLUMN alerts.runbook_url IS 'Address of the page that says what to do; can be empty.';
+COMMENT ON COLUMN alerts.starts_ns IS 'When it began to fire, in nanoseconds.';
+COMMENT ON COLUMN alerts.ends_ns IS 'When it was resolved, in nanoseconds; null while it fires.';
+COMMENT ON COLUMN alerts.updated_ns IS 'When the row last changed, in nanoseconds.';
+COMMENT ON COLUMN alerts.value IS 'The figure when it began to fire; null if it is not known.';
+COMMENT ON COLUMN alerts.threshold IS 'The threshold at that time; null if there is none, or it is not known.';
+CREATE INDEX alerts_time ON alerts (time);
+CREATE INDEX alerts_newest ON alerts (starts_ns, id);
+CREATE INDEX alerts_fingerprint ON alerts (fingerprint, starts_ns);
+CREATE INDEX alerts_firing ON alerts (starts_ns) WHERE state = 'firing';
+
+CREATE TABLE alert_acknowledgements (
+    time timestamptz NOT NULL,
+    recorder text COLLATE "C" NOT NULL,
+    alert_id text COLLATE "C" NOT NULL,
+    who text NOT NULL,
+    comment text NOT NULL,
+    time_ns bigint NOT NULL,
+    until_ns bigint NOT NULL,
+    silence_id text COLLATE "C",
+    PRIMARY KEY (alert_id, time_ns)
+);
+COMMENT ON TABLE alert_acknowledgements IS
+    'Who looks after an alert; the newest acknowledgement of an alert counts.';
+COMMENT ON COLUMN alert_acknowledgements.time IS 'time_ns, rounded down to the microsecond.';
+COMMENT ON COLUMN alert_acknowledgements.recorder IS 'The recorder that received it.';
+COMMENT ON COLUMN alert_acknowledgements.alert_id IS 'The alert.';
+COMMENT ON COLUMN alert_acknowledgements.who IS 'Who acknowledged the alert.';
+COMMENT ON COLUMN alert_acknowledgements.comment IS 'What they do about it.';
+COMMENT ON COLUMN alert_acknowledgements.time_ns IS 'When it was acknowledged, in nanoseconds.';
+COMMENT ON COLUMN alert_acknowledgements.until_ns IS 'When the acknowledgement ends, in nanoseconds.';
+COMMENT ON COLUMN alert_acknowledgements.silence_id IS 'Silence in Alertmanager; null without one.';
+
 CREATE TABLE emitters (
     time timestamptz NOT NULL DEFAULT now(),
     source text COLLATE "C" NOT NULL,

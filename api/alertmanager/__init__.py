@@ -1,0 +1,1 @@
+"""Alertmanager: its webhook, and silences in it."""

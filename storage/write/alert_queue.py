@@ -1,0 +1,117 @@
+"""Stores the watchdog's alerts in the background, and retries while the database is away."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from itertools import islice
+from random import random
+from typing import TYPE_CHECKING
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from decahertz.alert import TOPIC, Alert, AlertOrigin
+from decahertz.backoff import Backoff
+from decahertz.health import ComponentStatus, Health
+from decahertz.incident import Incident
+from storage.database import DatabaseUnavailableError, first_line
+
+if TYPE_CHECKING:
+    from decahertz.bus import Bus, Message, Subscription
+    from decahertz.clock import Clock
+    from storage.write.alerts import AlertStore
+
+_MAX_WAITING = 10_000
+_AT_ONCE = 500
+_RETRY = Backoff(first_seconds=0.5, most_seconds=5.0)
+_STOP_SECONDS = 1.0
+
+
+class AlertQueue:
+    """Holds the newest state of each alert of the watchdog until the database has it.
+
+    The queue is in memory. If the process ends during an outage of the database, the alerts of that outage
+    are not stored; the watchdog of the next process resolves those that the database still has as firing.
+    """
+
+    def __init__(self, store: AlertStore, bus: Bus, clock: Clock, registry: CollectorRegistry) -> None:
+        self._store = store
+        self._clock = clock
+        self._waiting: dict[str, Alert] = {}
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._subscription: Subscription = bus.subscribe(TOPIC, self._take)
+        self._problem = ""
+        self._incident = Incident("alert_storing", structlog.get_logger(part="alerts"))
+        Gauge(
+            "decahertz_alerts_waiting",
+            "Alerts of the watchdog that wait for the database.",
+            registry=registry,
+        ).set_function(lambda: len(self._waiting))
+        self._dropped = Counter(
+            "decahertz_alerts_dropped",
+            "Alerts of the watchdog that were not stored because too many waited for the database.",
+            registry=registry,
+        )
+
+    async def start(self) -> None:
+        """Start to store."""
+        self._task = asyncio.create_task(self._run(), name="alert-queue")
+
+    async def stop(self) -> None:
+        """Store what waits, unless that takes long. Safe without :meth:`start`, and twice."""
+        self._subscription.cancel()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        await asyncio.wait([task])
+        with suppress(TimeoutError, DatabaseUnavailableError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while self._waiting:
+                    await self._store_some()
+
+    def status(self) -> ComponentStatus:
+        """Degraded while alerts cannot be stored."""
+        if not self._incident.active:
+            return ComponentStatus(name="alerts", health=Health.OK)
+        detail = f"{len(self._waiting)} alerts are not stored yet: {self._problem}"
+        return ComponentStatus(name="alerts", health=Health.DEGRADED, detail=detail)
+
+    def _take(self, message: Message) -> None:
+        if not isinstance(message, Alert) or message.origin is not AlertOrigin.WATCHDOG:
+            return
+        self._waiting[message.id] = message
+        if len(self._waiting) > _MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+            self._dropped.inc()
+        self._arrived.set()
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            await self._arrived.wait()
+            try:
+                await self._store_some()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+                self._problem = first_line(error)
+                self._incident.fail(self._clock.monotonic_ns(), reason=self._problem)
+                await asyncio.sleep(_RETRY.seconds(attempt, random))
+                attempt += 1
+            else:
+                attempt = 0
+                self._incident.recover()
+
+    async def _store_some(self) -> None:
+        self._arrived.clear()
+        some = list(islice(self._waiting.values(), _AT_ONCE))
+        try:
+            await self._store.report(some)
+        finally:
+            self._arrived.set()
+        for alert in some:
+            if self._waiting.get(alert.id) is alert:  # it has not changed meanwhile
+                del self._waiting[alert.id]
+        if not self._waiting:
+            self._arrived.clear()
