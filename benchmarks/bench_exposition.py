@@ -17,7 +17,7 @@ from benchmarks.harness import Measure, alternate, compared, seconds
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.metric import Metric, Unit
 from decahertz.sample import Sample, SampleBatch, SampleSchema, schema_of
-from exporter.exposition import Exposition
+from exporter.exposition import Exposition, Limits, Source
 from exporter.extremes import Extreme
 from exporter.family import families_of
 from exporter.negotiation import Format
@@ -29,6 +29,7 @@ RENDERS = 3
 TAKEN = 8
 """Cycles between two renderings."""
 CYCLES = 60
+LIMITS = Limits(window_ns=30 * NS_PER_SECOND, max_keys=2 * INSTRUMENTS, ttl_ns=0)
 VENUE = "SYNTHETIC"
 
 
@@ -71,7 +72,7 @@ class _Ours:
 
     def __init__(self, schema: SampleSchema) -> None:
         self._schema = schema
-        self._exposition = Exposition([schema], "bench", 30 * NS_PER_SECOND)
+        self._exposition = Exposition([Source(schema)], "bench", LIMITS)
         self._now_ns = 0
 
     def take(self, cycles: Sequence[Rows]) -> float:
@@ -91,7 +92,7 @@ class _Ours:
         return taken, rendered[0]
 
     def _chunks(self) -> Iterator[bytes]:
-        frame = self._exposition.freeze()[SCHEMA.collector]
+        frame = self._exposition.freeze(self._now_ns)[SCHEMA.collector]
         return self._exposition.render(SCHEMA.collector, frame, Format.TEXT)
 
 

@@ -24,7 +24,7 @@ neither other collectors nor the grid.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
@@ -33,6 +33,7 @@ import msgspec
 if TYPE_CHECKING:
     from decahertz.clock import Clock
     from decahertz.event import Event
+    from decahertz.histogram import Histogram
     from decahertz.sample import Sample
 
 ENTRY_POINT_GROUP = "decahertz.collectors"
@@ -54,6 +55,8 @@ class Collector(Protocol):
     seconds of it (``math.inf``: all). Types with the same number come in one order of receipt."""
     every: ClassVar[int]
     """Sampled on every ``every``-th cycle: 1 is 10 Hz, 10 is once a second."""
+    histograms: Sequence[Histogram]
+    """Distributions that it keeps next to its samples, for Prometheus."""
 
     async def start(self) -> None:
         """Open resources. Called once."""
@@ -82,6 +85,7 @@ class BaseCollector(ABC, Generic[OptionsT]):
     events: ClassVar[frozenset[type[Event]]] = frozenset()
     restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
     every: ClassVar[int] = 1
+    histograms: Sequence[Histogram] = ()
     options_type: ClassVar[type[msgspec.Struct]] = NoOptions
     """Struct that the collector's section of the settings is converted to."""
 

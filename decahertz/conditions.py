@@ -335,8 +335,8 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         alert="LabelBudgetExceeded",
         severity=Severity.TICKET,
-        labels=("family",),
-        help="Label values over the exporter's budget within fifteen minutes.",
+        labels=("collector",),
+        help="Keys that found the exporter's label budget exhausted within fifteen minutes.",
         key="label_budget_excess",
         default=0.0,
     ),

@@ -20,8 +20,8 @@ from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from decahertz.negotiation import accepts_gzip, gzipped
-from decahertz.sample import SampleBatch, SampleSchema
-from exporter.exposition import Exposition
+from decahertz.sample import SampleBatch
+from exporter.exposition import Exposition, Limits, Source
 from exporter.negotiation import Format, choose_format
 from exporter.registry import RegistryRenderer
 from exporter.self_metrics import ExporterMetrics
@@ -43,15 +43,15 @@ _PAGE = """<!doctype html>
 class Exporter:
     """Serves the newest samples and the self-metrics as ``GET /metrics``.
 
-    ``schemas`` are the sample schemas of all collectors, in order of appearance; ``registry`` holds the
-    self-metrics of all parts, and its families take precedence over samples of the same name. Every series
-    has the constant label ``recorder``.
+    ``sources`` are all collectors, in order of appearance; ``registry`` holds the self-metrics of all parts,
+    and its families take precedence over samples of the same name. Every series has the constant label
+    ``recorder``.
     """
 
     def __init__(
         self,
         bus: Bus,
-        schemas: Sequence[SampleSchema],
+        sources: Sequence[Source],
         registry: CollectorRegistry,
         settings: ExporterSettings,
         clock: Clock | None = None,
@@ -61,16 +61,21 @@ class Exporter:
         self._registry = registry
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._exposition = Exposition(schemas, recorder, round(settings.window_seconds * NS_PER_SECOND))
+        limits = Limits(
+            window_ns=round(settings.window_seconds * NS_PER_SECOND),
+            max_keys=settings.max_keys,
+            ttl_ns=round(settings.key_ttl_seconds * NS_PER_SECOND),
+        )
+        self._exposition = Exposition(sources, recorder, limits)
         self._registry_renderer = RegistryRenderer(recorder)
-        self._metrics = ExporterMetrics(registry)
+        self._metrics = ExporterMetrics(registry, self._exposition.refused)
         self._rendering = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._process_registry: CollectorRegistry | None = None
         self._log = structlog.get_logger(part="exporter")
-        sources = (_SELF_METRICS, *self._exposition.collectors)
         self._incidents = {
-            source: Incident("exposition", self._log.bind(source=source)) for source in sources
+            source: Incident("exposition", self._log.bind(source=source))
+            for source in (_SELF_METRICS, *self._exposition.collectors)
         }
         for family in self._exposition.colliding:
             self._log.error("family_omitted", family=family.name, reason="another metric has this name")
@@ -119,6 +124,9 @@ class Exporter:
         elif self._exposition.colliding:
             names = ", ".join(family.name for family in self._exposition.colliding)
             health, detail = Health.DEGRADED, f"omitted because another metric has this name: {names}"
+        elif over := {name: now for name, (now, _) in self._exposition.refused().items() if now}:
+            keys = ", ".join(f"{number} keys of {name}" for name, number in over.items())
+            health, detail = Health.DEGRADED, f"{keys} have no series: more than exporter.max_keys"
         return ComponentStatus(name="exporter", health=health, detail=detail)
 
     def _take(self, message: Message) -> None:
@@ -149,7 +157,7 @@ class Exporter:
 
     async def _render(self, form: Format) -> list[bytes]:
         # All collectors are read at once, so that a scrape shows a single cycle.
-        frames = self._exposition.freeze()
+        frames = self._exposition.freeze(self._clock.monotonic_ns())
         taken: set[str] = set()
         renderer = self._registry_renderer
         self_metrics = await self._in_slices(

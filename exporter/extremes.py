@@ -1,8 +1,8 @@
 """Least and greatest value of each flagged gauge over a trailing window, for all keys of a collector.
 
 A scrape every fifteen seconds would miss a spike between two scrapes. Each cycle brings a value of every key,
-so the cost per value counts: values are handled by the column (one metric, all keys), a few batches at a
-time, by functions in C.
+so the cost per value counts: values are handled by the column (one metric, all keys), in comprehensions that
+compare two columns. They take a quarter of the time that ``map(min, …)`` takes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from itertools import repeat
+from functools import reduce
 from operator import attrgetter
 from typing import Any
 
@@ -19,10 +19,10 @@ from decahertz.sample import Sample
 
 _SLOTS = 10
 """Slots of a window. Only whole slots leave it, so extremes last up to a fifth longer."""
-_BATCHES = 5
-"""Batches that a column reduces at a time; the columns take turns, so that no cycle has all the work."""
 
-Bounds = tuple[list[Any], list[Any]]
+Column = list[Any]
+"""A value of each key."""
+Bounds = tuple[Column, Column]
 """Least and greatest value of each key; infinite for a key without a value."""
 
 
@@ -37,19 +37,8 @@ class Extreme(Enum):
         """Stands for a missing value: any number is more extreme."""
         return math.inf if self is Extreme.MIN else -math.inf
 
-    def of(self, columns: Sequence[list[Any]]) -> list[Any]:
-        """Returns the extreme of each key over columns of values."""
-        if not columns:
-            return []
-        choice = min if self is Extreme.MIN else max
-        try:
-            return list(map(choice, repeat(self.missing), *columns))
-        except TypeError:  # some values are missing
-            numbers = ([self.missing if value is None else value for value in column] for column in columns)
-            return list(map(choice, repeat(self.missing), *numbers))
 
-
-Frozen = Callable[[Extreme], list[Any]]
+Frozen = Callable[[Extreme], Column]
 """Computes an extreme of each key as of the time when it was made."""
 
 
@@ -60,22 +49,21 @@ class Extremes:
     """
 
     def __init__(self, fields: Iterable[str], window_ns: int) -> None:
-        self._columns = {field: _Column(field, window_ns) for field in fields}
-        self._turns = [tuple(self._columns.values())[turn::_BATCHES] for turn in range(_BATCHES)]
-        self._turn = 0
+        names = list(fields)
+        # Their slots end at different times, so that no cycle has all the work.
+        self._columns = {
+            name: _Metric(name, window_ns, window_ns // _SLOTS * number // len(names))
+            for number, name in enumerate(names)
+        }
 
     def take(self, samples: Sequence[Sample], now_ns: int) -> None:
         """Adds the samples of a cycle. ``now_ns`` is monotonic."""
         for column in self._columns.values():
-            column.add(samples)
-        self._turn = (self._turn + 1) % _BATCHES
-        for column in self._turns[self._turn]:
-            column.reduce(now_ns)
+            column.take(samples, now_ns)
 
-    def realign(self, positions: Sequence[int], now_ns: int) -> None:
+    def realign(self, positions: Sequence[int]) -> None:
         """Changes the keys: the one at each place had the given position before; -1 for a new one."""
         for column in self._columns.values():
-            column.reduce(now_ns)
             column.realign(positions)
 
     def freeze(self) -> dict[str, Frozen]:
@@ -83,16 +71,17 @@ class Extremes:
         return {field: column.freeze() for field, column in self._columns.items()}
 
 
-class _Column:
-    """The extremes of one metric. Its lists are replaced and never changed.
+class _Metric:
+    """The extremes of one metric. Its columns are replaced and never changed.
 
-    batches ── reduce ──► current slot ── slot over ──► slots ── window over ──► dropped
+    samples ──► current slot ── slot over ──► slots ── window over ──► dropped
     """
 
-    def __init__(self, field: str, window_ns: int) -> None:
+    def __init__(self, field: str, window_ns: int, head_start_ns: int) -> None:
+        """``head_start_ns`` shortens the first slot."""
         self._value_of = attrgetter(field)
         self._window_ns = window_ns
-        self._batches: list[Sequence[Sample]] = []
+        self._head_start_ns = head_start_ns
         self._current: Bounds | None = None
         self._current_start_ns = 0
         self._slots: deque[tuple[int, Bounds]] = deque()
@@ -100,22 +89,23 @@ class _Column:
         self._finished: Bounds | None = None
         """Extremes of the finished slots."""
 
-    def add(self, samples: Sequence[Sample]) -> None:
-        self._batches.append(samples)
-
-    def reduce(self, now_ns: int) -> None:
-        if self._batches:
-            if self._current is None:
-                self._current_start_ns = now_ns
-            parts = [] if self._current is None else [self._current]
-            self._current = _bounds(parts, self._values(self._batches))
-            self._batches = []
-        if self._current is not None and now_ns - self._current_start_ns >= self._window_ns // _SLOTS:
+    def take(self, samples: Sequence[Sample], now_ns: int) -> None:
+        values = list(map(self._value_of, samples))
+        if self._current is None:
+            self._current = _bounds_of(values)
+            self._current_start_ns = now_ns - self._head_start_ns
+            self._head_start_ns = 0
+        else:
+            try:
+                self._current = _wider(self._current, (values, values))
+            except TypeError:  # some values are missing
+                self._current = _wider(self._current, _bounds_of(values))
+        if now_ns - self._current_start_ns >= self._window_ns // _SLOTS:
             self._slots.append((now_ns, self._current))
             self._current = None
             while self._slots[0][0] <= now_ns - self._window_ns:
                 self._slots.popleft()
-            self._finished = _bounds([bounds for _, bounds in self._slots])
+            self._finished = reduce(_wider, (bounds for _, bounds in self._slots))
 
     def realign(self, positions: Sequence[int]) -> None:
         self._slots = deque((end_ns, _realigned(bounds, positions)) for end_ns, bounds in self._slots)
@@ -123,19 +113,38 @@ class _Column:
         self._finished = self._finished and _realigned(self._finished, positions)
 
     def freeze(self) -> Frozen:
-        parts = [part for part in (self._finished, self._current) if part is not None]
-        batches = tuple(self._batches)
-        return lambda extreme: extreme.of([*(part[extreme.value] for part in parts), *self._values(batches)])
+        finished, current = self._finished, self._current
 
-    def _values(self, batches: Iterable[Sequence[Sample]]) -> list[list[Any]]:
-        return [list(map(self._value_of, batch)) for batch in batches]
+        def read(extreme: Extreme) -> Column:
+            place = extreme.value
+            if finished is None or current is None:
+                return (finished or current or ([], []))[place]
+            return _CHOICES[place](finished[place], current[place])
+
+        return read
 
 
-def _bounds(parts: Sequence[Bounds], columns: Sequence[list[Any]] = ()) -> Bounds:
-    return (
-        Extreme.MIN.of([*(lows for lows, _ in parts), *columns]),
-        Extreme.MAX.of([*(highs for _, highs in parts), *columns]),
-    )
+# Both columns have a value of each key. To check that, and to call min and max, takes four times as long.
+
+
+def _lesser(one: Column, other: Column) -> Column:
+    return [a if a < b else b for a, b in zip(one, other)]  # noqa: B905, FURB136 - see above
+
+
+def _greater(one: Column, other: Column) -> Column:
+    return [a if a > b else b for a, b in zip(one, other)]  # noqa: B905, FURB136 - see above
+
+
+_CHOICES = (_lesser, _greater)
+
+
+def _wider(one: Bounds, other: Bounds) -> Bounds:
+    return _lesser(one[0], other[0]), _greater(one[1], other[1])
+
+
+def _bounds_of(values: Column) -> Bounds:
+    lows, highs = ([extreme.missing if value is None else value for value in values] for extreme in Extreme)
+    return lows, highs
 
 
 def _realigned(bounds: Bounds, positions: Sequence[int]) -> Bounds:

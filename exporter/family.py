@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from decahertz.metric import Kind, family_name
+from decahertz.histogram import Histogram
+from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import MetricField, SampleSchema
 from exporter.extremes import Extreme
 from exporter.negotiation import Format
@@ -41,6 +42,18 @@ class Family:
     """Names that no other family may use."""
 
 
+@dataclass(frozen=True, slots=True)
+class HistogramFamily:
+    """One histogram in both formats."""
+
+    histogram: Histogram
+    name: str
+    headers: dict[Format, bytes]
+    names: frozenset[str]
+
+
+AnyFamily: TypeAlias = Family | HistogramFamily
+
 _EXTREME_HELP = {
     Extreme.MIN: "Least value over exporter.window_seconds",
     Extreme.MAX: "Greatest value over exporter.window_seconds",
@@ -56,12 +69,17 @@ def families_of(schema: SampleSchema) -> tuple[Family, ...]:
     )
 
 
+def histogram_families(collector: str, histograms: Iterable[Histogram]) -> tuple[HistogramFamily, ...]:
+    """Derives the families of a collector's histograms."""
+    return tuple(_histogram_family(collector, histogram) for histogram in histograms)
+
+
 def claimed_names(name: str, type_: str) -> frozenset[str]:
     """Names that a family of this name and OpenMetrics type claims."""
     return frozenset((name, *(name + suffix for suffix in _SUFFIXES.get(type_, ()))))
 
 
-def colliding(families: Iterable[Family]) -> list[Family]:
+def colliding(families: Iterable[AnyFamily]) -> list[AnyFamily]:
     """Families that use a name which an earlier family claims."""
     taken: set[str] = set()
     colliding_families = []
@@ -100,20 +118,34 @@ def _family(collector: str, field: MetricField, extreme: Extreme | None) -> Fami
     if metric.kind is Kind.COUNTER:
         name = name.removesuffix("_total")
         series = name + "_total"
-    text_help = text_help.replace("\\", r"\\").replace("\n", r"\n")
-    text_type = "gauge" if metric.kind is Kind.STATE else type_
-    openmetrics = [f"# HELP {name} " + text_help.replace('"', r"\""), f"# TYPE {name} {type_}"]
-    # States have no unit, and a unit must be the suffix of the name.
-    if metric.unit and metric.kind is not Kind.STATE and name.endswith(f"_{metric.unit.value}"):
-        openmetrics.append(f"# UNIT {name} {metric.unit.value}")
     return Family(
         field=field,
         extreme=extreme,
         name=name,
         series=series.encode(),
-        headers={
-            Format.TEXT: f"# HELP {series} {text_help}\n# TYPE {series} {text_type}".encode(),
-            Format.OPENMETRICS: "\n".join(openmetrics).encode(),
-        },
+        headers=_headers(name, series, type_, text_help, metric.unit),
         names=claimed_names(name, type_),
     )
+
+
+def _histogram_family(collector: str, histogram: Histogram) -> HistogramFamily:
+    name = family_name(collector, histogram.name, histogram.unit)
+    return HistogramFamily(
+        histogram=histogram,
+        name=name,
+        headers=_headers(name, name, "histogram", histogram.help, histogram.unit),
+        names=claimed_names(name, "histogram"),
+    )
+
+
+def _headers(name: str, series: str, type_: str, text: str, unit: Unit) -> dict[Format, bytes]:
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    text_type = "gauge" if type_ == "stateset" else type_
+    openmetrics = [f"# HELP {name} " + text.replace('"', r"\""), f"# TYPE {name} {type_}"]
+    # States have no unit, and a unit must be the suffix of the name.
+    if unit and type_ != "stateset" and name.endswith(f"_{unit.value}"):
+        openmetrics.append(f"# UNIT {name} {unit.value}")
+    return {
+        Format.TEXT: f"# HELP {series} {text}\n# TYPE {series} {text_type}".encode(),
+        Format.OPENMETRICS: "\n".join(openmetrics).encode(),
+    }

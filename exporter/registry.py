@@ -17,6 +17,7 @@ _ENCODERS: dict[Format, Callable[[Collector], bytes]] = {
     Format.TEXT: generate_latest,
     Format.OPENMETRICS: openmetrics.generate_latest,
 }
+_UNITS = ("seconds", "bytes", "ratio")
 _SERIES = re.compile(rb"^([A-Za-z_:][\w:]*)(?:(\{)| )", re.MULTILINE)
 """Start of a sample line: name, and brace or blank. Comment lines start with ``#``."""
 
@@ -29,6 +30,19 @@ class _SingleFamily(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return (self._family,)
+
+
+def _as_written(family: Metric, form: Format) -> Metric:
+    """The family with its unit in OpenMetrics, and without the times of creation in the text format.
+
+    In the text format these are families of their own, a second series for each counter.
+    """
+    unit = next((unit for unit in _UNITS if family.name.endswith(f"_{unit}")), "")
+    copy = Metric(family.name, family.documentation, family.type, family.unit or unit)
+    copy.samples = family.samples
+    if form is Format.TEXT:
+        copy.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    return copy
 
 
 class RegistryRenderer:
@@ -46,7 +60,8 @@ class RegistryRenderer:
             if not taken.isdisjoint(names):
                 continue
             taken |= names
-            yield _SERIES.sub(self._add_label, _ENCODERS[form](_SingleFamily(family)).removesuffix(_END))
+            encoded = _ENCODERS[form](_SingleFamily(_as_written(family, form)))
+            yield _SERIES.sub(self._add_label, encoded.removesuffix(_END))
 
     def _add_label(self, series: re.Match[bytes]) -> bytes:
         return series[1] + (self._before_labels if series[2] else self._only_label)

@@ -20,3 +20,15 @@ class ExporterSettings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Trailing window of the families `…_min` and `…_max`; at least two scrape intervals."
         ),
     ] = 30.0
+    max_keys: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Label budget: keys of a collector (instruments, strategies) with series of their"
+            " own. Counters and histograms of the others are added up as `__other__`.",
+        ),
+    ] = 2_000
+    key_ttl_seconds: Annotated[
+        float,
+        Meta(ge=0, le=2_678_400, description="How long a retired key keeps its place in the label budget."),
+    ] = 3600.0

@@ -18,9 +18,11 @@ from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
 from decahertz.app.cli import all_keys
+from decahertz.clock import SystemClock
+from decahertz.collector import BaseCollector
 from decahertz.conditions import CONDITIONS
-from decahertz.metric import Unit, family_name
-from decahertz.sample import SampleSchema, schema_of
+from decahertz.metric import Kind, Unit, family_name
+from decahertz.sample import schema_of
 from decahertz.settings import Key
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +30,9 @@ BEGIN, END = "<!-- metrics -->", "<!-- /metrics -->"
 CONDITIONS_BEGIN, CONDITIONS_END = "<!-- conditions -->", "<!-- /conditions -->"
 
 
-def metric_table(schema: SampleSchema) -> str:
+def metric_table(collector: BaseCollector[Any]) -> str:
     """The metrics of a collector as a Markdown table."""
+    schema = schema_of(collector.sample_type)
     rows = [
         "| field | kind | unit | Prometheus family | meaning |",
         "| --- | --- | --- | --- | --- |",
@@ -40,11 +43,26 @@ def metric_table(schema: SampleSchema) -> str:
         if field.states:
             kind += ": " + ", ".join(field.states)
         family = family_name(schema.collector, field.name, field.metric.unit)
+        if field.metric.kind is Kind.COUNTER:
+            family += "_total"
         null = " Can be null." if field.optional else ""
         families = f"`{family}`" + (", `…_min`, `…_max`" if field.metric.extremes else "")
         rows.append(f"| `{field.name}` | {kind} | {unit} | {families} | {field.metric.help}{null} |")
     key = ", ".join(f"`{name}`" for name in schema.key) or "none: a single series"
-    return f"Key: {key}. Table: `{schema.collector}_samples`.\n\n" + "\n".join(rows)
+    lines = [f"Key: {key}. Table: `{schema.collector}_samples`.", "", *rows]
+    if collector.histograms:
+        lines += [
+            "",
+            "Histograms, for Prometheus only:",
+            "",
+            "| family | key | meaning |",
+            "| --- | --- | --- |",
+        ]
+    for histogram in collector.histograms:
+        family = family_name(schema.collector, histogram.name, histogram.unit)
+        labels = ", ".join(f"`{name}`" for name in histogram.key)
+        lines.append(f"| `{family}` | {labels} | {histogram.help} |")
+    return "\n".join(lines)
 
 
 def condition_table() -> str:
@@ -104,7 +122,7 @@ def derived() -> Iterator[tuple[Path, str]]:
     """Each derived file with what it has to hold."""
     for name, plugin in builtin_classes("collectors").items():
         path = ROOT / "collectors" / name / "README.md"
-        table = metric_table(schema_of(plugin.sample_type))
+        table = metric_table(plugin(SystemClock(), plugin.options_type()))
         yield path, filled(path.read_text(encoding="utf-8"), BEGIN, END, table)
     path = ROOT / "docs" / "alerts.md"
     text = path.read_text(encoding="utf-8")

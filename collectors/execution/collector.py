@@ -14,12 +14,13 @@ from msgspec import Meta
 
 from collectors.common.mark_prices import MarkPrices
 from collectors.execution.order import Leg
-from collectors.execution.sample import ExecutionSample
+from collectors.execution.sample import LATENCY_BOUNDS, ExecutionSample
 from collectors.execution.signals import Signals
 from collectors.execution.state import ExecutionState, Limits
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Fill, Order, OrderState, Quote, Signal
+from decahertz.histogram import Histogram
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
 
@@ -78,7 +79,19 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             window_size=options.window_size,
             finished_ns=round(options.finished_seconds * NS_PER_SECOND),
             max_orders=options.max_orders,
+            live_ns=clock.time_ns(),
         )
+        self._histograms = {
+            leg: Histogram(
+                leg.name.lower(),
+                f"Latency from {leg.help}, without negative ones.",
+                clock=clock,
+                key=ExecutionSample.key,
+                bounds=LATENCY_BOUNDS,
+            )
+            for leg in Leg
+        }
+        self.histograms = tuple(self._histograms.values())
         self._states: dict[tuple[str, str], ExecutionState] = {}
         self._signals = Signals(_MAX_SIGNALS)
         self._mark_prices = MarkPrices()
@@ -111,7 +124,8 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         key = (event.strategy, event.venue)
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = ExecutionState(event.strategy, event.venue, self._limits)
+            histograms = {leg: histogram.of(*key) for leg, histogram in self._histograms.items()}
+            state = self._states[key] = ExecutionState(*key, self._limits, histograms)
         state.received_ns = received_ns
         return state
 
@@ -124,6 +138,8 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             state.forget(now_ns)
             if state.received_ns < before_ns and not state.open_orders:
                 del self._states[key]
+                for histogram in self.histograms:
+                    histogram.retire(*key)
 
 
 def _sample(state: ExecutionState, now_ns: int) -> ExecutionSample:

@@ -18,6 +18,19 @@ class Leg(IntEnum):
     ACK_TO_FILL = 2
     SUBMIT_TO_FILL = 3
 
+    @property
+    def help(self) -> str:
+        """The two ends, in words."""
+        return _ENDS[self]
+
+
+_ENDS = {
+    Leg.SIGNAL_TO_SUBMIT: "signal to first order",
+    Leg.SUBMIT_TO_ACK: "submission to acceptance",
+    Leg.ACK_TO_FILL: "acceptance to first fill",
+    Leg.SUBMIT_TO_FILL: "submission to first fill",
+}
+
 
 class Benchmark(Struct, gc=False):
     """A reference price of an order, and the fills received before it is known."""

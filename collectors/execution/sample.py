@@ -7,6 +7,26 @@ from typing import Annotated, ClassVar
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample
 
+LATENCY_BOUNDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)
+"""Upper bounds of the buckets of latencies, in seconds: a colocated acknowledgement to a resting order."""
+
 
 class ExecutionSample(Sample, frozen=True, kw_only=True):
     """The orders of one strategy at one venue at one cycle.

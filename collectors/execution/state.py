@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collectors.common.values import UnusableEventError, is_usable
@@ -11,6 +12,7 @@ from collectors.execution.order import Leg, OrderRecord
 from collectors.execution.signals import SignalRecord
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import FINAL_ORDER_STATES, Fill, Liquidity, Order, OrderState
+from decahertz.histogram import Observations
 
 _MAX_FILLS = 10_000
 _ACCEPTED_STATES = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED})
@@ -18,7 +20,7 @@ _ACCEPTED_STATES = frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many orders and observations are kept, and for how long."""
+    """How many orders and observations are kept, and for how long; and which are counted in histograms."""
 
     window_ns: int
     """Trailing window of latency percentiles and slippage."""
@@ -27,6 +29,8 @@ class Limits:
     finished_ns: int
     """How long a finished order is kept, to recognise late and repeated events."""
     max_orders: int
+    live_ns: int
+    """Events received before this time were restored, and are not counted in the histograms."""
 
 
 class ExecutionState:
@@ -36,7 +40,10 @@ class ExecutionState:
     arrive out of order. The first final state is kept.
     """
 
-    def __init__(self, strategy: str, venue: str, limits: Limits) -> None:
+    def __init__(
+        self, strategy: str, venue: str, limits: Limits, histograms: Mapping[Leg, Observations]
+    ) -> None:
+        """``histograms`` get the latencies of the events that arrive after the start."""
         self.strategy = strategy
         self.venue = venue
         self.received_ns = 0
@@ -49,6 +56,7 @@ class ExecutionState:
         self.slippage_decision = WeightedMean(limits.window_size, limits.window_ns)
         self.slippage_arrival = WeightedMean(limits.window_size, limits.window_ns)
         self._limits = limits
+        self._histograms = histograms
         self._open: OrderedDict[str, OrderRecord] = OrderedDict()
         self._closed: OrderedDict[str, OrderRecord] = OrderedDict()
         self._fills_seen = RecentSet(_MAX_FILLS)
@@ -164,6 +172,8 @@ class ExecutionState:
         for leg, duration_ns in record.measure():
             self.legs[leg].add(received_ns, duration_ns / NS_PER_SECOND)
             self.negative_latencies += duration_ns < 0
+            if duration_ns >= 0 and received_ns >= self._limits.live_ns:
+                self._histograms[leg].observe(duration_ns / NS_PER_SECOND)
         for benchmark, slippage in (
             (record.decision, self.slippage_decision),
             (record.arrival, self.slippage_arrival),

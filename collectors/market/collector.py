@@ -15,10 +15,11 @@ from collectors.common.windows import CountWindow, TradeWindow
 from collectors.market.feed_verdict import Thresholds, judge
 from collectors.market.instrument import InstrumentState, VenueState
 from collectors.market.link import Link
-from collectors.market.sample import MarketSample
+from collectors.market.sample import LATENCY_BOUNDS, MarketSample
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Heartbeat, Quote, Tick
+from decahertz.histogram import Histogram
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
 
@@ -72,6 +73,14 @@ class MarketCollector(BaseCollector[MarketOptions]):
         self._idle_ns = _nanoseconds(options.idle_seconds)
         self._rate_size = round(options.rate_seconds * NS_PER_SECOND / CYCLE_NS)
         self._trade_size = round(options.window_seconds * NS_PER_SECOND / CYCLE_NS)
+        self._latencies = Histogram(
+            "receipt_latency",
+            "Receipt minus venue time of quotes and ticks, without late and negative ones.",
+            clock=clock,
+            key=("venue",),
+            bounds=LATENCY_BOUNDS,
+        )
+        self.histograms = (self._latencies,)
         self._venues: dict[str, VenueState] = {}
         self._instruments: dict[tuple[str, str], InstrumentState] = {}
 
@@ -156,7 +165,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _venue(self, name: str) -> VenueState:
         venue = self._venues.get(name)
         if venue is None:
-            venue = self._venues[name] = VenueState(self._thresholds.stale_ns)
+            venue = self._venues[name] = VenueState(self._thresholds.stale_ns, self._latencies.of(name))
         return venue
 
     def _take_heartbeat(self, heartbeat: Heartbeat, received_ns: int) -> None:
@@ -179,6 +188,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
         for name in self._venues.keys() - used:
             if self._venues[name].received_ns < before_ns:
                 del self._venues[name]
+                self._latencies.retire(name)
 
 
 def _nanoseconds(seconds: float) -> int:

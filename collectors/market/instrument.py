@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from collectors.common.values import is_usable
 from collectors.common.windows import CountWindow, TradeWindow
 from collectors.market.link import Link
+from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Quote, Tick
+from decahertz.histogram import Observations
 
 _MOST_GAPS = 2**62
 """A feed can report any number; a sample has eight bytes for it."""
@@ -17,8 +19,9 @@ _MOST_GAPS = 2**62
 class VenueState:
     """The state that all instruments of a venue share."""
 
-    def __init__(self, stale_ns: int) -> None:
+    def __init__(self, stale_ns: int, latencies: Observations) -> None:
         self.link = Link(stale_ns)
+        self.latencies = latencies
         self.received_ns = 0
         """Time of receipt of the last message or heartbeat of the venue."""
 
@@ -129,8 +132,10 @@ class InstrumentState:
             self.gap_ns = received_ns
         if is_late:
             self.late += 1
-        else:
-            self.latency_ns = received_ns - message.time_ns
+            return
+        self.latency_ns = latency_ns = received_ns - message.time_ns
+        if latency_ns >= 0:
+            self.venue_state.latencies.observe(latency_ns / NS_PER_SECOND)
 
 
 def _is_late(time_ns: int, sequence: int | None, newest_ns: int, newest_sequence: int | None) -> bool:

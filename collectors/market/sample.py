@@ -8,6 +8,9 @@ from typing import Annotated, ClassVar
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample
 
+LATENCY_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets of the latency from venue to receipt, in seconds."""
+
 
 class Verdict(StrEnum):
     """The feed verdict on an instrument; `collectors.market.feed_verdict` has the rules."""

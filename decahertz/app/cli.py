@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import msgspec
 import uvloop
 from cyclopts import App, Parameter
-from prometheus_client import disable_created_metrics
 
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
@@ -47,8 +46,6 @@ _CONFIG = Annotated[
 
 def main(tokens: Sequence[str] | None = None) -> None:
     """Entry point of the command; ends the process."""
-    # Otherwise prometheus_client adds a second series to every counter.
-    disable_created_metrics()  # type: ignore[no-untyped-call] # of prometheus_client
     try:
         sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
     except (SettingsError, StartError, LeaseLostError) as error:

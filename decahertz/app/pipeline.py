@@ -18,7 +18,7 @@ from api.alertmanager.silences import Silences
 from api.app import Api
 from api.parts import ApiParts
 from collectors.feeds.host import FeedHost
-from collectors.host.plugins import LoadedFeed, PluginFailure, load_collectors, load_feeds
+from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
 from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from decahertz import __version__
@@ -32,6 +32,7 @@ from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.watchdog.self_metrics import export_thresholds
 from exporter.exporter import Exporter
+from exporter.exposition import Source
 from storage.database import Database, DatabaseError
 from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
 from storage.postgres.embedded import database_url as embedded_url
@@ -144,6 +145,12 @@ def _silences(settings: AlertsSettings) -> Silences | None:
     return Silences(url, settings.alertmanager_timeout_seconds) if url else None
 
 
+def _source(plugin: LoadedCollector) -> Source:
+    collector = plugin.collector
+    # A plugin that does not derive from BaseCollector may not declare histograms.
+    return Source(plugin.schema, getattr(collector, "histograms", ()), collector.every)
+
+
 class Pipeline:
     """All parts of the process. Call :meth:`start` once; :meth:`stop` is safe at any time."""
 
@@ -244,8 +251,10 @@ class Pipeline:
             # Only now: the collectors had to restore from the spool the events that the database lacks.
             await self._writer.start()
             self._components.append(self._writer)
-            exporter = Exporter(bus, schemas, registry, settings.exporter, clock, recorder=settings.recorder)
-            self._exporter = await self._run(exporter)
+            sources = [_source(plugin) for plugin in collectors.plugins]
+            self._exporter = await self._run(
+                Exporter(bus, sources, registry, settings.exporter, clock, recorder=recorder)
+            )
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
             self._api = await self._run(
                 Api(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from collectors.common.values import UnusableEventError
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
 from collectors.execution.sample import ExecutionSample
-from decahertz.clock import SystemClock
+from decahertz.clock import Clock, SystemClock
 from decahertz.event import (
     FINAL_ORDER_STATES,
     Direction,
@@ -26,6 +26,7 @@ from decahertz.event import (
     Signal,
 )
 from decahertz.metric import Kind
+from decahertz.testing import ManualClock
 from tests.collectors.parts import check_values, ns, schema
 
 SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
@@ -34,8 +35,8 @@ SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = Or
 class Desk:
     """An execution collector, and a time in seconds after the start."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
-        self.collector = ExecutionCollector(SystemClock(), ExecutionOptions(**options))
+    def __init__(self, clock: Clock | None = None, **options: Any) -> None:  # noqa: ANN401 - any option
+        self.collector = ExecutionCollector(clock or SystemClock(), ExecutionOptions(**options))
 
     def take(self, event: Event, at: float) -> None:
         self.collector.on_event(event, ns(at))
@@ -193,6 +194,29 @@ def test_a_negative_latency_is_kept_and_counted(desk: Desk) -> None:
     desk.order("a", ACCEPTED, at=1.5)
     sample = desk.sample(at=3)
     assert (sample.submit_to_ack_p50, sample.negative_latencies) == (-0.5, 1)
+
+
+def test_latencies_after_the_start_are_counted_by_bucket_while_the_strategy_is_there() -> None:
+    desk = Desk(clock=ManualClock(ns(100)), idle_seconds=60)
+    desk.signal("s", at=98)
+    desk.order("a", SUBMITTED, at=99, signal_id="s")  # restored, as is the signal
+    desk.order("a", ACCEPTED, at=101)
+    desk.order("b", SUBMITTED, at=103)
+    desk.order("b", ACCEPTED, at=102)
+    desk.fill("b", 1.0, 1.0, at=104)
+    histograms = {histogram.name: histogram for histogram in desk.collector.histograms}
+    assert {name: sum(one.of("trend", "fx").counts) for name, one in histograms.items()} == {
+        "signal_to_submit": 0,
+        "submit_to_ack": 1,  # that of b is negative
+        "ack_to_fill": 1,
+        "submit_to_fill": 1,
+    }
+    assert histograms["submit_to_ack"].of("trend", "fx").sum == 2
+    desk.order("a", FILLED, at=105)
+    desk.order("b", FILLED, at=105)
+    desk.samples(at=170)
+    desk.samples(at=190)
+    assert not any(histogram.series for histogram in histograms.values())
 
 
 def test_percentiles_are_observed_values_of_the_window() -> None:

@@ -150,6 +150,20 @@ def test_age_counts_from_the_newest_receipt_and_is_never_negative(market: Market
     assert market.sample(at=3.5).age_seconds == 2.498
 
 
+def test_latencies_are_counted_by_venue_and_bucket_while_the_venue_is_there() -> None:
+    market = Market(idle_seconds=60)
+    (latencies,) = market.collector.histograms
+    for at, late_ms in enumerate((-3, 0, 1, 5, 5, 30_000), 1):
+        market.tick(1.0, 2.0, at=at, time_ns=ns(at) - late_ms * MS)
+        market.quote(1.0, 2.0, at=at, time_ns=ns(at) - late_ms * MS, instrument="GBP/USD")
+    assert latencies.series.keys() == {("fx",)}
+    counts = dict(zip((*latencies.bounds, math.inf), latencies.of("fx").counts, strict=True))
+    assert {bound: count for bound, count in counts.items() if count} == {0.0005: 2, 0.001: 2, 0.005: 4}
+    assert latencies.of("fx").sum == pytest.approx(2 * (0 + 0.001 + 0.005 + 0.005))
+    market.collector.sample(ns(100))
+    assert not latencies.series
+
+
 def test_a_late_quote_moves_nothing_back(market: Market) -> None:
     market.quote(10.0, 11.0, at=1, time_ns=ns(0.9))
     market.quote(8.0, 9.0, at=1.01, time_ns=ns(0.8))

@@ -104,9 +104,11 @@ def test_the_recorder_starts_with_the_settings_of_the_stack(tmp_path: Path) -> N
     assert "decahertz" in settings.api.host_names
 
 
-def test_prometheus_scrapes_the_recorder_of_the_stack() -> None:
+def test_prometheus_finds_the_recorder_and_alertmanager_of_the_stack() -> None:
     [group] = yaml.safe_load((ROOT / "prometheus/targets.compose/decahertz.yml").read_text())
     assert group["targets"] == ["decahertz:9464"]
+    [group] = yaml.safe_load((ROOT / "prometheus/targets.compose/alertmanager.yml").read_text())
+    assert group["targets"] == ["alertmanager:9093"]
     assert "EXPOSE 8000 9464" in (ROOT / "Dockerfile").read_text()
 
 

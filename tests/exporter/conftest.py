@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -11,22 +12,25 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.sample import Sample
+from decahertz.testing import ManualClock
 from exporter.exporter import Exporter
 from exporter.settings import ExporterSettings
-from tests.exporter.samples import BOOK, DESK, HOST, RECORDER, batch_of
+from tests.exporter.samples import RECORDER, SOURCES, batch_of
 
 
 class Rig:
     """The exporter and what feeds it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - any of the exporter's
         self.bus = LocalBus()
+        self.clock = ManualClock()
         self.registry = CollectorRegistry()
         self.exporter = Exporter(
             self.bus,
-            (BOOK, HOST, DESK),
+            SOURCES,
             self.registry,
-            ExporterSettings(port=0),
+            ExporterSettings(port=0, **settings),
+            self.clock,
             recorder=RECORDER,
         )
 
@@ -49,8 +53,9 @@ def _nothing_blocks() -> Iterator[None]:
 
 
 @pytest.fixture
-async def rig() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    """The parameter, if there is one, holds settings of the exporter."""
+    rig = Rig(**getattr(request, "param", {}))
     await rig.exporter.start()
     yield rig
     await rig.exporter.stop()

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from decahertz.clock import CYCLE_NS
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.metric import Kind, Metric, Unit, family_name
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.testing import START_NS
+from exporter.exposition import Limits, Source
+from exporter.negotiation import Format
 
 
 class Verdict(StrEnum):
@@ -47,6 +49,8 @@ class DeskSample(Sample, frozen=True, kw_only=True):
 
 BOOK, HOST, DESK = schema_of(BookSample), schema_of(HostSample), schema_of(DeskSample)
 
+SOURCES = tuple(map(Source, (BOOK, HOST, DESK)))
+LIMITS = Limits(window_ns=30 * NS_PER_SECOND, max_keys=10_000, ttl_ns=60 * NS_PER_SECOND)
 RECORDER = "desk-1"
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -63,10 +67,11 @@ def book(instrument: str, **values: Any) -> BookSample:  # noqa: ANN401 - any of
     return BookSample(venue="SIM", instrument=instrument, **values)
 
 
-def expected(samples: Iterable[Sample], past: Iterable[Sample] = ()) -> Series:
+def expected(samples: Iterable[Sample], past: Iterable[Sample] = (), form: Format = Format.TEXT) -> Series:
     """The series of these samples by the rules of the exposition, one at a time.
 
-    ``past``: samples of earlier cycles of the window, of keys that have not been retired since.
+    ``past``: samples of earlier cycles of the window, of keys that have not been retired since. All keys are
+    there since ``START_NS``.
     """
     past = tuple(past)
     series: Series = {}
@@ -90,6 +95,8 @@ def expected(samples: Iterable[Sample], past: Iterable[Sample] = ()) -> Series:
                     series[name, frozenset(labels.items())] = float(state == value)
                 continue
             if field.metric.kind is Kind.COUNTER:
+                if form is Format.OPENMETRICS:
+                    series[name + "_created", frozenset(key.items())] = START_NS / NS_PER_SECOND
                 name += "_total"
             series[name, frozenset(key.items())] = value
     return series

@@ -13,11 +13,13 @@ from structlog.testing import capture_logs
 
 from decahertz.addresses import PortInUseError
 from decahertz.bus import LocalBus, samples_topic
+from decahertz.clock import NS_PER_SECOND
 from decahertz.health import Health
 from decahertz.sample import Sample
 from decahertz.settings import SettingsError
 from decahertz.testing import ManualClock
 from exporter.exporter import SLICE_NS, Exporter
+from exporter.exposition import Source
 from exporter.negotiation import Format
 from exporter.settings import ExporterSettings
 from tests.exporter.conftest import Rig
@@ -50,7 +52,7 @@ async def test_a_scrape_shows_the_newest_samples_in_the_format_asked_for(
         body = await response.read()
 
     assert response.headers["Content-Type"] == form.value
-    assert samples_in(body, form) == expected(BOOKS)
+    assert samples_in(body, form) == expected(BOOKS, form=form)
     assert body.endswith(b"\n# EOF\n") is (form is Format.OPENMETRICS)
 
 
@@ -119,6 +121,7 @@ async def test_the_body_is_plain_for_others(rig: Rig, session: ClientSession) ->
     assert body.startswith(b"# HELP")
 
 
+@pytest.mark.parametrize("rig", [{"max_keys": 20_000}], indirect=True)
 async def test_a_body_of_many_megabytes_arrives_whole(rig: Rig, session: ClientSession) -> None:
     books = [book(f"I{number}", mid=number / 8, spread_bps=1.0, depth=1) for number in range(20_000)]
     rig.publish(*books)
@@ -246,9 +249,9 @@ async def test_the_event_loop_runs_between_the_slices_of_a_scrape() -> None:
     bus = LocalBus()
     exporter = Exporter(
         bus,
-        (BOOK,),
+        [Source(BOOK)],
         CollectorRegistry(),
-        ExporterSettings(port=0),
+        ExporterSettings(port=0, max_keys=10_000),
         SlowMachine(),
         recorder=RECORDER,
     )
@@ -279,3 +282,44 @@ async def test_the_event_loop_runs_between_the_slices_of_a_scrape() -> None:
 
     assert len(chunk_at) > 20
     assert len(set(chunk_at)) == len(chunk_at)
+
+
+SERIES_NAMES = {
+    "book": "decahertz_book_mid_price",
+    "host": "decahertz_host_used_ratio",
+}
+
+
+async def test_a_collector_that_stops_or_fails_ends_its_series_and_no_other(
+    rig: Rig, session: ClientSession
+) -> None:
+    async def shown() -> set[str]:
+        names = {name for name, _ in series_in(await scrape(session, rig), Format.TEXT)}
+        return {collector for collector, name in SERIES_NAMES.items() if name in names}
+
+    rig.publish(book("EUR/USD", mid=1.1))
+    rig.clock.advance(4 * NS_PER_SECOND)
+    rig.publish(HostSample(host="a"))
+    assert await shown() == {"book", "host"}
+    rig.clock.advance(2 * NS_PER_SECOND)
+    assert await shown() == {"host"}
+    rig.publish(book("EUR/USD", mid=1.1))
+    assert await shown() == {"book", "host"}
+
+
+@pytest.mark.parametrize("rig", [{"max_keys": 2, "key_ttl_seconds": 60}], indirect=True)
+async def test_keys_over_budget_are_counted_and_named_in_the_status(rig: Rig, session: ClientSession) -> None:
+    def over(series: Series) -> list[float]:
+        labels = LABELS | {("collector", "book")}
+        names = ("keys_over_budget", "label_budget_exceeded_total")
+        return [series[f"decahertz_exporter_{name}", labels] for name in names]
+
+    rig.publish(*(book(name, mid=1.0, gaps=5) for name in "ABCD"))
+    series = series_in(await scrape(session, rig), Format.TEXT)
+    assert over(series) == [2, 2]
+    assert rig.exporter.status().health is Health.DEGRADED
+    assert "2 keys of book" in rig.exporter.status().detail
+
+    rig.publish(*(book(name, mid=1.0, gaps=5) for name in "AB"))
+    assert over(series_in(await scrape(session, rig), Format.TEXT)) == [0, 2]
+    assert rig.exporter.status().health is Health.OK

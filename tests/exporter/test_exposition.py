@@ -6,17 +6,24 @@ from typing import Annotated, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as Reference
 
 from decahertz.clock import NS_PER_SECOND
+from decahertz.histogram import Histogram
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, SampleSchema, schema_of
-from exporter.exposition import CHUNK_SERIES, Exposition, number_texts
+from decahertz.testing import START_NS, ManualClock
+from exporter.exposition import Exposition, Source
+from exporter.lines import number_texts
 from exporter.negotiation import Format
+from exporter.samples import CHUNK_SERIES
 from tests.exporter.parsing import families_in, series_in
 from tests.exporter.samples import (
     BOOK,
     DESK,
     HOST,
+    LIMITS,
     RECORDER,
     BookSample,
     DeskSample,
@@ -28,6 +35,7 @@ from tests.exporter.samples import (
 )
 
 FORMS = tuple(Format)
+WAIT = "decahertz_book_wait_seconds"
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=0, allow_infinity=False)
@@ -62,7 +70,7 @@ def books(draw: st.DrawFn) -> list[BookSample]:
 
 
 def made(*schemas: SampleSchema) -> Exposition:
-    return Exposition(schemas, RECORDER, 30 * NS_PER_SECOND)
+    return Exposition([Source(schema) for schema in schemas], RECORDER, LIMITS)
 
 
 def chunks(
@@ -71,7 +79,7 @@ def chunks(
     batch = batch_of(*samples)
     exposition.take(batch, 0)
     collector = batch.schema.collector
-    return list(exposition.render(collector, exposition.freeze()[collector], form, taken))
+    return list(exposition.render(collector, exposition.freeze(0)[collector], form, taken))
 
 
 def rendered(exposition: Exposition, samples: Sequence[Sample], form: Format) -> bytes:
@@ -85,7 +93,7 @@ def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: li
     exposition = made(BOOK)
     past: list[BookSample] = []
     for samples in rounds:
-        assert series_in(rendered(exposition, samples, form), form) == expected(samples, past)
+        assert series_in(rendered(exposition, samples, form), form) == expected(samples, past, form)
         keys = {BOOK.key_of(sample) for sample in samples}
         past = [sample for sample in (*past, *samples) if BOOK.key_of(sample) in keys]
 
@@ -94,7 +102,7 @@ def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: li
 def test_a_sample_without_a_key_has_the_label_recorder_only(form: Format) -> None:
     body = rendered(made(DESK), [DeskSample()], form)
 
-    assert series_in(body, form) == expected([DeskSample()])
+    assert series_in(body, form) == expected([DeskSample()], form=form)
     assert b'\ndecahertz_desk_open_orders{recorder="desk-1"} 3\n' in body
 
 
@@ -105,7 +113,7 @@ def test_a_retired_key_vanishes_and_a_new_one_appears(form: Format) -> None:
     then = [book("GBP/USD", mid=1.4, verdict=Verdict.STALE), book("USD/JPY", mid=150.0)]
     rendered(exposition, first, form)
 
-    assert series_in(rendered(exposition, then, form), form) == expected(then, first)
+    assert series_in(rendered(exposition, then, form), form) == expected(then, first, form)
 
 
 def test_nothing_is_kept_for_retired_keys() -> None:
@@ -113,7 +121,7 @@ def test_nothing_is_kept_for_retired_keys() -> None:
     for number in range(50):
         rendered(exposition, [book(f"I{number}", mid=1.0, verdict=Verdict.LIVE)], Format.TEXT)
 
-    key_set = exposition._renderers["book"]._key_set
+    key_set = exposition._collectors["book"].samples._key_set
     assert list(key_set.labels) == [("SIM", "I49")]
 
 
@@ -193,8 +201,8 @@ def test_more_series_than_fit_a_chunk_are_still_whole(form: Format) -> None:
     parts = chunks(made(BOOK), samples, form)
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
 
-    assert series_in(b"".join(parts) + end, form) == expected(samples)
-    assert max(chunk.count(b"\n") for chunk in parts) <= CHUNK_SERIES + 3  # and the header
+    assert series_in(b"".join(parts) + end, form) == expected(samples, form=form)
+    assert max(chunk.count(b"\n") for chunk in parts) <= CHUNK_SERIES * 2 + 3  # `_created` and the header
 
 
 def test_of_a_key_that_comes_twice_the_last_sample_counts() -> None:
@@ -230,3 +238,66 @@ def test_of_two_metrics_with_one_name_the_first_is_shown_and_the_other_listed() 
     assert series_in(rendered(exposition, [GapsSample()], Format.TEXT), Format.TEXT) == {
         ("decahertz_book_gaps_other_total", frozenset({("recorder", RECORDER)})): 1
     }
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(waits=st.dictionaries(names, st.lists(st.floats(0, 100)), max_size=4))
+def test_a_histogram_is_written_as_the_library_writes_it(form: Format, waits: dict[str, list[float]]) -> None:
+    registry, bounds = CollectorRegistry(), (0.001, 0.5, 1.0, 2.5, 10.0)
+    reference = Reference(WAIT, "Waits.", ("venue",), buckets=bounds, registry=registry)
+    histogram = Histogram("wait", "Waits.", clock=ManualClock(), key=("venue",), bounds=bounds)
+    for venue, seconds in waits.items():
+        for one in seconds:
+            reference.labels(venue).observe(one)
+            histogram.of(venue).observe(one)
+    exposition = Exposition([Source(BOOK, (histogram,))], RECORDER, LIMITS)
+    waited = {
+        key: value
+        for key, value in series_in(rendered(exposition, [book("EUR/USD")], form), form).items()
+        if key[0].startswith(WAIT)
+    }
+    created = {key: waited.pop(key) for key in list(waited) if key[0].endswith("_created")}
+
+    text = generate_latest(registry)
+    theirs = {
+        (name, labels | {("recorder", RECORDER)}): value
+        for (name, labels), value in series_in(text, Format.TEXT).items()
+        if not name.endswith("_created")
+    }
+    assert waited == pytest.approx(theirs)
+    assert set(created.values()) <= {START_NS / NS_PER_SECOND}
+    seen = {venue for venue, seconds in waits.items() if seconds}
+    assert len(created) == (len(seen) if form is Format.OPENMETRICS else 0)
+
+
+def test_a_histogram_key_that_was_retired_and_came_back_starts_over() -> None:
+    clock = ManualClock()
+    histogram = Histogram("wait", "Waits.", clock=clock, key=("venue",), bounds=(1.0,))
+    exposition = Exposition([Source(BOOK, (histogram,))], RECORDER, LIMITS)
+
+    def lines() -> list[str]:
+        text = rendered(exposition, [book("EUR/USD")], Format.OPENMETRICS).decode()
+        ends = ("_count", "_created")
+        return [line for line in text.splitlines() if line.startswith(tuple(f"{WAIT}{end}" for end in ends))]
+
+    histogram.of("X").observe(0.5)
+    first = lines()
+    histogram.retire("X")
+    assert lines() == []
+    clock.advance(1_500_000_000)
+    histogram.of("X")
+    labels = '{recorder="desk-1",venue="X"}'
+    assert first == [f"{WAIT}_count{labels} 1", f"{WAIT}_created{labels} 1767225600.000"]
+    assert lines() == [f"{WAIT}_count{labels} 0", f"{WAIT}_created{labels} 1767225601.500"]
+
+
+def test_the_counters_of_a_key_that_came_back_were_created_when_it_was_seen_again() -> None:
+    exposition = made(BOOK)
+    cycles = [["A", "B"], ["B"], ["A", "B"]]
+    for number, names_ in enumerate(cycles):
+        exposition.take(batch_of(*(book(name, gaps=1) for name in names_), cycle=number), 0)
+    frame = exposition.freeze(0)["book"]
+    text = b"".join(exposition.render("book", frame, Format.OPENMETRICS)).decode()
+
+    found = [line.split()[-1] for line in text.splitlines() if line.startswith("decahertz_book_gaps_created")]
+    assert found == ["1767225600.200", "1767225600.000"]

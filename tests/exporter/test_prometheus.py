@@ -13,18 +13,16 @@ import pytest
 from aiohttp import ClientError, ClientSession
 from prometheus_client import Counter, Histogram
 
-from collectors.execution.sample import ExecutionSample
-from collectors.market.sample import MarketSample
-from collectors.strategy.sample import StrategySample
-from collectors.system.sample import SystemSample
-from decahertz.clock import NS_PER_SECOND
-from decahertz.sample import Sample, schema_of
-from exporter.exposition import Exposition
+from collectors.host.plugins import builtin_classes
+from decahertz.sample import schema_of
+from decahertz.testing import ManualClock
+from exporter.exposition import Exposition, Source
 from exporter.negotiation import Format
 from tests.exporter.conftest import Rig
-from tests.exporter.samples import BookSample, Verdict, batch_of, book
+from tests.exporter.samples import LIMITS, BookSample, Verdict, batch_of, book
 from tests.servers import require
 
+COLLECTORS = builtin_classes("collectors")
 LIMIT_SECONDS = 40
 ROOT = Path(__file__).parents[2]
 ODD = 'say "hi"\\now\n{é😀}\x00\r'
@@ -53,18 +51,22 @@ async def test_promtool_finds_nothing_to_say_about_a_scrape(rig: Rig, session: C
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 
 
-@pytest.mark.parametrize("sample_type", [MarketSample, StrategySample, ExecutionSample, SystemSample])
-async def test_promtool_finds_nothing_to_say_about_a_built_in_collector(sample_type: type[Sample]) -> None:
+@pytest.mark.parametrize("name", COLLECTORS)
+async def test_promtool_finds_nothing_to_say_about_a_built_in_collector(name: str) -> None:
     promtool = require("promtool")
-    schema = schema_of(sample_type)
+    collector = COLLECTORS[name](ManualClock(), COLLECTORS[name].options_type())
+    schema = schema_of(collector.sample_type)
     key = dict.fromkeys(schema.key, "a")
     values = {field.name: field.states[0] if field.states else 1 for field in schema.metrics}
-    sample = msgspec.convert({**key, **values}, sample_type, strict=False)
-    exposition = Exposition([schema], ODD, NS_PER_SECOND)
+    sample = msgspec.convert({**key, **values}, collector.sample_type, strict=False)
+    for histogram in collector.histograms:
+        histogram.of(*histogram.key).observe(0.5)
+    exposition = Exposition([Source(schema, collector.histograms)], ODD, LIMITS)
     exposition.take(batch_of(sample), 0)
-    frame = exposition.freeze()[schema.collector]
+    frame = exposition.freeze(0)[schema.collector]
     body = b"".join(exposition.render(schema.collector, frame, Format.TEXT))
 
+    assert body.count(b" histogram\n") == len(collector.histograms)
     assert await checked(promtool, "check", "metrics", stdin=body) == (0, "")
 
 
@@ -120,17 +122,23 @@ async def query(session: ClientSession, prometheus: str, expression: str) -> lis
             await asyncio.sleep(0.1)
 
 
+async def publish_each_cycle(rig: Rig, sample: BookSample) -> None:
+    while True:
+        rig.publish(sample)
+        await asyncio.sleep(0.1)
+
+
 async def test_prometheus_scrapes_samples_and_answers_queries_about_them(
     rig: Rig, session: ClientSession, prometheus: str
 ) -> None:
     sample: BookSample = book(ODD, mid=1.25, gaps=2**53 + 2, crossed=False, verdict=Verdict.STALE)
-    rig.publish(sample)
-
+    publishing = asyncio.create_task(publish_each_cycle(rig, sample))
     [mid] = await query(session, prometheus, "decahertz_book_mid_price")
     [gaps] = await query(session, prometheus, "decahertz_book_gaps_total")
     [verdict] = await query(session, prometheus, 'decahertz_book_verdict{decahertz_book_verdict="stale"}')
     [up] = await query(session, prometheus, "up")
 
+    publishing.cancel()
     assert mid["metric"]["instrument"] == ODD
     assert float(mid["value"][1]) == 1.25
     assert float(gaps["value"][1]) == 2**53 + 2

@@ -26,7 +26,8 @@ def test_every_series_of_every_kind_carries_the_recorder_and_keeps_its_own_label
     rendered = b"".join(RegistryRenderer(recorder).render(registry, form, set()))
     body = rendered + b"# EOF\n" if form is Format.OPENMETRICS else rendered
 
-    series = {key: value for key, value in series_in(body, form).items() if "_created" not in key[0]}
+    series = series_in(body, form)
+    created = {key: series.pop(key) for key in list(series) if key[0].endswith("_created")}
 
     own = frozenset({("recorder", recorder)})
     assert series == {
@@ -37,5 +38,22 @@ def test_every_series_of_every_kind_carries_the_recorder_and_keeps_its_own_label
         ("decahertz_part_wait_seconds_count", own): 1,
         ("decahertz_part_wait_seconds_sum", own): 0.5,
     }
+    assert len(created) == (2 if form is Format.OPENMETRICS else 0)
     helps = {family.name: family.documentation for family in families_in(body, form)}
     assert helps["decahertz_part_level"] == "Level,\n{a} b."
+
+
+def test_openmetrics_names_the_unit_of_a_family() -> None:
+    registry = CollectorRegistry()
+    Gauge("decahertz_part_level_bytes", "Level.", registry=registry)
+    Counter("decahertz_part_work_seconds", "Work.", registry=registry)
+    Gauge("decahertz_part_things", "Things.", registry=registry)
+    rendered = b"".join(RegistryRenderer("desk").render(registry, Format.OPENMETRICS, set()))
+
+    units = {family.name: family.unit for family in families_in(rendered + b"# EOF\n", Format.OPENMETRICS)}
+
+    assert units == {
+        "decahertz_part_level_bytes": "bytes",
+        "decahertz_part_work_seconds": "seconds",
+        "decahertz_part_things": "",
+    }

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from collectors.common.mark_prices import MarkPrice, MarkPrices
-from collectors.execution.order import Benchmark, OrderRecord
+from collectors.execution.order import Benchmark, Leg, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
 from collectors.execution.state import ExecutionState, Limits
 from decahertz.app.garbage_collection import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock
+from decahertz.histogram import Observations
 
 MS = 1_000_000
 
@@ -161,8 +162,11 @@ async def test_a_ring_that_is_given_up_is_freed() -> None:
 
 
 def test_the_most_numerous_objects_are_not_tracked() -> None:
-    memory = Limits(window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10)
-    execution, signals, mark_prices = ExecutionState("s", "v", memory), Signals(10), MarkPrices()
+    memory = Limits(
+        window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10, live_ns=0
+    )
+    histograms = {leg: Observations((), 0) for leg in Leg}
+    execution, signals, mark_prices = ExecutionState("s", "v", memory, histograms), Signals(10), MarkPrices()
     signals.add(
         Signal(
             strategy="s",

@@ -1,0 +1,73 @@
+"""Histograms: distributions that a collector keeps next to its samples, for Prometheus.
+
+Prometheus adds histograms up over time and over keys, which it cannot do with the quantiles of a sample. A
+histogram is exported and not stored: the events that it counts are in the database.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from decahertz.metric import Unit
+
+if TYPE_CHECKING:
+    from decahertz.clock import Clock
+
+
+class Observations:
+    """Observations of one key, counted by bucket."""
+
+    __slots__ = ("bounds", "counts", "created_ns", "sum")
+
+    def __init__(self, bounds: Sequence[float], created_ns: int) -> None:
+        self.bounds = bounds
+        self.created_ns = created_ns
+        """When it began to count, nanoseconds UTC."""
+        self.counts = [0] * (len(bounds) + 1)
+        """Observations in each bucket alone; the last one has no upper bound."""
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts an observation. ``value`` is finite and not negative, so that the sum only grows."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Histogram:
+    """A histogram of a collector, with one series of buckets for each key.
+
+    A collector lists its histograms in ``histograms``, and retires a key of a histogram with the sample.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - as in Metric
+        *,
+        clock: Clock,
+        key: tuple[str, ...],
+        bounds: Sequence[float],
+        unit: Unit = Unit.SECONDS,
+    ) -> None:
+        """``key`` names the labels; ``bounds`` are the upper bounds of the buckets, in ascending order."""
+        self.name = name
+        self.help = help
+        self.key = key
+        self.bounds = tuple(map(float, bounds))
+        self.unit = unit
+        self.series: dict[tuple[str, ...], Observations] = {}
+        """Observations by key."""
+        self._clock = clock
+
+    def of(self, *key: str) -> Observations:
+        """Returns the observations of a key; a new key starts to count now."""
+        found = self.series.get(key)
+        if found is None:
+            found = self.series[key] = Observations(self.bounds, self._clock.time_ns())
+        return found
+
+    def retire(self, *key: str) -> None:
+        """Ends the series of a key, if there is one."""
+        self.series.pop(key, None)
