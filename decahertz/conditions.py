@@ -50,6 +50,11 @@ class Condition:
     is_watched: bool = False
     """Whether the watchdog evaluates it, ten times a second. Prometheus evaluates every condition."""
 
+    @property
+    def runbook_url(self) -> str:
+        """The page that says what to do."""
+        return f"docs/runbooks/{self.alert}.md"
+
 
 CONDITIONS: tuple[Condition, ...] = (
     # Market

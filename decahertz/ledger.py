@@ -156,6 +156,11 @@ class Ledger:
         with self._lock:
             return set(self._accounts.get(stream, Account()).dropped)
 
+    def unbalanced(self) -> dict[str, int]:
+        """Imbalance of each stream that has one."""
+        with self._lock:
+            return {stream: a.imbalance for stream, a in self._accounts.items() if a.imbalance}
+
     def __contains__(self, stream: object) -> bool:
         return stream in self._accounts
 

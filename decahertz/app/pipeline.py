@@ -25,12 +25,15 @@ from decahertz import __version__
 from decahertz.addresses import check_port, reachable_host
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
-from decahertz.bus import LocalBus
+from decahertz.bus import Bus, LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.watchdog.probes import CycleCounts
+from decahertz.watchdog.readings import Figures
 from decahertz.watchdog.self_metrics import export_thresholds
+from decahertz.watchdog.watchdog import Watchdog
 from exporter.exporter import Exporter
 from exporter.exposition import Source
 from storage.database import Database, DatabaseError
@@ -255,6 +258,7 @@ class Pipeline:
             self._exporter = await self._run(
                 Exporter(bus, sources, registry, settings.exporter, clock, recorder=recorder)
             )
+            await self._run(self._watchdog(bus, alerts, registry))
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
             self._api = await self._run(
                 Api(
@@ -283,6 +287,17 @@ class Pipeline:
             await self._run(self._feeds)
             registry.register(ProgramMetrics(self.components, self.feeds))
         self.started = True
+
+    def _watchdog(self, bus: Bus, alerts: LatestAlerts, registry: CollectorRegistry) -> Watchdog:
+        figures = Figures(
+            cycles=lambda: CycleCounts(self._sampler.cycles, self._sampler.missed_cycles),
+            unbalanced=self._spool.unbalanced,
+            database_lost_seconds=lambda: self._writer.lost_seconds,
+        )
+        settings = self._settings
+        return Watchdog(
+            bus, alerts, self._clock, registry, settings.alerts, figures, recorder=settings.recorder
+        )
 
     async def _run(self, part: _PartT) -> _PartT:
         self._stack.push_async_callback(part.stop)

@@ -153,6 +153,10 @@ class Spool:
         """Return the loss ledger: all accounts at one moment."""
         return self._ledger.read()
 
+    def unbalanced(self) -> dict[str, int]:
+        """Rows that are unaccounted for, by stream; only streams that have such."""
+        return self._ledger.unbalanced()
+
     @property
     def dropped(self) -> int:
         """Samples and events dropped since the start, for any reason."""

@@ -73,7 +73,7 @@ class Writer:
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._entries = EntryWriter(database, lease.recorder, clock, lease, spool.first_new_id)
-        self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self._lost_seconds)
+        self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self.lost_seconds)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._rate_limiter = RateLimiter(backlog_rows_per_second, clock)
         self._connection: Connection | None = None
@@ -123,7 +123,7 @@ class Writer:
         return self._lost_since_ns is not None
 
     @property
-    def _lost_seconds(self) -> float | None:
+    def lost_seconds(self) -> float | None:
         """Time since the database was lost; ``None`` while it is reachable."""
         if self._lost_since_ns is None:
             return None
@@ -144,7 +144,7 @@ class Writer:
         health, detail = Health.OK, ""
         if self._task is None or self._task.done():
             health, detail = Health.FAILED, "the writer has stopped"
-        elif (seconds := self._lost_seconds) is not None:
+        elif (seconds := self.lost_seconds) is not None:
             rows = self.rows_waiting + self._spool.backlog_rows
             health, detail = (
                 Health.DEGRADED,
@@ -205,7 +205,7 @@ class Writer:
             raise
 
     def _record(self, result: WriteResult) -> None:
-        if (seconds := self._lost_seconds) is not None:
+        if (seconds := self.lost_seconds) is not None:
             self._lost_since_ns = None
             backlog = self._spool.backlog_rows
             self._log.info("database_recovered", seconds=round(seconds, 3), backlog_rows=backlog)

@@ -1,0 +1,50 @@
+"""The summaries of the watchdog's alerts: one line that names the thing and the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from decahertz.watchdog.tracker import Finding, Key
+
+
+def summary_of(alert: str, key: Key, finding: Finding, recorder: str) -> str:
+    """The summary of an alert that begins to fire."""
+    return _TEXTS[alert](key, finding, recorder)
+
+
+def _stale(key: Key, finding: Finding, _recorder: str) -> str:
+    return f"{key[0]} is stale: nothing received for {_seconds(finding, 'as long as its feed is known')}"
+
+
+def _mute(key: Key, finding: Finding, _recorder: str) -> str:
+    return f"{key[1]} on {key[0]} is mute: no message for {_seconds(finding, 'as long as it is connected')}"
+
+
+def _risk(key: Key, finding: Finding, _recorder: str) -> str:
+    if finding.value is None:
+        return f"{key[0]} reports a breach of {key[1]}: {finding.note}"
+    return f"{key[0]} uses {finding.value:.0%} of its limit of {key[1]}: {finding.note}"
+
+
+def _seconds(finding: Finding, otherwise: str) -> str:
+    return otherwise if finding.value is None else f"{finding.value:.0f} s"
+
+
+_TEXTS: Mapping[str, Callable[[Key, Finding, str], str]] = {
+    "FeedStale": _stale,
+    "FeedMute": _mute,
+    "DrawdownDeep": lambda key, f, _: f"{key[0]} is {f.value or 0:.1%} below its highest equity",
+    "DailyLossLimit": lambda key, f, _: f"{key[0]} has lost {f.value or 0:.1%} of its equity today",
+    "RiskLimitBreached": _risk,
+    "PositionBreak": lambda key, f, _: (
+        f"{key[0]} reports positions that differ from its fills in {f.value or 0:.0f} instruments"
+    ),
+    "EventLoopLag": lambda _, f, recorder: (
+        f"the event loop of {recorder} was blocked for {f.value or 0:.2f} s"
+    ),
+    "CyclesMissed": lambda _, f, recorder: f"{recorder} missed {f.value or 0:.0f} cycles within a minute",
+    "LedgerUnbalanced": lambda key, f, _: f"{f.value or 0:.0f} rows of {key[0]} are unaccounted for",
+    "DatabaseLost": lambda _, f, recorder: (
+        f"{recorder} lost its database {f.value or 0:.0f} s ago: data waits in the spool"
+    ),
+}
