@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from metrics_page import metric_tables
 
 from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
@@ -127,6 +128,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     path = ROOT / "docs" / "alerts.md"
     text = path.read_text(encoding="utf-8")
     yield path, filled(text, CONDITIONS_BEGIN, CONDITIONS_END, condition_table())
+    path = ROOT / "docs" / "metrics.md"
+    yield path, filled(path.read_text(encoding="utf-8"), BEGIN, END, metric_tables())
     yield ROOT / "docs" / "settings.md", settings_page()
     document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
     yield ROOT / "docs" / "openapi.json", document.decode() + "\n"

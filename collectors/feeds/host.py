@@ -125,7 +125,7 @@ class FeedMetrics(Collector):
         )
         counts = CounterMetricFamily(
             "decahertz_feed_counts",
-            "Reconnects, malformed messages, duplicates, gaps and whatever else it counts, by kind.",
+            "Reconnects, malformed messages, gaps and other occurrences that the feed counts, by kind.",
             labels=["feed", "kind"],
         )
         for runner in self._runners:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import time
 from collections import defaultdict
@@ -15,11 +16,15 @@ import pytest
 import websockets
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors.host.plugins import builtin_classes
 from decahertz.clock import CYCLE_NS, to_datetime
 from decahertz.event import Fill
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
+from exporter.negotiation import Format
+from tests.docs.commands import Curl
 from tests.embedded_server import connected
-from tests.pipeline.running import RunningDecahertz, read, running, wait_until
+from tests.exporter.parsing import families_in
+from tests.pipeline.running import ROOT, RunningDecahertz, read, running, wait_until
 from tests.servers import require
 
 pytestmark = pytest.mark.timeout(150)
@@ -119,8 +124,35 @@ def check_health(decahertz: RunningDecahertz) -> None:
     assert labelled("decahertz_build_info", "version") == {health["version"]: 1}
 
 
+def check_openmetrics(decahertz: RunningDecahertz) -> None:
+    """Every unit of the product is one that OpenMetrics shows, and counters say since when they count."""
+    _, body = Curl(decahertz.metrics, headers={"Accept": Format.OPENMETRICS.value}).send()
+    families = families_in(body, Format.OPENMETRICS)
+    units = {family.name: family.unit for family in families}
+    assert units["decahertz_market_mid_price"] == "price"
+    assert (
+        units["decahertz_execution_submit_to_ack_seconds"]
+        == units["decahertz_spool_age_seconds"]
+        == "seconds"
+    )
+    now, counters = time.time(), 0
+    for family in families:
+        for sample in family.samples:
+            if sample.name.endswith("_created"):
+                assert now - 300 < sample.value <= now, sample
+                counters += 1
+    assert counters > 100
+
+
 def check_names(exposition: bytes) -> None:
-    """``promtool check metrics`` prints nothing about the metrics of the whole product."""
+    """docs/metrics.md has all metrics, and ``promtool check metrics`` prints nothing about them."""
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))
+    documented = {name.strip("`") for cell in documented for name in cell.split(", ")}
+    shown = set(re.findall(r"^# TYPE (\S+)", exposition.decode(), re.MULTILINE))
+    samples = tuple(f"decahertz_{name}_" for name in builtin_classes("collectors"))
+    assert shown - documented == set()
+    assert {name for name in documented - shown if not name.startswith(samples)} == set()
     checked = subprocess.run(
         [require("promtool"), "check", "metrics"],
         input=exposition,
@@ -189,6 +221,7 @@ async def test_the_demo_agrees_with_itself_everywhere_and_goes_on_after_ctrl_c(
         await check_websocket(decahertz, 3)
         trades_before = check_trades(decahertz)
         exposition = read(decahertz.metrics)
+        check_openmetrics(decahertz)
         check_health(decahertz)
         took, output = decahertz.stop()
         assert decahertz.process.returncode == 0
