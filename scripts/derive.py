@@ -25,6 +25,7 @@ from decahertz.conditions import CONDITIONS
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import schema_of
 from decahertz.settings import Key
+from grafana.builder.files import dashboard_files
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- metrics -->", "<!-- /metrics -->"
@@ -133,6 +134,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "settings.md", settings_page()
     document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
     yield ROOT / "docs" / "openapi.json", document.decode() + "\n"
+    for path, text in dashboard_files():
+        yield ROOT / path, text
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ from storage.schema.samples import quoted, table_of
 from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import AdminSession, value_of
+from storage.tiers.dashboard_functions import prepare_dashboard_functions
 from storage.tiers.history_views import prepare_history_views
 from storage.tiers.plain.engine import PlainEngine
 from storage.tiers.timescale.engine import TimescaleEngine, unusable
@@ -86,6 +87,7 @@ async def prepare_tiers(
         engine.prepare(connection, schemas, clock.time_ns())
         if schemas:  # a command without samples knows nothing of them
             prepare_history_views(connection, schemas, retention)
+            prepare_dashboard_functions(connection)
         return engine
 
     session = AdminSession(database, "tiers")

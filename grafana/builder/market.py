@@ -1,0 +1,178 @@
+"""Market: prices, spread and volume of each chosen instrument."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.builder import style, variables
+from grafana.builder.declared import metric, threshold
+from grafana.builder.frame import Line, Section, dashboard
+from grafana.builder.panels import About, PanelBuilder, band, bars, coloured, figure, lines, price_bars
+from grafana.builder.queries import IN_RANGE, array, chosen, history, matching, prom, sql
+from grafana.builder.style import rising
+
+NAME = "market"
+_CHOSEN = (chosen("recorder"), chosen("venue"), chosen("instrument"))
+_LABELS = matching("recorder", "venue", "instrument")
+
+
+def market() -> model.Dashboard:
+    """The dashboard."""
+    trading = (chosen("venue"), chosen("instrument"))
+    return dashboard(
+        NAME,
+        "Market",
+        "Prices, spread and volume of each chosen instrument.",
+        [variables.recorder(), variables.venue(), variables.instrument(), _source()],
+        [variables.fills(trading), variables.signals(trading), variables.gaps()],
+        [
+            Section(
+                "$instrument",
+                [
+                    Line(3, [(4, panel) for panel in _figures()]),
+                    Line(12, [(16, _bars()), (8, [(6, _spread()), (6, _rates())])]),
+                    Line(10, [(16, _mid()), (8, [(5, _volume()), (5, _sizes())])]),
+                ],
+                repeat="instrument",
+            ),
+        ],
+    )
+
+
+def _source() -> build.CustomVariable:
+    current = model.VariableOption(selected=True, text="Ticks", value="ticks")
+    builder = (
+        build.CustomVariable("bars")
+        .label("Bars of")
+        .values("Ticks : ticks, Quotes : quotes")
+        .current(current)
+    )
+    return builder.description("Bars of the ticks, or of the mid price of the quotes.")
+
+
+def _figures() -> list[PanelBuilder]:
+    verdict = metric("market", "verdict")
+    last, bid, ask = metric("market", "last"), metric("market", "bid"), metric("market", "ask")
+    spread, age = metric("market", "spread_bps"), metric("market", "age_seconds")
+    stale = threshold("FeedStale")
+    texts = style.texts(*((n, name, colour) for n, (name, colour) in enumerate(style.VERDICTS.items())))
+    number = " or ".join(
+        f"max({verdict.family}"
+        f"{matching('recorder', 'venue', 'instrument', decahertz_market_verdict=name)} == 1) * {n}"
+        for n, name in enumerate(style.VERDICTS)
+    )
+    return [
+        figure(About("Last", last.help), last.display, prom(f"max({last.family}{_LABELS})")),
+        figure(
+            About("Bid", bid.help),
+            bid.display,
+            prom(f"max({bid.family}{_LABELS})"),
+            colours=style.thresholds(base=style.BUY),
+        ),
+        figure(
+            About("Ask", ask.help),
+            ask.display,
+            prom(f"min({ask.family}{_LABELS})"),
+            colours=style.thresholds(base=style.SELL),
+        ),
+        figure(About("Spread", spread.help), spread.display, prom(f"max({spread.family}{_LABELS})")),
+        figure(
+            About("Feed", verdict.help),
+            style.PLAIN,
+            prom(number),
+            mappings=[texts],
+            background=True,
+            trend=False,
+        ),
+        figure(
+            About("Age", age.help),
+            age.display,
+            prom(f"max({age.family}_max{_LABELS})"),
+            colours=rising(stale / 2, stale),
+        ),
+    ]
+
+
+def _bars() -> PanelBuilder:
+    arguments = ", ".join(map(array, ("recorder", "venue", "instrument")))
+    query = sql(
+        f"""
+        SELECT time, open, high, low, close, volume, vwap
+        FROM decahertz_bars($__timeFrom(), $__timeTo(), $__interval_ms, '${{bars}}', {arguments})
+        ORDER BY time""",
+        table=True,
+    )
+    about = About(
+        "Price bars",
+        "Open, high, low and close over the chosen venues, with volume and VWAP. Up to two hours they are"
+        " made from single ticks; a longer range, and bars of quotes, from the samples at 10 Hz.",
+    )
+    name, colour = coloured("vwap", "#B877D9")
+    return price_bars(about, query).override_by_name(name, colour)
+
+
+def _spread() -> PanelBuilder:
+    spread = metric("market", "spread_bps")
+    query = history(
+        "market",
+        {"mean": "avg(spread_bps_avg)", "min": "min(spread_bps_min)", "max": "max(spread_bps_max)"},
+        keys=(),
+        where=_CHOSEN,
+    )
+    about = About("Spread", f"{spread.help} The band spans the least and the greatest value of each step.")
+    panel = lines(about, spread.display, query).override_by_name(*coloured("mean", style.BUY))
+    return band(panel, "min", "max", style.BUY)
+
+
+def _rates() -> PanelBuilder:
+    ticks, quotes = metric("market", "tick_rate"), metric("market", "quote_rate")
+    query = history(
+        "market", {"ticks": "avg(tick_rate_avg)", "quotes": "avg(quote_rate_avg)"}, keys=(), where=_CHOSEN
+    )
+    return lines(About("Messages", f"{ticks.help} {quotes.help}"), ticks.display, query, minimum=0)
+
+
+def _mid() -> PanelBuilder:
+    mid, vwap = metric("market", "mid"), metric("market", "vwap")
+    query = history(
+        "market",
+        {"mid": "avg(mid_avg)", "min": "min(mid_min)", "max": "max(mid_max)", "vwap": "avg(vwap_avg)"},
+        keys=(),
+        where=_CHOSEN,
+    )
+    about = About(
+        "Mid and VWAP",
+        f"{mid.help} The band spans the least and the greatest mid of each step. {vwap.help}",
+    )
+    panel = lines(about, mid.display, query).override_by_name(*coloured("mid", style.BUY))
+    panel = panel.override_by_name(*coloured("vwap", "#B877D9"))
+    return band(panel, "min", "max", style.BUY)
+
+
+def _volume() -> PanelBuilder:
+    traded = metric("market", "traded")
+    step = "$__interval_ms"
+    query = sql(
+        f"""
+        SELECT decahertz_bucket(time, {step}) AS time, sum(increase) AS volume
+        FROM (
+            SELECT time, greatest(0, traded - lag(traded) OVER (
+                PARTITION BY recorder, venue, instrument ORDER BY time)) AS increase
+            FROM market_history
+            WHERE tier = decahertz_tier($__timeFrom(), {step}) AND {" AND ".join((IN_RANGE, *_CHOSEN))}
+        ) AS increases
+        GROUP BY 1 ORDER BY 1"""
+    )
+    about = About("Volume", f"Quantity traded in each step, by the market. {traded.help}")
+    panel = bars(about, traded.display, query).max_data_points(120)
+    return panel.override_by_name(*coloured("volume", style.NEUTRAL))
+
+
+def _sizes() -> PanelBuilder:
+    bid, ask = metric("market", "bid_size"), metric("market", "ask_size")
+    query = history(
+        "market", {"bid": "avg(bid_size_avg)", "ask": "avg(ask_size_avg)"}, keys=(), where=_CHOSEN
+    )
+    panel = lines(About("Size at the best prices", f"{bid.help} {ask.help}"), bid.display, query, minimum=0)
+    return panel.override_by_name(*coloured("bid", style.BUY)).override_by_name(*coloured("ask", style.SELL))

@@ -1,0 +1,240 @@
+"""Overview: is everything all right, on one screen."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from grafana.builder import style, variables
+from grafana.builder.declared import metric, threshold
+from grafana.builder.frame import Line, address, dashboard, field
+from grafana.builder.panels import About, Cell, PanelBuilder, figure, lines, rows
+from grafana.builder.queries import chosen, history, matching, prom, sql
+from grafana.builder.style import COUNT, RATIO, rising, signed
+
+NAME = "overview"
+_RECORDER = matching("recorder")
+_TRADING = matching("recorder", "strategy")
+_NEWEST = "time > $__timeTo() - interval '5 seconds' AND time <= $__timeTo()"
+
+
+def overview() -> Dashboard:
+    """The dashboard."""
+    return dashboard(
+        NAME,
+        "Overview",
+        "Is everything all right? Each figure links to the dashboard with the details.",
+        [variables.recorder(), variables.venue(), variables.strategy()],
+        [],
+        [
+            Line(4, [(3, panel) for panel in _figures()]),
+            Line(9, [(12, _pnl()), (12, _strategies())]),
+            Line(11, [(24, _instruments())]),
+        ],
+    )
+
+
+def _figures() -> list[PanelBuilder]:
+    daily_pnl = metric("strategy", "daily_pnl")
+    drawdown, equity = metric("strategy", "drawdown"), metric("strategy", "equity")
+    exposure = metric("strategy", "exposure")
+    usage = metric("risk", "usage_ratio")
+    verdict = metric("market", "verdict").family
+    rejected, submitted = metric("execution", "orders_rejected"), metric("execution", "orders_submitted")
+    return [
+        figure(
+            About(
+                "Recorder",
+                "Health of the least healthy component of all recorders.",
+                address("recorder", "recorder"),
+                "Recorder self-health",
+            ),
+            style.PLAIN,
+            prom(f"min(decahertz_component_health{_RECORDER})"),
+            mappings=[style.HEALTH],
+            colours=style.thresholds((0.5, style.DEGRADED), (1, style.OK), base=style.FAILED),
+            background=True,
+            trend=False,
+        ),
+        figure(
+            About(
+                "Feeds not live",
+                "Instruments whose feed verdict is stale, mute, gap or closed.",
+                address("feeds", "recorder", "venue"),
+                "Feed health",
+            ),
+            COUNT,
+            prom(
+                f"sum({verdict}"
+                f"{matching('recorder', 'venue', decahertz_market_verdict='stale|mute|gap|closed')})"
+            ),
+            colours=rising(1),
+            background=True,
+        ),
+        figure(
+            About(
+                "P&L today",
+                f"Sum over the strategies. {daily_pnl.help}",
+                address("strategy", "recorder", "strategy"),
+                "Strategy",
+            ),
+            daily_pnl.display,
+            prom(f"sum({daily_pnl.family}{_TRADING})"),
+            colours=signed(),
+        ),
+        figure(
+            About(
+                "Deepest drawdown",
+                f"Of one strategy, relative to its highest equity. {drawdown.help}",
+                address("strategy", "recorder", "strategy"),
+                "Strategy",
+            ),
+            RATIO,
+            prom(
+                f"max({drawdown.family}{_TRADING}"
+                f" / ({equity.family}{_TRADING} + {drawdown.family}{_TRADING}))"
+            ),
+            colours=rising(threshold("DrawdownDeep") / 2, threshold("DrawdownDeep")),
+        ),
+        figure(
+            About(
+                "Exposure",
+                f"Sum over the strategies. {exposure.help}",
+                address("risk", "recorder", "strategy"),
+                "Risk",
+            ),
+            exposure.display,
+            prom(f"sum({exposure.family}{_TRADING})"),
+        ),
+        figure(
+            About(
+                "Risk limit used",
+                f"Highest of all measures. {usage.help}",
+                address("risk", "recorder", "strategy"),
+                "Risk",
+            ),
+            usage.display,
+            prom(f"max({usage.family}{_TRADING})"),
+            colours=rising(0.8 * threshold("RiskLimitBreached"), threshold("RiskLimitBreached")),
+        ),
+        figure(
+            About(
+                "Orders rejected",
+                "Share of the orders of the last 5 minutes that venues rejected.",
+                address("execution", "recorder", "venue", "strategy"),
+                "Execution quality",
+            ),
+            RATIO,
+            prom(
+                f"sum(increase({rejected.family}{_TRADING}[5m]))"
+                f" / sum(increase({submitted.family}{_TRADING}[5m]))"
+            ),
+            colours=rising(threshold("RejectSpike") / 2, threshold("RejectSpike")),
+        ),
+        figure(
+            About(
+                "Rows lost",
+                "Events and samples that were dropped in the last hour, for whatever reason.",
+                address("recorder", "recorder"),
+                "Recorder self-health",
+            ),
+            COUNT,
+            prom(f"sum(increase(decahertz_ledger_dropped_total{_RECORDER}[1h])) or vector(0)"),
+            colours=rising(1),
+            background=True,
+        ),
+    ]
+
+
+def _pnl() -> PanelBuilder:
+    realised, unrealised = metric("strategy", "realised_pnl"), metric("strategy", "unrealised_pnl")
+    about = About(
+        "P&L by strategy",
+        f"Realised and unrealised. {realised.help} {unrealised.help}",
+        address("strategy", "recorder", strategy=field("strategy")),
+        "Strategy",
+    )
+    query = history(
+        "strategy",
+        {"pnl": "avg(realised_pnl_avg + coalesce(unrealised_pnl_avg, 0))"},
+        keys=("strategy",),
+        where=(chosen("recorder"), chosen("strategy")),
+    )
+    return lines(
+        about, realised.display, query, name="${__field.labels.strategy}", calculations=["lastNotNull"]
+    )
+
+
+def _strategies() -> PanelBuilder:
+    money = metric("strategy", "equity").display
+    query = sql(
+        f"""
+        SELECT DISTINCT ON (recorder, strategy) strategy, equity, daily_pnl, unrealised_pnl,
+            drawdown / nullif(equity + drawdown, 0) AS drawdown, exposure, open_positions, position_breaks
+        FROM strategy_history
+        WHERE tier = 'raw' AND {_NEWEST} AND {chosen("recorder")} AND {chosen("strategy")}
+        ORDER BY recorder, strategy, time DESC""",
+        table=True,
+    )
+    return rows(
+        About("Strategies", "Newest sample of each strategy in the time range. A click opens the strategy."),
+        query,
+        {
+            "strategy": Cell(
+                title="Strategy",
+                link=address("strategy", "recorder", strategy=field("strategy")),
+                link_title="Strategy",
+            ),
+            "equity": Cell(money, "Equity"),
+            "daily_pnl": Cell(money, "P&L today", colours=signed()),
+            "unrealised_pnl": Cell(money, "Unrealised", colours=signed()),
+            "drawdown": Cell(
+                RATIO,
+                "Drawdown",
+                colours=rising(threshold("DrawdownDeep") / 2, threshold("DrawdownDeep")),
+            ),
+            "exposure": Cell(money, "Exposure"),
+            "open_positions": Cell(COUNT, "Positions"),
+            "position_breaks": Cell(COUNT, "Breaks", colours=rising(1)),
+        },
+    )
+
+
+def _instruments() -> PanelBuilder:
+    query = sql(
+        f"""
+        SELECT DISTINCT ON (recorder, venue, instrument) venue, instrument, verdict, bid, ask, spread_bps,
+            last, volume, tick_rate, quote_rate, age_seconds, latency_seconds, gaps
+        FROM market_history
+        WHERE tier = 'raw' AND {_NEWEST} AND {chosen("recorder")} AND {chosen("venue")}
+        ORDER BY recorder, venue, instrument, time DESC""",
+        table=True,
+    )
+    price = metric("market", "bid").display
+    rate = metric("market", "tick_rate").display
+    seconds = metric("market", "age_seconds").display
+    stale = threshold("FeedStale")
+    return rows(
+        About(
+            "Instruments", "Newest sample of each instrument in the time range. A click opens the instrument."
+        ),
+        query,
+        {
+            "venue": Cell(title="Venue"),
+            "instrument": Cell(
+                title="Instrument",
+                link=address("market", "recorder", venue=field("venue"), instrument=field("instrument")),
+                link_title="Market",
+            ),
+            "verdict": Cell(title="Feed", mapping=style.VERDICT),
+            "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY)),
+            "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL)),
+            "spread_bps": Cell(metric("market", "spread_bps").display, "Spread"),
+            "last": Cell(price, "Last"),
+            "volume": Cell(metric("market", "volume").display, "Volume"),
+            "tick_rate": Cell(rate, "Ticks"),
+            "quote_rate": Cell(rate, "Quotes"),
+            "age_seconds": Cell(seconds, "Age", colours=rising(stale / 2, stale)),
+            "latency_seconds": Cell(seconds, "Latency"),
+            "gaps": Cell(COUNT, "Missed", colours=rising(1)),
+        },
+    )

@@ -1,0 +1,325 @@
+"""Panels with the project's defaults: one question each, no decoration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    candlestick,
+    common,
+    heatmap,
+    histogram,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import candlestick as candlestick_model
+from grafana_foundation_sdk.models import common as common_model
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import heatmap as heatmap_model
+
+from decahertz.metric import Unit
+from grafana.builder import style
+from grafana.builder.queries import Query
+from grafana.builder.style import Display
+
+PanelBuilder = (
+    timeseries.Panel
+    | stat.Panel
+    | table.Panel
+    | statetimeline.Panel
+    | heatmap.Panel
+    | candlestick.Panel
+    | bargauge.Panel
+    | histogram.Panel
+)
+_P = TypeVar(
+    "_P",
+    timeseries.Panel,
+    stat.Panel,
+    table.Panel,
+    statetimeline.Panel,
+    heatmap.Panel,
+    candlestick.Panel,
+    bargauge.Panel,
+    histogram.Panel,
+)
+LINK_TIME = "${__url_time_range}"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Title and description, and the dashboard that answers the next question."""
+
+    title: str
+    description: str
+    link: str = ""
+    """Address of the dashboard with the details."""
+    link_title: str = ""
+
+
+def _described(panel: _P, about: About, display: Display, queries: Sequence[Query]) -> _P:
+    panel = panel.title(about.title).description(about.description).unit(display.unit)
+    panel = panel.datasource(queries[0].datasource)
+    if display.decimals is not None:
+        panel = panel.decimals(display.decimals)
+    for query in queries:
+        panel = panel.with_target(query)
+    if about.link:
+        panel = panel.data_links([_Link(about.link_title, about.link)])
+    return panel
+
+
+class _DataLink(model.DashboardLink):
+    """A link of a value; it has fewer fields than the link of a dashboard."""
+
+    def to_json(self) -> dict[str, object]:
+        """The link as Grafana stores it."""
+        return {"title": self.title, "url": self.url}
+
+
+@dataclass(frozen=True)
+class _Link(Builder[model.DashboardLink]):
+    title: str
+    url: str
+
+    def build(self) -> model.DashboardLink:
+        return _DataLink(title=self.title, url=self.url)
+
+
+def _legend(calculations: Sequence[str]) -> common.VizLegendOptions:
+    legend = common.VizLegendOptions().show_legend(show_legend=True)
+    legend = legend.placement(common_model.LegendPlacement.BOTTOM).calcs(list(calculations))
+    mode = common_model.LegendDisplayMode.TABLE if calculations else common_model.LegendDisplayMode.LIST
+    return legend.display_mode(mode)
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    tooltip = common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI)
+    return tooltip.sort(common_model.SortOrder.DESCENDING)
+
+
+def lines(
+    about: About,
+    display: Display,
+    *queries: Query,
+    name: str = "",
+    calculations: Sequence[str] = (),
+    fill: int = 0,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    stacked: bool = False,
+) -> timeseries.Panel:
+    """Lines over time, with the same colour for the same name everywhere."""
+    colour = build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+    panel = _described(timeseries.Panel(), about, display, queries)
+    panel = panel.line_width(1).fill_opacity(fill).show_points(common_model.VisibilityMode.NEVER)
+    panel = panel.color_scheme(colour).legend(_legend(calculations)).tooltip(_tooltip())
+    panel = panel.line_interpolation(common_model.LineInterpolation.LINEAR)
+    if name:
+        panel = panel.display_name(name)
+    if minimum is not None:
+        panel = panel.min(minimum)
+    if maximum is not None:
+        panel = panel.max(maximum)
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL))
+    return panel
+
+
+def bars(about: About, display: Display, *queries: Query, name: str = "") -> timeseries.Panel:
+    """Stacked bars over time, for counts in each step."""
+    panel = lines(about, display, *queries, name=name, fill=70, minimum=0, stacked=True)
+    return panel.draw_style(common_model.GraphDrawStyle.BARS).line_width(0)
+
+
+def limit_line(panel: timeseries.Panel, value: float) -> timeseries.Panel:
+    """Marks a threshold in a panel by a dashed line."""
+    dashed = common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED)
+    return panel.thresholds(style.thresholds((value, style.FAILED), base="transparent")).thresholds_style(
+        dashed
+    )
+
+
+def _reduced(calculation: str) -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs([calculation]).values(values=False).fields("")
+
+
+def figure(
+    about: About,
+    display: Display,
+    *queries: Query,
+    colours: build.ThresholdsConfig | None = None,
+    mappings: Sequence[model.ValueMap] = (),
+    trend: bool = True,
+    background: bool = False,
+    name: str = "",
+) -> stat.Panel:
+    """One large figure: the newest value, with its course behind it."""
+    colour = (
+        common_model.BigValueColorMode.BACKGROUND_SOLID
+        if background
+        else common_model.BigValueColorMode.VALUE
+    )
+    panel = _described(stat.Panel(), about, display, queries).reduce_options(_reduced("lastNotNull"))
+    panel = panel.thresholds(colours or style.no_colour()).mappings(list(mappings))
+    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    panel = panel.color_mode(colour).justify_mode(common_model.BigValueJustifyMode.CENTER)
+    panel = panel.graph_mode(
+        common_model.BigValueGraphMode.AREA if trend else common_model.BigValueGraphMode.NONE
+    )
+    if name:
+        panel = panel.display_name(name).text_mode(common_model.BigValueTextMode.VALUE_AND_NAME)
+    else:
+        panel = panel.text_mode(common_model.BigValueTextMode.VALUE)
+    return panel
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How a column of a table looks."""
+
+    display: Display | None = None
+    title: str = ""
+    mapping: model.ValueMap | None = None
+    colours: build.ThresholdsConfig | None = None
+    link: str = ""
+    link_title: str = ""
+    width: int = 0
+
+    def properties(self) -> list[model.DynamicConfigValue]:
+        """The overrides of the column."""
+        found: dict[str, object] = {}
+        if self.title:
+            found["displayName"] = self.title
+        if self.display:
+            found["unit"] = self.display.unit
+            found["decimals"] = self.display.decimals
+        if self.mapping:
+            found["mappings"] = [self.mapping]
+        if self.colours:
+            found["thresholds"] = self.colours.build()
+        if self.mapping or self.colours:
+            found["custom.cellOptions"] = {"type": "color-text"}
+        if self.link:
+            found["links"] = [_Link(self.link_title, self.link).build()]
+        if self.width:
+            found["custom.width"] = self.width
+        return [
+            model.DynamicConfigValue(id_val=name, value=value)
+            for name, value in found.items()
+            if value is not None
+        ]
+
+
+def rows(about: About, query: Query, cells: Mapping[str, Cell], *, sort: str = "") -> table.Panel:
+    """A table; ``cells`` by the names of the columns."""
+    panel = _described(table.Panel(), about, style.PLAIN, [query])
+    panel = panel.cell_height(common_model.TableCellHeight.SM).filterable(filterable=True)
+    panel = panel.thresholds(style.no_colour())
+    if sort:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])
+    for name, cell in cells.items():
+        panel = panel.override_by_name(name, cell.properties())
+    return panel
+
+
+def timeline(
+    about: About, query: Query, mappings: Sequence[model.ValueMap], *, name: str = ""
+) -> statetimeline.Panel:
+    """States over time, one row for each thing."""
+    panel = _described(statetimeline.Panel(), about, style.PLAIN, [query])
+    panel = panel.mappings(list(mappings)).show_value(common_model.VisibilityMode.NEVER)
+    panel = panel.row_height(0.8).fill_opacity(85).line_width(0).merge_values(merge_values=True)
+    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    panel = panel.thresholds(style.no_colour()).legend(_legend(())).tooltip(_tooltip())
+    return panel.display_name(name) if name else panel
+
+
+def heat(about: About, display: Display, query: Query) -> heatmap.Panel:
+    """Distribution of a latency over time, from the buckets of a histogram."""
+    colour = heat_colour()
+    panel = _described(heatmap.Panel(), about, style.COUNT, [query])
+    axis = heatmap.YAxisConfig().unit(display.unit).axis_placement(common_model.AxisPlacement.LEFT)
+    panel = panel.calculate(calculate=False).color(colour).y_axis(axis)
+    tooltip = heatmap.HeatmapTooltip().mode(common_model.TooltipDisplayMode.SINGLE)
+    return panel.cell_gap(1).tooltip(tooltip.y_histogram(y_histogram=True)).show_legend()
+
+
+def heat_colour() -> heatmap.HeatmapColorOptions:
+    """One colour for all heat maps."""
+    colour = heatmap.HeatmapColorOptions().mode(heatmap_model.HeatmapColorMode.SCHEME).scheme("Blues")
+    return colour.steps(64).exponent(0.5)
+
+
+def price_bars(about: About, query: Query) -> candlestick.Panel:
+    """Open, high, low and close with volume."""
+    panel = _described(candlestick.Panel(), about, style.display_of(Unit.PRICE), [query])
+    fields = (
+        candlestick.CandlestickFieldMap().open("open").high("high").low("low").close("close").volume("volume")
+    )
+    colours = candlestick.CandlestickColors().up(style.UP).down(style.DOWN).flat(style.NEUTRAL)
+    panel = panel.mode(candlestick_model.VizDisplayMode.CANDLES_VOLUME).fields(fields).colors(colours)
+    panel = panel.color_strategy(candlestick_model.ColorStrategy.OPEN_CLOSE)
+    panel = panel.include_all_fields(include_all_fields=True).max_data_points(120)
+    return panel.legend(_legend(())).tooltip(_tooltip())
+
+
+def gauges(
+    about: About,
+    display: Display,
+    query: Query,
+    *,
+    colours: build.ThresholdsConfig,
+    name: str,
+    maximum: float | None = None,
+) -> bargauge.Panel:
+    """The newest value of each thing as a bar, for the comparison of things."""
+    panel = _described(bargauge.Panel(), about, display, [query]).reduce_options(_reduced("lastNotNull"))
+    panel = (
+        panel.thresholds(colours)
+        .display_name(name)
+        .min(0)
+        .orientation(common_model.VizOrientation.HORIZONTAL)
+    )
+    panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).show_unfilled(show_unfilled=True)
+    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    return panel.max(maximum) if maximum is not None else panel
+
+
+def distribution(about: About, display: Display, query: Query, *, name: str = "") -> histogram.Panel:
+    """How often which value occurs."""
+    panel = _described(histogram.Panel(), about, display, [query]).fill_opacity(60).line_width(1)
+    panel = panel.legend(_legend(())).combine(combine=False)
+    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    return panel.display_name(name) if name else panel
+
+
+def coloured(name: str, colour: str) -> tuple[str, list[model.DynamicConfigValue]]:
+    """Override: a series by its name in a fixed colour."""
+    return name, [
+        model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour}),
+    ]
+
+
+def band(panel: timeseries.Panel, low: str, high: str, colour: str) -> timeseries.Panel:
+    """Fills the range between two series."""
+    hidden = [
+        model.DynamicConfigValue(id_val="custom.lineWidth", value=0),
+        model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour}),
+        model.DynamicConfigValue(
+            id_val="custom.hideFrom", value={"legend": True, "tooltip": False, "viz": False}
+        ),
+    ]
+    filled = [
+        *hidden,
+        model.DynamicConfigValue(id_val="custom.fillBelowTo", value=low),
+        model.DynamicConfigValue(id_val="custom.fillOpacity", value=20),
+    ]
+    return panel.override_by_name(low, hidden).override_by_name(high, filled)

@@ -1,0 +1,110 @@
+"""Variables and annotations that dashboards share."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models import dashboard as model
+
+from grafana.builder import style
+from grafana.builder.queries import IN_RANGE, POSTGRES, Query, SqlDataquery, chosen
+
+_ALL = model.VariableOption(selected=True, text=["All"], value=["$__all"])
+_MOST = 500
+"""Annotations of one kind; more would hide the panel behind them."""
+
+
+def _variable(name: str, title: str, help_: str, query: str, *, start_with_all: bool) -> build.QueryVariable:
+    text = dedent(query).strip()
+    builder = build.QueryVariable(name).label(title).description(help_).query(text).definition(text)
+    builder = builder.datasource(POSTGRES).multi(multi=True).include_all(include_all=True)
+    builder = builder.refresh(model.VariableRefresh.ON_DASHBOARD_LOAD).sort(model.VariableSort.DISABLED)
+    return builder.current(_ALL) if start_with_all else builder
+
+
+def recorder() -> build.QueryVariable:
+    """The recorders that ever wrote to this database."""
+    query = "SELECT recorder FROM recorders ORDER BY 1"
+    return _variable("recorder", "Recorder", "Running Decahertz processes.", query, start_with_all=True)
+
+
+def venue() -> build.QueryVariable:
+    """The venues that ever had a quote or a tick."""
+    query = "SELECT DISTINCT venue FROM instruments WHERE first_ns IS NOT NULL ORDER BY 1"
+    return _variable("venue", "Venue", "Where the instruments trade.", query, start_with_all=True)
+
+
+def instrument(*, start_with_all: bool = False) -> build.QueryVariable:
+    """The instruments of the chosen venues."""
+    query = f"""
+        SELECT DISTINCT instrument FROM instruments
+        WHERE first_ns IS NOT NULL AND {chosen("venue")} ORDER BY 1"""
+    help_ = "By the symbol of the venue."
+    return _variable("instrument", "Instrument", help_, query, start_with_all=start_with_all)
+
+
+def strategy() -> build.QueryVariable:
+    """The strategies with samples in the time range."""
+    return _variable(
+        "strategy",
+        "Strategy",
+        "Strategies of the time range.",
+        _seen("strategy", "strategy"),
+        start_with_all=True,
+    )
+
+
+def host() -> build.QueryVariable:
+    """The machines with samples in the time range."""
+    return _variable(
+        "host", "Host", "Machines of the time range.", _seen("system", "host"), start_with_all=True
+    )
+
+
+def _seen(collector: str, key: str) -> str:
+    step = "extract(epoch FROM $__timeTo() - $__timeFrom()) * 10"
+    return f"""
+        SELECT DISTINCT {key} FROM {collector}_history
+        WHERE tier = decahertz_tier($__timeFrom(), {step}) AND {IN_RANGE}
+            AND {chosen("recorder")} ORDER BY 1"""
+
+
+def _annotation(name: str, colour: str, query: str, *, shown: bool = True) -> build.AnnotationQuery:
+    target = SqlDataquery(dedent(query).strip(), "table", "Anno")
+    builder = build.AnnotationQuery().name(name).datasource(POSTGRES).enable(shown).hide(hide=False)
+    return builder.icon_color(colour).target(Query(target, POSTGRES))
+
+
+def fills(where: tuple[str, ...], *, shown: bool = True) -> build.AnnotationQuery:
+    """Fills, with side, quantity, price and strategy."""
+    query = f"""
+        SELECT time, concat_ws(' ', side, quantity, instrument, '@', price) AS text, strategy AS tags
+        FROM fills WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
+        ORDER BY time DESC LIMIT {_MOST}"""
+    return _annotation("Fills", style.BUY, query, shown=shown)
+
+
+def signals(where: tuple[str, ...], *, shown: bool = False) -> build.AnnotationQuery:
+    """Signals, with direction, strategy and reason."""
+    query = f"""
+        SELECT time, concat_ws(' ', direction, instrument, reason) AS text, strategy AS tags
+        FROM signals WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
+        ORDER BY time DESC LIMIT {_MOST}"""
+    return _annotation("Signals", "#B877D9", query, shown=shown)
+
+
+def gaps(where: tuple[str, ...] = (chosen("venue"), chosen("instrument"))) -> build.AnnotationQuery:
+    """Messages that a feed missed."""
+    step = "extract(epoch FROM $__timeTo() - $__timeFrom()) * 10"
+    query = f"""
+        SELECT time, missed || ' missed on ' || venue || ' ' || instrument AS text, 'gap' AS tags
+        FROM (
+            SELECT time, venue, instrument,
+                gaps - lag(gaps) OVER (PARTITION BY recorder, venue, instrument ORDER BY time) AS missed
+            FROM market_history
+            WHERE tier = decahertz_tier($__timeFrom(), {step})
+                AND {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
+        ) AS changes
+        WHERE missed > 0 ORDER BY time DESC LIMIT {_MOST}"""
+    return _annotation("Gaps", style.DEGRADED, query)
