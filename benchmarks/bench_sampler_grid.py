@@ -69,7 +69,7 @@ def run() -> list[Measure]:
 
 def _run_on(engine: Engine) -> list[Measure]:
     with (
-        _process(engine) as (process, metrics_url, api_url),
+        running_decahertz(engine) as (process, metrics_url, api_url),
         _bare_timer() as bare,
         Client(api_url, source="bench") as client,
     ):
@@ -105,7 +105,7 @@ def _run_on(engine: Engine) -> list[Measure]:
 
 
 @contextlib.contextmanager
-def _process(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
+def running_decahertz(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
     """Runs ``decahertz up``; yields the process and the URLs of its metrics and API."""
     api, exporter = _free_port(), _free_port()
     folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))

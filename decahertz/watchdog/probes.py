@@ -18,23 +18,24 @@ from decahertz.watchdog.tracker import Finding, Findings, Key
 SampleT = TypeVar("SampleT", bound=Sample)
 
 MISSED_WINDOW_NS = 60 * NS_PER_SECOND
+# Class attributes of an enumeration are slow to read, and there is one for each instrument.
+_STALE, _MUTE = Verdict.STALE, Verdict.MUTE
 
-_OWN_FIGURES: Mapping[str, Callable[[StrategySample], float | None]] = {
+_OWN_FIGURES: dict[str, Callable[[StrategySample], float | None]] = {
     "exposure": lambda s: s.exposure,
-    "gross_exposure": lambda s: s.exposure,
-    "net_exposure": lambda s: s.net_exposure,
+    "gross-exposure": lambda s: s.exposure,
+    "net-exposure": lambda s: s.net_exposure,
     "drawdown": lambda s: s.drawdown,
-    "daily_loss": lambda s: max(0.0, -s.daily_pnl),
+    "daily-loss": lambda s: max(0.0, -s.daily_pnl),
 }
+_OWN_FIGURES |= {name.replace("-", "_"): figure for name, figure in _OWN_FIGURES.items()}
 """The recorder's own figure for a risk measure of this name."""
 
 
 def stale_venues(samples: Iterable[MarketSample]) -> Findings:
     """Time since the newest message of each venue whose verdict is stale."""
     found: dict[Key, Finding] = {}
-    for sample in samples:
-        if sample.verdict is not Verdict.STALE:
-            continue
+    for sample in [s for s in samples if s.verdict is _STALE]:
         key, age = (sample.venue,), sample.age_seconds
         known = found.get(key)
         if known is None or known.value is None or (age is not None and age < known.value):
@@ -46,8 +47,7 @@ def mute_instruments(samples: Iterable[MarketSample]) -> Findings:
     """Time since the newest message of each instrument whose verdict is mute."""
     return {
         (s.venue, s.instrument): Finding(s.age_seconds, is_forced=s.age_seconds is None)
-        for s in samples
-        if s.verdict is Verdict.MUTE
+        for s in [s for s in samples if s.verdict is _MUTE]
     }
 
 
@@ -79,16 +79,14 @@ def risk_limits(risks: Iterable[RiskSample], strategies: Iterable[StrategySample
     by_name = {s.strategy: s for s in strategies}
     found: dict[Key, Finding] = {}
     for risk in risks:
-        limit, value = risk.limit_value, abs(risk.value)
-        own = _OWN_FIGURES.get(risk.risk.replace("-", "_"))
-        strategy = by_name.get(risk.strategy)
-        if own is not None and strategy is not None:
-            value = max(value, abs(own(strategy) or 0.0))
+        limit, amount = risk.limit_value, abs(risk.value)
+        own = _OWN_FIGURES.get(risk.risk)
+        if own is not None and risk.strategy in by_name:
+            amount = max(amount, abs(own(by_name[risk.strategy]) or 0.0))
         if limit is not None and limit > 0:
-            note = f"{value:,.6g} of {limit:,.6g}"
-            found[risk.strategy, risk.risk] = Finding(value / limit, risk.breached, note)
+            found[risk.strategy, risk.risk] = Finding(amount / limit, risk.breached, amount, limit)
         elif risk.breached:
-            found[risk.strategy, risk.risk] = Finding(None, is_forced=True, note=f"{value:,.6g}")
+            found[risk.strategy, risk.risk] = Finding(None, is_forced=True, amount=amount)
     return found
 
 

@@ -18,9 +18,8 @@ from decahertz.watchdog.tracker import Findings
 
 STALE_NS = 2 * NS_PER_SECOND
 """Older samples say nothing about the present: their collector fails or is skipped."""
-HOLD_NS = 30 * NS_PER_SECOND
-"""Time after the start until which alerts of the previous process are not resolved, and which a collector has
-for its first samples."""
+_FIRST_NS = 10 * NS_PER_SECOND
+"""Time that a collector has for its first samples."""
 _SAMPLE_TYPES: frozenset[type[Sample]] = frozenset({MarketSample, StrategySample, RiskSample, SystemSample})
 
 Reading: TypeAlias = "Callable[[int], Findings | None]"
@@ -43,7 +42,7 @@ class Readings:
 
     def __init__(self, figures: Figures, now_ns: int) -> None:
         self._figures = figures
-        self._hold_until_ns = now_ns + HOLD_NS
+        self._first_until_ns = now_ns + _FIRST_NS
         self._batches: dict[type[Sample], tuple[SampleBatch, int]] = {}
         self._missed = MissedCycles()
         self.by_alert: Mapping[str, Reading] = {
@@ -80,7 +79,7 @@ class Readings:
         """The newest samples of a type; ``None`` if they are too old."""
         held = self._batches.get(type_)
         if held is None:  # without this collector no condition of it holds
-            return () if now_ns >= self._hold_until_ns else None
+            return () if now_ns >= self._first_until_ns else None
         batch, arrived_ns = held
         # A collector publishes one empty batch when its last key is gone, and then nothing.
         if batch.samples and now_ns - arrived_ns > STALE_NS:

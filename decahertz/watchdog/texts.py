@@ -22,8 +22,9 @@ def _mute(key: Key, finding: Finding, _recorder: str) -> str:
 
 def _risk(key: Key, finding: Finding, _recorder: str) -> str:
     if finding.value is None:
-        return f"{key[0]} reports a breach of {key[1]}: {finding.note}"
-    return f"{key[0]} uses {finding.value:.0%} of its limit of {key[1]}: {finding.note}"
+        return f"{key[0]} reports a breach of {key[1]}: {finding.amount:,.6g}"
+    used = f"{finding.amount:,.6g} of {finding.limit:,.6g}"
+    return f"{key[0]} uses {finding.value:.0%} of its limit of {key[1]}: {used}"
 
 
 def _seconds(finding: Finding, otherwise: str) -> str:

@@ -23,8 +23,9 @@ class Finding(NamedTuple):
     """``None``: not known now, or with ``is_forced`` unlimited."""
     is_forced: bool = False
     """Whether it counts as beyond the threshold, whatever the value."""
-    note: str = ""
-    """Figures for the summary."""
+    amount: float = 0.0
+    """For the summary: the figure that was compared with ``limit``."""
+    limit: float = 0.0
 
 
 Findings: TypeAlias = Mapping[Key, Finding]

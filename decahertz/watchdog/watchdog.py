@@ -27,8 +27,9 @@ from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.conditions import CONDITION_BY_ALERT
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
+from decahertz.metric import Unit
 from decahertz.sample import SampleBatch
-from decahertz.watchdog.readings import HOLD_NS, Figures, Reading, Readings
+from decahertz.watchdog.readings import Figures, Reading, Readings
 from decahertz.watchdog.self_metrics import WatchdogMetrics
 from decahertz.watchdog.texts import summary_of
 from decahertz.watchdog.tracker import MAX_FIRING, Finding, Key, Tracker
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 _LATE_NS = CYCLE_NS + CYCLE_NS // 2
 """Without samples for this long, the timer evaluates."""
+_HOLD_NS = 5 * NS_PER_SECOND
+"""Time after the start in which no alert of the previous process is resolved."""
 
 
 class Watchdog:
@@ -113,15 +116,16 @@ class Watchdog:
         self._readings.take(message, self._clock.monotonic_ns())
         if not self._is_scheduled:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._evaluate)
+            asyncio.get_running_loop().call_soon(self.evaluate)
 
     def _watch(self) -> None:
         """Evaluate when no samples came; again after a cycle."""
         if self._clock.monotonic_ns() - self._evaluated_ns > _LATE_NS:
-            self._evaluate()
+            self.evaluate()
         self._timer = asyncio.get_running_loop().call_later(CYCLE_NS / NS_PER_SECOND, self._watch)
 
-    def _evaluate(self) -> None:
+    def evaluate(self) -> None:
+        """Evaluate all conditions once."""
         self._is_scheduled = False
         if self._subscription is None:
             return
@@ -198,6 +202,12 @@ class Watchdog:
                 key = tuple(alert.labels[name] for name in tracker.condition.labels)
                 if (alert.name, key) not in self._firing:
                     self._firing[alert.name, key] = alert
-                    tracker.adopt(key, now_ns, now_ns + HOLD_NS)
+                    tracker.adopt(key, now_ns, now_ns + _hold_ns(tracker))
                     continue
             self._publish_resolved(alert)
+
+
+def _hold_ns(tracker: Tracker) -> int:
+    """How long an alert of the previous process is held; a time takes that long to exceed its threshold."""
+    is_time = tracker.condition.unit is Unit.SECONDS
+    return _HOLD_NS + (round(tracker.threshold * NS_PER_SECOND) if is_time else 0)

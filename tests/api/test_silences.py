@@ -1,4 +1,4 @@
-"""Acknowledgements as silences in a real Alertmanager, and without one that answers."""
+"""A real Alertmanager: its webhook, silences in it, and what happens when it does not answer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from api.alertmanager.silences import SilenceError, Silences
 from decahertz.alert import Acknowledgement
 from tests.alert_examples import alert, ns, reported, webhook
 from tests.api.checked import Caller
+from tests.api.helpers import Stack, reader
 from tests.servers import alertmanager, free_port
 
 CONFIGURATION = "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n"
@@ -90,3 +91,33 @@ async def test_what_alertmanager_refuses_or_does_not_have_is_named(port: int, tm
         with pytest.raises(SilenceError, match=r"address: check alerts\.alertmanager_url$"):
             await Silences(f"{url}/elsewhere", 5.0).silence(alert(0), later)
         assert await Silences(url, 5.0).silence(unknown, later)
+
+
+async def test_alertmanager_reports_an_alert_and_its_end(
+    stored: Stack, stored_caller: Caller, port: int, tmp_path: Path
+) -> None:
+    configuration = (
+        "route:\n  receiver: recorder\n  group_by: [alertname]\n  group_wait: 10ms\n  group_interval: 200ms\n"
+        "receivers:\n  - name: recorder\n    webhook_configs:\n"
+        f"      - url: {stored.api.url}/api/v1/alerts/webhook\n        send_resolved: true\n"
+    )
+    posted = {
+        "labels": {"alertname": "FeedStale", "recorder": "desk-1", "severity": "page", "venue": "XETR"},
+        "annotations": {"summary": "XETR has been stale for 20 s", "value": "20"},
+        "startsAt": "2026-01-01T00:00:00Z",
+    }
+    async with (
+        alertmanager(tmp_path, configuration, port) as url,
+        ClientSession(raise_for_status=True) as session,
+        reader(stored) as client,
+    ):
+        await client.subscribe("alerts")
+        await session.post(f"{url}/api/v2/alerts", json=[posted])
+        fired = (await client.hear())["data"]
+        ended = posted | {"endsAt": "2026-01-01T00:01:00Z"}
+        await session.post(f"{url}/api/v2/alerts", json=[ended])
+        resolved = (await client.hear())["data"]
+    assert (fired["state"], fired["ends_ns"], fired["value"]) == ("firing", None, 20.0)
+    assert (resolved["id"], resolved["state"]) == (fired["id"], "resolved")
+    assert resolved["ends_ns"] == ns(60)
+    assert (await stored_caller.get(f"alerts/{fired['id']}")).body == resolved
