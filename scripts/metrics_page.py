@@ -22,7 +22,7 @@ from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.metric import Kind
 from decahertz.sample import schema_of
-from decahertz.watchdog.self_metrics import export_thresholds
+from decahertz.watchdog.self_metrics import WatchdogMetrics, export_thresholds
 from exporter.exporter import Exporter
 from exporter.family import families_of, histogram_families
 from storage.database import Database
@@ -90,6 +90,7 @@ def _registry() -> CollectorRegistry:
     """The metrics of all parts of the program, none of which is started."""
     registry, bus, clock, settings = CollectorRegistry(), LocalBus(), SystemClock(), Settings()
     export_thresholds(registry, settings.alerts)
+    WatchdogMetrics(registry, {})
     RollUpMetrics(registry)
     WriterMetrics(registry, lambda: 0, lambda: None)
     AlertQueue(AlertStore(Database("postgresql://", settings.storage), ""), bus, clock, registry)
