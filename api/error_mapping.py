@@ -18,7 +18,7 @@ def domain_problem(error: Exception) -> ProblemError | None:
     match error:
         case BatchRefusedError():
             errors = [FieldProblem(index=r.index, field=r.field, reason=r.reason) for r in error.refusals]
-            problem = ProblemError("invalid-batch", f"nothing of the batch was stored: {text}", errors)
+            problem = ProblemError("invalid-batch", f"no part of the batch was stored: {text}", errors)
         case NotDurableError():
             problem = ProblemError("not-durable", f"the batch is not durable yet ({text}); send it again")
         case DatabaseUnavailableError():

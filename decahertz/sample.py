@@ -121,8 +121,8 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
 def _check_name(where: str, what: str, name: str) -> None:
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME_LENGTH or name in _RESERVED:
         raise SampleDeclarationError(
-            f"{where}: {what} {name!r} must be snake_case, at most {_MAX_NAME_LENGTH} letters"
-            f" and none of {sorted(_RESERVED)}",
+            f"{where}: {what} {name!r} must be snake_case, have at most {_MAX_NAME_LENGTH}"
+            f" characters, and not be one of {sorted(_RESERVED)}",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 OTHER = "__other__"
-"""Value of the key labels in the series that adds up the keys over budget.."""
+"""Key label value of the series that sums all keys over budget."""
 
 Key = tuple[str, ...]
 
@@ -13,18 +13,18 @@ Key = tuple[str, ...]
 class KeyBudget:
     """Admits keys up to a limit.
 
-    A retired key keeps its place for the time to live. So keys that come and go get their old series back,
-    and the number of new series in Prometheus is bounded over time too.
+    A retired key keeps its place for ``ttl_ns``, so a key that comes and goes gets its old series back, and
+    the number of new series in Prometheus is bounded over time too.
     """
 
     def __init__(self, max_keys: int, ttl_ns: int) -> None:
         self._max_keys = max_keys
         self._ttl_ns = ttl_ns
         self._retired_ns: dict[Key, int | None] = {}
-        """Admitted keys, and when they were retired; ``None`` for those that are there."""
+        """Admitted keys, and when they were retired; ``None`` for keys still present."""
         self._refused: set[Key] = set()
         self.exceeded = 0
-        """Keys refused since the start; one that was away counts again."""
+        """Refusals since the start; a key that goes away and is refused again is counted again."""
 
     @property
     def refused(self) -> Collection[Key]:
@@ -32,7 +32,7 @@ class KeyBudget:
         return self._refused
 
     def update(self, keys: Iterable[Key], now_ns: int) -> Collection[Key]:
-        """Takes all keys that are there now; returns those over budget. ``now_ns`` is monotonic."""
+        """Takes all keys present now; returns those over budget. ``now_ns`` is monotonic."""
         present = dict.fromkeys(keys)
         admitted = self._retired_ns
         for key, retired_ns in list(admitted.items()):

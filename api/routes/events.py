@@ -18,7 +18,7 @@ from decahertz.ingest import Receipt
 from decahertz.wire import Codec, Decoder, decoder
 
 _MAX_SYNC_BYTES = 128 * 1024
-"""About a millisecond of decoding; larger bodies are decoded in parts, so that the grid holds."""
+"""About a millisecond of decoding; larger bodies are decoded in parts, so that no cycle is late."""
 _EVENTS_PER_PART = 500
 _MAX_PROBLEMS = 20
 
@@ -74,7 +74,7 @@ class EventBatchReader(BodyReader[EncodedBatch]):
             else:
                 return EncodedBatch(batch, data if codec is Codec.MSGPACK else b"")
         batch = await self._in_parts(data, codec)
-        # Of a repeated key ``events`` only the last value was validated; the spool decodes all of them.
+        # If the key ``events`` is repeated, only its last value was validated; the spool would decode all.
         is_unambiguous = codec is Codec.MSGPACK and data.count(b"events") == 1
         return EncodedBatch(batch, data if is_unambiguous else b"")
 
@@ -120,7 +120,7 @@ def _invalid_batch(problems: list[FieldProblem]) -> ProblemError:
     location = "" if first.index is None else f"event {first.index}: "
     named = f"{first.field}: " if first.field else ""
     kind = "invalid-body" if first.index is None else "invalid-batch"
-    return ProblemError(kind, f"nothing of the batch was stored: {location}{named}{first.reason}", problems)
+    return ProblemError(kind, f"no part of the batch was stored: {location}{named}{first.reason}", problems)
 
 
 async def submit_events(request: Request[NoQuery, EncodedBatch]) -> Receipt:

@@ -26,7 +26,7 @@ from decahertz.sample import SampleBatch
 _TOLERATED_BUDGETS = 5
 """Accumulated excess, in budgets, after which the collector is skipped."""
 _MAX_OVERRUN_NS = NS_PER_SECOND
-"""Largest excess counted for one call: a stopped process did not use the time."""
+"""Most excess counted for one call: a longer gap is likelier a suspended process than slow work."""
 
 
 class Skip(StrEnum):

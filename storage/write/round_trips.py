@@ -2,11 +2,11 @@
 
 Fills are folded in the order (time, source, epoch, sequence), in whatever order they arrive. The state of
 each (recorder, strategy, venue, instrument) is a row of ``open_round_trips`` that is locked, read and written
-in the transaction that stores the fills: a restart continues from there, and a second writer waits. A fill
-older than the newest one folded refolds everything since the last flat point before it. A fill reported
-several times (same strategy, venue, instrument, order and fill id under other sequences, as from a trading
-process that restarts and replays its fills) counts once, at its first place. A round trip whose money
-overflows a number is left out.
+in the transaction that stores the fills: a restart continues from there, and a second writer waits. When a
+fill arrives that is older than the newest one folded, everything since the last flat position before it is
+folded again. A fill reported several times (same strategy, venue, instrument, order and fill id under other
+sequences, as from a trading process that restarts and replays its fills) counts once, at its first place. A
+round trip with an amount that overflows to infinity is not stored.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ WHERE recorder = $1 AND strategy = $2 AND venue = $3 AND instrument = $4
     AND (time_ns, source, epoch, sequence) > ($5::bigint, $6::text, $7::bigint, $8::bigint)
 ORDER BY time_ns, source, epoch, sequence
 """
-# By order and fill only, as the index fills_order has them: with strategy, venue and instrument as well, the
-# planner may read a table without statistics through fills_round_trip, the whole history for each fill.
+# Filters by order and fill id only, to match the index fills_order. With strategy, venue and instrument too,
+# the planner may choose fills_round_trip on a table without statistics, and read the whole history for each
+# fill.
 _FIRST_REPORTS = """
 SELECT DISTINCT ON (strategy, venue, instrument, order_id, fill_id)
     strategy, venue, instrument, order_id, fill_id, time_ns, source, epoch, sequence
@@ -146,7 +147,7 @@ def _key(recorder: str, fill: Fill) -> Key:
 async def _without_repeats(
     connection: AnyConnection, recorder: str, fills: Sequence[PlacedFill]
 ) -> list[PlacedFill]:
-    """Those of these stored fills that are the first report of their fill id."""
+    """The stored fills that are the first report of their fill id."""
     orders, ids = zip(*{(fill.order_id, fill.fill_id) for _, fill in fills}, strict=True)
     first: dict[FillId, Place] = {
         (row[0], row[1], row[2], row[3], row[4]): (row[5], row[6], row[7], row[8])
@@ -170,7 +171,7 @@ async def _lock(connection: AnyConnection, recorder: str, keys: Sequence[Key]) -
 
 
 async def _refold(connection: AnyConnection, key: Key, late: Place) -> Fold:
-    """Fold everything since the last flat point before a late fill again."""
+    """Fold again everything since the last flat position before a late fill."""
     row = await connection.fetchrow(_FLAT_BEFORE, *key, *late)
     start: Place = BEFORE_ALL if row is None else (row[0], row[1], row[2], row[3])
     await connection.execute(_DELETE_AFTER, *key, *start)

@@ -21,14 +21,14 @@ _DAY_NS = 86_400 * NS_PER_SECOND
 def drop_old_rows(
     connection: SchemaConnection, table: PlainTable, tier: Tier, days: int, now_ns: int
 ) -> list[str]:
-    """Drop what a tier has kept for its ``days`` (0: forever); returns the problems, in words."""
+    """Drop the rows of a tier that are older than ``days`` (0 keeps them); returns the problems, in words."""
     partitioned = table.partitioned(tier)
     horizon = partitioned.start_of(now_ns - days * _DAY_NS)
     if not days or not has_older(connection, partitioned, horizon):
         return []
     with connection.transaction():
         limit_locks(connection)
-        # Under this lock no transaction is storing older rows, and their dirty buckets.
+        # While the lock is held, no transaction can store older rows and mark their buckets dirty.
         execute(connection, f"LOCK TABLE {quoted(partitioned.name)} IN ACCESS EXCLUSIVE MODE")
         if tier is not Tier.H1 and _is_dirty(connection, table, tier, horizon):
             return [f"{partitioned.name} keeps old rows until they are rolled up"]
@@ -44,7 +44,7 @@ def drop_old_rows(
 
 
 def drop_old_events(connection: SchemaConnection, table: Partitioned, days: int, now_ns: int) -> None:
-    """Drop what an event table has kept for its ``days`` (0: forever)."""
+    """Drop events older than ``days`` (0 keeps them)."""
     horizon = table.start_of(now_ns - days * _DAY_NS)
     if days and has_older(connection, table, horizon):
         with connection.transaction():
