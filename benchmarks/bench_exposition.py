@@ -41,8 +41,8 @@ class BenchSample(Sample, frozen=True, kw_only=True):
 
     venue: str
     instrument: str
-    bid: Annotated[float, Metric("Best bid.", unit=Unit.PRICE, extremes=True)]
-    ask: Annotated[float, Metric("Best ask.", unit=Unit.PRICE, extremes=True)]
+    bid: Annotated[float, Metric("Best bid.", unit=Unit.PRICE)]
+    ask: Annotated[float, Metric("Best ask.", unit=Unit.PRICE)]
     bid_size: Annotated[float, Metric("Size at the best bid.", unit=Unit.QUANTITY)]
     ask_size: Annotated[float, Metric("Size at the best ask.", unit=Unit.QUANTITY)]
     mid: Annotated[float, Metric("Mean of bid and ask.", unit=Unit.PRICE, extremes=True)]

@@ -3,7 +3,7 @@
 ``decahertz up`` runs in a child process with the synthetic market, once per database engine. The figures are
 those of its ``/metrics``, and its processor time as the system reports it. This process plays the trading
 side: fifty strategies that send signals, orders, fills and positions through ``decahertz_client``, and a
-Prometheus that scrapes every fifteen seconds.
+Prometheus that scrapes every fifteen seconds. Then three more scrape every second, for the rows "scraped".
 
 The references are the number of cycles in the measured time, and one core. The reference of the lateness is
 that of a bare timer in a third process at the same time: the lateness that the machine itself adds.
@@ -44,6 +44,8 @@ TRADES_PER_SECOND = 0.5
 SECONDS = float(os.environ.get("SAMPLER_GRID_SECONDS", "30"))
 WARM_UP_SECONDS = 8.0
 SCRAPE_SECONDS = 15.0
+SCRAPERS = 3
+SCRAPED_SECONDS = SECONDS
 CYCLES_PER_SECOND = 10
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -82,26 +84,63 @@ def _run_on(engine: Engine) -> list[Measure]:
             last = _read(process, metrics_url)
             left = SECONDS - (last.monotonic - first.monotonic)
         bare_lateness = _p99_of(bare, first, last)
-    passed = last.monotonic - first.monotonic
-    cores = (last.processor - first.processor) / passed
-    _print_rates(first, last, passed)
+        with _scrapers(metrics_url):
+            trading.run(SCRAPED_SECONDS)
+            scraped = _read(process, metrics_url)
+        scraped_bare_lateness = _p99_of(bare, last, scraped)
+    _print_rates(first, last, last.monotonic - first.monotonic)
+    cores = (last.processor - first.processor) / (last.monotonic - first.monotonic)
+    name = f"sampler-grid-{engine.name}"
+    return [
+        *_grid(name, first, last, bare_lateness),
+        compared(f"{name} cpu", cores, 1.0, "cores", "ours <= 0.35"),
+        *_grid(f"{name} scraped", last, scraped, scraped_bare_lateness),
+    ]
+
+
+def _grid(name: str, first: Reading, last: Reading, bare_lateness: float) -> list[Measure]:
     return [
         compared(
-            f"sampler-grid-{engine.name} missed",
+            f"{name} missed",
             _increase(first, last, "decahertz_sampler_missed_cycles_total"),
-            round(passed * CYCLES_PER_SECOND),
+            round((last.monotonic - first.monotonic) * CYCLES_PER_SECOND),
             "cycles",
             "ours = 0",
         ),
         compared(
-            f"sampler-grid-{engine.name} lateness p99",
+            f"{name} lateness p99",
             _quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
             bare_lateness * 1e3,
             "ms",
             "ours <= 5",
         ),
-        compared(f"sampler-grid-{engine.name} cpu", cores, 1.0, "cores", "ours <= 0.35"),
     ]
+
+
+@contextlib.contextmanager
+def _scrapers(url: str) -> Iterator[None]:
+    """Three processes that scrape as Prometheus does, every second."""
+    children = [subprocess.Popen([sys.executable, "-c", _SCRAPER, url]) for _ in range(SCRAPERS)]
+    try:
+        yield
+        if any(child.poll() is not None for child in children):
+            raise RuntimeError("a scraper ended")
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+_SCRAPER = """
+import sys, time, urllib.request
+
+headers = {"Accept": "application/openmetrics-text; version=1.0.0", "Accept-Encoding": "gzip"}
+while True:
+    start = time.monotonic()
+    with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers), timeout=10) as answer:
+        assert len(answer.read()) > 100_000
+    time.sleep(max(0, start + 1 - time.monotonic()))
+"""
 
 
 @contextlib.contextmanager

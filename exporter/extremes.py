@@ -82,6 +82,8 @@ class _Metric:
         self._value_of = attrgetter(field)
         self._window_ns = window_ns
         self._head_start_ns = head_start_ns
+        self._values: Column = []
+        """Those of the latest cycle: many metrics change rarely."""
         self._current: Bounds | None = None
         self._current_start_ns = 0
         self._slots: deque[tuple[int, Bounds]] = deque()
@@ -95,11 +97,10 @@ class _Metric:
             self._current = _bounds_of(values)
             self._current_start_ns = now_ns - self._head_start_ns
             self._head_start_ns = 0
-        else:
-            try:
-                self._current = _wider(self._current, (values, values))
-            except TypeError:  # some values are missing
-                self._current = _wider(self._current, _bounds_of(values))
+        elif values != self._values:
+            new = _bounds_of(values) if None in values else (values, values)
+            self._current = _wider(self._current, new)
+        self._values = values
         if now_ns - self._current_start_ns >= self._window_ns // _SLOTS:
             self._slots.append((now_ns, self._current))
             self._current = None
@@ -109,6 +110,7 @@ class _Metric:
 
     def realign(self, positions: Sequence[int]) -> None:
         self._slots = deque((end_ns, _realigned(bounds, positions)) for end_ns, bounds in self._slots)
+        self._values = []
         self._current = self._current and _realigned(self._current, positions)
         self._finished = self._finished and _realigned(self._finished, positions)
 
@@ -143,8 +145,11 @@ def _wider(one: Bounds, other: Bounds) -> Bounds:
 
 
 def _bounds_of(values: Column) -> Bounds:
-    lows, highs = ([extreme.missing if value is None else value for value in values] for extreme in Extreme)
-    return lows, highs
+    low, high = Extreme.MIN.missing, Extreme.MAX.missing
+    return (
+        [low if value is None else value for value in values],
+        [high if value is None else value for value in values],
+    )
 
 
 def _realigned(bounds: Bounds, positions: Sequence[int]) -> Bounds:

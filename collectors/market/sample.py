@@ -39,19 +39,13 @@ class MarketSample(Sample, frozen=True, kw_only=True):
     instrument: str
     verdict: Annotated[Verdict, Metric("Feed verdict.", kind=Kind.STATE)]
     last: Annotated[float | None, Metric("Price of the newest tick.", unit=Unit.PRICE, extremes=True)]
-    bid: Annotated[
-        float | None, Metric("Best bid; null while that side is empty.", unit=Unit.PRICE, extremes=True)
-    ]
-    ask: Annotated[
-        float | None, Metric("Best ask; null while that side is empty.", unit=Unit.PRICE, extremes=True)
-    ]
+    bid: Annotated[float | None, Metric("Best bid; null while that side is empty.", unit=Unit.PRICE)]
+    ask: Annotated[float | None, Metric("Best ask; null while that side is empty.", unit=Unit.PRICE)]
     mid: Annotated[
         float | None,
         Metric("Mean of bid and ask; null while a side is empty.", unit=Unit.PRICE, extremes=True),
     ]
-    spread: Annotated[
-        float | None, Metric("Ask minus bid; negative when crossed.", unit=Unit.PRICE, extremes=True)
-    ]
+    spread: Annotated[float | None, Metric("Ask minus bid; negative when crossed.", unit=Unit.PRICE)]
     spread_bps: Annotated[
         float | None,
         Metric(
