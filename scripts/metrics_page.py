@@ -91,7 +91,7 @@ def _registry() -> CollectorRegistry:
     registry, bus, clock, settings = CollectorRegistry(), LocalBus(), SystemClock(), Settings()
     export_thresholds(registry, settings.alerts)
     WatchdogMetrics(registry, {})
-    RollUpMetrics(registry)
+    RollUpMetrics(registry, lambda: 0)
     WriterMetrics(registry, lambda: 0, lambda: None)
     AlertQueue(AlertStore(Database("postgresql://", settings.storage), ""), bus, clock, registry)
     Spool(Path(), bus, clock, registry, settings.spool)

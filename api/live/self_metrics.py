@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from api.live.messages import CloseCode
+
 
 class HubMetrics:
     """Clients, messages sent and conflated, connections closed."""
@@ -33,6 +35,9 @@ class HubMetrics:
             ("reason",),
             registry=registry,
         )
+        for code in CloseCode:  # at zero, so that Prometheus sees the first increase
+            self.closed.labels(code.name.lower())
+        self.closed.labels("client")
         self.refused = Counter(
             "decahertz_api_websocket_refused",
             "Messages from WebSocket clients that were refused as invalid.",

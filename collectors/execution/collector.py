@@ -162,6 +162,7 @@ def _sample(state: ExecutionState, now_ns: int) -> ExecutionSample:
         orders_forgotten=state.forgotten,
         order_conflicts=state.conflicts,
         open_orders=state.open_orders,
+        unanswered_seconds=state.unanswered_seconds(now_ns),
         fill_ratio=state.ratio(OrderState.FILLED),
         cancel_ratio=state.ratio(OrderState.CANCELLED),
         reject_ratio=state.ratio(OrderState.REJECTED),

@@ -58,6 +58,13 @@ class ExecutionSample(Sample, frozen=True, kw_only=True):
         int, Metric("Final states ignored because the order already had a different one.", kind=Kind.COUNTER)
     ]
     open_orders: Annotated[int, Metric("Orders without a final state.")]
+    unanswered_seconds: Annotated[
+        float | None,
+        Metric(
+            "Age of the oldest order that the venue has neither accepted, filled nor refused.",
+            unit=Unit.SECONDS,
+        ),
+    ]
     fill_ratio: Annotated[float | None, Metric("Share of finished orders that were filled.", unit=Unit.RATIO)]
     cancel_ratio: Annotated[
         float | None, Metric("Share of finished orders that were cancelled.", unit=Unit.RATIO)

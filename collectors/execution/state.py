@@ -58,6 +58,8 @@ class ExecutionState:
         self._limits = limits
         self._histograms = histograms
         self._open: OrderedDict[str, OrderRecord] = OrderedDict()
+        self._unanswered: dict[str, int] = {}
+        """Receipt of the submission of each open order without an answer from the venue; oldest first."""
         self._closed: OrderedDict[str, OrderRecord] = OrderedDict()
         self._fills_seen = RecentSet(_MAX_FILLS)
         self._maker_value = self._taker_value = 0.0
@@ -66,6 +68,12 @@ class ExecutionState:
     def open_orders(self) -> int:
         """Orders without a final state."""
         return len(self._open)
+
+    def unanswered_seconds(self, now_ns: int) -> float | None:
+        """Returns the age of the oldest order without an answer from the venue; ``None`` without one."""
+        for submitted_ns in self._unanswered.values():
+            return max(now_ns - submitted_ns, 0) / NS_PER_SECOND
+        return None
 
     def ratio(self, state: OrderState) -> float | None:
         """Returns the share of finished orders that ended in ``state``; ``None`` without any."""
@@ -84,11 +92,12 @@ class ExecutionState:
         """Applies a change of an order; ``signal`` is the one it refers to, ``mid`` the current mid."""
         record = self._record(order, received_ns)
         if not record.is_submitted:
-            self._submit(record, order.order_id)
+            self._submit(record, order.order_id, received_ns)
         state = order.state
         if not record.is_accepted and state in _ACCEPTED_STATES:
             record.is_accepted = True
             self.accepted += 1
+            self._unanswered.pop(order.order_id, None)
         record.arrival.set(order.arrival_price)
         if state is OrderState.SUBMITTED:
             if record.submit_ns is None:
@@ -121,6 +130,7 @@ class ExecutionState:
         record = self._record(fill, received_ns)
         if record.fill_ns is None:
             record.fill_ns = fill.time_ns
+            self._unanswered.pop(fill.order_id, None)
         record.decision.fill(fill.quantity, fill.price)
         record.arrival.fill(fill.quantity, fill.price)
         self._measure(record, received_ns)
@@ -152,12 +162,15 @@ class ExecutionState:
         record.updated_ns = received_ns
         return record
 
-    def _submit(self, record: OrderRecord, order_id: str) -> None:
+    def _submit(self, record: OrderRecord, order_id: str, received_ns: int) -> None:
         record.is_submitted = True
         self.submitted += 1
         self._open[order_id] = self._closed.pop(order_id)
+        if record.fill_ns is None:
+            self._unanswered[order_id] = received_ns
         if len(self._open) > self._limits.max_orders:
-            self._open.popitem(last=False)
+            forgotten_id, _ = self._open.popitem(last=False)
+            self._unanswered.pop(forgotten_id, None)
             self.forgotten += 1
 
     def _finish(self, record: OrderRecord, order_id: str, state: OrderState) -> None:
@@ -165,6 +178,7 @@ class ExecutionState:
             record.final = state
             self.finals[state] += 1
             self._closed[order_id] = self._open.pop(order_id)
+            self._unanswered.pop(order_id, None)
         elif record.final is not state:
             self.conflicts += 1
 

@@ -118,6 +118,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             position_breaks=sum(
                 holding.is_broken(now_ns, self._break_ns) for holding in state.holdings.values()
             ),
+            silent_seconds=max(now_ns - state.received_ns, 0) / NS_PER_SECOND,
             current_r=value.current_r,
             signals=state.signals,
             fills=state.fills,

@@ -57,6 +57,10 @@ class StrategySample(Sample, frozen=True, kw_only=True):
     ]
     open_positions: Annotated[int, Metric("Instruments with an open position, according to the fills.")]
     position_breaks: Annotated[int, Metric("Instruments whose reported position differs from the fills.")]
+    silent_seconds: Annotated[
+        float,
+        Metric("Time since the receipt of the newest event of the strategy.", unit=Unit.SECONDS),
+    ]
     current_r: Annotated[
         float | None,
         Metric("P&L of the open round trips with known initial risk, relative to that risk.", unit=Unit.R),

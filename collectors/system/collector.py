@@ -30,6 +30,7 @@ from collectors.system.readings import (
     read_memory,
 )
 from collectors.system.sample import SystemSample
+from collectors.system.time_source import clock_offset_reader
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.sample import Sample
@@ -127,13 +128,18 @@ class _Running:
         self._disks = Reading("disk traffic", disk_traffic_reader(), slow, clock)
         self._network = Reading("network traffic", network_traffic_reader(), slow, clock)
         self._processes = Reading("processes", lambda: len(psutil.pids()), slow, clock)
+        self._clock_offset = Reading("clock offset", clock_offset_reader(), slow, clock)
         self._own = Reading(
             "process", lambda: OwnProcess(process.num_fds(), process.num_threads()), slow, clock
         )
         self._space = Reading("disk space", lambda: read_disk(path), disk, clock)
         self.polls = (
             Poll("fast", (self._cpu, self._own_cpu, self._memory, self._resident), fast),
-            Poll("slow", (self._swap, self._disks, self._network, self._processes, self._own), slow),
+            Poll(
+                "slow",
+                (self._swap, self._disks, self._network, self._clock_offset, self._processes, self._own),
+                slow,
+            ),
             Poll("disk", (self._space,), disk),
         )
 
@@ -163,6 +169,7 @@ class _Running:
             network_received_bytes=network.received_bytes,
             network_sent_bytes=network.sent_bytes,
             network_faults=network.faults,
+            clock_offset_seconds=self._clock_offset.fresh,
             processes=self._processes.fresh,
             process_cpu_ratio=self._own_cpu.fresh,
             process_cpu_seconds=process_cpu_seconds(),

@@ -54,6 +54,13 @@ class SystemSample(Sample, frozen=True, kw_only=True):
     network_faults: Annotated[
         int, Metric("Packets dropped or damaged on all interfaces except loopback.", kind=Kind.COUNTER)
     ]
+    clock_offset_seconds: Annotated[
+        float | None,
+        Metric(
+            "Offset of the wall clock from its time source; null while none synchronises it.",
+            unit=_SECONDS,
+        ),
+    ]
     processes: Annotated[int | None, Metric("Processes on this machine.")]
 
     process_cpu_ratio: Annotated[

@@ -90,6 +90,7 @@ class ProgramRunner:
     def _launch_of(self, argv: list[str], death_signal: signal.Signals, directory: Path | None) -> Launch:
         return Launch(
             argv=tuple(argv),
+            environment=Launch.bare_environment(),
             parent=os.getpid(),
             death_signal=death_signal,
             directory=None if directory is None else str(directory),
@@ -103,7 +104,7 @@ class ProgramRunner:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=Launch.bare_environment(),
+            env=launch.environment,
             cwd="/",
             start_new_session=True,  # Ctrl-C reaches only this process, which stops the server
         )

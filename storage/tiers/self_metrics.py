@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _ROUND_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -10,7 +12,13 @@ _ROUND_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class RollUpMetrics:
     """The families ``decahertz_roll_up_…``."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, behind_seconds: Callable[[], float]) -> None:
+        """Register the families; each scrape calls ``behind_seconds``."""
+        Gauge(
+            "decahertz_roll_up_behind_seconds",
+            "Time since everything was rolled up; 0 while another recorder rolls up.",
+            registry=registry,
+        ).set_function(behind_seconds)
         self.buckets = Counter(
             "decahertz_roll_up_buckets",
             "Buckets rolled up (TimescaleDB: aggregates refreshed).",

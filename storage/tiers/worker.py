@@ -59,12 +59,14 @@ class RollUpWorker:
         self._locked = False
         self._turn = asyncio.Lock()
         self._rolled_up_ns: int | None = None
+        self._complete_ns: int | None = None
+        """Start of the last roll-up that completed; ``None``: another process rolls up, or nobody yet."""
         self._maintained_ns: int | None = None
         self._problems: list[str] = []
         self._problem = ""
         self._log = structlog.get_logger(part="tiers")
         self._incident = Incident("roll_up", self._log)
-        self._metrics = RollUpMetrics(registry)
+        self._metrics = RollUpMetrics(registry, self._behind_seconds)
 
     async def prepare(self) -> None:
         """Create the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
@@ -76,6 +78,7 @@ class RollUpWorker:
     async def start(self) -> None:
         """Prepare, then work in the background. Raises as :meth:`prepare`."""
         await self.prepare()
+        self._complete_ns = self._clock.monotonic_ns()
         self._task = asyncio.create_task(self._run(), name="roll-up-worker")
 
     async def stop(self) -> None:
@@ -138,12 +141,16 @@ class RollUpWorker:
         async with self._turn:
             connection = await self._lock()
             if connection is None:
+                self._complete_ns = None
                 return False
+            if self._complete_ns is None:
+                self._complete_ns = self._clock.monotonic_ns()
             now_ns = self._clock.time_ns()
             with self._metrics.round_seconds.time():
                 if everything or self._is_due(self._rolled_up_ns, engine.roll_up_seconds):
                     self._rolled_up_ns = self._clock.monotonic_ns()
                     self._metrics.buckets.inc(await engine.roll_up(connection, self._session, now_ns))
+                    self._complete_ns = self._rolled_up_ns
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
                     self._problems = await self._session.run(
                         lambda connection: engine.maintain(connection, now_ns)
@@ -151,6 +158,11 @@ class RollUpWorker:
                     self._maintained_ns = self._clock.monotonic_ns()
             self._report("; ".join(self._problems))
             return True
+
+    def _behind_seconds(self) -> float:
+        if self._complete_ns is None:
+            return 0.0
+        return (self._clock.monotonic_ns() - self._complete_ns) / NS_PER_SECOND
 
     def _is_due(self, done_ns: int | None, every_seconds: float) -> bool:
         return done_ns is None or self._clock.monotonic_ns() - done_ns >= int(every_seconds * NS_PER_SECOND)

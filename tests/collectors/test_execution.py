@@ -97,8 +97,9 @@ def test_quotes_and_signals_make_no_sample_and_an_open_order_leaves_the_rest_unk
     desk.order("a", SUBMITTED, at=2)
     sample = desk.sample(at=2.1)
     assert counts(sample) == {"submitted": 1, "open": 1}
+    assert sample.unanswered_seconds == pytest.approx(0.1)
     for field in schema(ExecutionSample).metrics:
-        if field.optional:
+        if field.optional and field.name != "unanswered_seconds":
             assert getattr(sample, field.name) is None, field.name
 
 
@@ -329,6 +330,22 @@ def test_a_fill_of_no_market_is_refused_and_changes_nothing(
 # Memory.
 
 
+@pytest.mark.parametrize("state", [ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED])
+def test_the_oldest_order_without_an_answer_gives_the_age(desk: Desk, state: OrderState) -> None:
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("b", SUBMITTED, at=3)
+    desk.order("c", SUBMITTED, at=4)
+    assert desk.sample(at=5).unanswered_seconds == 4
+    desk.order("a", state, at=5)
+    assert desk.sample(at=6).unanswered_seconds == 3
+    desk.fill("b", 1, 1, at=6)  # its states are not reported
+    assert desk.sample(at=6).unanswered_seconds == 2
+    desk.fill("d", 1, 1, at=6)
+    desk.order("d", SUBMITTED, at=7)  # late
+    desk.order("c", state, at=7)
+    assert desk.sample(at=8).unanswered_seconds is None
+
+
 def test_a_finished_order_is_recognised_for_a_while() -> None:
     desk = Desk(finished_seconds=100.0)
     desk.order("a", FILLED, at=1)
@@ -347,6 +364,7 @@ def test_open_orders_stay_and_those_beyond_the_cap_are_forgotten_oldest_first() 
         desk.order(str(n), SUBMITTED, at=n)
     desk.order("2", ACCEPTED, at=6)
     desk.order("5", SUBMITTED, at=7)
+    assert desk.sample(at=10).unanswered_seconds == 6
     for n in (2, 4, 5):
         desk.order(str(n), FILLED, at=100_000)
     assert counts(desk.sample(at=100_001)) == {"submitted": 6, "accepted": 3, "filled": 3, "forgotten": 3}

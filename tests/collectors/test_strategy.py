@@ -411,10 +411,10 @@ def test_a_fill_of_no_market_is_refused_and_changes_nothing(
     desk: Desk, price: float, quantity: float, fee: float, risk: float | None
 ) -> None:
     desk.trade(5, at=1)
-    before = desk.sample(at=2)
+    before = desk.sample(at=1)
     with pytest.raises(UnusableEventError, match="too large"):
-        desk.fill("buy", quantity, price, at=2, fee=fee, risk=risk)
-    assert desk.sample(at=2) == before
+        desk.fill("buy", quantity, price, at=1, fee=fee, risk=risk)
+    assert desk.sample(at=1) == before
 
 
 def test_an_equity_of_no_account_is_refused(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from collectors.system.loop import PROBE_SECONDS, LoopMonitor, Watchdog
 from collectors.system.poll import Poll, Reading
 from collectors.system.readings import Share, Total, busy_and_total, read_disk
 from collectors.system.sample import SystemSample
+from collectors.system.time_source import offset_seconds
 from decahertz.app.settings import Settings, load
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.testing import ManualClock
@@ -46,7 +47,8 @@ async def eventually(collector: SystemCollector, holds: Callable[[SystemSample],
 
 
 def is_complete(sample: SystemSample) -> bool:
-    return None not in msgspec.structs.astuple(sample)
+    values = msgspec.structs.asdict(sample)
+    return None not in (value for name, value in values.items() if name != "clock_offset_seconds")
 
 
 @pytest.fixture
@@ -55,6 +57,12 @@ async def collector() -> AsyncIterator[SystemCollector]:
     await collector.start()
     yield collector
     await collector.stop()
+
+
+def test_the_offset_of_the_clock_is_in_either_unit_of_the_kernel_and_unknown_without_a_source() -> None:
+    assert offset_seconds(status=0x0001, offset=-250_000) == -0.25
+    assert offset_seconds(status=0x2001, offset=250_000_000) == 0.25
+    assert offset_seconds(status=0x2041, offset=250_000_000) is None
 
 
 async def test_every_value_is_there_and_agrees_with_an_independent_reading(
@@ -74,6 +82,7 @@ async def test_every_value_is_there_and_agrees_with_an_independent_reading(
     assert sample.processes == pytest.approx(len(psutil.pids()), rel=0.5)
     assert 0 <= (sample.cpu_ratio or 0) <= 1
     assert sample.process_resident_bytes == pytest.approx(process.memory_info().rss, rel=0.3)
+    assert sample.clock_offset_seconds is None or abs(sample.clock_offset_seconds) < 1
     assert sample.process_threads == pytest.approx(process.num_threads(), abs=3)
     assert sample.process_cpu_seconds == pytest.approx(times.user + times.system, rel=0.2, abs=0.5)
 
