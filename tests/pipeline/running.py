@@ -37,13 +37,12 @@ class RunningDecahertz:
     def __init__(self, process: subprocess.Popen[str], welcome: str) -> None:
         self.process = process
         self.welcome = welcome
-        self.api = self.address("API").removesuffix("/api/v1/health")
-        self.websocket = self.address("WebSocket")
-        self.metrics = self.address("Metrics")
-        self.database = self.address("Database")
+        self.api = self._address("API").removesuffix("/api/v1/health")
+        self.websocket = self._address("WebSocket")
+        self.metrics = self._address("Metrics")
+        self.database = self._address("Database")
 
-    def address(self, name: str) -> str:
-        """The address that the welcome shows under a name."""
+    def _address(self, name: str) -> str:
         found = re.search(rf"^ +{name} +(\S+)$", self.welcome, re.MULTILINE)
         assert found, self.welcome
         return found[1]
@@ -147,7 +146,6 @@ def running(
     env: Mapping[str, str],
     log: Path,
     prefix: Sequence[str] = (),
-    subcommand: str = "up",
 ) -> Iterator[RunningDecahertz]:
     """``decahertz up ARGUMENTS`` until the block ends; it has to be there still, or to have ended well."""
     data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
@@ -155,7 +153,7 @@ def running(
         create_data(data)
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [*prefix, *command(subcommand, *arguments)],
+            [*prefix, *command("up", *arguments)],
             env=dict(env),
             cwd=env["DECAHERTZ_DATA_DIR"],
             stdout=subprocess.PIPE,

@@ -1,1 +1,0 @@
-"""Prometheus, Alertmanager and Grafana next to the recorder, with the shipped configuration."""
