@@ -14,7 +14,7 @@ from grafana.builder.style import COUNT, RATIO, rising, signed
 NAME = "overview"
 _RECORDER = matching("recorder")
 _TRADING = matching("recorder", "strategy")
-_NEWEST = "time > $__timeTo() - interval '5 seconds' AND time <= $__timeTo()"
+_NEWEST = "time > $__timeTo()::timestamptz - interval '5 seconds' AND time <= $__timeTo()"
 
 
 def overview() -> Dashboard:

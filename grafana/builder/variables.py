@@ -63,7 +63,7 @@ def host() -> build.QueryVariable:
 
 
 def _seen(collector: str, key: str) -> str:
-    step = "extract(epoch FROM $__timeTo() - $__timeFrom()) * 10"
+    step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
     return f"""
         SELECT DISTINCT {key} FROM {collector}_history
         WHERE tier = decahertz_tier($__timeFrom(), {step}) AND {IN_RANGE}
@@ -96,7 +96,7 @@ def signals(where: tuple[str, ...], *, shown: bool = False) -> build.AnnotationQ
 
 def gaps(where: tuple[str, ...] = (chosen("venue"), chosen("instrument"))) -> build.AnnotationQuery:
     """Messages that a feed missed."""
-    step = "extract(epoch FROM $__timeTo() - $__timeFrom()) * 10"
+    step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
     query = f"""
         SELECT time, missed || ' missed on ' || venue || ' ' || instrument AS text, 'gap' AS tags
         FROM (

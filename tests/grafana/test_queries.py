@@ -1,0 +1,153 @@
+"""Every query of every dashboard, as Grafana runs it, against one run: it answers, and plausibly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from grafana.reader.dashboard import Dashboard, Panel, PrometheusTarget, SqlTarget
+from grafana.reader.frame import Frame, QueryError, Type, points
+from grafana.reader.intervals import TimeRange
+from grafana.reader.layout import placed
+from grafana.reader.view import ALL, View
+from tests.grafana.conftest import DASHBOARDS
+from tests.grafana.lint import is_sql, queries_of, relations_in
+from tests.grafana.run import ODD_INSTRUMENTS, VENUE, Run, running_for_grafana
+
+pytestmark = pytest.mark.timeout(150)
+
+MAY_BE_EMPTY: Mapping[tuple[str, str], str] = {}
+"""Panels and annotations whose queries find nothing in a short run, with the reason."""
+BOUNDS = {
+    "percentunit": (-10.0, 100.0),
+    "percent": (-1000.0, 10_000.0),
+    "s": (-5.0, 1e7),
+    "bytes": (0.0, 1e15),
+    "decbytes": (0.0, 1e15),
+    "Bps": (0.0, 1e12),
+    "short": (-1e12, 1e12),
+}
+"""Values of a unit that a run of a minute can have."""
+_LARGEST = 1e15
+NAMES = [path.name for path in sorted(DASHBOARDS.glob("*.json"))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """One run for all dashboards."""
+    with running_for_grafana(tmp_path_factory.mktemp("g")) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_query_of_a_dashboard_answers(name: str, dashboards: dict[str, Dashboard], run: Run) -> None:
+    dashboard = dashboards[name]
+    view = View(dashboard, run.sources, run.range_of(dashboard))
+    found = [f"variable {name}: no options" for name, options in view.options.items() if not options]
+    for one in placed(view, most=2):
+        if one.panel.type not in ("row", "text"):
+            found += _of_panel(one.panel, one.view)
+    everything = {variable.name: ALL for variable in dashboard.templating.items if variable.include_all}
+    view = View(dashboard, run.sources, run.range_of(dashboard), everything)
+    for annotation in dashboard.annotations.items:
+        if not annotation.built_in and not view.marks(annotation):
+            found += _unless_allowed(dashboard, annotation.name, f"annotation {annotation.name}: no marks")
+    assert found == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_names_break_no_query(name: str, dashboards: dict[str, Dashboard], run: Run) -> None:
+    dashboard = dashboards[name]
+    chosen = {"instrument": list(ODD_INSTRUMENTS), "venue": [VENUE]}
+    known = {variable.name for variable in dashboard.templating.items}
+    selections = {key: value for key, value in chosen.items() if key in known}
+    view = View(dashboard, run.sources, run.range_of(dashboard), selections)
+    for one in placed(view):
+        for target in one.view.targets(one.panel):
+            one.view.run(one.panel, target)
+    for annotation in dashboard.annotations.items:
+        if not annotation.built_in:
+            view.marks(annotation)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_relation_exists(name: str, dashboards: dict[str, Dashboard], run: Run) -> None:
+    postgres = run.sources.postgres(run.sources.provisioned["decahertz-postgres"])
+    (readable,) = postgres.rows(
+        "SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p', 'v')"
+        " AND relnamespace = current_schema()::regnamespace AND has_table_privilege(oid, 'SELECT')"
+    ).fields
+    for where, text in queries_of(dashboards[name]):
+        if is_sql(text):
+            assert relations_in(text) <= set(readable.values), where
+
+
+def _of_panel(panel: Panel, view: View) -> Iterator[str]:
+    for target in view.targets(panel):
+        where = f"{panel.name} {target.ref_id}"
+        try:
+            frames = view.run(panel, target)
+        except QueryError as error:
+            yield f"{where}: {error}"
+            continue
+        if not points(frames):
+            yield from _unless_allowed(view.dashboard, panel.title, f"{where}: no data")
+        elif wrong := _wrong(panel, target, frames, view.range_of(panel)):
+            yield f"{where}: {wrong}"
+    try:
+        if not points(view.frames(panel)):
+            yield from _unless_allowed(view.dashboard, panel.title, f"{panel.name}: nothing is left to draw")
+    except QueryError as error:
+        yield f"{panel.name}: {error}"
+
+
+def _unless_allowed(dashboard: Dashboard, title: str, text: str) -> list[str]:
+    return [] if (dashboard.uid.removeprefix("decahertz-"), title) in MAY_BE_EMPTY else [text]
+
+
+def _wrong(
+    panel: Panel, target: SqlTarget | PrometheusTarget, frames: list[Frame], time_range: TimeRange
+) -> str:
+    """What is not plausible about an answer; empty if all is."""
+    for frame in frames:
+        if target.format == "time_series" and (frame.time is None or not frame.numbers()):
+            return "no time or no numbers"
+        if target.format == "time_series" and frame.time is not None:
+            # A bucket may begin before the range, and an instant query looks at its end.
+            early, late = time_range.from_ms - 3_600_000, time_range.to_ms + 1_000
+            if not all(early <= at <= late for at in frame.time.values):
+                return "times out of range"
+        for one in frame.numbers():
+            low, high = BOUNDS.get(panel.field_config.defaults.unit or "", (-_LARGEST, _LARGEST))
+            known = [value for value in one.values if value is not None]
+            if not all(math.isfinite(value) for value in known):
+                return f"{one.name}: not finite"
+            if target.format == "time_series" and not all(low <= value <= high for value in known):
+                return f"{one.name}: {min(known)} to {max(known)}, not within {low} to {high}"
+    return _wrong_bars(frames) if panel.type == "candlestick" else ""
+
+
+def _wrong_bars(frames: list[Frame]) -> str:
+    for frame in frames:
+        columns = {one.name: one for one in frame.fields}
+        if not {"open", "high", "low", "close"} <= columns.keys() or frame.time is None:
+            return "bars need time, open, high, low and close"
+        for opened, high, low, closed in zip(
+            *(columns[name].values for name in ("open", "high", "low", "close")), strict=True
+        ):
+            if not low <= min(opened, closed) <= max(opened, closed) <= high:
+                return f"a bar opens at {opened}, closes at {closed}, and is between {low} and {high}"
+    return ""
+
+
+def test_the_run_has_what_dashboards_are_about(run: Run) -> None:
+    """Otherwise an empty answer would say nothing about a query."""
+    postgres = run.sources.postgres(run.sources.provisioned["decahertz-postgres"])
+    for table in ("fills", "trades", "orders", "signals", "risks", "regimes", "news", "logs", "alerts"):
+        assert postgres.rows(f"SELECT 1 FROM {table} LIMIT 1").rows == 1, table  # noqa: S608 - constants
+    times = postgres.rows("SELECT time FROM market_history WHERE tier = 'raw' LIMIT 1").fields[0]
+    assert times.type is Type.TIME
+    with pytest.raises(QueryError, match=r"permission denied|read-only"):
+        postgres.rows("DELETE FROM fills RETURNING 1")
