@@ -68,7 +68,7 @@ class Exporter:
         )
         self._exposition = Exposition(sources, recorder, limits)
         self._registry_renderer = RegistryRenderer(recorder)
-        self._metrics = ExporterMetrics(registry, self._exposition.refused)
+        self._metrics = ExporterMetrics(registry, self._exposition.refused, self._clock.time_ns())
         self._rendering = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._process_registry: CollectorRegistry | None = None

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from decahertz.clock import NS_PER_SECOND
 from exporter.negotiation import Format
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -17,10 +18,17 @@ class ExporterMetrics(Collector):
     """Scrapes, their duration and errors, and keys over budget."""
 
     def __init__(
-        self, registry: CollectorRegistry, refused: Callable[[], Mapping[str, tuple[int, int]]]
+        self,
+        registry: CollectorRegistry,
+        refused: Callable[[], Mapping[str, tuple[int, int]]],
+        started_ns: int,
     ) -> None:
-        """``refused``: keys over budget by collector, those of now and those since the start."""
+        """``refused``: keys over budget by collector, those of now and those since the start.
+
+        ``started_ns``: when that was, nanoseconds UTC.
+        """
         self._refused = refused
+        self._created = started_ns / NS_PER_SECOND
         # Every series exists from the start, so that its first increase is visible.
         scrapes = Counter("decahertz_exporter_scrapes", "Scrapes served.", ["format"], registry=registry)
         self._scrapes = {form: scrapes.labels(form.name.lower()) for form in Format}
@@ -64,5 +72,5 @@ class ExporterMetrics(Collector):
         )
         for collector, (now, total) in self._refused().items():
             keys.add_metric([collector], now)
-            exceeded.add_metric([collector], total)
+            exceeded.add_metric([collector], total, self._created)
         yield from (keys, exceeded)

@@ -97,7 +97,7 @@ def _registry() -> CollectorRegistry:
     Spool(Path(), bus, clock, registry, settings.spool)
     Sampler(bus, clock, GridTimer(clock), registry, settings.sampler, ())
     Exporter(bus, (), registry, settings.exporter, clock, recorder="")
-    registry.register(FeedMetrics(()))
+    registry.register(FeedMetrics((), 0))
     HttpMetrics(registry)
     HubMetrics(registry)
     server_logger(registry)

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from collectors.feeds.runner import FeedRunner, RestartPolicy
 from collectors.host.plugins import LoadedFeed
 from decahertz.backoff import Backoff
-from decahertz.clock import Clock
+from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 
@@ -44,7 +44,7 @@ class FeedHost:
         self._runners = [FeedRunner(entry.name, entry.feed, ingest, clock, policy) for entry in feeds]
         self._tasks: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger(part="feeds")
-        registry.register(FeedMetrics(self._runners))
+        registry.register(FeedMetrics(self._runners, clock.time_ns()))
 
     async def start(self) -> None:
         """Starts all feeds and returns at once. May be called once."""
@@ -105,8 +105,10 @@ class FeedHost:
 class FeedMetrics(Collector):
     """The metrics of the feeds, collected at each scrape."""
 
-    def __init__(self, runners: Iterable[FeedRunner]) -> None:
+    def __init__(self, runners: Iterable[FeedRunner], started_ns: int) -> None:
+        """``started_ns``: when the counts began, nanoseconds UTC."""
         self._runners = list(runners)
+        self._created = started_ns / NS_PER_SECOND
 
     def describe(self) -> Iterator[Metric]:
         """Returns the families: the registry refuses a second host."""
@@ -130,9 +132,9 @@ class FeedMetrics(Collector):
         )
         for runner in self._runners:
             labels = [runner.name]
-            events.add_metric(labels, runner.events)
-            restarts.add_metric(labels, runner.restarts)
-            refused.add_metric(labels, runner.refused)
+            events.add_metric(labels, runner.events, self._created)
+            restarts.add_metric(labels, runner.restarts, self._created)
+            refused.add_metric(labels, runner.refused, self._created)
             for kind, count in runner.counters().items():
-                counts.add_metric([runner.name, kind], count)
+                counts.add_metric([runner.name, kind], count, self._created)
         yield from (events, restarts, refused, counts)

@@ -75,7 +75,7 @@ class Sampler:
         self.missed_cycles = 0
         self.clock_steps = 0
         self._log = structlog.get_logger(part="sampler")
-        self._metrics = SamplerMetrics(registry, self, self._hosted)
+        self._metrics = SamplerMetrics(registry, self, self._hosted, clock.time_ns())
 
     async def start(self) -> None:
         """Starts the collectors, then the cycles. A collector that fails to start is not sampled."""

@@ -33,7 +33,10 @@ class SamplerMetrics(Collector):
         registry: CollectorRegistry,
         sampler: Sampler,
         hosted: Sequence[HostedCollector],
+        started_ns: int,
     ) -> None:
+        """``started_ns``: when the counts began, nanoseconds UTC."""
+        self._created = started_ns / NS_PER_SECOND
         self._sampler = sampler
         self._hosted = hosted
         self._lateness = Histogram(
@@ -64,9 +67,11 @@ class SamplerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yields the families, read from the sampler and its collectors."""
         sampler = self._sampler
-        yield _total("cycles", "Cycles run.", sampler.cycles)
-        yield _total("missed_cycles", "Cycles of the 100 ms grid that were missed.", sampler.missed_cycles)
-        yield _total("clock_steps", "Steps of the wall clock detected.", sampler.clock_steps)
+        yield self._total("cycles", "Cycles run.", sampler.cycles)
+        yield self._total(
+            "missed_cycles", "Cycles of the 100 ms grid that were missed.", sampler.missed_cycles
+        )
+        yield self._total("clock_steps", "Steps of the wall clock detected.", sampler.clock_steps)
         yield GaugeMetricFamily(
             "decahertz_sampler_pending_events",
             "Events queued for delivery to the collectors.",
@@ -96,12 +101,15 @@ class SamplerMetrics(Collector):
         )
         yield self._by_reason("dropped_samples", "Samples rejected by validation.", lambda c: c.dropped)
 
+    def _total(self, name: str, text: str, value: float) -> CounterMetricFamily:
+        return CounterMetricFamily(f"decahertz_sampler_{name}", text, value, created=self._created)
+
     def _by_collector(
         self, name: str, text: str, value: Callable[[HostedCollector], float]
     ) -> CounterMetricFamily:
         family = CounterMetricFamily(f"decahertz_sampler_{name}", text, labels=["collector"])
         for collector in self._hosted:
-            family.add_metric([collector.name], value(collector))
+            family.add_metric([collector.name], value(collector), self._created)
         return family
 
     def _by_reason(
@@ -110,9 +118,5 @@ class SamplerMetrics(Collector):
         family = CounterMetricFamily(f"decahertz_sampler_{name}", text, labels=["collector", "reason"])
         for collector in self._hosted:
             for reason, value in values(collector).items():
-                family.add_metric([collector.name, reason.value], value)
+                family.add_metric([collector.name, reason.value], value, self._created)
         return family
-
-
-def _total(name: str, text: str, value: float) -> CounterMetricFamily:
-    return CounterMetricFamily(f"decahertz_sampler_{name}", text, value)
