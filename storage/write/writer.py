@@ -51,7 +51,7 @@ _FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now
 class Writer:
     """Drains the spool into the database."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last four have defaults
         self,
         database: Database,
         spool: Spool,
@@ -62,16 +62,21 @@ class Writer:
         *,
         backlog_rows_per_second: float = 50_000,
         stop_seconds: float = 3.0,
+        unanswered_seconds: float = 5.0,
     ) -> None:
         """The counters of the tables of ``schemas`` exist from the start.
 
         ``stop_seconds`` limits how long :meth:`stop` drains the memory queue; the rest stays in the spool.
+        A database that has not answered for ``unanswered_seconds`` counts as lost, whatever its time-outs.
         """
         self._database = database
         self._spool = spool
         self._lease = lease
         self._clock = clock
         self._stop_seconds = stop_seconds
+        self._unanswered_ns = round(unanswered_seconds * NS_PER_SECOND)
+        self._asked_ns: int | None = None
+        """Since when an answer of the database is awaited."""
         self._entries = EntryWriter(database, lease.recorder, clock, lease, spool.first_new_id)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self.lost_seconds)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
@@ -119,15 +124,17 @@ class Writer:
 
     @property
     def is_database_lost(self) -> bool:
-        """Whether the database is unreachable."""
-        return self._lost_since_ns is not None
+        """Whether the database is unreachable, or does not answer."""
+        return self.lost_seconds is not None
 
     @property
     def lost_seconds(self) -> float | None:
         """Time since the database was lost; ``None`` while it is reachable."""
-        if self._lost_since_ns is None:
-            return None
-        return (self._clock.monotonic_ns() - self._lost_since_ns) / NS_PER_SECOND
+        now_ns = self._clock.monotonic_ns()
+        since_ns = self._lost_since_ns
+        if since_ns is None and self._asked_ns is not None and now_ns - self._asked_ns > self._unanswered_ns:
+            since_ns = self._asked_ns
+        return None if since_ns is None else (now_ns - since_ns) / NS_PER_SECOND
 
     @property
     def rows_waiting(self) -> int:
@@ -148,7 +155,7 @@ class Writer:
             rows = self.rows_waiting + self._spool.backlog_rows
             health, detail = (
                 Health.DEGRADED,
-                f"{rows} rows waiting for {seconds:.0f} s: {self._problem}",
+                f"{rows} rows waiting for {seconds:.0f} s: {self._problem or 'the database does not answer'}",
             )
         elif self._refusal:
             health, detail = Health.DEGRADED, f"rows become dead letters: {self._refusal}"
@@ -162,6 +169,7 @@ class Writer:
             try:
                 await self._write_next()
             except DatabaseUnavailableError as error:
+                self._asked_ns = None
                 self._release()
                 if self._stopping:
                     break  # the spool keeps the entries
@@ -185,14 +193,17 @@ class Writer:
         backlog = self._spool.has_backlog and not self._stopping
         limit = self._rate_limiter.seconds_until_due() if backlog else _BACKLOG_POLL_SECONDS
         if await queue.wait_due(self._database.settings.flush_seconds, limit):
-            connection = await self._connect()  # before taking entries: without one they stay in the queue
+            # Before taking entries: without a connection they stay in the queue.
+            connection = await self._connect()
             self._in_flight = queue.take()
         elif backlog:
             connection = await self._connect()
             self._in_flight = await self._spool.read_backlog(BACKLOG_ROWS)
             self._rate_limiter.spend(sum(entry.rows for entry in self._in_flight) or BACKLOG_ROWS)
         if self._in_flight:
+            self._asked_ns = self._clock.monotonic_ns()
             await self._deliver(connection)
+            self._asked_ns = None
 
     async def _deliver(self, connection: Connection) -> None:
         try:
@@ -205,10 +216,13 @@ class Writer:
             raise
 
     def _record(self, result: WriteResult) -> None:
-        if (seconds := self.lost_seconds) is not None:
+        now_ns = self._asked_ns = self._clock.monotonic_ns()
+        if self._lost_since_ns is not None:
+            seconds = round((now_ns - self._lost_since_ns) / NS_PER_SECOND, 3)
             self._lost_since_ns = None
+            self._problem = ""
             backlog = self._spool.backlog_rows
-            self._log.info("database_recovered", seconds=round(seconds, 3), backlog_rows=backlog)
+            self._log.info("database_recovered", seconds=seconds, backlog_rows=backlog)
         self._in_flight = [entry for entry in self._in_flight if entry.batch_id not in result.acks]
         self._spool.ack(list(result.acks.values()))
         for table, rows in result.rows.items():

@@ -84,6 +84,24 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
     await database.close()
 
 
+async def test_a_database_that_does_not_answer_is_lost_before_its_time_out(database: Database) -> None:
+    async with writing(database, unanswered_seconds=0.2) as bench:
+        blocker = await database.connect("blocker")
+        try:
+            await blocker.execute("BEGIN; LOCK TABLE quotes, book_samples IN ACCESS EXCLUSIVE MODE")
+            await bench.spool.append(quotes(1, 3), 10)
+            await until(lambda: bench.writer.is_database_lost)
+            assert (bench.writer.lost_seconds or 0) > 0.2
+            status = bench.writer.status()
+            assert (status.health, status.detail[-30:]) == (Health.DEGRADED, ": the database does not answer")
+        finally:
+            await database.disconnect(blocker)
+        await bench.drained()
+        assert bench.writer.lost_seconds is None
+        assert bench.writer.status().health is Health.OK
+        assert await bench.stored_quotes() == [1, 2, 3]
+
+
 async def emit(bench: Bench, ticks: int) -> None:
     for tick in range(ticks):
         bench.sample(books(tick))
