@@ -37,10 +37,17 @@ def reachable_host(host: str) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - no listener
 
 
-def check_port(section: str, host: str, port: int) -> None:
+def free_port() -> int:
+    """A port of 127.0.0.1 that no program uses at the moment."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(section: str, host: str, port: int, *, name: str = "port") -> None:
     """Raise :class:`~decahertz.settings.SettingsError` unless the address is free.
 
-    ``section`` is ``api`` or ``exporter``.
+    ``section`` is ``api`` or ``exporter``, and ``name`` the setting of the port in it.
     """
     family, kind, protocol, _, address = _resolve(f"{section}.host", host, port)[0]
     with closing(socket.socket(family, kind, protocol)) as probe:
@@ -48,17 +55,19 @@ def check_port(section: str, host: str, port: int) -> None:
         try:
             probe.bind(address)
         except OSError as error:
-            raise listen_error(section, host, port, error) from error
+            raise listen_error(section, host, port, error, name=name) from error
 
 
-def listen_error(section: str, host: str, port: int, error: OSError) -> SettingsError:
+def listen_error(section: str, host: str, port: int, error: OSError, *, name: str = "port") -> SettingsError:
     """The error to raise when the operating system refuses to listen on an address."""
     if error.errno == errno.EADDRINUSE:
         return PortInUseError(
-            f"{section}.port", f"{port} on {host} is in use by another program; stop it or set another port"
+            f"{section}.{name}", f"{port} on {host} is in use by another program; stop it or set another port"
         )
     if error.errno == errno.EACCES:
-        return SettingsError(f"{section}.port", f"this user may not listen on port {port}; use 1024 or above")
+        return SettingsError(
+            f"{section}.{name}", f"this user may not listen on port {port}; use 1024 or above"
+        )
     return SettingsError(f"{section}.host", f"cannot listen on {host}: {error.strerror or error}")
 
 

@@ -14,6 +14,22 @@ unpack_package() { # unpack_package PACKAGE
     return $status
 }
 
+# Debian's Alertmanager reads its templates from a folder below /usr. In the unpacked program a name of the same
+# length stands for it, which is a link to the unpacked folder.
+TEMPLATES=/usr/share/prometheus/alertmanager
+
+alertmanager_templates() {
+    program=$SERVERS/usr/bin/prometheus-alertmanager
+    [ -x "$program" ] && [ ! -d "$TEMPLATES" ] || return 0
+    link=/tmp/decahertz-alertmanager-$(id -u)
+    [ -e "$link/default.tmpl" ] || ln -sfn "$SERVERS$TEMPLATES" "$link"
+    while [ ${#link} -lt ${#TEMPLATES} ]; do link=$link/; done
+    if grep -q "$TEMPLATES" "$program"; then
+        LC_ALL=C sed "s|$TEMPLATES|$link|g" "$program" >"$program.new" && chmod 755 "$program.new" &&
+            mv "$program.new" "$program"
+    fi
+}
+
 servers() { # servers PROGRAM=PACKAGE…
     PATH=$PATH:$SERVERS/usr/bin:$SERVERS/usr/sbin
     export PATH
@@ -33,4 +49,5 @@ servers() { # servers PROGRAM=PACKAGE…
         command -v "$program" >/dev/null 2>&1 ||
             say "$program is missing (Debian's package $package): the tests that need it are skipped"
     done
+    alertmanager_templates
 }

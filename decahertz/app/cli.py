@@ -30,6 +30,7 @@ from decahertz.app.import_ import run_import
 from decahertz.app.logs import configure_logs
 from decahertz.app.pipeline import StartError, database_url
 from decahertz.app.settings import Settings, load
+from decahertz.app.stack.stack import Stack
 from decahertz.app.up import run_up
 from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, keys_of
 from storage.query.export import ExportFormat
@@ -68,6 +69,7 @@ def build_app() -> App:
     keys = list(all_keys())
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
+    app.command(_with_settings(_stack, keys), name="stack")
     app.command(_with_settings(_check, keys), name="check")
     where = _only(keys, ("data_dir", "database_url", "database_password_file"))
     app.command(_with_settings(_import, [*where, *_only(keys, ("recorder",))]), name="import")
@@ -140,24 +142,37 @@ def _option(key: Key) -> Any:  # noqa: ANN401 - an annotation
     ]
 
 
+_DEMO = Annotated[bool, Parameter(negative="", help="Run the synthetic market and a demo trading process.")]
+_PROGRAMS = Annotated[
+    tuple[str, ...],
+    Parameter(help="Program to start when Decahertz is ready and to stop with it; repeatable."),
+]
+_UNTIL_FINISHED = Annotated[
+    bool, Parameter(negative="", help="Stop when every feed has ended (recordings end).")
+]
+
+
 def _up(
     settings: Settings,
     *,
-    demo: Annotated[
-        bool,
-        Parameter(negative="", help="Run the synthetic market and a demo trading process."),
-    ] = False,
-    run: Annotated[
-        tuple[str, ...],
-        Parameter(help="Program to start when Decahertz is ready and to stop with it; repeatable."),
-    ] = (),
-    until_finished: Annotated[
-        bool,
-        Parameter(negative="", help="Stop when every feed has ended (recordings end)."),
-    ] = False,
+    demo: _DEMO = False,
+    run: _PROGRAMS = (),
+    until_finished: _UNTIL_FINISHED = False,
 ) -> int:
     """Record until Ctrl-C."""
     return _run(run_up(settings, demo=demo, commands=run, until_finished=until_finished))
+
+
+def _stack(
+    settings: Settings,
+    *,
+    demo: _DEMO = False,
+    run: _PROGRAMS = (),
+    until_finished: _UNTIL_FINISHED = False,
+) -> int:
+    """Record until Ctrl-C, with Prometheus, Alertmanager and Grafana of this machine next to the recorder."""
+    stack = Stack(settings)
+    return _run(run_up(stack.settings, demo=demo, commands=run, until_finished=until_finished, stack=stack))
 
 
 def _check(settings: Settings) -> int:

@@ -17,6 +17,7 @@ from api.settings import ApiSettings
 from collectors.feeds.settings import FeedsSettings
 from collectors.host.settings import CollectorsSettings, SamplerSettings
 from decahertz.app.logs import LogSettings
+from decahertz.app.stack.settings import StackSettings
 from decahertz.event import Name
 from decahertz.ingest import IngestSettings
 from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
@@ -70,6 +71,7 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
+    stack: StackSettings = StackSettings()
     collectors: CollectorsSettings = CollectorsSettings()
     feeds: FeedsSettings = FeedsSettings()
 

@@ -7,10 +7,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from random import random
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,24 +21,21 @@ from rich.text import Text
 
 from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
+from decahertz.app.companions import Companion, running
 from decahertz.app.garbage_collection import collecting
 from decahertz.app.pipeline import Pipeline, StartError
-from decahertz.backoff import Backoff
 from decahertz.clock import SystemClock
-from decahertz.incident import Incident
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
+    from decahertz.app.stack.stack import Stack
 
 _DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo_trader.py"
 _PLAIN_STATUS_SECONDS = 10.0
 _LIVE_STATUS_SECONDS = 0.5
-_COMPANION_GRACE_SECONDS = 1.5
 _GRACE_SECONDS = 3.2
 _KILL_SECONDS = 4.4
 _MIN_WAIT_SECONDS = 0.4
-_STABLE_SECONDS = 60.0
-_RESTART = Backoff(first_seconds=2.0, most_seconds=60.0)
 
 
 async def run_up(
@@ -48,9 +44,11 @@ async def run_up(
     demo: bool = False,
     commands: Sequence[str] = (),
     until_finished: bool = False,
+    stack: Stack | None = None,
 ) -> int:
     """Run until SIGINT or SIGTERM, or until all feeds have ended; return the exit code.
 
+    ``commands`` are programs to run next to the recorder, and ``stack`` has servers.
     Raises :class:`~decahertz.app.pipeline.StartError` if a part cannot start, and
     :class:`~storage.write.lease.LeaseLostError` after another process took over the recorder's name.
     """
@@ -72,7 +70,12 @@ async def run_up(
         with suppress(asyncio.CancelledError):
             await starting
         if pipeline.started:
-            async with collecting(SystemClock()), _companions(programs, pipeline), _status(pipeline):
+            companions = _companions(programs, pipeline)
+            addresses: Sequence[tuple[str, str]] = ()
+            if stack is not None:
+                companions += await stack.companions(pipeline)
+                addresses = stack.addresses()
+            async with collecting(SystemClock()), running(companions), _status(pipeline, addresses):
                 await _until(pipeline, stopping, until_finished=until_finished)
     finally:
         stopping.cancel()
@@ -145,15 +148,23 @@ async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_
         future.result()
 
 
-def welcome(pipeline: Pipeline) -> str:
-    """The text printed when all parts run."""
+def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[Companion]:
+    """Companions for programs; ``DECAHERTZ_URL`` tells them the address of the API."""
+    environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
+    return [Companion(argv=program, environment=environment) for program in programs]
+
+
+def welcome(pipeline: Pipeline, more: Sequence[tuple[str, str]] = ()) -> str:
+    """The text printed when all parts run; ``more`` are rows of names and addresses."""
     rows = [
         ("API", f"{pipeline.api_url}/api/v1/health"),
         ("WebSocket", f"{pipeline.api_url.replace('http', 'ws', 1)}/ws"),
         ("Metrics", f"{pipeline.exporter_url}/metrics"),
         ("Database", pipeline.shown_database_url),
+        *more,
     ]
-    lines = "\n".join(f"  {name:<10} {value}" for name, value in rows)
+    width = max(len(name) for name, _ in rows) + 1
+    lines = "\n".join(f"  {name:<{width}} {value}" for name, value in rows)
     return f"Decahertz {__version__} is recording\n{lines}\nCtrl-C stops it.\n"
 
 
@@ -174,8 +185,8 @@ def status_text(pipeline: Pipeline) -> str:
 
 
 @asynccontextmanager
-async def _status(pipeline: Pipeline) -> AsyncIterator[None]:
-    sys.stdout.write(welcome(pipeline))
+async def _status(pipeline: Pipeline, addresses: Sequence[tuple[str, str]]) -> AsyncIterator[None]:
+    sys.stdout.write(welcome(pipeline, addresses))
     sys.stdout.flush()
     show = _live if sys.stdout.isatty() else _plain
     task = asyncio.create_task(show(pipeline))
@@ -207,61 +218,3 @@ async def _live(pipeline: Pipeline) -> None:
             line = Text(status_text(pipeline), no_wrap=True, overflow="ellipsis")
             live.update(Group(bars, line) if tasks else line)
             await asyncio.sleep(_LIVE_STATUS_SECONDS)
-
-
-@asynccontextmanager
-async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> AsyncIterator[None]:
-    """Run companion programs; ``DECAHERTZ_URL`` tells them the address of the API."""
-    environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
-    tasks = [asyncio.create_task(_keep_running(program, environment)) for program in programs]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-async def _keep_running(program: Sequence[str], environment: dict[str, str]) -> None:
-    log = structlog.get_logger(part="companion", program=" ".join(program))
-    incident = Incident("companion", log)
-    attempt = 0
-    while True:
-        try:
-            # In its own process group: Ctrl-C reaches only this process, which then stops the companion.
-            process = await asyncio.create_subprocess_exec(*program, env=environment, start_new_session=True)
-        except OSError as error:
-            log.exception("companion_start_failed", reason=str(error))
-            return
-        try:
-            code = await _exit_code(process, incident)
-        except asyncio.CancelledError:
-            await _terminate(process)
-            raise
-        if code == 0:
-            log.info("companion_ended")
-            return
-        if not incident.active:
-            attempt = 0
-        incident.fail(0, exit_code=code)
-        await asyncio.sleep(_RESTART.seconds(attempt, random))
-        attempt += 1
-
-
-async def _exit_code(process: asyncio.subprocess.Process, incident: Incident) -> int:
-    with suppress(TimeoutError):
-        return await asyncio.wait_for(process.wait(), _STABLE_SECONDS)
-    incident.recover()
-    return await process.wait()
-
-
-async def _terminate(process: asyncio.subprocess.Process) -> None:
-    stops: tuple[Callable[[], None], ...] = (process.terminate, process.kill)
-    for stop in stops:
-        with suppress(ProcessLookupError):
-            stop()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _COMPANION_GRACE_SECONDS)
-            return

@@ -77,13 +77,13 @@ async def run(
     ``on_line`` receives the lines of its standard error; ``archive`` is the descriptor that it reads.
     Cancellation ends the program. Raises :class:`BackupError` with the program's first error.
     """
-    launch = Launch(tuple(argv), Launch.bare_environment(), os.getpid(), signal.SIGTERM)
+    launch = Launch(tuple(argv), os.getpid(), signal.SIGTERM)
     process = await asyncio.create_subprocess_exec(
         *launch.command(),
         stdin=asyncio.subprocess.DEVNULL if archive is None else archive,
         stdout=asyncio.subprocess.PIPE if keep_output else asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=launch.environment,
+        env=Launch.bare_environment(),
         start_new_session=True,  # Ctrl-C reaches only this process, which ends the program
         limit=1 << 20,
     )

@@ -1,7 +1,8 @@
-"""Script that prepares a child process and then turns into a program of PostgreSQL.
+"""Script that prepares a child process and then turns into another program, such as one of PostgreSQL.
 
-:mod:`storage.postgres.process` runs this file in a new interpreter (``python -I -S launcher.py …``). It does
-what has to happen in the child and is not safe in a process with threads:
+:mod:`storage.postgres.process` and :mod:`decahertz.app.companions` run this file in a new interpreter
+(``python -I -S launcher.py …``). It does what has to happen in the child and is not safe in a process with
+threads; for programs of PostgreSQL all of it, for others the last two steps:
 
 1. opens the data directory while it is still allowed to,
 2. changes from root to the server's user,
@@ -40,20 +41,27 @@ _SOCKET_LOCK_SUFFIX = ".lock"
 
 
 class Launch(NamedTuple):
-    """A program to execute. Written by the parent, read by the child."""
+    """A program to execute. Written by the parent, read by the child. Other users can read it too.
+
+    The program gets the environment that the launcher was started with.
+    """
 
     argv: tuple[str, ...]
     """The program's absolute path and its arguments."""
-    environment: dict[str, str]
     parent: int
     """Process id of the parent; the child exits if it has another one by then."""
     death_signal: int
     """Signal for the program when the thread that started it ends (Linux only)."""
     directory: str | None = None
-    """Data directory; ``None`` for a program that needs none."""
+    """Data directory of PostgreSQL; ``None`` for a program that needs none."""
+    folder: str = "/"
+    """Working folder of the program. Programs of PostgreSQL up to 15 change back to the folder that they were
+    started in, by path: it has to be one that every user can reach."""
     user: int | None = None
     """User id to change to; ``None`` changes nothing."""
     group: int | None = None
+    umask: int | None = 0o077
+    """``None`` keeps this process's own."""
     files: dict[str, str] = {}  # noqa: RUF012 - never changed: it comes out of JSON
     """Content of files to write into the data directory as the server's user, by name."""
     stale_socket: str | None = None
@@ -84,16 +92,15 @@ def main(specification: str) -> NoReturn:
             _enter(launch.directory)
         if launch.user is not None and launch.group is not None:
             _change_user(launch.user, launch.group)
-        os.umask(0o077)
+        if launch.umask is not None:
+            os.umask(launch.umask)
         for name, content in launch.files.items():
             _write(name, content)
         if launch.stale_socket is not None:
             _take_over_locks(launch.stale_socket)
-        # Programs of PostgreSQL up to 15 change back to the folder that they were started in, by path: it
-        # has to be one that every user can reach.
-        os.chdir("/")
+        os.chdir(launch.folder)
         _die_with_parent(launch.parent, launch.death_signal)
-        os.execve(launch.argv[0], launch.argv, launch.environment)  # noqa: S606 - without a shell
+        os.execv(launch.argv[0], launch.argv)  # noqa: S606 - without a shell
     except OSError as error:
         sys.stderr.write(f"launcher: error: cannot run {launch.argv[0]}: {error}\n")
         sys.exit(NOT_RUN)

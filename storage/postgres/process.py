@@ -90,7 +90,6 @@ class ProgramRunner:
     def _launch_of(self, argv: list[str], death_signal: signal.Signals, directory: Path | None) -> Launch:
         return Launch(
             argv=tuple(argv),
-            environment=Launch.bare_environment(),
             parent=os.getpid(),
             death_signal=death_signal,
             directory=None if directory is None else str(directory),
@@ -104,7 +103,7 @@ class ProgramRunner:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=launch.environment,
+            env=Launch.bare_environment(),
             cwd="/",
             start_new_session=True,  # Ctrl-C reaches only this process, which stops the server
         )

@@ -37,12 +37,13 @@ class RunningDecahertz:
     def __init__(self, process: subprocess.Popen[str], welcome: str) -> None:
         self.process = process
         self.welcome = welcome
-        self.api = self._address("API").removesuffix("/api/v1/health")
-        self.websocket = self._address("WebSocket")
-        self.metrics = self._address("Metrics")
-        self.database = self._address("Database")
+        self.api = self.address("API").removesuffix("/api/v1/health")
+        self.websocket = self.address("WebSocket")
+        self.metrics = self.address("Metrics")
+        self.database = self.address("Database")
 
-    def _address(self, name: str) -> str:
+    def address(self, name: str) -> str:
+        """The address that the welcome shows under a name."""
         found = re.search(rf"^ +{name} +(\S+)$", self.welcome, re.MULTILINE)
         assert found, self.welcome
         return found[1]
@@ -146,6 +147,7 @@ def running(
     env: Mapping[str, str],
     log: Path,
     prefix: Sequence[str] = (),
+    subcommand: str = "up",
 ) -> Iterator[RunningDecahertz]:
     """``decahertz up ARGUMENTS`` until the block ends; it has to be there still, or to have ended well."""
     data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
@@ -153,7 +155,7 @@ def running(
         create_data(data)
     with log.open("a") as errors:
         process = subprocess.Popen(
-            [*prefix, *command("up", *arguments)],
+            [*prefix, *command(subcommand, *arguments)],
             env=dict(env),
             cwd=env["DECAHERTZ_DATA_DIR"],
             stdout=subprocess.PIPE,

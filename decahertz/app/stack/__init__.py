@@ -1,0 +1,1 @@
+"""Prometheus, Alertmanager and Grafana next to the recorder, with the shipped configuration."""
