@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,6 +16,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import psutil
+import psycopg
 import pytest
 import yaml
 
@@ -98,13 +101,16 @@ def check_only_this_machine_is_served(children: Mapping[str, psutil.Process]) ->
 def test_a_stack_works_as_shipped_goes_on_after_a_crash_and_ends_with_its_parent(
     env: dict[str, str], folder: Path
 ) -> None:
-    own = folder / "stack" / "prometheus" / "alerts" / "own.rules.yml"
+    own = folder / "stack" / "prometheus" / "local" / "own.rules.yml"
     own.parent.mkdir(parents=True)
     own.write_text(OWN_RULES)
-    (own.parent / "gone.rules.yml").symlink_to(folder / "shipped-by-an-earlier-version.rules.yml")
+    (own.parent.parent / "gone.rules.yml").symlink_to(folder / "shipped-by-an-earlier-version.rules.yml")
 
     with running("--demo", env=env, log=folder / "log", subcommand="stack") as decahertz:
         check_everything_is_connected(decahertz)
+        assert re.search(
+            "^  Grafana +not installed: see https://grafana.com", decahertz.welcome, re.MULTILINE
+        )
         children = children_of(decahertz)
         check_only_this_machine_is_served(children)
         [alertmanager] = [child for name, child in children.items() if "alertmanager" in name]
@@ -118,14 +124,66 @@ def test_a_stack_works_as_shipped_goes_on_after_a_crash_and_ends_with_its_parent
         _, alive = psutil.wait_procs(started, timeout=10)
         assert alive == []
 
-    with running("--demo", env=env, log=folder / "log", subcommand="stack") as decahertz:
+    with_grafana = {**env, "DECAHERTZ_STACK_GRAFANA_PROGRAM": str(stand_in_for_grafana(folder))}
+    with running("--demo", env=with_grafana, log=folder / "log", subcommand="stack") as decahertz:
         prometheus = Prometheus(decahertz)
         wait_until("samples of the first run", 20, lambda: prometheus.knows("decahertz_build_info", crashed))
+        check_grafana_is_configured(decahertz, folder)
         started = psutil.Process(decahertz.process.pid).children(recursive=True)
         took, output = decahertz.stop()
         assert "stopped" in output
         assert took < 5
         assert not any(child.is_running() for child in started)
+
+
+def stand_in_for_grafana(folder: Path) -> Path:
+    """A program that writes down how it was started. There is no Grafana in Debian."""
+    program = folder / "grafana" / "bin" / "grafana"
+    program.parent.mkdir(parents=True)
+    (folder / "grafana" / "conf").mkdir()
+    started = folder / "grafana" / "started"
+    script = f'{{ printf "%s\\n" "$*"; env; }} >{started}.new && mv {started}.new {started}\nexec sleep 600\n'
+    program.write_text("#!/bin/sh\n" + script)
+    program.chmod(0o755)
+    return program
+
+
+def check_grafana_is_configured(decahertz: RunningDecahertz, folder: Path) -> None:
+    """Its environment has the addresses, and the role that it names can read the database and no more."""
+    started = folder / "grafana" / "started"
+    wait_until("the start of Grafana", 10, started.exists)
+    arguments, *lines = started.read_text().splitlines()
+    environment = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert arguments == f"server --homepath={folder.resolve() / 'grafana'}"
+    url = f"http://{environment['GF_SERVER_HTTP_ADDR']}:{environment['GF_SERVER_HTTP_PORT']}"
+    assert f"{url} (user admin, password in {folder}/stack/grafana-admin-password)" in decahertz.welcome
+    assert environment["DECAHERTZ_PROMETHEUS_URL"] == decahertz.address("Prometheus")
+    assert "DECAHERTZ_DATA_DIR" not in environment
+    provisioning = Path(environment["GF_PATHS_PROVISIONING"])
+    named = {
+        name
+        for file in provisioning.glob("*/*.yml")
+        for name in re.findall(r"\$\{?([A-Z_]+)", re.sub("(?m)#.*", "", file.read_text()))
+    }
+    assert named <= environment.keys()
+    assert content(environment["GF_SECURITY_ADMIN_PASSWORD"])
+    with psycopg.connect(
+        host=environment["DECAHERTZ_GRAFANA_DATABASE_HOST"],
+        dbname=environment["DECAHERTZ_GRAFANA_DATABASE"],
+        user=environment["DECAHERTZ_GRAFANA_DATABASE_USER"],
+        password=content(environment["DECAHERTZ_GRAFANA_DATABASE_PASSWORD"]),
+    ) as connection:
+        assert connection.execute("SELECT count(*) FROM market_history").fetchone() != (0,)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("DELETE FROM ticks")
+
+
+def content(value: str) -> str:
+    """The content of the file that ``$__file{PATH}`` names; nobody else can read it."""
+    found = re.fullmatch(r"\$__file\{(.+)\}", value)
+    assert found
+    assert stat.S_IMODE(Path(found[1]).stat().st_mode) == 0o600
+    return Path(found[1]).read_text()
 
 
 def answers(url: str) -> bool:
@@ -144,6 +202,21 @@ def test_a_port_in_use_is_named_by_its_key(env: dict[str, str], folder: Path) ->
         assert ended.returncode == 2, ended.stderr
         assert ended.stderr.startswith(f"decahertz: stack.{name}_port: {port} on 127.0.0.1 is in use")
         assert len(ended.stderr.splitlines()) == 1
+    assert not (folder / "postgres").exists()
+
+
+def test_rules_of_the_user_that_are_invalid_stop_the_start_with_the_file(
+    env: dict[str, str], folder: Path
+) -> None:
+    require("promtool")
+    own = folder / "stack" / "prometheus" / "local" / "own.rules.yml"
+    own.parent.mkdir(parents=True)
+    own.write_text("groups: [{name: x, rules: [{record: y, expr: 'sum('}]}]")
+    ended = run("stack", env=env)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("decahertz: Prometheus refuses its configuration: ")
+    assert "own.rules.yml" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
     assert not (folder / "postgres").exists()
 
 

@@ -12,7 +12,14 @@ import msgspec
 from decahertz.addresses import check_port, free_port
 from decahertz.app.companions import Companion
 from decahertz.app.pipeline import StartError
-from decahertz.app.stack.configuration import SHIPPED, write_alertmanager, write_prometheus
+from decahertz.app.stack.configuration import (
+    SHIPPED,
+    check_prometheus,
+    write_alertmanager,
+    write_prometheus,
+    write_targets,
+)
+from decahertz.app.stack.grafana import Grafana
 from decahertz.app.stack.programs import find_programs
 
 if TYPE_CHECKING:
@@ -23,30 +30,42 @@ _HOST = "127.0.0.1"
 
 
 class Stack:
-    """Prometheus and Alertmanager."""
+    """Prometheus and Alertmanager, and Grafana if there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        """Find the programs and choose their ports; ``settings`` of the recorder follow from that.
+        """Find the programs, choose their ports, and check Prometheus's rules; blocking.
 
         Raises :class:`~decahertz.app.pipeline.StartError` and :class:`~decahertz.settings.SettingsError`.
         """
         if not (SHIPPED / "prometheus.yml").exists():
             raise StartError("the files of the stack are not installed: run decahertz stack in a checkout")
-        self._programs = find_programs(settings.stack)
-        self._folder = settings.data_dir.absolute() / "stack"
-        self._retention_days = settings.stack.prometheus_retention_days
-        self._prometheus = f"{_HOST}:{_port('prometheus', settings.stack.prometheus_port)}"
-        self._alertmanager = f"{_HOST}:{_port('alertmanager', settings.stack.alertmanager_port)}"
+        ports = settings.stack
+        self._programs = find_programs(ports)
+        self._prometheus = _address("prometheus_port", ports.prometheus_port)
+        self._alertmanager = _address("alertmanager_port", ports.alertmanager_port)
         alerts = msgspec.structs.replace(settings.alerts, alertmanager_url=f"http://{self._alertmanager}")
         self.settings = msgspec.structs.replace(settings, alerts=alerts)
         """Settings of the recorder in the stack."""
+        self._folder = settings.data_dir.absolute() / "stack"
+        self._grafana = self._grafana_address = None
+        if self._programs.grafana is not None:
+            self._grafana_address = _address("grafana_port", ports.grafana_port)
+            self._grafana = Grafana(
+                self._programs.grafana, self._folder, self._grafana_address, self.settings
+            )
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._configuration = write_prometheus(self._folder)
+        check_prometheus(self._configuration, self._programs.prometheus)
 
     async def companions(self, pipeline: Pipeline) -> list[Companion]:
         """Write the configuration for a started recorder, and return the servers to run."""
-        await asyncio.to_thread(self._write, pipeline)
         # Without settings of the recorder, which may hold a password.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DECAHERTZ_")}
-        return [
+        exporter = pipeline.exporter_url.removeprefix("http://")
+        targets = {"decahertz": exporter, "alertmanager": self._alertmanager}
+        await asyncio.to_thread(write_targets, self._folder, targets)
+        alertmanager = await asyncio.to_thread(write_alertmanager, self._folder, pipeline.api_url)
+        companions = [
             Companion(
                 argv=[str(program), *options],
                 environment=environment,
@@ -54,36 +73,39 @@ class Stack:
                 log=self._folder / f"{name}.log",
             )
             for name, program, options in (
-                ("alertmanager", self._programs.alertmanager, self._alertmanager_options()),
+                ("alertmanager", self._programs.alertmanager, self._alertmanager_options(alertmanager)),
                 ("prometheus", self._programs.prometheus, self._prometheus_options()),
             )
         ]
+        if self._grafana is not None:
+            companions.append(await self._grafana.companion(f"http://{self._prometheus}", environment))
+        return companions
 
     def addresses(self) -> list[tuple[str, str]]:
         """Names and addresses of the servers."""
+        grafana = "not installed: see https://grafana.com/grafana/download"
+        if self._grafana is not None:
+            password = self._grafana.admin_password_file
+            grafana = f"http://{self._grafana_address} (user admin, password in {password})"
         return [
             ("Prometheus", f"http://{self._prometheus}"),
             ("Alertmanager", f"http://{self._alertmanager}"),
+            ("Grafana", grafana),
         ]
-
-    def _write(self, pipeline: Pipeline) -> None:
-        exporter = pipeline.exporter_url.removeprefix("http://")
-        write_prometheus(self._folder, {"decahertz": exporter, "alertmanager": self._alertmanager})
-        write_alertmanager(self._folder / "alertmanager.yml", pipeline.api_url)
 
     def _prometheus_options(self) -> list[str]:
         return [
-            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--config.file={self._configuration}",
             f"--storage.tsdb.path={self._data('prometheus')}",
-            f"--storage.tsdb.retention.time={self._retention_days}d",
+            f"--storage.tsdb.retention.time={self.settings.stack.prometheus_retention_days}d",
             f"--web.listen-address={self._prometheus}",
             f"--web.cors.origin=http://{self._prometheus}",  # by default any web page may send queries
             "--log.level=warn",
         ]
 
-    def _alertmanager_options(self) -> list[str]:
+    def _alertmanager_options(self, configuration: Path) -> list[str]:
         return [
-            f"--config.file={self._folder / 'alertmanager.yml'}",
+            f"--config.file={configuration}",
             f"--storage.path={self._data('alertmanager')}",
             f"--web.listen-address={self._alertmanager}",
             "--cluster.listen-address=",  # a single one
@@ -95,8 +117,8 @@ class Stack:
         return self._folder / "data" / name
 
 
-def _port(name: str, port: int) -> int:
+def _address(key: str, port: int) -> str:
     if port == 0:
-        return free_port()
-    check_port("stack", _HOST, port, name=f"{name}_port")
-    return port
+        return f"{_HOST}:{free_port()}"
+    check_port("stack", _HOST, port, name=key)
+    return f"{_HOST}:{port}"
