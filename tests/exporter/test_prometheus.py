@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from aiohttp import ClientError, ClientSession
 from prometheus_client import Counter, Histogram
 
@@ -80,14 +81,15 @@ async def test_the_scrape_configuration_that_is_shipped_is_valid() -> None:
 
 @pytest.fixture
 async def prometheus(rig: Rig, tmp_path: Path) -> AsyncIterator[str]:
-    """The address of a Prometheus that scrapes the rig every second."""
+    """The address of a Prometheus that scrapes the rig every second and drops what the shipped one drops."""
     program = require("prometheus")
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-        "scrape_configs": [
-            {"job_name": "decahertz", "static_configs": [{"targets": [rig.url.removeprefix("http://")]}]}
-        ],
+    shipped = yaml.safe_load((ROOT / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"][0]
+    job = {
+        "job_name": "decahertz",
+        "static_configs": [{"targets": [rig.url.removeprefix("http://")]}],
+        "metric_relabel_configs": shipped["metric_relabel_configs"],
     }
+    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
     file = tmp_path / "prometheus.yml"
     file.write_bytes(msgspec.json.encode(config))  # JSON is YAML
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -139,6 +141,9 @@ async def test_prometheus_scrapes_samples_and_answers_queries_about_them(
     [up] = await query(session, prometheus, "up")
 
     publishing.cancel()
+    async with session.get(f"{prometheus}/api/v1/label/__name__/values") as response:
+        names = msgspec.json.decode(await response.read())["data"]
+    assert not [name for name in names if name.endswith("_created")]
     assert mid["metric"]["instrument"] == ODD
     assert float(mid["value"][1]) == 1.25
     assert float(gaps["value"][1]) == 2**53 + 2
