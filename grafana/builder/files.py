@@ -9,11 +9,28 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.builder.execution import execution
+from grafana.builder.feeds import feeds
 from grafana.builder.market import market
+from grafana.builder.orders import orders
 from grafana.builder.overview import overview
+from grafana.builder.recorder import recorder
+from grafana.builder.risk import risk
+from grafana.builder.strategy import strategy
+from grafana.builder.system import system
 
 FOLDER = Path("grafana") / "dashboards"
-DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (overview, market)
+DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (
+    overview,
+    feeds,
+    market,
+    strategy,
+    execution,
+    risk,
+    orders,
+    system,
+    recorder,
+)
 
 
 def dashboard_files() -> Iterator[tuple[Path, str]]:

@@ -6,15 +6,15 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
-from grafana.builder.frame import Line, address, dashboard, field
-from grafana.builder.panels import About, Cell, PanelBuilder, figure, lines, rows
-from grafana.builder.queries import chosen, history, matching, prom, sql
+from grafana.builder.frame import Line, address, dashboard, field, label
+from grafana.builder.panels import About, PanelBuilder, figure, lines
+from grafana.builder.queries import chosen, history, matching, newest, prom, sql
 from grafana.builder.style import COUNT, RATIO, rising, signed
+from grafana.builder.tables import Cell, rows
 
 NAME = "overview"
 _RECORDER = matching("recorder")
 _TRADING = matching("recorder", "strategy")
-_NEWEST = "time > $__timeTo()::timestamptz - interval '5 seconds' AND time <= $__timeTo()"
 
 
 def overview() -> Dashboard:
@@ -24,11 +24,11 @@ def overview() -> Dashboard:
         "Overview",
         "Is everything all right? Each figure links to the dashboard with the details.",
         [variables.recorder(), variables.venue(), variables.strategy()],
-        [],
+        [variables.alerts(), variables.gaps((chosen("venue"),))],
         [
             Line(4, [(3, panel) for panel in _figures()]),
-            Line(9, [(12, _pnl()), (12, _strategies())]),
-            Line(11, [(24, _instruments())]),
+            Line(8, [(12, _pnl()), (12, _alerts())]),
+            Line(11, [(11, _strategies()), (13, _instruments())]),
         ],
     )
 
@@ -36,11 +36,26 @@ def overview() -> Dashboard:
 def _figures() -> list[PanelBuilder]:
     daily_pnl = metric("strategy", "daily_pnl")
     drawdown, equity = metric("strategy", "drawdown"), metric("strategy", "equity")
-    exposure = metric("strategy", "exposure")
     usage = metric("risk", "usage_ratio")
     verdict = metric("market", "verdict").family
     rejected, submitted = metric("execution", "orders_rejected"), metric("execution", "orders_submitted")
+    firing = sql(
+        f"""
+        SELECT count(*) FILTER (WHERE severity = 'page') AS page,
+            count(*) FILTER (WHERE severity <> 'page') AS ticket
+        FROM alerts WHERE state = 'firing' AND {chosen("recorder")}""",
+        table=True,
+    )
+    alerts = figure(
+        About("Alerts firing", "Alerts of the watchdog and of Prometheus that fire now, by severity."),
+        COUNT,
+        firing,
+        colours=rising(1),
+        name="${__field.name}",
+        trend=False,
+    )
     return [
+        alerts.override_by_name("ticket", Cell(colours=rising(1, 1e9)).colour_properties()),
         figure(
             About(
                 "Recorder",
@@ -97,16 +112,6 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(
             About(
-                "Exposure",
-                f"Sum over the strategies. {exposure.help}",
-                address("risk", "recorder", "strategy"),
-                "Risk",
-            ),
-            exposure.display,
-            prom(f"sum({exposure.family}{_TRADING})"),
-        ),
-        figure(
-            About(
                 "Risk limit used",
                 f"Highest of all measures. {usage.help}",
                 address("risk", "recorder", "strategy"),
@@ -150,7 +155,7 @@ def _pnl() -> PanelBuilder:
     about = About(
         "P&L by strategy",
         f"Realised and unrealised. {realised.help} {unrealised.help}",
-        address("strategy", "recorder", strategy=field("strategy")),
+        address("strategy", "recorder", strategy=label("strategy")),
         "Strategy",
     )
     query = history(
@@ -164,17 +169,37 @@ def _pnl() -> PanelBuilder:
     )
 
 
-def _strategies() -> PanelBuilder:
-    money = metric("strategy", "equity").display
+def _alerts() -> PanelBuilder:
     query = sql(
         f"""
-        SELECT DISTINCT ON (recorder, strategy) strategy, equity, daily_pnl, unrealised_pnl,
-            drawdown / nullif(equity + drawdown, 0) AS drawdown, exposure, open_positions, position_breaks
-        FROM strategy_history
-        WHERE tier = 'raw' AND {_NEWEST} AND {chosen("recorder")} AND {chosen("strategy")}
-        ORDER BY recorder, strategy, time DESC""",
+        SELECT time, severity, state, name, summary, origin, runbook_url
+        FROM alerts
+        WHERE (state = 'firing' OR $__timeFilter(time)) AND {chosen("recorder")}
+        ORDER BY state, starts_ns DESC LIMIT 100""",
         table=True,
     )
+    return rows(
+        About("Alerts", "Alerts that fire, then those that began in the time range."),
+        query,
+        {
+            "time": Cell(style.TIME, "Since", width=170),
+            "severity": Cell(title="Severity", mapping=style.SEVERITY, width=80),
+            "state": Cell(title="State", mapping=style.ALERT_STATE, width=80),
+            "name": Cell(title="Alert", link="${__data.fields.runbook_url}", link_title="Runbook", width=150),
+            "summary": Cell(title="Summary"),
+            "origin": Cell(title="Origin", width=100),
+            "runbook_url": Cell(hidden=True),
+        },
+    )
+
+
+def _strategies() -> PanelBuilder:
+    money = metric("strategy", "equity").display
+    columns = (
+        "strategy, equity, daily_pnl, unrealised_pnl, drawdown / nullif(equity + drawdown, 0) AS drawdown,"
+        " exposure, open_positions, position_breaks"
+    )
+    query = newest("strategy", columns, keys=("strategy",), where=(chosen("recorder"), chosen("strategy")))
     return rows(
         About("Strategies", "Newest sample of each strategy in the time range. A click opens the strategy."),
         query,
@@ -200,14 +225,9 @@ def _strategies() -> PanelBuilder:
 
 
 def _instruments() -> PanelBuilder:
-    query = sql(
-        f"""
-        SELECT DISTINCT ON (recorder, venue, instrument) venue, instrument, verdict, bid, ask, spread_bps,
-            last, volume, tick_rate, quote_rate, age_seconds, latency_seconds, gaps
-        FROM market_history
-        WHERE tier = 'raw' AND {_NEWEST} AND {chosen("recorder")} AND {chosen("venue")}
-        ORDER BY recorder, venue, instrument, time DESC""",
-        table=True,
+    columns = "venue, instrument, verdict, bid, ask, spread_bps, tick_rate, age_seconds, gaps"
+    query = newest(
+        "market", columns, keys=("venue", "instrument"), where=(chosen("recorder"), chosen("venue"))
     )
     price = metric("market", "bid").display
     rate = metric("market", "tick_rate").display
@@ -229,12 +249,8 @@ def _instruments() -> PanelBuilder:
             "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY)),
             "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL)),
             "spread_bps": Cell(metric("market", "spread_bps").display, "Spread"),
-            "last": Cell(price, "Last"),
-            "volume": Cell(metric("market", "volume").display, "Volume"),
             "tick_rate": Cell(rate, "Ticks"),
-            "quote_rate": Cell(rate, "Quotes"),
             "age_seconds": Cell(seconds, "Age", colours=rising(stale / 2, stale)),
-            "latency_seconds": Cell(seconds, "Latency"),
             "gaps": Cell(COUNT, "Missed", colours=rising(1)),
         },
     )

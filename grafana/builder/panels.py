@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -64,7 +64,8 @@ class About:
     link_title: str = ""
 
 
-def _described(panel: _P, about: About, display: Display, queries: Sequence[Query]) -> _P:
+def described(panel: _P, about: About, display: Display, queries: Sequence[Query]) -> _P:
+    """The panel with its title, description, unit and queries."""
     panel = panel.title(about.title).description(about.description).unit(display.unit)
     panel = panel.datasource(queries[0].datasource)
     if display.decimals is not None:
@@ -72,7 +73,7 @@ def _described(panel: _P, about: About, display: Display, queries: Sequence[Quer
     for query in queries:
         panel = panel.with_target(query)
     if about.link:
-        panel = panel.data_links([_Link(about.link_title, about.link)])
+        panel = panel.data_links([Link(about.link_title, about.link)])
     return panel
 
 
@@ -85,11 +86,14 @@ class _DataLink(model.DashboardLink):
 
 
 @dataclass(frozen=True)
-class _Link(Builder[model.DashboardLink]):
+class Link(Builder[model.DashboardLink]):
+    """A link of a value."""
+
     title: str
     url: str
 
     def build(self) -> model.DashboardLink:
+        """The link itself."""
         return _DataLink(title=self.title, url=self.url)
 
 
@@ -118,7 +122,7 @@ def lines(
 ) -> timeseries.Panel:
     """Lines over time, with the same colour for the same name everywhere."""
     colour = build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
-    panel = _described(timeseries.Panel(), about, display, queries)
+    panel = described(timeseries.Panel(), about, display, queries)
     panel = panel.line_width(1).fill_opacity(fill).show_points(common_model.VisibilityMode.NEVER)
     panel = panel.color_scheme(colour).legend(_legend(calculations)).tooltip(_tooltip())
     panel = panel.line_interpolation(common_model.LineInterpolation.LINEAR)
@@ -147,8 +151,8 @@ def limit_line(panel: timeseries.Panel, value: float) -> timeseries.Panel:
     )
 
 
-def _reduced(calculation: str) -> common.ReduceDataOptions:
-    return common.ReduceDataOptions().calcs([calculation]).values(values=False).fields("")
+def _reduced(calculation: str, *, each_row: bool = False) -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs([calculation]).values(each_row).fields("")
 
 
 def figure(
@@ -167,7 +171,7 @@ def figure(
         if background
         else common_model.BigValueColorMode.VALUE
     )
-    panel = _described(stat.Panel(), about, display, queries).reduce_options(_reduced("lastNotNull"))
+    panel = described(stat.Panel(), about, display, queries).reduce_options(_reduced("lastNotNull"))
     panel = panel.thresholds(colours or style.no_colour()).mappings(list(mappings))
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     panel = panel.color_mode(colour).justify_mode(common_model.BigValueJustifyMode.CENTER)
@@ -181,60 +185,11 @@ def figure(
     return panel
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """How a column of a table looks."""
-
-    display: Display | None = None
-    title: str = ""
-    mapping: model.ValueMap | None = None
-    colours: build.ThresholdsConfig | None = None
-    link: str = ""
-    link_title: str = ""
-    width: int = 0
-
-    def properties(self) -> list[model.DynamicConfigValue]:
-        """The overrides of the column."""
-        found: dict[str, object] = {}
-        if self.title:
-            found["displayName"] = self.title
-        if self.display:
-            found["unit"] = self.display.unit
-            found["decimals"] = self.display.decimals
-        if self.mapping:
-            found["mappings"] = [self.mapping]
-        if self.colours:
-            found["thresholds"] = self.colours.build()
-        if self.mapping or self.colours:
-            found["custom.cellOptions"] = {"type": "color-text"}
-        if self.link:
-            found["links"] = [_Link(self.link_title, self.link).build()]
-        if self.width:
-            found["custom.width"] = self.width
-        return [
-            model.DynamicConfigValue(id_val=name, value=value)
-            for name, value in found.items()
-            if value is not None
-        ]
-
-
-def rows(about: About, query: Query, cells: Mapping[str, Cell], *, sort: str = "") -> table.Panel:
-    """A table; ``cells`` by the names of the columns."""
-    panel = _described(table.Panel(), about, style.PLAIN, [query])
-    panel = panel.cell_height(common_model.TableCellHeight.SM).filterable(filterable=True)
-    panel = panel.thresholds(style.no_colour())
-    if sort:
-        panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])
-    for name, cell in cells.items():
-        panel = panel.override_by_name(name, cell.properties())
-    return panel
-
-
 def timeline(
     about: About, query: Query, mappings: Sequence[model.ValueMap], *, name: str = ""
 ) -> statetimeline.Panel:
     """States over time, one row for each thing."""
-    panel = _described(statetimeline.Panel(), about, style.PLAIN, [query])
+    panel = described(statetimeline.Panel(), about, style.PLAIN, [query])
     panel = panel.mappings(list(mappings)).show_value(common_model.VisibilityMode.NEVER)
     panel = panel.row_height(0.8).fill_opacity(85).line_width(0).merge_values(merge_values=True)
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
@@ -245,7 +200,7 @@ def timeline(
 def heat(about: About, display: Display, query: Query) -> heatmap.Panel:
     """Distribution of a latency over time, from the buckets of a histogram."""
     colour = heat_colour()
-    panel = _described(heatmap.Panel(), about, style.COUNT, [query])
+    panel = described(heatmap.Panel(), about, style.COUNT, [query])
     axis = heatmap.YAxisConfig().unit(display.unit).axis_placement(common_model.AxisPlacement.LEFT)
     panel = panel.calculate(calculate=False).color(colour).y_axis(axis)
     tooltip = heatmap.HeatmapTooltip().mode(common_model.TooltipDisplayMode.SINGLE)
@@ -260,7 +215,7 @@ def heat_colour() -> heatmap.HeatmapColorOptions:
 
 def price_bars(about: About, query: Query) -> candlestick.Panel:
     """Open, high, low and close with volume."""
-    panel = _described(candlestick.Panel(), about, style.display_of(Unit.PRICE), [query])
+    panel = described(candlestick.Panel(), about, style.display_of(Unit.PRICE), [query])
     fields = (
         candlestick.CandlestickFieldMap().open("open").high("high").low("low").close("close").volume("volume")
     )
@@ -277,11 +232,15 @@ def gauges(
     query: Query,
     *,
     colours: build.ThresholdsConfig,
-    name: str,
+    name: str = "",
     maximum: float | None = None,
 ) -> bargauge.Panel:
-    """The newest value of each thing as a bar, for the comparison of things."""
-    panel = _described(bargauge.Panel(), about, display, [query]).reduce_options(_reduced("lastNotNull"))
+    """The newest value of each thing as a bar, for the comparison of things.
+
+    Without ``name`` the query yields a table with one row for each thing: its name and its value.
+    """
+    panel = described(bargauge.Panel(), about, display, [query])
+    panel = panel.reduce_options(_reduced("lastNotNull", each_row=not name))
     panel = (
         panel.thresholds(colours)
         .display_name(name)
@@ -290,12 +249,13 @@ def gauges(
     )
     panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).show_unfilled(show_unfilled=True)
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    panel = panel.display_name(name) if name else panel
     return panel.max(maximum) if maximum is not None else panel
 
 
 def distribution(about: About, display: Display, query: Query, *, name: str = "") -> histogram.Panel:
     """How often which value occurs."""
-    panel = _described(histogram.Panel(), about, display, [query]).fill_opacity(60).line_width(1)
+    panel = described(histogram.Panel(), about, display, [query]).fill_opacity(60).line_width(1)
     panel = panel.legend(_legend(())).combine(combine=False)
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     return panel.display_name(name) if name else panel

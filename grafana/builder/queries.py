@@ -100,23 +100,43 @@ def matching(*variables: str, **labels: str) -> str:
     return "{" + ", ".join(found) + "}"
 
 
-def history(
+def newest(collector: str, columns: str, *, keys: tuple[str, ...], where: tuple[str, ...]) -> Query:
+    """The newest sample of each key in the time range, as the rows of a table."""
+    key = ", ".join(("recorder", *keys))
+    conditions = [
+        "tier = decahertz_tier($__timeTo()::timestamptz - interval '1 minute', 100)",
+        "time > decahertz_newest($__timeTo()) AND time <= $__timeTo()",
+        *where,
+    ]
+    return sql(
+        f"SELECT DISTINCT ON ({key}) {columns}\nFROM {collector}_history\n"
+        f"WHERE {' AND '.join(conditions)}\nORDER BY {key}, time DESC",
+        table=True,
+    )
+
+
+def history_sql(
     collector: str,
     columns: dict[str, str],
     *,
     keys: tuple[str, ...],
     where: tuple[str, ...],
     step: str = "$__interval_ms",
-    ref: str = "A",
-) -> Query:
-    """Metrics over time from the tier that fits the zoom: ``columns`` are aggregates by name."""
+) -> str:
+    """SQL for metrics over time from the tier that fits the zoom: ``columns`` are aggregates by name."""
     selected = [*keys, *(f"{expression} AS {name}" for name, expression in columns.items())]
     conditions = [f"tier = decahertz_tier($__timeFrom(), {step})", IN_RANGE, *where]
     groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
-    return sql(
+    return (
         f"SELECT decahertz_bucket(time, {step}) AS time, {', '.join(selected)}\n"
         f"FROM {collector}_history\n"
         f"WHERE {' AND '.join(conditions)}\n"
-        f"GROUP BY {groups} ORDER BY 1",
-        ref=ref,
+        f"GROUP BY {groups} ORDER BY 1"
     )
+
+
+def history(
+    collector: str, columns: dict[str, str], *, keys: tuple[str, ...], where: tuple[str, ...]
+) -> Query:
+    """Metrics over time from the tier that fits the zoom, at the step of the panel."""
+    return sql(history_sql(collector, columns, keys=keys, where=where))

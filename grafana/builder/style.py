@@ -103,8 +103,18 @@ VERDICT = states(**VERDICTS)
 HEALTH = texts((1, "ok", OK), (0.5, "degraded", DEGRADED), (0, "failed", FAILED))
 UP_DOWN = texts((1, "up", OK), (0, "down", FAILED))
 SIDE = states(buy=BUY, sell=SELL, flat=NEUTRAL)
+ORDER_STATE = states(
+    submitted=DEGRADED,
+    accepted=BUY,
+    partially_filled=BUY,
+    filled=OK,
+    cancelled=NEUTRAL,
+    rejected=FAILED,
+    expired=NEUTRAL,
+)
 SEVERITY = states(page=FAILED, ticket=DEGRADED)
 ALERT_STATE = states(firing=FAILED, resolved=OK)
+Thresholds = build.ThresholdsConfig
 BREACHED = model.ValueMap(
     options={
         "true": model.ValueMappingResult(text="breached", color=FAILED, index=0),

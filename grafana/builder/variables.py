@@ -62,6 +62,12 @@ def host() -> build.QueryVariable:
     )
 
 
+def order() -> build.TextBoxVariable:
+    """One order, by its id."""
+    builder = build.TextBoxVariable("order").label("Order").default_value("")
+    return builder.description("Id of one order; empty shows all orders.")
+
+
 def _seen(collector: str, key: str) -> str:
     step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
     return f"""
@@ -92,6 +98,15 @@ def signals(where: tuple[str, ...], *, shown: bool = False) -> build.AnnotationQ
         FROM signals WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
         ORDER BY time DESC LIMIT {_MOST}"""
     return _annotation("Signals", "#B877D9", query, shown=shown)
+
+
+def alerts(*, shown: bool = True) -> build.AnnotationQuery:
+    """Alerts of the watchdog and of Prometheus, from their start to their end."""
+    query = f"""
+        SELECT time, to_timestamp(ends_ns / 1e9) AS timeend, name || ': ' || summary AS text, severity AS tags
+        FROM alerts WHERE {IN_RANGE} AND {chosen("recorder")}
+        ORDER BY time DESC LIMIT {_MOST}"""
+    return _annotation("Alerts", style.FAILED, query, shown=shown)
 
 
 def gaps(where: tuple[str, ...] = (chosen("venue"), chosen("instrument"))) -> build.AnnotationQuery:

@@ -2,6 +2,8 @@
 
 ``decahertz_bucket(time, step_ms)``
     Start of the step that a time falls into.
+``decahertz_newest(range_end)``
+    Start of the last step before a time that has samples: for tables of the newest state.
 ``decahertz_bars(range_start, range_end, step_ms, source, recorders, venues, instruments)``
     Bars of each instrument over all of the venues.
 
@@ -21,6 +23,13 @@ _BUCKET = """
 CREATE OR REPLACE FUNCTION decahertz_bucket(at timestamptz, step_ms double precision)
 RETURNS timestamptz IMMUTABLE PARALLEL SAFE LANGUAGE sql AS $function$
     SELECT date_bin(greatest(step_ms, 100) * interval '1 ms', at, timestamptz '1970-01-01 00:00:00+00')
+$function$
+"""
+_NEWEST = """
+CREATE OR REPLACE FUNCTION decahertz_newest(range_end timestamptz)
+RETURNS timestamptz STABLE PARALLEL SAFE LANGUAGE sql AS $function$
+    SELECT range_end - CASE decahertz_tier(range_end - interval '1 minute', 100)
+        WHEN '1m' THEN interval '1 minute' WHEN '1h' THEN interval '1 hour' ELSE interval '5 seconds' END
 $function$
 """
 _BARS = """
@@ -89,6 +98,8 @@ END $function$
 _COMMENTS = """
 COMMENT ON FUNCTION decahertz_bucket IS
     'Start of the step that a time falls into; steps begin at multiples since 1970, UTC.';
+COMMENT ON FUNCTION decahertz_newest IS
+    'Start of the last step before range_end, in the finest tier that is kept so long.';
 COMMENT ON FUNCTION decahertz_bars IS
     'Bars of ticks (source: ticks) or of the mid price (quotes). Ticks up to two hours; over a longer range the samples of the tier that fits: a bar opens where the one before it closed, and high and low are those of the 10 Hz samples.';
 """  # noqa: E501 - one comment
@@ -97,5 +108,5 @@ COMMENT ON FUNCTION decahertz_bars IS
 def prepare_dashboard_functions(connection: SchemaConnection) -> None:
     """Create the functions, or replace them by this version's."""
     with connection.transaction():
-        for statement in (_BUCKET, _BARS, _COMMENTS):
+        for statement in (_BUCKET, _NEWEST, _BARS, _COMMENTS):
             execute(connection, statement)

@@ -85,6 +85,7 @@ COMMENT ON COLUMN order_events.reason IS 'Why the order was rejected, cancelled 
 CREATE INDEX order_events_time ON order_events (time);
 CREATE INDEX order_events_received ON order_events (received_ns);
 CREATE INDEX order_events_order ON order_events (order_id, time_ns);
+CREATE INDEX order_events_rejected ON order_events (time) WHERE state = 'rejected';
 
 CREATE TABLE orders (
     LIKE order_events INCLUDING COMMENTS,
