@@ -29,7 +29,7 @@ def feeds() -> model.Dashboard:
         [variables.recorder(), variables.venue(), variables.instrument(start_with_all=True)],
         [variables.alerts(), variables.gaps()],
         [
-            Line(4, [(4, panel) for panel in _figures()]),
+            Line(4, [(6, panel) for panel in _figures()]),
             Line(8, [(8, _verdicts()), (8, _ages()), (8, _latency())]),
             Line(9, [(16, _instruments()), (8, _missed())]),
             Line(7, [(8, _messages()), (8, _events()), (8, _counts())]),
@@ -39,8 +39,7 @@ def feeds() -> model.Dashboard:
 
 def _figures() -> list[PanelBuilder]:
     verdict, gaps = metric("market", "verdict").family, metric("market", "gaps")
-    age, latency = metric("market", "age_seconds"), metric("market", "latency_seconds")
-    live = matching("recorder", "venue", "instrument", decahertz_market_verdict="live|quiet")
+    age = metric("market", "age_seconds")
     bad = matching("recorder", "venue", "instrument", decahertz_market_verdict="stale|mute|gap|closed")
     return [
         figure(
@@ -49,13 +48,6 @@ def _figures() -> list[PanelBuilder]:
             prom(f"sum({verdict}{bad})"),
             colours=rising(1),
             background=True,
-        ),
-        figure(
-            About(
-                "Live or quiet", "Instruments that deliver messages, or rest without a sign of a broken feed."
-            ),
-            COUNT,
-            prom(f"sum({verdict}{live})"),
         ),
         figure(
             About(
@@ -78,11 +70,6 @@ def _figures() -> list[PanelBuilder]:
             COUNT,
             prom(f"sum(increase({gaps.family}{_LABELS}[5m]))"),
             colours=rising(1, threshold("SequenceGaps")),
-        ),
-        figure(
-            About("Highest latency", f"Of all instruments. {latency.help}"),
-            latency.display,
-            prom(f"max({latency.family}_max{_LABELS})"),
         ),
     ]
 

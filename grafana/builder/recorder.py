@@ -14,7 +14,7 @@ from grafana.builder.style import COUNT, RATIO, display_of, rising
 
 NAME = "recorder"
 _LABELS = matching("recorder")
-SECONDS, BYTES, PER_SECOND = display_of(Unit.SECONDS), display_of(Unit.BYTES), display_of(Unit.PER_SECOND)
+SECONDS, PER_SECOND = display_of(Unit.SECONDS), display_of(Unit.PER_SECOND)
 
 
 def recorder() -> model.Dashboard:
@@ -26,9 +26,9 @@ def recorder() -> model.Dashboard:
         [variables.recorder()],
         [variables.alerts()],
         [
-            Line(4, [(3, panel) for panel in _figures()]),
-            Line(7, [(12, _health()), (12, _databases())]),
-            Section("Cycles", [Line(8, [(8, _lateness()), (8, _missed()), (8, _durations())])]),
+            Line(4, [(4, panel) for panel in _figures()]),
+            Line(10, [(12, _health()), (12, _databases())]),
+            Section("Cycles", [Line(11, [(8, _lateness()), (8, _missed()), (8, _durations())])]),
             Section(
                 "From the spool to the database",
                 [
@@ -53,7 +53,7 @@ def _quantile(share: float, family: str, *by: str) -> str:
 
 
 def _figures() -> list[PanelBuilder]:
-    spool_age, share = threshold("SpoolOld"), threshold("SpoolLarge")
+    spool_age = threshold("SpoolOld")
     return [
         figure(
             About("Health", "Health of the least healthy component."),
@@ -84,17 +84,6 @@ def _figures() -> list[PanelBuilder]:
             background=True,
         ),
         figure(
-            About(
-                "Ledger imbalance",
-                "Emitted minus stored, dropped and spooled, of all streams: 0 unless there is a bug.",
-            ),
-            COUNT,
-            prom(f"sum(abs(decahertz_ledger_imbalance{_LABELS}))"),
-            colours=rising(1),
-            background=True,
-            trend=False,
-        ),
-        figure(
             About("Cycles missed", "Cycles of the 10 Hz grid that did not run in the last minute."),
             COUNT,
             prom(f"sum(increase(decahertz_sampler_missed_cycles_total{_LABELS}[1m]))"),
@@ -105,14 +94,6 @@ def _figures() -> list[PanelBuilder]:
             SECONDS,
             prom(f"max(decahertz_spool_age_seconds{_LABELS})"),
             colours=rising(spool_age / 2, spool_age),
-        ),
-        figure(
-            About(
-                "Spool used", "Size of the spool relative to its limit, from which on entries are dropped."
-            ),
-            RATIO,
-            prom(f"max(decahertz_spool_bytes{_LABELS} / decahertz_spool_limit_bytes{_LABELS})"),
-            colours=rising(share / 2, share),
         ),
         figure(
             About(
@@ -186,12 +167,16 @@ def _durations() -> PanelBuilder:
 
 
 def _spool() -> PanelBuilder:
-    return lines(
-        About("Spool size", "Size of the entries on disk, and the limit from which on entries are dropped."),
-        BYTES,
-        prom(f"decahertz_spool_bytes{_LABELS}", "{{recorder}}"),
+    panel = lines(
+        About(
+            "Spool used",
+            "Size of the entries on disk relative to the limit, beyond which entries are dropped.",
+        ),
+        RATIO,
+        prom(f"decahertz_spool_bytes{_LABELS} / decahertz_spool_limit_bytes{_LABELS}", "{{recorder}}"),
         minimum=0,
     )
+    return limit_line(panel, threshold("SpoolLarge"))
 
 
 def _spool_age() -> PanelBuilder:

@@ -35,7 +35,7 @@ def risk() -> model.Dashboard:
         [variables.recorder(), variables.strategy()],
         [variables.alerts(), variables.fills((chosen("strategy"),), shown=False)],
         [
-            Line(4, [(4, panel) for panel in _figures()]),
+            Line(4, list(zip((5, 5, 5, 5, 4), _figures(), strict=True))),
             Line(8, [(8, _usage_now()), (16, _usage())]),
             Line(8, [(8, _exposure()), (8, _drawdown()), (8, _daily_loss())]),
             Line(8, [(12, _measures()), (12, _positions())]),
@@ -45,7 +45,7 @@ def risk() -> model.Dashboard:
 
 def _figures() -> list[PanelBuilder]:
     usage, breached = metric("risk", "usage_ratio"), metric("risk", "breached")
-    gross, net = metric("strategy", "exposure"), metric("strategy", "net_exposure")
+    gross = metric("strategy", "exposure")
     drawdown, equity = metric("strategy", "drawdown"), metric("strategy", "equity")
     breaks = metric("strategy", "position_breaks")
     return [
@@ -83,11 +83,6 @@ def _figures() -> list[PanelBuilder]:
             About("Gross exposure", f"Sum over the strategies. {gross.help}"),
             MONEY,
             prom(f"sum({gross.family}{_LABELS})"),
-        ),
-        figure(
-            About("Net exposure", f"Sum over the strategies. {net.help}"),
-            MONEY,
-            prom(f"sum({net.family}{_LABELS})"),
         ),
     ]
 

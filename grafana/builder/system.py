@@ -27,8 +27,8 @@ def system() -> model.Dashboard:
         [variables.alerts()],
         [
             Line(4, [(4, panel) for panel in _figures()]),
-            Line(8, [(8, _cpu()), (8, _process_cpu()), (8, _loop_lag())]),
-            Line(8, [(8, _memory()), (8, _resident()), (8, _disk())]),
+            Line(11, [(8, _cpu()), (8, _process_cpu()), (8, _loop_lag())]),
+            Line(11, [(8, _memory()), (8, _resident()), (8, _disk())]),
             Line(8, [(8, _disk_rates()), (8, _network()), (8, _files())]),
         ],
     )

@@ -26,6 +26,8 @@ _RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_][a-z0-9_]*)\b(?!\s*\()", re.IG
 _OTHER_FROM = re.compile(r"\b(?:extract\s*\(\s*\w+|DISTINCT)\s+FROM\b", re.IGNORECASE)
 _CTE = re.compile(r"\b(\w+)\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE)
 _METRIC = re.compile(r"\b(?:decahertz[_:][\w:]+|ALERTS\w*|up)\b")
+_FIELD = re.compile(r"\$\{__data\.fields\.\w+\}")
+"""A link whose whole address is in a column."""
 _NO_METRICS = (
     re.compile(r'"(?:[^"\\]|\\.)*"'),
     re.compile(r"\{[^{}]*\}"),
@@ -241,7 +243,7 @@ def _link(link: Link, around: Around) -> Iterator[str]:
         if not (link.keep_time and link.include_vars):
             yield f"the link {link.title!r} loses the time range or the variables"
         return
-    if link.url.startswith("https://"):
+    if link.url.startswith("https://") or _FIELD.fullmatch(link.url):
         return
     path, _, query = link.url.partition("?")
     uid = path.removeprefix("/d/").partition("/")[0]
