@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -16,7 +14,7 @@ from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
 from tests.chaos.world import SOURCE, World, live_through, wait_until, world
 from tests.pipeline.running import IS_LONG, run
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _AWAY_SECONDS = 60.0 if IS_LONG else 5.0
@@ -108,14 +106,13 @@ def kill_in_copy(chaos: World) -> None:
 
 
 def test_the_answer_to_a_commit_is_lost(installation: Installation, folder: Path) -> None:
-    proxies: list[Proxy] = []
-    listening = AsyncExitStack()
+    proxies: list[PostgresProxy] = []
 
     def through_proxy(background: Background, url: str) -> str:
         (folder / "socket").mkdir()
-        proxy = Proxy(url, folder / "socket")
+        proxy = PostgresProxy(url, folder / "socket")
         proxies.append(proxy)
-        background.call(listening.enter_async_context(proxy.running()))
+        background.call(proxy.start())
         return proxy.url
 
     with world(folder, installation, database=through_proxy) as chaos:
@@ -127,12 +124,8 @@ def test_the_answer_to_a_commit_is_lost(installation: Installation, folder: Path
                 proxy.lose_answers = 1
             else:
                 proxy.lose_commits = 1
-            wait_until("a lost answer", partial(has_lost, proxy, number))
+            wait_until("a lost answer", lambda number=number: proxy.lost == number)  # type: ignore[misc]
         chaos.wait_acknowledged()
         chaos.check()
         chaos.pipeline.stop()
-        chaos.background.call(listening.aclose())
-
-
-def has_lost(proxy: Proxy, count: int) -> bool:
-    return proxy.lost == count
+        chaos.background.call(proxy.stop())

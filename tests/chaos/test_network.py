@@ -23,7 +23,6 @@ def test_the_network_cut_and_slowed_and_answers_lost_after_the_batch_was_stored(
         chaos.start_client()
         for _ in range(_CUTS):
             chaos.wait_acknowledged()
-            chaos.network.is_cut = True
             chaos.background.call(chaos.network.cut())
             live_through(_CUT_SECONDS)
             chaos.network.is_cut = False

@@ -26,9 +26,9 @@ from decahertz.clock import CYCLE_NS, from_datetime
 from decahertz.event import EVENT_BY_TABLE
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
-from tests.chaos.network import Network
 from tests.chaos.processes import Emitter, Life, Pipeline, Postgres
 from tests.pipeline.running import environment
+from tests.proxy import ApiProxy
 
 SOURCE = "chaos"
 FEED = "feed-synthetic"
@@ -109,7 +109,7 @@ class World:
     background: Background
     postgres: Postgres
     pipeline: Pipeline
-    network: Network
+    network: ApiProxy
     emitter: Emitter
     env: dict[str, str]
     watch: Watch
@@ -347,7 +347,7 @@ def world(
     env = environment(data_dir, DECAHERTZ_DATABASE_URL=url, **settings)
     feed = ("--feeds-enabled", "synthetic", "--feeds-synthetic-instruments", str(INSTRUMENTS))
     pipeline = Pipeline(env, folder / "log", program)
-    network = Network(pipeline.port)
+    network = ApiProxy(pipeline.port)
     background.call(network.start())
     emitter = Emitter(SOURCE, folder / "promises", folder / "client.log")
     watch = Watch(pipeline)

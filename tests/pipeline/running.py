@@ -140,6 +140,23 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], output: Path, errors:
     decahertz.__main__.main()
 
 
+def started(
+    arguments: Sequence[str], env: Mapping[str, str], log: Path, stdin: int | None = None
+) -> subprocess.Popen[str]:
+    """Start a process in its data folder; its errors go to the log."""
+    with log.open("a") as errors:
+        return subprocess.Popen(
+            arguments,
+            env=dict(env),
+            cwd=env["DECAHERTZ_DATA_DIR"],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+
+
 @contextmanager
 def running(
     *arguments: str,
@@ -151,16 +168,7 @@ def running(
     data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
     if "DECAHERTZ_DATABASE_URL" not in env and not data.exists():
         create_data(data)
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            [*prefix, *command("up", *arguments)],
-            env=dict(env),
-            cwd=env["DECAHERTZ_DATA_DIR"],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
+    process = started([*prefix, *command("up", *arguments)], env, log)
     try:
         yield RunningDecahertz(process, await_welcome(process, log))
     finally:

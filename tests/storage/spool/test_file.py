@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from decahertz.event import Arrival
 from decahertz.sample import SampleBatch
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry
-from storage.spool.errors import SpoolInUseError, SpoolTooNewError, SpoolUnwritableError
-from storage.spool.recovery import FILE_NAME, lock_spool
+from storage.spool.errors import SpoolTooNewError, SpoolUnwritableError
+from storage.spool.recovery import FILE_NAME
 from tests.storage.spool.files import OpenedFile
 from tests.storage_examples import arrival, book, books, quotes
 
@@ -266,14 +265,6 @@ def test_samples_that_cannot_be_encoded_are_counted_and_the_others_written(tmp_p
     assert spool.account("samples:book") == (3, 0, 1, {"refused": 2})
     assert written.encoding_error.startswith("TypeError")
     assert [entry.rows for entry in written.samples] == [1]
-
-
-def test_only_one_process_may_have_a_spool(tmp_path: Path) -> None:
-    lock = lock_spool(tmp_path)
-    with pytest.raises(SpoolInUseError, match="another process"):
-        lock_spool(tmp_path)
-    os.close(lock)
-    os.close(lock_spool(tmp_path))
 
 
 def test_a_spool_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
