@@ -122,6 +122,7 @@ def test_every_setting_has_its_declared_default_and_a_line_of_help(name: str, tm
 
 def test_names_are_what_is_promised_and_no_two_settings_share_one() -> None:
     assert KEYS["api.port"].environment == "DECAHERTZ_API_PORT"
+    assert environment_name("feeds.my-feed.url") == "DECAHERTZ_FEEDS_MY_FEED_URL"
     assert KEYS["api.port"].option == "--api-port"
     assert {"exporter.port", "data_dir", "database_url"} <= set(KEYS)
     assert len({key.environment for key in KEYS.values()}) == len(KEYS)
@@ -211,6 +212,9 @@ def test_an_unknown_argument_is_refused_and_an_unknown_variable_is_not_ours(tmp_
     no_file = of_file(tmp_path, "")
     with pytest.raises(SettingsError, match=r"api\.prt"):
         load(file=no_file, environ={}, arguments={"api.prt": 1})
+    loaded = load(file=no_file, environ={}, arguments={"feeds.mine.ur": "x"})
+    with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
+        loaded.sources.plugin_options("feeds", "mine", Options)
     load(file=no_file, environ={"DECAHERTZ_URL": "http://127.0.0.1:8000", "PATH": "/bin"})
 
 
@@ -299,27 +303,14 @@ def test_bad_options_of_a_plugin_are_refused_by_name(
     assert reason in caught.value.reason
 
 
-def test_an_unknown_option_of_a_plugin_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    loaded = load(file=of_file(tmp_path, ""), environ={}, arguments={"feeds.mine.ur": "x"})
-    with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
-        loaded.sources.plugin_options("feeds", "mine", Options)
-
-
-def test_a_name_with_a_dash_has_a_variable_that_a_shell_can_set() -> None:
-    assert environment_name("feeds.my-feed.url") == "DECAHERTZ_FEEDS_MY_FEED_URL"
-
-
-def test_settings_of_a_plugin_are_listed_like_the_others() -> None:
+def test_settings_of_a_plugin_are_listed_like_the_others_and_have_defaults() -> None:
+    assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()
     keys = keys_of(Options, "feeds.mine")
     assert [key.key for key in keys] == [
         "feeds.mine.url", "feeds.mine.instruments", "feeds.mine.idle_seconds", "feeds.mine.is_shy",
         "feeds.mine.limits.depth",
     ]  # fmt: skip
     assert [key.help for key in keys] == ["Where.", "Which.", "How long.", "Whether.", "How deep."]
-
-
-def test_settings_may_be_constructed_directly() -> None:
-    assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()
 
 
 @pytest.mark.parametrize(

@@ -166,11 +166,13 @@ def test_an_impossible_command_is_refused_in_one_line(
     assert words in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [["backup", "file"], ["db", "status"]])
-def test_backup_and_status_need_a_database(env: dict[str, str], data_dir: Path, arguments: list[str]) -> None:
-    refused = run(*arguments, env=env)
-    assert refused.returncode == 2
-    assert "no database" in refused.stderr
+@pytest.mark.parametrize(
+    "command",
+    ["backup file", "db status", "export x.csv ticks", "dead-letters list", "dead-letters replay"],
+)
+def test_where_no_database_is_none_is_made(env: dict[str, str], data_dir: Path, command: str) -> None:
+    refused = run(*command.split(), "--data-dir", str(data_dir / "typo"), env=env)
+    assert (refused.returncode, "no database" in refused.stderr) == (2, True)
     assert list(data_dir.iterdir()) == []
 
 
