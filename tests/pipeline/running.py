@@ -76,12 +76,13 @@ class RunningDecahertz:
         return time.monotonic() - began, output
 
 
-def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> None:
-    """Poll until ``condition()`` is true."""
-    deadline = time.monotonic() + limit_seconds
+def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> float:
+    """Poll until ``condition()`` is true; returns the seconds that it took."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_seconds} s for {what}"
-        time.sleep(0.1)
+        assert time.monotonic() - began < limit_seconds, f"waited {limit_seconds} s for {what}"
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
 def read(url: str, headers: Mapping[str, str] | None = None) -> bytes:

@@ -100,46 +100,35 @@ async def test_the_next_samples_replace_a_damaged_layout(tmp_path: Path) -> None
     assert sum(isinstance(entry.content, SampleBatch) for entry in entries) == BATCHES + 1
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE entries SET batch_id = x'00' WHERE id = 41",
-        "UPDATE entries SET payload = 'text' WHERE id = 41",
-        "UPDATE entries SET stream = x'ff' WHERE id = 41",
-        "UPDATE entries SET checksum = 'much' WHERE id = 41",
-    ],
+_LOSES_ONE = (
+    "UPDATE entries SET batch_id = x'00' WHERE id = 41",
+    "UPDATE entries SET payload = 'text' WHERE id = 41",
+    "UPDATE entries SET stream = x'ff' WHERE id = 41",
+    "UPDATE entries SET checksum = 'much' WHERE id = 41",
 )
+_LOSES_AT_MOST_ONE = (
+    "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
+    "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
+    "UPDATE emitters SET ranges = x'ffff'",
+    "UPDATE emitters SET last_seen_ns = 'never'",
+    "UPDATE entries SET rows = 'many' WHERE id = 41",
+    "UPDATE entries SET time_ns = 'now' WHERE id = 41",
+    "DELETE FROM commits",
+)
+
+
+@pytest.mark.parametrize("statement", _LOSES_ONE + _LOSES_AT_MOST_ONE)
 async def test_an_invalid_row_costs_only_itself(tmp_path: Path, statement: str) -> None:
     change(filled(tmp_path, BATCHES), statement)
     async with opened_spool(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
-        assert spool.status().health is Health.DEGRADED
-        ledgers = spool.ledger()
-    assert len(entries) == 2 * BATCHES - 1
+        health, ledgers = spool.status().health, spool.ledger()
+    assert len(entries) >= 2 * BATCHES - 1
     assert all(ledger.imbalance == 0 for ledger in ledgers)
-    assert sum(ledger.dropped.get("damaged", 0) for ledger in ledgers) == 10
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
-        "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
-        "UPDATE emitters SET ranges = x'ffff'",
-        "UPDATE emitters SET last_seen_ns = 'never'",
-        "UPDATE entries SET rows = 'many' WHERE id = 41",
-        "UPDATE entries SET time_ns = 'now' WHERE id = 41",
-        "DELETE FROM commits",
-    ],
-)
-async def test_a_file_with_invalid_ledger_or_emitters_can_be_opened(tmp_path: Path, statement: str) -> None:
-    change(filled(tmp_path, BATCHES), statement)
-    async with opened_spool(tmp_path, [BOOK]) as spool:
-        assert len(await drained(spool)) >= 2 * BATCHES - 1
-        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
-        ledgers = spool.ledger()
-    assert all(ledger.imbalance == 0 for ledger in ledgers)
+    if statement in _LOSES_ONE:
+        assert (len(entries), health) == (2 * BATCHES - 1, Health.DEGRADED)
+        assert sum(ledger.dropped.get("damaged", 0) for ledger in ledgers) == 10
 
 
 async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> None:
