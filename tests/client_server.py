@@ -21,7 +21,7 @@ from aiohttp import web
 
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
-from decahertz.event import AnyEvent, Arrival, EventBatch
+from decahertz.event import AnyEvent, Arrival, EventBatch, Fill
 from decahertz.ingest import BatchRefusedError, EmitterId, Ingest, Receipt, part_of
 from decahertz.sequences import SequenceSet
 from decahertz.wire import Codec, Decoder, decoder, encode
@@ -212,6 +212,15 @@ def problem(errors: list[tuple[int, str, str]]) -> web.Response:
     listed = [{"index": index, "field": field, "reason": reason} for index, field, reason in errors]
     body = {"type": "about:blank", "title": "Unprocessable Content", "status": 422, "errors": listed}
     return web.json_response(body, status=422, content_type="application/problem+json")
+
+
+def orders_by_strategy(events: list[AnyEvent]) -> dict[str, list[int]]:
+    """The numbers of the orders of fills, in their order."""
+    found: dict[str, list[int]] = {}
+    for event in events:
+        assert isinstance(event, Fill)
+        found.setdefault(event.strategy, []).append(int(event.order_id))
+    return found
 
 
 class KillableRecorder:

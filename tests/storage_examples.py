@@ -15,12 +15,13 @@ import asyncpg
 from prometheus_client import CollectorRegistry
 
 from decahertz.bus import LocalBus, samples_topic
-from decahertz.clock import SystemClock
+from decahertz.clock import Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Fill, Quote, Side
+from decahertz.fakes import ManualClock
 from decahertz.ingest import Receipt
 from decahertz.ledger import StreamLedger
 from decahertz.metric import Kind, Metric, Unit
-from decahertz.sample import Sample, SampleBatch, schema_of
+from decahertz.sample import Sample, SampleBatch, SampleSchema, schema_of
 from storage.database import Database
 from storage.entry import Ack, entry_of
 from storage.schema.emitters import recently_stored_events
@@ -190,9 +191,9 @@ class Bench:
     def sample(self, batch: SampleBatch) -> None:
         self.bus.publish(samples_topic(batch.schema.collector), batch)
 
-    def dropped(self, stream: str, reason: str) -> float:
-        labels = {"stream": stream, "reason": reason}
-        return self.registry.get_sample_value("decahertz_ledger_dropped_total", labels) or 0.0
+    def counted(self, metric: str, **labels: str) -> float | None:
+        """The value of one of the program's own metrics."""
+        return self.registry.get_sample_value(f"decahertz_{metric}", labels)
 
     async def drained(self) -> None:
         await self.spool.flush()
@@ -226,6 +227,31 @@ async def writing(
             yield bench
         finally:
             await bench.stop()
+
+
+@asynccontextmanager
+async def opened_spool(
+    folder: Path,
+    schemas: Sequence[SampleSchema] = (),
+    clock: Clock | None = None,
+    registry: CollectorRegistry | None = None,
+    **more: Any,  # noqa: ANN401 - any field
+) -> AsyncIterator[Spool]:
+    """A running spool without a writer, stopped at the end."""
+    spool = Spool(
+        folder,
+        LocalBus(),
+        clock or ManualClock(START_NS),
+        registry or CollectorRegistry(),
+        SpoolSettings(),
+        schemas,
+        **more,
+    )
+    await spool.start()
+    try:
+        yield spool
+    finally:
+        await spool.stop()
 
 
 async def store(database: Database, *contents: SampleBatch | Arrival) -> list[Ack]:

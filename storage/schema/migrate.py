@@ -1,8 +1,6 @@
 """Migrations: numbered SQL files (``0001_events.sql``), each applied once, in order, and never changed.
 
-A file runs in one transaction together with its entry in ``schema_migrations``. A file whose first line is
-:data:`NO_TRANSACTION` holds one statement that cannot run in a transaction and is safe to repeat: a crash
-between the statement and its entry repeats it.
+A file runs in one transaction together with its entry in ``schema_migrations``.
 """
 
 from __future__ import annotations
@@ -24,8 +22,6 @@ from storage.schema.connection import lock_schema, schema_connection
 
 if TYPE_CHECKING:
     from storage.schema.connection import SchemaConnection
-
-NO_TRANSACTION = "-- decahertz: no transaction"
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _HISTORY = """
@@ -63,11 +59,6 @@ class Migration:
     def checksum(self) -> str:
         """Reveals a file that was changed after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether it runs in a transaction."""
-        return not self.sql.startswith(NO_TRANSACTION)
 
     def __str__(self) -> str:
         """The name of its file, without the suffix."""
@@ -144,11 +135,7 @@ def _run(connection: SchemaConnection, migration: Migration) -> None:
     entry = "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)"
     values = (migration.number, migration.name, migration.checksum)
     try:
-        if migration.in_transaction:
-            with connection.transaction():
-                connection.execute(migration.sql.encode())
-                connection.execute(entry, values)
-        else:
+        with connection.transaction():
             connection.execute(migration.sql.encode())
             connection.execute(entry, values)
     except psycopg.OperationalError:

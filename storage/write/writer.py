@@ -90,10 +90,7 @@ class Writer:
         self._refusal = ""
         self._superseded = False
         self._log = structlog.get_logger(part="storage")
-        self.rows_stored = 0
-        """Samples and events stored since the start."""
         self.samples_stored = 0
-        self.events_stored = 0
 
     async def start(self) -> None:
         """Start writing. Raises ``DatabaseUnavailableError``."""
@@ -229,12 +226,9 @@ class Writer:
             self._metrics.rows.labels(table).inc(rows)
         for table, numbers in result.not_finite.items():
             self._metrics.not_finite.labels(table).inc(numbers)
-        for ack in result.acks.values():
-            self.rows_stored += ack.stored
-            if ack.entry.stream.startswith("samples:"):
-                self.samples_stored += ack.stored
-            else:
-                self.events_stored += ack.stored
+        self.samples_stored += sum(
+            ack.stored for ack in result.acks.values() if ack.entry.stream.startswith("samples:")
+        )
         self._report_refusals(result)
         if not self._superseded and any(SUPERSEDED in ack.dropped for ack in result.acks.values()):
             self._superseded = True

@@ -22,7 +22,7 @@ import psutil
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
 from tests.embedded_server import create_data, has_timescale
-from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read
+from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read, started
 
 STOP_SECONDS = 60.0
 _TIMESCALE = {
@@ -102,17 +102,7 @@ class Pipeline:
         """Start it; returns when it is recording."""
         life = Life(time.time_ns())
         ports = ["--api-port", str(self.port), "--exporter-port", str(self._exporter_port)]
-        with self._log.open("a") as errors:
-            process = subprocess.Popen(
-                [*self._program, *ports, *arguments],
-                env=self._env,
-                cwd=self._env["DECAHERTZ_DATA_DIR"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
+        process = started([*self._program, *ports, *arguments], self._env, self._log, stdin=subprocess.PIPE)
         self.running = RunningDecahertz(process, await_welcome(process, self._log))
         life.ready_ns = time.time_ns()
         self.lives.append(life)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -14,9 +12,9 @@ import pytest
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
-from tests.chaos.world import SOURCE, World, live_through, wait_until, world
-from tests.pipeline.running import IS_LONG, run
-from tests.postgres_proxy import Proxy
+from tests.chaos.world import LIMIT_SECONDS, SOURCE, World, live_through, world
+from tests.pipeline.running import IS_LONG, run, wait_until
+from tests.proxy import PostgresProxy
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _AWAY_SECONDS = 60.0 if IS_LONG else 5.0
@@ -39,7 +37,7 @@ def test_after_an_outage_now_comes_first_while_the_backlog_drains(
         chaos.postgres.start()
         back = to_datetime(time.time_ns())
         new = "SELECT 1 FROM system_samples WHERE time > $1 LIMIT 1"
-        seconds = wait_until("a new sample", lambda: bool(chaos.ask(new, back)))
+        seconds = wait_until("a new sample", LIMIT_SECONDS, lambda: bool(chaos.ask(new, back)))
         waiting = chaos.ledger().spooled()
         sys.stdout.write(f"a new sample after {seconds:.2f} s, {waiting} rows of the backlog still wait\n")
         assert waiting > 1000
@@ -102,20 +100,19 @@ def kill_in_copy(chaos: World) -> None:
         "SELECT count(*) AS n FROM pg_stat_activity"
         " WHERE query LIKE 'COPY %risks%' AND wait_event_type = 'Lock'"
     )
-    wait_until("a COPY that is held up", lambda: bool(chaos.ask(waiting)[0]["n"]))
+    wait_until("a COPY that is held up", LIMIT_SECONDS, lambda: bool(chaos.ask(waiting)[0]["n"]))
     chaos.postgres.kill()
     connection.terminate()
 
 
 def test_the_answer_to_a_commit_is_lost(installation: Installation, folder: Path) -> None:
-    proxies: list[Proxy] = []
-    listening = AsyncExitStack()
+    proxies: list[PostgresProxy] = []
 
     def through_proxy(background: Background, url: str) -> str:
         (folder / "socket").mkdir()
-        proxy = Proxy(url, folder / "socket")
+        proxy = PostgresProxy(url, folder / "socket")
         proxies.append(proxy)
-        background.call(listening.enter_async_context(proxy.running()))
+        background.call(proxy.start())
         return proxy.url
 
     with world(folder, installation, database=through_proxy) as chaos:
@@ -127,12 +124,8 @@ def test_the_answer_to_a_commit_is_lost(installation: Installation, folder: Path
                 proxy.lose_answers = 1
             else:
                 proxy.lose_commits = 1
-            wait_until("a lost answer", partial(has_lost, proxy, number))
+            wait_until("a lost answer", LIMIT_SECONDS, lambda number=number: proxy.lost == number)  # type: ignore[misc]
         chaos.wait_acknowledged()
         chaos.check()
         chaos.pipeline.stop()
-        chaos.background.call(listening.aclose())
-
-
-def has_lost(proxy: Proxy, count: int) -> bool:
-    return proxy.lost == count
+        chaos.background.call(proxy.stop())

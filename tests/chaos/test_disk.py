@@ -15,8 +15,8 @@ import pytest
 
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import Installation
-from tests.chaos.world import SOURCE, World, live_through, now_ns, wait_until, world
-from tests.pipeline.running import IS_LONG
+from tests.chaos.world import LIMIT_SECONDS, SOURCE, World, live_through, now_ns, world
+from tests.pipeline.running import IS_LONG, wait_until
 from tests.small_disk import fill_up, small_disk
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
@@ -47,7 +47,7 @@ def test_the_disk_full(installation: Installation, folder: Path) -> None:
         chaos.wait_acknowledged()
         filler = chaos.spool / "filler"
         fill_up(filler)
-        wait_until("a refusal", lambda: answer_to_an_event(chaos.pipeline.url)[0] == 503)
+        wait_until("a refusal", LIMIT_SECONDS, lambda: answer_to_an_event(chaos.pipeline.url)[0] == 503)
         status, again = answer_to_an_event(chaos.pipeline.url)
         assert status == 503
         assert again is not None
@@ -55,7 +55,9 @@ def test_the_disk_full(installation: Installation, folder: Path) -> None:
         full_since = to_datetime(now_ns())
         live_through(_FULL_SECONDS)
         new = "SELECT 1 FROM system_samples WHERE time > $1 LIMIT 1"
-        wait_until("a sample that was taken meanwhile", lambda: bool(chaos.ask(new, full_since)))
+        wait_until(
+            "a sample that was taken meanwhile", LIMIT_SECONDS, lambda: bool(chaos.ask(new, full_since))
+        )
         filler.unlink()
         chaos.wait_acknowledged()
         assert answer_to_an_event(chaos.pipeline.url)[0] == 200

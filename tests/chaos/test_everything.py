@@ -46,7 +46,6 @@ def client_killed(chaos: World) -> Heal:
 
 
 def network_cut(chaos: World) -> Heal:
-    chaos.network.is_cut = True
     chaos.background.call(chaos.network.cut())
     return partial(setattr, chaos.network, "is_cut", False)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.chaos.world import live_through, wait_until, world
-from tests.pipeline.running import IS_LONG
+from tests.chaos.world import LIMIT_SECONDS, live_through, world
+from tests.pipeline.running import IS_LONG, wait_until
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 180)
 _CUT_SECONDS = 30.0 if IS_LONG else 2.0
@@ -23,7 +23,6 @@ def test_the_network_cut_and_slowed_and_answers_lost_after_the_batch_was_stored(
         chaos.start_client()
         for _ in range(_CUTS):
             chaos.wait_acknowledged()
-            chaos.network.is_cut = True
             chaos.background.call(chaos.network.cut())
             live_through(_CUT_SECONDS)
             chaos.network.is_cut = False
@@ -32,7 +31,7 @@ def test_the_network_cut_and_slowed_and_answers_lost_after_the_batch_was_stored(
             chaos.network.delay_seconds = chaos.network.bytes_per_second = 0.0
         for _ in range(_LOST_ANSWERS):
             chaos.network.lose_answers = 1
-            wait_until("a lost answer", lambda: chaos.network.lose_answers == 0)
+            wait_until("a lost answer", LIMIT_SECONDS, lambda: chaos.network.lose_answers == 0)
         chaos.wait_acknowledged()
         chaos.check()
         (figures,) = chaos.emitter.figures

@@ -26,9 +26,9 @@ from decahertz.clock import CYCLE_NS, from_datetime
 from decahertz.event import EVENT_BY_TABLE
 from storage.postgres.embedded import Installation
 from tests.chaos.background import Background
-from tests.chaos.network import Network
 from tests.chaos.processes import Emitter, Life, Pipeline, Postgres
-from tests.pipeline.running import environment
+from tests.pipeline.running import environment, wait_until
+from tests.proxy import ApiProxy
 
 SOURCE = "chaos"
 FEED = "feed-synthetic"
@@ -109,7 +109,7 @@ class World:
     background: Background
     postgres: Postgres
     pipeline: Pipeline
-    network: Network
+    network: ApiProxy
     emitter: Emitter
     env: dict[str, str]
     watch: Watch
@@ -153,7 +153,7 @@ class World:
     def wait_acknowledged(self, more: int = 100) -> None:
         """Wait until this many more events are acknowledged."""
         goal = self.acknowledged() + more
-        wait_until(f"{more} more events that are safe", lambda: self.acknowledged() >= goal)
+        wait_until(f"{more} more events that are safe", LIMIT_SECONDS, lambda: self.acknowledged() >= goal)
 
     def settle(self, limit_seconds: float = LIMIT_SECONDS) -> None:
         """Let the client send the rest, stop the pipeline, and start it again without anything to record."""
@@ -161,7 +161,7 @@ class World:
         self.fills_seen = self._strategy_later()["values"]["fills"]
         self.pipeline.stop()
         self.pipeline.start("--feeds-enabled", "", "--collectors-enabled", "")
-        wait_until("an empty spool", lambda: self.ledger().spooled() == 0, limit_seconds)
+        wait_until("an empty spool", limit_seconds, lambda: self.ledger().spooled() == 0)
 
     def _strategy_later(self) -> Any:  # noqa: ANN401 - whatever the API answers
         """The sample of the client's strategy, from at least a whole cycle after this moment."""
@@ -176,7 +176,7 @@ class World:
             first_ns = first_ns or sample()["time_ns"]
             return bool(first_ns) and sample()["time_ns"] >= first_ns + 2 * CYCLE_NS
 
-        wait_until("a later sample of the strategy", has_passed)
+        wait_until("a later sample of the strategy", LIMIT_SECONDS, has_passed)
         return sample()
 
     def ledger(self) -> Reading:
@@ -309,15 +309,6 @@ def _gaps(missing: Sequence[int]) -> str:
     return f"{len(missing)} missing: " + ", ".join(f"{len(s)} from {s[0]}" for s in ranges)
 
 
-def wait_until(what: str, condition: Callable[[], bool], limit_seconds: float = LIMIT_SECONDS) -> float:
-    """Poll until the condition holds; returns the seconds that it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < limit_seconds, f"waited {limit_seconds} s for {what}"
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
 def live_through(seconds: float) -> None:
     """Let a fault last: the only wait for a time instead of a condition."""
     time.sleep(seconds)
@@ -347,7 +338,7 @@ def world(
     env = environment(data_dir, DECAHERTZ_DATABASE_URL=url, **settings)
     feed = ("--feeds-enabled", "synthetic", "--feeds-synthetic-instruments", str(INSTRUMENTS))
     pipeline = Pipeline(env, folder / "log", program)
-    network = Network(pipeline.port)
+    network = ApiProxy(pipeline.port)
     background.call(network.start())
     emitter = Emitter(SOURCE, folder / "promises", folder / "client.log")
     watch = Watch(pipeline)

@@ -27,7 +27,7 @@ from decahertz.event import (
     Side,
 )
 from decahertz_client import Client
-from tests.client_server import Recorder
+from tests.client_server import Recorder, orders_by_strategy
 from tests.event_examples import type_name
 
 FILL: dict[str, Any] = {
@@ -224,15 +224,11 @@ def test_order_is_the_order_of_emission_per_thread(client: Client, server: Recor
     assert client.flush()
     stats = client.stats()
     assert (stats.emitted, stats.acknowledged, stats.pending, stats.dropped) == (16_000, 16_000, 0, {})
-    by_thread: dict[str, list[int]] = {}
-    for event in server.events():
-        assert isinstance(event, Fill)
-        by_thread.setdefault(event.strategy, []).append(int(event.order_id))
-    assert by_thread == {f"s{n}": list(range(2_000)) for n in range(8)}
+    assert orders_by_strategy(server.events()) == {f"s{n}": list(range(2_000)) for n in range(8)}
 
 
 async def test_asyncio_code_emits_without_await_and_closes_without_blocking(server: Recorder) -> None:
-    async with Client(server.url, source="test") as client:
+    async with Client(server.url) as client:  # the default source is a name that the server takes
         for n in range(100):
             assert client.fill(**{**FILL, "order_id": str(n)})
             await asyncio.sleep(0)
@@ -289,10 +285,3 @@ def test_bad_arguments_are_refused_and_start_nothing(bad: dict[str, Any]) -> Non
         Client(**bad)
     assert "secret" not in str(caught.value)
     assert threading.active_count() == before
-
-
-def test_the_default_source_is_a_name_that_the_server_takes(server: Recorder) -> None:
-    with Client(server.url) as client:
-        client.fill(**FILL)
-        assert client.flush()
-    assert len(server.events()) == 1

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from decahertz.event import Fill
 from decahertz_client import Client, _sender
-from tests.client_server import Fault, KillableRecorder, Recorder, problem
+from tests.client_server import Fault, KillableRecorder, Recorder, orders_by_strategy, problem
 
 FILL: dict[str, Any] = {
     "strategy": "arb",
@@ -397,24 +397,22 @@ def test_a_batch_that_is_too_large_is_split_until_it_fits(server: Recorder) -> N
     assert stored(server) == list(range(400))
 
 
-def test_a_full_ring_drops_the_newest_and_tells_the_server(server: Recorder) -> None:
-    server.kill()
+def test_losses_are_told_to_the_server_even_when_nothing_else_is_and_a_full_ring_drops_the_newest(
+    server: Recorder,
+) -> None:
     with connected(server, capacity=100) as client:
+        client.fill(**{**FILL, "price": float("nan")}, order_id="1")
+        wait_for(lambda: list(server.sink.dropped.values()) == [{"unserialisable": 1}])
+        server.kill()
         taken = [client.fill(**FILL, order_id=str(number)) for number in range(250)]
         assert taken == [True] * 100 + [False] * 150
         stats = client.stats()
-        assert (stats.emitted, stats.pending, stats.dropped) == (250, 100, {"ring_full": 150})
+        assert (stats.emitted, stats.pending) == (251, 100)
+        assert stats.dropped == {"unserialisable": 1, "ring_full": 150}
         server.start()
         assert client.flush(10)
     assert stored(server) == list(range(100))
-    assert server.sink.dropped.popitem()[1] == {"ring_full": 150}
-
-
-def test_losses_are_told_even_when_nothing_else_is_to_be_said(server: Recorder) -> None:
-    with connected(server) as client:
-        client.fill(**{**FILL, "price": float("nan")}, order_id="1")
-        wait_for(lambda: list(server.sink.dropped.values()) == [{"unserialisable": 1}])
-    assert stored(server) == []
+    assert server.sink.dropped.popitem()[1] == {"unserialisable": 1, "ring_full": 150}
 
 
 def test_ring_and_batches_on_the_way_share_the_capacity(server: Recorder) -> None:
@@ -435,14 +433,6 @@ def test_ring_and_batches_on_the_way_share_the_capacity(server: Recorder) -> Non
         assert pending == 100
         assert client.flush(10)
     assert stored(server) == list(range(100))
-
-
-def numbers_by_thread(server: KillableRecorder) -> dict[str, list[int]]:
-    by_thread: dict[str, list[int]] = {}
-    for event in server.events():
-        assert isinstance(event, Fill)
-        by_thread.setdefault(event.strategy, []).append(int(event.order_id))
-    return by_thread
 
 
 def test_the_ledger_balances_at_every_moment_while_threads_emit_and_the_server_comes_and_goes(
@@ -492,25 +482,20 @@ def test_the_ledger_balances_at_every_moment_while_threads_emit_and_the_server_c
     assert stats.pending == 0
     assert client.close()
     killable.kill()
-    by_thread = numbers_by_thread(killable)
+    by_thread = orders_by_strategy(killable.events())
     assert all(numbers == sorted(set(numbers)) for numbers in by_thread.values())
     assert sum(map(len, by_thread.values())) == stats.acknowledged
 
 
-def test_close_sends_what_is_left(server: Recorder) -> None:
+def test_close_sends_what_is_left_and_events_after_it_are_dropped_and_counted(server: Recorder) -> None:
     with connected(server, flush_seconds=60) as client:
         emit(client, range(100))
         assert client.close(10)
         assert client.close(10)
-    assert stored(server) == list(range(100))
-
-
-def test_events_after_close_are_dropped_and_counted(server: Recorder) -> None:
-    with connected(server) as client:
-        client.close()
-        assert not client.fill(**FILL, order_id="1")
+        assert not client.fill(**FILL, order_id="100")
         assert client.stats().dropped == {"closed": 1}
         assert client.flush(1)
+    assert stored(server) == list(range(100))
 
 
 def test_close_without_a_server_ends_in_time_and_counts_what_is_left() -> None:
@@ -539,23 +524,7 @@ def test_close_while_a_server_is_silent_ends_in_time_and_leaves_open_what_became
     assert not [t for t in threading.enumerate() if t.name == "decahertz-client"]
 
 
-def test_an_incident_is_logged_when_it_begins_and_when_it_ends(
-    server: Recorder,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, logger="decahertz_client")
-    server.faults.extend([failed] * 5)
-    with connected(server) as client:
-        emit(client, range(10))
-        assert client.flush(10)
-        server.faults.extend([failed] * 5)
-        emit(client, range(10, 20))
-        assert client.flush(10)
-    messages = [(record.levelname, "503" in record.getMessage()) for record in caplog.records]
-    assert messages == [("WARNING", True), ("INFO", False)] * 2
-
-
-def test_a_stale_connection_is_replaced_without_a_pause_or_a_warning(
+def test_an_incident_is_logged_when_it_begins_and_when_it_ends_and_a_stale_connection_is_none(
     server: Recorder,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -567,5 +536,11 @@ def test_a_stale_connection_is_replaced_without_a_pause_or_a_warning(
         server.start()
         emit(client, range(10, 20))
         assert client.flush(10)
-    assert stored(server) == list(range(20))
-    assert caplog.records == []
+        assert caplog.records == []
+        for first in (20, 30):
+            server.faults.extend([failed] * 5)
+            emit(client, range(first, first + 10))
+            assert client.flush(10)
+    assert stored(server) == list(range(40))
+    messages = [(record.levelname, "503" in record.getMessage()) for record in caplog.records]
+    assert messages == [("WARNING", True), ("INFO", False)] * 2

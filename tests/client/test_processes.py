@@ -60,16 +60,14 @@ def orders(server: Recorder, epoch: int | None = None) -> list[str]:
     return [event.order_id for event in server.events(epoch) if isinstance(event, Fill)]
 
 
-def test_a_program_that_just_ends_sends_what_it_emitted(server: Recorder) -> None:
-    run_well(server, "emit(*map(str, range(1000)))")
+@pytest.mark.parametrize(("end", "code", "message"), [("", 0, ""), ('; raise ValueError("mine")', 1, "mine")])
+def test_a_program_that_ends_or_fails_sends_what_it_emitted(
+    server: Recorder, end: str, code: int, message: str
+) -> None:
+    done = run(server, f"emit(*map(str, range(1000))){end}")
+    assert (done.returncode, bool(done.stderr)) == (code, bool(message))
+    assert message in done.stderr
     assert orders(server) == [str(n) for n in range(1000)]
-
-
-def test_a_program_that_fails_sends_what_it_emitted(server: Recorder) -> None:
-    done = run(server, 'emit("1"); raise ValueError("mine")')
-    assert done.returncode == 1
-    assert "mine" in done.stderr
-    assert orders(server) == ["1"]
 
 
 def test_a_program_ends_soon_although_no_server_is_there(server: Recorder) -> None:
@@ -144,7 +142,9 @@ def test_a_fork_in_the_middle_of_everything_harms_neither_side(server: Recorder)
     assert parent == [f"parent-{n}" for n in range(len(parent))]
 
 
-def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
+def test_a_child_that_emits_nothing_starts_no_thread_and_a_closed_client_stays_closed_in_it(
+    server: Recorder,
+) -> None:
     run_well(
         server,
         """
@@ -153,8 +153,15 @@ def test_a_child_that_emits_nothing_starts_no_thread(server: Recorder) -> None:
             quiet = threading.active_count() == 1 and client.flush(1) and client.close(1)
             os._exit(0 if quiet else 1)
         assert os.waitpid(child, 0)[1] == 0
+        client.close()
+        child = os.fork()
+        if child == 0:
+            emit("1")
+            os._exit(0 if client.stats().dropped == {"closed": 1} else 1)
+        assert os.waitpid(child, 0)[1] == 0
         """,
     )
+    assert server.sink.stored == {}
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
@@ -178,21 +185,6 @@ def test_a_child_lets_go_of_the_connection_of_its_parent(server: Recorder) -> No
     )
     assert orders(server) == ["1", "2"]
     assert len(server.peers) == 1
-
-
-def test_a_closed_client_stays_closed_in_a_child(server: Recorder) -> None:
-    run_well(
-        server,
-        """
-        client.close()
-        child = os.fork()
-        if child == 0:
-            emit("1")
-            os._exit(0 if client.stats().dropped == {"closed": 1} else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        """,
-    )
-    assert server.sink.stored == {}
 
 
 def test_closed_clients_leave_no_threads_or_sockets(server: Recorder) -> None:

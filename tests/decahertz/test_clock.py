@@ -27,28 +27,16 @@ intervals = st.sampled_from([*_DIVISORS, *(NS_PER_SECOND // n for n in _DIVISORS
 
 
 @given(intervals, times)
-def test_the_floor_is_the_last_cycle_at_or_before(interval: int, now: int) -> None:
+def test_a_time_lies_between_two_cycles_which_the_index_counts(interval: int, now: int) -> None:
     grid = Grid(interval)
-    floor = grid.floor(now)
-    assert floor % interval == 0
+    floor, after = grid.floor(now), grid.after(now)
+    assert floor % interval == after % interval == 0
     assert floor <= now < floor + interval
-
-
-@given(intervals, times)
-def test_after_is_the_next_cycle(interval: int, now: int) -> None:
-    grid = Grid(interval)
-    after = grid.after(now)
-    assert after % interval == 0
     assert after - interval <= now < after
     assert grid.floor(after) == after
     assert grid.after(after) == after + interval
-
-
-@given(intervals, times)
-def test_indices_count_the_cycles(interval: int, now: int) -> None:
-    grid = Grid(interval)
-    assert grid.index(grid.after(now)) == grid.index(now) + 1
-    assert grid.index(now) * interval == grid.floor(now)
+    assert grid.index(now) * interval == floor
+    assert grid.index(after) == grid.index(now) + 1
 
 
 def test_the_grid_of_ten_hertz_falls_on_tenths_of_utc_seconds() -> None:

@@ -55,9 +55,9 @@ def test_a_long_trade_earns_the_rise_less_fees() -> None:
     assert trip == OpenRoundTrip()
 
 
-def test_a_short_trade_earns_the_fall() -> None:
-    trades, _ = fold([fill("sell", 2, 100), fill("buy", 2, 90)])
-    assert [(trade.side, trade.pnl) for trade in trades] == [(Side.SELL, 20)]
+def test_a_short_trade_earns_the_fall_and_a_rebate() -> None:
+    trades, _ = fold([fill("sell", 2, 100, fee=-0.5), fill("buy", 2, 90, fee=-0.25)])
+    assert [(trade.side, trade.pnl) for trade in trades] == [(Side.SELL, 20.75)]
 
 
 def test_scaling_in_and_out_is_one_trade_at_mean_prices() -> None:
@@ -80,22 +80,13 @@ def test_a_fill_through_flat_closes_one_trade_and_opens_the_next_with_its_share_
     assert trip.position == 0
 
 
-def test_a_rebate_is_money_earned() -> None:
-    trades, _ = fold([fill("buy", 1, 100, fee=-0.5), fill("sell", 1, 100, fee=-0.25)])
-    assert trades[0].pnl == 0.75
-
-
-def test_rounding_leaves_no_position() -> None:
-    buys = [fill("buy", 0.1, 100) for _ in range(3)]
-    trades, trip = fold([*buys, fill("sell", 0.3, 100)])
-    assert len(trades) == 1
-    assert trip.position == 0
-    trades, trip = fold([fill("buy", 0.3, 100), *[fill("sell", 0.1, 100) for _ in range(3)]])
-    assert len(trades) == 1
-    assert trip.position == 0
-
-
-def test_a_small_position_that_was_meant_stays() -> None:
+def test_rounding_leaves_no_position_and_a_small_one_that_was_meant_stays() -> None:
+    for fills in (
+        [*[fill("buy", 0.1, 100)] * 3, fill("sell", 0.3, 100)],
+        [fill("buy", 0.3, 100), *[fill("sell", 0.1, 100)] * 3],
+    ):
+        trades, trip = fold(fills)
+        assert (len(trades), trip.position) == (1, 0)
     trades, trip = fold([fill("buy", 1000, 1), fill("sell", 999.999, 1)])
     assert trades == []
     assert trip.position == pytest.approx(0.001)
@@ -109,16 +100,13 @@ def test_an_exit_realises_against_the_average_cost_before_it() -> None:
     assert trip.unrealised(111) == 1
 
 
-def test_a_short_position_gains_when_the_mark_falls() -> None:
-    _, trip = fold([fill("sell", 2, 100, fee=1)])
-    assert (trip.average_price(), trip.unrealised(90), trip.unrealised(105)) == (100, 20, -10)
-    assert trip.realised() == -1
-
-
-def test_flat_has_neither_price_nor_profit() -> None:
+def test_flat_has_neither_price_nor_profit_and_a_short_position_gains_when_the_mark_falls() -> None:
     trip = OpenRoundTrip()
     assert trip.average_price() is None
     assert trip.unrealised(100) == trip.realised() == 0
+    trip.add(fill("sell", 2, 100, fee=1))
+    assert (trip.average_price(), trip.unrealised(90), trip.unrealised(105)) == (100, 20, -10)
+    assert trip.realised() == -1
 
 
 @pytest.mark.parametrize("risk", [None, 0.0, 5e-324])

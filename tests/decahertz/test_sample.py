@@ -52,22 +52,16 @@ GOOD = {"venue": str, "mid": Annotated[float, Metric("Mid.")]}
 def test_a_declaration_is_read_whole_and_in_order() -> None:
     schema = schema_of(Whole)
     assert (schema.collector, schema.key, schema.type) == ("whole", ("venue", "instrument"), Whole)
-    assert [(m.name, m.type, m.optional) for m in schema.metrics] == [
-        ("mid", float, True),
-        ("quotes", int, False),
-        ("volume", float, False),
-        ("crossed", bool, False),
-        ("verdict", Verdict, False),
-        ("regime", Verdict, True),
-        ("age", float, True),
+    assert [(m.name, m.type, m.optional, m.states) for m in schema.metrics] == [
+        ("mid", float, True, ()),
+        ("quotes", int, False, ()),
+        ("volume", float, False, ()),
+        ("crossed", bool, False, ()),
+        ("verdict", Verdict, False, ("live", "stale")),
+        ("regime", Verdict, True, ("live", "stale")),
+        ("age", float, True, ()),
     ]
     assert schema.metrics[0].metric == Metric("Mid.", unit=Unit.PRICE)
-
-
-def test_a_state_lists_its_values_and_a_number_has_none() -> None:
-    assert [metric.states for metric in schema_of(Whole).metrics] == [
-        (), (), (), (), ("live", "stale"), ("live", "stale"), (),
-    ]  # fmt: skip
 
 
 def test_key_and_topic_follow_the_order_of_the_key_and_not_of_the_fields() -> None:
@@ -87,15 +81,11 @@ def test_key_and_topic_follow_the_order_of_the_key_and_not_of_the_fields() -> No
     assert schema.topic_of(sample) == "metrics:whole:kraken:BTC/USD"
 
 
-def test_a_good_declaration_made_at_run_time_is_read() -> None:
+def test_a_good_declaration_made_at_run_time_is_read_and_needs_no_key_for_one_thing() -> None:
     assert schema_of(declared({}, GOOD)).metrics == (
         MetricField("mid", Metric("Mid."), float, optional=False),
     )
-
-
-def test_a_sample_of_one_thing_needs_no_key() -> None:
-    schema = schema_of(declared({"key": ()}, {"mid": GOOD["mid"]}))
-    assert schema.key == ()
+    assert schema_of(declared({"key": ()}, {"mid": GOOD["mid"]})).key == ()
 
 
 @pytest.mark.parametrize(

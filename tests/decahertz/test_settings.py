@@ -126,6 +126,7 @@ def test_every_setting_has_its_declared_default_and_a_line_of_help(name: str, tm
 
 def test_names_are_what_is_promised_and_no_two_settings_share_one() -> None:
     assert KEYS["api.port"].environment == "DECAHERTZ_API_PORT"
+    assert environment_name("feeds.my-feed.url") == "DECAHERTZ_FEEDS_MY_FEED_URL"
     assert KEYS["api.port"].option == "--api-port"
     assert {"exporter.port", "data_dir", "database_url"} <= set(KEYS)
     assert len({key.environment for key in KEYS.values()}) == len(KEYS)
@@ -169,6 +170,7 @@ def test_a_value_that_a_later_source_overrides_must_be_good_all_the_same(tmp_pat
         ("[collectors]\nenabled = 1\n", "collectors.enabled", "array"),
         ("[collectors]\nenabled = [1]\n", "collectors.enabled", "str"),
         ("[collectors]\nmarket = 1\n", "collectors.market", "no such setting"),
+        ("database_url = ['postgresql://me:secret@db']\n", "database_url", "array"),
         ("= 1\n", "config", "line 1"),
         ("[api\n", "config", "line 1"),
     ],
@@ -188,6 +190,7 @@ def test_a_bad_file_is_refused_naming_key_reason_and_file(
     text = str(caught.value)
     assert text.startswith(f"{key}: ")
     assert str(file) in text
+    assert "secret" not in text, "a database's URL has a password"
 
 
 @pytest.mark.parametrize("name", sorted(KEYS))
@@ -213,14 +216,10 @@ def test_an_unknown_argument_is_refused_and_an_unknown_variable_is_not_ours(tmp_
     no_file = of_file(tmp_path, "")
     with pytest.raises(SettingsError, match=r"api\.prt"):
         load(file=no_file, environ={}, arguments={"api.prt": 1})
+    loaded = load(file=no_file, environ={}, arguments={"feeds.mine.ur": "x"})
+    with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
+        loaded.sources.plugin_options("feeds", "mine", Options)
     load(file=no_file, environ={"DECAHERTZ_URL": "http://127.0.0.1:8000", "PATH": "/bin"})
-
-
-def test_a_database_url_is_not_repeated_in_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load(file=of_file(tmp_path, "database_url = ['postgresql://me:secret@db']\n"), environ={})
-    assert caught.value.key == "database_url"
-    assert "secret" not in str(caught.value)
 
 
 def test_the_password_of_the_database_comes_from_a_file(tmp_path: Path) -> None:
@@ -255,45 +254,29 @@ def test_a_password_file_that_cannot_be_used_is_refused(
     assert "secret" not in str(caught.value)
 
 
-def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_cannot_be_read_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such file"):
         load(file=tmp_path / "none.toml", environ={})
+    folder, text = tmp_path / "folder", tmp_path / "odd.toml"
+    folder.mkdir()
+    text.write_bytes(b"\xff\xfe\x00")
+    for file in (folder, text):
+        with pytest.raises(SettingsError) as caught:
+            load(file=file, environ={})
+        assert caught.value.origin == str(file)
 
 
-@pytest.mark.parametrize("what", ["folder", "bytes"])
-def test_a_file_that_cannot_be_read_is_a_settings_error(what: str, tmp_path: Path) -> None:
-    file = tmp_path / "odd.toml"
-    if what == "folder":
-        file.mkdir()
-    else:
-        file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError) as caught:
-        load(file=file, environ={})
-    assert caught.value.origin == str(file)
-
-
-def test_the_file_of_the_working_folder_is_taken_when_none_is_named(
+def test_the_file_of_the_working_folder_and_the_environment_are_taken_when_none_is_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert load(environ={}).api.port == 8000
-    Path(FILE_NAME).write_text("[api]\nport = 1\n")
-    assert load(environ={}).api.port == 1
-
-
-def test_the_environment_of_the_process_is_taken_when_none_is_given(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+    Path(FILE_NAME).write_text("data_dir = '~/d'\n[api]\nport = 1\n")
+    loaded = load(environ={})
+    assert (loaded.api.port, loaded.data_dir) == (1, Path.home() / "d")
     monkeypatch.setenv("DECAHERTZ_API_PORT", "7")
     assert load().api.port == 7
-
-
-def test_a_path_may_begin_at_home(tmp_path: Path) -> None:
-    loaded = load(file=of_file(tmp_path, "data_dir = '~/d'\n"), environ={})
-    assert loaded.data_dir == Path.home() / "d"
 
 
 def test_data_lives_with_the_user_and_roots_where_others_can_reach_it(
@@ -325,7 +308,7 @@ def test_options_of_a_plugin_come_from_the_same_sources_by_the_same_rules(tmp_pa
         file=of_file(
             tmp_path,
             "[feeds.mine]\nurl = 'file'\ninstruments = ['x', 'y']\nidle_seconds = 1\n"
-            "[feeds.mine.limits]\ndepth = 6\n",
+            "[feeds.mine.limits]\ndepth = 6\n[feeds.mine2]\nbad = 1\n[collectors.mine]\nbad = 1\n",
         ),
         environ={"DECAHERTZ_FEEDS_MINE_URL": "environment", "DECAHERTZ_FEEDS_MINE_IS_SHY": "true"},
         arguments={"feeds.mine.url": "argument"},
@@ -333,12 +316,6 @@ def test_options_of_a_plugin_come_from_the_same_sources_by_the_same_rules(tmp_pa
     assert loaded.sources.plugin_options("feeds", "mine", Options) == Options(
         url="argument", instruments=("x", "y"), idle_seconds=1.0, is_shy=True, limits=Limits(6)
     )
-
-
-def test_options_of_other_plugins_and_other_tables_are_none_of_its_business(tmp_path: Path) -> None:
-    text = "[feeds.mine]\nurl = 'u'\n[feeds.mine2]\nbad = 1\n[collectors.mine]\nbad = 1\n"
-    loaded = load(file=of_file(tmp_path, text), environ={})
-    assert loaded.sources.plugin_options("feeds", "mine", Options) == Options(url="u")
 
 
 @pytest.mark.parametrize(
@@ -362,27 +339,14 @@ def test_bad_options_of_a_plugin_are_refused_by_name(
     assert reason in caught.value.reason
 
 
-def test_an_unknown_option_of_a_plugin_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    loaded = load(file=of_file(tmp_path, ""), environ={}, arguments={"feeds.mine.ur": "x"})
-    with pytest.raises(SettingsError, match=r"feeds\.mine\.ur"):
-        loaded.sources.plugin_options("feeds", "mine", Options)
-
-
-def test_a_name_with_a_dash_has_a_variable_that_a_shell_can_set() -> None:
-    assert environment_name("feeds.my-feed.url") == "DECAHERTZ_FEEDS_MY_FEED_URL"
-
-
-def test_settings_of_a_plugin_are_listed_like_the_others() -> None:
+def test_settings_of_a_plugin_are_listed_like_the_others_and_have_defaults() -> None:
+    assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()
     keys = keys_of(Options, "feeds.mine")
     assert [key.key for key in keys] == [
         "feeds.mine.url", "feeds.mine.instruments", "feeds.mine.idle_seconds", "feeds.mine.is_shy",
         "feeds.mine.limits.depth",
     ]  # fmt: skip
     assert [key.help for key in keys] == ["Where.", "Which.", "How long.", "Whether.", "How deep."]
-
-
-def test_settings_may_be_constructed_directly() -> None:
-    assert Settings().sources.plugin_options("feeds", "mine", Limits) == Limits()
 
 
 @pytest.mark.parametrize(

@@ -175,11 +175,8 @@ async def test_events_that_leave_out_a_declared_type_are_no_proof() -> None:
         await check_collector(Sound, quotes)
 
 
-def test_the_example_events_have_every_type() -> None:
+def test_the_example_events_have_every_type_and_happen_one_after_the_other_from_the_given_time_on() -> None:
     assert {type(event) for event in example_events()} == set(EVENT_TYPES)
-
-
-def test_the_example_events_happen_one_after_the_other_from_the_given_time_on() -> None:
     times = [event.time_ns for event in example_events(START_NS)]
     assert times == sorted(set(times))
     assert START_NS < times[0] < times[-1] < START_NS + CYCLE_NS

@@ -11,23 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.docs.commands import ROOT
-from tests.pipeline.running import RunningDecahertz, await_welcome, environment, read
+from tests.pipeline.running import RunningDecahertz, await_welcome, environment, read, started
 
 pytestmark = pytest.mark.timeout(120)
 
 
 def test_up_serves_the_demo_passes_options_on_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [str(ROOT / "scripts" / "up"), "--api-port", "0", "--data-dir", str(tmp_path / "data")],
-            cwd=tmp_path,
-            env=environment(tmp_path / "unused"),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
+    arguments = ["--api-port", "0", "--data-dir", str(tmp_path / "data")]
+    process = started([str(ROOT / "scripts" / "up"), *arguments], environment(tmp_path), log)
     try:
         up = RunningDecahertz(process, await_welcome(process, log))
         assert b"synthetic" in read(f"{up.api}/api/v1/collectors")

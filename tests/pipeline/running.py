@@ -77,12 +77,13 @@ class RunningDecahertz:
         return time.monotonic() - began, output
 
 
-def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> None:
-    """Poll until ``condition()`` is true."""
-    deadline = time.monotonic() + limit_seconds
+def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> float:
+    """Poll until ``condition()`` is true; returns the seconds that it took."""
+    began = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_seconds} s for {what}"
-        time.sleep(0.1)
+        assert time.monotonic() - began < limit_seconds, f"waited {limit_seconds} s for {what}"
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
 def read(url: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -141,6 +142,23 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], output: Path, errors:
     decahertz.__main__.main()
 
 
+def started(
+    arguments: Sequence[str], env: Mapping[str, str], log: Path, stdin: int | None = None
+) -> subprocess.Popen[str]:
+    """Start a process in its data folder; its errors go to the log."""
+    with log.open("a") as errors:
+        return subprocess.Popen(
+            arguments,
+            env=dict(env),
+            cwd=env["DECAHERTZ_DATA_DIR"],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+
+
 @contextmanager
 def running(
     *arguments: str,
@@ -153,16 +171,7 @@ def running(
     data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
     if "DECAHERTZ_DATABASE_URL" not in env and not data.exists():
         create_data(data)
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            [*prefix, *command(subcommand, *arguments)],
-            env=dict(env),
-            cwd=env["DECAHERTZ_DATA_DIR"],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
+    process = started([*prefix, *command(subcommand, *arguments)], env, log)
     try:
         yield RunningDecahertz(process, await_welcome(process, log))
     finally:

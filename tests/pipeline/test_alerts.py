@@ -15,7 +15,7 @@ import pytest
 import websockets
 
 from tests.pipeline.running import RunningDecahertz, running
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 
 pytestmark = [pytest.mark.timeout(120)]
 LIMIT_SECONDS = 30.0
@@ -69,19 +69,18 @@ async def test_alerts_survive_a_kill_and_an_outage_of_the_database(
     env: dict[str, str], data_dir: Path, migrated_url: str, tmp_path: Path
 ) -> None:
     log = data_dir / "log"
-    async with Proxy(migrated_url, tmp_path).running() as proxy:
+    async with PostgresProxy(migrated_url, tmp_path).running() as proxy:
         here = env | {"DECAHERTZ_DATABASE_URL": proxy.url, "DECAHERTZ_ALERTS_DATABASE_LOST_SECONDS": "1"}
         async with started(here, log) as decahertz, listening(decahertz) as reader:
             await asyncio.to_thread(send, decahertz, 1, value=11.0, limit=10.0)
             fired = await reader.hear("RiskLimitBreached", "firing")
             assert fired["summary"] == "trend uses 110% of its limit of delta: 11 of 10"
 
-            proxy.refuse = True
-            proxy.cut()
+            await proxy.cut()
             lost = await reader.hear("DatabaseLost", "firing")
             shown = await asyncio.to_thread(listed, decahertz, "DatabaseLost", "state=firing")
             assert shown == [lost]
-            proxy.refuse = False
+            proxy.is_cut = False
             ended = await reader.hear("DatabaseLost", "resolved")
             assert ended["id"] == lost["id"]
             await until_stored(decahertz, ended)

@@ -102,15 +102,3 @@ def test_only_a_regular_file_is_ever_replaced(imported: dict[str, str], tmp_path
     assert (tmp_path / "link.csv").is_symlink()
     assert kept.read_text().startswith("time_ns,")
     assert [path.name for path in kept.parent.iterdir()] == ["kept.csv"]
-
-
-@pytest.mark.parametrize(
-    "command", [("export", "x.csv", "ticks"), ("dead-letters", "list"), ("dead-letters", "replay")]
-)
-def test_where_no_database_is_none_is_made(
-    env: dict[str, str], tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    folder = tmp_path / "typo"
-    refused = run(*command, "--data-dir", str(folder), env=env)
-    assert (refused.returncode, "no database" in refused.stderr) == (2, True)
-    assert not folder.exists()

@@ -82,6 +82,12 @@ async def rows(
     return found
 
 
+async def add_precious(data_dir: Path) -> None:
+    """Store something that no command may destroy unasked."""
+    async with opened(data_dir) as connection:
+        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+
+
 async def all_rows(data_dir: Path, *, before_ns: int | None = None) -> dict[str, Counter[str]]:
     async with opened(data_dir) as connection:
         return await rows(connection, before_ns=before_ns)
@@ -120,8 +126,7 @@ async def test_a_restored_database_equals_the_original_and_is_recorded_into_furt
 
 
 async def test_a_backup_of_another_programs_database_is_refused(env: dict[str, str], data_dir: Path) -> None:
-    async with opened(data_dir) as connection:
-        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    await add_precious(data_dir)
     file = data_dir / "foreign"
     assert run("backup", str(file), env=env).returncode == 2
     assert not file.exists()
@@ -161,19 +166,20 @@ def test_an_impossible_command_is_refused_in_one_line(
     assert words in lines[0]
 
 
-@pytest.mark.parametrize("arguments", [["backup", "file"], ["db", "status"]])
-def test_backup_and_status_need_a_database(env: dict[str, str], data_dir: Path, arguments: list[str]) -> None:
-    refused = run(*arguments, env=env)
-    assert refused.returncode == 2
-    assert "no database" in refused.stderr
+@pytest.mark.parametrize(
+    "command",
+    ["backup file", "db status", "export x.csv ticks", "dead-letters list", "dead-letters replay"],
+)
+def test_where_no_database_is_none_is_made(env: dict[str, str], data_dir: Path, command: str) -> None:
+    refused = run(*command.split(), "--data-dir", str(data_dir / "typo"), env=env)
+    assert (refused.returncode, "no database" in refused.stderr) == (2, True)
     assert list(data_dir.iterdir()) == []
 
 
 async def test_existing_data_stays_without_force(
     recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
-    async with opened(data_dir) as connection:
-        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    await add_precious(data_dir)
     refused = run("restore", str(recorded[1]), env=env)
     assert refused.returncode == 2
     assert "--force" in refused.stderr
@@ -198,8 +204,7 @@ async def test_a_damaged_backup_is_refused_before_anything_is_touched(
         flipped = bytearray(good)
         flipped[position] ^= 0x10
         damaged[f"flipped at {position}"] = bytes(flipped)
-    async with opened(data_dir) as connection:
-        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    await add_precious(data_dir)
     for name, data in damaged.items():
         file = data_dir / "damaged"
         file.write_bytes(data)
@@ -214,8 +219,7 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     recorded: tuple[Path, Path, int], env: dict[str, str], data_dir: Path
 ) -> None:
     expected = (await all_rows(recorded[0]))["schema_migrations"]
-    async with opened(data_dir) as connection:
-        await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
+    await add_precious(data_dir)
     for _ in range(4):
         process = await asyncio.create_subprocess_exec(
             *command("restore", str(recorded[1]), "--force"),

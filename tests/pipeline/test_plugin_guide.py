@@ -19,31 +19,27 @@ from tests.pipeline.running import ROOT, RunningDecahertz, command, read, runnin
 pytestmark = pytest.mark.timeout(120)
 
 
+def code_of(name: str, language: str) -> str:
+    """The file of this name, as the guide shows it."""
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    block = re.search(rf"^`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert block, name
+    return block[1]
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which the guide's example is installed from its wheel."""
-    guide = (ROOT / "docs" / "plugins.md").read_text()
     source, target = tmp_path_factory.mktemp("imbalance"), tmp_path_factory.mktemp("installed")
     for name, language in (("imbalance.py", "python"), ("pyproject.toml", "toml")):
-        block = re.search(
-            rf"^`{re.escape(name)}`:\n\n```{language}\n(.*?)^```", guide, re.DOTALL | re.MULTILINE
-        )
-        assert block, name
-        (source / name).write_text(block[1])
+        (source / name).write_text(code_of(name, language))
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target"]
     subprocess.run([sys.executable, *install, str(target), str(source)], check=True, timeout=60)
     return target
 
 
-def code_lines(text: str) -> int:
-    return sum(1 for line in text.splitlines() if line.strip())
-
-
 def test_the_guides_collector_has_at_most_forty_lines() -> None:
-    guide = (ROOT / "docs" / "plugins.md").read_text()
-    block = re.search(r"^`imbalance.py`:\n\n```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
-    assert block
-    assert code_lines(block[1]) <= 40
+    assert sum(1 for line in code_of("imbalance.py", "python").splitlines() if line.strip()) <= 40
 
 
 async def test_its_table_its_gauge_and_its_topic_appear(

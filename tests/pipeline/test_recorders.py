@@ -22,6 +22,7 @@ from tests.pipeline.running import (
     environment,
     run,
     running,
+    started,
     wait_until,
 )
 
@@ -44,15 +45,7 @@ def recorder_env(folder: Path, database_url: str, **more: str) -> dict[str, str]
 @contextmanager
 def standing_by(env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
     """``decahertz up --standby``, which waits for the name."""
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            command("up", "--standby"),
-            env=env,
-            cwd=env["DECAHERTZ_DATA_DIR"],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+    process = started(command("up", "--standby"), env, log)
     try:
         wait_until("the standby to wait", START_LIMIT_SECONDS, lambda: "lease_awaited" in log.read_text())
         yield process

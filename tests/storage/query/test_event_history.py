@@ -6,16 +6,12 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from decahertz.bus import LocalBus
 from decahertz.clock import CYCLE_NS, SystemClock
 from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
 from storage.database import Database
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.schema.emitters import recently_stored_events
-from storage.settings import SpoolSettings
-from storage.spool import Spool
 from tests.event_examples import events
 from tests.storage_examples import (
     BOOK,
@@ -25,6 +21,7 @@ from tests.storage_examples import (
     arrival,
     books,
     fill,
+    opened_spool,
     quote,
     quotes,
     store,
@@ -86,16 +83,12 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
         for first in range(151, 6001, 650):
             await bench.spool.append(quotes(first, first + 649), 10)
     stored = await recently_stored_events(database)
-    spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings(), stored=stored)
-    await spool.start()
-    try:
+    async with opened_spool(tmp_path, clock=SystemClock(), stored=stored) as spool:
         history = EventHistory(database, RECORDER, spool)
         found = [pair async for pair in history((Quote,), 0)]
         later = [event async for event, _ in history((Quote, Fill), START_NS + 6001)]
         assert [pair async for pair in history((Fill,), 0)] == []
         assert sum(one.spooled for one in spool.ledger()) == 5900  # it still waits
-    finally:
-        await spool.stop()
     assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6101))
     assert [received_ns for _, received_ns in found] == sorted(received_ns for _, received_ns in found)
     assert [event.time_ns - START_NS for event in later] == list(range(6001, 6101))
@@ -108,13 +101,9 @@ async def test_what_waits_of_an_emitter_that_was_silent_for_long_is_no_past_twic
     async with database.query() as connection:
         await connection.execute("UPDATE emitters SET time = time - interval '30 days'")
     assert await recently_stored_events(database) == {}
-    spool = Spool(tmp_path, LocalBus(), SystemClock(), CollectorRegistry(), SpoolSettings())
-    await spool.start()
-    try:
+    async with opened_spool(tmp_path, clock=SystemClock()) as spool:
         await spool.append(quotes(1, 50), 10)
         found = [event async for event, _ in EventHistory(database, RECORDER, spool)((Quote,), 0)]
-    finally:
-        await spool.stop()
     assert [event.time_ns - START_NS for event in found] == list(range(1, 51))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -55,11 +56,7 @@ def damaged_by(damage: Callable[[Path], None], folder: Path) -> Reopened:
 
 
 def test_a_file_cut_in_half_gives_back_its_first_half(tmp_path: Path) -> None:
-    def cut(path: Path) -> None:
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size // 2 // PAGE * PAGE)
-
-    again = damaged_by(cut, tmp_path)
+    again = damaged_by(lambda path: os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE), tmp_path)
     entries = again.drained()
     emitted, spooled, lost = again.totals()
     assert spooled == 0
@@ -127,9 +124,7 @@ def test_damage_while_in_use_costs_no_entry_in_flight(tmp_path: Path) -> None:
     file.release(entry.id for entry in entries[: BATCHES // 2])
     file.ack([Ack(entries[-1])])
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    size = file.path.stat().st_size
-    with file.path.open("r+b") as raw:
-        raw.truncate(size // 4 // PAGE * PAGE)
+    os.truncate(file.path, file.path.stat().st_size // 4 // PAGE * PAGE)
     file.connection.execute("PRAGMA shrink_memory")  # what SQLite remembers would hide it for a while
     with pytest.raises(SpoolDamagedError):
         file.read_backlog(10_000)
@@ -157,8 +152,7 @@ def test_stored_entries_do_not_reappear_with_an_older_state_of_the_file(tmp_path
     file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     file.ack([Ack(gone)])
     file.write()
-    with Path(f"{file.path}-wal").open("r+b") as log:
-        log.truncate(0)
+    os.truncate(f"{file.path}-wal", 0)
     spool.replace()
     file = spool.file
     file.release([waits.id])
@@ -167,14 +161,9 @@ def test_stored_entries_do_not_reappear_with_an_older_state_of_the_file(tmp_path
     assert (account.emitted, account.stored, account.spooled, account.imbalance) == (2, 1, 1, 0)
 
 
-def cut(path: Path) -> None:
-    """The last page is gone: SQLite calls that damage."""
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size - PAGE)
-
-
 def test_after_a_crash_during_the_replacement_the_next_start_repeats_it(tmp_path: Path) -> None:
-    cut(filled(tmp_path, BATCHES))
+    path = filled(tmp_path, BATCHES)
+    os.truncate(path, path.stat().st_size - PAGE)  # the last page is gone: SQLite calls that damage
     (tmp_path / f"{FILE_NAME}.new").write_bytes(b"half of a file")
     again = Reopened(tmp_path)
     assert again.recovery is not None

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from decahertz.bus import LocalBus
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Arrival
 from decahertz.health import Health
-from decahertz.sample import SampleBatch, SampleSchema
+from decahertz.sample import SampleBatch
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack, Entry, Unreadable
-from storage.settings import SpoolSettings
 from storage.spool import Spool
 from storage.spool.errors import SpoolDamagedError
 from storage.spool.file import SpoolFile
 from storage.spool.jobs import CallJob
 from storage.spool.recovery import FILE_NAME
 from tests.storage.spool.files import PAGE, OpenedFile, filled, garble
-from tests.storage_examples import BOOK, books, quotes
+from tests.storage_examples import BOOK, books, opened_spool, quotes
 
 BATCHES = 40
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path, schemas: Sequence[SampleSchema] = (), clock: ManualClock | None = None
-) -> AsyncIterator[Spool]:
-    clock = clock or ManualClock(START_NS)
-    spool = Spool(folder, LocalBus(), clock, CollectorRegistry(), SpoolSettings(), schemas)
-    await spool.start()
-    try:
-        yield spool
-    finally:
-        await spool.stop()
 
 
 def change(path: Path, statement: str, *values: object) -> None:
@@ -83,7 +67,7 @@ async def test_a_damaged_layout_costs_nothing_if_the_program_declares_it(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
     damage_layout(filled(tmp_path, BATCHES), how)
-    async with opened(tmp_path, [BOOK]) as spool:
+    async with opened_spool(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
         assert spool.status().health is Health.OK
     batches = [entry.content for entry in entries if isinstance(entry.content, SampleBatch)]
@@ -97,7 +81,7 @@ async def test_samples_without_a_layout_are_kept_as_bytes_and_block_nothing(
     tmp_path: Path, how: Callable[[bytes], bytes]
 ) -> None:
     damage_layout(filled(tmp_path, BATCHES), how)
-    async with opened(tmp_path) as spool:
+    async with opened_spool(tmp_path) as spool:
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
     unreadable = [entry.content for entry in entries if isinstance(entry.content, Unreadable)]
@@ -111,51 +95,40 @@ async def test_the_next_samples_replace_a_damaged_layout(tmp_path: Path) -> None
     file = OpenedFile(tmp_path).file
     file.write(samples=[books(BATCHES)])
     file.close()
-    async with opened(tmp_path) as spool:
+    async with opened_spool(tmp_path) as spool:
         entries = await drained(spool)
     assert sum(isinstance(entry.content, SampleBatch) for entry in entries) == BATCHES + 1
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE entries SET batch_id = x'00' WHERE id = 41",
-        "UPDATE entries SET payload = 'text' WHERE id = 41",
-        "UPDATE entries SET stream = x'ff' WHERE id = 41",
-        "UPDATE entries SET checksum = 'much' WHERE id = 41",
-    ],
+_LOSES_ONE = (
+    "UPDATE entries SET batch_id = x'00' WHERE id = 41",
+    "UPDATE entries SET payload = 'text' WHERE id = 41",
+    "UPDATE entries SET stream = x'ff' WHERE id = 41",
+    "UPDATE entries SET checksum = 'much' WHERE id = 41",
 )
+_LOSES_AT_MOST_ONE = (
+    "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
+    "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
+    "UPDATE emitters SET ranges = x'ffff'",
+    "UPDATE emitters SET last_seen_ns = 'never'",
+    "UPDATE entries SET rows = 'many' WHERE id = 41",
+    "UPDATE entries SET time_ns = 'now' WHERE id = 41",
+    "DELETE FROM commits",
+)
+
+
+@pytest.mark.parametrize("statement", _LOSES_ONE + _LOSES_AT_MOST_ONE)
 async def test_an_invalid_row_costs_only_itself(tmp_path: Path, statement: str) -> None:
     change(filled(tmp_path, BATCHES), statement)
-    async with opened(tmp_path, [BOOK]) as spool:
+    async with opened_spool(tmp_path, [BOOK]) as spool:
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
-        assert spool.status().health is Health.DEGRADED
-        ledgers = spool.ledger()
-    assert len(entries) == 2 * BATCHES - 1
+        health, ledgers = spool.status().health, spool.ledger()
+    assert len(entries) >= 2 * BATCHES - 1
     assert all(ledger.imbalance == 0 for ledger in ledgers)
-    assert sum(ledger.dropped.get("damaged", 0) for ledger in ledgers) == 10
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
-        "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
-        "UPDATE emitters SET ranges = x'ffff'",
-        "UPDATE emitters SET last_seen_ns = 'never'",
-        "UPDATE entries SET rows = 'many' WHERE id = 41",
-        "UPDATE entries SET time_ns = 'now' WHERE id = 41",
-        "DELETE FROM commits",
-    ],
-)
-async def test_a_file_with_invalid_ledger_or_emitters_can_be_opened(tmp_path: Path, statement: str) -> None:
-    change(filled(tmp_path, BATCHES), statement)
-    async with opened(tmp_path, [BOOK]) as spool:
-        assert len(await drained(spool)) >= 2 * BATCHES - 1
-        assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
-        ledgers = spool.ledger()
-    assert all(ledger.imbalance == 0 for ledger in ledgers)
+    if statement in _LOSES_ONE:
+        assert (len(entries), health) == (2 * BATCHES - 1, Health.DEGRADED)
+        assert sum(ledger.dropped.get("damaged", 0) for ledger in ledgers) == 10
 
 
 async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> None:
@@ -165,7 +138,7 @@ async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> No
     with closing(sqlite3.connect(path)) as connection:
         ((batch_id,),) = connection.execute("SELECT batch_id FROM entries WHERE id = 20").fetchall()
     garble(path, path.read_bytes().index(batch_id) // PAGE)
-    async with opened(tmp_path, [BOOK]) as spool:
+    async with opened_spool(tmp_path, [BOOK]) as spool:
         assert spool.status().health is Health.OK  # nobody has seen it yet
         arrivals = [arrival async for arrival in spool.waiting_events()]
         assert spool.status().health is Health.DEGRADED
@@ -184,7 +157,7 @@ async def test_garbled_random_pages_stop_nothing(tmp_path: Path, seed: int) -> N
     pages = [page for page in range(2, path.stat().st_size // PAGE + 1) if page != ledger]
     for page in chance.sample(pages, 3):
         garble(path, page - 1)
-    async with opened(tmp_path, [BOOK]) as spool:
+    async with opened_spool(tmp_path, [BOOK]) as spool:
         arrivals = [arrival async for arrival in spool.waiting_events()]
         entries = await drained(spool)
         assert (await spool.append(quotes(10 * BATCHES + 1, 10 * BATCHES + 5), 10)).accepted == 5
@@ -209,7 +182,7 @@ async def test_a_damaged_file_is_replaced_at_most_every_10_seconds(tmp_path: Pat
         return len(list(tmp_path.glob(f"{FILE_NAME}.damaged-*-wal")))
 
     clock = ManualClock(START_NS)
-    async with opened(tmp_path, [BOOK], clock) as spool:
+    async with opened_spool(tmp_path, [BOOK], clock) as spool:
         for _ in range(3):
             spool._worker.put(CallJob(damaged, lambda error: told.append(str(error))))
             await spool.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import sqlite3
@@ -13,19 +14,15 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from decahertz.bus import LocalBus
-from decahertz.clock import SystemClock
 from decahertz.health import Health
 from decahertz.ledger import Ledger
 from decahertz.testing import START_NS, ManualClock
 from storage.entry import Ack
-from storage.settings import SpoolSettings
-from storage.spool import Spool
 from storage.spool.commit_counter import CommitCounter
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, Recovery
 from tests.storage.spool.files import OpenedFile, events_of
-from tests.storage_examples import books, quotes
+from tests.storage_examples import books, opened_spool, quotes
 
 HEADER, HEAD, PAGE = 32, 24, 4096
 FRAME = HEAD + PAGE
@@ -57,8 +54,10 @@ class Crashed:
         copied.log = folder / LOG
         return copied
 
-    def frames(self) -> int:
-        return (self.log.stat().st_size - HEADER) // FRAME
+    def offset(self, part: float | None, byte: int) -> int:
+        """The place of a byte of the frame that stands at this part of the log, or of the header."""
+        last = (self.log.stat().st_size - HEADER) // FRAME - 1
+        return byte if part is None else HEADER + round(part * last) * FRAME + byte
 
     def flip(self, offset: int, bit: int = 0) -> bytes:
         data = bytearray(self.log.read_bytes())
@@ -88,38 +87,27 @@ def crashed(image: Crashed, tmp_path: Path) -> Crashed:
     return image.copy(tmp_path / "dead")
 
 
-def first_frame(_: Crashed) -> int:
-    return HEADER + HEAD + 3000
-
-
-def middle_frame(crashed: Crashed) -> int:
-    return HEADER + crashed.frames() // 2 * FRAME + HEAD + 3000
-
-
-def last_frame(crashed: Crashed) -> int:
-    return HEADER + (crashed.frames() - 1) * FRAME + HEAD + 3000
-
-
-PLACES: dict[str, Callable[[Crashed], int]] = {
-    "magic": lambda _: 0,
-    "salt of the header": lambda _: 17,
-    "checksum of the header": lambda _: 31,
-    "page number of the first frame": lambda _: HEADER + 1,
-    "salt of the first frame": lambda _: HEADER + 9,
-    "checksum of the first frame": lambda _: HEADER + 20,
-    "page of the first frame": first_frame,
-    "page of the middle frame": middle_frame,
-    "salt of the middle frame": lambda crashed: HEADER + crashed.frames() // 2 * FRAME + 10,
-    "page of the last frame": last_frame,
-    "checksum of the last frame": lambda crashed: HEADER + (crashed.frames() - 1) * FRAME + 20,
+PLACES: dict[str, tuple[float | None, int]] = {
+    "magic": (None, 0),
+    "salt of the header": (None, 17),
+    "checksum of the header": (None, 31),
+    "page number of the first frame": (0, 1),
+    "salt of the first frame": (0, 9),
+    "checksum of the first frame": (0, 20),
+    "page of the first frame": (0, HEAD + 3000),
+    "page of the middle frame": (0.5, HEAD + 3000),
+    "salt of the middle frame": (0.5, 10),
+    "page of the last frame": (1, HEAD + 3000),
+    "checksum of the last frame": (1, 20),
 }
+"""Which frame (a part of the log; ``None``: before the first) and which of its bytes."""
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_flipped_bit_costs_the_transactions_behind_it_and_each_is_counted(
     crashed: Crashed, place: str
 ) -> None:
-    offset = PLACES[place](crashed)
+    offset = crashed.offset(*PLACES[place])
     flipped = crashed.flip(offset)
     intact = crashed.intact(offset)
     file, ledger, recovery = crashed.open()
@@ -150,23 +138,20 @@ def test_a_flipped_bit_anywhere_is_detected_and_nothing_is_duplicated(crashed: C
     assert all(one.imbalance == 0 and not one.dropped for one in ledger.read())
 
 
-@pytest.mark.parametrize("left", [0, 10, HEADER, HEADER + HEAD, HEADER + 7 * FRAME + 100])
-def test_the_lost_transactions_of_a_truncated_log_are_counted(crashed: Crashed, left: int) -> None:
-    with crashed.log.open("r+b") as log:
-        log.truncate(left)
-    whole = sum(end <= left for end in crashed.ends)
+@pytest.mark.parametrize("left", [None, 0, 10, HEADER, HEADER + HEAD, HEADER + 7 * FRAME + 100])
+def test_the_lost_transactions_of_a_missing_or_truncated_log_are_counted(
+    crashed: Crashed, left: int | None
+) -> None:
+    if left is None:
+        crashed.log.unlink()
+    else:
+        os.truncate(crashed.log, left)
+    whole = sum(end <= (left or 0) for end in crashed.ends)
     file, _, recovery = crashed.open()
     assert recovery is not None
     assert recovery.lost_transactions == BATCHES - whole
     assert f"{BATCHES - whole} transactions" in str(recovery)
     assert events_of(file.read_backlog(100_000)) == list(range(1, 10 * whole + 1))
-
-
-def test_a_missing_log_is_detected(crashed: Crashed) -> None:
-    crashed.log.unlink()
-    file, _, recovery = crashed.open()
-    assert recovery is not None
-    assert (recovery.lost_transactions, events_of(file.read_backlog(100_000))) == (BATCHES, [])
 
 
 def test_a_process_killed_while_writing_is_not_mistaken_for_damage(image: Crashed, crashed: Crashed) -> None:
@@ -212,15 +197,13 @@ def test_old_frames_of_a_restarted_log_are_ignored(tmp_path: Path, offset: int |
 
 
 async def test_health_log_and_metrics_report_it(crashed: Crashed) -> None:
-    offset = middle_frame(crashed)
+    offset = crashed.offset(0.5, HEAD + 3000)
     crashed.flip(offset)
     lost = BATCHES - crashed.intact(offset)
     registry = CollectorRegistry()
-    spool = Spool(crashed.folder, LocalBus(), SystemClock(), registry, SpoolSettings())
     with structlog.testing.capture_logs() as logs:
-        await spool.start()
-    status = spool.status()
-    await spool.stop()
+        async with opened_spool(crashed.folder, registry=registry) as spool:
+            status = spool.status()
     assert status.health is Health.DEGRADED
     assert f"{lost} transactions lost" in status.detail
     assert "sqlite3 -readonly" in status.detail

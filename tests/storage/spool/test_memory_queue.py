@@ -71,8 +71,9 @@ async def test_released_entries_join_the_backlog_or_return_to_the_front() -> Non
     assert queue.queue.take() == [in_memory, newer]
 
 
-async def test_samples_wait_to_share_a_transaction() -> None:
+async def test_samples_wait_to_share_a_transaction_and_both_waits_have_a_limit() -> None:
     queue = Queue(full_rows=8)
+    assert not await queue.queue.wait_due(3600, 0.001)
     queue.put(samples(0, 4))
     waiting = asyncio.create_task(queue.queue.wait_due(3600, 3600))
     for _ in range(3):
@@ -80,12 +81,8 @@ async def test_samples_wait_to_share_a_transaction() -> None:
     assert not waiting.done()
     queue.put(samples(1, 4))
     assert await waiting
-
-
-async def test_both_waits_have_a_limit() -> None:
-    queue = Queue()
-    assert not await queue.queue.wait_due(3600, 0.001)
-    queue.put(samples(0, 1))
+    queue.queue.take()
+    queue.put(samples(2, 1))
     assert await queue.queue.wait_due(0.001, 3600)
     assert not await queue.queue.wait_due(3600, 0.001)
     queue.queue.close()

@@ -8,17 +8,19 @@ import pytest_asyncio
 
 from storage.database import Database
 from storage.settings import StorageSettings
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 
 SETTINGS = StorageSettings(flush_seconds=0.01, connect_timeout_seconds=5.0)
 
 
 @pytest_asyncio.fixture
-async def proxied(tables_url: str) -> AsyncIterator[tuple[Proxy, Database]]:
+async def proxied(tables_url: str) -> AsyncIterator[tuple[PostgresProxy, Database]]:
     """A migrated database behind a proxy."""
     with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
-        async with Proxy(tables_url, Path(folder)).running() as proxy:
-            database = Database(proxy.url, SETTINGS)
-            await database.open()
-            yield proxy, database
-            await database.close()
+        proxy = PostgresProxy(tables_url, Path(folder))
+        await proxy.start()
+        database = Database(proxy.url, SETTINGS)
+        await database.open()
+        yield proxy, database
+        await database.close()
+        await proxy.stop()

@@ -20,7 +20,7 @@ from storage.settings import StorageSettings
 from storage.write.alert_queue import AlertQueue
 from storage.write.alerts import AlertStore, changes
 from tests.alert_examples import alert, ns, watchdog_alert
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 
 
 def after(*reports: Alert) -> list[tuple[float, float | None]]:
@@ -132,21 +132,20 @@ async def test_an_alert_of_an_outage_is_stored_when_the_database_is_back(
     migrated_url: str, tmp_path: Path
 ) -> None:
     bus = LocalBus()
-    async with Proxy(migrated_url, tmp_path).running() as proxy:
+    async with PostgresProxy(migrated_url, tmp_path).running() as proxy:
         database = Database(proxy.url, StorageSettings(connect_timeout_seconds=1.0))
         await database.open()
         queue = AlertQueue(AlertStore(database, "desk-1"), bus, SystemClock(), CollectorRegistry())
         await queue.start()
         try:
-            proxy.refuse = True
-            proxy.cut()
+            await proxy.cut()
             bus.publish(TOPIC, alert(0))  # of Prometheus: the webhook has stored it
             bus.publish(TOPIC, watchdog_alert(0))
             await _until(lambda: queue.status().health is Health.DEGRADED)
             assert queue.status().detail.startswith("1 alerts are not stored yet: cannot use ")
             ended = watchdog_alert(0, 5)
             bus.publish(TOPIC, ended)
-            proxy.refuse = False
+            proxy.is_cut = False
             await _until(lambda: queue.status().health is Health.OK)
             assert await newest_alerts(database, AlertFilter(), 10, None) == ([ended], None)
         finally:

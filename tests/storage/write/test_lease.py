@@ -18,7 +18,7 @@ from storage.database import Database, DatabaseUnavailableError
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.settings import StorageSettings
 from storage.write.lease import HolderFile, LeaseLostError, LeaseTakenError, RecorderLease
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 from tests.storage.write.conftest import SETTINGS
 from tests.storage_examples import (
     BOOK,
@@ -56,12 +56,16 @@ async def row(database: Database) -> asyncpg.Record:
     return found
 
 
-async def test_a_held_name_is_refused_with_its_holder(leases: list[RecorderLease]) -> None:
+async def test_a_held_name_is_refused_with_its_holder_and_free_when_released(
+    leases: list[RecorderLease],
+) -> None:
     await leases[0].start()
     with pytest.raises(
         LeaseTakenError, match=r"recorder 'desk' is already running on host .+ \(process \d+\); "
     ):
         await leases[1].start()
+    await leases[0].stop()
+    await leases[1].take()
 
 
 async def test_a_data_folder_takes_its_own_lease_back_at_once(database: Database, tmp_path: Path) -> None:
@@ -76,16 +80,11 @@ async def test_a_data_folder_takes_its_own_lease_back_at_once(database: Database
         await lease.stop()
 
 
-def test_two_processes_do_not_use_one_data_folder(tmp_path: Path) -> None:
+def test_a_damaged_holder_file_is_replaced_and_locks_others_out(tmp_path: Path) -> None:
+    (tmp_path / "holder").write_text("1234")
     file = HolderFile(tmp_path / "holder")
     with pytest.raises(LeaseTakenError, match="another process records into"):
         HolderFile(tmp_path / "holder")
-    file.close()
-
-
-def test_a_damaged_holder_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "holder").write_text("1234")
-    file = HolderFile(tmp_path / "holder")
     file.close()
     assert (tmp_path / "holder").read_text() == str(file.holder)
 
@@ -96,12 +95,6 @@ async def test_one_of_many_gets_a_free_name(database: Database) -> None:
     assert sum(answer is None for answer in answers) == 1
     assert all(answer is None or isinstance(answer, LeaseTakenError) for answer in answers)
     await asyncio.gather(*(lease.stop() for lease in found))
-
-
-async def test_a_released_name_is_free_at_once(leases: list[RecorderLease]) -> None:
-    await leases[0].start()
-    await leases[0].stop()
-    await leases[1].take()
 
 
 async def test_a_standby_takes_over_when_the_lease_expires(
@@ -177,7 +170,7 @@ async def test_of_two_processes_with_copies_of_one_data_folder_only_the_newer_on
 class LosingLease(RecorderLease):
     """The answer to the first commit of the writer is lost."""
 
-    def __init__(self, database: Database, proxy: Proxy) -> None:
+    def __init__(self, database: Database, proxy: PostgresProxy) -> None:
         super().__init__(database, RECORDER, HOLDER)
         self._proxy = proxy
 
@@ -187,7 +180,7 @@ class LosingLease(RecorderLease):
 
 
 async def test_samples_of_a_recorder_that_was_cut_off_fill_gaps_and_double_nothing(
-    proxied: tuple[Proxy, Database], tables_url: str, tmp_path: Path
+    proxied: tuple[PostgresProxy, Database], tables_url: str, tmp_path: Path
 ) -> None:
     """One is cut off from the database and goes on sampling; another one stands in, and is killed."""
     proxy, cut_off_database = proxied
@@ -197,8 +190,7 @@ async def test_samples_of_a_recorder_that_was_cut_off_fill_gaps_and_double_nothi
     async with writing(cut_off_database, tmp_path) as cut_off:
         cut_off.sample(books(1))
         await cut_off.append(quotes(1, 1))
-        proxy.refuse = True
-        proxy.cut()
+        await proxy.cut()
         for tick in range(2, 10):
             cut_off.sample(books(tick, book(gaps=1), rare) if tick == 5 else books(tick, book(gaps=1)))
         await cut_off.spool.append(quotes(2, 2), 10)
@@ -208,7 +200,7 @@ async def test_samples_of_a_recorder_that_was_cut_off_fill_gaps_and_double_nothi
             for tick in (4, 5, 7):
                 stand_in.sample(books(tick, book(gaps=2)))
             await stand_in.drained()
-        proxy.refuse = False
+        proxy.is_cut = False
         async with asyncio.timeout(10):
             await cut_off.lease.lost()
     await expire(database)

@@ -19,7 +19,7 @@ from storage.postgres.embedded import EmbeddedPostgres
 from storage.schema.migrate import migrate
 from storage.settings import SpoolSettings, StorageSettings
 from tests.embedded_server import chosen_installation, create_data
-from tests.postgres_proxy import Proxy
+from tests.proxy import PostgresProxy
 from tests.storage.write.conftest import SETTINGS
 from tests.storage_examples import BOOK, MACHINE, Bench, arrival, book, books, fill, quotes, until, writing
 from tests.tables import ensure_tables
@@ -64,7 +64,7 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
     await ensure_tables(database, [BOOK, MACHINE])
     async with writing(database) as bench:
         emitting = asyncio.create_task(emit(bench, 150))
-        await until(lambda: bench.writer.events_stored >= 20)
+        await until(lambda: (bench.counted("storage_rows_total", table="quotes") or 0) >= 20)
         await (server.stop() if way == "stop" else server.kill())
         await until(lambda: bench.writer.status().health is Health.DEGRADED)
         assert bench.registry.get_sample_value("decahertz_database_up") == 0
@@ -109,21 +109,25 @@ async def emit(bench: Bench, ticks: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_answer_lost_after_the_commit_doubles_nothing(proxied: tuple[Proxy, Database]) -> None:
+@pytest.mark.parametrize(("fault", "times"), [("lose_answers", 1), ("lose_commits", 2)])
+async def test_a_lost_commit_or_answer_loses_and_doubles_nothing(
+    proxied: tuple[PostgresProxy, Database], fault: str, times: int
+) -> None:
     proxy, database = proxied
     async with writing(database) as bench:
-        proxy.lose_answers = 1
+        setattr(proxy, fault, times)
         bench.sample(books(0))
         receipt = await bench.append(quotes(1, 3))
-        assert proxy.lost == 1
+        assert proxy.lost == times
         assert (receipt.accepted, receipt.duplicates, receipt.durable_sequence) == (3, 0, 3)
         assert await bench.stored_quotes() == [1, 2, 3]
         await bench.drained()
         assert await bench.value("SELECT count(*) FROM book_samples") == 1
-        assert bench.writer.rows_stored == 4
+        assert (bench.account("samples:book"), bench.account("events:loop")) == ((1, 1, 0, {}), (3, 3, 0, {}))
+        assert bench.counted("storage_retries_total") == times
 
 
-async def test_trades_survive_a_lost_answer(proxied: tuple[Proxy, Database]) -> None:
+async def test_trades_survive_a_lost_answer(proxied: tuple[PostgresProxy, Database]) -> None:
     proxy, database = proxied
     async with writing(database) as bench:
         await bench.append(arrival(1, [fill(1, Side.BUY, 1.0, 10.0)]))
@@ -133,23 +137,6 @@ async def test_trades_survive_a_lost_answer(proxied: tuple[Proxy, Database]) -> 
         assert proxy.lost == 1
         assert [r[0] for r in await bench.rows("SELECT pnl FROM trades")] == [1.0]
         assert await bench.value("SELECT position FROM open_round_trips") == 1.0
-
-
-async def test_a_commit_that_never_arrived_is_made_good(proxied: tuple[Proxy, Database]) -> None:
-    proxy, database = proxied
-    async with writing(database) as bench:
-        proxy.lose_commits = 2
-        bench.sample(books(0))
-        receipt = await bench.append(quotes(1, 3))
-        assert proxy.lost == 2
-        assert receipt.accepted == 3
-        assert await bench.stored_quotes() == [1, 2, 3]
-        assert bench.registry.get_sample_value("decahertz_storage_retries_total") == 2
-
-
-def cut(proxy: Proxy) -> None:
-    proxy.refuse = True
-    proxy.cut()
 
 
 async def pour(bench: Bench, ticks: int, instruments: int) -> None:
@@ -163,30 +150,30 @@ async def away(bench: Bench) -> None:
     await until(lambda: bench.writer.status().health is Health.DEGRADED)
 
 
-async def test_events_are_durable_without_the_database(proxied: tuple[Proxy, Database]) -> None:
+async def test_events_are_durable_without_the_database(proxied: tuple[PostgresProxy, Database]) -> None:
     proxy, database = proxied
     async with writing(database) as bench:
-        cut(proxy)
+        await proxy.cut()
         receipt = await bench.spool.append(quotes(1, 3), 10)
         assert (receipt.accepted, receipt.durable_sequence) == (3, 3)
         await away(bench)
         assert (await bench.spool.append(quotes(1, 3), 10)).duplicates == 3
         assert bench.account("events:loop") == (3, 0, 3, {})
         assert bench.spool.status().health is Health.OK
-        proxy.refuse = False
+        proxy.is_cut = False
         await bench.drained()
         assert await bench.stored_quotes() == [1, 2, 3]
         assert bench.writer.status().health is Health.OK
 
 
 async def test_what_does_not_fit_into_memory_waits_on_disk(
-    proxied: tuple[Proxy, Database],
+    proxied: tuple[PostgresProxy, Database],
 ) -> None:
     proxy, database = proxied
     small = Database(database.url, StorageSettings(flush_seconds=0.01, queue_rows=1000))
     await small.open()
     async with writing(small) as bench:
-        cut(proxy)
+        await proxy.cut()
         await bench.spool.append(quotes(1, 500), 10)
         await away(bench)
         await pour(bench, 300, 10)
@@ -194,7 +181,7 @@ async def test_what_does_not_fit_into_memory_waits_on_disk(
         await bench.spool.flush()
         assert bench.writer.rows_waiting <= 1000
         assert bench.spool.backlog_rows >= 5500
-        proxy.refuse = False
+        proxy.is_cut = False
         await bench.drained()
         ticks = await bench.rows("SELECT gaps, count(*) FROM book_samples GROUP BY gaps ORDER BY gaps")
         assert [tuple(row) for row in ticks] == [(tick, 10) for tick in range(300)]
@@ -204,17 +191,17 @@ async def test_what_does_not_fit_into_memory_waits_on_disk(
     await small.close()
 
 
-async def test_after_an_outage_the_newest_is_stored_first(proxied: tuple[Proxy, Database]) -> None:
+async def test_after_an_outage_the_newest_is_stored_first(proxied: tuple[PostgresProxy, Database]) -> None:
     proxy, database = proxied
     small = Database(database.url, StorageSettings(flush_seconds=0.01, queue_rows=1000))
     await small.open()
     slow = SpoolSettings(commit_seconds=0.005, backlog_rows_per_second=2000)
     newest = "SELECT max(gaps) FROM book_samples"
     async with writing(small, spool=slow) as bench:
-        cut(proxy)
+        await proxy.cut()
         await pour(bench, 200, 100)
         await away(bench)
-        proxy.refuse = False
+        proxy.is_cut = False
         waited: list[int] = []
         for tick in range(200, 210):
             bench.sample(books(tick, book(gaps=tick)))
@@ -231,17 +218,17 @@ async def test_after_an_outage_the_newest_is_stored_first(proxied: tuple[Proxy, 
 
 
 async def test_stopping_without_a_database_ends_and_keeps_everything(
-    proxied: tuple[Proxy, Database], tmp_path: Path
+    proxied: tuple[PostgresProxy, Database], tmp_path: Path
 ) -> None:
     proxy, database = proxied
     async with writing(database, tmp_path / "spool") as bench:
-        cut(proxy)
+        await proxy.cut()
         bench.sample(books(0))
         await bench.spool.enqueue(quotes(1, 5))
         await bench.spool.append(quotes(6, 7), 30)
         await away(bench)
     assert bench.account("events:loop") == (7, 0, 7, {})
-    proxy.refuse = False
+    proxy.is_cut = False
     async with writing(database, tmp_path / "spool") as bench:
         await bench.drained()
         assert await bench.stored_quotes() == [1, 2, 3, 4, 5, 6, 7]
@@ -250,18 +237,18 @@ async def test_stopping_without_a_database_ends_and_keeps_everything(
 
 
 async def test_a_crash_between_the_commit_and_the_deletion_doubles_nothing(
-    proxied: tuple[Proxy, Database], tmp_path: Path
+    proxied: tuple[PostgresProxy, Database], tmp_path: Path
 ) -> None:
     proxy, database = proxied
     async with writing(database, tmp_path / "spool") as bench:
         bench.spool.on_acked = lambda _: None  # what has crashed forgets nothing
         await bench.rows("ALTER TABLE book_samples ADD CONSTRAINT positive CHECK (gaps >= 0)")
-        cut(proxy)
+        await proxy.cut()
         bench.sample(books(0, *(book(f"i{n}", gaps=n - 1) for n in range(10))))
         await bench.spool.append(quotes(1, 5), 10)
         await bench.spool.flush()
         shutil.copytree(tmp_path / "spool", tmp_path / "as it was")
-        proxy.refuse = False
+        proxy.is_cut = False
         await bench.drained()
         counted = bench.account("samples:book"), bench.account("events:loop")
     assert counted == ((10, 9, 0, {"dead_letter": 1}), (5, 5, 0, {}))

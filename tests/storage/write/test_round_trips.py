@@ -59,7 +59,7 @@ async def stored(database: Database, strategy: str = "trend") -> list[RoundTrip]
     ]
 
 
-async def test_round_trips_become_trades(bench: Bench) -> None:
+async def test_fills_become_a_trade(bench: Bench) -> None:
     fills = [
         fill(1, Side.BUY, 2.0, 10.0, fee=0.1, risk=2.0),
         fill(2, Side.BUY, 1.0, 13.0, fee=0.1),
@@ -254,17 +254,11 @@ def _order(trade: RoundTrip) -> tuple[str, int, str]:
 
 async def test_a_long_history_is_folded_anew_in_chunks(bench: Bench) -> None:
     generator = random.Random(5)
-    sent = []
-    for number in range(1, 3001):
-        side = generator.choice([Side.BUY, Side.SELL])
-        sent.append(
-            Sent(
-                "loop",
-                7,
-                number,
-                fill(number + 1, side, generator.choice([0.1, 0.2, 0.7]), 10.0 + number % 7),
-            )
-        )
+    sent = [
+        Sent("loop", 7, number, fill(number + 1, side, quantity, 10.0 + number % 7))
+        for number in range(1, 3001)
+        for side, quantity in [(generator.choice(list(Side)), generator.choice([0.1, 0.2, 0.7]))]
+    ]
     late = Sent("late", 1, 1, fill(1, Side.BUY, 0.5, 9.0))
     await bench.append(arrival(1, [one.fill for one in sent]), 20)
     assert await stored(bench.database) == folded(sent)
