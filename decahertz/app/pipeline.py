@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -30,6 +32,7 @@ from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.settings import SettingsError
 from decahertz.watchdog.probes import CycleCounts
 from decahertz.watchdog.readings import Figures
 from decahertz.watchdog.self_metrics import export_thresholds
@@ -53,8 +56,6 @@ from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from decahertz.app.settings import Settings
     from decahertz.feed import Progress
     from decahertz.thresholds import AlertsSettings
@@ -93,8 +94,31 @@ def embedded_dir(settings: Settings) -> Path:
 
 
 def database_url(settings: Settings) -> str:
-    """URL of the database in use, running or not."""
+    """URL of the database in use, running or not.
+
+    Raises :class:`~decahertz.settings.SettingsError` if ``database_password_file`` cannot be used.
+    """
+    if settings.database_password_file != Path():
+        return _url_with_password(settings)
     return settings.database_url or embedded_url(embedded_dir(settings))
+
+
+def _url_with_password(settings: Settings) -> str:
+    """The URL of the database with the password of ``database_password_file``."""
+    key = "database_password_file"
+    try:
+        password = settings.database_password_file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(key, f"cannot be read: {error}") from error
+    parts = urlsplit(settings.database_url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at or ":" in user:
+        raise SettingsError(
+            key, "database_url has to name a user, and no password: postgresql://user@host/db"
+        )
+    if not password:
+        raise SettingsError(key, f"{settings.database_password_file} is empty")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 @contextmanager

@@ -8,9 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
-import msgspec
 from msgspec import Meta, field
 
 from api.settings import ApiSettings
@@ -20,7 +18,7 @@ from decahertz.app.logs import LogSettings
 from decahertz.app.stack.settings import StackSettings
 from decahertz.event import Name
 from decahertz.ingest import IngestSettings
-from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
+from decahertz.settings import LoadedSettings, default_data_dir, load_settings
 from decahertz.thresholds import AlertsSettings, check_thresholds
 from exporter.settings import ExporterSettings
 from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings
@@ -91,25 +89,4 @@ def load(
     """Load the settings of the program; see :func:`~decahertz.settings.load_settings`."""
     environ = os.environ if environ is None else environ
     defaults = {"data_dir": default_data_dir(environ)}
-    settings = load_settings(Settings, file=file, environ=environ, arguments=arguments, defaults=defaults)
-    if settings.database_password_file == Path():
-        return settings
-    return msgspec.structs.replace(settings, database_url=_url_with_password(settings))
-
-
-def _url_with_password(settings: Settings) -> str:
-    """The URL of the database with the password of ``database_password_file``."""
-    key = "database_password_file"
-    try:
-        password = settings.database_password_file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise SettingsError(key, f"cannot be read: {error}") from error
-    parts = urlsplit(settings.database_url)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at or ":" in user:
-        raise SettingsError(
-            key, "database_url has to name a user, and no password: postgresql://user@host/db"
-        )
-    if not password:
-        raise SettingsError(key, f"{settings.database_password_file} is empty")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+    return load_settings(Settings, file=file, environ=environ, arguments=arguments, defaults=defaults)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, convert
 
+from decahertz.app.pipeline import database_url
 from decahertz.app.settings import Settings, load
 from decahertz.event import Name
 from decahertz.settings import FILE_NAME, Key, SettingsError, default_data_dir, environment_name, keys_of
@@ -229,7 +230,7 @@ def test_the_password_of_the_database_comes_from_a_file(tmp_path: Path) -> None:
         file=of_file(tmp_path, ""),
         environ={"DECAHERTZ_DATABASE_URL": url, "DECAHERTZ_DATABASE_PASSWORD_FILE": file},
     )
-    assert settings.database_url == "postgresql://me:p%40ss%2Fword@db:5432/d?x=1"
+    assert database_url(settings) == "postgresql://me:p%40ss%2Fword@db:5432/d?x=1"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_a_password_file_that_cannot_be_used_is_refused(
         (tmp_path / "password").write_text(password)
     values = {"database_url": url, "database_password_file": str(tmp_path / "password")}
     with pytest.raises(SettingsError) as caught:
-        load(file=of_file(tmp_path, ""), environ={}, arguments=values)
+        database_url(load(file=of_file(tmp_path, ""), environ={}, arguments=values))
     assert caught.value.key == "database_password_file"
     assert "secret" not in str(caught.value)
 

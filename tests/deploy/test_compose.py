@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from decahertz.app.pipeline import database_url
 from decahertz.app.settings import load
 from tests.pipeline.running import ROOT
 
@@ -99,7 +100,7 @@ def test_the_recorder_starts_with_the_settings_of_the_stack(tmp_path: Path) -> N
     environment["DECAHERTZ_DATABASE_PASSWORD_FILE"] = str(password)
     settings = load(file=tmp_path / "decahertz.toml", environ=environment)
     settings.api.check_host()
-    assert settings.database_url == f"postgresql://decahertz:{password.read_text()}@database:5432/decahertz"
+    assert database_url(settings) == f"postgresql://decahertz:{password.read_text()}@database:5432/decahertz"
     assert settings.feeds.enabled == ("synthetic",)
     assert "decahertz" in settings.api.host_names
 
