@@ -45,6 +45,15 @@ class AlertsSettings(_Thresholds, Struct, frozen=True, kw_only=True, forbid_unkn
         tuple[str, ...],
         Meta(description="Alerts that are switched off, in the watchdog and in the Prometheus rules."),
     ] = ()
+    expire_hours: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=8760,
+            description="Alerts of Prometheus are resolved when Alertmanager has not reported them for this"
+            " long; longer than its repeat_interval.",
+        ),
+    ] = 24.0
     alertmanager_url: Annotated[
         str,
         Meta(

@@ -93,7 +93,9 @@ def _registry() -> CollectorRegistry:
     WatchdogMetrics(registry, {})
     RollUpMetrics(registry, lambda: 0)
     WriterMetrics(registry, lambda: 0, lambda: None)
-    AlertQueue(AlertStore(Database("postgresql://", settings.storage), ""), bus, clock, registry)
+    AlertQueue(
+        AlertStore(Database("postgresql://", settings.storage), ""), bus, clock, registry, expire_seconds=1.0
+    )
     Spool(Path(), bus, clock, registry, settings.spool)
     Sampler(bus, clock, GridTimer(clock), registry, settings.sampler, ())
     Exporter(bus, (), registry, settings.exporter, clock, recorder="")

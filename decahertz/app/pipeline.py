@@ -225,7 +225,11 @@ class Pipeline:
             )
             alert_store = AlertStore(self._database, recorder)
             alerts.load(await alert_store.firing())
-            await self._run(AlertQueue(alert_store, bus, clock, registry))
+            await self._run(
+                AlertQueue(
+                    alert_store, bus, clock, registry, expire_seconds=settings.alerts.expire_hours * 3600
+                )
+            )
             queries = Queries(self._database, clock, settings.retention, settings.recorder)
             stored = await recently_stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas, recorder, clock.time_ns())

@@ -9,7 +9,7 @@ from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
 from grafana.builder.panels import About, PanelBuilder, coloured, figure, heat, limit_line, lines
-from grafana.builder.queries import chosen, history, matching, newest, prom, prom_heatmap
+from grafana.builder.queries import chosen, matching, newest, prom, prom_heatmap
 from grafana.builder.style import COUNT, rising
 from grafana.builder.tables import Cell, rows
 
@@ -27,7 +27,7 @@ def feeds() -> model.Dashboard:
         "Feed health",
         "Is each market live, on time and complete? A connected feed is not always a live one.",
         [variables.recorder(), variables.venue(), variables.instrument(start_with_all=True)],
-        [variables.alerts(), variables.gaps()],
+        [variables.alerts()],
         [
             Line(4, [(6, panel) for panel in _figures()]),
             Line(8, [(8, _verdicts()), (8, _ages()), (8, _latency())]),
@@ -88,12 +88,9 @@ def _verdicts() -> PanelBuilder:
 
 def _ages() -> PanelBuilder:
     age = metric("market", "age_seconds")
-    query = history("market", {"age": "max(age_seconds_max)"}, keys=("venue",), where=_CHOSEN)
+    query = prom(f"max by (venue) ({age.family}_max{_LABELS})", "{{venue}}")
     about = About("Oldest message by venue", f"Highest of the instruments of each venue. {age.help}")
-    return limit_line(
-        lines(about, age.display, query, name="${__field.labels.venue}", minimum=0, calculations=["max"]),
-        _STALE,
-    )
+    return limit_line(lines(about, age.display, query, minimum=0, calculations=["max"]), _STALE)
 
 
 def _latency() -> PanelBuilder:
@@ -158,18 +155,14 @@ def _missed() -> PanelBuilder:
 
 def _messages() -> PanelBuilder:
     ticks, quotes = metric("market", "tick_rate"), metric("market", "quote_rate")
-    # The mean of each instrument, then the sum over them: a step has several samples.
-    query = history(
-        "market",
-        {
-            "quotes": "sum(quote_rate_avg * samples) / nullif(sum(samples), 0) * count(DISTINCT instrument)",
-            "ticks": "sum(tick_rate_avg * samples) / nullif(sum(samples), 0) * count(DISTINCT instrument)",
-        },
-        keys=("venue",),
-        where=_CHOSEN,
-    )
     about = About("Messages by venue", f"Sum over the instruments. {quotes.help} {ticks.help}")
-    return lines(about, ticks.display, query, name="${__field.labels.venue} ${__field.name}", minimum=0)
+    return lines(
+        about,
+        ticks.display,
+        prom(f"sum by (venue) ({quotes.family}{_LABELS})", "{{venue}} quotes"),
+        prom(f"sum by (venue) ({ticks.family}{_LABELS})", "{{venue}} ticks", ref="B"),
+        minimum=0,
+    )
 
 
 def _events() -> PanelBuilder:

@@ -25,7 +25,7 @@ def market() -> model.Dashboard:
         "Market",
         "Prices, spread and volume of each chosen instrument.",
         [variables.recorder(), variables.venue(), variables.instrument(), _source()],
-        [variables.fills(trading), variables.signals(trading), variables.alerts(), variables.gaps()],
+        [variables.fills(trading), variables.signals(trading), variables.alerts(), variables.gaps(trading)],
         [
             Section(
                 "$instrument",

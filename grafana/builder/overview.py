@@ -24,7 +24,7 @@ def overview() -> Dashboard:
         "Overview",
         "Is everything all right? Each figure links to the dashboard with the details.",
         [variables.recorder(), variables.venue(), variables.strategy()],
-        [variables.alerts(), variables.gaps((chosen("venue"),))],
+        [variables.alerts()],
         [
             Line(4, [(3, panel) for panel in _figures()]),
             Line(8, [(12, _pnl()), (12, _alerts())]),

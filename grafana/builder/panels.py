@@ -26,7 +26,7 @@ from grafana_foundation_sdk.models import heatmap as heatmap_model
 
 from decahertz.metric import Unit
 from grafana.builder import style
-from grafana.builder.queries import Query
+from grafana.builder.queries import POSTGRES, Query
 from grafana.builder.style import Display
 
 PanelBuilder = (
@@ -50,6 +50,8 @@ _P = TypeVar(
     bargauge.Panel,
     histogram.Panel,
 )
+_MOST_POINTS = 800
+"""Points of a line: on a wide screen a day would otherwise be read from the tier of 1 s."""
 LINK_TIME = "${__url_time_range}"
 
 
@@ -126,6 +128,8 @@ def lines(
     panel = panel.line_width(1).fill_opacity(fill).show_points(common_model.VisibilityMode.NEVER)
     panel = panel.color_scheme(colour).legend(_legend(calculations)).tooltip(_tooltip())
     panel = panel.line_interpolation(common_model.LineInterpolation.LINEAR)
+    if queries[0].datasource is POSTGRES:
+        panel = panel.max_data_points(_MOST_POINTS)
     if name:
         panel = panel.display_name(name)
     if minimum is not None:

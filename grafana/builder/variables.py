@@ -109,8 +109,8 @@ def alerts(*, shown: bool = True) -> build.AnnotationQuery:
     return _annotation("Alerts", style.FAILED, query, shown=shown)
 
 
-def gaps(where: tuple[str, ...] = (chosen("venue"), chosen("instrument"))) -> build.AnnotationQuery:
-    """Messages that a feed missed."""
+def gaps(where: tuple[str, ...]) -> build.AnnotationQuery:
+    """Messages that a feed missed; ``where`` has to choose few instruments."""
     step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
     query = f"""
         SELECT time, missed || ' missed on ' || venue || ' ' || instrument AS text, 'gap' AS tags

@@ -31,6 +31,7 @@ COLUMNS = (
     "starts_ns",
     "ends_ns",
     "updated_ns",
+    "reported_ns",
     "value",
     "threshold",
 )
@@ -48,6 +49,7 @@ def row_of(alert: Alert) -> tuple[Any, ...]:
         "origin": alert.origin.value,
         "state": alert.state.value,
         "labels": msgspec.json.encode(alert.labels).decode(),
+        "reported_ns": alert.updated_ns,
     }
     return tuple(values.get(name) or getattr(alert, name) for name in COLUMNS)
 
@@ -65,7 +67,7 @@ async def alerts_of(connection: AnyConnection, rows: Sequence[asyncpg.Record]) -
 
 
 def _alert(row: asyncpg.Record, acknowledgement: Acknowledgement | None) -> Alert:
-    values = {name: row[name] for name in COLUMNS if name != "time"}
+    values = {name: row[name] for name in COLUMNS if name not in ("time", "reported_ns")}
     values["origin"] = AlertOrigin(row["origin"])
     values["state"] = AlertState(row["state"])
     values["labels"] = msgspec.json.decode(row["labels"], type=dict[str, str])

@@ -27,7 +27,7 @@ $function$
 """
 _NEWEST = """
 CREATE OR REPLACE FUNCTION decahertz_newest(range_end timestamptz)
-RETURNS timestamptz STABLE PARALLEL SAFE LANGUAGE sql AS $function$
+RETURNS timestamptz IMMUTABLE PARALLEL SAFE LANGUAGE sql AS $function$
     SELECT range_end - CASE decahertz_tier(range_end - interval '1 minute', 100)
         WHEN '1m' THEN interval '1 minute' WHEN '1h' THEN interval '1 hour' ELSE interval '5 seconds' END
 $function$

@@ -1,4 +1,8 @@
-"""Stores the watchdog's alerts in the background, and retries while the database is away."""
+"""Keeps the table of alerts up to date in the background.
+
+Stores the watchdog's alerts, and retries while the database is away. Resolves alerts of Prometheus whose end
+was never reported: Alertmanager has lost its state, or no longer sends to this recorder.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from decahertz.alert import TOPIC, Alert, AlertOrigin
 from decahertz.backoff import Backoff
+from decahertz.clock import NS_PER_SECOND
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from storage.database import DatabaseUnavailableError, first_line
@@ -26,6 +31,8 @@ _MAX_WAITING = 10_000
 _AT_ONCE = 500
 _RETRY = Backoff(first_seconds=0.5, most_seconds=5.0)
 _STOP_SECONDS = 1.0
+_EXPIRE_SECONDS = 60.0
+"""Interval between searches for alerts whose end was never reported."""
 
 
 class AlertQueue:
@@ -35,15 +42,27 @@ class AlertQueue:
     are not stored; the watchdog of the next process resolves those that the database still has as firing.
     """
 
-    def __init__(self, store: AlertStore, bus: Bus, clock: Clock, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        store: AlertStore,
+        bus: Bus,
+        clock: Clock,
+        registry: CollectorRegistry,
+        *,
+        expire_seconds: float,
+    ) -> None:
+        """An alert of Prometheus that was not reported for ``expire_seconds`` is resolved."""
         self._store = store
+        self._bus = bus
         self._clock = clock
+        self._expire_ns = round(expire_seconds * NS_PER_SECOND)
         self._waiting: dict[str, Alert] = {}
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._subscription: Subscription = bus.subscribe(TOPIC, self._take)
         self._problem = ""
-        self._incident = Incident("alert_storing", structlog.get_logger(part="alerts"))
+        self._log = structlog.get_logger(part="alerts")
+        self._incident = Incident("alert_storing", self._log)
         Gauge(
             "decahertz_alerts_waiting",
             "Alerts of the watchdog that wait for the database.",
@@ -88,12 +107,22 @@ class AlertQueue:
             self._dropped.inc()
         self._arrived.set()
 
+    async def expire(self) -> None:
+        """Resolve alerts of Prometheus whose end was never reported. Raises ``DatabaseUnavailableError``."""
+        now_ns = self._clock.time_ns()
+        for alert in await self._store.expire(now_ns - self._expire_ns, now_ns):
+            self._log.warning("alert_expired", alert=alert.name, id=alert.id, summary=alert.summary)
+            self._bus.publish(TOPIC, alert)
+
     async def _run(self) -> None:
         attempt = 0
         while True:
-            await self._arrived.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EXPIRE_SECONDS):
+                    await self._arrived.wait()
             try:
                 await self._store_some()
+                await self.expire()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 self._problem = first_line(error)
                 self._incident.fail(self._clock.monotonic_ns(), reason=self._problem)
@@ -105,6 +134,8 @@ class AlertQueue:
 
     async def _store_some(self) -> None:
         self._arrived.clear()
+        if not self._waiting:
+            return
         some = list(islice(self._waiting.values(), _AT_ONCE))
         try:
             await self._store.report(some)

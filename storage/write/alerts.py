@@ -35,6 +35,16 @@ ON CONFLICT (alert_id, time_ns) DO UPDATE SET silence_id = excluded.silence_id
 """
 
 
+_REPORTED = "UPDATE alerts SET reported_ns = $2 WHERE id = ANY($1::text[])"
+_EXPIRE = """
+UPDATE alerts SET state = 'resolved', ends_ns = $2, updated_ns = $2
+WHERE state = 'firing' AND origin = 'prometheus' AND reported_ns < $1 RETURNING *
+"""
+_FIRING = """
+SELECT * FROM alerts WHERE state = 'firing' AND (origin = 'prometheus' OR recorder = $1) ORDER BY starts_ns
+"""
+
+
 class AlertStore:
     """The tables ``alerts`` and ``alert_acknowledgements``.
 
@@ -59,7 +69,15 @@ class AlertStore:
             )
             changed = changes(await alerts_of(connection, rows), reported)
             await connection.executemany(_UPSERT, [row_of(alert) for alert in changed])
+            await connection.execute(
+                _REPORTED, [alert.id for alert in reported], max(alert.updated_ns for alert in reported)
+            )
         return changed
+
+    async def expire(self, before_ns: int, now_ns: int) -> list[Alert]:
+        """Resolve and return the alerts that Alertmanager last reported as firing before ``before_ns``."""
+        async with self._database.query() as connection, connection.transaction():
+            return await alerts_of(connection, await connection.fetch(_EXPIRE, before_ns, now_ns))
 
     async def acknowledge(self, alert_id: str, acknowledgement: Acknowledgement) -> Alert | None:
         """Store an acknowledgement, or its silence; return the alert, ``None`` if there is no such alert."""
@@ -85,10 +103,9 @@ class AlertStore:
             return await _find(connection, alert_id)
 
     async def firing(self) -> list[Alert]:
-        """The alerts that fire, of all recorders."""
+        """The alerts that fire: those of Prometheus, and those of this recorder's watchdog."""
         async with self._database.query() as connection:
-            rows = await connection.fetch("SELECT * FROM alerts WHERE state = 'firing' ORDER BY starts_ns")
-            return await alerts_of(connection, rows)
+            return await alerts_of(connection, await connection.fetch(_FIRING, self._recorder))
 
 
 async def _find(connection: AnyConnection, alert_id: str) -> Alert | None:

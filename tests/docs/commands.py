@@ -17,6 +17,8 @@ PAGES = sorted(
         *(page for name in PACKAGES for page in (ROOT / name).glob("**/README.md")),
     ],
 )
+ELSEWHERE = ("sudo ", "systemctl ", "journalctl ", "docker compose ", "git pull")
+"""Commands that change the machine or need one with containers: tests/deploy/test_deploy_page.py has them."""
 
 
 @dataclass(frozen=True)

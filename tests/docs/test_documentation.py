@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.commands import PAGES, ROOT, Block, Curl, blocks
+from tests.docs.commands import ELSEWHERE, PAGES, ROOT, Block, Curl, blocks
 from tests.pipeline.running import RunningDecahertz, environment, run, running
 
 pytestmark = pytest.mark.timeout(120)
 RUN_ELSEWHERE = {
     "scripts/up": "tests/docs/test_scripts.py",
+    "scripts/up --stack": "tests/deploy/test_stack.py and tests/docs/test_scripts.py",
+    "scripts/compose-env && docker compose up -d": "tests/deploy/test_compose.py",
     "scripts/test": "this very run",
     ".venv/bin/python -m pip install ./imbalance": "tests/pipeline/test_plugin_guide.py",
     "export DECAHERTZ_COLLECTORS_ENABLED=market,strategy,execution,risk,system,imbalance": "the same",
@@ -50,7 +52,7 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("block", blocks("sh"), ids=str)
 def test_every_command_of_a_page_runs(block: Block, demo: RunningDecahertz, tmp_path: Path) -> None:
     for command in block.commands():
-        if command in RUN_ELSEWHERE:
+        if command in RUN_ELSEWHERE or command.startswith(ELSEWHERE):
             continue
         program = shlex.split(command)[0]
         if program == "curl":
@@ -64,14 +66,14 @@ def test_every_command_of_a_page_runs(block: Block, demo: RunningDecahertz, tmp_
 
 
 def check_command(command: str, folder: Path) -> None:
-    """``decahertz up`` has to accept its options; other sub-commands are run to their end."""
+    """``decahertz up`` and ``stack`` have to accept their options; other sub-commands run to their end."""
     arguments = shlex.split(command)[1:]
     if "coinbase.ws" in arguments:
         recording = ROOT.parent / "shared" / "data" / "coinbase.ws"
         if not recording.exists():
             pytest.skip("the recordings of real markets are not beside the checkout")
         arguments = [str(recording) if a == "coinbase.ws" else a for a in arguments]
-    if arguments[0] == "up":
+    if arguments[0] in ("up", "stack"):
         arguments[0] = "check"
     done = run(*arguments, env=environment(folder))
     assert done.returncode == 0, done.stdout + done.stderr

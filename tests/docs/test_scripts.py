@@ -35,6 +35,22 @@ def test_up_serves_the_demo_passes_options_on_and_stops_on_ctrl_c(tmp_path: Path
             process.communicate()
 
 
+@pytest.mark.parametrize(("options", "command"), [([], "up"), (["--stack"], "stack")])
+def test_up_makes_the_environment_and_passes_options_on(
+    tmp_path: Path, options: list[str], command: str
+) -> None:
+    printed = subprocess.run(
+        [str(ROOT / "scripts" / "up"), "--help", *options],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert printed.startswith(f"Usage: decahertz {command} ")
+
+
 @pytest.mark.parametrize("name", ["up", "test", "check", "bench", "soak"])
 def test_a_script_is_posix_sh_and_make_knows_its_name(name: str) -> None:
     script = ROOT / "scripts" / name

@@ -373,6 +373,7 @@ CREATE TABLE alerts (
     starts_ns bigint NOT NULL,
     ends_ns bigint,
     updated_ns bigint NOT NULL,
+    reported_ns bigint NOT NULL,
     value double precision,
     threshold double precision
 );
@@ -392,6 +393,7 @@ COMMENT ON COLUMN alerts.runbook_url IS 'Address of the page that says what to d
 COMMENT ON COLUMN alerts.starts_ns IS 'When it began to fire, in nanoseconds.';
 COMMENT ON COLUMN alerts.ends_ns IS 'When it was resolved, in nanoseconds; null while it fires.';
 COMMENT ON COLUMN alerts.updated_ns IS 'When the row last changed, in nanoseconds.';
+COMMENT ON COLUMN alerts.reported_ns IS 'When it was last reported, changed or not, in nanoseconds.';
 COMMENT ON COLUMN alerts.value IS 'The figure when it began to fire; null if it is not known.';
 COMMENT ON COLUMN alerts.threshold IS 'The threshold at that time; null if there is none, or it is not known.';
 CREATE INDEX alerts_time ON alerts (time);

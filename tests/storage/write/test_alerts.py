@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from decahertz.alert import TOPIC, Acknowledgement, Alert, AlertOrigin, AlertState
 from decahertz.bus import LocalBus
-from decahertz.clock import SystemClock
+from decahertz.clock import Clock, SystemClock
+from decahertz.fakes import ManualClock, MessageLog
 from decahertz.health import Health
 from storage.database import Database
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
@@ -87,6 +88,7 @@ async def test_what_is_stored_is_found_again(database: Database) -> None:
     assert await find_alert(database, first.id) == first
     assert await find_alert(database, "no\0such") is None
     assert await store.firing() == [other, second]
+    assert await AlertStore(database, "desk-2").firing() == [second]
     assert await newest_alerts(database, AlertFilter(), 10, None) == ([second, other, first], None)
 
 
@@ -128,6 +130,10 @@ async def test_the_newest_acknowledgement_counts(database: Database) -> None:
     assert (await store.firing())[0].acknowledgement == silenced
 
 
+def queue_of(database: Database, bus: LocalBus, clock: Clock) -> AlertQueue:
+    return AlertQueue(AlertStore(database, "desk-1"), bus, clock, CollectorRegistry(), expire_seconds=3600)
+
+
 async def test_an_alert_of_an_outage_is_stored_when_the_database_is_back(
     migrated_url: str, tmp_path: Path
 ) -> None:
@@ -135,7 +141,7 @@ async def test_an_alert_of_an_outage_is_stored_when_the_database_is_back(
     async with PostgresProxy(migrated_url, tmp_path).running() as proxy:
         database = Database(proxy.url, StorageSettings(connect_timeout_seconds=1.0))
         await database.open()
-        queue = AlertQueue(AlertStore(database, "desk-1"), bus, SystemClock(), CollectorRegistry())
+        queue = queue_of(database, bus, SystemClock())
         await queue.start()
         try:
             await proxy.cut()
@@ -155,13 +161,28 @@ async def test_an_alert_of_an_outage_is_stored_when_the_database_is_back(
 
 async def test_the_queue_stores_what_waits_when_it_stops(database: Database) -> None:
     bus = LocalBus()
-    queue = AlertQueue(AlertStore(database, "desk-1"), bus, SystemClock(), CollectorRegistry())
+    queue = queue_of(database, bus, SystemClock())
     await queue.start()
     await asyncio.sleep(0)
     bus.publish(TOPIC, watchdog_alert(0))
     await queue.stop()
     await queue.stop()
     assert await find_alert(database, watchdog_alert(0).id) == watchdog_alert(0)
+
+
+async def test_an_alert_that_alertmanager_no_longer_reports_is_resolved(database: Database) -> None:
+    clock, bus = ManualClock(ns(3000)), LocalBus()
+    store, log = AlertStore(database, "desk-1"), MessageLog(bus)
+    queue = queue_of(database, bus, clock)
+    kept = alert(0, fingerprint="1" * 16)
+    await store.report([alert(0), kept, watchdog_alert(0), alert(0, 60, fingerprint="2" * 16)])
+    assert await store.report([alert(0, at=2000, fingerprint="1" * 16)]) == []
+    await queue.expire()
+    assert log.messages == []
+    clock.advance(ns(3700) - ns(3000))
+    await queue.expire()
+    assert log.messages == [alert(0, 3700)]
+    assert await store.firing() == [kept, watchdog_alert(0)]
 
 
 async def _until(condition: Callable[[], bool]) -> None:
