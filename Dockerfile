@@ -19,7 +19,8 @@ RUN python -m pip --python /opt/decahertz/bin/python install --no-cache-dir --di
 FROM python:3.13-slim-bookworm
 RUN groupadd --gid 1000 decahertz && \
     useradd --uid 1000 --gid 1000 --no-create-home --home-dir /var/lib/decahertz decahertz && \
-    install --directory --owner 1000 --group 1000 --mode 0700 /var/lib/decahertz
+    install --directory --owner 1000 --group 1000 --mode 0700 /var/lib/decahertz && \
+    install --directory --owner 1000 --group 1000 --mode 0755 /etc/alertmanager
 COPY --from=build /opt/decahertz /opt/decahertz
 COPY examples/demo_trader.py /opt/decahertz/examples/
 ENV PATH=/opt/decahertz/bin:$PATH \

@@ -18,6 +18,7 @@ from metrics_page import metric_tables
 from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
+from decahertz.app.alertmanager import AlertmanagerSettings, alertmanager_config
 from decahertz.app.cli import all_keys
 from decahertz.clock import SystemClock
 from decahertz.collector import BaseCollector
@@ -132,6 +133,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     path = ROOT / "docs" / "metrics.md"
     yield path, filled(path.read_text(encoding="utf-8"), BEGIN, END, metric_tables())
     yield ROOT / "docs" / "settings.md", settings_page()
+    config = alertmanager_config(AlertmanagerSettings(), "http://127.0.0.1:8000")
+    yield ROOT / "prometheus" / "alertmanager.yml", config
     document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
     yield ROOT / "docs" / "openapi.json", document.decode() + "\n"
     for path, text in dashboard_files():

@@ -19,6 +19,7 @@ from cyclopts import App, Parameter
 
 from collectors.host.plugins import builtin_classes
 from decahertz import __version__
+from decahertz.app.alertmanager import alertmanager_config
 from decahertz.app.backup import run_backup, run_restore
 from decahertz.app.check import run_check
 from decahertz.app.db_grant_read import run_grant_read
@@ -28,6 +29,7 @@ from decahertz.app.export import Wanted, run_export
 from decahertz.app.health import run_health
 from decahertz.app.import_ import run_import
 from decahertz.app.logs import configure_logs
+from decahertz.app.output_file import target
 from decahertz.app.pipeline import StartError, database_url
 from decahertz.app.settings import Settings, load
 from decahertz.app.stack.stack import Stack
@@ -77,6 +79,8 @@ def build_app() -> App:
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
     app.command(_with_settings(_health, _only(keys, ("api.host", "api.port"))), name="health")
+    receivers = [key for key in keys if key.key.startswith("alertmanager.")]
+    app.command(_with_settings(_alertmanager_config, receivers), name="alertmanager-config")
     db = App(name="db", help="Inspect the database.")
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
@@ -244,6 +248,25 @@ def _export(  # noqa: PLR0913 - the options of the command
         end=end,
     )
     return _run(run_export(settings, file, wanted, force=force))
+
+
+def _alertmanager_config(
+    settings: Settings,
+    *,
+    output: Annotated[
+        Path | None, Parameter(help="File to write, replacing an earlier one. Default: standard output.")
+    ] = None,
+) -> int:
+    """Write the configuration of Alertmanager: routes, inhibition and receivers."""
+    text = alertmanager_config(settings.alertmanager, f"http://127.0.0.1:{settings.api.port}")
+    if output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        target(output, force=True).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StartError(f"cannot write {output}: {error.strerror}") from error
+    return 0
 
 
 def _db_url(settings: Settings) -> int:

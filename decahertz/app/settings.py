@@ -14,6 +14,7 @@ from msgspec import Meta, field
 from api.settings import ApiSettings
 from collectors.feeds.settings import FeedsSettings
 from collectors.host.settings import CollectorsSettings, SamplerSettings
+from decahertz.app.alertmanager import AlertmanagerSettings
 from decahertz.app.logs import LogSettings
 from decahertz.app.stack.settings import StackSettings
 from decahertz.event import Name
@@ -68,6 +69,7 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
     tiers: TiersSettings = TiersSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertsSettings = AlertsSettings()
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     log: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()
     collectors: CollectorsSettings = CollectorsSettings()
@@ -77,6 +79,7 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
 def check_contradictions(settings: Settings) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
+    settings.alertmanager.check()
     check_thresholds(settings.alerts, spool_age_seconds=settings.spool.max_age_hours * _HOUR_SECONDS)
 
 

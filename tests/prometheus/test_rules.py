@@ -146,3 +146,12 @@ def test_what_is_recorded_is_used() -> None:
     read = " ".join(rule["expr"] for rule in rules_of(RECORDING, *FILES)) + dashboards
     for rule in rules_of(RECORDING):
         assert rule["record"] in read
+
+
+def test_each_rule_has_a_runbook_and_each_runbook_a_rule() -> None:
+    runbooks = {file.stem: file.read_text() for file in (ROOT / "docs/runbooks").glob("*.md")}
+    assert runbooks.keys() == RULES.keys()
+    for name, text in runbooks.items():
+        headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+        assert headings == [f"# {name}", "## Meaning", "## Confirm", "## What to do"], name
+        assert text.split("## Confirm")[1].split("## ")[0].count("```") == 2, f"{name}: a command"

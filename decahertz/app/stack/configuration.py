@@ -7,7 +7,7 @@
         prometheus/                 links to the shipped rules
             targets/                addresses of the recorder and of Alertmanager
             local/                  link too, unless the user makes a folder here for rules of their own
-        alertmanager.yml            copy with the recorder's address
+        alertmanager.yml            receivers by the section [alertmanager]
         prometheus.log, …
         grafana-…-password          generated
         data/                       what the programs store
@@ -22,12 +22,12 @@ from pathlib import Path
 
 import msgspec
 
+from decahertz.app.alertmanager import AlertmanagerSettings, alertmanager_config
 from decahertz.app.pipeline import StartError
 
 SHIPPED = Path(__file__).resolve().parents[3]
 """Folder of the shipped files: the checkout."""
 
-_COMPOSE_URL = "http://decahertz:8000"
 _CHECK_SECONDS = 30.0
 
 
@@ -71,11 +71,10 @@ def write_targets(folder: Path, targets: dict[str, str]) -> None:
         _replace(folder / "prometheus" / "targets" / f"{name}.yml", content)
 
 
-def write_alertmanager(folder: Path, api_url: str) -> Path:
+def write_alertmanager(folder: Path, settings: AlertmanagerSettings, api_url: str) -> Path:
     """Write Alertmanager's configuration, which reports to the recorder's API; return its path."""
-    text = (SHIPPED / "prometheus" / "alertmanager.yml").read_text(encoding="utf-8")
     file = folder / "alertmanager.yml"
-    _replace(file, text.replace(_COMPOSE_URL, api_url).encode())
+    _replace(file, alertmanager_config(settings, api_url).encode())
     return file
 
 

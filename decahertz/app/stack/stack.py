@@ -64,7 +64,9 @@ class Stack:
         exporter = pipeline.exporter_url.removeprefix("http://")
         targets = {"decahertz": exporter, "alertmanager": self._alertmanager}
         await asyncio.to_thread(write_targets, self._folder, targets)
-        alertmanager = await asyncio.to_thread(write_alertmanager, self._folder, pipeline.api_url)
+        alertmanager = await asyncio.to_thread(
+            write_alertmanager, self._folder, self.settings.alertmanager, pipeline.api_url
+        )
         companions = [
             Companion(
                 argv=[str(program), *options],
