@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from decahertz.metric import Unit
@@ -51,7 +52,12 @@ class Histogram:
         bounds: Sequence[float],
         unit: Unit = Unit.SECONDS,
     ) -> None:
-        """``key`` names the labels; ``bounds`` are the upper bounds of the buckets, in ascending order."""
+        """``key`` names the labels; ``bounds`` are the upper bounds of the buckets.
+
+        Raises ``ValueError`` for bounds that do not ascend.
+        """
+        if not bounds or not all(low < high for low, high in pairwise(bounds)):
+            raise ValueError(f"the bounds of the histogram {name} must ascend: {tuple(bounds)}")
         self.name = name
         self.help = help
         self.key = key

@@ -77,6 +77,9 @@ async def check_declaration(factory: CollectorFactory, _events: Sequence[AnyEven
     for metric in schema.metrics:
         text = metric.metric.help
         _require(text.endswith("."), f"the help of {metric.name} does not end with a full stop: {text!r}")
+    for histogram in getattr(collector, "histograms", ()):
+        text = histogram.help
+        _require(text.endswith("."), f"the help of {histogram.name} does not end with a full stop: {text!r}")
 
 
 async def check_stop_without_start(factory: CollectorFactory, _events: Sequence[AnyEvent]) -> None:

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import websockets
 
+from decahertz.clock import Clock
+from decahertz.collector import BaseCollector, NoOptions
+from decahertz.testing import check_collector
 from tests.embedded_server import connected
 from tests.pipeline.running import ROOT, RunningDecahertz, command, read, running
 
@@ -40,6 +44,25 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_guides_collector_has_at_most_forty_lines() -> None:
     assert sum(1 for line in code_of("imbalance.py", "python").splitlines() if line.strip()) <= 40
+
+
+async def test_the_guides_collector_with_a_histogram_passes_the_conformance_suite() -> None:
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    block = re.search(r"^```python\n(from decahertz.histogram.*?)^```", guide, re.DOTALL | re.MULTILINE)
+    assert block
+    scope: dict[str, Any] = {}
+    code = compile(code_of("imbalance.py", "python") + block[1], "guide", "exec", dont_inherit=True)
+    exec(code, scope)  # noqa: S102 - code of our own
+    made: list[Any] = []
+
+    def make(clock: Clock) -> BaseCollector[Any]:
+        made.append(scope["TimedCollector"](clock, NoOptions()))
+        return made[-1]  # type: ignore[no-any-return] # executed above
+
+    await check_collector(make)
+    (histogram,) = made[0].histograms
+    assert histogram.bounds == (0.001, 0.01, 0.1, 1.0)
+    assert any(sum(observations.counts) for one in made for observations in one.histograms[0].series.values())
 
 
 async def test_its_table_its_gauge_and_its_topic_appear(
