@@ -177,19 +177,19 @@ def _measures() -> PanelBuilder:
 def _positions() -> PanelBuilder:
     query = sql(
         f"""
-        SELECT DISTINCT ON (recorder, strategy, venue, instrument) strategy, venue, instrument, quantity,
-            average_price, mark_price, quantity * (mark_price - average_price) AS profit, held_by, time
-        FROM positions
-        WHERE $__timeFilter(time) AND {" AND ".join(_CHOSEN)}
-        ORDER BY recorder, strategy, venue, instrument, positions.time DESC""",
+        SELECT strategy, venue, instrument, quantity, average_price, mark_price,
+            quantity * (mark_price - average_price) AS profit, held_by, time
+        FROM decahertz_positions($__timeTo())
+        WHERE quantity <> 0 AND {" AND ".join(_CHOSEN)}
+        ORDER BY strategy, venue, instrument""",
         table=True,
     )
     price = style.display_of(Unit.PRICE)
     return rows(
         About(
             "Positions",
-            "Newest position of each instrument that a strategy reported in the time range. The profit is"
-            " quantity times mark price less average price: contracts with a multiplier differ.",
+            "Open positions as the strategies report them. The profit is quantity times mark price"
+            " less average price: contracts with a multiplier differ.",
         ),
         query,
         {

@@ -4,6 +4,8 @@
     Start of the step that a time falls into.
 ``decahertz_newest(range_end)``
     Start of the last step before a time that has samples: for tables of the newest state.
+``decahertz_positions(range_end)``
+    Newest position before a time of each strategy and instrument, as the strategies report them.
 ``decahertz_bars(range_start, range_end, step_ms, source, recorders, venues, instruments)``
     Bars of each instrument over all of the venues.
 
@@ -95,7 +97,31 @@ BEGIN
     END IF;
 END $function$
 """
+_POSITIONS = """
+CREATE OR REPLACE FUNCTION decahertz_positions(range_end timestamptz)
+RETURNS SETOF positions STABLE LANGUAGE sql AS $function$
+    -- Jumps from key to key in the index; a DISTINCT would read every position ever reported.
+    WITH RECURSIVE keys AS (
+        (SELECT strategy, venue, instrument FROM positions ORDER BY strategy, venue, instrument LIMIT 1)
+        UNION ALL
+        SELECT next.strategy, next.venue, next.instrument
+        FROM keys CROSS JOIN LATERAL (
+            SELECT p.strategy, p.venue, p.instrument FROM positions AS p
+            WHERE (p.strategy, p.venue, p.instrument) > (keys.strategy, keys.venue, keys.instrument)
+            ORDER BY p.strategy, p.venue, p.instrument LIMIT 1
+        ) AS next
+    )
+    SELECT newest.* FROM keys CROSS JOIN LATERAL (
+        SELECT p.* FROM positions AS p
+        WHERE p.strategy = keys.strategy AND p.venue = keys.venue AND p.instrument = keys.instrument
+            AND p.time_ns <= floor(extract(epoch FROM range_end) * 1000000000)::bigint
+        ORDER BY p.time_ns DESC LIMIT 1
+    ) AS newest
+$function$
+"""
 _COMMENTS = """
+COMMENT ON FUNCTION decahertz_positions IS
+    'Newest position before range_end of each strategy and instrument, as the strategies report them.';
 COMMENT ON FUNCTION decahertz_bucket IS
     'Start of the step that a time falls into; steps begin at multiples since 1970, UTC.';
 COMMENT ON FUNCTION decahertz_newest IS
@@ -108,5 +134,5 @@ COMMENT ON FUNCTION decahertz_bars IS
 def prepare_dashboard_functions(connection: SchemaConnection) -> None:
     """Create the functions, or replace them by this version's."""
     with connection.transaction():
-        for statement in (_BUCKET, _NEWEST, _BARS, _COMMENTS):
+        for statement in (_BUCKET, _NEWEST, _POSITIONS, _BARS, _COMMENTS):
             execute(connection, statement)

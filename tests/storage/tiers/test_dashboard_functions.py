@@ -99,6 +99,30 @@ async def test_the_newest_step_depends_on_what_is_kept(tiered_database: TieredDa
         assert found == seconds, days
 
 
+async def test_positions_are_the_newest_of_each_strategy_and_instrument(
+    tiered_database: TieredDatabase,
+) -> None:
+    chance = random.Random(3)
+    columns = ["time", "recorder", "strategy", "venue", "instrument", "quantity", "held_by"]
+    identity = ["time_ns", "received_ns", "source", "epoch", "sequence"]
+    keys = [(s, v, i) for s in ("s1", "s2") for v in ("sim", "desk") for i in ("EUR/USD", "GBP/USD", "X")]
+    rows = [(START_NS + n * NS_PER_SECOND, *chance.choice(keys), chance.uniform(-5, 5)) for n in range(500)]
+    records = [
+        (to_datetime(ns), RECORDER, *key, quantity, "bot", ns, ns, "trader", 1, number)
+        for number, (ns, *key, quantity) in enumerate(rows, start=1)
+    ]
+    async with tiered_database.database.query() as connection:
+        await connection.copy_records_to_table("positions", records=records, columns=columns + identity)
+    for end in (250, 499):
+        newest = {row[1:4]: row[4] for row in rows[: end + 1]}
+        found = await tiered_database.rows(
+            "SELECT strategy, venue, instrument, quantity FROM decahertz_positions($1)",
+            to_datetime(START_NS + end * NS_PER_SECOND),
+        )
+        assert {tuple(row)[:3]: row["quantity"] for row in found} == newest
+        assert len(found) == len(newest)
+
+
 async def _prepare(tiered: TieredDatabase) -> None:
     """The market's tables, with all tiers kept forever: the rows of the tests are old."""
     forever = RetentionSettings(raw_days=0, one_second_days=0, one_minute_days=0, one_hour_days=0)
