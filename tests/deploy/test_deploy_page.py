@@ -98,9 +98,9 @@ def test_the_user_of_the_service_is_created(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", commands("docker compose"))
 def test_a_command_for_containers_names_services_that_exist(command: str, tmp_path: Path) -> None:
     _, _, verb, *rest = shlex.split(command.partition(" > ")[0])
-    assert verb in {"up", "ps", "logs", "exec", "build", "down"}
+    assert verb in {"up", "ps", "logs", "exec", "build", "restart", "down"}
     words = [word for word in rest if not word.startswith("-")]
-    if verb in {"logs", "exec"}:
+    if verb in {"logs", "exec", "restart"}:
         assert words[0] in COMPOSE["services"]
     if words[1:2] == ["decahertz"]:
         environment = {"PATH": "/bin", "DECAHERTZ_DATA_DIR": str(tmp_path)}

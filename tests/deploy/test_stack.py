@@ -73,7 +73,7 @@ def children_of(decahertz: RunningDecahertz) -> dict[str, psutil.Process]:
 
 
 def check_everything_is_connected(decahertz: RunningDecahertz) -> None:
-    """The shipped rules and those of the user are loaded; Alertmanager is ready and Prometheus knows it."""
+    """The shipped rules and those of the user are loaded, and an alert gets through to the recorder."""
     prometheus = Prometheus(decahertz)
     wait_until("a scrape of the recorder", 30, prometheus.sees_the_recorder)
     alertmanager = decahertz.address("Alertmanager")
@@ -86,6 +86,11 @@ def check_everything_is_connected(decahertz: RunningDecahertz) -> None:
         for file in ROOT.glob(pattern)
         for group in yaml.safe_load(file.read_text())["groups"]
     ]
+    wait_until(
+        "an alert of Prometheus in the API",
+        60,
+        lambda: any(alert["name"] == "DeadMansSwitch" for alert in decahertz.get("/api/v1/alerts")["items"]),
+    )
     loaded = [group["name"] for group in prometheus.get("rules")["groups"]]
     assert sorted(loaded) == sorted([*shipped, "of-the-user"])
 
