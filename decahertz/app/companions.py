@@ -68,17 +68,11 @@ async def _keep_running(companion: Companion) -> None:
     incident = Incident("companion", log)
     attempt = 0
     while True:
-        output = _Output(companion.log)
+        code, message = None, ""
         try:
-            process = await _start(companion, program, output)
-            try:
-                code = await _exit_code(process, incident, output)
-            except asyncio.CancelledError:
-                await _terminate(process)
-                raise
-            message = output.tail()
-        finally:
-            output.close()
+            code, message = await _run(companion, program, incident)
+        except OSError as error:  # no process or no file can be made
+            message = str(error)
         if code == 0 and not companion.is_server:
             log.info("companion_ended")
             return
@@ -87,6 +81,21 @@ async def _keep_running(companion: Companion) -> None:
         incident.fail(0, exit_code=code, message=message)
         await asyncio.sleep(_RESTART.seconds(attempt, random))
         attempt += 1
+
+
+async def _run(companion: Companion, program: str, incident: Incident) -> tuple[int, str]:
+    """Run the program once; returns its exit code and the end of its log. Cancellation ends it."""
+    output = _Output(companion.log)
+    try:
+        process = await _start(companion, program, output)
+        try:
+            code = await _exit_code(process, incident, output)
+        except asyncio.CancelledError:
+            await _terminate(process)
+            raise
+        return code, output.tail()
+    finally:
+        output.close()
 
 
 class _Output:
@@ -136,7 +145,8 @@ async def _exit_code(process: asyncio.subprocess.Process, incident: Incident, ou
         with suppress(TimeoutError):
             return await asyncio.wait_for(process.wait(), _CHECK_SECONDS)
         incident.recover()
-        await asyncio.to_thread(output.maintain)
+        with suppress(OSError):  # a full disk
+            await asyncio.to_thread(output.maintain)
 
 
 async def _terminate(process: asyncio.subprocess.Process) -> None:

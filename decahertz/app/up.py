@@ -53,6 +53,8 @@ async def run_up(
     :class:`~storage.write.lease.LeaseLostError` after another process took over the recorder's name.
     """
     programs = [shlex.split(command) for command in commands]
+    if [] in programs:
+        raise StartError("--run names no program")
     if demo:
         if not _DEMO.exists():
             raise StartError("the demo program is not installed: run scripts/up --demo in a checkout")
