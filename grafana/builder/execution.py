@@ -102,10 +102,10 @@ def _percentiles() -> PanelBuilder:
     query = history(
         "execution",
         {
-            "acknowledged_p50": "max(submit_to_ack_p50_max)",
-            "acknowledged_p99": "max(submit_to_ack_p99_max)",
-            "filled_p50": "max(submit_to_fill_p50_max)",
-            "filled_p99": "max(submit_to_fill_p99_max)",
+            "acknowledged p50": "max(submit_to_ack_p50_max)",
+            "acknowledged p99": "max(submit_to_ack_p99_max)",
+            "filled p50": "max(submit_to_fill_p50_max)",
+            "filled p99": "max(submit_to_fill_p99_max)",
         },
         keys=(),
         where=_CHOSEN,
@@ -114,10 +114,16 @@ def _percentiles() -> PanelBuilder:
         "Latency from submission",
         f"Of the slowest strategy and venue. {ack.help} {fill.help} The time to a fill depends on the order.",
     )
-    return limit_line(
-        lines(about, SECONDS, query, minimum=0, calculations=["lastNotNull", "max"]),
-        threshold("OrderAckSlow"),
-    )
+    panel = lines(about, SECONDS, query, minimum=0, calculations=["lastNotNull", "max"])
+    colours = {
+        "acknowledged p50": "#8AB8FF",
+        "acknowledged p99": style.BUY,
+        "filled p50": "#FFCB7D",
+        "filled p99": style.SELL,
+    }
+    for name, colour in colours.items():
+        panel = panel.override_by_name(*coloured(name, colour))
+    return limit_line(panel, threshold("OrderAckSlow"))
 
 
 def _heat_map() -> PanelBuilder:
@@ -169,7 +175,7 @@ def _open_orders() -> PanelBuilder:
     query = sql(
         f"""
         SELECT time, strategy, venue, instrument, side, state, quantity, filled_quantity, price, order_type,
-            order_id, extract(epoch FROM $__timeTo() - time) AS unchanged
+            order_id, greatest(0, extract(epoch FROM $__timeTo() - time)) AS unchanged
         FROM orders
         WHERE NOT is_final AND {" AND ".join(_CHOSEN)}
         ORDER BY time LIMIT 200""",
@@ -190,24 +196,26 @@ def order_cells() -> dict[str, Cell]:
     """Columns of tables with orders."""
     quantity, price = style.display_of(Unit.QUANTITY), style.display_of(Unit.PRICE)
     return {
-        "time": Cell(style.TIME, "Time", width=190),
+        "time": Cell(style.TIME, "Time", width=165),
         "strategy": Cell(
             title="Strategy",
             link=address("strategy", "recorder", strategy=field("strategy")),
             link_title="Strategy",
+            width=130,
         ),
-        "venue": Cell(title="Venue"),
+        "venue": Cell(title="Venue", width=100),
         "instrument": Cell(
             title="Instrument",
             link=address("market", "recorder", venue=field("venue"), instrument=field("instrument")),
             link_title="Market",
+            width=100,
         ),
-        "side": Cell(title="Side", mapping=style.SIDE),
-        "state": Cell(title="State", mapping=style.ORDER_STATE),
-        "quantity": Cell(quantity, "Quantity"),
-        "filled_quantity": Cell(quantity, "Filled"),
-        "price": Cell(price, "Price"),
-        "order_type": Cell(title="Type"),
+        "side": Cell(title="Side", mapping=style.SIDE, width=60),
+        "state": Cell(title="State", mapping=style.ORDER_STATE, width=115),
+        "quantity": Cell(quantity, "Quantity", width=85),
+        "filled_quantity": Cell(quantity, "Filled", width=85),
+        "price": Cell(price, "Price", width=105),
+        "order_type": Cell(title="Type", width=70),
         "reason": Cell(title="Reason"),
         "order_id": Cell(
             title="Order",

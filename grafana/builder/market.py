@@ -8,7 +8,17 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, Section, dashboard
-from grafana.builder.panels import About, PanelBuilder, band, bars, coloured, figure, lines, price_bars
+from grafana.builder.panels import (
+    About,
+    PanelBuilder,
+    band,
+    bars,
+    coloured,
+    figure,
+    lines,
+    points,
+    price_bars,
+)
 from grafana.builder.queries import IN_RANGE, array, chosen, history, matching, prom, sql
 from grafana.builder.style import rising
 
@@ -25,7 +35,12 @@ def market() -> model.Dashboard:
         "Market",
         "Prices, spread and volume of each chosen instrument.",
         [variables.recorder(), variables.venue(), variables.instrument(), _source()],
-        [variables.fills(trading), variables.signals(trading), variables.alerts(), variables.gaps(trading)],
+        [
+            variables.fills(trading, shown=False),
+            variables.signals(trading),
+            variables.alerts(),
+            variables.gaps(trading),
+        ],
         [
             Section(
                 "$instrument",
@@ -108,7 +123,7 @@ def _bars() -> PanelBuilder:
         "Open, high, low and close over the chosen venues, with volume and VWAP. Up to two hours they are"
         " made from single ticks; a longer range, and bars of quotes, from the samples at 10 Hz.",
     )
-    name, colour = coloured("vwap", "#B877D9")
+    name, colour = coloured("vwap", style.VWAP)
     return price_bars(about, query).override_by_name(name, colour)
 
 
@@ -141,13 +156,26 @@ def _mid() -> PanelBuilder:
         keys=(),
         where=_CHOSEN,
     )
-    about = About(
-        "Mid and VWAP",
-        f"{mid.help} The band spans the least and the greatest mid of each step. {vwap.help}",
+    fills = sql(
+        f"""
+        SELECT time, CASE WHEN side = 'buy' THEN price END AS bought,
+            CASE WHEN side = 'sell' THEN price END AS sold
+        FROM (
+            SELECT time, side, price FROM fills WHERE {" AND ".join((IN_RANGE, *_CHOSEN))}
+            ORDER BY time DESC LIMIT 500
+        ) AS newest
+        ORDER BY time""",
+        ref="B",
     )
-    panel = lines(about, mid.display, query).override_by_name(*coloured("mid", style.BUY))
-    panel = panel.override_by_name(*coloured("vwap", "#B877D9"))
-    return band(panel, "min", "max", style.BUY)
+    about = About(
+        "Mid, VWAP and fills",
+        f"{mid.help} The band spans the least and the greatest mid of each step. {vwap.help}"
+        " Points are the newest 500 fills of the strategies.",
+    )
+    panel = lines(about, mid.display, query, fills).override_by_name(*coloured("mid", style.MID))
+    panel = panel.override_by_name(*coloured("vwap", style.VWAP))
+    panel = points(points(panel, "bought", style.BUY), "sold", style.SELL)
+    return band(panel, "min", "max", style.MID)
 
 
 def _volume() -> PanelBuilder:

@@ -41,8 +41,9 @@ def orders() -> model.Dashboard:
         [
             Line(6, [(24, _activity())]),
             Line(10, [(24, _round_trips())]),
-            Line(10, [(12, _orders()), (12, _life())]),
-            Line(10, [(12, _fills()), (12, _signals())]),
+            Line(10, [(24, _orders())]),
+            Line(10, [(12, _life()), (12, _fills())]),
+            Line(8, [(24, _signals())]),
         ],
     )
 
@@ -96,15 +97,18 @@ def _round_trips() -> PanelBuilder:
         ),
         query,
         _cells(
-            ("instrument", Cell(title="Instrument", link=chart, link_title="Market during the round trip")),
-            ("entry_price", Cell(PRICE, "Entry")),
-            ("exit_price", Cell(PRICE, "Exit")),
-            ("fees", Cell(MONEY, "Fees")),
-            ("pnl", Cell(MONEY, "P&L", colours=signed())),
-            ("r_multiple", Cell(style.display_of(Unit.R), "R", colours=signed())),
-            ("held", Cell(style.display_of(Unit.SECONDS), "Held for")),
-            ("fills", Cell(COUNT, "Fills")),
-            ("opened_at", Cell(style.TIME, "Opened", width=190)),
+            (
+                "instrument",
+                Cell(title="Instrument", link=chart, link_title="Market during the round trip", width=100),
+            ),
+            ("entry_price", Cell(PRICE, "Entry", width=105)),
+            ("exit_price", Cell(PRICE, "Exit", width=105)),
+            ("fees", Cell(MONEY, "Fees", width=80)),
+            ("pnl", Cell(MONEY, "P&L", colours=signed(), width=100)),
+            ("r_multiple", Cell(style.display_of(Unit.R), "R", colours=signed(), width=90)),
+            ("held", Cell(style.display_of(Unit.SECONDS), "Held for", width=90)),
+            ("fills", Cell(COUNT, "Fills", width=60)),
+            ("opened_at", Cell(style.TIME, "Opened", width=165)),
             ("trade_id", Cell(title="Round trip")),
         ),
     )
@@ -125,7 +129,7 @@ def _orders() -> PanelBuilder:
 def _life() -> PanelBuilder:
     query = sql(
         f"""
-        SELECT time, strategy, instrument, venue, side, state, filled_quantity, price, reason, order_id
+        SELECT time, order_id, side, state, filled_quantity, price, reason
         FROM order_events WHERE {_WHERE} AND {_ONE_ORDER}
         ORDER BY time DESC LIMIT {_MOST}""",
         table=True,
@@ -140,12 +144,12 @@ def _life() -> PanelBuilder:
 def _fills() -> PanelBuilder:
     query = sql(
         f"""
-        SELECT time, strategy, venue, instrument, side, quantity, price, fee, liquidity, order_id
+        SELECT time, strategy, instrument, side, quantity, price, fee, liquidity, order_id
         FROM fills WHERE {_WHERE} AND {_ONE_ORDER}
         ORDER BY time DESC LIMIT {_MOST}""",
         table=True,
     )
-    more = (("fee", Cell(MONEY, "Fee")), ("liquidity", Cell(title="Liquidity")))
+    more = (("fee", Cell(MONEY, "Fee", width=75)), ("liquidity", Cell(title="Liquidity", width=80)))
     return rows(About("Fills", f"Fills as they were reported. {_NEWEST}"), query, _cells(*more))
 
 
@@ -158,9 +162,9 @@ def _signals() -> PanelBuilder:
         table=True,
     )
     more = (
-        ("direction", Cell(title="Direction", mapping=style.SIDE)),
-        ("strength", Cell(style.Display("none", 2), "Strength")),
-        ("risk", Cell(MONEY, "Risk")),
+        ("direction", Cell(title="Direction", mapping=style.SIDE, width=90)),
+        ("strength", Cell(style.Display("none", 2), "Strength", width=90)),
+        ("risk", Cell(MONEY, "Risk", width=90)),
     )
     return rows(
         About("Signals", f"What the strategies decided, before any order. {_NEWEST}"), query, _cells(*more)

@@ -9,7 +9,7 @@ from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field, label
 from grafana.builder.panels import About, PanelBuilder, figure, lines
 from grafana.builder.queries import chosen, history, matching, newest, prom, sql
-from grafana.builder.style import COUNT, RATIO, rising, signed
+from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
 NAME = "overview"
@@ -27,8 +27,9 @@ def overview() -> Dashboard:
         [variables.alerts()],
         [
             Line(4, [(3, panel) for panel in _figures()]),
-            Line(8, [(12, _pnl()), (12, _alerts())]),
-            Line(11, [(11, _strategies()), (13, _instruments())]),
+            Line(
+                20, [(11, [(11, _pnl()), (9, _strategies())]), (13, [(6, _alerts()), (14, _instruments())])]
+            ),
         ],
     )
 
@@ -209,7 +210,7 @@ def _strategies() -> PanelBuilder:
                 link=address("strategy", "recorder", strategy=field("strategy")),
                 link_title="Strategy",
             ),
-            "equity": Cell(money, "Equity"),
+            "equity": Cell(WHOLE_MONEY, "Equity"),
             "daily_pnl": Cell(money, "P&L today", colours=signed()),
             "unrealised_pnl": Cell(money, "Unrealised", colours=signed()),
             "drawdown": Cell(
@@ -217,7 +218,7 @@ def _strategies() -> PanelBuilder:
                 "Drawdown",
                 colours=rising(threshold("DrawdownDeep") / 2, threshold("DrawdownDeep")),
             ),
-            "exposure": Cell(money, "Exposure"),
+            "exposure": Cell(WHOLE_MONEY, "Exposure"),
             "open_positions": Cell(COUNT, "Positions"),
             "position_breaks": Cell(COUNT, "Breaks", colours=rising(1)),
         },

@@ -100,8 +100,10 @@ class Link(Builder[model.DashboardLink]):
 
 
 def _legend(calculations: Sequence[str]) -> common.VizLegendOptions:
+    """Names below the chart, or a table next to it."""
+    placement = common_model.LegendPlacement.RIGHT if calculations else common_model.LegendPlacement.BOTTOM
     legend = common.VizLegendOptions().show_legend(show_legend=True)
-    legend = legend.placement(common_model.LegendPlacement.BOTTOM).calcs(list(calculations))
+    legend = legend.placement(placement).calcs(list(calculations))
     mode = common_model.LegendDisplayMode.TABLE if calculations else common_model.LegendDisplayMode.LIST
     return legend.display_mode(mode)
 
@@ -122,8 +124,8 @@ def lines(
     maximum: float | None = None,
     stacked: bool = False,
 ) -> timeseries.Panel:
-    """Lines over time, with the same colour for the same name everywhere."""
-    colour = build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME)
+    """Lines over time. Queries sort by key, so that a key has the same colour in all charts."""
+    colour = build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC)
     panel = described(timeseries.Panel(), about, display, queries)
     panel = panel.line_width(1).fill_opacity(fill).show_points(common_model.VisibilityMode.NEVER)
     panel = panel.color_scheme(colour).legend(_legend(calculations)).tooltip(_tooltip())
@@ -257,12 +259,11 @@ def gauges(
     return panel.max(maximum) if maximum is not None else panel
 
 
-def distribution(about: About, display: Display, query: Query, *, name: str = "") -> histogram.Panel:
+def distribution(about: About, display: Display, query: Query, *, name: str) -> histogram.Panel:
     """How often which value occurs."""
     panel = described(histogram.Panel(), about, display, [query]).fill_opacity(60).line_width(1)
-    panel = panel.legend(_legend(())).combine(combine=False)
-    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-    return panel.display_name(name) if name else panel
+    panel = panel.legend(_legend(())).combine(combine=False).display_name(name)
+    return panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(style.BUY))
 
 
 def coloured(name: str, colour: str) -> tuple[str, list[model.DynamicConfigValue]]:
@@ -287,3 +288,15 @@ def band(panel: timeseries.Panel, low: str, high: str, colour: str) -> timeserie
         model.DynamicConfigValue(id_val="custom.fillOpacity", value=20),
     ]
     return panel.override_by_name(low, hidden).override_by_name(high, filled)
+
+
+def points(panel: timeseries.Panel, name: str, colour: str) -> timeseries.Panel:
+    """Draws a series as points, for things that happen now and then."""
+    properties = {
+        "custom.drawStyle": "points",
+        "custom.pointSize": 7,
+        "color": {"mode": "fixed", "fixedColor": colour},
+    }
+    return panel.override_by_name(
+        name, [model.DynamicConfigValue(id_val=key, value=value) for key, value in properties.items()]
+    )

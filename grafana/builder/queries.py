@@ -124,14 +124,14 @@ def history_sql(
     step: str = "$__interval_ms",
 ) -> str:
     """SQL for metrics over time from the tier that fits the zoom: ``columns`` are aggregates by name."""
-    selected = [*keys, *(f"{expression} AS {name}" for name, expression in columns.items())]
+    selected = [*keys, *(f'{expression} AS "{name}"' for name, expression in columns.items())]
     conditions = [f"tier = decahertz_tier($__timeFrom(), {step})", IN_RANGE, *where]
     groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
     return (
         f"SELECT decahertz_bucket(time, {step}) AS time, {', '.join(selected)}\n"
         f"FROM {collector}_history\n"
         f"WHERE {' AND '.join(conditions)}\n"
-        f"GROUP BY {groups} ORDER BY 1"
+        f"GROUP BY {groups} ORDER BY {groups}"
     )
 
 

@@ -189,7 +189,7 @@ def _rows() -> PanelBuilder:
     return lines(
         About("Rows stored", "Rows per second that the database has committed, by table."),
         PER_SECOND,
-        prom(_per_second("decahertz_storage_rows_total", "table"), "{{recorder}} {{table}}"),
+        prom(_per_second("decahertz_storage_rows_total", "table") + " > 0", "{{recorder}} {{table}}"),
         minimum=0,
         stacked=True,
         fill=30,
@@ -279,7 +279,7 @@ def _live() -> PanelBuilder:
         prom(f"decahertz_api_websocket_clients{_LABELS}", "{{recorder}} readers"),
         prom(_per_second("decahertz_api_websocket_conflated_total"), "{{recorder}} conflated", ref="B"),
         prom(
-            _per_second("decahertz_api_websocket_closed_total", "reason"),
+            _per_second("decahertz_api_websocket_closed_total", "reason") + " > 0",
             "{{recorder}} closed: {{reason}}",
             ref="C",
         ),

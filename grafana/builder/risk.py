@@ -10,7 +10,7 @@ from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
 from grafana.builder.panels import About, PanelBuilder, figure, gauges, limit_line, lines
 from grafana.builder.queries import chosen, history, matching, newest, prom, prom_now, sql
-from grafana.builder.style import COUNT, RATIO, rising, signed
+from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
 NAME = "risk"
@@ -81,7 +81,7 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(
             About("Gross exposure", f"Sum over the strategies. {gross.help}"),
-            MONEY,
+            WHOLE_MONEY,
             prom(f"sum({gross.family}{_LABELS})"),
         ),
     ]
@@ -124,7 +124,7 @@ def _exposure() -> PanelBuilder:
     about = About(
         "Gross exposure", f"Highest of each step, stacked to the exposure of all strategies. {gross.help}"
     )
-    return lines(about, MONEY, query, name=_BY_STRATEGY, fill=40, stacked=True, minimum=0)
+    return lines(about, WHOLE_MONEY, query, name=_BY_STRATEGY, fill=40, stacked=True, minimum=0)
 
 
 def _drawdown() -> PanelBuilder:

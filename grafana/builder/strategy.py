@@ -7,10 +7,10 @@ from grafana_foundation_sdk.models import dashboard as model
 from decahertz.metric import Unit
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
-from grafana.builder.frame import Line, address, dashboard, field
+from grafana.builder.frame import Line, address, dashboard, field, label
 from grafana.builder.panels import About, PanelBuilder, distribution, figure, lines
 from grafana.builder.queries import IN_RANGE, chosen, history, history_sql, matching, newest, prom, sql
-from grafana.builder.style import COUNT, RATIO, rising, signed
+from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
 NAME = "strategy"
@@ -37,7 +37,7 @@ def strategy() -> model.Dashboard:
             Line(4, [(4, panel) for panel in _figures()]),
             Line(9, [(12, _equity()), (12, _pnl())]),
             Line(7, [(8, _drawdown()), (8, _exposure()), (8, _round_trip_pnl())]),
-            Line(7, [(24, _statistics())]),
+            Line(6, [(24, _statistics())]),
             Line(7, [(16, _range_statistics()), (8, _r_multiples())]),
         ],
     )
@@ -64,7 +64,7 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(
             About("Equity", f"Sum over the strategies. {equity.help}"),
-            MONEY,
+            WHOLE_MONEY,
             prom(f"sum({equity.family}{_LABELS})"),
         ),
         figure(
@@ -77,7 +77,7 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(
             About("Exposure", f"Sum over the strategies. {exposure.help}", risk, "Risk"),
-            MONEY,
+            WHOLE_MONEY,
             prom(f"sum({exposure.family}{_LABELS})"),
         ),
         figure(
@@ -98,7 +98,7 @@ def _equity() -> PanelBuilder:
     text = (
         "SELECT time, strategy,\n"
         "    change - first_value(change) OVER (PARTITION BY strategy ORDER BY time) AS change\n"
-        f"FROM (\n{inner}\n) AS equity ORDER BY time"
+        f"FROM (\n{inner}\n) AS equity ORDER BY time, strategy"
     )
     about = About("Change in equity", f"Since the begin of the time range. {equity.help}")
     return lines(about, MONEY, sql(text), name=_BY_STRATEGY, calculations=["lastNotNull", "min", "max"])
@@ -106,14 +106,10 @@ def _equity() -> PanelBuilder:
 
 def _pnl() -> PanelBuilder:
     realised, unrealised = metric("strategy", "realised_pnl"), metric("strategy", "unrealised_pnl")
-    query = history(
-        "strategy",
-        {"realised": "avg(realised_pnl_avg)", "unrealised": "avg(unrealised_pnl_avg)"},
-        keys=("strategy",),
-        where=_CHOSEN,
-    )
-    about = About("P&L", f"{realised.help} {unrealised.help}")
-    return lines(about, MONEY, query, name=f"{_BY_STRATEGY} ${{__field.name}}", calculations=["lastNotNull"])
+    total = "avg(realised_pnl_avg + coalesce(unrealised_pnl_avg, 0))"
+    query = history("strategy", {"pnl": total}, keys=("strategy",), where=_CHOSEN)
+    about = About("P&L", f"Realised and unrealised. {realised.help} {unrealised.help}")
+    return lines(about, MONEY, query, name=_BY_STRATEGY, calculations=["lastNotNull", "min", "max"])
 
 
 def _drawdown() -> PanelBuilder:
@@ -124,15 +120,10 @@ def _drawdown() -> PanelBuilder:
 
 
 def _exposure() -> PanelBuilder:
-    gross, net = metric("strategy", "exposure"), metric("strategy", "net_exposure")
-    query = history(
-        "strategy",
-        {"gross": "max(exposure_max)", "net": "avg(net_exposure_avg)"},
-        keys=("strategy",),
-        where=_CHOSEN,
-    )
-    about = About("Exposure", f"{gross.help} The highest of each step. {net.help}")
-    return lines(about, MONEY, query, name=f"{_BY_STRATEGY} ${{__field.name}}")
+    net = metric("strategy", "net_exposure")
+    query = history("strategy", {"net": "avg(net_exposure_avg)"}, keys=("strategy",), where=_CHOSEN)
+    about = About("Net exposure", net.help, address("risk", "recorder", strategy=label("strategy")), "Risk")
+    return lines(about, WHOLE_MONEY, query, name=_BY_STRATEGY)
 
 
 def _round_trip_pnl() -> PanelBuilder:
@@ -143,7 +134,7 @@ def _round_trip_pnl() -> PanelBuilder:
     about = About(
         "P&L of round trips", "Distribution of the newest 5,000 round trips in the time range, after fees."
     )
-    return distribution(about, MONEY, query)
+    return distribution(about, MONEY, query, name="round trips")
 
 
 def _statistics() -> PanelBuilder:
@@ -221,4 +212,4 @@ def _r_multiples() -> PanelBuilder:
         "R multiples",
         "Distribution of the newest 5,000 round trips of the range whose initial risk is known.",
     )
-    return distribution(about, R, query)
+    return distribution(about, R, query, name="round trips")

@@ -13,6 +13,7 @@ OK, DEGRADED, FAILED, NEUTRAL = "#73BF69", "#EAB839", "#F2495C", "#8E8E8E"
 BUY, SELL = "#5794F2", "#FF9830"
 """Buys and bids, sells and asks."""
 UP, DOWN = OK, FAILED
+MID, VWAP = "#D8D9DA", "#B877D9"
 TEXT = "text"
 
 
@@ -28,7 +29,7 @@ _DISPLAYS = {
     Unit.NONE: Display("short"),
     Unit.SECONDS: Display("s"),
     Unit.BYTES: Display("bytes"),
-    Unit.RATIO: Display("percentunit", 1),
+    Unit.RATIO: Display("percentunit"),
     Unit.PER_SECOND: Display("suffix:/s"),
     Unit.BASIS_POINTS: Display("suffix: bps", 2),
     # "short" would abbreviate a price to 64.0 K, and without decimals Grafana shows 1.08 for 1.08494.
@@ -39,6 +40,8 @@ _DISPLAYS = {
 }
 RATIO = _DISPLAYS[Unit.RATIO]
 COUNT = Display("locale", 0)
+WHOLE_MONEY = Display("locale", 0)
+"""Equity and exposure."""
 PLAIN = Display("short")
 TIME = Display("dateTimeAsIso")
 

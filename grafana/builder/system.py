@@ -14,7 +14,7 @@ from grafana.builder.style import Display, rising
 NAME = "system"
 _LABELS = matching("recorder", "host")
 _CHOSEN = (chosen("recorder"), chosen("host"))
-_BY_HOST = "${__field.labels.recorder} on ${__field.labels.host}"
+_BY_RECORDER = "${__field.labels.recorder}"
 
 
 def system() -> model.Dashboard:
@@ -62,15 +62,15 @@ def _over_time(
     title: str, name: str, aggregate: str, text: str = "", *, minimum: float | None = 0
 ) -> PanelBuilder:
     what = metric("system", name)
-    query = history("system", {name: aggregate}, keys=("recorder", "host"), where=_CHOSEN)
-    return lines(About(title, f"{text}{what.help}"), what.display, query, name=_BY_HOST, minimum=minimum)
+    query = history("system", {name: aggregate}, keys=("recorder",), where=_CHOSEN)
+    return lines(About(title, f"{text}{what.help}"), what.display, query, name=_BY_RECORDER, minimum=minimum)
 
 
 def _cpu() -> PanelBuilder:
     cpu = metric("system", "cpu_ratio")
     columns = {"mean": "avg(cpu_ratio_avg)", "highest": "max(cpu_ratio_max)"}
-    query = history("system", columns, keys=("recorder", "host"), where=_CHOSEN)
-    name = f"{_BY_HOST} ${{__field.name}}"
+    query = history("system", columns, keys=("recorder",), where=_CHOSEN)
+    name = f"{_BY_RECORDER} ${{__field.name}}"
     panel = lines(About("CPU", cpu.help), cpu.display, query, name=name, minimum=0, maximum=1)
     return limit_line(panel, threshold("CpuHigh"))
 
@@ -81,14 +81,12 @@ def _process_cpu() -> PanelBuilder:
 
 def _loop_lag() -> PanelBuilder:
     lag = metric("system", "loop_lag_max_seconds")
-    query = history(
-        "system", {"lag": "max(loop_lag_max_seconds_max)"}, keys=("recorder", "host"), where=_CHOSEN
-    )
+    query = history("system", {"lag": "max(loop_lag_max_seconds_max)"}, keys=("recorder",), where=_CHOSEN)
     panel = lines(
         About("Event-loop lag", f"Highest of each step. {lag.help}"),
         lag.display,
         query,
-        name=_BY_HOST,
+        name=_BY_RECORDER,
         minimum=0,
     )
     return limit_line(panel, threshold("EventLoopLag"))
@@ -96,10 +94,10 @@ def _loop_lag() -> PanelBuilder:
 
 def _memory() -> PanelBuilder:
     memory = metric("system", "memory_used_ratio")
-    query = history(
-        "system", {"used": "avg(memory_used_ratio_avg)"}, keys=("recorder", "host"), where=_CHOSEN
+    query = history("system", {"used": "avg(memory_used_ratio_avg)"}, keys=("recorder",), where=_CHOSEN)
+    panel = lines(
+        About("Memory", memory.help), memory.display, query, name=_BY_RECORDER, minimum=0, maximum=1
     )
-    panel = lines(About("Memory", memory.help), memory.display, query, name=_BY_HOST, minimum=0, maximum=1)
     return limit_line(panel, threshold("MemoryHigh"))
 
 
@@ -116,8 +114,8 @@ def _disk_rates() -> PanelBuilder:
     return lines(
         About("Disk traffic", f"Per second. {read.help} {written.help}"),
         Display("Bps"),
-        prom(f"rate({read.family}{_LABELS}[$__rate_interval])", "{{host}} read"),
-        prom(f"rate({written.family}{_LABELS}[$__rate_interval])", "{{host}} written", ref="B"),
+        prom(f"rate({read.family}{_LABELS}[$__rate_interval])", "{{recorder}} read"),
+        prom(f"rate({written.family}{_LABELS}[$__rate_interval])", "{{recorder}} written", ref="B"),
         minimum=0,
     )
 
@@ -127,8 +125,8 @@ def _network() -> PanelBuilder:
     return lines(
         About("Network traffic", f"Per second. {received.help} {sent.help}"),
         Display("Bps"),
-        prom(f"rate({received.family}{_LABELS}[$__rate_interval])", "{{host}} received"),
-        prom(f"rate({sent.family}{_LABELS}[$__rate_interval])", "{{host}} sent", ref="B"),
+        prom(f"rate({received.family}{_LABELS}[$__rate_interval])", "{{recorder}} received"),
+        prom(f"rate({sent.family}{_LABELS}[$__rate_interval])", "{{recorder}} sent", ref="B"),
         minimum=0,
     )
 
@@ -136,6 +134,6 @@ def _network() -> PanelBuilder:
 def _files() -> PanelBuilder:
     files, threads = metric("system", "process_open_files"), metric("system", "process_threads")
     columns = {"files": "max(process_open_files_max)", "threads": "max(process_threads_max)"}
-    query = history("system", columns, keys=("recorder", "host"), where=_CHOSEN)
+    query = history("system", columns, keys=("recorder",), where=_CHOSEN)
     about = About("Files and threads of the recorder", f"{files.help} {threads.help}")
-    return lines(about, files.display, query, name=f"{_BY_HOST} ${{__field.name}}", minimum=0)
+    return lines(about, files.display, query, name=f"{_BY_RECORDER} ${{__field.name}}", minimum=0)

@@ -97,7 +97,7 @@ def signals(where: tuple[str, ...], *, shown: bool = False) -> build.AnnotationQ
         SELECT time, concat_ws(' ', direction, instrument, reason) AS text, strategy AS tags
         FROM signals WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
         ORDER BY time DESC LIMIT {_MOST}"""
-    return _annotation("Signals", "#B877D9", query, shown=shown)
+    return _annotation("Signals", style.VWAP, query, shown=shown)
 
 
 def alerts(*, shown: bool = True) -> build.AnnotationQuery:
