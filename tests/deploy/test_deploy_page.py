@@ -19,10 +19,12 @@ from decahertz.app.settings import load
 from decahertz.clock import SystemClock
 from tests.docs.commands import ELSEWHERE, ROOT, Block, blocks
 from tests.pipeline.running import run
-from tests.servers import require
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 PAGE = "docs/deploy.md"
+with_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="needs systemd's programs, not a running systemd"
+)
 UNIT = Path("etc/systemd/system/decahertz.service")
 
 
@@ -58,10 +60,10 @@ def installed(root: Path) -> None:
         shutil.copy(unit, targets)
 
 
+@with_systemd
 def test_the_units_that_the_page_installs_are_valid(tmp_path: Path) -> None:
-    analyze = require("systemd-analyze")
     installed(tmp_path)
-    command = [analyze, "verify", f"--root={tmp_path}", "decahertz.service"]
+    command = ["systemd-analyze", "verify", f"--root={tmp_path}", "decahertz.service"]
     dropins = tmp_path / f"{UNIT}.d"
     assert sorted(file.name for file in dropins.iterdir()) == ["own-database.conf", "stack.conf"]
     for remaining in (2, 1, 0):
@@ -72,24 +74,31 @@ def test_the_units_that_the_page_installs_are_valid(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "etc/decahertz/database_password").stat().st_mode) == 0o600
 
 
+@with_systemd
 def test_the_exposure_of_the_service_is_what_the_page_says() -> None:
-    analyze = require("systemd-analyze")
     rated = subprocess.run(
-        [analyze, "security", "--offline=yes", "--no-pager", str(ROOT / "deploy/systemd/decahertz.service")],
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=yes",
+            "--no-pager",
+            str(ROOT / "deploy/systemd/decahertz.service"),
+        ],
         capture_output=True,
         text=True,
         check=True,
         timeout=30,
     )
-    found = re.search(r"exposure level for decahertz.service: ([\d.]+) (\w+)", rated.stdout)
+    found = re.search(r"exposure level for decahertz.service: ([\d.]+)", rated.stdout)
     assert found
-    assert f'rates it {found[1]}, "{found[2]}"' in " ".join((ROOT / PAGE).read_text().split())
+    assert float(found[1]) < 2
+    assert "exposure below 2 of 10" in " ".join((ROOT / PAGE).read_text().split())
 
 
+@with_systemd
 def test_the_user_of_the_service_is_created(tmp_path: Path) -> None:
-    sysusers = require("systemd-sysusers")
     installed(tmp_path)
-    subprocess.run([sysusers, f"--root={tmp_path}"], check=True, capture_output=True, timeout=20)
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}"], check=True, capture_output=True, timeout=20)
     user = re.search("^User=(.+)$", (tmp_path / UNIT).read_text(), re.MULTILINE)
     assert user
     assert f"\n{user[1]}:" in f"\n{(tmp_path / 'etc/passwd').read_text()}"
