@@ -45,7 +45,7 @@ def execution() -> model.Dashboard:
         "Execution quality",
         "How fast and at which cost do orders become fills?",
         [variables.recorder(), variables.venue(), variables.strategy()],
-        [variables.fills((chosen("strategy"), chosen("venue")), shown=False), variables.alerts()],
+        [variables.fills((chosen("strategy"), chosen("venue"))), variables.alerts()],
         [
             Line(4, [(4, panel) for panel in _figures()]),
             Line(9, [(12, _percentiles()), (12, _heat_map())]),

@@ -36,7 +36,7 @@ def market() -> model.Dashboard:
         "Prices, spread and volume of each chosen instrument.",
         [variables.recorder(), variables.venue(), variables.instrument(), _source()],
         [
-            variables.fills(trading, shown=False),
+            variables.fills(trading),
             variables.signals(trading),
             variables.alerts(),
             variables.gaps(trading),

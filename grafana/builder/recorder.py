@@ -191,6 +191,7 @@ def _rows() -> PanelBuilder:
         PER_SECOND,
         prom(_per_second("decahertz_storage_rows_total", "table") + " > 0", "{{recorder}} {{table}}"),
         minimum=0,
+        calculations=["lastNotNull"],
         stacked=True,
         fill=30,
     )

@@ -33,7 +33,7 @@ def risk() -> model.Dashboard:
         "Risk",
         "How close is each strategy, and the desk, to its limits?",
         [variables.recorder(), variables.strategy()],
-        [variables.alerts(), variables.fills((chosen("strategy"),), shown=False)],
+        [variables.alerts(), variables.fills((chosen("strategy"),))],
         [
             Line(4, list(zip((5, 5, 5, 5, 4), _figures(), strict=True))),
             Line(8, [(8, _usage_now()), (16, _usage())]),

@@ -29,7 +29,7 @@ def strategy() -> model.Dashboard:
         "Does each strategy earn, at which risk, and is the sample large enough to say so?",
         [variables.recorder(), variables.strategy()],
         [
-            variables.fills((chosen("strategy"),), shown=False),
+            variables.fills((chosen("strategy"),)),
             variables.signals((chosen("strategy"),)),
             variables.alerts(),
         ],

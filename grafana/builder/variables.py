@@ -12,7 +12,10 @@ from grafana.builder.queries import IN_RANGE, POSTGRES, Query, SqlDataquery, cho
 
 _ALL = model.VariableOption(selected=True, text=["All"], value=["$__all"])
 _MOST = 500
-"""Annotations of one kind; more would hide the panel behind them."""
+"""Alerts and gaps; more would hide the panel behind them."""
+_RANGE_SECONDS = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz)"
+_MARK = f"decahertz_bucket(time, {_RANGE_SECONDS} * 1000 / 60)"
+"""Fills and signals of a sixtieth of the range share a mark."""
 
 
 def _variable(name: str, title: str, help_: str, query: str, *, start_with_all: bool) -> build.QueryVariable:
@@ -69,7 +72,7 @@ def order() -> build.TextBoxVariable:
 
 
 def _seen(collector: str, key: str) -> str:
-    step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
+    step = f"{_RANGE_SECONDS} * 10"
     return f"""
         SELECT DISTINCT {key} FROM {collector}_history
         WHERE tier = decahertz_tier($__timeFrom(), {step}) AND {IN_RANGE}
@@ -82,36 +85,44 @@ def _annotation(name: str, colour: str, query: str, *, shown: bool = True) -> bu
     return builder.icon_color(colour).target(Query(target, POSTGRES))
 
 
-def fills(where: tuple[str, ...], *, shown: bool = True) -> build.AnnotationQuery:
-    """Fills, with side, quantity, price and strategy."""
+def fills(where: tuple[str, ...]) -> build.AnnotationQuery:
+    """Fills: their number, and the quantities bought and sold."""
     query = f"""
-        SELECT time, concat_ws(' ', side, quantity, instrument, '@', price) AS text, strategy AS tags
+        SELECT {_MARK} AS time,
+            concat_ws(', ', count(*) || ' fills',
+                'bought ' || nullif(sum(quantity) FILTER (WHERE side = 'buy'), 0)::numeric(20, 4),
+                'sold ' || nullif(sum(quantity) FILTER (WHERE side = 'sell'), 0)::numeric(20, 4)) AS text,
+            string_agg(DISTINCT strategy, ',') AS tags
         FROM fills WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
-        ORDER BY time DESC LIMIT {_MOST}"""
-    return _annotation("Fills", style.BUY, query, shown=shown)
+        GROUP BY 1 ORDER BY 1"""
+    return _annotation("Fills", style.BUY, query, shown=False)
 
 
-def signals(where: tuple[str, ...], *, shown: bool = False) -> build.AnnotationQuery:
-    """Signals, with direction, strategy and reason."""
+def signals(where: tuple[str, ...]) -> build.AnnotationQuery:
+    """Signals: the number of each direction."""
     query = f"""
-        SELECT time, concat_ws(' ', direction, instrument, reason) AS text, strategy AS tags
+        SELECT {_MARK} AS time,
+            concat_ws(', ', nullif(count(*) FILTER (WHERE direction = 'buy'), 0) || ' buy',
+                nullif(count(*) FILTER (WHERE direction = 'sell'), 0) || ' sell',
+                nullif(count(*) FILTER (WHERE direction = 'flat'), 0) || ' flat') AS text,
+            string_agg(DISTINCT strategy, ',') AS tags
         FROM signals WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
-        ORDER BY time DESC LIMIT {_MOST}"""
-    return _annotation("Signals", style.VWAP, query, shown=shown)
+        GROUP BY 1 ORDER BY 1"""
+    return _annotation("Signals", style.VWAP, query, shown=False)
 
 
-def alerts(*, shown: bool = True) -> build.AnnotationQuery:
+def alerts() -> build.AnnotationQuery:
     """Alerts of the watchdog and of Prometheus, from their start to their end."""
     query = f"""
         SELECT time, to_timestamp(ends_ns / 1e9) AS timeend, name || ': ' || summary AS text, severity AS tags
         FROM alerts WHERE {IN_RANGE} AND {chosen("recorder")}
         ORDER BY time DESC LIMIT {_MOST}"""
-    return _annotation("Alerts", style.FAILED, query, shown=shown)
+    return _annotation("Alerts", style.FAILED, query)
 
 
 def gaps(where: tuple[str, ...]) -> build.AnnotationQuery:
     """Messages that a feed missed; ``where`` has to choose few instruments."""
-    step = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz) * 10"
+    step = f"{_RANGE_SECONDS} * 10"
     query = f"""
         SELECT time, missed || ' missed on ' || venue || ' ' || instrument AS text, 'gap' AS tags
         FROM (

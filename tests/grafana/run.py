@@ -23,7 +23,8 @@ from tests.servers import require
 VENUE, STRATEGY = "desk", "by-hand"
 ODD_INSTRUMENTS = ("EUR/USD", "BRK.B", "it's (odd)|+")
 """Names that a regular expression, PromQL or SQL would misread if they were not escaped."""
-_SCRAPES = 12
+_SCRAPES = 20
+"""One a second: the newest multiple of the 15 s step comes after several of them."""
 
 
 @dataclass(frozen=True)
