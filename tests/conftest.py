@@ -19,7 +19,7 @@ from tests.embedded_server import chosen_installation, remove_clusters
 from tests.postgres_server import PostgresServer, create_tables
 
 _MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
-_LONGEST = ("quality", "chaos", "pipeline", "docs")
+_LONGEST = ("quality", "chaos", "pipeline", "prometheus", "docs")
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
 
 

@@ -56,6 +56,10 @@ inhibit_rules:
   - source_matchers: [alertname = FeedStale]
     target_matchers: [alertname = FeedMute]
     equal: [recorder, venue]
+  # The mean spread of a crossed book is near zero: any spread is a multiple of it.
+  - source_matchers: [alertname = BookCrossed]
+    target_matchers: [alertname = SpreadBlowOut]
+    equal: [recorder, venue, instrument]
   - source_matchers: [alertname = EventLoopLag]
     target_matchers: [alertname = CyclesMissed]
     equal: [recorder]

@@ -156,8 +156,11 @@ async def test_a_failing_worker_reports_it_and_recovers(
     await until(lambda: tiered.worker.status().detail == "")
     await tiered.execute("ALTER TABLE book_samples_dirty_buckets RENAME TO gone")
     await until(lambda: "book_samples_dirty_buckets" in tiered.worker.status().detail)
+    tiered.clock.advance(900 * NS_PER_SECOND)
+    assert tiered.worker._behind_seconds() >= 900
     await tiered.execute("ALTER TABLE gone RENAME TO book_samples_dirty_buckets")
     await until(lambda: tiered.worker.status().detail == "")
+    assert tiered.worker._behind_seconds() < 900
 
 
 async def test_raw_rows_stay_until_they_are_rolled_up_however_old_they_are(
