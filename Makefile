@@ -1,4 +1,4 @@
 # Aliases of scripts/; arguments: make test ARGS="-k sampler"
-.PHONY: up test check bench soak
-up test check bench soak:
+.PHONY: up test check bench soak dashboards-preview
+up test check bench soak dashboards-preview:
 	@scripts/$@ $(ARGS)

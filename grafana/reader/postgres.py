@@ -32,7 +32,10 @@ class PostgresSource:
 
     def __init__(self, source: DataSource) -> None:
         self.source = source
-        self._connection = psycopg.connect(_connection_string(source), autocommit=True)
+        try:
+            self._connection = psycopg.connect(_connection_string(source), autocommit=True)
+        except psycopg.Error as error:
+            raise QueryError(f"{source.name} does not answer: {error}") from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -25,7 +25,6 @@ from grafana.reader.intervals import TimeRange, parse_interval, step_of
 from grafana.reader.postgres import PostgresSource
 from grafana.reader.prometheus import PrometheusSource
 from grafana.reader.provisioning import DataSource
-from grafana.reader.transformations import transformed
 
 ALL = "$__all"
 BUILT_IN = "-- Grafana --"
@@ -147,9 +146,10 @@ class View:
         return self._sources.postgres(source).query(target, self.values, time_range, interval_ms)
 
     def frames(self, panel: Panel) -> list[Frame]:
-        """What the panel draws: the answers to all its queries, transformed. Raises :class:`QueryError`."""
-        frames = [frame for target in self.targets(panel) for frame in self.run(panel, target)]
-        return transformed(frames, panel.transformations)
+        """What the panel draws: the answers to all its queries. Raises :class:`QueryError`."""
+        if panel.transformations:
+            raise QueryError(f"the transformation {panel.transformations[0].id} is not known here")
+        return [frame for target in self.targets(panel) for frame in self.run(panel, target)]
 
     def range_of(self, panel: Panel) -> TimeRange:
         """The time range of a panel, which may have its own length and shift."""

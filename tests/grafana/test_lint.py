@@ -18,9 +18,6 @@ from tests.grafana.conftest import DASHBOARDS
 from tests.grafana.lint import Around, metrics_in, problems, relations_in
 
 NAMES = ("synthetic", "BTC-USD", "EUR/USD", "momentum", "mean-reversion", "market-maker", "demo-trader")
-PLANNED = {
-    f"decahertz-{name}" for name in ("recorder", "feeds", "strategy", "risk", "execution", "trades", "system")
-}
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -39,7 +36,7 @@ def metrics() -> set[str]:
 
 @pytest.fixture
 def around(dashboards: Mapping[str, Dashboard], sources: Mapping[str, DataSource]) -> Around:
-    uids = {dashboard.uid for dashboard in dashboards.values()} | PLANNED
+    uids = {dashboard.uid for dashboard in dashboards.values()}
     return Around(sources, uids, metrics(), NAMES)
 
 

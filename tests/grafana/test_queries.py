@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from PIL import Image
 
-from grafana.reader.dashboard import Dashboard, Panel, PrometheusTarget, SqlTarget
+from grafana.preview.page import WIDTH, draw
+from grafana.reader.dashboard import Dashboard, GridPos, Panel, PrometheusTarget, SqlTarget
 from grafana.reader.frame import Frame, QueryError, Type, points
 from grafana.reader.intervals import TimeRange
 from grafana.reader.layout import placed
@@ -87,6 +91,24 @@ def test_every_relation_exists(name: str, dashboards: dict[str, Dashboard], run:
     for where, text in queries_of(dashboards[name]):
         if is_sql(text):
             assert relations_in(text) <= set(readable.values), where
+
+
+def test_every_type_of_panel_is_drawn(dashboards: dict[str, Dashboard], run: Run, tmp_path: Path) -> None:
+    drawn: set[str] = set()
+    for name, dashboard in dashboards.items():
+        first = {one.type: one for one in reversed(list(dashboard.all_panels())) if one.type not in drawn}
+        if not first:
+            continue
+        drawn |= first.keys()
+        places = [GridPos(h=8, w=8, x=n % 3 * 8, y=n // 3 * 8) for n in range(len(first))]
+        panels = [replace(panel, grid_pos=place) for panel, place in zip(first.values(), places, strict=True)]
+        view = View(replace(dashboard, panels=panels), run.sources, run.range_of(dashboard))
+        path = tmp_path / name.replace(".json", ".png")
+        assert draw(view, path) == []
+        with Image.open(path) as image:
+            assert image.width == WIDTH
+        assert 5_000 < path.stat().st_size < 200_000
+    assert {"timeseries", "stat", "table"} <= drawn
 
 
 def _of_panel(panel: Panel, view: View) -> Iterator[str]:
