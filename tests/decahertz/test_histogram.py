@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decahertz.clock import NS_PER_SECOND
@@ -15,6 +15,7 @@ def made(*bounds: float, clock: ManualClock | None = None) -> Histogram:
     return Histogram("wait", "Waits.", clock=clock or ManualClock(), key=("venue",), bounds=bounds)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 20)))
 def test_an_observation_is_counted_in_the_first_bucket_whose_bound_it_does_not_exceed(
     values: list[float],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decahertz.clock import NS_PER_SECOND
@@ -106,6 +106,7 @@ def test_the_sum_does_not_fall_when_a_key_is_retired_or_gets_a_place() -> None:
     assert of_key(series, "gaps_total", OTHER, OTHER) == 20 + 12 + 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("ABCDEFG"), st.integers(0, 5)), max_size=30))
 def test_nothing_that_was_counted_is_lost_or_shown_twice(steps: list[dict[str, int]]) -> None:
     shown = Shown()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Reference
@@ -88,6 +88,7 @@ def rendered(exposition: Exposition, samples: Sequence[Sample], form: Format) ->
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(deadline=None)
 @given(rounds=st.lists(books(), min_size=1, max_size=3))
 def test_the_reference_parser_reads_exactly_the_samples(form: Format, rounds: list[list[BookSample]]) -> None:
     exposition = made(BOOK)
@@ -241,6 +242,7 @@ def test_of_two_metrics_with_one_name_the_first_is_shown_and_the_other_listed() 
 
 
 @pytest.mark.parametrize("form", FORMS)
+@settings(deadline=None)
 @given(waits=st.dictionaries(names, st.lists(st.floats(0, 100)), max_size=4))
 def test_a_histogram_is_written_as_the_library_writes_it(form: Format, waits: dict[str, list[float]]) -> None:
     registry, bounds = CollectorRegistry(), (0.001, 0.5, 1.0, 2.5, 10.0)

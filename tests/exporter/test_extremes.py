@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
@@ -55,6 +55,7 @@ class Watched:
         return [value for time_ns, value in self.seen[key] if time_ns > self.now_ns - duration_ns]
 
 
+@settings(deadline=None)
 @given(cycles)
 def test_nothing_of_the_window_is_missing_and_nothing_is_much_older(
     cycles: list[tuple[int, dict[str, float | None]]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -15,6 +15,7 @@ names = st.text(st.one_of(st.sampled_from('"\\\n\r,{}= #\x00\x85\u2028é😀'), 
 
 
 @pytest.mark.parametrize("form", tuple(Format))
+@settings(deadline=None)
 @given(recorder=names, label=names)
 def test_every_series_of_every_kind_carries_the_recorder_and_keeps_its_own_labels(
     form: Format, recorder: str, label: str
