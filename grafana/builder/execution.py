@@ -123,7 +123,7 @@ def _percentiles() -> PanelBuilder:
     }
     for name, colour in colours.items():
         panel = panel.override_by_name(*coloured(name, colour))
-    return limit_line(panel, threshold("OrderAckSlow"))
+    return panel
 
 
 def _heat_map() -> PanelBuilder:

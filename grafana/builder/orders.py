@@ -42,7 +42,7 @@ def orders() -> model.Dashboard:
             Line(6, [(24, _activity())]),
             Line(10, [(24, _round_trips())]),
             Line(10, [(24, _orders())]),
-            Line(10, [(12, _life()), (12, _fills())]),
+            Line(10, [(11, _life()), (13, _fills())]),
             Line(8, [(24, _signals())]),
         ],
     )

@@ -38,7 +38,7 @@ def risk() -> model.Dashboard:
             Line(4, list(zip((5, 5, 5, 5, 4), _figures(), strict=True))),
             Line(8, [(8, _usage_now()), (16, _usage())]),
             Line(8, [(8, _exposure()), (8, _drawdown()), (8, _daily_loss())]),
-            Line(8, [(12, _measures()), (12, _positions())]),
+            Line(8, [(9, _measures()), (15, _positions())]),
         ],
     )
 
@@ -201,7 +201,7 @@ def _positions() -> PanelBuilder:
                 link_title="Market",
             ),
             "quantity": Cell(
-                style.Display("locale", 4),
+                style.Display("locale"),
                 "Quantity",
                 colours=style.thresholds((0, style.TEXT), (1e-12, style.BUY), base=style.SELL),
             ),
