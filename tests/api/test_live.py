@@ -219,6 +219,8 @@ async def test_text_is_refused_where_messagepack_was_agreed_on(stack: Stack) -> 
 
 async def test_who_keeps_sending_nonsense_is_disconnected() -> None:
     async with Stack(limits=HubLimits(max_bad_messages=3)).running() as stack, reader(stack) as client:
+        reason = {"reason": "abuse"}
+        assert stack.registry.get_sample_value("decahertz_api_websocket_closed_total", reason) == 0
         for _ in range(3):
             await client.socket.send("nonsense")
         assert await client.close_code() == 1008
