@@ -25,7 +25,7 @@ _HEAD = """\
 """
 _ROUTES = """\
 route:
-  receiver: decahertz
+  receiver: desk
   group_by: [alertname, recorder]
   group_wait: 10s
   group_interval: 1m
@@ -36,7 +36,11 @@ route:
       group_wait: 0s
       group_interval: 1m
       repeat_interval: 1m
-    - receiver: decahertz
+    - receiver: decahertz # all alerts, and again and again: an end that got lost is noticed
+      group_wait: 1s
+      repeat_interval: 5m
+      continue: true
+    - receiver: desk
       matchers: [severity = page]
       group_wait: 1s
       repeat_interval: 1h
@@ -109,6 +113,11 @@ class AlertmanagerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ] = ""
 
+    @property
+    def has_slack(self) -> bool:
+        """Whether alerts go to a chat."""
+        return self.slack_url_file != _NO_FILE
+
     def check(self) -> None:
         """Raise :class:`~decahertz.settings.SettingsError` for receivers that lack a setting."""
         for key in ("email_from", "smtp_host"):
@@ -131,6 +140,8 @@ def alertmanager_config(settings: AlertmanagerSettings, recorder_url: str) -> st
         "receivers:",
         "  - name: decahertz",
         *_webhooks(webhook),
+        "",
+        "  - name: desk" + ("" if settings.email_to or settings.has_slack else " # nobody, until it is set"),
         *_email(settings),
         *_slack(settings),
         "",
@@ -161,7 +172,7 @@ def _email(settings: AlertmanagerSettings) -> Iterator[str]:
 
 
 def _slack(settings: AlertmanagerSettings) -> Iterator[str]:
-    if settings.slack_url_file == _NO_FILE:
+    if not settings.has_slack:
         return
     yield "    slack_configs:"
     yield f"      - api_url_file: {_quoted(str(settings.slack_url_file))}"

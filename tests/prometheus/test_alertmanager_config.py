@@ -47,7 +47,7 @@ def test_only_the_recorder_is_told_as_shipped() -> None:
     amtool("check-config", str(SHIPPED))
     webhook = {"url": "http://127.0.0.1:8000/api/v1/alerts/webhook", "send_resolved": True}
     only = {"webhook_configs": [webhook]}
-    assert receivers_of(SHIPPED.read_text()) == {"decahertz": only, "dead-mans-switch": only}
+    assert receivers_of(SHIPPED.read_text()) == {"decahertz": only, "desk": {}, "dead-mans-switch": only}
 
 
 def test_receivers_are_written_by_settings_and_secrets_stay_in_their_files(tmp_path: Path) -> None:
@@ -61,9 +61,10 @@ def test_receivers_are_written_by_settings_and_secrets_stay_in_their_files(tmp_p
     amtool("check-config", str(file))
     receivers = receivers_of(file.read_text())
 
-    recorder = receivers["decahertz"]
-    assert recorder["webhook_configs"][0]["url"] == "http://decahertz:8000/api/v1/alerts/webhook"
-    assert recorder["email_configs"] == [
+    [recorder] = receivers["decahertz"]["webhook_configs"]
+    assert recorder["url"] == "http://decahertz:8000/api/v1/alerts/webhook"
+    desk = receivers["desk"]
+    assert desk["email_configs"] == [
         {
             "to": "desk@example.com, ada@example.com",
             "from": "decahertz@example.com",
@@ -73,7 +74,7 @@ def test_receivers_are_written_by_settings_and_secrets_stay_in_their_files(tmp_p
             "send_resolved": True,
         }
     ]
-    [slack] = recorder["slack_configs"]
+    [slack] = desk["slack_configs"]
     assert (slack["api_url_file"], slack["channel"]) == ("/run/secrets/slack_url", "#alerts")
     switch = [webhook["url"] for webhook in receivers["dead-mans-switch"]["webhook_configs"]]
     assert switch == ["http://decahertz:8000/api/v1/alerts/webhook", "https://hc.example.com/ping/1"]
@@ -85,7 +86,7 @@ def test_a_text_with_quotes_and_lines_stays_one_text() -> None:
     text = alertmanager_config(
         AlertmanagerSettings(email_to=nasty, email_from="f", smtp_host="h:1"), "http://h"
     )
-    assert receivers_of(text)["decahertz"]["email_configs"][0]["to"] == nasty
+    assert receivers_of(text)["desk"]["email_configs"][0]["to"] == nasty
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_receivers_that_cannot_work_are_refused_with_the_key(environ: dict[str, 
 
 @pytest.mark.parametrize(
     ("alert", "receiver"),
-    [("DeadMansSwitch", "dead-mans-switch"), ("FeedStale", "decahertz"), ("Own", "decahertz")],
+    [("DeadMansSwitch", "dead-mans-switch"), ("FeedStale", "decahertz,desk"), ("Own", "decahertz,desk")],
 )
 def test_an_alert_goes_to_its_receiver(alert: str, receiver: str) -> None:
     route = ("config", "routes", "test", f"--config.file={SHIPPED}")
