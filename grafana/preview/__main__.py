@@ -18,6 +18,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from decahertz.clock import SystemClock
 from grafana.preview.page import NO_DATA, draw
 from grafana.preview.stack import ROLE, ROOT, StackError, environment, prometheus
+from grafana.reader.dashboard import Dashboard
 from grafana.reader.frame import QueryError
 from grafana.reader.intervals import TimeRange
 from grafana.reader.provisioning import Provisioning, ProvisioningError, read_dashboards
@@ -27,8 +28,7 @@ _PASSWORD = "preview"  # noqa: S105 - of a database that ends with the run
 _SCRAPE_INTERVAL = "2s"
 _STOP_SECONDS = 15.0
 _PICTURES = ROOT / "docs" / "dashboards"
-_SHOWN = {"market": {"instrument": "SOL-USD"}}
-"""Values of variables for the pictures of the docs: the demo trades this instrument."""
+_TRADED = "SELECT instrument FROM fills GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
 _DECAHERTZ = (sys.executable, "-m", "decahertz")
 
 
@@ -149,7 +149,7 @@ def _draw_all(arguments: argparse.Namespace, settings: Mapping[str, str], consol
         path = arguments.out / file.replace(".json", ".png")
         if arguments.names and path.stem not in arguments.names:
             continue
-        selections = {**(_SHOWN.get(path.stem, {}) if path.parent == _PICTURES else {}), **chosen}
+        selections = {**_most_traded(dashboard, sources), **chosen}
         try:
             problems = draw(View(dashboard, sources, time_range, selections), path, arguments.most)
         except QueryError as error:
@@ -159,6 +159,14 @@ def _draw_all(arguments: argparse.Namespace, settings: Mapping[str, str], consol
         console.print(f"{path}: {size} kB", *problems, sep="\n  ")
     sources.close()
     return 1 if failed else 0
+
+
+def _most_traded(dashboard: Dashboard, sources: Sources) -> dict[str, str]:
+    """The instrument with the most fills, where a dashboard has a row for each instrument."""
+    if all(panel.repeat != "instrument" for panel in dashboard.panels):
+        return {}
+    found = sources.postgres(sources.provisioned["decahertz-postgres"]).rows(_TRADED)
+    return {"instrument": found.fields[0].values[0]} if found.rows else {}
 
 
 if __name__ == "__main__":

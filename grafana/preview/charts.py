@@ -30,7 +30,7 @@ _TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 
 _LEFT, BOTTOM = 58, 22
 _SCALED = ("s", "bytes", "decbytes", "Bps", "short")
 """Units whose labels get a prefix, and decimals with it."""
-_MANY = 20
+_MANY, _MOST_DECIMALS = 20, 8
 
 
 def series_panel(
@@ -165,10 +165,15 @@ def format_values(axis: Axis, unit: str | None) -> None:
     def text(value: float, _: object) -> str:
         ticks = axis.get_ticklocs()
         step = float(ticks[1] - ticks[0]) if len(ticks) > 1 else 1.0
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9) - (2 if unit == "percentunit" else 0))
+        step *= 100 if unit == "percentunit" else 1
+        decimals = next((n for n in range(_MOST_DECIMALS) if _is_whole(step * 10**n)), _MOST_DECIMALS)
         return shown(round(value, 12), unit, None if unit in _SCALED else decimals)
 
     axis.set_major_formatter(FuncFormatter(text))
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < 1e-6 * max(abs(value), 1)
 
 
 def draw_marks(axes: Axes, marks: Sequence[Mark], time_range: TimeRange) -> None:
