@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -32,6 +33,8 @@ class PostgresSource:
 
     def __init__(self, source: DataSource) -> None:
         self.source = source
+        self.elapsed_seconds = 0.0
+        """How long the newest query took, from sending it to its last row."""
         try:
             self._connection = psycopg.connect(_connection_string(source), autocommit=True)
         except psycopg.Error as error:
@@ -62,6 +65,7 @@ class PostgresSource:
 
     def rows(self, sql: str, ref_id: str = "") -> Frame:
         """Run SQL as Grafana does, by the simple protocol; times are milliseconds."""
+        start = time.perf_counter()
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(sql.encode())
@@ -71,6 +75,7 @@ class PostgresSource:
                 rows = cursor.fetchall()
         except psycopg.Error as error:
             raise QueryError(f"{str(error).strip()}\n{sql}") from error
+        self.elapsed_seconds = time.perf_counter() - start
         return Frame(
             [_field(name, oid, [row[n] for row in rows]) for n, (name, oid) in enumerate(columns)], ref_id
         )
@@ -190,12 +195,12 @@ def _epoch_ms(value: float) -> int:
 
 
 def _as_series(frame: Frame) -> Frame:
-    time = next((one for one in frame.fields if one.name == "time" and one.type is Type.TIME), None)
-    if time is None:
+    instants = next((one for one in frame.fields if one.name == "time" and one.type is Type.TIME), None)
+    if instants is None:
         raise QueryError("a time series needs a column named time")
-    if None in time.values:
+    if None in instants.values:
         raise QueryError("a time is null")
     for one in frame.fields:
         if one.type is Type.BOOLEAN:
             raise QueryError(f"{one.name} is a boolean; a time series takes numbers and labels")
-    return long_to_wide(frame, replace(time, name="Time"))
+    return long_to_wide(frame, replace(instants, name="Time"))
