@@ -25,6 +25,9 @@ _TEXTS = {
     "log.format": ["auto", "console", "json"],
     "tiers.engine": ["auto", "plain", "timescaledb"],
     "alerts.alertmanager_url": ["", "http://127.0.0.1:9093", "https://alerts.example/am/"],
+    "alertmanager.recorder_url": ["", "http://127.0.0.1:8000"],
+    "alertmanager.dead_mans_switch_url": ["", "https://alerts.example/ping"],
+    "alertmanager.smtp_host": ["", "smtp.example.com:587"],
 }
 
 
