@@ -9,7 +9,7 @@ from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
 from grafana.builder.panels import About, PanelBuilder, coloured, figure, heat, limit_line, lines
-from grafana.builder.queries import chosen, matching, newest, prom, prom_heatmap
+from grafana.builder.queries import chosen, matching, newest, prom, prom_heatmap, prom_now
 from grafana.builder.style import COUNT, rising
 from grafana.builder.tables import Cell, rows
 
@@ -45,9 +45,10 @@ def _figures() -> list[PanelBuilder]:
         figure(
             About("Not live", "Instruments whose feed verdict is stale, mute, gap or closed."),
             COUNT,
-            prom(f"sum({verdict}{bad})"),
+            prom_now(f"sum({verdict}{bad})"),
             colours=rising(1),
             background=True,
+            trend=False,
         ),
         figure(
             About(
@@ -76,10 +77,12 @@ def _figures() -> list[PanelBuilder]:
 
 def _verdicts() -> PanelBuilder:
     verdict = metric("market", "verdict")
-    query = prom(
-        f"sum by (decahertz_market_verdict) ({verdict.family}{_LABELS})", "{{decahertz_market_verdict}}"
+    recorded = f"recorder_venue:{verdict.family}:sum{matching('recorder', 'venue')}"
+    query = prom(f"sum by (decahertz_market_verdict) ({recorded})", "{{decahertz_market_verdict}}")
+    about = About(
+        "Instruments by verdict",
+        f"{verdict.help} Number of instruments with each verdict, of all instruments of the venues.",
     )
-    about = About("Instruments by verdict", f"{verdict.help} Number of instruments with each verdict.")
     panel = lines(about, COUNT, query, fill=60, minimum=0, stacked=True)
     for name, colour in style.VERDICTS.items():
         panel = panel.override_by_name(*coloured(name, colour))

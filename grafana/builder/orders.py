@@ -53,14 +53,13 @@ def _cells(*more: tuple[str, Cell]) -> dict[str, Cell]:
 
 
 def _activity() -> PanelBuilder:
-    step = "$__interval_ms"
     where = (chosen("recorder"), chosen("strategy"))
     counted = history_sql(
         "strategy",
         {"fills": "max(fills)", "trades": "max(trades)", "signals": "max(signals)"},
         keys=("recorder", "strategy"),
         where=where,
-        step=step,
+        tier="decahertz_tier",
     )
     increase = "greatest(0, {0} - lag({0}) OVER (PARTITION BY recorder, strategy ORDER BY time)) AS {0}"
     columns = ", ".join(increase.format(name) for name in ("signals", "fills", "trades"))

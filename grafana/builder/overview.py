@@ -8,7 +8,7 @@ from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field, label
 from grafana.builder.panels import About, PanelBuilder, figure, lines
-from grafana.builder.queries import chosen, history, matching, newest, prom, sql
+from grafana.builder.queries import chosen, history, matching, newest, prom, prom_now, sql
 from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
@@ -79,12 +79,13 @@ def _figures() -> list[PanelBuilder]:
                 "Feed health",
             ),
             COUNT,
-            prom(
+            prom_now(
                 f"sum({verdict}"
                 f"{matching('recorder', 'venue', decahertz_market_verdict='stale|mute|gap|closed')})"
             ),
             colours=rising(1),
             background=True,
+            trend=False,
         ),
         figure(
             About(

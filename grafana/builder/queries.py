@@ -121,11 +121,15 @@ def history_sql(
     *,
     keys: tuple[str, ...],
     where: tuple[str, ...],
-    step: str = "$__interval_ms",
+    tier: str = "decahertz_line_tier",
 ) -> str:
-    """SQL for metrics over time from the tier that fits the zoom: ``columns`` are aggregates by name."""
+    """SQL for metrics over time from the tier that fits the zoom: ``columns`` are aggregates by name.
+
+    The tier for lines may have longer buckets than the steps; bars of each step need ``decahertz_tier``.
+    """
+    step = "$__interval_ms"
     selected = [*keys, *(f'{expression} AS "{name}"' for name, expression in columns.items())]
-    conditions = [f"tier = decahertz_tier($__timeFrom(), {step})", IN_RANGE, *where]
+    conditions = [f"tier = {tier}($__timeFrom(), {step})", IN_RANGE, *where]
     groups = ", ".join(str(number) for number in range(1, len(keys) + 2))
     return (
         f"SELECT decahertz_bucket(time, {step}) AS time, {', '.join(selected)}\n"

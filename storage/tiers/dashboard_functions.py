@@ -2,6 +2,8 @@
 
 ``decahertz_bucket(time, step_ms)``
     Start of the step that a time falls into.
+``decahertz_line_tier(range_start, step_ms)``
+    Tier for a line: from steps of 15 s on, buckets may be four steps long, which reads far fewer rows.
 ``decahertz_newest(range_end)``
     Start of the last step before a time that has samples: for tables of the newest state.
 ``decahertz_positions(range_end)``
@@ -25,6 +27,12 @@ _BUCKET = """
 CREATE OR REPLACE FUNCTION decahertz_bucket(at timestamptz, step_ms double precision)
 RETURNS timestamptz IMMUTABLE PARALLEL SAFE LANGUAGE sql AS $function$
     SELECT date_bin(greatest(step_ms, 100) * interval '1 ms', at, timestamptz '1970-01-01 00:00:00+00')
+$function$
+"""
+_LINE_TIER = """
+CREATE OR REPLACE FUNCTION decahertz_line_tier(range_start timestamptz, step_ms double precision)
+RETURNS text STABLE PARALLEL SAFE LANGUAGE sql AS $function$
+    SELECT decahertz_tier(range_start, CASE WHEN step_ms < 15000 THEN step_ms ELSE 4 * step_ms END)
 $function$
 """
 _NEWEST = """
@@ -124,6 +132,8 @@ COMMENT ON FUNCTION decahertz_positions IS
     'Newest position before range_end of each strategy and instrument, as the strategies report them.';
 COMMENT ON FUNCTION decahertz_bucket IS
     'Start of the step that a time falls into; steps begin at multiples since 1970, UTC.';
+COMMENT ON FUNCTION decahertz_line_tier IS
+    'Tier for a line over time: as decahertz_tier, but from steps of 15 s on with buckets of up to four steps.';
 COMMENT ON FUNCTION decahertz_newest IS
     'Start of the last step before range_end, in the finest tier that is kept so long.';
 COMMENT ON FUNCTION decahertz_bars IS
@@ -134,5 +144,5 @@ COMMENT ON FUNCTION decahertz_bars IS
 def prepare_dashboard_functions(connection: SchemaConnection) -> None:
     """Create the functions, or replace them by this version's."""
     with connection.transaction():
-        for statement in (_BUCKET, _NEWEST, _POSITIONS, _BARS, _COMMENTS):
+        for statement in (_BUCKET, _LINE_TIER, _NEWEST, _POSITIONS, _BARS, _COMMENTS):
             execute(connection, statement)

@@ -25,7 +25,7 @@ _MACRO = re.compile(r"\$__\w+\(")
 _RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_][a-z0-9_]*)\b(?!\s*\()", re.IGNORECASE)
 _OTHER_FROM = re.compile(r"\b(?:extract\s*\(\s*\w+|DISTINCT)\s+FROM\b", re.IGNORECASE)
 _CTE = re.compile(r"\b(\w+)\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE)
-_METRIC = re.compile(r"\b(?:decahertz[_:][\w:]+|ALERTS\w*|up)\b")
+_METRIC = re.compile(r"\b(?:(?:[a-z_]+:)?decahertz[_:][\w:]+|ALERTS\w*|up)\b")
 _FIELD = re.compile(r"\$\{__data\.fields\.\w+\}")
 """A link whose whole address is in a column."""
 _NO_METRICS = (

@@ -163,9 +163,9 @@ def _problems(change: Change, sources: Mapping[str, DataSource]) -> list[str]:
 def test_names_in_queries() -> None:
     expr = (
         'sum by (decahertz_label) (rate(decahertz_a_total{decahertz_state="decahertz_b", venue=~"$v"}[5m]))'
-        " > on (recorder) group_left () decahertz:c:rate5m and up == 1"
+        " > on (recorder) group_left () level:decahertz_c:rate5m and up == 1"
     )
-    assert metrics_in(expr) == {"decahertz_a_total", "decahertz:c:rate5m", "up"}
+    assert metrics_in(expr) == {"decahertz_a_total", "level:decahertz_c:rate5m", "up"}
     sql = (
         "WITH x AS (SELECT extract(epoch FROM time) FROM fills JOIN orders USING (order_id))"
         " SELECT a IS DISTINCT FROM b FROM x, decahertz_bars(1) JOIN decahertz_bars(2) ON true"

@@ -38,6 +38,21 @@ async def test_steps_begin_at_multiples_since_1970(tiered_database: TieredDataba
     assert fine == to_datetime(START_NS + 100_000_000)  # no step is shorter than a cycle
 
 
+async def test_a_line_reads_coarser_buckets_than_its_steps_once_these_are_long(
+    tiered_database: TieredDatabase,
+) -> None:
+    for step_ms, tier in (
+        (100, "raw"),
+        (1000, "1s"),
+        (14_999, "1s"),
+        (15_000, "1m"),
+        (899_999, "1m"),
+        (900_000, "1h"),
+    ):
+        found = await tiered_database.value("SELECT decahertz_line_tier(now(), $1)", step_ms)
+        assert found == tier, step_ms
+
+
 async def test_bars_of_ticks_are_those_of_every_single_tick(tiered_database: TieredDatabase) -> None:
     await _prepare(tiered_database)
     ticks = _ticks()
