@@ -1,34 +1,40 @@
-"""Every SQL query of every dashboard over a day of 100 instruments and 10 strategies at 10 Hz.
+"""Every query of every dashboard over a day of 100 instruments and 10 strategies at 10 Hz.
 
 Each query runs as Grafana runs it, with all values of every variable, for the last 15 minutes, 6 hours and 24
-hours; the table shows the median time until PostgreSQL has sent the last row. Where a dashboard has a row for
-each chosen instrument, one is chosen, as when it opens. ``DECAHERTZ_BENCH_RAW_HOURS`` (default 1) says how
-many hours have raw rows: with 24 the whole day, which takes an hour or two and 40 GB of disk. The tiers hold
-the whole day in any case, and the panels read no raw rows beyond ten minutes.
+hours; the table shows the median time until the last byte of the answer. Where a dashboard has a row for each
+chosen instrument, one is chosen, as when it opens. ``DECAHERTZ_BENCH_RAW_HOURS`` (default 1) says how many
+hours have raw rows: with 24 the whole day, which takes an hour or two and 40 GB of disk. The tiers hold the
+whole day in any case, and the panels read no raw rows beyond ten minutes. Queries of Prometheus are left out
+unless ``prometheus`` and ``promtool`` are on PATH.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.day import Day, write_day
+from benchmarks.day_metrics import prometheus_with_a_day
 from benchmarks.engines import Engine, engines
 from benchmarks.harness import Measure
 from grafana.preview.stack import ROLE, ROOT, environment
-from grafana.reader.dashboard import Annotation, Dashboard, SqlTarget
+from grafana.reader.dashboard import Annotation, Dashboard, PrometheusTarget, SqlTarget
 from grafana.reader.intervals import TimeRange
 from grafana.reader.layout import Placed, placed
 from grafana.reader.postgres import PostgresSource
-from grafana.reader.provisioning import Provisioning, read_dashboards
+from grafana.reader.prometheus import PrometheusSource
+from grafana.reader.provisioning import DataSource, Provisioning, read_dashboards
 from grafana.reader.view import ALL, Sources, View
 from storage.database import Database
 from storage.maintenance.grants import grant_read
@@ -68,7 +74,7 @@ async def measure(engine: Engine, day: Day) -> list[Timed]:
         size = await _size(database)
         progress(f"the database has {size / 1e9:.1f} GB")
         await asyncio.to_thread(grant_read, database, ROLE, PASSWORD)
-        return await asyncio.to_thread(_ask_everything, database.url, day)
+        return await asyncio.to_thread(_ask_both, database.url, day, progress)
 
 
 async def _size(database: Database) -> int:
@@ -76,13 +82,19 @@ async def _size(database: Database) -> int:
         return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
 
 
-def _ask_everything(database_url: str, day: Day) -> list[Timed]:
-    settings = {
-        "DECAHERTZ_GRAFANA_DASHBOARDS": "",
-        **environment("http://127.0.0.1:9", database_url, PASSWORD),
-    }
+def _ask_both(database_url: str, day: Day, progress: Callable[[str], None]) -> list[Timed]:
+    if not (shutil.which("prometheus") and shutil.which("promtool")):
+        return _ask_everything("http://127.0.0.1:9", database_url, day, has_prometheus=False)
+    with tempfile.TemporaryDirectory(prefix="decahertz-") as folder:
+        end = int(day.end.timestamp())
+        with prometheus_with_a_day(Path(folder), end, progress) as url:
+            progress("queries")
+            return _ask_everything(url, database_url, day, has_prometheus=True)
+
+
+def _ask_everything(url: str, database_url: str, day: Day, *, has_prometheus: bool) -> list[Timed]:
+    settings = {"DECAHERTZ_GRAFANA_DASHBOARDS": "", **environment(url, database_url, PASSWORD)}
     sources = Sources(Provisioning(ROOT / "grafana" / "provisioning", settings).data_sources())
-    postgres = sources.postgres(sources.provisioned["decahertz-postgres"])
     end_ms = int(day.end.timestamp() * 1000)
     found: dict[tuple[str, str], Timed] = {}
     try:
@@ -96,28 +108,42 @@ def _ask_everything(database_url: str, day: Day) -> list[Timed]:
             for name, hours in RANGES.items():
                 time_range = TimeRange(end_ms - int(hours * 3_600_000), end_ms)
                 view = View(dashboard, sources, time_range, everything)
-                for query, ask in _queries(dashboard, view):
+                for query, ask, source in _queries(dashboard, view, sources):
+                    if source is sources.prometheus(_of(sources, "prometheus")) and not has_prometheus:
+                        continue
                     one = found.setdefault((file, query), Timed(file.removesuffix(".json"), query))
-                    one.rows[name], one.ms[name] = _timed(ask, postgres)
+                    one.rows[name], one.ms[name] = _timed(ask, source)
     finally:
         sources.close()
     return list(found.values())
 
 
-def _queries(dashboard: Dashboard, view: View) -> Iterator[tuple[str, Callable[[], int]]]:
-    """The SQL queries of panels and annotations; what is repeated, once."""
+def _of(sources: Sources, kind: str) -> DataSource:
+    return sources.provisioned[f"decahertz-{kind}"]
+
+
+_Source = PostgresSource | PrometheusSource
+
+
+def _queries(
+    dashboard: Dashboard, view: View, sources: Sources
+) -> Iterator[tuple[str, Callable[[], int], _Source]]:
+    """The queries of panels and annotations with their sources; what is repeated, once."""
+    postgres = sources.postgres(_of(sources, "postgres"))
+    prometheus = sources.prometheus(_of(sources, "prometheus"))
     for one in placed(view, most=1):
         if one.panel.type in ("row", "text"):
             continue
         for target in one.view.targets(one.panel):
-            if isinstance(target, SqlTarget):
-                yield f"{one.panel.title} {target.ref_id}", partial(_rows, one, target)
+            source: _Source = postgres if isinstance(target, SqlTarget) else prometheus
+            kind = "SQL" if source is postgres else "PromQL"
+            yield f"{one.panel.title} {target.ref_id} ({kind})", partial(_rows, one, target), source
     for annotation in dashboard.annotations.items:
-        if not annotation.built_in and annotation.datasource.uid == "decahertz-postgres":
-            yield f"{annotation.name} (annotation)", partial(_marks, view, annotation)
+        if not annotation.built_in:
+            yield f"{annotation.name} (annotation)", partial(_marks, view, annotation), postgres
 
 
-def _rows(one: Placed, target: SqlTarget) -> int:
+def _rows(one: Placed, target: SqlTarget | PrometheusTarget) -> int:
     return sum(frame.rows for frame in one.view.run(one.panel, target))
 
 
@@ -125,12 +151,12 @@ def _marks(view: View, annotation: Annotation) -> int:
     return len(view.marks(annotation))
 
 
-def _timed(ask: Callable[[], int], postgres: PostgresSource) -> tuple[int, float]:
+def _timed(ask: Callable[[], int], source: _Source) -> tuple[int, float]:
     """The number of rows, and the median time after a first call that warms the caches."""
     rows, times = ask(), []
     for _ in range(ROUNDS):
         ask()
-        times.append(postgres.elapsed_seconds * 1000)
+        times.append(source.elapsed_seconds * 1000)
     return rows, median(times)
 
 

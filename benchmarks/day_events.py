@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 INSTRUMENTS, STRATEGIES = 100, 10
-RECORDER = "bench"
+RECORDER, VENUE = "bench", "sim"
 _TICK_HOURS = 2
 """Longer bars are not made from ticks."""
 _DESK = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from decahertz.clock import SystemClock
+from grafana.preview.demo import recorder, run
 from grafana.preview.page import NO_DATA, draw
 from grafana.preview.stack import ROLE, ROOT, StackError, environment, prometheus
 from grafana.reader.dashboard import Dashboard
@@ -26,10 +25,8 @@ from grafana.reader.view import Sources, View
 
 _PASSWORD = "preview"  # noqa: S105 - of a database that ends with the run
 _SCRAPE_INTERVAL = "2s"
-_STOP_SECONDS = 15.0
 _PICTURES = ROOT / "docs" / "dashboards"
 _TRADED = "SELECT instrument FROM fills GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
-_DECAHERTZ = (sys.executable, "-m", "decahertz")
 
 
 def main() -> int:
@@ -73,65 +70,16 @@ def _demo(minutes: float, console: Console) -> Iterator[Mapping[str, str]]:
     """A demo that has run for some minutes."""
     with tempfile.TemporaryDirectory(prefix="decahertz-") as name, ExitStack() as stack:
         folder = Path(name)
-        addresses = stack.enter_context(_recorder(folder))
+        addresses = stack.enter_context(recorder(folder))
         url = stack.enter_context(prometheus(folder, addresses["Metrics"], _SCRAPE_INTERVAL))
         password = folder / "password"
         password.write_text(_PASSWORD, encoding="utf-8")
-        _command(folder, "db", "grant-read", ROLE, "--password-file", str(password))
+        run(folder, "db", "grant-read", ROLE, "--password-file", str(password))
         columns = (TextColumn("the demo runs"), *Progress.get_default_columns()[1:2], TimeRemainingColumn())
         with Progress(*columns, console=console) as progress:
             for _ in progress.track(range(int(minutes * 60))):
                 time.sleep(1)
         yield environment(url, addresses["Database"], _PASSWORD)
-
-
-@contextmanager
-def _recorder(folder: Path) -> Iterator[dict[str, str]]:
-    """``decahertz up --demo``, and its addresses by name."""
-    log = folder / "log"
-    with log.open("w") as errors:
-        process = subprocess.Popen(  # noqa: S603 - the project's own command
-            [*_DECAHERTZ, "up", "--demo", "--api-port", "0", "--exporter-port", "0", *_data(folder)],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    try:
-        yield _addresses(process, log)
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.communicate(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _addresses(process: subprocess.Popen[str], log: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    for line in process.stdout:
-        name, _, address = line.strip().partition(" ")
-        found[name] = address.strip()
-        if "Ctrl-C stops it." in line:
-            return found
-    raise StackError(f"decahertz up did not come up: {log.read_text(encoding='utf-8')[-2000:]}")
-
-
-def _data(folder: Path) -> list[str]:
-    return ["--data-dir", str(folder / "data")]
-
-
-def _command(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(  # noqa: S603 - the project's own command
-        [*_DECAHERTZ, *arguments, *_data(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise StackError(done.stderr.strip())
 
 
 def _draw_all(arguments: argparse.Namespace, settings: Mapping[str, str], console: Console) -> int:

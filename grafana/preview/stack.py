@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,9 +32,6 @@ def prometheus(folder: Path, metrics: str, scrape_interval: str) -> Iterator[str
 
     ``metrics`` is the address that it scrapes. Raises :class:`StackError`.
     """
-    program = shutil.which("prometheus")
-    if program is None:
-        raise StackError("there is no prometheus on PATH (on Debian: apt-get install prometheus)")
     shutil.copytree(ROOT / "prometheus", folder / "prometheus", dirs_exist_ok=True)
     config = yaml.safe_load((ROOT / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] |= {
@@ -41,19 +39,26 @@ def prometheus(folder: Path, metrics: str, scrape_interval: str) -> Iterator[str
         "evaluation_interval": scrape_interval,
         "scrape_timeout": scrape_interval,
     }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     targets = [{"targets": [urlsplit(metrics).netloc]}]
     (folder / "prometheus" / "targets" / "decahertz.yml").write_bytes(msgspec.json.encode(targets))
     (folder / "prometheus" / "targets" / "alertmanager.yml").write_text("[]", encoding="utf-8")
+    with prometheus_of(folder, config, folder / "prometheus-data") as url:
+        yield url
+
+
+@contextmanager
+def prometheus_of(folder: Path, config: Mapping[str, Any], data: Path) -> Iterator[str]:
+    """A Prometheus with a configuration and a data folder; its address. Raises :class:`StackError`."""
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     log = folder / "prometheus.log"
     with log.open("w") as errors:
-        process = subprocess.Popen(  # noqa: S603 - the program found above
+        process = subprocess.Popen(  # noqa: S603 - the program found by program()
             [
-                program,
+                program("prometheus"),
                 f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'prometheus-data'}",
+                f"--storage.tsdb.path={data}",
                 f"--web.listen-address={address}",
                 "--log.level=warn",
             ],
@@ -66,6 +71,14 @@ def prometheus(folder: Path, metrics: str, scrape_interval: str) -> Iterator[str
     finally:
         process.terminate()
         process.wait()
+
+
+def program(name: str) -> str:
+    """The path of a program of Debian's package ``prometheus``. Raises :class:`StackError`."""
+    path = shutil.which(name)
+    if path is None:
+        raise StackError(f"there is no {name} on PATH (on Debian: apt-get install prometheus)")
+    return path
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

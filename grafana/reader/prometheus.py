@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -37,6 +38,8 @@ class PrometheusSource:
             raise QueryError(f"{url!r} is no address of a Prometheus")
         self._url = url.rstrip("/")
         self._min_interval = min_interval
+        self.elapsed_seconds = 0.0
+        """How long the newest request took, from sending it to the last byte of the answer."""
 
     def query(
         self,
@@ -112,15 +115,17 @@ class PrometheusSource:
 
     def _get(self, path: str, parameters: Mapping[str, Any]) -> list[Any]:
         url = f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        start = time.perf_counter()
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - http, checked above
-                body = json.load(answer)
+                text = answer.read()
         except urllib.error.HTTPError as error:
-            text = error.read().decode(errors="replace")
-            raise QueryError(f"{text.strip()}\n{parameters.get('query', path)}") from error
+            reason = error.read().decode(errors="replace")
+            raise QueryError(f"{reason.strip()}\n{parameters.get('query', path)}") from error
         except OSError as error:
             raise QueryError(f"{self._url} does not answer: {error}") from error
-        data = body["data"]
+        self.elapsed_seconds = time.perf_counter() - start
+        data = json.loads(text)["data"]
         if isinstance(data, list):
             return data
         if data["resultType"] in ("scalar", "string"):

@@ -58,6 +58,7 @@ class Sources:
     def __init__(self, sources: Mapping[str, DataSource]) -> None:
         self.provisioned = sources
         self._postgres: dict[str, PostgresSource] = {}
+        self._prometheus: dict[str, PrometheusSource] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -81,7 +82,9 @@ class Sources:
 
     def prometheus(self, source: DataSource) -> PrometheusSource:
         """The client of a Prometheus source."""
-        return PrometheusSource(source.url, source.min_interval)
+        if source.uid not in self._prometheus:
+            self._prometheus[source.uid] = PrometheusSource(source.url, source.min_interval)
+        return self._prometheus[source.uid]
 
 
 class View:
