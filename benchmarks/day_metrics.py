@@ -1,7 +1,7 @@
 """A day in Prometheus: the series of a recorder with 100 instruments and 10 strategies, scraped every 15 s.
 
 The series are those of a recorder that runs for some seconds. ``promtool`` makes the blocks: gauges swing
-around the value that was scraped, counters grow by it in an hour.
+around the value that was scraped, unless it is 0 or 1, and counters grow by it in an hour.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _INSTRUMENT = re.compile(r'instrument="([^"]+)"')
 _HOST = re.compile(r'host="[^"]+"')
 _GROWING = re.compile(r"_(total|bucket|count|sum)\{")
 _SECONDS_AN_HOUR = 3600
+Series = tuple[str, float, str]
+"""Name with labels, the value that was scraped, and how it changes: steady, swings or grows."""
 
 
 @contextmanager
@@ -45,8 +47,8 @@ def prometheus_with_a_day(folder: Path, end: int, progress: Callable[[str], None
         yield url
 
 
-def _series(folder: Path) -> list[tuple[str, float, bool]]:
-    """The series that a recorder exports: name and labels, value, and whether it grows."""
+def _series(folder: Path) -> list[Series]:
+    """The series that a recorder exports."""
     options = ("--feeds-synthetic-instruments", str(INSTRUMENTS), "--feeds-synthetic-venues", VENUE)
     with recorder(folder, *options, "--recorder", RECORDER) as addresses:
         _trade(addresses["API"].removesuffix("/api/v1/health"))
@@ -60,9 +62,15 @@ def _series(folder: Path) -> list[tuple[str, float, bool]]:
     for line in _HOST.sub('host="host"', text).splitlines():
         if line and not line.startswith("#"):
             name, _, value = line.rpartition(" ")
-            found.append((name, float(value), _GROWING.search(name) is not None))
-    found += [(name, value, False) for name, value in _recorded(text).items()]
-    return [*found, ('up{instance="127.0.0.1:9464",job="decahertz"}', 1.0, False)]
+            found.append((name, float(value), _kind(name, float(value))))
+    found += [(name, value, "steady") for name, value in _recorded(text).items()]
+    return [*found, ('up{instance="127.0.0.1:9464",job="decahertz"}', 1.0, "steady")]
+
+
+def _kind(name: str, value: float) -> str:
+    if _GROWING.search(name):
+        return "grows"
+    return "steady" if value in (0.0, 1.0) else "swings"
 
 
 def _recorded(text: str) -> dict[str, float]:
@@ -91,19 +99,16 @@ def _trade(api: str) -> None:
         client.flush(10)
 
 
-def _write_block(
-    scrapes: Path, series: list[tuple[str, float, bool]], start: int, end: int, data: Path
-) -> None:
+def _write_block(scrapes: Path, series: list[Series], start: int, end: int, data: Path) -> None:
     with scrapes.open("w", encoding="utf-8") as file:
         for at in range(start, end, SCRAPE_SECONDS):
-            swing = 1 + 0.05 * math.sin(at / 600)
-            grown = 1 + at % 86_400 / _SECONDS_AN_HOUR
+            factors = {
+                "steady": 1.0,
+                "swings": 1 + 0.05 * math.sin(at / 600),
+                "grows": 1 + at % 86_400 / _SECONDS_AN_HOUR,
+            }
             stamp = f" {at}\n"
-            file.write(
-                "".join(
-                    f"{name} {value * (grown if grows else swing)!r}{stamp}" for name, value, grows in series
-                )
-            )
+            file.write("".join(f"{name} {value * factors[kind]!r}{stamp}" for name, value, kind in series))
         file.write("# EOF\n")
     command = [
         program("promtool"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def recorder(folder: Path, *options: str) -> Iterator[dict[str, str]]:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            env=_environment(),
         )
     try:
         yield _addresses(process, log)
@@ -59,6 +61,11 @@ def _addresses(process: subprocess.Popen[str], log: Path) -> dict[str, str]:
     raise StackError(f"decahertz up did not come up: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
+def _environment() -> dict[str, str]:
+    """The environment without settings of the caller's own recorder."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DECAHERTZ_")}
+
+
 def _data(folder: Path) -> list[str]:
     return ["--data-dir", str(folder / "data")]
 
@@ -71,6 +78,7 @@ def run(folder: Path, *arguments: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        env=_environment(),
     )
     if done.returncode:
         raise StackError(done.stderr.strip())

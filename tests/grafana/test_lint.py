@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 
 from grafana.preview.stack import ROOT
 from grafana.reader.dashboard import Dashboard
@@ -47,6 +50,26 @@ def test_a_dashboard_keeps_the_rules(name: str, dashboards: dict[str, Dashboard]
 
 def test_every_dashboard_has_a_uid_of_its_own(dashboards: dict[str, Dashboard]) -> None:
     assert len({dashboard.uid for dashboard in dashboards.values()}) == len(dashboards)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(DASHBOARDS.glob("*.json"))])
+def test_grafanas_own_model_knows_every_key_and_value(name: str) -> None:
+    written = json.loads((DASHBOARDS / name).read_text(encoding="utf-8"))
+    register_default_plugins()
+    understood = json.loads(json.dumps(Model.from_json(written), cls=JSONEncoder))
+    assert list(_lost(written, understood, "$")) == []
+
+
+def _lost(written: object, understood: object, path: str) -> Iterator[str]:
+    """What the model leaves out or changes; it may add defaults."""
+    if isinstance(written, dict) and isinstance(understood, dict):
+        for key, value in written.items():
+            yield from _lost(value, understood.get(key, "nothing"), f"{path}.{key}")
+    elif isinstance(written, list) and isinstance(understood, list) and len(written) == len(understood):
+        for number, (one, other) in enumerate(zip(written, understood, strict=True)):
+            yield from _lost(one, other, f"{path}[{number}]")
+    elif written != understood:
+        yield f"{path}: {written!r} became {understood!r}"
 
 
 _PROMETHEUS = {"type": "prometheus", "uid": "decahertz-prometheus"}
