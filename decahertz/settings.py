@@ -16,6 +16,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -134,9 +135,10 @@ def environment_name(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.replace(".", "_").replace("-", "_").upper()
 
 
-def keys_of(type_: type[Struct], prefix: str = "") -> list[Key]:
+@cache
+def keys_of(type_: type[Struct], prefix: str = "") -> tuple[Key, ...]:
     """List the settings of a struct in declaration order; nested ones by dotted key."""
-    return list(_walk(type_, prefix))
+    return tuple(_walk(type_, prefix))
 
 
 def _walk(type_: type[Struct], prefix: str) -> Iterator[Key]:
