@@ -22,6 +22,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import FieldInfo
 
 FILE_NAME = "decahertz.toml"
 ENVIRONMENT_PREFIX = "DECAHERTZ_"
@@ -135,17 +136,25 @@ def environment_name(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.replace(".", "_").replace("-", "_").upper()
 
 
-@cache
-def keys_of(type_: type[Struct], prefix: str = "") -> tuple[Key, ...]:
+def keys_of(type_: type[Struct], prefix: str = "") -> list[Key]:
     """List the settings of a struct in declaration order; nested ones by dotted key."""
-    return tuple(_walk(type_, prefix))
+    return list(_walk(type_, prefix))
+
+
+@cache
+def _fields_of(type_: type[Struct]) -> list[tuple[FieldInfo, Any, Any]]:
+    """List the fields of a struct: each with its type as declared, and that type without annotations."""
+    hints = get_type_hints(type_, include_extras=True)
+    declared = [(field, hints[field.name]) for field in msgspec.structs.fields(type_)]
+    return [(field, hint, _bare(hint)) for field, hint in declared]
+
+
+def _bare(hint: Any) -> Any:  # noqa: ANN401 - any type
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _walk(type_: type[Struct], prefix: str) -> Iterator[Key]:
-    hints = get_type_hints(type_, include_extras=True)
-    for field in msgspec.structs.fields(type_):
-        hint = hints[field.name]
-        bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    for field, hint, bare in _fields_of(type_):
         if bare is Sources:
             continue
         key = f"{prefix}.{field.name}" if prefix else field.name
@@ -245,7 +254,7 @@ def _unknown(key: str, declared: Mapping[str, Key]) -> str:
 
 
 def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any setting
-    bare = get_args(key.type)[0] if get_origin(key.type) is Annotated else key.type
+    bare = _bare(key.type)
     if isinstance(value, str) and get_origin(bare) is tuple:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
@@ -267,13 +276,11 @@ def _decode(type_: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
 
 
 def _build(type_: type[T], prefix: str, values: Mapping[str, Any]) -> T:
-    hints = get_type_hints(type_)
     given: dict[str, Any] = {}
-    for field in msgspec.structs.fields(type_):
+    for field, _, bare in _fields_of(type_):
         key = f"{prefix}.{field.name}" if prefix else field.name
-        hint = hints[field.name]
-        if isinstance(hint, type) and issubclass(hint, Struct):
-            given[field.name] = _build(hint, key, values)
+        if isinstance(bare, type) and issubclass(bare, Struct):
+            given[field.name] = _build(bare, key, values)
         elif key in values:
             given[field.name] = values[key]
         elif field.required:

@@ -102,7 +102,7 @@ class Stack:
             f"--storage.tsdb.retention.time={self.settings.stack.prometheus_retention_days}d",
             f"--web.listen-address={self._prometheus}",
             f"--web.cors.origin=http://{self._prometheus}",  # by default any web page may send queries
-            "--rules.alert.resend-delay=30s",  # by default an alert that got lost is sent again after a minute
+            "--rules.alert.resend-delay=30s",  # default: a minute until a lost alert is sent again
             "--log.level=warn",
         ]
 
