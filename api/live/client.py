@@ -1,8 +1,8 @@
 """One client of the WebSocket, and its two lanes.
 
-*States* (samples) are conflated: while the client is slow, a newer state of a topic replaces the queued one,
-and the next message says how many were skipped. *Events* are never skipped: they queue in order, and when
-too many are queued the client is disconnected.
+*States* (samples) are conflated: while the client is slow, or until its rate allows the next ones, a newer
+state of a topic replaces the queued one, and the next message says how many were skipped. *Events* are never
+skipped: they queue in order, and when too many are queued the client is disconnected.
 
 ::
 
@@ -49,9 +49,12 @@ class Client:
         "_connection",
         "_draining",
         "_events",
+        "_flush",
         "_high_water_bytes",
+        "_interval_seconds",
         "_limits",
         "_log",
+        "_next_flush",
         "_queued_bytes",
         "_queued_events",
         "_states",
@@ -63,6 +66,7 @@ class Client:
         "events",
         "last_buffered_bytes",
         "last_heard_ns",
+        "max_hz",
         "patterns",
         "received",
         "refused",
@@ -93,6 +97,11 @@ class Client:
         self._limits = limits
         self._high_water_bytes = limits.buffer_bytes
         self._log = structlog.get_logger(part="websocket")
+        self.max_hz: float | None = None
+        """Most updates of a topic a second; ``None``: every state."""
+        self._interval_seconds = 0.0
+        self._next_flush = 0.0
+        self._flush: asyncio.Handle | None = None
         self._states: dict[str, tuple[int, Any, int]] = {}
         self._events: deque[tuple[bytes, int]] = deque()
         self._queued_events = 0
@@ -109,8 +118,15 @@ class Client:
         self.updates += count
         self._write(frames)
 
+    def limit_rate(self, max_hz: float | None) -> None:
+        """Limits the updates of each topic from now on; ``None`` lifts the limit."""
+        self.max_hz = max_hz
+        self._interval_seconds = 1 / max_hz if max_hz else 0.0
+        self._flush_queued()
+        self._next_flush = 0.0
+
     def conflate(self, states: Sequence[TopicSample]) -> int:
-        """Queues states for a slow client; returns the number of queued states that they replaced."""
+        """Queues states for a slow or limited client; returns how many queued states they replaced."""
         replaced = 0
         queued = self._states
         for topic, time_ns, data in states:
@@ -121,7 +137,19 @@ class Client:
                 queued[topic] = (time_ns, data, older[2] + 1)
                 replaced += 1
         self.conflated += replaced
+        if self._flush is None and self.max_hz is not None and not self.slow:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._next_flush:
+                self._flush = loop.call_soon(self._flush_queued)
+            else:
+                self._flush = loop.call_at(self._next_flush, self._flush_queued)
         return replaced
+
+    def keep_states(self, patterns: Sequence[Pattern]) -> None:
+        """Drops queued states of topics that none of these patterns matches."""
+        unwanted = [topic for topic in self._states if not any(one.matches(topic) for one in patterns)]
+        for topic in unwanted:
+            del self._states[topic]
 
     def put_events(self, frames: bytes, count: int) -> bool:
         """Writes events, or queues them for a slow client. Returns false if too many are queued."""
@@ -156,6 +184,9 @@ class Client:
         self._queued_events = self._queued_bytes = 0
         if self._draining is not None:
             self._draining.cancel()
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -174,6 +205,15 @@ class Client:
         if write(self._transport, frames) > self._high_water_bytes and not self.slow:
             self.slow = True
             self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    def _flush_queued(self) -> None:
+        """Writes the queued states of a limited client; those of a slow one follow when it has read."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        self._next_flush = asyncio.get_running_loop().time() + self._interval_seconds
+        while self._states and not self.slow and self.closing is None:
+            self._write(self._take_states())
 
     async def _drain(self) -> None:
         try:

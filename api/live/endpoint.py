@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
+from msgspec import UnsetType
 
 from api.http.problems import ProblemError
 from api.live.client import Client
@@ -215,17 +216,17 @@ class WebSocketEndpoint:
 
     def _execute(self, client: Client, request: AnyClientMessage) -> Error | None:
         match request:
-            case Subscribe(topics=texts):
-                return self._subscribe(client, texts)
+            case Subscribe():
+                return self._subscribe(client, request)
             case Unsubscribe(topics=texts):
                 self._hub.unsubscribe(client, texts)
             case Ping(id=identifier):
                 client.send(Pong(time_ns=self._clock.time_ns(), id=identifier))
         return None
 
-    def _subscribe(self, client: Client, texts: tuple[str, ...]) -> Error | None:
+    def _subscribe(self, client: Client, request: Subscribe) -> Error | None:
         try:
-            patterns = [Pattern(text) for text in dict.fromkeys(texts)]
+            patterns = [Pattern(text) for text in dict.fromkeys(request.topics)]
         except TopicError as error:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         limit = self._hub.limits.max_subscriptions
@@ -234,6 +235,8 @@ class WebSocketEndpoint:
                 code=ErrorCode.TOO_MANY_SUBSCRIPTIONS,
                 text=f"a client may have at most {limit} patterns; one with * or ** matches many topics",
             )
+        if not isinstance(request.max_hz, UnsetType):
+            client.limit_rate(request.max_hz)
         self._hub.subscribe(client, patterns)
         return None
 

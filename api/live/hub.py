@@ -159,6 +159,7 @@ class Hub:
             pattern = client.patterns.pop(text, None)
             if pattern is not None:
                 self._subscriptions.remove(pattern, client)
+        client.keep_states(tuple(client.patterns.values()))
 
     def _snapshot(self, patterns: tuple[str, ...], items: tuple[TopicState, ...]) -> Iterator[Snapshot]:
         size = self.limits.snapshot_items
@@ -249,7 +250,7 @@ class Hub:
         for codec, clients in _by_codec(audience.clients):
             frames = b""
             for client in clients:
-                if client.slow:
+                if client.slow or client.max_hz is not None:
                     conflated += client.conflate(states)
                     continue
                 if not frames:

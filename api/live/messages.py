@@ -54,6 +54,8 @@ class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
     """Subscribes to patterns. The reply is a snapshot of the topics that are new to this client."""
 
     topics: Patterns
+    max_hz: Annotated[float, Meta(gt=0, le=1000)] | UnsetType | None = UNSET
+    """Most updates of each topic a second, on this connection from now on; ``None``: every state."""
 
 
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):

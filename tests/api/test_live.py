@@ -12,6 +12,7 @@ from aiohttp import ClientSession, WSServerHandshakeError
 
 from api.live.limits import HubLimits
 from decahertz.bus import samples_topic
+from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_TYPES, event_topic
 from decahertz.fakes import example_events
 from decahertz.sample import SampleBatch
@@ -349,3 +350,60 @@ async def test_a_sample_that_cannot_be_encoded_costs_only_itself(stack: Stack) -
         stack.publish_cycle(1)
         assert [message["topic"] for message in await client.until_pong()] == ["metrics:probe:SIM:A"]
         assert stack.counted("decahertz_api_websocket_errors_total") == 1
+
+
+async def test_a_reader_sets_how_many_updates_a_second_it_gets(stack: Stack) -> None:
+    async with reader(stack) as client, reader(stack) as other:
+        await client.say(type="subscribe", topics=["metrics:**"], max_hz=4)
+        assert (await client.hear())["type"] == "snapshot"
+        await other.subscribe("metrics:**")
+        began_ns = stack.clock.monotonic_ns()
+        for number in range(1, 41):
+            stack.publish_cycle(number, ["A", "B"])
+            await asyncio.sleep(0.02)
+        last_ns = START_NS + 40 * CYCLE_NS
+        sent = {"metrics:probe:SIM:A": 0, "metrics:probe:SIM:B": 0}
+        conflated = dict.fromkeys(sent, 0)
+        newest: dict[str, int] = {}
+        while set(newest.values()) != {last_ns} or len(newest) < 2:
+            message = await client.hear()
+            sent[message["topic"]] += 1
+            conflated[message["topic"]] += message["conflated"]
+            newest[message["topic"]] = message["time_ns"]
+        seconds = (stack.clock.monotonic_ns() - began_ns) / 1e9
+        for topic, count in sent.items():
+            assert count <= seconds * 4 + 1
+            assert count + conflated[topic] == 40
+        assert [message["conflated"] for message in await other.until_pong()] == [0] * 80
+
+
+async def test_without_a_rate_every_state_comes_again(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["metrics:**"], max_hz=0.01)
+        await client.hear()
+        for number in range(1, 4):
+            stack.publish_cycle(number)
+        (first,) = await client.until_pong()
+        assert first["conflated"] in (0, 1, 2)
+        stack.publish_cycle(4)
+        stack.publish_cycle(5)
+        assert await client.until_pong() == []
+        await client.say(type="subscribe", topics=["metrics:**"], max_hz=None)
+        waited, snapshot = await client.hear(), await client.hear()
+        assert (waited["data"]["ticks"], waited["conflated"], snapshot["type"]) == (5, 1, "snapshot")
+        stack.publish_cycle(6)
+        stack.publish_cycle(7)
+        assert [message["data"]["ticks"] for message in await client.until_pong()] == [6, 7]
+
+
+async def test_states_that_wait_are_dropped_with_their_subscription(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["metrics:probe:SIM:A", "metrics:probe:SIM:B"], max_hz=0.01)
+        await client.hear()
+        stack.publish_cycle(1, ["A", "B"])
+        await client.until_pong()
+        stack.publish_cycle(2, ["A", "B"])
+        await client.say(type="unsubscribe", topics=["metrics:probe:SIM:A"])
+        await client.say(type="subscribe", topics=["x"], max_hz=None)
+        updates = [message for message in await client.until_pong() if message["type"] == "update"]
+        assert [message["topic"] for message in updates] == ["metrics:probe:SIM:B"]
