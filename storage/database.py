@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+from storage.connection_pool import ConnectionPool
 
+if TYPE_CHECKING:
     from storage.settings import StorageSettings
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-    AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]
+    AnyConnection: TypeAlias = Connection
 
 OLDEST_MAJOR = 15
 """The oldest PostgreSQL that is supported."""
@@ -123,7 +123,7 @@ class Database:
         """The URL without the password."""
         self.settings = settings
         self._dsn = _for_asyncpg(url)
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: ConnectionPool | None = None
 
     async def open(self) -> ServerInfo:
         """Check the server and open the pool.
@@ -133,15 +133,7 @@ class Database:
         """
         info = await self.check()
         if self._pool is None:
-            self._pool = await asyncpg.create_pool(
-                self._dsn,
-                min_size=0,
-                max_size=_POOL_SIZE,
-                max_inactive_connection_lifetime=60.0,
-                timeout=self.settings.connect_timeout_seconds,
-                command_timeout=self.settings.statement_timeout_seconds + _GRACE_SECONDS,
-                server_settings=self._server_settings("queries"),
-            )
+            self._pool = ConnectionPool(partial(self._connected, "queries"), _POOL_SIZE)
         return info
 
     async def close(self) -> None:
@@ -149,11 +141,8 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await pool.close()
-        except _TRANSIENT_ERRORS:
-            pool.terminate()
+        with suppress(*_TRANSIENT_ERRORS):
+            await pool.close(_CLOSE_SECONDS)
 
     async def check(self) -> ServerInfo:
         """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does."""
@@ -186,15 +175,18 @@ class Database:
         ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit.
         Raises :class:`DatabaseUnavailableError`.
         """
-        limit = self.settings.statement_timeout_seconds
         with self.errors():
-            return await asyncpg.connect(
-                self._dsn,
-                timeout=self.settings.connect_timeout_seconds,
-                command_timeout=None if unlimited else limit + _GRACE_SECONDS,
-                server_settings=self._server_settings(purpose)
-                | ({"statement_timeout": "0"} if unlimited else {}),
-            )
+            return await self._connected(purpose, unlimited=unlimited)
+
+    async def _connected(self, purpose: str, *, unlimited: bool = False) -> Connection:
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self.settings.connect_timeout_seconds,
+            command_timeout=None if unlimited else self.settings.statement_timeout_seconds + _GRACE_SECONDS,
+            server_settings=self._server_settings(purpose)
+            | ({"statement_timeout": "0"} if unlimited else {}),
+            max_cached_statement_lifetime=0,  # a prepared statement is as good after five minutes
+        )
 
     async def disconnect(self, connection: Connection) -> None:
         """Close a connection in any state."""
@@ -207,23 +199,46 @@ class Database:
     async def query(self) -> AsyncIterator[AnyConnection]:
         """A pooled connection for one query; raises the errors of this module.
 
-        Raises :class:`DatabaseTimeoutError` when none becomes free in time.
+        The session is not reset afterwards: what is set has to end with a transaction. Raises
+        :class:`DatabaseTimeoutError` when none becomes free in time.
         """
+        pool = self._opened()
+        with self.errors():
+            connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            try:
+                yield connection
+            finally:
+                pool.release(connection)
+
+    async def fetch(self, statement: str, values: Sequence[object] = ()) -> list[asyncpg.Record]:
+        """The rows of one statement, prepared once per connection; raises as :meth:`query` does."""
+        pool = self._opened()
+        try:
+            connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            try:
+                return await connection.fetch(statement, *values)
+            finally:
+                pool.release(connection)
+        except (TimeoutError, asyncpg.QueryCanceledError, *_TRANSIENT_ERRORS) as error:
+            raise self._converted(error) from error
+
+    def _opened(self) -> ConnectionPool:
         if self._pool is None:
             raise DatabaseUnavailableError(f"{self.name} is not open")
-        with self.errors():
-            async with self._pool.acquire(timeout=self.settings.connect_timeout_seconds) as connection:
-                yield connection
+        return self._pool
 
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Convert errors of the connection and the server to those of this module; others pass through."""
         try:
             yield
-        except (TimeoutError, asyncpg.QueryCanceledError) as error:
-            raise DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}") from error
-        except _TRANSIENT_ERRORS as error:
-            raise DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}") from error
+        except (TimeoutError, asyncpg.QueryCanceledError, *_TRANSIENT_ERRORS) as error:
+            raise self._converted(error) from error
+
+    def _converted(self, error: Exception) -> DatabaseUnavailableError:
+        if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+            return DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}")
+        return DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
 
     def _server_settings(self, purpose: str) -> dict[str, str]:
         return {

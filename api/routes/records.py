@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from api.http.query import NoQuery, Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from storage.query.pagination import RowPage
 from storage.query.queries import (
     FillFilter,
     InstrumentInfo,
@@ -50,14 +51,14 @@ class Instruments(Struct, frozen=True, kw_only=True):
     items: list[InstrumentInfo]
 
 
-async def fills(request: Request[FillsQuery, None]) -> Page[StoredFill]:
+async def fills(request: Request[FillsQuery, None]) -> RowPage:
     """Returns fills, newest first. `next_cursor` is null on the last page."""
     query = request.query
     which = FillFilter(order_id=query.order_id, **_filter_fields(query))
     return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
 
 
-async def trades(request: Request[TradesQuery, None]) -> Page[StoredRoundTrip]:
+async def trades(request: Request[TradesQuery, None]) -> RowPage:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
     which = RoundTripFilter(**_filter_fields(query))

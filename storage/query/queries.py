@@ -13,14 +13,13 @@ import asyncpg
 from msgspec import Struct
 
 from decahertz.alert import Alert
-from decahertz.event import Fill, InstrumentKind, Liquidity, Side
+from decahertz.event import InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.export import Exports
 from storage.query.history.history import Histories
-from storage.query.pagination import KeysetPage
-from storage.schema.events import fill_values
+from storage.query.pagination import KeysetPage, RowPage
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from storage.settings import RetentionSettings
 
 ItemT = TypeVar("ItemT")
-
-_FILLS = KeysetPage("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"))
-_TRADES = KeysetPage("trades", "closed_ns", ("closed_ns", "closed_source", "closed_epoch", "closed_sequence"))
 
 
 class StoredFill(Struct, frozen=True, kw_only=True):
@@ -124,6 +120,15 @@ class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
     """Opaque; leads to the next page. ``None``: this is the last page."""
 
 
+_FILLS = KeysetPage("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"), item=StoredFill)
+_TRADES = KeysetPage(
+    "trades",
+    "closed_ns",
+    ("closed_ns", "closed_source", "closed_epoch", "closed_sequence"),
+    item=StoredRoundTrip,
+)
+
+
 class Queries:
     """Answers queries from the database."""
 
@@ -143,17 +148,16 @@ class Queries:
         self.history = Histories(database, clock, retention).history
         self.exports = Exports(database)
 
-    async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> Page[StoredFill]:
-        """Fills, newest first. Raises :class:`CursorError`."""
-        rows, next_cursor = await self._newest(_FILLS, which, limit, cursor)
-        return Page(items=[_stored_fill(row) for row in rows], next_cursor=next_cursor)
+    async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> RowPage:
+        """Fills (:class:`StoredFill`), newest first. Raises :class:`CursorError`."""
+        return await _FILLS.rows(self._database, which, limit, cursor)
 
-    async def trades(
-        self, which: RoundTripFilter, *, limit: int, cursor: str | None = None
-    ) -> Page[StoredRoundTrip]:
-        """Finished round trips, the last closed first. Raises :class:`CursorError`."""
-        rows, next_cursor = await self._newest(_TRADES, which, limit, cursor)
-        return Page(items=[_trade(row) for row in rows], next_cursor=next_cursor)
+    async def trades(self, which: RoundTripFilter, *, limit: int, cursor: str | None = None) -> RowPage:
+        """Finished round trips (:class:`StoredRoundTrip`), the last closed first.
+
+        Raises :class:`CursorError`.
+        """
+        return await _TRADES.rows(self._database, which, limit, cursor)
 
     async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
         """Bars made from ticks, the newest first. Raises :class:`CursorError`."""
@@ -178,17 +182,6 @@ class Queries:
             rows = await connection.fetch("SELECT * FROM instruments ORDER BY venue, instrument")
         return [_instrument(row) for row in rows]
 
-    async def _newest(
-        self, of: KeysetPage, which: Struct, limit: int, cursor: str | None
-    ) -> tuple[list[asyncpg.Record], str | None]:
-        statement, values = of.statement(which, limit, cursor)
-        async with self._database.query() as connection:
-            rows = await connection.fetch(statement, *values)
-        if len(rows) <= limit:
-            return rows, None
-        rows = rows[:limit]
-        return rows, of.cursor_after(rows[-1])
-
 
 def _instrument(row: asyncpg.Record) -> InstrumentInfo:
     definition = None
@@ -197,13 +190,3 @@ def _instrument(row: asyncpg.Record) -> InstrumentInfo:
         definition = InstrumentDefinition(**values | {"kind": InstrumentKind(row["kind"])})
     values = {name: row[name] for name in ("venue", "instrument", "first_ns", "last_ns")}
     return InstrumentInfo(**values, definition=definition)
-
-
-def _stored_fill(row: asyncpg.Record) -> StoredFill:
-    others = {name: row[name] for name in StoredFill.__struct_fields__ if name not in Fill.__struct_fields__}
-    return StoredFill(**fill_values(row) | others)
-
-
-def _trade(row: asyncpg.Record) -> StoredRoundTrip:
-    values = {name: row[name] for name in StoredRoundTrip.__struct_fields__}
-    return StoredRoundTrip(**values | {"side": Side(row["side"])})

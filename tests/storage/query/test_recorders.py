@@ -97,9 +97,9 @@ async def test_fills_and_trades_name_the_recorder_and_filter_by_it(two: TieredDa
         await two.execute(_FILL, to_datetime(INSTANT), recorder, INSTANT)
     queries = Queries(two.database)
     found = (await queries.fills(FillFilter(), limit=9)).items
-    assert {fill.recorder for fill in found} == {"paris", "tokyo"}
+    assert {fill["recorder"] for fill in found} == {"paris", "tokyo"}
     (fill,) = (await queries.fills(FillFilter(recorder="tokyo"), limit=9)).items
-    assert fill.recorder == "tokyo"
+    assert fill["recorder"] == "tokyo"
     assert (await queries.trades(RoundTripFilter(recorder="tokyo"), limit=9)).items == []
 
 

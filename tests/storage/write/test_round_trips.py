@@ -6,6 +6,7 @@ import itertools
 import random
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,7 +56,8 @@ def folded(sent: list[Sent]) -> list[RoundTrip]:
 async def stored(database: Database, strategy: str = "trend") -> list[RoundTrip]:
     page = await Queries(database).trades(RoundTripFilter(strategy=strategy), limit=10_000)
     return [
-        RoundTrip(**{name: getattr(one, name) for name in RoundTrip.__struct_fields__}) for one in page.items
+        msgspec.convert({name: one[name] for name in RoundTrip.__struct_fields__}, RoundTrip)
+        for one in page.items
     ]
 
 
