@@ -19,6 +19,7 @@ from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.self_metrics import HubMetrics
+from api.page_handler import page_handler
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.settings import ApiSettings
@@ -78,6 +79,7 @@ class Api:
         """
         host, port = self._settings.host, self._settings.port
         await asyncio.to_thread(self._settings.check_host)
+        await asyncio.to_thread(page_handler)
         runner = web.AppRunner(
             self._application(),
             access_log=None,  # metrics count requests; failures are logged
@@ -134,6 +136,9 @@ class Api:
                 app.router.add_route(route.method, route.pattern, endpoint.__call__)
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
         app.router.add_get("/ws", self._websocket.__call__, allow_head=False)
+        page = page_handler().__call__
+        app.router.add_get("/", page)
+        app.router.add_get("/page/{file:.+}", page)
         return app
 
 

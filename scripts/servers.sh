@@ -14,6 +14,23 @@ unpack_package() { # unpack_package PACKAGE
     return $status
 }
 
+# A browser needs libraries and fonts that a server has not: those that are missing are unpacked with it, and the
+# program is started with them.
+unpack_browser() {
+    missing=$(apt-get -s install --no-install-recommends chromium 2>/dev/null |
+        sed -n 's/^Inst \([^ ]*\) (.*/\1/p')
+    [ -n "$missing" ] || return 1
+    for package in $missing; do
+        unpack_package "$package" || return 1
+    done
+    cat >"$SERVERS/usr/bin/chromium" <<WRAPPER
+#!/bin/sh
+LD_LIBRARY_PATH=$(echo "$SERVERS"/usr/lib/*-linux-gnu*) \\
+    exec "$SERVERS/usr/lib/chromium/chromium" "\$@"
+WRAPPER
+    chmod 755 "$SERVERS/usr/bin/chromium"
+}
+
 # Debian's Alertmanager reads its templates from a folder below /usr. In the unpacked program a name of the same
 # length stands for it, which is a link to the unpacked folder.
 TEMPLATES=/usr/share/prometheus/alertmanager
@@ -44,7 +61,7 @@ servers() { # servers PROGRAM=PACKAGE…
                 apt-get update -qq >/dev/null 2>&1
                 updated=1
             fi
-            unpack_package "$package"
+            if [ "$package" = chromium ]; then unpack_browser; else unpack_package "$package"; fi
         fi
         command -v "$program" >/dev/null 2>&1 ||
             say "$program is missing (Debian's package $package): the tests that need it are skipped"

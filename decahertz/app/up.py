@@ -159,6 +159,7 @@ def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[C
 def welcome(pipeline: Pipeline, more: Sequence[tuple[str, str]] = ()) -> str:
     """The text printed when all parts run; ``more`` are rows of names and addresses."""
     rows = [
+        ("Page", f"{pipeline.api_url}/"),
         ("API", f"{pipeline.api_url}/api/v1/health"),
         ("WebSocket", f"{pipeline.api_url.replace('http', 'ws', 1)}/ws"),
         ("Metrics", f"{pipeline.exporter_url}/metrics"),

@@ -38,6 +38,7 @@ class RunningDecahertz:
         self.process = process
         self.welcome = welcome
         self.api = self.address("API").removesuffix("/api/v1/health")
+        self.page = self.address("Page")
         self.websocket = self.address("WebSocket")
         self.metrics = self.address("Metrics")
         self.database = self.address("Database")

@@ -28,6 +28,11 @@ def test_the_wheel_holds_the_five_packages_with_their_data(tmp_path: Path) -> No
     packages = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert packages == {"decahertz", "collectors", "storage", "exporter", "api"}
     assert "decahertz/py.typed" in names
+    page = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "api" / "page").rglob("*") if path.is_file()
+    }
+    assert "api/page/vendor/uplot/LICENSE.txt" in page
+    assert page <= names
     assert any(name.startswith("storage/schema/migrations/") and name.endswith(".sql") for name in names)
     assert "market = collectors.market.collector:MarketCollector" in entry_points
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -1,0 +1,51 @@
+// Requests to the REST API.
+
+const BASE = new URL("api/v1/", document.baseURI);
+
+/** A response with a problem document. */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document.detail ?? document.title ?? `status ${status}`);
+    this.status = status;
+    this.kind = (document.type ?? "").split(":").pop();
+  }
+}
+
+function address(path, parameters) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+/** The decoded body of `GET path`; `accepted` are further statuses that have one. */
+export async function get(path, parameters = {}, { signal, accepted = [] } = {}) {
+  const response = await fetch(address(path, parameters), { signal, headers: { Accept: "application/json" } });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok && !accepted.includes(response.status)) throw new Problem(response.status, body);
+  return body;
+}
+
+/** Calls `use` with the answer of `GET path` every `seconds`, while the page is visible; `stop()` ends it. */
+export function poll(path, parameters, seconds, use, { accepted = [], failed = () => {} } = {}) {
+  let timer = null;
+  const control = new AbortController();
+  async function ask() {
+    if (!document.hidden) {
+      try {
+        use(await get(path, parameters, { signal: control.signal, accepted }));
+      } catch (error) {
+        if (!control.signal.aborted) failed(error);
+      }
+    }
+    if (!control.signal.aborted) timer = setTimeout(ask, seconds * 1000);
+  }
+  ask();
+  return {
+    stop() {
+      control.abort();
+      clearTimeout(timer);
+    },
+  };
+}

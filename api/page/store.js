@@ -1,0 +1,115 @@
+// The live state: the newest sample of every key, short series of it, and how regularly cycles arrive.
+
+import { Ring } from "./series.js";
+import { decimals } from "./formats.js";
+
+const SPARK_POINTS = 300;
+const CYCLES = 600;
+const CYCLE_MS = 100;
+const RATE_CYCLES = 50;
+const FORGET_MS = 600_000;
+const MAX_KEYS = 20_000;
+
+/** One key of one collector: an instrument, a strategy, a host. */
+class Entry {
+  constructor(topic, spark) {
+    this.topic = topic;
+    this.time = 0;
+    this.data = null;
+    this.digits = 0;
+    this.direction = 0;
+    this.spark = spark ? new Ring(SPARK_POINTS) : null;
+  }
+}
+
+/** Metric of each collector whose newest values are kept for a sparkline. */
+const SPARKS = { market: "mid", strategy: "realised_pnl" };
+
+export class Store {
+  constructor(connection) {
+    this.connection = connection;
+    this.collectors = new Map();
+    this.ages = new Ring(CYCLES);
+    this.cycleTimes = new Ring(CYCLES);
+    this.lastCycle = 0;
+    this.missing = 0;
+    this.updates = 0;
+  }
+
+  /** Entries of a collector by topic. */
+  entries(collector) {
+    let found = this.collectors.get(collector);
+    if (found === undefined) this.collectors.set(collector, (found = new Map()));
+    return found;
+  }
+
+  /** Takes a state, from a snapshot or an update; returns its entry, or null if it is no sample. */
+  take(message, live) {
+    const [kind, collector] = message.topic.split(":", 2);
+    if (kind !== "metrics") return null;
+    const time = message.time_ns / 1e6;
+    const entries = this.entries(collector);
+    let entry = entries.get(message.topic);
+    if (entry === undefined) {
+      if (entries.size >= MAX_KEYS) return null;
+      entries.set(message.topic, (entry = new Entry(message.topic, collector in SPARKS)));
+    }
+    const before = entry.data;
+    entry.data = message.data;
+    entry.time = time;
+    if (entry.spark !== null) this.#spark(entry, collector, before);
+    if (live && time > this.lastCycle) this.#cycle(time);
+    return entry;
+  }
+
+  #spark(entry, collector, before) {
+    const name = SPARKS[collector];
+    const value = entry.data[name];
+    entry.spark.push(value ?? Number.NaN);
+    const previous = before?.[name];
+    if (previous !== undefined && previous !== null && value !== null && value !== previous) {
+      entry.direction = Math.sign(value - previous);
+    }
+    if (collector === "market") {
+      for (const price of [entry.data.bid, entry.data.ask]) {
+        if (price !== null && price !== undefined) entry.digits = Math.max(entry.digits, decimals(price));
+      }
+    }
+  }
+
+  #cycle(time) {
+    if (this.lastCycle) this.missing += Math.max(0, Math.round((time - this.lastCycle) / CYCLE_MS) - 1);
+    this.lastCycle = time;
+    this.cycleTimes.push(time);
+    this.ages.push(this.connection.now() - time);
+    this.updates += 1;
+  }
+
+  /** Cycles per second over the last few seconds, as they arrived. */
+  get cycleRate() {
+    const count = Math.min(this.cycleTimes.length, RATE_CYCLES);
+    if (count < 2) return null;
+    const first = this.cycleTimes.at(this.cycleTimes.length - count);
+    return ((count - 1) * 1000) / (this.cycleTimes.last - first);
+  }
+
+  /** Milliseconds since the newest cycle, by the server's clock; null before the first. */
+  get age() {
+    return this.lastCycle ? this.connection.now() - this.lastCycle : null;
+  }
+
+  /** Starts to count cycles again, after a gap in the connection. */
+  restart() {
+    this.lastCycle = 0;
+    this.cycleTimes.clear();
+  }
+
+  /** Forgets keys that are no longer updated, relative to the newest time of the same collector. */
+  sweep() {
+    for (const entries of this.collectors.values()) {
+      let newest = 0;
+      for (const entry of entries.values()) newest = Math.max(newest, entry.time);
+      for (const [topic, entry] of entries) if (newest - entry.time > FORGET_MS) entries.delete(topic);
+    }
+  }
+}

@@ -1,0 +1,156 @@
+// A table of live rows: keyed, sortable, filtered by typing, walked by keyboard; only visible rows are drawn.
+
+import { h, setClass, setText } from "./dom.js";
+
+/**
+ * A column has `name`, `title`, and `text(row, now)`; and may have `value(row)` to sort by, `class`, `tone(row, now)`
+ * (a class by value), `cell(td, row, now)` that draws instead of `text`, and `left` for texts.
+ */
+export class Table {
+  constructor({ columns, key, sort, descending = false, open = null, empty = "Nothing yet.", search = null, label }) {
+    Object.assign(this, { columns, key, open, empty, sort, descending, search });
+    this.rows = new Map();
+    this.order = [];
+    this.needle = "";
+    this.selected = null;
+    this.stale = true;
+    this.head = h("tr");
+    this.body = h("tbody");
+    this.message = h("p", { class: "empty" }, empty);
+    this.headers = columns.map((column) => this.#header(column));
+    this.head.append(...this.headers);
+    this.table = h("table", { "aria-label": label }, h("thead", {}, this.head), this.body);
+    this.element = h("div", { class: "scroll", tabindex: "0" }, this.table, this.message);
+    this.element.addEventListener("keydown", (event) => this.#keydown(event));
+    this.observer = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) if (target.row) target.row.visible = isIntersecting;
+    });
+    this.#marks();
+  }
+
+  #header(column) {
+    const title = h("span", { title: column.help }, column.title);
+    const header = h("th", { scope: "col", class: column.class ?? "" }, title);
+    if (column.value) {
+      header.classList.add("sortable");
+      header.addEventListener("click", () => this.sortBy(column.name));
+    }
+    return header;
+  }
+
+  sortBy(name) {
+    const column = this.columns.find((one) => one.name === name);
+    this.descending = this.sort === name ? !this.descending : !column.left;
+    this.sort = name;
+    this.stale = true;
+    this.#marks();
+  }
+
+  #marks() {
+    this.columns.forEach((column, index) => {
+      if (column.name === this.sort) {
+        this.headers[index].setAttribute("aria-sort", this.descending ? "descending" : "ascending");
+      } else {
+        this.headers[index].removeAttribute("aria-sort");
+      }
+    });
+  }
+
+  /** Shows rows whose `search` text has all words of the filter. */
+  filter(text) {
+    this.needle = text.trim().toLowerCase();
+    this.stale = true;
+  }
+
+  /** Brings the rows in line with these items and draws them. */
+  render(items, now) {
+    let changed = this.stale;
+    const seen = new Set();
+    for (const item of items) {
+      const key = this.key(item);
+      seen.add(key);
+      const row = this.rows.get(key);
+      if (row === undefined) {
+        this.#add(key, item);
+        changed = true;
+      } else {
+        row.item = item;
+      }
+    }
+    if (seen.size < this.rows.size) {
+      for (const [key, row] of this.rows) if (!seen.has(key)) this.#remove(key, row);
+      changed = true;
+    }
+    if (changed) this.arrange();
+    for (const row of this.order) if (row.visible) this.#draw(row, now);
+  }
+
+  /** Sorts and filters the rows again. */
+  arrange() {
+    this.stale = false;
+    const words = this.needle.split(/\s+/).filter(Boolean);
+    const shown = [...this.rows.values()].filter((row) => words.every((word) => row.words.includes(word)));
+    const column = this.columns.find((one) => one.name === this.sort);
+    if (column) shown.sort((a, b) => compare(column.value(a.item), column.value(b.item), this.descending));
+    const same = shown.length === this.order.length && shown.every((row, index) => row === this.order[index]);
+    this.order = shown;
+    if (!same) this.body.replaceChildren(...shown.map((row) => row.element));
+    this.message.hidden = shown.length > 0;
+    setText(this.message, this.rows.size && words.length ? `Nothing matches “${this.needle}”.` : this.empty);
+  }
+
+  #add(key, item) {
+    const cells = this.columns.map((column) => h("td", { class: column.class ?? "" }));
+    const row = { key, item, cells, visible: true, element: h("tr", {}, ...cells) };
+    row.words = (this.search ? this.search(item) : String(key)).toLowerCase();
+    row.element.row = row;
+    if (this.open) {
+      row.element.classList.add("opens");
+      row.element.addEventListener("click", () => this.open(row.item));
+    }
+    this.rows.set(key, row);
+    this.observer.observe(row.element);
+  }
+
+  #remove(key, row) {
+    this.observer.unobserve(row.element);
+    this.rows.delete(key);
+    if (this.selected === row) this.selected = null;
+  }
+
+  #draw(row, now) {
+    for (let index = 0; index < this.columns.length; index += 1) {
+      const column = this.columns[index];
+      const cell = row.cells[index];
+      if (column.cell) column.cell(cell, row.item, now);
+      else setText(cell, column.text(row.item, now));
+      if (column.tone) setClass(cell, `${column.class ?? ""} ${column.tone(row.item, now)}`);
+    }
+  }
+
+  #keydown(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: 20, PageUp: -20, Home: -1e9, End: 1e9 }[event.key];
+    if (step !== undefined && this.order.length && this.open) {
+      const at = this.selected ? this.order.indexOf(this.selected) : -Math.sign(step);
+      this.#select(this.order[Math.min(Math.max(at + step, 0), this.order.length - 1)]);
+      event.preventDefault();
+    } else if (event.key === "Enter" && this.selected) {
+      this.open(this.selected.item);
+    }
+  }
+
+  #select(row) {
+    this.selected?.element.removeAttribute("aria-selected");
+    this.selected = row;
+    row.element.setAttribute("aria-selected", "true");
+    row.element.scrollIntoView({ block: "nearest" });
+  }
+}
+
+/** Compares values of a column; missing ones are always last. */
+function compare(a, b, descending) {
+  const [noA, noB] = [a, b].map((value) => value === null || value === undefined || Number.isNaN(value));
+  if (noA || noB) return Number(noA) - Number(noB);
+  const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;
+  return descending ? -order : order;
+}

@@ -1,0 +1,33 @@
+"""A page of the browser that notes everything that goes wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+LIMIT_MS = 20_000
+"""Limit of every wait."""
+
+
+@contextmanager
+def watched(browser: Browser, url: str, **options: Any) -> Iterator[Page]:  # noqa: ANN401 - Playwright's own
+    """Opens ``url`` and fails at the end if the console had an error or another server was asked."""
+    origin = url.split("/", 3)[2]
+    wrong: list[str] = []
+
+    def note(text: str, *, when: bool = True) -> None:
+        if when:
+            wrong.append(text)
+
+    with browser.new_context(**options) as context:
+        context.set_default_timeout(LIMIT_MS)
+        page = context.new_page()
+        page.on("console", lambda message: note(message.text, when=message.type == "error"))
+        page.on("pageerror", lambda error: note(f"{error.name}: {error.message}"))
+        page.on("request", lambda asked: note(asked.url, when=asked.url.split("/", 3)[2] != origin))
+        page.goto(url)
+        yield page
+        assert wrong == []
