@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from metrics_page import metric_tables
+from reader_code import reader_files
 
 from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
@@ -135,8 +136,10 @@ def derived() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "settings.md", settings_page()
     config = alertmanager_config(AlertmanagerSettings(), "http://127.0.0.1:8000")
     yield ROOT / "prometheus" / "alertmanager.yml", config
-    document = msgspec.json.format(msgspec.json.encode(api_document(__version__), order="deterministic"))
-    yield ROOT / "docs" / "openapi.json", document.decode() + "\n"
+    document = api_document(__version__)
+    text = msgspec.json.format(msgspec.json.encode(document, order="deterministic")).decode()
+    yield ROOT / "docs" / "openapi.json", text + "\n"
+    yield from reader_files(document, ROOT / "client" / "decahertz_client")
     for path, text in dashboard_files():
         yield ROOT / path, text
 

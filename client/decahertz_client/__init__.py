@@ -1,4 +1,4 @@
-"""Sends what a trading process does to Decahertz: signals, orders, fills, positions, quotes.
+"""Sends what a trading process does to Decahertz, and reads what Decahertz has recorded.
 
     from decahertz_client import Client
 
@@ -13,11 +13,34 @@ sequence numbers, so the server stores each of them once. Events dropped by a fu
 server are counted by reason, and the counts travel to the server: see :class:`Stats`.
 
 A process may fork and go on emitting on both sides: the child starts with an empty ring and a new epoch.
+
+    from decahertz_client import Reader
+
+    with Reader("http://127.0.0.1:8000") as recorder:
+        fills = recorder.fills(strategy="arb", limit=100).to_list()
+        history = recorder.history("market", fields=["mid"], instrument="BTC/USD", max_points=1000)
+
+Lists are read page by page, histories arrive in columns; both convert to pandas and Arrow where those are
+installed. See :class:`Reader`.
 """
 
 from decahertz_client._client import Client
+from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
+from decahertz_client._history import History, Series
 from decahertz_client._http import VERSION
+from decahertz_client._pages import Pages
+from decahertz_client._reader import Reader
 from decahertz_client._sender import Stats
 
 __version__ = VERSION
-__all__ = ["Client", "Stats"]
+__all__ = [
+    "Client",
+    "History",
+    "NoAnswerError",
+    "Pages",
+    "ProblemError",
+    "Reader",
+    "ReaderError",
+    "Series",
+    "Stats",
+]

@@ -46,14 +46,14 @@ class Endpoint(NamedTuple):
     path: str
 
 
-def parse_endpoint(url: str) -> Endpoint:
-    """Derives the ingest endpoint from the URL of the API. Raises ``ValueError``."""
+def parse_endpoint(url: str, path: str = _PATH) -> Endpoint:
+    """Derives an endpoint from the URL of the API; default: that of ingest. Raises ``ValueError``."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"url {url!r} must look like http://host:port")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("url must not contain a user, query or fragment; pass a key as api_key")
-    return Endpoint(parts.scheme == "https", parts.hostname, parts.port, parts.path.rstrip("/") + _PATH)
+    return Endpoint(parts.scheme == "https", parts.hostname, parts.port, parts.path.rstrip("/") + path)
 
 
 class Response(NamedTuple):
@@ -153,10 +153,12 @@ def _parse(response: http.client.HTTPResponse, data: bytes) -> Response:
     texts = (content.get("title"), content.get("detail"))
     detail = ": ".join(text for text in texts if isinstance(text, str))[:_MAX_DETAIL_CHARACTERS]
     summary = f"{response.status} {response.reason}" + (f" ({detail})" if detail else "")
-    return Response(response.status, summary, _retry_after(response.getheader("Retry-After", "")), content)
+    return Response(
+        response.status, summary, parse_retry_after(response.getheader("Retry-After", "")), content
+    )
 
 
-def _retry_after(header: str) -> float:
+def parse_retry_after(header: str) -> float:
     """Parses both forms of RFC 9110 section 10.2.3 into seconds; returns 0 for anything else."""
     if header.isdecimal():
         return min(float(header), _MAX_RETRY_AFTER_SECONDS)

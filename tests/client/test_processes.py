@@ -218,12 +218,20 @@ def test_the_client_is_written_for_python_3_9(module: Path) -> None:
     ast.parse(module.read_text(), feature_version=(3, 9))
 
 
+OPTIONAL = {"numpy", "pandas", "pyarrow", "websockets"}
+"""Imported by the reader's methods that need them."""
+
+
 def test_nothing_but_msgpack_is_imported_beyond_the_standard_library() -> None:
     nodes = [node for module in MODULES for node in ast.walk(ast.parse(module.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in names}
-    assert packages - sys.stdlib_module_names == {"msgpack", "decahertz_client"}
+    assert packages - sys.stdlib_module_names - OPTIONAL == {"msgpack", "decahertz_client"}
+    done = python(
+        "-c", f"import decahertz_client, sys; sys.exit(', '.join({OPTIONAL!r} & set(sys.modules)) or 0)"
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:

@@ -1,0 +1,189 @@
+# ruff: noqa: A002 - the parameters of the routes
+"""Methods of :class:`~decahertz_client.Reader`, one for each route that reads.
+
+Written by ``scripts/derive.py`` from the routes of the API.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decahertz_client._pages import Pages
+from decahertz_client._rest import Session, Time, Values, quoted
+
+if TYPE_CHECKING:
+    from decahertz_client.records import (
+        Alert,
+        AlertOrigin,
+        AlertState,
+        Bar,
+        Catalogue,
+        CurrentList,
+        HealthReport,
+        Instruments,
+        LedgerReport,
+        Plugins,
+        ServerTime,
+        StoredFill,
+        StoredRoundTrip,
+    )
+
+
+class Routes:
+    """The routes that read; a method has the name of its operation in the OpenAPI document."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def alerts(
+        self,
+        *,
+        recorder: str | None = None,
+        name: str | None = None,
+        severity: str | None = None,
+        state: AlertState | None = None,
+        origin: AlertOrigin | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[Alert]:
+        """Returns alerts of the watchdog and of Prometheus, the last started first."""
+        return Pages(
+            self._session,
+            "/api/v1/alerts",
+            {
+                "recorder": recorder,
+                "name": name,
+                "severity": severity,
+                "state": state,
+                "origin": origin,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            1000,
+            "Alert",
+        )
+
+    def alert(self, id: str) -> Alert:
+        """Returns one alert. One that fires is found while the database is away, too."""
+        answer: Alert = self._session.get(f"/api/v1/alerts/{quoted(id)}", {})
+        return answer
+
+    def collectors(self) -> Plugins:
+        """Returns the state, counters and last error of each collector and feed. Durations are in seconds."""
+        answer: Plugins = self._session.get("/api/v1/collectors", {})
+        return answer
+
+    def fills(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        order_id: str | None = None,
+    ) -> Pages[StoredFill]:
+        """Returns fills, newest first. ``next_cursor`` is null on the last page."""
+        return Pages(
+            self._session,
+            "/api/v1/fills",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "start": start,
+                "end": end,
+                "order_id": order_id,
+            },
+            limit,
+            1000,
+            "StoredFill",
+        )
+
+    def health(self) -> HealthReport:
+        """Returns the health of each component and the worst of them."""
+        answer: HealthReport = self._session.get("/api/v1/health", {})
+        return answer
+
+    def instruments(self) -> Instruments:
+        """Returns the instruments seen in quotes or ticks, or defined, sorted by venue and instrument."""
+        answer: Instruments = self._session.get("/api/v1/instruments", {})
+        return answer
+
+    def ledger(self) -> LedgerReport:
+        """Returns the account of each stream: ``emitted = stored + spooled + dropped``."""
+        answer: LedgerReport = self._session.get("/api/v1/ledger", {})
+        return answer
+
+    def market_bars(
+        self,
+        instrument: str,
+        *,
+        timeframe: str | None = None,
+        venue: Values | None = None,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[Bar]:
+        """Returns open, high, low, close, volume, number of ticks and VWAP, newest bar first."""
+        return Pages(
+            self._session,
+            f"/api/v1/market/bars/{quoted(instrument)}",
+            {"timeframe": timeframe, "venue": venue, "recorder": recorder, "start": start, "end": end},
+            limit,
+            5000,
+            "Bar",
+        )
+
+    def metrics_catalogue(self) -> Catalogue:
+        """Returns every metric of every running collector: its help, unit and names."""
+        answer: Catalogue = self._session.get("/api/v1/metrics/catalogue", {})
+        return answer
+
+    def metrics_current(
+        self, *, collector: Values | None = None, fields: Values | None = None, **key: Values
+    ) -> CurrentList:
+        """Returns the newest sample of every key."""
+        answer: CurrentList = self._session.get(
+            "/api/v1/metrics/current", {"collector": collector, "fields": fields, **key}
+        )
+        return answer
+
+    def ping(self) -> ServerTime:
+        """Returns the current time of the server."""
+        answer: ServerTime = self._session.get("/api/v1/ping", {})
+        return answer
+
+    def trades(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[StoredRoundTrip]:
+        """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
+        return Pages(
+            self._session,
+            "/api/v1/trades",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            1000,
+            "StoredRoundTrip",
+        )
