@@ -146,7 +146,7 @@ while True:
 @contextlib.contextmanager
 def running_decahertz(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
     """Runs ``decahertz up``; yields the process and the URLs of its metrics and API."""
-    api, exporter = _free_port(), _free_port()
+    api, exporter = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))
     server = engine.server(folder, has_jobs=True)
     options = {
@@ -169,7 +169,7 @@ def running_decahertz(engine: Engine) -> Iterator[tuple[psutil.Process, str, str
         environment = {**os.environ, "DECAHERTZ_DATABASE_URL": server.url}
         child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
-            _wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
+            wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
             urls = f"http://127.0.0.1:{exporter}/metrics", f"http://127.0.0.1:{api}"
             yield psutil.Process(child.pid), *urls
         except BaseException:
@@ -216,18 +216,20 @@ def _p99_of(lines: Path, first: Reading, last: Reading) -> float:
     return late[int(0.99 * len(late))] / 1e9
 
 
-def _wait_ready(child: subprocess.Popen[bytes], url: str) -> None:
+def wait_ready(child: subprocess.Popen[bytes], url: str) -> None:
+    """Waits until a server answers."""
     limit = time.monotonic() + 60
     while time.monotonic() < limit:
         if child.poll() is not None:
-            raise RuntimeError(f"decahertz up ended with {child.returncode}")
+            raise RuntimeError(f"the server ended with {child.returncode}")
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own
             return
         time.sleep(0.2)
-    raise TimeoutError("decahertz up is not ready after a minute")
+    raise TimeoutError("the server is not ready after a minute")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of loopback that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
