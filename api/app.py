@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from api.error_mapping import domain_problem
+from api.http.cache import ResponseCache
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
 from api.http.route import GZIP_LEVEL, Endpoint
@@ -55,6 +56,8 @@ class Api:
         )
         self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)
+        self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes)
+        """Call its ``changed`` with the tables in which rows were stored."""
         self._logger = server_logger(parts.registry)
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
@@ -105,6 +108,7 @@ class Api:
     async def stop(self) -> None:
         """Closes WebSockets with 1001, lets requests finish and stops listening; bounded in time."""
         await self._websocket.stop()
+        await self.cache.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             with contextlib.suppress(TimeoutError):
@@ -129,7 +133,7 @@ class Api:
             client_max_size=limit,
         )
         for route in ROUTES:
-            endpoint = Endpoint(route, self._parts, limit)
+            endpoint = Endpoint(route, self._parts, limit, self.cache)
             if route.method == "GET":
                 app.router.add_get(route.pattern, endpoint.__call__)
             else:

@@ -31,6 +31,11 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=1024, description="Largest accepted request body."),
     ] = 8 * 1024 * 1024
 
+    cache_bytes: Annotated[
+        int,
+        Meta(ge=0, description="Memory for responses of lists, which are kept for a second; 0 keeps none."),
+    ] = 16 * 1024 * 1024
+
     def check_host(self) -> None:
         """Raises :class:`~decahertz.addresses.UnsafeAddressError` if other machines could reach ``host``.
 

@@ -14,13 +14,12 @@ import contextlib
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from msgspec import Struct
 
 from benchmarks.bench_sampler_grid import free_port, wait_ready
 from benchmarks.engines import engines
-from benchmarks.harness import ROUNDS, Measure, compared
+from benchmarks.harness import ROUNDS, Measure, compared, medians
 
 CONNECTIONS = (10, 1000)
 SECONDS = 2
@@ -60,8 +59,8 @@ FROM generate_series(1, $2::bigint) AS n, LATERAL (SELECT $1::bigint + n * 10000
 """
 _TRADE = """
 INSERT INTO trades (time, recorder, trade_id, strategy, venue, instrument, side, quantity, opened_at,
-                    entry_price, exit_price, fees, pnl, risk, r_multiple, fills, opened_ns, closed_ns, closed_source,
-                    closed_epoch, closed_sequence, closed_flat)
+                    entry_price, exit_price, fees, pnl, risk, r_multiple, fills, opened_ns, closed_ns,
+                    closed_source, closed_epoch, closed_sequence, closed_flat)
 SELECT to_timestamp(ns / 1e9), 'bench', 't' || n, 'S' || n % 10, 'sim', 'I' || n % 50, 'buy', 1 + n % 3,
        to_timestamp(ns / 1e9), 100 + random(), 100 + random(), random(), random(), NULL, NULL, 2, ns - 5000,
        ns, 'bot', 7, n, true
@@ -177,29 +176,28 @@ def _json(url: str) -> Any:  # noqa: ANN401 - of any shape
         return msgspec.json.decode(answer.read())
 
 
-def _pairs(ours: Callable[[], Load], reference: Callable[[], Load]) -> list[tuple[Load, Load]]:
-    ours()
-    reference()
-    return [(ours(), reference()) for _ in range(ROUNDS)]
+def pairs(ours: str, reference: str, connections: int, *, is_fresh: bool) -> list[tuple[Load, Load]]:
+    """Loads both in turn, after a round to warm up."""
+    headers = (_NO_CACHE,) if is_fresh else ()
+
+    def both() -> tuple[Load, Load]:
+        return wrk(ours, connections, headers), wrk(reference, connections)
+
+    both()
+    return [both() for _ in range(ROUNDS)]
 
 
 def measures() -> Iterator[Measure]:
     with servers() as (ours, reference):
         check(ours, reference)
         for connections in CONNECTIONS:
-            for name, (path, is_fresh, goal) in CASES.items():
-                pairs = _pairs(
-                    lambda path=path, fresh=is_fresh, count=connections: wrk(  # type: ignore[misc]
-                        ours + path, count, (_NO_CACHE,) if fresh else ()
-                    ),
-                    lambda path=path, count=connections: wrk(reference + path, count),  # type: ignore[misc]
-                )
-                rate, p99 = (
-                    [statistics.median(getattr(pair[side], figure) for pair in pairs) for side in (0, 1)]
-                    for figure in ("rate", "p99_ms")
-                )
-                yield compared(f"{name}-{connections}", *rate, "requests/s", goal)
-                yield compared(f"{name}-{connections}-p99", *p99, "ms", "ratio >= 1", is_cost=True)
+            for case, (path, is_fresh, goal) in CASES.items():
+                found = pairs(ours + path, reference + path, connections, is_fresh=is_fresh)
+                name = f"{case}-{connections}"
+                mine, other = medians([(one.rate, two.rate) for one, two in found])
+                yield compared(name, mine, other, "requests/s", goal)
+                mine, other = medians([(one.p99_ms, two.p99_ms) for one, two in found])
+                yield compared(f"{name}-p99", mine, other, "ms", "ratio >= 1", is_cost=True)
 
 
 def run() -> list[Measure]:

@@ -17,6 +17,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from api.http.body import BodyReader
+from api.http.cache import Cached, Caching, Found, Key, ResponseCache, Watch
 from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
 from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, QueryParser, QueryT
@@ -81,6 +82,8 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     scope: Scope = Scope.READ
     cache_seconds: int = 0
     """How long clients may cache a response; 0: not at all."""
+    caching: Caching | None = None
+    """How the server caches responses; ``None``: not at all. Clients ask again each time."""
     problems: tuple[str, ...] = ()
     """Kinds of problems beyond those of parsing and decoding, which follow from the other fields."""
 
@@ -111,7 +114,11 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Serves the requests of a route."""
 
     def __init__(
-        self, route: Route[PartsT, QueryT, BodyT, ContentT], parts: PartsT, max_body_bytes: int
+        self,
+        route: Route[PartsT, QueryT, BodyT, ContentT],
+        parts: PartsT,
+        max_body_bytes: int,
+        cache: ResponseCache | None = None,
     ) -> None:
         self._parts = parts
         self._handler = route.handler
@@ -119,13 +126,20 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
         self._body = route.body
         self._max_body_bytes = max_body_bytes
-        caching = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
-        self._headers = {codec: {**headers, "Cache-Control": caching} for codec, headers in _HEADERS.items()}
+        self._cache = cache
+        self._watch: Watch | None = None
+        control = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
+        if cache is not None and route.caching is not None:
+            self._watch = cache.watch(route.caching)
+            control = "private, no-cache"
+        self._headers = {codec: {**headers, "Cache-Control": control} for codec, headers in _HEADERS.items()}
 
     async def __call__(self, http_request: web.Request) -> web.StreamResponse:
         """Serves one request. Errors become problem documents in the middleware."""
         headers = http_request.headers
         codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
+        if self._watch is not None:
+            return await self._cached(http_request, codec, self._watch)
         query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
         body = await self._read(http_request) if self._body is not None else None
         content = await self._handler(Request(self._parts, query, extra, body))  # type: ignore[arg-type]
@@ -140,6 +154,37 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
             data = await compress(data)
             response_headers = {**response_headers, "Content-Encoding": "gzip"}
         return web.Response(status=status, body=data, headers=response_headers)
+
+    async def _cached(self, http_request: web.Request, codec: Codec, watch: Watch) -> web.Response:
+        """Serves a request out of the cache, or the computation of another one."""
+        assert self._cache is not None  # noqa: S101 - there is a watch
+        headers = http_request.headers
+        key = (http_request.raw_path, codec)
+        bypass = _wants_new(headers.get("Cache-Control"))
+        cached = None if bypass else self._cache.lookup(key, watch)
+        if cached is None:
+            query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
+
+            async def produce() -> bytes:
+                content = await self._handler(Request(self._parts, query, extra, None))  # type: ignore[arg-type]
+                return encode(codec, content)
+
+            cached = await self._cache.respond(key, watch, produce, bypass=bypass)
+        response_headers = self._headers[codec] | _cache_headers(cached)
+        data = cached.entry.data
+        if len(data) >= _MIN_GZIP_BYTES and accepts_gzip(headers.get("Accept-Encoding")):
+            data = await self._compressed(key, cached)
+            response_headers["Content-Encoding"] = "gzip"
+        return web.Response(body=data, headers=response_headers)
+
+    async def _compressed(self, key: Key, cached: Cached) -> bytes:
+        assert self._cache is not None  # noqa: S101 - as above
+        entry = cached.entry
+        if entry.compressed is None:
+            data = await compress(entry.data)
+            if entry.compressed is None:  # by another request meanwhile
+                self._cache.compressed(key, entry, data)
+        return entry.compressed or b""
 
     async def _read(self, http_request: web.Request) -> BodyT:
         assert self._body is not None  # noqa: S101 - checked by the caller
@@ -161,3 +206,22 @@ async def compress(data: bytes) -> bytes:
     if len(data) < _MIN_GZIP_THREAD_BYTES:
         return gzipped((data,), GZIP_LEVEL)
     return await asyncio.get_running_loop().run_in_executor(None, gzipped, (data,), GZIP_LEVEL)
+
+
+def _wants_new(cache_control: str | None) -> bool:
+    """Whether a client accepts only a new response: the button *reload* of browsers sends ``max-age=0``."""
+    return cache_control is not None and ("no-cache" in cache_control or "max-age=0" in cache_control)
+
+
+_CACHE_STATUS: Final = {
+    Found.HIT: "decahertz; hit",
+    Found.STALE: "decahertz; hit; detail=stale",
+    Found.COLLAPSED: "decahertz; fwd=miss; collapsed",
+    Found.MISS: "decahertz; fwd=miss",
+    Found.BYPASS: "decahertz; fwd=request",
+}
+"""Values of the header ``Cache-Status`` (RFC 9211)."""
+
+
+def _cache_headers(cached: Cached) -> dict[str, str]:
+    return {"Age": str(cached.age_seconds), "Cache-Status": _CACHE_STATUS[cached.found]}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
 
+from api.http.cache import Caching
 from api.http.query import NoQuery, Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
@@ -87,6 +88,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/fills",
         summary="Fills",
         handler=fills,
+        caching=Caching(reads=("fills",)),
         query=FillsQuery,
         response=Page[StoredFill],
         problems=("invalid-cursor", "database-unavailable"),
@@ -95,6 +97,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/trades",
         summary="Round trips",
         handler=trades,
+        caching=Caching(reads=("fills",)),  # stored in the transaction of the fills that close them
         query=TradesQuery,
         response=Page[StoredRoundTrip],
         problems=("invalid-cursor", "database-unavailable"),

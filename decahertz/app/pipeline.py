@@ -312,6 +312,7 @@ class Pipeline:
                     settings.api,
                 ),
             )
+            self._writer.on_stored = self._api.cache.changed
             await self._run(self._feeds)
             registry.register(ProgramMetrics(self.components, self.feeds))
         self.started = True

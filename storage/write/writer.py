@@ -8,7 +8,7 @@ the entry is sent again under the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from random import random
 from typing import TYPE_CHECKING
@@ -91,6 +91,8 @@ class Writer:
         self._superseded = False
         self._log = structlog.get_logger(part="storage")
         self.samples_stored = 0
+        self.on_stored: Callable[[Iterable[str]], None] | None = None
+        """Called after each transaction, with the names of the tables that have new rows."""
 
     async def start(self) -> None:
         """Start writing. Raises ``DatabaseUnavailableError``."""
@@ -222,6 +224,8 @@ class Writer:
             self._log.info("database_recovered", seconds=seconds, backlog_rows=backlog)
         self._in_flight = [entry for entry in self._in_flight if entry.batch_id not in result.acks]
         self._spool.ack(list(result.acks.values()))
+        if self.on_stored is not None:
+            self.on_stored(result.rows)
         for table, rows in result.rows.items():
             self._metrics.rows.labels(table).inc(rows)
         for table, numbers in result.not_finite.items():

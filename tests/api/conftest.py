@@ -52,6 +52,7 @@ async def stored(
         sink = StoringSink(spool, writer)
         try:
             stack = Stack(bus=bus, registry=registry, sink=sink, database=database, silences=silences)
+            writer.on_stored = stack.api.cache.changed
             async with stack.running() as running:
                 yield running
         finally:
