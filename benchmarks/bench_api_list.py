@@ -1,4 +1,4 @@
-"""Requests per second of lists and of a history, at 10 and at 1,000 connections, beside FastAPI.
+"""Requests per second of lists and of a history, at 10 and at 1,000 connections, next to FastAPI.
 
 Ours is ``decahertz up`` without feeds; the reference is :mod:`benchmarks.rival_api`, FastAPI with uvicorn,
 asyncpg and pydantic, in a process of its own. Both read the same rows of the same embedded PostgreSQL, with
@@ -75,7 +75,7 @@ FROM generate_series(0, $2::bigint - 1) AS n
 
 
 class Load(Struct, frozen=True):
-    """What ``wrk`` counted."""
+    """Result of a run of ``wrk``."""
 
     requests: int
     seconds: float

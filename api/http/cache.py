@@ -8,7 +8,8 @@ holds the encoded body by target of the request and codec: ::
 
 A fresh response is served as it is. A stale one is served as well, while one request renews it. An expired
 one, or one of which a source has changed meanwhile, is never served: the next request computes it, and others
-that ask for the same wait for that one. What other processes write is unknown here; the times bound it.
+that ask for the same wait for that one. The cache does not hear of rows that other processes store; its times
+bound how late those appear.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.wire import Codec
 
 _ENTRY_BYTES: Final = 500
-"""Memory of an entry besides its key and body."""
+"""Memory of an entry in addition to its key and body."""
 _LARGEST_SHARE: Final = 8
 """An entry may use one part in so many of the memory."""
 
@@ -134,7 +135,7 @@ class ResponseCache:
         return watch
 
     def changed(self, names: Iterable[str]) -> None:
-        """What is read from these has changed: the responses that depend on it are wrong from now on."""
+        """Ends the responses that were read from these tables, which have changed."""
         for name in names:
             for watch in self._watches.get(name, ()):
                 watch.generation += 1
