@@ -6,12 +6,20 @@ import { clock, day, duration, number, setZone, zone } from "./formats.js";
 import { parse } from "./router.js";
 import { Store } from "./store.js";
 import { Theme, remember, remembered } from "./theme.js";
+import { ExecutionView } from "./views/execution.js";
+import { InstrumentView } from "./views/instrument.js";
 import { MarketView } from "./views/market.js";
 import { OverviewView } from "./views/overview.js";
+import { StrategiesView } from "./views/strategies.js";
+import { StrategyView } from "./views/strategy.js";
+import { SystemView } from "./views/system.js";
 
 const VIEWS = [
   ["overview", "Overview", OverviewView],
-  ["market", "Market", MarketView],
+  ["market", "Market", MarketView, InstrumentView],
+  ["strategies", "Strategies", StrategiesView, StrategyView],
+  ["execution", "Execution", ExecutionView],
+  ["system", "System", SystemView],
 ];
 const ALWAYS = ["metrics:system:*", "alerts"];
 const OLD_MS = 1500;
@@ -19,7 +27,7 @@ const IDLE_MS = 500;
 const SWEEP_MS = 60_000;
 const KEYS = [
   ["1 … 5", "views"], ["/", "filter"], ["j k ↓ ↑", "walk through a table"], ["Enter", "open the row"],
-  ["Esc", "leave filter or chart"], ["z", "UTC or local time"], ["d", "light or dark"], ["?", "this list"],
+  ["Esc", "leave filter or chart"], ["← → + −", "move and zoom a chart"], ["l", "chart: live"], ["c", "chart: line or candles"], ["z", "UTC or local time"], ["d", "light or dark"], ["?", "this list"],
 ];
 const element = (id) => document.getElementById(id);
 
@@ -124,11 +132,12 @@ class App {
   #open() {
     const route = parse(location.hash);
     const known = VIEWS.find(([name]) => name === route.view) ?? VIEWS[0];
-    const [name, title, View] = known;
-    const wanted = View.pick ? View.pick(route) : View;
+    const [name, title, View, Detail] = known;
+    const wanted = Detail && route.path.length ? Detail : View;
     let view = this.views.get(wanted);
     if (view === undefined) {
-      view = new wanted({ store: this.store, connection: this.connection, go: (to) => (location.hash = to), draw: () => this.draw() });
+      const { store, connection } = this;
+      view = new wanted({ store, connection, go: (to) => (location.hash = to), draw: () => this.draw() });
       this.views.set(wanted, view);
     }
     if (this.view !== view) {

@@ -46,6 +46,9 @@ export function panel(title, ...children) {
   return { element, note, body };
 }
 
+/** Panels one above the other: a column of a view. */
+export const stack = (...panels) => h("div", { class: "stack" }, ...panels.map((one) => one.element ?? one));
+
 /** A figure with its name: `set(text, detail, tone)` changes it. */
 export function tile(name, href) {
   const value = h("strong", {}, "–");

@@ -33,7 +33,8 @@ export function number(value, decimals = 0) {
 export function change(value, decimals = 2) {
   if (missing(value)) return NOTHING;
   const text = formatter(decimals).format(Math.abs(value));
-  return (value > 0 ? "+" : value < 0 ? MINUS : "") + text;
+  const zero = !/[1-9]/.test(text);
+  return (zero ? "" : value > 0 ? "+" : MINUS) + text;
 }
 
 /** Digits after the point that a number needs, at most eight. */

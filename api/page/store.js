@@ -1,12 +1,14 @@
 // The live state: the newest sample of every key, short series of it, and how regularly cycles arrive.
 
+import { decimals, fromNs, stamp } from "./formats.js";
+import { get } from "./rest.js";
 import { Ring } from "./series.js";
-import { decimals } from "./formats.js";
 
 const SPARK_POINTS = 300;
 const CYCLES = 600;
 const CYCLE_MS = 100;
 const RATE_CYCLES = 50;
+const GAP_MS = 5000;
 const FORGET_MS = 600_000;
 const MAX_KEYS = 20_000;
 
@@ -19,7 +21,18 @@ class Entry {
     this.digits = 0;
     this.direction = 0;
     this.spark = spark ? new Ring(SPARK_POINTS) : null;
+    this.since = 0;
   }
+}
+
+/** Puts stored values before the live ones of an entry. */
+function prepend(entry, times, values) {
+  const ring = entry.spark;
+  const live = Array.from({ length: ring.length }, (_, index) => ring.at(index));
+  const stored = values.filter((_, index) => fromNs(times[index]) < entry.since);
+  ring.clear();
+  for (const value of [...stored, ...live]) ring.push(value ?? Number.NaN);
+  if (times.length) entry.since = Math.min(entry.since, fromNs(times[0]));
 }
 
 /** Metric of each collector whose newest values are kept for a sparkline. */
@@ -34,6 +47,7 @@ export class Store {
     this.lastCycle = 0;
     this.missing = 0;
     this.updates = 0;
+    this.first = new Promise((resolve) => (this.arrived = resolve));
   }
 
   /** Entries of a collector by topic. */
@@ -55,11 +69,32 @@ export class Store {
       entries.set(message.topic, (entry = new Entry(message.topic, collector in SPARKS)));
     }
     const before = entry.data;
+    if (before === null || time - entry.time > GAP_MS) {
+      entry.spark?.clear();
+      entry.since = time;
+    }
     entry.data = message.data;
     entry.time = time;
+    this.arrived?.();
     if (entry.spark !== null) this.#spark(entry, collector, before);
     if (live && time > this.lastCycle) this.#cycle(time);
     return entry;
+  }
+
+  /** Reads what the sparklines of a collector showed before this page was open. */
+  async prefill(collector) {
+    await this.first;
+    const name = SPARKS[collector];
+    const now = this.connection.now();
+    const range = { start: stamp(now - SPARK_POINTS * CYCLE_MS), end: stamp(now) };
+    const { recorder } = this.connection;
+    const body = await get("metrics/history", { collector, fields: name, recorder, ...range }).catch(() => null);
+    for (const { key, time_ns: times, fields } of body?.series ?? []) {
+      const names = Object.keys(key).filter((one) => one !== "recorder");
+      const topic = ["metrics", collector, ...names.map((one) => key[one])].join(":");
+      const entry = this.entries(collector).get(topic);
+      if (entry !== undefined) prepend(entry, times, fields[name]);
+    }
   }
 
   #spark(entry, collector, before) {

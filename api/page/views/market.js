@@ -82,6 +82,14 @@ export class MarketView {
     cell.spark.draw(row.spark, moved > 0 ? this.colours.up : moved < 0 ? this.colours.down : this.colours.muted);
   }
 
+  enter() {
+    this.store.prefill("market");
+  }
+
+  restored() {
+    this.store.prefill("market");
+  }
+
   recolour() {
     this.colours = colours();
   }

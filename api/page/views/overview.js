@@ -1,6 +1,6 @@
 // What a desk looks at first: health, cycles, ledger, feeds, alerts, money.
 
-import { fill, h, panel, setText, tile } from "../dom.js";
+import { fill, h, panel, setText, stack, tile } from "../dom.js";
 import { change, clock, compact, duration, fromNs, number, recent } from "../formats.js";
 import { poll } from "../rest.js";
 import { Pulse } from "../pulse.js";
@@ -41,10 +41,8 @@ export class OverviewView {
       { class: "grid overview" },
       h("div", { class: "tiles" }, ...Object.values(this.tiles).map((one) => one.element)),
       this.beat.element,
-      this.strategies.element,
-      this.firing.element,
-      this.feeds.element,
-      this.parts.element,
+      stack(this.strategies, this.feeds),
+      stack(this.firing, this.parts),
     );
   }
 
@@ -96,6 +94,7 @@ export class OverviewView {
   }
 
   enter() {
+    this.store.prefill("strategy");
     const failed = (error) => (this.problems = error.message);
     this.polls = [
       poll("health", {}, POLL_SECONDS, (body) => this.#health(body), { accepted: [503], failed }),
@@ -144,7 +143,7 @@ export class OverviewView {
     }
     const tone = !report.balanced ? "bad" : dropped ? "warn" : "good";
     const text = report.balanced ? `${compact(stored)} stored` : "unbalanced";
-    this.tiles.ledger.set(text, `${number(spooled)} on their way · ${number(dropped)} dropped`, tone);
+    this.tiles.ledger.set(text, `${number(spooled)} spooled · ${number(dropped)} dropped`, tone);
   }
 
   #alerts(changed, all) {
@@ -167,10 +166,10 @@ export class OverviewView {
     const { store, tiles } = this;
     this.pulse.draw(store.cycleTimes, store.ages, now);
     const tone = store.cycleRate === null ? "" : store.missing ? "warn" : "good";
-    tiles.cycles.set(store.cycleRate === null ? "–" : `${number(store.cycleRate, 1)} /s`, `${number(store.missing)} missing since ${this.#since(now)}`, tone);
+    tiles.cycles.set(store.cycleRate === null ? "–" : `${number(store.cycleRate, 1)} /s`, `${number(store.missing)} missing since ${this.#since(now).slice(0, 5)}`, tone);
     const typical = store.ages.quantile(0.5);
     const worst = store.ages.quantile(0.99);
-    tiles.arrival.set(typical === null ? "–" : `${number(typical, 1)} ms`, worst === null ? "" : `p99 ${number(worst, 1)} ms, last minute`);
+    tiles.arrival.set(typical === null ? "–" : `${number(typical, 1)} ms`, worst === null ? "" : `p99 ${number(worst, 1)} ms`);
     this.#markets();
     this.#money();
     this.strategyTable.render(store.entries("strategy").values(), now);

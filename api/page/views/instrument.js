@@ -1,0 +1,261 @@
+// One instrument: chart of mid and spread or candles, with fills and signals on it.
+
+import { Bars, TIMEFRAMES, timeframe } from "../bars.js";
+import { drawCandles, drawMarks } from "../charts.js";
+import { fill, h, panel, setClass, setText } from "../dom.js";
+import { change, clock, compact, decimals, duration, fromNs, number, recent, stamp } from "../formats.js";
+import { History } from "../history.js";
+import { RangedChart } from "../ranged.js";
+import { get } from "../rest.js";
+import { address } from "../router.js";
+import { Recent } from "../series.js";
+import { Table } from "../table.js";
+import { verdictTone } from "./market.js";
+
+const MOST_FILLS = 500;
+const NEAR_PIXELS = 12;
+const COLUMNS = [
+  { fields: ["ask"], part: "max" },
+  { fields: ["bid"], part: "min" },
+  { fields: ["mid"], part: "last" },
+];
+const FIGURES = [
+  ["Last", (data, digits) => number(data.last, digits)],
+  ["VWAP", (data, digits) => number(data.vwap, digits)],
+  ["Spread", (data, digits) => `${number(data.spread, digits)} · ${number(data.spread_bps, 2)} bp`],
+  ["Sizes", (data) => `${compact(data.bid_size)} × ${compact(data.ask_size)}`],
+  ["Volume", (data) => compact(data.volume)],
+  ["Quotes, ticks", (data) => `${number(data.quote_rate, 1)} /s, ${number(data.tick_rate, 1)} /s`],
+  ["Age", (data) => duration(data.age_seconds)],
+  ["Latency", (data) => duration(data.latency_seconds)],
+  ["Gaps, late", (data) => `${number(data.gaps)}, ${number(data.late)}`],
+];
+
+export class InstrumentView {
+  constructor({ store, connection, go, draw }) {
+    Object.assign(this, { store, connection, go, draw });
+    this.mode = "line";
+    this.frame = "";
+    this.fills = new Recent(MOST_FILLS, (one) => one.id);
+    this.signals = new Recent(MOST_FILLS, (one) => one.id);
+    this.heading = h("strong", { class: "instrument" });
+    this.price = h("span", { class: "big" });
+    this.sides = h("span", { class: "sides" });
+    this.verdict = h("span");
+    this.readout = h("div", { class: "readout" });
+    this.modes = ["line", "candles"].map((mode) =>
+      h("button", { type: "button", onclick: () => this.#show(mode, this.frame) }, mode === "line" ? "Line" : "Candles"));
+    this.frames = h("select", { "aria-label": "Timeframe", onchange: (event) => this.#show("candles", event.target.value) },
+      h("option", { value: "" }, "auto"), ...TIMEFRAMES.map(([name]) => h("option", { value: name }, name)));
+    this.figures = FIGURES.map(() => h("dd"));
+    this.stage = h("div", { class: "stage" });
+    this.fillTable = this.#fillTable();
+    const figures = panel("Now", h("dl", { class: "figures" }, ...FIGURES.map(([name], index) => h("div", {}, h("dt", {}, name), this.figures[index]))));
+    this.fillPanel = panel("Fills", this.fillTable.element);
+    this.element = h("div", { class: "split" },
+      h("section", { class: "panel full", "aria-label": "Chart" },
+        h("div", { class: "headline" }, h("a", { class: "back", href: "#/market", title: "All instruments (Esc)" }, "‹"),
+          this.heading, this.verdict, this.price, this.sides),
+        this.stage),
+      h("div", { class: "side" }, figures.element, this.fillPanel.element));
+  }
+
+  #fillTable() {
+    const side = (row) => (row.side === "buy" ? "up" : "down");
+    return new Table({
+      label: "Fills", key: (row) => row.id, sort: "time", descending: true, empty: "No fill in this range.",
+      search: (row) => `${row.strategy} ${row.side}`,
+      columns: [
+        { name: "time", title: "Time", class: "text", value: (row) => row.time, text: (row, now) => recent(row.time, now) },
+        { name: "strategy", title: "Strategy", class: "name", text: (row) => row.strategy },
+        { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
+        { name: "quantity", title: "Quantity", text: (row) => compact(row.quantity) },
+        { name: "price", title: "Price", text: (row) => number(row.value, Math.max(this.entry?.digits ?? 0, Math.min(decimals(row.value), 8))) },
+      ],
+    });
+  }
+
+  get topics() {
+    return [`metrics:market:${this.venue || "*"}:${this.instrument}`, `ticks:${this.instrument}`, "fills", "signals"];
+  }
+
+  enter({ path, query }) {
+    this.instrument = path.join("/");
+    this.title = this.instrument;
+    this.venue = query.get("venue") ?? "";
+    this.entry = null;
+    this.mode = query.get("mode") === "candles" ? "candles" : "line";
+    this.frame = query.get("tf") ?? "";
+    setText(this.heading, this.instrument);
+    this.fills.items = [];
+    this.signals.items = [];
+    const key = { instrument: this.instrument, venue: this.venue, recorder: this.connection.recorder };
+    this.history = new History({ collector: "market", key, columns: COLUMNS });
+    this.bars = new Bars(this.instrument, this.venue);
+    this.#stage(query);
+  }
+
+  leave() {
+    this.ranged?.close();
+  }
+
+  restored() {
+    this.ranged.reload();
+  }
+
+  recolour() {
+    this.ranged?.chart.rebuild();
+  }
+
+  zoned() {
+    this.ranged?.chart.rebuild();
+  }
+
+  escape() {
+    this.go(address("market"));
+  }
+
+  key(key) {
+    if (key === "c") this.#show(this.mode === "line" ? "candles" : "line", this.frame);
+    return key === "c" || this.ranged.key(key);
+  }
+
+  filter(text) {
+    this.fillTable.filter(text);
+  }
+
+  focus() {
+    this.fillTable.element.focus();
+  }
+
+  /** Makes the chart of the mode. */
+  #stage(query) {
+    this.ranged?.close();
+    const candles = this.mode === "candles";
+    const digits = (value, places) => number(value, Math.max(places, Math.min(this.entry?.digits ?? 0, places + 1)));
+    this.ranged = new RangedChart({
+      now: () => this.store.lastCycle || this.connection.now(),
+      draw: this.draw,
+      load: (from, to, points, signal) => this.#load(from, to, points, signal),
+      data: () => (candles ? this.bars.data : this.history.data),
+      note: () => this.#note(),
+      settled: () => history.replaceState(null, "", this.#address()),
+      chart: {
+        label: `Chart of ${this.instrument}`,
+        series: candles
+          ? ["High", "Low", "Open", "Close"].map((name) => ({ name, hidden: true }))
+          : [{ name: "Ask", colour: "band", width: 1, step: true }, { name: "Bid", colour: "band", width: 1, step: true }, { name: "Mid", colour: "accent", step: true }],
+        bands: candles ? [] : [[1, 2]],
+        digits,
+        draw: (plot, colour) => this.#overlay(plot, colour),
+        hovered: (index, plot) => this.#hover(index, plot),
+      },
+    });
+    this.modes.forEach((button, index) => button.setAttribute("aria-pressed", (index === 1) === candles));
+    this.frames.value = this.frame;
+    this.ranged.toolbar.prepend(h("div", { class: "buttons" }, ...this.modes), this.frames);
+    fill(this.stage, this.ranged.element, this.readout);
+    this.ranged.open(query);
+  }
+
+  #show(mode, frame) {
+    Object.assign(this, { mode, frame });
+    const to = this.#address();
+    history.replaceState(null, "", to);
+    this.#stage(new URLSearchParams(to.split("?")[1] ?? ""));
+  }
+
+  #address() {
+    const { mode, frame, venue } = this;
+    return address("market", [this.instrument], { venue, ...this.ranged.parameters, mode: mode === "candles" ? mode : "", tf: frame });
+  }
+
+  async #load(from, to, points, signal) {
+    const wanted = { instrument: this.instrument, venue: this.venue, start: stamp(from), end: stamp(to), limit: MOST_FILLS };
+    const fills = get("fills", wanted, { signal }).then((body) => this.fills.add(body.items.map(fillMark)));
+    if (this.mode === "candles") await this.bars.load(timeframe(this.frame, this.ranged.range.length), from, to, signal);
+    else await this.history.load(from, to, points, signal);
+    await fills;
+  }
+
+  #note() {
+    if (this.mode === "candles") return `${this.bars.name || "…"} bars from ticks`;
+    const { tier, step } = this.history;
+    if (!tier) return "…";
+    return step === null ? "every cycle (raw)" : `buckets of ${duration(step / 1000)} (${tier})`;
+  }
+
+  update(entry) {
+    const { data } = entry;
+    if (data.instrument !== this.instrument || (this.venue && data.venue !== this.venue)) return;
+    if (!this.venue) this.venue = data.venue;
+    this.entry = entry;
+    this.history.append(entry.time, data);
+  }
+
+  event({ topic, time_ns, data }) {
+    if (data.instrument !== this.instrument || (this.venue && data.venue !== this.venue)) return;
+    if (topic.startsWith("ticks:")) this.bars.tick(fromNs(time_ns), data.price);
+    else if (topic === "fills") this.fills.push(fillMark({ ...data, time_ns }));
+    else if (topic === "signals") this.signals.push(signalMark(data, fromNs(time_ns), this.entry?.data.mid));
+  }
+
+  #overlay(plot, colour) {
+    if (this.mode === "candles") drawCandles(plot, colour, this.bars.width);
+    drawMarks(plot, colour, this.signals.items);
+    drawMarks(plot, colour, this.fills.items);
+  }
+
+  #hover(index, plot) {
+    if (index === null || index === undefined) return setText(this.readout, "");
+    const time = plot.data[0][index];
+    const digits = this.entry?.digits ?? 2;
+    const values = plot.data.slice(1).map((column, at) => `${this.ranged.chart.series[at].name} ${number(column[index], digits)}`);
+    const texts = [`${clock(time, this.history.step === null ? 1 : 0)}`, ...values];
+    for (const mark of [...this.fills.items, ...this.signals.items]) {
+      if (Math.abs(plot.valToPos(mark.time, "x") - plot.cursor.left) < NEAR_PIXELS) texts.push(mark.text);
+      if (texts.length > 8) break;
+    }
+    return setText(this.readout, texts.join(" · "));
+  }
+
+  render(now) {
+    this.entry ??= this.#find();
+    this.ranged.render();
+    const [from, to] = this.ranged.bounds;
+    this.fillTable.render(this.fills.items.filter((one) => one.time >= from && one.time <= to), now);
+    if (this.entry === null) return;
+    const { data, digits, direction } = this.entry;
+    setText(this.price, number(data.mid, digits + 1));
+    setClass(this.price, `big ${direction > 0 ? "up" : direction < 0 ? "down" : ""}`);
+    setText(this.sides, `${number(data.bid, digits)} bid · ${number(data.ask, digits)} ask`);
+    const verdict = data.crossed ? "crossed" : data.verdict;
+    setText(this.verdict, `${data.venue} · ${verdict}`);
+    setClass(this.verdict, `tag ${data.crossed ? "bad" : verdictTone(data.verdict)}`);
+    FIGURES.forEach(([, text], index) => setText(this.figures[index], text(data, digits)));
+  }
+
+  #find() {
+    for (const entry of this.store.entries("market").values()) {
+      if (entry.data.instrument === this.instrument && (!this.venue || entry.data.venue === this.venue)) return entry;
+    }
+    return null;
+  }
+}
+
+function fillMark(one) {
+  const { side, price, quantity, strategy } = one;
+  return {
+    id: `${strategy}|${one.venue}|${one.order_id}|${one.fill_id}`,
+    time: fromNs(one.time_ns), value: price, shape: side === "buy" ? "up" : "down", colour: side === "buy" ? "up" : "down",
+    strategy, side, quantity, text: `${strategy}: ${side} ${compact(quantity)} at ${price}`,
+  };
+}
+
+function signalMark(data, time, mid) {
+  const colour = data.direction === "buy" ? "up" : data.direction === "sell" ? "down" : "muted";
+  return {
+    id: data.signal_id, time, value: data.price ?? mid ?? null, shape: "dot", colour,
+    text: `${data.strategy}: signal ${data.direction}${data.strength == null ? "" : ` ${change(data.strength, 1)}`}`,
+  };
+}
