@@ -12,6 +12,7 @@ from api.alertmanager.silences import Silences
 from api.http.query import QueryT
 from api.http.route import BodyT
 from api.http.route import Request as AnyRequest
+from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
 from decahertz.clock import Clock
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus
@@ -45,6 +46,8 @@ class ApiParts:
     components: Callable[[], list[ComponentStatus]]
     ready: Callable[[], bool]
     """Whether every part is started and the database responds."""
+    strategy: StrategyCollector | None = None
+    """State of strategies and their positions; ``None``: the collector is not enabled."""
     ledger: Callable[[], list[StreamLedger]] = list
     """The loss ledger: a consistent reading of all streams."""
     registry: CollectorRegistry

@@ -76,6 +76,7 @@ KINDS: Final[Mapping[str, ProblemKind]] = {
     "upgrade-required": ProblemKind(426, "Upgrade required"),
     "internal-error": ProblemKind(500, "Internal error"),
     "not-installed": ProblemKind(501, "Not installed"),
+    "not-enabled": ProblemKind(501, "Not enabled"),
     "database-unavailable": ProblemKind(503, "Database unavailable"),
     "not-durable": ProblemKind(503, "Not durable"),
     "overloaded": ProblemKind(503, "Overloaded"),

@@ -90,11 +90,15 @@ class QueryParser(Generic[QueryT]):
             else:
                 raise unknown_parameter(name, self._names)
         try:
-            return msgspec.convert(values, self._type, strict=False), extra
+            query = msgspec.convert(values, self._type, strict=False)
         except msgspec.ValidationError as error:
             problem = field_problem(error)
             name = (problem.field or "").partition("[")[0]
             raise parameter_problem(name, problem.reason) from error
+        for name in given.keys() & self._names:
+            if getattr(query, name) is None:  # msgspec takes the text "null" for it
+                raise parameter_problem(name, "cannot be null; omit the parameter")
+        return query, extra
 
     def _value(self, name: str, texts: list[str]) -> Any:  # noqa: ANN401 - msgspec converts it
         if name in self._lists:

@@ -6,7 +6,19 @@ from typing import Any, Final
 
 from api.http.openapi import openapi_document
 from api.http.route import AnyRoute
-from api.routes import alerts, collectors, events, export, health, history, ledger, market, metrics, records
+from api.routes import (
+    alerts,
+    collectors,
+    events,
+    export,
+    health,
+    history,
+    ledger,
+    market,
+    metrics,
+    positions,
+    records,
+)
 from api.routes.names import Names
 from decahertz.event import Count, Identifier, Name, Number, Size, Text, TimeNs
 
@@ -16,6 +28,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *history.ROUTES,
     *records.ROUTES,
     *market.ROUTES,
+    *positions.ROUTES,
     *export.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,

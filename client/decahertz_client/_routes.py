@@ -20,9 +20,13 @@ if TYPE_CHECKING:
         Catalogue,
         CurrentList,
         HealthReport,
+        InstrumentPosition,
         Instruments,
         LedgerReport,
         Plugins,
+        PositionList,
+        PositionSource,
+        PositionSummary,
         ServerTime,
         StoredFill,
         StoredRoundTrip,
@@ -158,6 +162,59 @@ class Routes:
     def ping(self) -> ServerTime:
         """Returns the current time of the server."""
         answer: ServerTime = self._session.get("/api/v1/ping", {})
+        return answer
+
+    def positions(
+        self,
+        *,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        held_by: PositionSource | None = None,
+        flat: bool | None = None,
+    ) -> PositionList:
+        """Returns the positions of the strategies of this recorder, by strategy, venue and instrument."""
+        answer: PositionList = self._session.get(
+            "/api/v1/positions",
+            {
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "held_by": held_by,
+                "flat": flat,
+            },
+        )
+        return answer
+
+    def positions_summary(
+        self,
+        *,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        held_by: PositionSource | None = None,
+        flat: bool | None = None,
+    ) -> PositionSummary:
+        """Returns number, value and unrealised P&L of the open positions."""
+        answer: PositionSummary = self._session.get(
+            "/api/v1/positions/summary",
+            {
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "held_by": held_by,
+                "flat": flat,
+            },
+        )
+        return answer
+
+    def positions_instrument(
+        self, instrument: str, *, strategy: str | None = None, venue: str | None = None
+    ) -> InstrumentPosition:
+        """Returns the positions of all strategies in one instrument, flat ones included, and their sums."""
+        answer: InstrumentPosition = self._session.get(
+            f"/api/v1/positions/{quoted(instrument)}", {"strategy": strategy, "venue": venue}
+        )
         return answer
 
     def trades(

@@ -11,6 +11,8 @@ AlertOrigin = Literal["prometheus", "watchdog"]
 """Who found the condition."""
 AlertState = Literal["firing", "resolved"]
 """State of an alert."""
+Basis = Literal["fills", "reports"]
+"""Where the quantity of a position comes from."""
 Health = Literal["degraded", "failed", "ok"]
 """Health of a part."""
 InstrumentKind = Literal["future", "fx", "index", "option", "perpetual", "spot"]
@@ -19,6 +21,10 @@ Kind = Literal["counter", "gauge", "state"]
 """Behaviour of a metric over time."""
 Liquidity = Literal["maker", "taker"]
 """Whether a fill provided or took liquidity."""
+MarkSource = Literal["quote", "report"]
+"""Where a mark price comes from."""
+PositionSource = Literal["autonomous", "bot", "manual"]
+"""Who holds a position."""
 RunState = Literal["failed", "finished", "running", "stopped"]
 """Run state of a plugin."""
 Side = Literal["buy", "sell"]
@@ -166,6 +172,40 @@ class HealthReport(TypedDict):
     components: list[ComponentStatus]
 
 
+class HeldPosition(TypedDict):
+    """The position of one strategy in one instrument.
+
+    Negative quantities and values are short. Amounts are quantity times price, without contract
+    multipliers.
+    """
+
+    strategy: str
+    venue: str
+    instrument: str
+    basis: Basis
+    held_by: list[PositionSource]
+    quantity: float
+    """Quantity, in the instrument's own unit."""
+    average_price: float | None
+    mark_price: float | None
+    mark_source: MarkSource | None
+    mark_ns: int | None
+    value: float | None
+    unrealised_pnl: float | None
+    realised_pnl: float | None
+    fees: float | None
+    fills: int
+    opened_ns: int | None
+    risk: float | None
+    current_r: float | None
+    updated_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    differs: bool
+    reported: list[ReportedPosition]
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
 class InstrumentDefinition(TypedDict):
     """Definition of an instrument; see the event type ```instrument```."""
 
@@ -191,6 +231,24 @@ class InstrumentInfo(TypedDict):
     definition: InstrumentDefinition | None
 
 
+class InstrumentPosition(TypedDict):
+    """The positions of all strategies in one instrument."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    instrument: str
+    quantity: float
+    """Quantity, in the instrument's own unit."""
+    value: float | None
+    unrealised_pnl: float | None
+    realised_pnl: float | None
+    fees: float | None
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+    items: list[HeldPosition]
+
+
 class Instruments(TypedDict):
     """Instruments that were seen in quotes or ticks, or defined."""
 
@@ -212,6 +270,47 @@ class Plugins(TypedDict):
     recorder: str
     collectors: list[CollectorStatus]
     feeds: list[FeedStatus]
+
+
+class PositionList(TypedDict):
+    """Positions of the strategies of this recorder."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    items: list[HeldPosition]
+
+
+class PositionSummary(TypedDict):
+    """Sums over open positions. Amounts in several currencies are added as they are."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    count: int
+    long: int
+    short: int
+    instruments: int
+    strategies: int
+    unmarked: int
+    gross_value: float | None
+    net_value: float | None
+    unrealised_pnl: float | None
+    oldest_mark_seconds: float | None
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class ReportedPosition(TypedDict):
+    """The newest position event of one holder."""
+
+    held_by: PositionSource
+    quantity: float
+    """Quantity, in the instrument's own unit."""
+    average_price: float | None
+    mark_price: float | None
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
 
 
 class ServerTime(TypedDict):

@@ -15,8 +15,9 @@ from msgspec import Meta
 
 from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import finite
+from collectors.strategy.position import HeldPosition, position_of
 from collectors.strategy.sample import StrategySample
-from collectors.strategy.state import StrategyState
+from collectors.strategy.state import StrategyState, mark_of
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Equity, Event, Fill, Position, Quote, Regime, Signal
@@ -93,6 +94,19 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         if not 0 <= now_ns - self._swept_ns < _SWEEP_NS:
             self._sweep(now_ns)
         return [self._sample(state, now_ns) for state in self._states.values()]
+
+    def positions(self, now_ns: int) -> list[HeldPosition]:
+        """Returns the position of every strategy in every instrument, flat ones included."""
+        return [
+            position_of(
+                state.strategy,
+                holding,
+                mark_of(holding, self._mark_prices),
+                differs=holding.has_differed(now_ns, self._break_ns),
+            )
+            for state in self._states.values()
+            for holding in state.holdings.values()
+        ]
 
     def _sample(self, state: StrategyState, now_ns: int) -> StrategySample:
         value = state.value(self._mark_prices)

@@ -19,7 +19,10 @@ class Holding:
         "_mark_ns",
         "_reported",
         "_reported_ns",
+        "fees",
+        "fills",
         "instrument",
+        "realised",
         "received_ns",
         "reported_mark",
         "reported_mark_received_ns",
@@ -40,6 +43,19 @@ class Holding:
         """The mark price in the newest report."""
         self.reported_mark_received_ns = 0
         self.received_ns = 0
+        self.fills = 0
+        self.realised = self.fees = 0.0
+        """P&L realised by all fills, after fees, and these fees, in money."""
+
+    @property
+    def reports(self) -> list[Position]:
+        """The newest report of each holder."""
+        return list(self._reported.values())
+
+    @property
+    def updated_ns(self) -> int:
+        """Time of the newest fill or report, by its own clock."""
+        return max(self._fill_ns, self._reported_ns)
 
     @property
     def is_open(self) -> bool:
@@ -58,8 +74,11 @@ class Holding:
         closed = self.trip.add(fill)
         self._fill_ns = max(self._fill_ns, fill.time_ns)
         self.received_ns = received_ns
-        closed_pnl = 0.0 if closed is None else closed.pnl
-        return closed, closed_pnl + self.trip.realised() - before
+        realised = (0.0 if closed is None else closed.pnl) + self.trip.realised() - before
+        self.fills += 1
+        self.realised += realised
+        self.fees += fill.fee
+        return closed, realised
 
     def report(self, position: Position, received_ns: int) -> None:
         """Records a position reported by the trading process, unless a newer report is known."""
@@ -75,6 +94,10 @@ class Holding:
             self._mark_ns = position.time_ns
             self.reported_mark_received_ns = received_ns
 
+    def has_differed(self, now_ns: int, break_ns: int) -> bool:
+        """Returns whether :meth:`is_broken` has found a difference for ``break_ns``; changes nothing."""
+        return self._differs_ns is not None and now_ns - self._differs_ns >= break_ns
+
     def is_broken(self, now_ns: int, break_ns: int) -> bool:
         """Returns whether report and fills have differed for ``break_ns``.
 
@@ -86,7 +109,7 @@ class Holding:
             return False
         if self._differs_ns is None or self._differs_ns > now_ns:
             self._differs_ns = now_ns
-        return now_ns - self._differs_ns >= break_ns
+        return self.has_differed(now_ns, break_ns)
 
     def _agrees(self) -> bool:
         reported = sum(position.quantity for position in self._reported.values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from collectors.common.mark_prices import MarkPrice, MarkPrices
+from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import UnusableEventError, finite, is_usable
 from collectors.common.windows import RecentSet
 from collectors.strategy.equity import DailyPnl, EquityCurve
 from collectors.strategy.holding import Holding
+from collectors.strategy.position import Mark, MarkSource
 from collectors.strategy.statistics import RoundTripStatistics
 from decahertz.event import Equity, Fill, Position, Regime
 
@@ -108,7 +109,8 @@ class StrategyState:
         unrealised = gross = net = gain = risk = 0.0
         is_complete = is_risk_complete = True
         for holding in self.open_holdings():
-            price, received_ns = _mark_price(holding, mark_prices.get(holding.venue, holding.instrument))
+            mark = mark_of(holding, mark_prices)
+            price, received_ns = mark.price, mark.received_ns
             trip = holding.trip
             if price is None:
                 is_complete = False
@@ -145,7 +147,9 @@ class StrategyState:
         return holding
 
 
-def _mark_price(holding: Holding, mark: MarkPrice | None) -> tuple[float | None, int]:
+def mark_of(holding: Holding, mark_prices: MarkPrices) -> Mark:
+    """Returns the newest mid of a holding's instrument, or else the newest reported mark price."""
+    mark = mark_prices.get(holding.venue, holding.instrument)
     if mark is not None and mark.price is not None:
-        return mark.price, mark.received_ns
-    return holding.reported_mark, holding.reported_mark_received_ns
+        return Mark(mark.price, mark.received_ns, MarkSource.QUOTE)
+    return Mark(holding.reported_mark, holding.reported_mark_received_ns, MarkSource.REPORT)

@@ -7,10 +7,10 @@ nothing new arrives while data is on its way to the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -23,12 +23,14 @@ from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
 from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
+from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_host
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
 from decahertz.bus import Bus, LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
+from decahertz.collector import BaseCollector
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from decahertz.thresholds import AlertsSettings
 
 _PartT = TypeVar("_PartT", bound="_Part")
+_CollectorT = TypeVar("_CollectorT", bound=BaseCollector[Any])
 
 
 _POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
@@ -170,6 +173,11 @@ async def open_database(
 def _silences(settings: AlertsSettings) -> Silences | None:
     url = settings.alertmanager_url
     return Silences(url, settings.alertmanager_timeout_seconds) if url else None
+
+
+def _instance(plugins: Sequence[LoadedCollector], type_: type[_CollectorT]) -> _CollectorT | None:
+    """The built-in collector of a type, if it is enabled."""
+    return next((plugin.collector for plugin in plugins if isinstance(plugin.collector, type_)), None)
 
 
 def _source(plugin: LoadedCollector) -> Source:
@@ -305,6 +313,7 @@ class Pipeline:
                         feeds=self.feeds,
                         components=self.components,
                         ready=self.is_ready,
+                        strategy=_instance(collectors.plugins, StrategyCollector),
                         ledger=self._spool.ledger,
                         registry=registry,
                         version=__version__,

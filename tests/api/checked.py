@@ -115,8 +115,8 @@ def described(path: str) -> Mapping[str, Any]:
     """The operations of a path in the document."""
     paths: Mapping[str, Any] = DOCUMENT["paths"]
     found = [template for template in paths if re.fullmatch(re.sub(r"{\w+}", ".+", template), path)]
-    # A field in braces may contain slashes: the longest path is the one that is meant.
-    return paths[max(found, key=len)] if found else {}
+    # A field in braces may contain slashes: the longest path is the one that is meant, unless one is literal.
+    return paths[max(found, key=lambda template: (template == path, len(template)))] if found else {}
 
 
 def validate(schema: Mapping[str, Any], value: object) -> None:

@@ -23,8 +23,13 @@ from api.live.client import Client
 from api.live.limits import HubLimits
 from api.parts import ApiParts
 from api.settings import ApiSettings
-from decahertz.bus import LocalBus, samples_topic
-from decahertz.clock import CYCLE_NS, Clock, SystemClock
+from collectors.host.dispatch import Dispatcher
+from collectors.host.hosted import HostedCollector
+from collectors.host.plugins import LoadedCollector
+from collectors.strategy.collector import StrategyCollector, StrategyOptions
+from collectors.strategy.sample import StrategySample
+from decahertz.bus import EVENTS, LocalBus, samples_topic
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt
@@ -125,6 +130,9 @@ class Stack:
     bus: LocalBus = field(default_factory=LocalBus)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     silences: Silences | None = None
+    has_strategies: bool = True
+    """Whether the strategy collector is enabled."""
+    failed_collectors: list[CollectorStatus] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.latest = LatestSamples(self.bus)
@@ -137,6 +145,11 @@ class Stack:
             timeout_seconds=5.0,
             known=self.known,
         )
+        self.strategy = StrategyCollector(self.clock, StrategyOptions()) if self.has_strategies else None
+        if self.strategy is not None:
+            loaded = LoadedCollector("strategy", "decahertz", self.strategy, schema_of(StrategySample))
+            hosted = HostedCollector(loaded, self.clock.monotonic_ns, budget_ns=NS_PER_SECOND)
+            self.bus.subscribe(EVENTS, Dispatcher((hosted,), self.clock.monotonic_ns).take)
         self.api = Api(self._parts(), self.settings, self.limits)
         self._sequence = 0
 
@@ -152,10 +165,14 @@ class Stack:
             alert_store=AlertStore(self.database, RECORDER),
             silences=self.silences,
             schemas=(PROBE, DESK),
-            collectors=lambda: [CollectorStatus(name="probe", state=RunState.RUNNING)],
+            collectors=lambda: [
+                CollectorStatus(name="probe", state=RunState.RUNNING),
+                *self.failed_collectors,
+            ],
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
             components=lambda: [*self.components, self.api.status()],
             ready=lambda: self.is_ready,
+            strategy=self.strategy,
             ledger=self.sink.spool.ledger if isinstance(self.sink, StoringSink) else list,
             registry=self.registry,
             version="0.0.test",
