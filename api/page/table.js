@@ -4,7 +4,7 @@ import { h, setClass, setText } from "./dom.js";
 
 /**
  * A column has `name`, `title`, and `text(row, now)`; and may have `value(row)` to sort by, `class`, `tone(row, now)`
- * (a class by value), `cell(td, row, now)` that draws instead of `text`, and `left` for texts.
+ * (a class by value), `hint(row)` shown under the pointer, `cell(td, row, now)` that draws instead of `text`, and `left` for texts.
  */
 export class Table {
   constructor({ columns, key, sort, descending = false, open = null, empty = "Nothing yet.", search = null, label }) {
@@ -124,6 +124,7 @@ export class Table {
       const cell = row.cells[index];
       if (column.cell) column.cell(cell, row.item, now);
       else setText(cell, column.text(row.item, now));
+      if (column.hint) cell.title = column.hint(row.item);
       if (column.tone) setClass(cell, `${column.class ?? ""} ${column.tone(row.item, now)}`);
     }
   }

@@ -51,7 +51,9 @@ def test_up_makes_the_environment_and_passes_options_on(
     assert printed.startswith(f"Usage: decahertz {command} ")
 
 
-@pytest.mark.parametrize("name", ["up", "test", "check", "bench", "soak", "dashboards-preview"])
+@pytest.mark.parametrize(
+    "name", ["up", "test", "check", "bench", "soak", "dashboards-preview", "page-preview"]
+)
 def test_a_script_is_posix_sh_and_make_knows_its_name(name: str) -> None:
     script = ROOT / "scripts" / name
     assert script.read_text().startswith("#!/bin/sh\n")

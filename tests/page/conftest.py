@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.page.watched import LIMIT_MS
 from tests.pipeline.running import RunningDecahertz, environment, running
 from tests.servers import require
 
@@ -23,6 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]
 def browser() -> Iterator[Browser]:
     """A browser without a window."""
     program = require("chromium", "chromium-browser", "google-chrome")
+    expect.set_options(timeout=LIMIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program)
         yield browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,13 +14,21 @@ LIMIT_MS = 20_000
 
 
 @contextmanager
-def watched(browser: Browser, url: str, **options: Any) -> Iterator[Page]:  # noqa: ANN401 - Playwright's own
-    """Opens ``url`` and fails at the end if the console had an error or another server was asked."""
+def watched(
+    browser: Browser,
+    url: str,
+    expected: str = "",
+    **options: Any,  # noqa: ANN401 - Playwright's own
+) -> Iterator[Page]:
+    """Opens ``url`` and fails at the end if the console had an error or another server was asked.
+
+    Errors that match the pattern ``expected`` are in order.
+    """
     origin = url.split("/", 3)[2]
     wrong: list[str] = []
 
     def note(text: str, *, when: bool = True) -> None:
-        if when:
+        if when and not (expected and re.search(expected, text)):
             wrong.append(text)
 
     with browser.new_context(**options) as context:

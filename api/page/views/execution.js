@@ -14,7 +14,6 @@ const TONES = { filled: "good", rejected: "bad", cancelled: "calm", expired: "ca
 const LEGS = [["signal_to_submit", "Signal → submit"], ["submit_to_ack", "Submit → ack"], ["ack_to_fill", "Ack → fill"]];
 
 const field = (name) => (row) => row.data[name];
-const exact = (value) => (value === null || value === undefined ? "–" : number(value, decimals(value)));
 const side = (row) => (row.side === "buy" ? "up" : "down");
 
 export class ExecutionView {
@@ -26,6 +25,7 @@ export class ExecutionView {
     this.go = go;
     this.orders = new Recent(MOST, (one) => `${one.strategy}|${one.venue}|${one.order_id}`);
     this.fills = new Recent(MOST, (one) => `${one.strategy}|${one.venue}|${one.order_id}|${one.fill_id}`);
+    this.digits = new Map();
     this.quality = this.#qualityTable();
     this.open = this.#orderTable("Open orders", "No open order.");
     this.finished = this.#orderTable("Finished orders", "No order has finished since this page is open.");
@@ -79,8 +79,8 @@ export class ExecutionView {
         { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
         { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
         { name: "quantity", title: "Filled / quantity", text: (row) => `${compact(row.filled_quantity ?? 0)} / ${compact(row.quantity)}` },
-        { name: "price", title: "Price", class: "mid", text: (row) => (row.price === null ? "market" : exact(row.price)) },
-        { name: "state", title: "State", left: true, class: "text", value: (row) => row.state, text: (row) => row.state.replace("_", " ") + (row.reason ? `: ${row.reason}` : ""),
+        { name: "price", title: "Price", class: "mid", text: (row) => this.#price(row) },
+        { name: "state", title: "State", left: true, class: "text", value: (row) => row.state, text: (row) => row.state.replace("_", " "), hint: (row) => row.reason ?? "",
           tone: (row) => TONES[row.state] ?? "" },
       ],
     });
@@ -96,11 +96,19 @@ export class ExecutionView {
         { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
         { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
         { name: "quantity", title: "Quantity", value: (row) => row.quantity, text: (row) => compact(row.quantity) },
-        { name: "price", title: "Price", text: (row) => exact(row.price) },
+        { name: "price", title: "Price", text: (row) => this.#price(row) },
         { name: "fee", title: "Fee", class: "mid", value: (row) => row.fee, text: (row) => number(row.fee, 4) },
         { name: "liquidity", title: "Liquidity", class: "text wide", text: (row) => row.liquidity ?? "–" },
       ],
     });
+  }
+
+  /** A price with as many digits as any price of its instrument had. */
+  #price({ instrument, price }) {
+    if (price === null || price === undefined) return "market";
+    const digits = Math.max(this.digits.get(instrument) ?? 0, decimals(price));
+    this.digits.set(instrument, digits);
+    return number(price, digits);
   }
 
   enter() {
