@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -58,7 +59,7 @@ CONTRASTS = """
 def test_every_view_fits_its_screen(
     demo: RunningDecahertz, browser: Browser, scheme: str, width: int
 ) -> None:
-    options = {"color_scheme": scheme, "viewport": {"width": width, "height": 844}}
+    options: dict[str, Any] = {"color_scheme": scheme, "viewport": {"width": width, "height": 844}}
     with watched(browser, f"{demo.page}#/overview", **options) as page:
         expect(page.locator("#link")).to_contain_text("Hz")
         assert page.evaluate("document.documentElement.dataset.theme") == scheme

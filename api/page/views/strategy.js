@@ -48,6 +48,7 @@ export class StrategyView {
           this.stage),
         panel("Round trips", this.trades.element).element),
       h("div", { class: "side" },
+        panel("Positions", this.positions.element).element,
         panel("Statistics", h("dl", { class: "figures three" }, ...rows)).element));
   }
 
@@ -106,6 +107,7 @@ export class StrategyView {
     const wanted = { strategy: this.strategy };
     this.polls = [
       poll("trades", { ...wanted, limit: LIMIT }, POLL_SECONDS, (body) => (this.rows = body.items)),
+      poll("positions", wanted, POLL_SECONDS, (body) => (this.held = body.items)),
     ];
   }
 
