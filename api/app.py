@@ -9,6 +9,7 @@ import functools
 import msgspec
 from aiohttp import web
 
+from api.docs_handler import docs
 from api.error_mapping import domain_problem
 from api.http.cache import ResponseCache
 from api.http.guard import Guard
@@ -143,6 +144,8 @@ class Api:
         page = page_handler().__call__
         app.router.add_get("/", page)
         app.router.add_get("/page/{file:.+}", page)
+        app.router.add_get("/docs", docs)
+        app.router.add_get("/docs/{file:.+}", docs)
         return app
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from metrics_page import metric_tables
 from reader_code import reader_files
+from reference_page import reference_page
 
 from api.routes.table import api_document
 from collectors.host.plugins import builtin_classes
@@ -139,6 +140,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     document = api_document(__version__)
     text = msgspec.json.format(msgspec.json.encode(document, order="deterministic")).decode()
     yield ROOT / "docs" / "openapi.json", text + "\n"
+    examples = msgspec.json.decode((ROOT / "docs" / "examples.json").read_bytes())
+    yield ROOT / "docs" / "reference.md", reference_page(document, examples)
     yield from reader_files(document, ROOT / "client" / "decahertz_client")
     for path, text in dashboard_files():
         yield ROOT / path, text

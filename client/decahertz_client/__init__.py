@@ -28,6 +28,7 @@ from decahertz_client._client import Client
 from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
 from decahertz_client._history import History, Series
 from decahertz_client._http import VERSION
+from decahertz_client._live import Event, Gap, Live, LiveMessage, State
 from decahertz_client._pages import Pages
 from decahertz_client._reader import Reader
 from decahertz_client._sender import Stats
@@ -35,12 +36,17 @@ from decahertz_client._sender import Stats
 __version__ = VERSION
 __all__ = [
     "Client",
+    "Event",
+    "Gap",
     "History",
+    "Live",
+    "LiveMessage",
     "NoAnswerError",
     "Pages",
     "ProblemError",
     "Reader",
     "ReaderError",
     "Series",
+    "State",
     "Stats",
 ]

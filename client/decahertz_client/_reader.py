@@ -1,11 +1,13 @@
-"""Reads a recorder: lists, histories, exports."""
+"""Reads a recorder: lists, histories, exports, live data."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
 
 from decahertz_client._history import History, read_history
+from decahertz_client._live import Live, LiveMessage, live_messages
 from decahertz_client._rest import Session, Time, Values
 from decahertz_client._routes import Routes
 
@@ -116,3 +118,19 @@ class Reader(Routes):
             part.unlink()
             raise
         return size
+
+    def live(self, *topics: str, max_hz: float | None = None) -> Live:
+        """Returns an iterator over the live data of topics: ``"fills"``, ``"metrics:market:**"``.
+
+        It yields :class:`~decahertz_client.State` (first the newest of each topic) and
+        :class:`~decahertz_client.Event`. A lost connection is opened again, and
+        :class:`~decahertz_client.Gap` says so. ``max_hz`` limits the states of each topic a second. A reader
+        that is too slow misses states, never events. Needs ``websockets``: ``pip install
+        'decahertz-client[live]'``. Raises :class:`~decahertz_client.NoAnswerError` if the first connection
+        fails.
+        """
+        return Live(self._session, topics, max_hz)
+
+    def live_async(self, *topics: str, max_hz: float | None = None) -> AsyncIterator[LiveMessage]:
+        """Returns the same for ``async for``."""
+        return live_messages(self._session, topics, max_hz)

@@ -1,0 +1,125 @@
+"""The reader's live iterator: states, events, lost connections, refused topics."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api.settings import ApiSettings
+from decahertz_client import (
+    Event,
+    Gap,
+    Live,
+    LiveMessage,
+    NoAnswerError,
+    ProblemError,
+    Reader,
+    ReaderError,
+    State,
+)
+from tests.api.helpers import START_NS, Stack, quote, wait_for
+from tests.servers import free_port
+
+
+async def following(live: Live) -> LiveMessage:
+    """The next message, waited for in a thread."""
+    async with asyncio.timeout(15):
+        return await asyncio.to_thread(next, live)
+
+
+async def test_it_yields_the_newest_state_first_then_states_and_events(stack: Stack) -> None:
+    stack.publish_cycle(7)
+    with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*") as live:
+        first = await following(live)
+        stack.publish_cycle(8)
+        second = await following(live)
+        await stack.emit(quote("EUR/USD", 1.5))
+        third = await following(live)
+    assert isinstance(first, State)
+    assert isinstance(second, State)
+    assert (second.topic, second.time_ns - first.time_ns, second.conflated) == (first.topic, 10**8, 0)
+    assert isinstance(third, Event)
+    assert (third.topic, third.time_ns, third.data["bid"]) == ("quotes:EUR/USD", START_NS, 1.5)
+
+
+async def test_a_lost_connection_is_opened_again_and_the_gap_is_told() -> None:
+    settings = ApiSettings(port=free_port())
+    with (
+        Reader(f"http://127.0.0.1:{settings.port}") as reader,
+        reader.live("metrics:probe:**", "quotes:*") as live,
+    ):
+        async with Stack(settings=settings).running() as stack:
+            stack.publish_cycle(1)
+            assert isinstance(await following(live), State)
+            await stack.emit(quote("A", 1.5))
+            assert isinstance(await following(live), Event)
+        waiting = asyncio.create_task(following(live))
+        async with Stack(settings=settings).running() as stack:
+            stack.publish_cycle(9)
+            gap = await waiting
+            state = await following(live)
+            assert isinstance(gap, Gap)
+            assert (gap.after_ns, "1001" in gap.reason) == (START_NS, True)
+            assert isinstance(state, State)
+            assert state.data["ticks"] == 9
+            live.close()
+            assert list(live) == []
+
+
+async def test_the_same_in_asyncio() -> None:
+    settings = ApiSettings(port=free_port())
+    live = Reader(f"http://127.0.0.1:{settings.port}").live_async("metrics:probe:**")
+    async with asyncio.timeout(20):
+        async with Stack(settings=settings).running() as stack:
+            stack.publish_cycle(1)
+            assert isinstance(await anext(live), State)
+        waiting = asyncio.ensure_future(anext(live))
+        async with Stack(settings=settings).running() as stack:
+            stack.publish_cycle(2)
+            assert isinstance(await waiting, Gap)
+            state = await anext(live)
+            assert isinstance(state, State)
+            assert state.data["ticks"] == 2
+    await live.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+async def test_states_are_limited_to_the_rate_that_was_asked_for_and_the_skipped_ones_counted(
+    stack: Stack,
+) -> None:
+    stack.publish_cycle(0)
+    with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", max_hz=1) as live:
+        await following(live)
+        for number in range(1, 21):
+            stack.publish_cycle(number)
+        states: list[State] = []
+        while not states or states[-1].data["ticks"] < 20:
+            state = await following(live)
+            assert isinstance(state, State)
+            states.append(state)
+    assert len(states) + sum(state.conflated for state in states) == 20
+    assert len(states) < 20
+
+
+async def test_a_topic_that_is_none_is_refused_with_the_reason(stack: Stack) -> None:
+    refused = pytest.raises(ReaderError, match=r"bad_topic: 'quo\*'")
+    with Reader(stack.api.url) as reader, reader.live("quo*") as live, refused:
+        await following(live)
+    with pytest.raises(ValueError, match="needs a topic"):
+        Reader(stack.api.url).live()
+
+
+async def test_a_server_that_is_away_at_the_start_or_refuses_the_handshake_is_an_error(stack: Stack) -> None:
+    with pytest.raises(NoAnswerError, match=r"no connection to ws://127\.0\.0\.1:9/ws"):
+        await following(Reader("http://127.0.0.1:9").live("fills"))
+    with pytest.raises(ProblemError) as raised:
+        await following(Reader(f"{stack.api.url}/elsewhere").live("fills"))
+    assert raised.value.kind == "not-found"
+
+
+async def test_a_reader_that_is_interrupted_leaves_no_client_behind(stack: Stack) -> None:
+    stack.publish_cycle(1)
+    with Reader(stack.api.url) as reader, reader.live("metrics:**") as live:
+        await following(live)
+        assert len(stack.clients()) == 1
+    await wait_for(lambda: not stack.clients(), "the client to be gone")

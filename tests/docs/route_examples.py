@@ -1,0 +1,206 @@
+"""An example request of every route; ``python -m tests.docs.route_examples`` records the answers of a demo.
+
+The answers are kept in docs/examples.json, from which ``scripts/derive.py`` writes docs/reference.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from api.http.route import AnyRoute
+from api.routes.table import ROUTES
+from tests.docs.commands import ROOT
+from tests.pipeline.running import RunningDecahertz, environment, running, wait_until
+
+RECORDED: Final = ROOT / "docs" / "examples.json"
+_KEPT_ITEMS: Final = 2
+"""Longer lists are cut in the recorded answers."""
+_LIMIT_SECONDS: Final = 60.0
+
+_QUERIES: Final[dict[str, dict[str, str]]] = {
+    "metrics_current": {
+        "collector": "market",
+        "instrument": "BTC-USD",
+        "fields": "bid,ask,spread_bps,verdict",
+    },
+    "metrics_history": {"collector": "market", "instrument": "BTC-USD", "fields": "mid", "max_points": "100"},
+    "export": {"table": "fills", "fields": "strategy,instrument,side,price,quantity"},
+    "market_bars": {"timeframe": "5s"},
+}
+"""Parameters of the examples; ``limit`` is 2 where a route has it and none is given."""
+_IN_PATH: Final = {"instrument": "BTC-USD"}
+_FOUND: Final = {"alert": ("alerts", "id"), "acknowledge_alert": ("alerts", "id")}
+"""Routes of one thing: the list in which an example finds one, and the field that names it."""
+_WEBHOOK: Final[dict[str, Any]] = {
+    "version": "4",
+    "groupKey": '{}:{alertname="DiskFillsUp"}',
+    "truncatedAlerts": 0,
+    "status": "firing",
+    "receiver": "decahertz",
+    "groupLabels": {"alertname": "DiskFillsUp"},
+    "commonLabels": {"alertname": "DiskFillsUp", "severity": "ticket"},
+    "commonAnnotations": {},
+    "externalURL": "http://127.0.0.1:9093",
+    "alerts": [
+        {
+            "status": "firing",
+            "labels": {"alertname": "DiskFillsUp", "severity": "ticket", "host": "desk-1"},
+            "annotations": {"summary": "The disk is full in a day."},
+            "startsAt": "2026-01-02T15:30:00Z",
+            "endsAt": "0001-01-01T00:00:00Z",
+            "generatorURL": "",
+            "fingerprint": "00c0ffee00c0ffee",
+        }
+    ],
+}
+_BODIES: Final[dict[str, dict[str, Any]]] = {
+    "alerts_webhook": _WEBHOOK,
+    "acknowledge_alert": {"who": "ada", "comment": "adds a disk", "until": "2100-01-01T00:00:00Z"},
+    "submit_events": {
+        "source": "my-bot",
+        "epoch": 1767367800000000000,
+        "first_sequence": 1,
+        "events": [
+            {
+                "type": "signal",
+                "time_ns": 1767367800123456789,
+                "strategy": "breakout",
+                "venue": "coinbase",
+                "instrument": "BTC-USD",
+                "signal_id": "s-1",
+                "direction": "buy",
+                "price": 88012.5,
+            }
+        ],
+    },
+    "metrics_history_by_body": {
+        "collector": "strategy",
+        "fields": ["equity"],
+        "key": {"strategy": ["momentum"]},
+        "step": "5s",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a route."""
+
+    method: str
+    target: str
+    body: dict[str, Any] | None = None
+
+    def send(self, api: str) -> tuple[int, str, bytes]:
+        """Status, media type and body of the answer."""
+        data = None if self.body is None else msgspec.json.encode(self.body)
+        request = urllib.request.Request(api + self.target, data, method=self.method)  # noqa: S310 - local
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - local
+                return answer.status, answer.headers.get_content_type(), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers.get_content_type(), error.read()
+
+
+def example_of(route: AnyRoute, demo: RunningDecahertz) -> Request:
+    """The example of a route; what it names in its path is there."""
+    target = route.path
+    for name in route.path_names:
+        value = _IN_PATH.get(name) if route.name not in _FOUND else _found(route, demo)
+        assert value is not None, f"tests/docs/route_examples.py has no example of {name} in {route.path}"
+        target = target.replace(f"{{{name}}}", quote(value, safe="/"))
+    query = dict(_QUERIES.get(route.name, {}))
+    if "limit" in route.query.__struct_fields__:
+        query.setdefault("limit", str(_KEPT_ITEMS))
+    if query:
+        target += f"?{urlencode(query, safe=',')}"
+    body = _BODIES.get(route.name)
+    assert (body is None) == (route.body is None), (
+        f"tests/docs/route_examples.py has no body for {route.name}"
+    )
+    return Request(route.method, target, body)
+
+
+def _found(route: AnyRoute, demo: RunningDecahertz) -> str:
+    name, field = _FOUND[route.name]
+    items = demo.get(f"/api/v1/{name}?limit=1")["items"]
+    assert items, f"the demo has no {name} yet"
+    return str(items[0][field])
+
+
+def in_order() -> list[AnyRoute]:
+    """All routes: those that write first, so that there is something to read, but for what needs one."""
+    return sorted(ROUTES, key=lambda route: (route.body is None, route.name in _FOUND))
+
+
+def wait_for_data(demo: RunningDecahertz) -> None:
+    """Waits until the lists that the examples show have something in them."""
+    wait_until(
+        "round trips of the demo",
+        _LIMIT_SECONDS,
+        lambda: len(demo.get("/api/v1/trades?limit=2")["items"]) == _KEPT_ITEMS,
+    )
+
+
+def ask_all(demo: RunningDecahertz) -> Iterator[tuple[AnyRoute, Request, tuple[int, str, bytes]]]:
+    """Each route with its example and the answer to it."""
+    wait_for_data(demo)
+    for route in in_order():
+        request = example_of(route, demo)
+        yield route, request, request.send(demo.api)
+
+
+def decoded(media_type: str, body: bytes) -> Any:  # noqa: ANN401 - JSON, or the lines of a file
+    """The answer as it is recorded: JSON, or the first lines of a file."""
+    if media_type.endswith("json"):
+        return cut(msgspec.json.decode(body))
+    return body.decode().splitlines()[: _KEPT_ITEMS + 1]
+
+
+def cut(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """The value with all lists cut."""
+    if isinstance(value, list):
+        return [cut(item) for item in value[:_KEPT_ITEMS]]
+    if isinstance(value, dict):
+        return {name: cut(item) for name, item in value.items()}
+    return value
+
+
+def main() -> None:
+    """Records the answers of a demo, and writes the page that shows them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        env = environment(path, DECAHERTZ_RECORDER="desk-1")
+        with running("--demo", env=env, log=path / "log") as demo:
+            time.sleep(10)  # a history that shows something
+            recorded = {}
+            for route, request, (status, media_type, body) in ask_all(demo):
+                assert status == 200, (route.name, status, body)
+                recorded[route.name] = {
+                    "method": request.method,
+                    "target": request.target,
+                    "body": request.body,
+                    "media_type": media_type,
+                    "answer": decoded(media_type, body),
+                }
+    text = msgspec.json.format(msgspec.json.encode(dict(sorted(recorded.items()))))
+    RECORDED.write_text(text.decode() + "\n", encoding="utf-8")
+    subprocess.run([sys.executable, str(ROOT / "scripts" / "derive.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()
