@@ -59,7 +59,7 @@ class Session:
         self._retry_seconds = retry_seconds
         self.headers = {"User-Agent": f"decahertz-client/{VERSION}"}
         if key is not None:
-            self.headers["X-API-Key"] = key
+            self.headers["Authorization"] = f"Bearer {key}"
 
     def close(self) -> None:
         """Closes the connection; the next request opens another."""

@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -141,9 +141,9 @@ def _found(route: AnyRoute, demo: RunningDecahertz) -> str:
     return str(items[0][field])
 
 
-def in_order() -> list[AnyRoute]:
-    """All routes: those that write first, so that there is something to read, but for what needs one."""
-    return sorted(ROUTES, key=lambda route: (route.body is None, route.name in _FOUND))
+def in_order(routes: Iterable[AnyRoute]) -> list[AnyRoute]:
+    """Those that write first, so that there is something to read, but for what needs one."""
+    return sorted(routes, key=lambda route: (route.body is None, route.name in _FOUND))
 
 
 def wait_for_data(demo: RunningDecahertz) -> None:
@@ -155,10 +155,12 @@ def wait_for_data(demo: RunningDecahertz) -> None:
     )
 
 
-def ask_all(demo: RunningDecahertz) -> Iterator[tuple[AnyRoute, Request, tuple[int, str, bytes]]]:
+def ask_all(
+    demo: RunningDecahertz, routes: Iterable[AnyRoute] = ROUTES
+) -> Iterator[tuple[AnyRoute, Request, tuple[int, str, bytes]]]:
     """Each route with its example and the answer to it."""
     wait_for_data(demo)
-    for route in in_order():
+    for route in in_order(routes):
         request = example_of(route, demo)
         yield route, request, request.send(demo.api)
 
