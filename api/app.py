@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 
 import msgspec
@@ -43,7 +44,6 @@ class Api:
     """REST and WebSocket. Call ``start`` once; ``stop`` is safe without it, and twice."""
 
     def __init__(self, parts: ApiParts, settings: ApiSettings, limits: HubLimits | None = None) -> None:
-        self._parts = parts
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(
@@ -53,8 +53,10 @@ class Api:
             parts.clock,
             hub_metrics,
             limits or HubLimits(),
+            parts.event_log,
             recorder=parts.recorder,
         )
+        self._parts = dataclasses.replace(parts, live=self.hub.statistics)
         self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes)

@@ -12,6 +12,8 @@ from api.alertmanager.silences import Silences
 from api.http.query import QueryT
 from api.http.route import BodyT
 from api.http.route import Request as AnyRequest
+from api.live.replay import EventSource
+from api.live.statistics import LiveStatistics, no_statistics
 from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
 from decahertz.clock import Clock
@@ -52,6 +54,10 @@ class ApiParts:
     """The loss ledger: a consistent reading of all streams."""
     registry: CollectorRegistry
     version: str
+    event_log: EventSource
+    """The durable events, from which WebSocket readers resume."""
+    live: Callable[[], LiveStatistics] = no_statistics
+    """Figures of the WebSocket clients; the API sets it."""
 
 
 Request: TypeAlias = AnyRequest[ApiParts, QueryT, BodyT]

@@ -1,7 +1,8 @@
 """Publish and subscribe within the process.
 
 The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
-:class:`~decahertz.event.Arrival`, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed.
+:class:`~decahertz.event.Arrival` as it arrives, ``recorded`` the same events once they are durable and
+numbered, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed.
 Delivery is synchronous and in order of subscription: a handler stores the message in a queue or cache and
 returns at once. The bus logs the errors of a handler and goes on with the next one.
 """
@@ -21,6 +22,8 @@ from decahertz.topic import Pattern
 
 EVENTS = "events"
 """Topic of all arriving events."""
+RECORDED = "recorded"
+"""Topic of all durable events, in the order of their numbers."""
 
 Message: TypeAlias = SampleBatch | Arrival | Alert
 Handler: TypeAlias = Callable[[Message], None]

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 NS_PER_SECOND = 1_000_000_000
+NS_PER_MICROSECOND = 1_000
 CYCLE_NS = 100_000_000
 """Length of a cycle: 0.1 s, one period of 10 Hz."""
 

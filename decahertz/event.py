@@ -425,5 +425,8 @@ class Arrival(Struct, frozen=True, kw_only=True):
     batch: EventBatch
     received_ns: int
     """When this process received the batch, nanoseconds UTC by this machine's clock."""
+    number: int = 0
+    """Number of the first event among the recorder's events, in the order in which they became durable; the
+    others follow without a gap. 0 before they are durable, and for imported events."""
     encoded: bytes = b""
     """The MessagePack bytes that ``batch`` was decoded from, on the way to storage; empty elsewhere."""

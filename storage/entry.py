@@ -54,7 +54,8 @@ class Entry:
         elif isinstance(content, Arrival):
             first = content.batch.first_sequence
             part = part_of(content.batch, first + start, first + stop - 1)
-            content = Arrival(batch=part, received_ns=content.received_ns)
+            number = content.number + start if content.number else 0
+            content = Arrival(batch=part, received_ns=content.received_ns, number=number)
         return Entry(content, self.stream, stop - start, self.batch_id, self.id)
 
 

@@ -24,6 +24,8 @@ import structlog
 from api.live.frames import BINARY, TEXT, join, write
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, ServerMessage, Update
+from api.live.statistics import ClientStatistics
+from decahertz.clock import NS_PER_SECOND
 from decahertz.topic import Pattern
 from decahertz.wire import Codec, encode
 
@@ -63,14 +65,18 @@ class Client:
         "closing",
         "codec",
         "conflated",
+        "connected_ns",
         "events",
         "last_buffered_bytes",
         "last_heard_ns",
         "max_hz",
         "patterns",
+        "pinged_ns",
         "received",
         "refused",
+        "round_trip_ns",
         "slow",
+        "slow_since",
         "updates",
     )
 
@@ -87,6 +93,11 @@ class Client:
         self.patterns: dict[str, Pattern] = {}
         self.closing: CloseCode | None = None
         self.slow = False
+        self.slow_since = 0.0
+        """Time of the event loop."""
+        self.connected_ns = 0
+        self.pinged_ns = 0
+        self.round_trip_ns: int | None = None
         self.last_heard_ns = 0
         """Monotonic time of the last message or pong."""
         self.last_buffered_bytes = 0
@@ -189,9 +200,52 @@ class Client:
             self._flush = None
 
     @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.closing is not None or self._transport.is_closing()
+
+    @property
     def buffered_bytes(self) -> int:
         """Bytes in the transport's buffer."""
         return 0 if self._transport.is_closing() else self._transport.get_write_buffer_size()
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the client has been slow; 0 if it is not."""
+        return asyncio.get_running_loop().time() - self.slow_since if self.slow else 0.0
+
+    @property
+    def queued_events(self) -> int:
+        """Events that wait."""
+        return self._queued_events
+
+    @property
+    def queued_states(self) -> int:
+        """States that wait, one for each topic."""
+        return len(self._states)
+
+    def statistics(self) -> ClientStatistics:
+        """Figures of this client."""
+        round_trip_ns = self.round_trip_ns
+        return ClientStatistics(
+            client_id=self.client_id,
+            protocol=f"decahertz.v1.{self.codec.value}",
+            connected_ns=self.connected_ns,
+            topics=list(self.patterns),
+            max_hz=self.max_hz,
+            is_slow=self.slow,
+            lag_seconds=self.lag_seconds,
+            round_trip_seconds=None if round_trip_ns is None else round_trip_ns / NS_PER_SECOND,
+            queued_states=len(self._states),
+            queued_events=self._queued_events,
+            queued_bytes=self._queued_bytes,
+            buffered_bytes=self.buffered_bytes,
+            updates=self.updates,
+            events=self.events,
+            conflated=self.conflated,
+            received=self.received,
+            refused=self.refused,
+        )
 
     def ping(self, frames: bytes) -> None:
         """Writes a ping or pong, unless the client is slow."""
@@ -203,8 +257,9 @@ class Client:
         if self.closing is not None:
             return  # no frame may follow a close frame
         if write(self._transport, frames) > self._high_water_bytes and not self.slow:
-            self.slow = True
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
+            loop = asyncio.get_running_loop()
+            self.slow, self.slow_since = True, loop.time()
+            self._draining = loop.create_task(self._drain())
 
     def _flush_queued(self) -> None:
         """Writes the queued states of a limited client; those of a slow one follow when it has read."""

@@ -24,9 +24,11 @@ from api.live.messages import (
     ErrorCode,
     Ping,
     Pong,
+    Resume,
     Subscribe,
     Unsubscribe,
 )
+from api.live.replay import ReplayError
 from decahertz.topic import Pattern, TopicError
 from decahertz.wire import Codec, Decoder, decoder
 
@@ -181,19 +183,21 @@ class WebSocketEndpoint:
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 # A client that does not read its replies has to wait with further requests.
                 await client.writable()
-                self._receive(client, message)
+                await self._receive(client, message)
                 if client.received % _MESSAGES_PER_ITERATION == 0:
                     await asyncio.sleep(0)
             elif message.type is WSMsgType.PING:
                 client.ping(frame(PONG, message.data))
-            elif message.type is not WSMsgType.PONG:
+            elif message.type is WSMsgType.PONG:
+                self._hub.answered(client)
+            else:
                 return
 
-    def _receive(self, client: Client, message: WSMessage) -> None:
+    async def _receive(self, client: Client, message: WSMessage) -> None:
         if client.closing is not None:
             return  # it has not read the close frame yet
         client.received += 1
-        error = self._process(client, message)
+        error = await self._process(client, message)
         if error is None:
             return
         client.refused += 1
@@ -202,7 +206,7 @@ class WebSocketEndpoint:
         if client.refused >= self._hub.limits.max_bad_messages:
             self._hub.disconnect(client, CloseCode.ABUSE)
 
-    def _process(self, client: Client, message: WSMessage) -> Error | None:
+    async def _process(self, client: Client, message: WSMessage) -> Error | None:
         wrong_type, text = _WRONG_TYPE[client.codec]
         if message.type is wrong_type:
             return Error(code=ErrorCode.MALFORMED, text=text)
@@ -212,21 +216,23 @@ class WebSocketEndpoint:
             return Error(code=ErrorCode.INVALID, text=str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Error(code=ErrorCode.MALFORMED, text=str(error))
-        return self._execute(client, request)
+        return await self._execute(client, request)
 
-    def _execute(self, client: Client, request: AnyClientMessage) -> Error | None:
+    async def _execute(self, client: Client, request: AnyClientMessage) -> Error | None:
         match request:
             case Subscribe():
-                return self._subscribe(client, request)
+                return await self._subscribe(client, request)
+            case Resume():
+                return await self._resume(client, request)
             case Unsubscribe(topics=texts):
                 self._hub.unsubscribe(client, texts)
             case Ping(id=identifier):
                 client.send(Pong(time_ns=self._clock.time_ns(), id=identifier))
         return None
 
-    def _subscribe(self, client: Client, request: Subscribe) -> Error | None:
+    def _patterns(self, client: Client, texts: tuple[str, ...]) -> list[Pattern] | Error:
         try:
-            patterns = [Pattern(text) for text in dict.fromkeys(request.topics)]
+            patterns = [Pattern(text) for text in dict.fromkeys(texts)]
         except TopicError as error:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         limit = self._hub.limits.max_subscriptions
@@ -235,6 +241,36 @@ class WebSocketEndpoint:
                 code=ErrorCode.TOO_MANY_SUBSCRIPTIONS,
                 text=f"a client may have at most {limit} patterns; one with * or ** matches many topics",
             )
+        return patterns
+
+    async def _resume(self, client: Client, request: Resume) -> Error | None:
+        patterns = self._patterns(client, request.topics)
+        if isinstance(patterns, Error):
+            return patterns
+        hub = self._hub
+        if client.patterns.keys() & {pattern.text for pattern in patterns}:
+            return Error(code=ErrorCode.CANNOT_RESUME, text="unsubscribe first: their events are being sent")
+        try:
+            await hub.prepare(patterns)
+            hub.replay.check(request.epoch, request.sequence, hub.sequence)
+            await hub.replay.run(client, patterns, request.sequence, lambda: hub.sequence)
+        except TopicError as error:
+            return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+        except ReplayError as error:
+            return Error(code=error.code, text=str(error))
+        hub.subscribe(client, patterns)
+        return None
+
+    async def _subscribe(self, client: Client, request: Subscribe) -> Error | None:
+        patterns = self._patterns(client, request.topics)
+        if isinstance(patterns, Error):
+            return patterns
+        try:
+            await self._hub.prepare(patterns)
+        except TopicError as error:
+            return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+        except ReplayError as error:
+            return Error(code=error.code, text=str(error))
         if not isinstance(request.max_hz, UnsetType):
             client.limit_rate(request.max_hz)
         self._hub.subscribe(client, patterns)

@@ -10,18 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from api.live.audience import Audience, Subscriptions
+from api.live.bars import Bars, LiveBar
 from api.live.client import Client, TopicSample, encode_frames
 from api.live.frames import PING, frame
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, EventMessage, ServerMessage, Snapshot, TopicState, Update
+from api.live.replay import EventSource, Replay
+from api.live.ring import EventRing
+from api.live.statistics import LiveStatistics
 from decahertz.alert import TOPIC as ALERTS
 from decahertz.alert import Alert
-from decahertz.bus import EVENTS, Message
+from decahertz.bus import RECORDED, Message
+from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.event import Arrival, event_topic
 from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
@@ -52,14 +58,18 @@ class Hub:
         clock: Clock,
         metrics: HubMetrics,
         limits: HubLimits,
+        log: EventSource,
         *,
         recorder: str,
     ) -> None:
         self.recorder = recorder
         self.limits = limits
-        self.epoch = clock.time_ns()
-        self.sequence = 0
-        """Sequence of the newest routed event."""
+        self.epoch = self.sequence = log.epoch
+        """The sequence is that of the newest routed event."""
+        self._ring = EventRing(log.epoch, limits.ring_events)
+        self.replay = Replay(log, self._ring, limits, clock, metrics)
+        self._bars = Bars(log, self._ring, clock)
+        self._bars_task: asyncio.Task[None] | None = None
         self._bus = bus
         self._latest = latest
         self._alerts = alerts
@@ -81,7 +91,7 @@ class Hub:
         """Subscribes to the bus and starts the heartbeat."""
         self._bus_subscriptions = [
             self._bus.subscribe("samples:*", self._receive),
-            self._bus.subscribe(EVENTS, self._receive),
+            self._bus.subscribe(RECORDED, self._receive),
             self._bus.subscribe(ALERTS, self._receive),
         ]
         self._heartbeat = asyncio.get_running_loop().create_task(self._run_heartbeat())
@@ -92,9 +102,10 @@ class Hub:
         for subscription in self._bus_subscriptions:
             subscription.cancel()
         self._bus_subscriptions.clear()
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            self._heartbeat = None
+        for task in (self._heartbeat, self._bars_task):
+            if task is not None:
+                task.cancel()
+        self._heartbeat = self._bars_task = None
         for client in list(self._clients.values()):
             self.disconnect(client, CloseCode.GOING_AWAY)
 
@@ -103,9 +114,15 @@ class Hub:
         """Whether another client may connect."""
         return not self._stopped and len(self._clients) < self.limits.max_clients
 
+    @property
+    def slow_clients(self) -> int:
+        """Clients that read more slowly than the hub writes."""
+        return sum(client.slow for client in self._clients.values())
+
     def add(self, client: Client) -> None:
         """Adds a client that has connected."""
         client.last_heard_ns = self._clock.monotonic_ns()
+        client.connected_ns = self._clock.time_ns()
         self._clients[client.client_id] = client
         self._metrics.clients.set(len(self._clients))
 
@@ -137,6 +154,32 @@ class Hub:
     def touch(self, client: Client) -> None:
         """Notes a sign of life of the client: a message or a pong."""
         client.last_heard_ns = self._clock.monotonic_ns()
+
+    def answered(self, client: Client) -> None:
+        """Notes a pong of the client."""
+        if client.pinged_ns:
+            client.round_trip_ns = self._clock.monotonic_ns() - client.pinged_ns
+            client.pinged_ns = 0
+
+    def statistics(self) -> LiveStatistics:
+        """Figures of all clients."""
+        return LiveStatistics(
+            epoch=self.epoch,
+            sequence=self.sequence,
+            events_in_memory=self._ring.events,
+            max_clients=self.limits.max_clients,
+            clients=[client.statistics() for client in self._clients.values()],
+        )
+
+    async def prepare(self, patterns: Sequence[Pattern]) -> None:
+        """Makes the bars that patterns name; :meth:`subscribe` has to follow.
+
+        Raises :class:`~decahertz.topic.TopicError` and :class:`~api.live.replay.ReplayError`.
+        """
+        loop = asyncio.get_running_loop()
+        await self._bars.prepare(patterns, loop.time(), lambda: self.sequence)
+        if self._bars.is_active and self._bars_task is None and not self._stopped:
+            self._bars_task = loop.create_task(self._run_bars())
 
     def subscribe(self, client: Client, patterns: Sequence[Pattern]) -> None:
         """Adds patterns and sends a snapshot of the topics that are new to the client.
@@ -180,6 +223,9 @@ class Hub:
                 topic = batch.schema.topic_of(sample)
                 if any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known):
                     yield TopicState(topic=topic, time_ns=batch.time_ns, data=sample)
+        for topic, bar in self._bars.states():
+            if any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known):
+                yield TopicState(topic=topic, time_ns=bar.time_ns, data=bar)
         if any(p.matches(ALERTS) for p in new) and not any(p.matches(ALERTS) for p in known):
             for alert in self._alerts:
                 yield TopicState(topic=ALERTS, time_ns=alert.updated_ns, data=alert)
@@ -193,7 +239,8 @@ class Hub:
             self._arrivals.append(message)
             self._pending_events += _events(message)
         else:
-            self.sequence += _events(message)
+            if isinstance(message, Arrival):
+                self._keep(message)
             return
         self._schedule()
 
@@ -263,12 +310,11 @@ class Hub:
 
     def _route_events(self, arrival: Arrival) -> None:
         events = arrival.batch.events
-        first = self.sequence + 1
-        self.sequence += len(events)
+        self._keep(arrival)
         wanted = {kind: self._subscriptions.wants(kind.topic) for kind in {type(e) for e in events}}
         audience: Audience[Client] | None = None
         run: list[EventMessage] = []
-        for sequence, event in enumerate(events, first):
+        for sequence, event in enumerate(events, arrival.number):
             if not wanted[type(event)]:
                 continue
             topic = event_topic(event)
@@ -283,8 +329,13 @@ class Hub:
         if audience is not None:
             self._put_events(audience, run)
 
+    def _keep(self, arrival: Arrival) -> None:
+        self._ring.append(arrival)
+        self.sequence = arrival.number + len(arrival.batch.events) - 1
+        if self._bars.is_active:
+            self._bars.take(arrival.batch.events)
+
     def _route_alert(self, alert: Alert) -> None:
-        self.sequence += 1
         audience = self._subscriptions.audience(ALERTS)
         if audience:
             message = EventMessage(topic=ALERTS, sequence=self.sequence, time_ns=alert.updated_ns, data=alert)
@@ -301,6 +352,27 @@ class Hub:
                 else:
                     self.disconnect(client, CloseCode.SLOW_CONSUMER)
         self._metrics.sent_events.inc(sent)
+
+    async def _run_bars(self) -> None:
+        """Sends changed bars, as often as samples."""
+        loop = asyncio.get_running_loop()
+        while self._bars.is_active:
+            await asyncio.sleep(CYCLE_NS / NS_PER_SECOND)
+            changed = self._bars.changes(loop.time(), lambda topic: bool(self._subscriptions.audience(topic)))
+            for topic, bars in changed.items():
+                self._guarded(partial(self._route_bars, topic), bars)
+        self._bars_task = None
+
+    def _route_bars(self, topic: str, bars: Sequence[LiveBar]) -> None:
+        audience = self._subscriptions.audience(topic)
+        if not audience:
+            return
+        for bar in bars:
+            if bar.closed:
+                message = EventMessage(topic=topic, sequence=self.sequence, time_ns=bar.time_ns, data=bar)
+                self._put_events(audience, [message])
+            else:
+                self._put_states(audience, [(topic, bar.time_ns, bar)])
 
     async def _run_heartbeat(self) -> None:
         limits = self.limits
@@ -320,7 +392,9 @@ class Hub:
                 if now_ns - client.last_heard_ns >= limits.dead_after_seconds * 1e9:
                     self.disconnect(client, CloseCode.HEARTBEAT_TIMEOUT)
                 elif due:
+                    client.pinged_ns = now_ns
                     client.ping(_PING)
+            self._metrics.observe(self._clients.values())
 
 
 def _events(message: Arrival | Alert) -> int:

@@ -20,6 +20,10 @@ class HubLimits(Struct, frozen=True, kw_only=True):
     max_queued_events: int = 10_000
     """Events queued for a slow client above which it is disconnected."""
     max_queued_bytes: int = 16 * 1024 * 1024
+    ring_events: int = 20_000
+    """Newest events kept in memory, from which readers resume without the database."""
+    resume_seconds: float = 24 * 3600.0
+    """How long ago the event may be from which a reader resumes."""
     snapshot_items: int = 200
     """States per snapshot message; further states follow in further messages."""
     heartbeat_seconds: float = 15.0

@@ -19,6 +19,8 @@ Patterns: TypeAlias = Annotated[
     tuple[Annotated[str, Meta(max_length=512)], ...], Meta(min_length=1, max_length=256)
 ]
 
+Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+
 
 class CloseCode(IntEnum):
     """Reason for which the server closed a connection."""
@@ -44,6 +46,10 @@ class ErrorCode(StrEnum):
     """Decoded, but not a message of this protocol."""
     BAD_TOPIC = "bad_topic"
     TOO_MANY_SUBSCRIPTIONS = "too_many_subscriptions"
+    CANNOT_RESUME = "cannot_resume"
+    """Not a position of this recorder, too old, or a pattern is subscribed already."""
+    UNAVAILABLE = "unavailable"
+    """The database does not respond."""
 
 
 class ClientMessage(Struct, frozen=True, tag_field="type", tag=str.lower, forbid_unknown_fields=True):
@@ -58,6 +64,19 @@ class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
     """Most updates of each topic a second, on this connection from now on; ``None``: every state."""
 
 
+class Resume(ClientMessage, frozen=True, tag="resume"):
+    """Subscribes to patterns, and has the events sent that came after the last one received.
+
+    The reply is these events in order, then a snapshot as for ``subscribe``.
+    """
+
+    topics: Patterns
+    epoch: Position
+    """From the ``connected`` of the connection that was lost."""
+    sequence: Position
+    """From the last ``event`` or ``snapshot`` received."""
+
+
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
     """Unsubscribes from patterns, spelled as in the subscription. Unknown patterns are ignored."""
 
@@ -70,7 +89,7 @@ class Ping(ClientMessage, frozen=True, tag="ping"):
     id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
 
 
-AnyClientMessage: TypeAlias = Subscribe | Unsubscribe | Ping
+AnyClientMessage: TypeAlias = Subscribe | Resume | Unsubscribe | Ping
 
 
 class ServerMessage(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
@@ -88,7 +107,7 @@ class Connected(ServerMessage, frozen=True, kw_only=True, tag="connected"):
     """Version of Decahertz."""
     time_ns: int
     epoch: int
-    """Start of the server, nanoseconds UTC. Sequences of different epochs are not comparable."""
+    """Sequences of events that are recorded from this start of the server on are higher."""
     heartbeat_seconds: float
     """Interval of the server's WebSocket pings."""
     dead_after_seconds: float
@@ -132,7 +151,7 @@ class EventMessage(ServerMessage, frozen=True, kw_only=True, tag="event"):
 
     topic: str
     sequence: int
-    """Counts the events of the whole server: a client sees gaps unless it subscribes to all topics."""
+    """Ascends with every event of the recorder, across restarts too; not without gaps."""
     time_ns: int
     data: Any
 

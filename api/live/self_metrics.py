@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from api.live.messages import CloseCode
+
+if TYPE_CHECKING:
+    from api.live.client import Client
 
 
 class HubMetrics:
@@ -16,6 +22,24 @@ class HubMetrics:
             "WebSocket clients connected.",
             registry=registry,
         )
+        self.slow_clients = Gauge(
+            "decahertz_api_websocket_slow_clients",
+            "WebSocket clients that read more slowly than the server writes.",
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "decahertz_api_websocket_lag_seconds",
+            "How long the slowest WebSocket client has been slow.",
+            registry=registry,
+        )
+        queued = Gauge(
+            "decahertz_api_websocket_queued",
+            "States and events that wait for slow or limited WebSocket clients.",
+            ("lane",),
+            registry=registry,
+        )
+        self.queued_states = queued.labels("state")
+        self.queued_events = queued.labels("event")
         sent = Counter(
             "decahertz_api_websocket_sent",
             "States and events written to WebSocket clients.",
@@ -43,8 +67,23 @@ class HubMetrics:
             "Messages from WebSocket clients that were refused as invalid.",
             registry=registry,
         )
+        resumed = Counter(
+            "decahertz_api_websocket_resumed",
+            "Readers that resumed, by where the first events that they had missed came from.",
+            ("source",),
+            registry=registry,
+        )
+        self.resumed_from_ring = resumed.labels("ring")
+        self.resumed_from_database = resumed.labels("database")
         self.errors = Counter(
             "decahertz_api_websocket_errors",
             "Batches that could not be routed to WebSocket clients.",
             registry=registry,
         )
+
+    def observe(self, clients: Collection[Client]) -> None:
+        """Sets the gauges that follow from the state of the clients."""
+        self.slow_clients.set(sum(client.slow for client in clients))
+        self.lag_seconds.set(max((client.lag_seconds for client in clients), default=0.0))
+        self.queued_states.set(sum(client.queued_states for client in clients))
+        self.queued_events.set(sum(client.queued_events for client in clients))

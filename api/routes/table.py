@@ -14,6 +14,7 @@ from api.routes import (
     health,
     history,
     ledger,
+    live,
     market,
     metrics,
     positions,
@@ -33,6 +34,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *collectors.ROUTES,
     *events.ROUTES,
     *ledger.ROUTES,
+    *live.ROUTES,
     *alerts.ROUTES,
 )
 

@@ -46,6 +46,7 @@ from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, O
 from storage.postgres.embedded import database_url as embedded_url
 from storage.postgres.supervisor import PostgresSupervisor
 from storage.query.event_history import EventHistory, newest_sample_ns
+from storage.query.event_log import EventLog
 from storage.query.queries import Queries
 from storage.schema.emitters import recently_stored_events
 from storage.schema.migrate import migrate
@@ -317,6 +318,7 @@ class Pipeline:
                         ledger=self._spool.ledger,
                         registry=registry,
                         version=__version__,
+                        event_log=EventLog(self._database, recorder, self._spool),
                     ),
                     settings.api,
                 ),

@@ -40,6 +40,8 @@ BULK_EVENTS = tuple(event_type for event_type in EVENT_TYPES if event_type.bulk)
 IDENTITY = ("source", "epoch", "sequence")
 """Identifies an event among the events of all recorders."""
 
+EVENT_NUMBER = "event_number"
+
 _EventT = TypeVar("_EventT", bound=Event)
 
 _SQL_TYPES: dict[type[Type], str] = {
@@ -86,6 +88,13 @@ _LAST = (
     Column("source", "text", required=True, comment="The process that emitted the event."),
     Column("epoch", "bigint", required=True, comment="When that process started, in nanoseconds."),
     Column("sequence", "bigint", required=True, comment="The number of the event since that start."),
+    Column(
+        EVENT_NUMBER,
+        "bigint",
+        required=True,
+        comment="Its place among the events of the recorder, in the order in which they became durable;"
+        " 0: imported.",
+    ),
 )
 
 
@@ -139,6 +148,7 @@ def event_table_statements(event_type: type[Event], *, partitioned: bool) -> lis
         f"CREATE TABLE {quoted(table)} ({', '.join(column.definition for column in columns)}){by_time}",
         f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(table)} USING brin ({TIME})",
         f"CREATE INDEX {quoted(f'{table}_received')} ON {quoted(table)} USING brin (received_ns)",
+        f"CREATE INDEX {quoted(f'{table}_number')} ON {quoted(table)} USING brin ({EVENT_NUMBER})",
     ]
     if event_type.key:
         # Without the recorder: a series is mostly read over all recorders, and few databases have many.

@@ -125,7 +125,7 @@ def read_entry(
     content: Content
     try:
         if kind == EntryKind.EVENTS:
-            content = Arrival(batch=decode_events(payload), received_ns=time_ns)
+            content = Arrival(batch=decode_events(payload), received_ns=time_ns, number=entry_id)
         else:
             content = _samples(connection, declared, layout, time_ns, payload)
     except PayloadError as error:  # written under another declaration of the events, or without its layout

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.ingest import FORGET_NS, EmitterId, Receipt
@@ -182,7 +184,7 @@ class SpoolFile:
             entries = [transaction.append_samples(batch) for batch in samples]
             self._trim(transaction)
             transaction.save(self.accounts.unsaved)
-            tables.count_commit(self.connection)
+            tables.count_commit(self.connection, transaction.next_id)
             self._commit([appended for _, appended in result.events], entries)
         except BaseException as error:
             tables.roll_back(self.connection)
@@ -216,6 +218,15 @@ class SpoolFile:
             if isinstance(meaning, SpoolUnwritableError):
                 raise SpoolUncertainError(str(meaning), events, samples) from error
             raise meaning from error
+
+    def number_events(self, entries: Iterable[Entry]) -> None:
+        """Number the events of entries that exist in memory only."""
+        state = self.state
+        for entry in entries:
+            if isinstance(entry.content, Arrival):
+                if not entry.content.number:
+                    entry.content = msgspec.structs.replace(entry.content, number=state.next_id)
+                state.next_id = max(state.next_id, entry.content.number + max(entry.rows, 1))
 
     def read_backlog(self, max_rows: int) -> list[Entry]:
         """Read about ``max_rows`` rows of the backlog, whose entries are in flight from then on.

@@ -176,6 +176,7 @@ class WriteJob(Job):
         """Refuse arrivals that a caller waits for, and report the rest as entries in memory only."""
         report = Report(self.rows, error=error)
         for answer, entries in zip(self.answers, self._events_in_memory(error), strict=True):
+            file.number_events(entries)
             if answer is not None:
                 report.receipts.append((answer, error))
             else:

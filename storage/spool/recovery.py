@@ -27,7 +27,7 @@ _NEW_NAME = FILE_NAME + ".new"
 
 FILE_SUFFIXES = ("", "-wal", "-shm")
 """Suffixes of the files that make up a SQLite database."""
-_LARGEST_ID = 2**48
+_LARGEST_ID = 2**53
 _SINGLE_STEPS = 500
 _UUID_BYTES = 16
 _SELECT_ENTRY = "SELECT * FROM entries WHERE id >= ? ORDER BY id LIMIT 1"

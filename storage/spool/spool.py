@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from decahertz.bus import RECORDED
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import Arrival
 from decahertz.health import ComponentStatus, Health
@@ -149,6 +150,11 @@ class Spool:
         """Entries with a smaller id are from an earlier process."""
         return self._worker.first_new_id
 
+    @property
+    def epoch(self) -> int:
+        """Events that become durable after the start have higher numbers, earlier ones do not."""
+        return self._worker.first_new_id - 1
+
     def ledger(self) -> list[StreamLedger]:
         """Return the loss ledger: all accounts at one moment."""
         return self._ledger.read()
@@ -234,12 +240,19 @@ class Spool:
         """Yield the events in the file, in their order, and leave them there. Raises :class:`SpoolError`."""
         after_id: int | None = 0
         while after_id is not None and not self._is_closed:
-            outcome = await self._call(partial(_read_arrivals, after_id))
-            if isinstance(outcome, SpoolError):
-                raise outcome
-            arrivals, after_id = outcome
+            arrivals, after_id = await self.read_arrivals(after_id)
             for arrival in arrivals:
                 yield arrival
+
+    async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:
+        """Read events of entries behind this one, and leave them there; returns where to continue, if at all.
+
+        Raises :class:`SpoolError`.
+        """
+        outcome = await self._call(partial(_read_arrivals, after_id))
+        if isinstance(outcome, SpoolError):
+            raise outcome
+        return outcome
 
     def ack(self, acks: Sequence[Ack]) -> None:
         """Acknowledge stored or dropped entries; the next commit deletes them."""
@@ -307,6 +320,9 @@ class Spool:
         self._health.note_encoding(result.encoding_error, has_samples=bool(result.samples))
         self._health.note_dropped(result.dropped_rows, has_backlog=self.has_backlog)
         self.queue.put(report.entries)
+        for entry in report.entries:
+            if entry.rows and isinstance(entry.content, Arrival):
+                self._bus.publish(RECORDED, entry.content)
         if result.forgettable:
             self.on_acked(result.forgettable)
 

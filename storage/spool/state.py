@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from decahertz.clock import NS_PER_MICROSECOND
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
@@ -79,6 +80,7 @@ class FileState:
     size: int
     """Bytes of all payloads."""
     next_id: int
+    """The lowest id of the next entry. See :class:`storage.spool.transaction.SpoolTransaction`."""
     newest_sample_ns: int | None
     """Time of the newest sample when the file was opened."""
     in_flight: InFlight = field(default_factory=InFlight)
@@ -121,7 +123,7 @@ def load_state(
         entries=entries,
         rows=rows,
         size=size,
-        next_id=(newest or 0) + 1,
+        next_id=max((newest or 0) + 1, tables.load_next_id(connection), now_ns // NS_PER_MICROSECOND),
         newest_sample_ns=newest_sample_ns,
     )
     return state, tables.load_ledger(connection)

@@ -53,8 +53,8 @@ CREATE TABLE emitter_drops (
 CREATE TABLE ledger (
     stream TEXT NOT NULL, account TEXT NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (stream, account)
 ) WITHOUT ROWID;
-CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL);
-INSERT INTO commits VALUES (randomblob(16), 0);
+CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL, next_id INTEGER NOT NULL);
+INSERT INTO commits VALUES (randomblob(16), 0, 1);
 """
 _EMITTED, _STORED, _DROPPED = "emitted", "stored", "dropped:"
 _ADD = """
@@ -142,9 +142,15 @@ def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
     return found
 
 
-def count_commit(connection: sqlite3.Connection) -> None:
+def load_next_id(connection: sqlite3.Connection) -> int:
+    """Return the lowest id that no entry has had yet."""
+    (next_id,) = connection.execute("SELECT max(next_id) FROM commits").fetchone()
+    return next_id if isinstance(next_id, int) else 1
+
+
+def count_commit(connection: sqlite3.Connection, next_id: int) -> None:
     """Count the current transaction."""
-    connection.execute("UPDATE commits SET number = number + 1")
+    connection.execute("UPDATE commits SET number = number + 1, next_id = ?", (next_id,))
 
 
 def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet]:

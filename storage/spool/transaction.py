@@ -6,7 +6,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 
-from decahertz.clock import Clock
+from decahertz.clock import NS_PER_MICROSECOND, Clock
 from decahertz.event import Arrival
 from decahertz.ingest import EmitterId, Receipt, part_of
 from decahertz.ledger import CLIENT_PREFIX, Changes, Ledger
@@ -46,6 +46,8 @@ class LayoutCache:
 class SpoolTransaction:
     """Changes to the file and its state that take effect with the commit.
 
+    The id of an entry is the number of its first event, and the next entry's id is behind its last one. Ids
+    follow the clock in microseconds: they ascend from one file to the next too, and JavaScript can hold them.
     The caller begins the transaction in SQLite before the first call, and commits before :meth:`apply`.
     """
 
@@ -69,6 +71,8 @@ class SpoolTransaction:
         self._layouts: set[str] = set()
         self._new: list[Entry] = []
         self._entries = self._rows = self._size = 0
+        self.next_id = max(state.next_id, self._now_ns // NS_PER_MICROSECOND)
+        """The lowest id that no entry has."""
         self.changes = Changes()
         self.encoding_error = ""
         """Why samples could not be encoded, if any could not."""
@@ -170,7 +174,7 @@ class SpoolTransaction:
         state.entries += self._entries
         state.rows += self._rows
         state.size += self._size
-        state.next_id += len(self._new)
+        state.next_id = self.next_id
         for entry in self._new:
             state.in_flight.add(entry.id, entry.stream, entry.rows)
         self._ledger.apply(self.changes)
@@ -194,7 +198,7 @@ class SpoolTransaction:
         if first != batch.first_sequence or last != batch.last_sequence:
             batch, encoded = part_of(batch, first, last), b""
         # Without the bytes: they would stay in memory with the entry.
-        content = Arrival(batch=batch, received_ns=arrival.received_ns)
+        content = Arrival(batch=batch, received_ns=arrival.received_ns, number=self.next_id)
         entry = Entry(content, stream, len(batch.events))
         self._insert(entry, EntryKind.EVENTS, arrival.received_ns, "", encoded or encode_events(batch))
         return entry
@@ -225,7 +229,8 @@ class SpoolTransaction:
         return name
 
     def _insert(self, entry: Entry, kind: EntryKind, time_ns: int, layout: str, payload: bytes) -> None:
-        entry.id = self._state.next_id + len(self._new)
+        entry.id = self.next_id
+        self.next_id += max(entry.rows, 1) if kind is EntryKind.EVENTS else 1
         self._new.append(entry)
         row = (
             *(entry.id, kind.value, entry.stream, entry.rows, len(payload), self._now_ns, time_ns),

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 from decahertz.sample import Sample
 from storage.write.copy_format import PieceCache, check_finite, lay_out, microseconds
 
-EventEncoder: TypeAlias = Callable[[Any, int, bytes], tuple[bytes, ...]]
-"""(event, its sequence, first piece of its batch) → pieces of the row."""
+EventEncoder: TypeAlias = Callable[[Any, int, int, bytes], tuple[bytes, ...]]
+"""(event, its sequence, its event number, first piece of its batch) → pieces of the row."""
 
 SampleEncoder: TypeAlias = Callable[[Sequence[Sample], bytes], tuple[list[bytes], float]]
 """(samples, their encoded time) → pieces of the rows, and the sum of all floating-point numbers.
@@ -44,10 +44,11 @@ def encode(rows, time, {locals}):
     return data, total
 """
 _EVENT = """
-def encode(row, sequence, origin, {locals}):
+def encode(row, sequence, number, origin, {locals}):
     v1 = row.time_ns
     v0 = microseconds(v1)
     v2 = sequence
+    v3 = number
     {read}
     if {some_missing}:
         packed, total = layouts[{missing}]({values})
@@ -116,12 +117,12 @@ def compile_event(
 ) -> EventEncoder:
     """The encoder of events with these fields.
 
-    First come the time, the time in nanoseconds and the sequence, then ``numbers``, of which ``codes`` has a
-    letter for each, then the fields that ``pieces`` encodes, then the ``direct`` ones with their encoders.
-    The encoder raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`.
+    First come the time, the time in nanoseconds, the sequence and the event number, then ``numbers``, of
+    which ``codes`` has a letter for each, then the fields that ``pieces`` encodes, then the ``direct`` ones
+    with their encoders. The encoder raises one of :data:`storage.write.copy_format.ENCODING_ERRORS`.
     """
     fields = [Number(name, code, optional=True) for name, code in zip(numbers, codes, strict=True)]
-    always = [Number(name, "q", optional=False) for name in ("time", "time_ns", "sequence")]
+    always = [Number(name, "q", optional=False) for name in ("time", "time_ns", "sequence", "event_number")]
     scope, parts = _numbers_of([*always, *fields])
     encoders = {f"encode{place}": encode for place, (_, encode) in enumerate(direct)}
     scope |= {"pieces": pieces, "microseconds": microseconds, "isfinite": math.isfinite}

@@ -10,7 +10,7 @@ from typing import Any
 
 from decahertz.event import AnyEvent, Event
 from decahertz.sample import Sample, SampleSchema
-from storage.schema.events import event_columns
+from storage.schema.events import EVENT_NUMBER, event_columns
 from storage.schema.samples import RECORDER, TIME, table_of
 from storage.write.copy_codegen import Number, compile_event, compile_samples
 from storage.write.copy_format import (
@@ -125,7 +125,7 @@ class EventRows:
         cached = [column for column in others if column.field not in _SELDOM_REPEATED]
         direct = [column for column in others if column.field in _SELDOM_REPEATED]
         self.columns = (
-            *(RECORDER, "source", "epoch", "received_ns", "time", "time_ns", "sequence"),
+            *(RECORDER, "source", "epoch", "received_ns", "time", "time_ns", "sequence", EVENT_NUMBER),
             *(column.name for column in (*numbers, *cached, *direct)),
         )
         self._start = field_count(len(self.columns)) + text(recorder)
@@ -141,6 +141,6 @@ class EventRows:
         """The bytes that every row of one batch begins with."""
         return self._start + text(source) + bigint(epoch) + bigint(received_ns)
 
-    def encode(self, event: AnyEvent, sequence: int, origin: bytes) -> tuple[bytes, ...]:
+    def encode(self, event: AnyEvent, sequence: int, number: int, origin: bytes) -> tuple[bytes, ...]:
         """One row, in pieces. Raises one of ``ENCODING_ERRORS``."""
-        return self._encode(event, sequence, origin)
+        return self._encode(event, sequence, number, origin)

@@ -179,6 +179,7 @@ class Inserter:
     ) -> None:
         batch = arrival.batch
         origins: dict[type[Event], bytes] = {}
+        first, step = arrival.number, 1 if arrival.number else 0
         for sequence in numbers:
             index = sequence - batch.first_sequence
             event = batch.events[index]
@@ -187,7 +188,7 @@ class Inserter:
                 rows = self._event_rows(kind)
                 if kind not in origins:
                     origins[kind] = rows.origin(batch.source, batch.epoch, arrival.received_ns)
-                pieces = rows.encode(event, sequence, origins[kind])
+                pieces = rows.encode(event, sequence, first + step * index, origins[kind])
             except ENCODING_ERRORS as error:
                 result.refuse(entry, (index,), f"{type(error).__name__}: {error}")
                 continue

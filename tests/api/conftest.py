@@ -10,6 +10,7 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
+from api.live.limits import HubLimits
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.settings import SpoolSettings
@@ -28,6 +29,12 @@ def silences() -> Silences | None:
     return None
 
 
+@pytest.fixture
+def limits() -> HubLimits:
+    """The default limits; a test of resuming has others."""
+    return HubLimits()
+
+
 @pytest_asyncio.fixture
 async def stack() -> AsyncIterator[Stack]:
     """Real parts, without a database."""
@@ -37,7 +44,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture
 async def stored(
-    postgres_server: PostgresServer, tmp_path: Path, silences: Silences | None
+    postgres_server: PostgresServer, tmp_path: Path, silences: Silences | None, limits: HubLimits
 ) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     bus, registry = LocalBus(), CollectorRegistry()
@@ -51,7 +58,9 @@ async def stored(
         await writer.start()
         sink = StoringSink(spool, writer)
         try:
-            stack = Stack(bus=bus, registry=registry, sink=sink, database=database, silences=silences)
+            stack = Stack(
+                bus=bus, registry=registry, sink=sink, database=database, silences=silences, limits=limits
+            )
             writer.on_stored = stack.api.cache.changed
             async with stack.running() as running:
                 yield running

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -21,6 +21,7 @@ from api.alertmanager.silences import Silences
 from api.app import Api
 from api.live.client import Client
 from api.live.limits import HubLimits
+from api.live.replay import EventSource
 from api.parts import ApiParts
 from api.settings import ApiSettings
 from collectors.host.dispatch import Dispatcher
@@ -28,16 +29,17 @@ from collectors.host.hosted import HostedCollector
 from collectors.host.plugins import LoadedCollector
 from collectors.strategy.collector import StrategyCollector, StrategyOptions
 from collectors.strategy.sample import StrategySample
-from decahertz.bus import EVENTS, LocalBus, samples_topic
+from decahertz.bus import EVENTS, RECORDED, LocalBus, samples_topic
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock, SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
-from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt
+from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt, part_of
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.metric import Kind, Metric, Unit
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.sequences import SequenceSet
-from storage.database import Database
+from storage.database import Database, DatabaseUnavailableError
+from storage.query.event_log import EventLog, Numbered
 from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
@@ -45,6 +47,7 @@ from storage.write.alerts import AlertStore
 from storage.write.writer import Writer
 from tests.client_server import Sink
 from tests.postgres_server import create_tables
+from tests.storage_examples import RECORDER as STORED_BY
 from tests.tables import ensure_tables
 
 LIMIT_SECONDS = 15.0
@@ -73,6 +76,38 @@ class DeskSample(Sample, frozen=True, kw_only=True):
 
 PROBE = schema_of(ProbeSample)
 DESK = schema_of(DeskSample)
+
+
+class LiveSink(Sink):
+    """Numbers events and publishes them when they are stored, as the spool does."""
+
+    epoch = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bus: LocalBus | None = None
+        self._number = self.epoch
+        self._durable: dict[EmitterId, SequenceSet] = {}
+
+    async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
+        batch = arrival.batch
+        durable = self._durable.setdefault((batch.source, batch.epoch), SequenceSet())
+        receipt = await super().append(arrival, timeout_seconds)
+        for low, high in durable.missing(batch.first_sequence, batch.last_sequence):
+            part = msgspec.structs.replace(
+                arrival, batch=part_of(batch, low, high), number=self._number + 1, encoded=b""
+            )
+            self._number += high - low + 1
+            assert self.bus is not None
+            self.bus.publish(RECORDED, part)
+        if batch.events:
+            durable.add(batch.first_sequence, batch.last_sequence)
+        return receipt
+
+    async def pages(self, *_: object) -> AsyncGenerator[tuple[list[Numbered], int]]:
+        """No database: nothing but the ring."""
+        raise DatabaseUnavailableError("no database in this test")
+        yield [], 0
 
 
 @dataclass
@@ -120,7 +155,7 @@ class Stack:
     """The parts of a process, and the API in front of them."""
 
     clock: Clock = field(default_factory=SystemClock)
-    sink: EventSink = field(default_factory=Sink)
+    sink: EventSink = field(default_factory=LiveSink)
     database: Database = field(default_factory=lambda: Database(NOWHERE, StorageSettings()))
     settings: ApiSettings = field(default_factory=lambda: ApiSettings(port=0))
     limits: HubLimits = field(default_factory=HubLimits)
@@ -137,6 +172,8 @@ class Stack:
     def __post_init__(self) -> None:
         self.latest = LatestSamples(self.bus)
         self.alerts = LatestAlerts(self.bus)
+        if isinstance(self.sink, LiveSink):
+            self.sink.bus = self.bus
         self.ingest = Ingest(
             self.bus,
             self.sink,
@@ -176,7 +213,14 @@ class Stack:
             ledger=self.sink.spool.ledger if isinstance(self.sink, StoringSink) else list,
             registry=self.registry,
             version="0.0.test",
+            event_log=self._event_log(),
         )
+
+    def _event_log(self) -> EventSource:
+        if isinstance(self.sink, StoringSink):
+            return EventLog(self.database, STORED_BY, self.sink.spool)
+        assert isinstance(self.sink, LiveSink)
+        return self.sink
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Stack]:

@@ -16,6 +16,7 @@ from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_TYPES, event_topic
 from decahertz.fakes import example_events
 from decahertz.sample import SampleBatch
+from tests.api.checked import Caller
 from tests.api.helpers import (
     DESK,
     START_NS,
@@ -407,3 +408,38 @@ async def test_states_that_wait_are_dropped_with_their_subscription(stack: Stack
         await client.say(type="subscribe", topics=["x"], max_hz=None)
         updates = [message for message in await client.until_pong() if message["type"] == "update"]
         assert [message["topic"] for message in updates] == ["metrics:probe:SIM:B"]
+
+
+async def test_system_stats_shows_each_client() -> None:
+    limits = HubLimits(heartbeat_seconds=0.3, buffer_bytes=64 * 1024)
+    names = [f"{number:03}-{'x' * 100}" for number in range(200)]
+    async with (
+        Stack(limits=limits).running() as stack,
+        Caller(stack.api.url) as caller,
+        reader(stack, MSGPACK) as client,
+        slow_reader(stack, ["metrics:**"]),
+    ):
+        await client.say(type="subscribe", topics=["metrics:**", "quotes:A"], max_hz=0.001)
+        await client.hear()
+        cycle = 0
+        while not any(one.slow for one in stack.clients()):
+            cycle += 1
+            stack.publish_cycle(cycle, names)
+            await asyncio.sleep(0.001)
+        stack.publish_cycle(cycle + 1, names)
+        await stack.emit(quote(), quote())
+        await wait_for(lambda: stack.clients()[0].round_trip_ns is not None, "a pong")
+        answer = (await caller.get("system/stats")).body
+        assert (answer["epoch"], answer["sequence"], answer["events_in_memory"]) == (0, 2, 2)
+        limited, slow = answer["clients"]
+        assert (limited["protocol"], limited["topics"]) == (MSGPACK, ["metrics:**", "quotes:A"])
+        assert (limited["max_hz"], limited["is_slow"], limited["lag_seconds"]) == (0.001, False, 0)
+        assert (limited["queued_states"], limited["events"]) == (200, 2)
+        assert limited["round_trip_seconds"] > 0
+        assert slow["is_slow"]
+        assert slow["lag_seconds"] > 0
+        assert slow["buffered_bytes"] > 64 * 1024
+        assert slow["conflated"] >= 0
+        await wait_for(lambda: stack.counted("decahertz_api_websocket_slow_clients") == 1, "it is counted")
+        assert stack.counted("decahertz_api_websocket_lag_seconds") > 0
+        assert stack.counted("decahertz_api_websocket_queued", lane="state") >= 200

@@ -24,13 +24,16 @@ CREATE TABLE event_identity (
     received_ns bigint NOT NULL,
     source text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
-    sequence bigint NOT NULL
+    sequence bigint NOT NULL,
+    event_number bigint NOT NULL
 );
 COMMENT ON COLUMN event_identity.time_ns IS 'When it happened, by the clock of its origin.';
 COMMENT ON COLUMN event_identity.received_ns IS 'When it reached the recorder, by its clock.';
 COMMENT ON COLUMN event_identity.source IS 'The process that emitted the event.';
 COMMENT ON COLUMN event_identity.epoch IS 'When that process started, in nanoseconds.';
 COMMENT ON COLUMN event_identity.sequence IS 'The number of the event since that start.';
+COMMENT ON COLUMN event_identity.event_number IS
+    'Its place among the events of the recorder, in the order in which they became durable; 0: imported.';
 
 CREATE TABLE signals (
     LIKE event_head INCLUDING COMMENTS,
@@ -52,6 +55,7 @@ COMMENT ON COLUMN signals.risk IS 'Money at risk if the trade goes to its stop: 
 COMMENT ON COLUMN signals.reason IS 'Why the strategy gave the signal.';
 CREATE INDEX signals_time ON signals (time);
 CREATE INDEX signals_received ON signals (received_ns);
+CREATE INDEX signals_number ON signals (event_number);
 CREATE INDEX signals_strategy ON signals (strategy, venue, instrument, time_ns);
 
 CREATE TABLE order_events (
@@ -84,6 +88,7 @@ COMMENT ON COLUMN order_events.signal_id IS 'The signal that led to the order.';
 COMMENT ON COLUMN order_events.reason IS 'Why the order was rejected, cancelled or expired.';
 CREATE INDEX order_events_time ON order_events (time);
 CREATE INDEX order_events_received ON order_events (received_ns);
+CREATE INDEX order_events_number ON order_events (event_number);
 CREATE INDEX order_events_order ON order_events (order_id, time_ns);
 CREATE INDEX order_events_rejected ON order_events (time) WHERE state = 'rejected';
 
@@ -92,6 +97,7 @@ CREATE TABLE orders (
     is_final boolean NOT NULL,
     PRIMARY KEY (recorder, strategy, venue, instrument, order_id)
 );
+ALTER TABLE orders DROP COLUMN event_number; -- it belongs to a single change
 COMMENT ON TABLE orders IS
     'The current state of every order: its newest change, in whatever order the changes arrive. A final state stays final.';
 COMMENT ON COLUMN orders.time IS 'Time of the newest change.';
@@ -127,6 +133,7 @@ COMMENT ON COLUMN fills.liquidity IS 'maker or taker.';
 COMMENT ON COLUMN fills.risk IS 'Money at risk of the round trip that this fill opens: its R.';
 CREATE INDEX fills_time ON fills (time);
 CREATE INDEX fills_received ON fills (received_ns);
+CREATE INDEX fills_number ON fills (event_number);
 CREATE INDEX fills_newest ON fills (time_ns, source, epoch, sequence);
 CREATE INDEX fills_round_trip ON fills (strategy, venue, instrument, time_ns, source, epoch, sequence);
 CREATE INDEX fills_order ON fills (order_id, fill_id);
@@ -148,6 +155,7 @@ COMMENT ON COLUMN positions.mark_price IS 'Price that the strategy marks the pos
 COMMENT ON COLUMN positions.held_by IS 'bot, manual or autonomous.';
 CREATE INDEX positions_time ON positions (time);
 CREATE INDEX positions_received ON positions (received_ns);
+CREATE INDEX positions_number ON positions (event_number);
 CREATE INDEX positions_strategy ON positions (strategy, venue, instrument, time_ns);
 
 CREATE TABLE equity (
@@ -163,6 +171,7 @@ COMMENT ON COLUMN equity.equity IS 'Equity in money.';
 COMMENT ON COLUMN equity.cash IS 'Cash in money.';
 CREATE INDEX equity_time ON equity (time);
 CREATE INDEX equity_received ON equity (received_ns);
+CREATE INDEX equity_number ON equity (event_number);
 CREATE INDEX equity_strategy ON equity (strategy, time_ns);
 
 CREATE TABLE regimes (
@@ -178,6 +187,7 @@ COMMENT ON COLUMN regimes.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN regimes.confidence IS 'Confidence from 0 to 1.';
 CREATE INDEX regimes_time ON regimes (time);
 CREATE INDEX regimes_received ON regimes (received_ns);
+CREATE INDEX regimes_number ON regimes (event_number);
 
 CREATE TABLE risks (
     LIKE event_head INCLUDING COMMENTS,
@@ -196,6 +206,7 @@ COMMENT ON COLUMN risks.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN risks.breached IS 'Whether the limit is breached.';
 CREATE INDEX risks_time ON risks (time);
 CREATE INDEX risks_received ON risks (received_ns);
+CREATE INDEX risks_number ON risks (event_number);
 
 CREATE TABLE news (
     LIKE event_head INCLUDING COMMENTS,
@@ -212,6 +223,7 @@ COMMENT ON COLUMN news.instruments IS 'Instruments that the headline is about.';
 COMMENT ON COLUMN news.sentiment IS 'Sentiment from -1 (bad) to 1 (good).';
 CREATE INDEX news_time ON news (time);
 CREATE INDEX news_received ON news (received_ns);
+CREATE INDEX news_number ON news (event_number);
 
 CREATE TABLE trades (
     LIKE event_head INCLUDING COMMENTS,
@@ -316,6 +328,7 @@ COMMENT ON COLUMN instrument_events.lot_size IS 'Smallest quantity increment.';
 COMMENT ON COLUMN instrument_events.aliases IS 'Other names of the instrument.';
 CREATE INDEX instrument_events_time ON instrument_events (time);
 CREATE INDEX instrument_events_received ON instrument_events (received_ns);
+CREATE INDEX instrument_events_number ON instrument_events (event_number);
 CREATE INDEX instrument_events_instrument ON instrument_events (venue, instrument, time_ns);
 
 CREATE TABLE instruments (

@@ -37,7 +37,7 @@ samples = st.builds(
 def test_a_row_has_a_value_for_each_column_and_no_field_is_forgotten(event_type: type[Event]) -> None:
     columns = EventRows(event_type, RECORDER).columns
     assert set(columns) == {column.name for column in event_table_columns(event_type)}
-    identity = 6  # recorder, source, epoch, sequence, received_ns, and time
+    identity = 7  # recorder, source, epoch, sequence, event_number, received_ns, and time
     assert len(columns) == len(msgspec.structs.fields(event_type)) + identity
 
 
@@ -48,7 +48,7 @@ def test_each_field_of_an_event_is_in_its_column(
 ) -> None:
     event = data.draw(events_by_type[event_type])
     rows = EventRows(event_type, RECORDER)
-    row = b"".join(rows.encode(event, sequence, rows.origin("loop", 7, START_NS)))
+    row = b"".join(rows.encode(event, sequence, 2**52 + sequence % 1000, rows.origin("loop", 7, START_NS)))
     own = {
         "recorder": RECORDER.encode(),
         "source": b"loop",
@@ -56,6 +56,7 @@ def test_each_field_of_an_event_is_in_its_column(
         "received_ns": struct.pack(">q", START_NS),
         "time": struct.pack(">q", event.time_ns // 1000 - 946_684_800_000_000),
         "sequence": struct.pack(">q", sequence),
+        "event_number": struct.pack(">q", 2**52 + sequence % 1000),
     }
     renamed = {"venue_sequence": "sequence", "limit_value": "limit"}
     for column, found in zip(rows.columns, columns_in(row), strict=True):
@@ -99,13 +100,13 @@ def test_an_event_with_a_number_that_is_none_is_refused(bad: float) -> None:
     event = msgspec.structs.replace(quote(1), ask=bad)
     rows = EventRows(Quote, RECORDER)
     with pytest.raises(ENCODING_ERRORS):
-        rows.encode(event, 1, rows.origin("loop", 7, START_NS))
+        rows.encode(event, 1, 0, rows.origin("loop", 7, START_NS))
 
 
 def test_finite_numbers_whose_sum_is_not_are_kept() -> None:
     rows = EventRows(Quote, RECORDER)
     event = msgspec.structs.replace(quote(1), bid=1.7e308, ask=1.7e308)
-    assert rows.encode(event, 1, rows.origin("loop", 7, START_NS))
+    assert rows.encode(event, 1, 0, rows.origin("loop", 7, START_NS))
     encoded = SampleRows(BOOK, RECORDER).encode([book(mid=1.7e308, gaps=2**62)] * 2, START_NS)
     assert (encoded.rows, encoded.not_finite) == (2, 0)
 

@@ -1,0 +1,258 @@
+"""Fan-out of one state of 0.9 KB at 10 Hz to many WebSocket readers: p99 from the cycle to the receipt.
+
+The reference writes the same frames to as many plain transports, in the same process and run, in turn. The
+readers are one process on the other core, and their own work is part of both figures. A twentieth of the
+readers crawl in one row: they are slow before the measurement begins, and the reference skips them.
+
+``DECAHERTZ_BENCH_READERS=10000`` adds a row of that many readers, and the processor time that they cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+import uvloop
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from api.live.client import encode_frames
+from api.live.endpoint import WebSocketEndpoint
+from api.live.hub import Hub
+from api.live.limits import HubLimits
+from api.live.messages import Update
+from api.live.self_metrics import HubMetrics
+from benchmarks.harness import Measure, compared
+from collectors.market.sample import MarketSample, Verdict
+from decahertz.bus import LocalBus, samples_topic
+from decahertz.clock import SystemClock
+from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.sample import SampleBatch, schema_of
+from decahertz.wire import Codec
+from storage.query.event_log import Numbered
+
+CYCLES = 50
+"""Cycles of one measurement."""
+ROUNDS = 5
+STEP_SECONDS = 0.1
+MORE_READERS = int(os.environ.get("DECAHERTZ_BENCH_READERS", "0"))
+_LIMITS = HubLimits(max_clients=50_000)
+_BACKLOG = 1024
+_BURST = 200
+_SCHEMA = schema_of(MarketSample)
+
+Publish = Callable[[], None]
+
+
+def state(time_ns: int) -> SampleBatch:
+    """A state of one instrument, about 0.9 KB as JSON."""
+    numbers = {field.name: 61_234.567891 for field in _SCHEMA.metrics if field.type is float}
+    counts = {field.name: 123_456_789 for field in _SCHEMA.metrics if field.type is int}
+    flags = {field.name: False for field in _SCHEMA.metrics if field.type is bool}
+    sample = msgspec.convert(
+        {"venue": "bench", "instrument": "BTC-USD", "verdict": Verdict.LIVE, **numbers, **counts, **flags},
+        MarketSample,
+    )
+    return SampleBatch(_SCHEMA, time_ns, (sample,))
+
+
+class NoEvents:
+    """The benchmark has no events."""
+
+    epoch = 1
+
+    async def pages(self, *_: object) -> AsyncGenerator[tuple[list[Numbered], int], None]:
+        """Nothing."""
+        yield [], 0
+
+
+class Readers:
+    """The process of the readers."""
+
+    def __init__(self, process: asyncio.subprocess.Process, count: int) -> None:
+        self._process = process
+        self._count = count
+
+    async def measure(self, publish: Publish) -> Result:
+        """Publishes at 10 Hz, and ends the readers."""
+        loop = asyncio.get_running_loop()
+        began, used, missed = loop.time(), time.process_time(), 0
+        for number in range(CYCLES):
+            due = began + number * STEP_SECONDS
+            await asyncio.sleep(due - loop.time())
+            missed += loop.time() - due >= STEP_SECONDS
+            publish()
+        await asyncio.sleep(STEP_SECONDS)
+        used = (time.process_time() - used) / (loop.time() - began)
+        output, _ = await self._process.communicate(b"")
+        latencies: list[int] = json.loads(output)
+        return Result(
+            p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
+            lost=CYCLES * self._count - len(latencies),
+            missed=missed,
+            processor=used,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement."""
+
+    p99_ms: float
+    lost: int
+    """Updates that a reader that does not crawl did not get in one piece."""
+    missed: int
+    """Cycles that began a whole cycle too late."""
+    processor: float
+    """Share of a core that the server took."""
+
+
+@asynccontextmanager
+async def readers(port: int, count: int, crawling: int, mode: str) -> AsyncIterator[Readers]:
+    """Connected readers, of which ``crawling`` more crawl."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.fan_out_readers", str(port), str(count), str(crawling), mode),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 28,
+    )
+    try:
+        output = cast("asyncio.StreamReader", process.stdout)
+        if await output.readline() != b"ready\n":
+            raise RuntimeError("the readers could not connect")
+        yield Readers(process, count)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ours(count: int, crawling: int) -> Result:
+    """The hub, its bus and the WebSocket endpoint."""
+    bus, clock, metrics = LocalBus(), SystemClock(), HubMetrics(CollectorRegistry())
+    latest = LatestSamples(bus)
+    hub = Hub(bus, latest, LatestAlerts(bus), clock, metrics, _LIMITS, NoEvents(), recorder="bench")
+    endpoint = WebSocketEndpoint(hub, clock, metrics, "0")
+    app = web.Application()
+    app.router.add_get("/ws", endpoint.__call__)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=_BACKLOG).start()
+    hub.start()
+
+    def publish() -> None:
+        bus.publish(samples_topic("market"), state(time.time_ns()))
+
+    try:
+        async with readers(runner.addresses[0][1], count, crawling, "ws") as connected:
+            while hub.slow_clients < crawling:  # they are slow before the measurement begins
+                for _ in range(_BURST):
+                    publish()
+                    await asyncio.sleep(0)
+            return await connected.measure(publish)
+    finally:
+        await endpoint.stop()
+        await runner.cleanup()
+
+
+class Raw(asyncio.Protocol):
+    """A plain connection."""
+
+    def __init__(self, on_open: Callable[[asyncio.BaseTransport], None]) -> None:
+        self._on_open = on_open
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hands the transport over."""
+        self._on_open(transport)
+
+
+async def raw(count: int) -> Result:
+    """Writes of the same frames to plain transports."""
+    transports: list[asyncio.WriteTransport] = []
+    all_open = asyncio.Event()
+
+    def opened(transport: asyncio.BaseTransport) -> None:
+        transports.append(cast("asyncio.WriteTransport", transport))
+        if len(transports) == count:
+            all_open.set()
+
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Raw(opened), "127.0.0.1", 0, backlog=_BACKLOG
+    )
+
+    def publish() -> None:
+        batch = state(time.time_ns())
+        topic = _SCHEMA.topic_of(batch.samples[0])
+        update = Update(topic=topic, time_ns=batch.time_ns, data=batch.samples[0])
+        frames = encode_frames(Codec.JSON, [update])
+        for transport in transports:
+            transport.write(frames)
+
+    try:
+        async with readers(server.sockets[0].getsockname()[1], count, 0, "raw") as connected:
+            await all_open.wait()
+            return await connected.measure(publish)
+    finally:
+        for transport in transports:
+            transport.abort()
+        server.close()
+
+
+async def measure(count: int, crawling: int, goal: str, rounds: int = ROUNDS) -> list[Measure]:
+    """The rows of one number of readers."""
+    name = f"fan-out {count + crawling} readers" + (f", {crawling} crawling" if crawling else "")
+    pairs = [(await ours(count, crawling), await raw(count)) for _ in range(rounds)]
+    rows = [
+        compared(
+            f"{name}: p99",
+            statistics.median(one.p99_ms for one, _ in pairs),
+            statistics.median(other.p99_ms for _, other in pairs),
+            "ms",
+            goal,
+            is_cost=True,
+        ),
+        compared(
+            f"{name}: processor",
+            statistics.median(one.processor for one, _ in pairs),
+            statistics.median(other.processor for _, other in pairs),
+            "cores",
+            "ratio >= 0.91",
+            is_cost=True,
+        ),
+    ]
+    for what, number in (
+        ("missed cycles", max(one.missed for one, _ in pairs)),
+        ("updates not received", max(one.lost for one, _ in pairs)),
+    ):
+        rows.append(Measure(name=f"{name}: {what}", ours=number, unit="", goal="ours <= 0"))
+    return rows
+
+
+async def _all() -> list[Measure]:
+    rows = await measure(100, 0, "ours <= 5")
+    rows += await measure(1_000, 0, "ours <= 20")
+    rows += await measure(950, 50, "ours <= 20")
+    if MORE_READERS:
+        rows += await measure(MORE_READERS, 0, "none", rounds=1)
+    return rows
+
+
+def run() -> list[Measure]:
+    """All rows."""
+    if MORE_READERS:
+        files = MORE_READERS + 1_000
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (files, max(files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_all())
