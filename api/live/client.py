@@ -67,6 +67,7 @@ class Client:
         "conflated",
         "connected_ns",
         "events",
+        "is_queued",
         "last_buffered_bytes",
         "last_heard_ns",
         "max_hz",
@@ -96,6 +97,8 @@ class Client:
         self.slow_since = 0.0
         """Time of the event loop."""
         self.connected_ns = 0
+        self.is_queued = False
+        """Whether it waits for the database; its pongs wait meanwhile."""
         self.pinged_ns = 0
         self.round_trip_ns: int | None = None
         self.last_heard_ns = 0

@@ -258,6 +258,8 @@ class WebSocketEndpoint:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         except ReplayError as error:
             return Error(code=error.code, text=str(error))
+        if not isinstance(request.max_hz, UnsetType):
+            client.limit_rate(request.max_hz)
         hub.subscribe(client, patterns)
         return None
 

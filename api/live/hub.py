@@ -386,8 +386,8 @@ class Hub:
             self._routing.look(now_ns)
             for client in list(self._clients.values()):
                 buffered = client.buffered_bytes
-                if buffered < client.last_buffered_bytes:
-                    client.last_heard_ns = now_ns  # it reads, if slowly
+                if buffered < client.last_buffered_bytes or client.is_queued:
+                    client.last_heard_ns = now_ns  # it reads, if slowly, or it is our turn
                 client.last_buffered_bytes = buffered
                 if now_ns - client.last_heard_ns >= limits.dead_after_seconds * 1e9:
                     self.disconnect(client, CloseCode.HEARTBEAT_TIMEOUT)

@@ -19,6 +19,7 @@ Patterns: TypeAlias = Annotated[
     tuple[Annotated[str, Meta(max_length=512)], ...], Meta(min_length=1, max_length=256)
 ]
 
+MaxHz: TypeAlias = Annotated[float, Meta(gt=0, le=1000)]
 Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -60,7 +61,7 @@ class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
     """Subscribes to patterns. The reply is a snapshot of the topics that are new to this client."""
 
     topics: Patterns
-    max_hz: Annotated[float, Meta(gt=0, le=1000)] | UnsetType | None = UNSET
+    max_hz: MaxHz | UnsetType | None = UNSET
     """Most updates of each topic a second, on this connection from now on; ``None``: every state."""
 
 
@@ -75,6 +76,8 @@ class Resume(ClientMessage, frozen=True, tag="resume"):
     """From the ``connected`` of the connection that was lost."""
     sequence: Position
     """From the last ``event`` or ``snapshot`` received."""
+    max_hz: MaxHz | UnsetType | None = UNSET
+    """As in ``subscribe``."""
 
 
 class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):

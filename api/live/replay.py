@@ -112,17 +112,23 @@ class Replay:
         if not wanted:
             return
         try:
-            async with self._readers, aclosing(self._source.pages(wanted, after, upto)) as pages:
-                async for found, _ in pages:
-                    _send(client, patterns, found)
-                    await self._room(client)
-                    if client.is_gone:
+            async with aclosing(self._source.pages(wanted, after, upto)) as pages:
+                while not client.is_gone:
+                    client.is_queued = True
+                    async with self._readers:  # for one page: a slow reader does not delay the others
+                        page = await anext(pages, None)
+                    client.is_queued = False
+                    if page is None:
                         return
+                    _send(client, patterns, page[0])
+                    await self._room(client)
         except (DatabaseError, SpoolError) as error:
             raise ReplayError(
                 ErrorCode.UNAVAILABLE,
                 "the database does not respond; resume from the last event received",
             ) from error
+        finally:
+            client.is_queued = False
 
     async def _room(self, client: Client) -> None:
         await asyncio.sleep(0)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InstrumentPosition,
         Instruments,
         LedgerReport,
+        LiveStatistics,
         Plugins,
         PositionList,
         PositionSource,
@@ -215,6 +216,11 @@ class Routes:
         answer: InstrumentPosition = self._session.get(
             f"/api/v1/positions/{quoted(instrument)}", {"strategy": strategy, "venue": venue}
         )
+        return answer
+
+    def system_stats(self) -> LiveStatistics:
+        """Returns what each WebSocket client has subscribed to, and its queues, lag and conflation."""
+        answer: LiveStatistics = self._session.get("/api/v1/system/stats", {})
         return answer
 
     def trades(

@@ -109,6 +109,28 @@ class CatalogueMetric(TypedDict):
     prometheus: str
 
 
+class ClientStatistics(TypedDict):
+    """One connected client."""
+
+    client_id: str
+    protocol: str
+    connected_ns: int
+    topics: list[str]
+    max_hz: float | None
+    is_slow: bool
+    lag_seconds: float
+    round_trip_seconds: float | None
+    queued_states: int
+    queued_events: int
+    queued_bytes: int
+    buffered_bytes: int
+    updates: int
+    events: int
+    conflated: int
+    received: int
+    refused: int
+
+
 class CollectorStatus(TypedDict):
     """Status of a collector. Durations are in seconds."""
 
@@ -262,6 +284,16 @@ class LedgerReport(TypedDict):
     time_ns: int
     balanced: bool
     streams: list[StreamLedger]
+
+
+class LiveStatistics(TypedDict):
+    """The WebSocket side at one moment."""
+
+    epoch: int
+    sequence: int
+    events_in_memory: int
+    max_clients: int
+    clients: list[ClientStatistics]
 
 
 class Plugins(TypedDict):
