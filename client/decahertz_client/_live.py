@@ -46,7 +46,7 @@ class Event(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """The connection was lost and is there again: events in between are missing."""
+    """The connection was lost, and the recorder cannot resume it: events in between are missing."""
 
     after_ns: int | None
     """Time of the last event before; ``None``: there was none. Read the rest from lists or exports."""
@@ -73,35 +73,65 @@ class _Protocol:
             "max_size": _MAX_MESSAGE_BYTES,
             "proxy": None,
         }
-        self._subscription: dict[str, object] = {"type": "subscribe", "topics": list(topics)}
-        if max_hz is not None:
-            self._subscription["max_hz"] = max_hz
+        self._topics = list(topics)
+        self._rate = {} if max_hz is None else {"max_hz": max_hz}
         self._failures = 0
-        self._was_connected = False
+        self._epoch = 0
+        self._position: dict[str, int] | None = None
+        self._is_resuming = False
         self._after_ns: int | None = None
-        self._lost = ""
+        self._gap = ""
 
-    def opening(self) -> bytes:
-        """The first message of a connection."""
-        opening: bytes = msgpack.packb(self._subscription)
-        return opening
+    def opening(self) -> list[bytes]:
+        """Returns the first messages of a connection."""
+        self._is_resuming = self._position is not None
+        if self._position is None:
+            return [self._subscribe()]
+        return [msgpack.packb({"type": "resume", "topics": self._topics, **self._position})]
 
-    def received(self, data: Any) -> list[LiveMessage]:  # noqa: ANN401 - bytes
-        """Returns what a message of the server says. Raises :class:`ReaderError` if it refuses the topics."""
+    def _subscribe(self) -> bytes:
+        message: bytes = msgpack.packb({"type": "subscribe", "topics": self._topics, **self._rate})
+        return message
+
+    def received(self, data: Any) -> tuple[list[LiveMessage], list[bytes]]:  # noqa: ANN401 - bytes
+        """Returns what a message of the server says, and the replies to it.
+
+        Raises :class:`ReaderError` if the server refuses the topics, ``OSError`` if it has to be asked later.
+        """
         message = msgpack.unpackb(data)
         kind = message["type"]
         if kind == "update":
-            return [State(message["topic"], message["time_ns"], message["data"], message["conflated"])]
+            return [State(message["topic"], message["time_ns"], message["data"], message["conflated"])], []
         if kind == "event":
             self._after_ns = message["time_ns"]
-            return [Event(message["topic"], message["time_ns"], message["data"], message["sequence"])]
+            self._position = {"epoch": self._epoch, "sequence": message["sequence"]}
+            return [Event(message["topic"], message["time_ns"], message["data"], message["sequence"])], []
         if kind == "snapshot":
-            gap: list[LiveMessage] = [Gap(self._after_ns, self._lost)] if self._lost else []
-            self._failures, self._lost, self._was_connected = 0, "", True
-            return gap + [State(item["topic"], item["time_ns"], item["data"], 0) for item in message["items"]]
+            return self._snapshot(message)
         if kind == "error":
-            raise ReaderError(f"the server refuses the topics: {message['code']}: {message['text']}")
-        return []
+            return [], self._refused(message["code"], message["text"])
+        if kind == "connected":
+            self._epoch = message["epoch"]
+        return [], []
+
+    def _snapshot(self, message: dict[str, Any]) -> tuple[list[LiveMessage], list[bytes]]:
+        gap: list[LiveMessage] = [Gap(self._after_ns, self._gap)] if self._gap else []
+        # A resumed subscription has no rate yet; the same patterns once more only set it.
+        replies = [self._subscribe()] if self._is_resuming and message["complete"] and self._rate else []
+        self._failures, self._gap = 0, ""
+        self._is_resuming = self._is_resuming and not message["complete"]
+        self._position = {"epoch": self._epoch, "sequence": message["sequence"]}
+        return gap + [
+            State(item["topic"], item["time_ns"], item["data"], 0) for item in message["items"]
+        ], replies
+
+    def _refused(self, code: str, text: str) -> list[bytes]:
+        if not self._is_resuming:
+            raise ReaderError(f"the server refuses the topics: {code}: {text}")
+        if code == "unavailable":
+            raise ConnectionError(text)
+        self._gap, self._position, self._is_resuming = f"{code}: {text}", None, False
+        return [self._subscribe()]
 
     def lost(self, error: Exception) -> float:
         """Returns the seconds until the next attempt. Raises :class:`ReaderError` for a final error."""
@@ -112,9 +142,8 @@ class _Protocol:
         if close is not None and close.code == _REFUSED:
             raise ReaderError(f"the server closed the connection: {close.reason}") from error
         text = str(error) or type(error).__name__
-        if not self._was_connected and response is None:
+        if self._position is None and not self._gap and response is None:
             raise NoAnswerError(f"no connection to {self.url}: {text}") from error
-        self._lost = text
         delay: float = min(_FIRST_DELAY_SECONDS * 2**self._failures, _LONGEST_DELAY_SECONDS)
         self._failures += 1
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads readers that were cut off together
@@ -173,13 +202,19 @@ class Live:
             if self._connection is None:
                 socket = connect(self._protocol.url, **self._protocol.options)
                 self._connection = self._open.enter_context(socket)
-                self._connection.send(self._protocol.opening())
-            self._waiting.extend(self._protocol.received(self._connection.recv()))
+                self._send(self._protocol.opening())
+            messages, replies = self._protocol.received(self._connection.recv())
+            self._waiting.extend(messages)
+            self._send(replies)
         except (OSError, WebSocketException) as error:
             self._connection = None
             self._open.close()
             if not self._is_closed:
                 time.sleep(self._protocol.lost(error))
+
+    def _send(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self._connection.send(message)
 
 
 async def live_messages(
@@ -194,9 +229,12 @@ async def live_messages(
     while True:
         try:
             async with connect(protocol.url, **protocol.options) as connection:
-                await connection.send(protocol.opening())
+                replies = protocol.opening()
                 while True:
-                    for message in protocol.received(await connection.recv()):
+                    for reply in replies:
+                        await connection.send(reply)
+                    messages, replies = protocol.received(await connection.recv())
+                    for message in messages:
                         yield message
         except (OSError, WebSocketException) as error:  # noqa: PERF203 - a connection
             await asyncio.sleep(protocol.lost(error))

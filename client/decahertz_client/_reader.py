@@ -124,11 +124,11 @@ class Reader(Routes):
         """Returns an iterator over the live data of topics: ``"fills"``, ``"metrics:market:**"``.
 
         It yields :class:`~decahertz_client.State` (first the newest of each topic) and
-        :class:`~decahertz_client.Event`. A lost connection is opened again, and
-        :class:`~decahertz_client.Gap` says so. ``max_hz`` limits the states of each topic a second. A reader
-        that is too slow misses states, never events. Needs ``websockets``: ``pip install
-        'decahertz-client[live]'``. Raises :class:`~decahertz_client.NoAnswerError` if the first connection
-        fails.
+        :class:`~decahertz_client.Event`. A lost connection is opened again and resumed: each event comes once
+        and in order, or :class:`~decahertz_client.Gap` says that some are missing. ``max_hz`` limits the
+        states of each topic a second. A reader that is too slow misses states, never events. Needs
+        ``websockets``: ``pip install 'decahertz-client[live]'``. Raises
+        :class:`~decahertz_client.NoAnswerError` if the first connection fails.
         """
         return Live(self._session, topics, max_hz)
 

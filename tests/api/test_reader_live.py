@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from api.settings import ApiSettings
+from api.live.limits import HubLimits
+from api.live.messages import CloseCode
 from decahertz_client import (
     Event,
     Gap,
@@ -19,7 +20,8 @@ from decahertz_client import (
     State,
 )
 from tests.api.helpers import START_NS, Stack, quote, wait_for
-from tests.servers import free_port
+
+FOREVER = 1e10
 
 
 async def following(live: Live) -> LiveMessage:
@@ -43,45 +45,60 @@ async def test_it_yields_the_newest_state_first_then_states_and_events(stack: St
     assert (third.topic, third.time_ns, third.data["bid"]) == ("quotes:EUR/USD", START_NS, 1.5)
 
 
-async def test_a_lost_connection_is_opened_again_and_the_gap_is_told() -> None:
-    settings = ApiSettings(port=free_port())
-    with (
-        Reader(f"http://127.0.0.1:{settings.port}") as reader,
-        reader.live("metrics:probe:**", "quotes:*") as live,
-    ):
-        async with Stack(settings=settings).running() as stack:
-            stack.publish_cycle(1)
+async def cut_off(stack: Stack) -> None:
+    """Ends all connections as a server that stops does, and waits until they are gone."""
+    for client in stack.clients():
+        stack.api.hub.disconnect(client, CloseCode.GOING_AWAY)
+    await wait_for(lambda: not stack.clients(), "the connection to be lost")
+
+
+async def test_a_lost_connection_is_resumed_without_a_gap_and_without_a_double() -> None:
+    async with Stack(limits=HubLimits(resume_seconds=FOREVER)).running() as stack:
+        stack.publish_cycle(1)
+        with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*", max_hz=5) as live:
+            assert isinstance(await following(live), State)
+            await stack.emit(quote("A", 1.0))
+            found = [await following(live)]
+            for start in (2.0, 5.0):
+                waiting = asyncio.create_task(following(live))
+                await cut_off(stack)
+                await stack.emit(*(quote("A", start + n) for n in range(3)))
+                found += [await waiting, await following(live), await following(live)]
+                assert isinstance(await following(live), State), "the snapshot comes after what was missed"
+            await stack.emit(quote("A", 8.0))
+            found.append(await following(live))
+    assert [each.data["bid"] for each in found if isinstance(each, Event)] == [float(n) for n in range(1, 9)]
+
+
+async def test_a_connection_that_cannot_be_resumed_goes_on_after_a_gap() -> None:
+    async with Stack(limits=HubLimits(resume_seconds=0.001)).running() as stack:
+        stack.publish_cycle(1)
+        with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*") as live:
             assert isinstance(await following(live), State)
             await stack.emit(quote("A", 1.5))
             assert isinstance(await following(live), Event)
-        waiting = asyncio.create_task(following(live))
-        async with Stack(settings=settings).running() as stack:
-            stack.publish_cycle(9)
-            gap = await waiting
-            state = await following(live)
+            waiting = asyncio.create_task(following(live))
+            await cut_off(stack)
+            gap, state = await waiting, await following(live)
             assert isinstance(gap, Gap)
-            assert (gap.after_ns, "1001" in gap.reason) == (START_NS, True)
+            assert (gap.after_ns, gap.reason.partition(":")[0]) == (START_NS, "cannot_resume")
             assert isinstance(state, State)
-            assert state.data["ticks"] == 9
             live.close()
             assert list(live) == []
 
 
 async def test_the_same_in_asyncio() -> None:
-    settings = ApiSettings(port=free_port())
-    live = Reader(f"http://127.0.0.1:{settings.port}").live_async("metrics:probe:**")
-    async with asyncio.timeout(20):
-        async with Stack(settings=settings).running() as stack:
-            stack.publish_cycle(1)
-            assert isinstance(await anext(live), State)
+    async with asyncio.timeout(20), Stack(limits=HubLimits(resume_seconds=FOREVER)).running() as stack:
+        live = Reader(stack.api.url).live_async("metrics:probe:**", "quotes:*")
+        stack.publish_cycle(1)
+        assert isinstance(await anext(live), State)
         waiting = asyncio.ensure_future(anext(live))
-        async with Stack(settings=settings).running() as stack:
-            stack.publish_cycle(2)
-            assert isinstance(await waiting, Gap)
-            state = await anext(live)
-            assert isinstance(state, State)
-            assert state.data["ticks"] == 2
-    await live.aclose()  # type: ignore[attr-defined]  # it is a generator
+        await cut_off(stack)
+        await stack.emit(quote("A", 2.5))
+        event = await waiting
+        assert isinstance(event, Event)
+        assert event.data["bid"] == 2.5
+        await live.aclose()  # type: ignore[attr-defined]  # it is a generator
 
 
 async def test_states_are_limited_to_the_rate_that_was_asked_for_and_the_skipped_ones_counted(
