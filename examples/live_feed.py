@@ -19,6 +19,10 @@ URL = sys.argv[1] if len(sys.argv) > 1 else "ws://127.0.0.1:8000/ws"
 TOPICS = sys.argv[2:] or ["metrics:market:**", "fills"]
 
 
+class RefusedError(Exception):
+    """The server refuses the topics."""
+
+
 def show(message: dict[str, Any]) -> None:
     """Prints a message of the server; docs/websocket.md describes each type."""
     kind = message["type"]
@@ -29,7 +33,7 @@ def show(message: dict[str, Any]) -> None:
         for item in message["items"]:
             print(f"snapshot {item['topic']}: {item['data']}", flush=True)
     elif kind == "error":
-        raise SystemExit(f"{message['code']}: {message['text']}")
+        raise RefusedError(f"{message['code']}: {message['text']}")
 
 
 async def follow(connection: ClientConnection) -> None:
@@ -50,5 +54,7 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
+    except RefusedError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(0)
