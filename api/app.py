@@ -18,6 +18,7 @@ from api.http.middleware import Handler, request_middleware
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
+from api.http.shared_cache import SharedCache
 from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
@@ -43,7 +44,14 @@ _MAX_REQUEST_LINE_BYTES = 64 * 1024
 class Api:
     """REST and WebSocket. Call ``start`` once; ``stop`` is safe without it, and twice."""
 
-    def __init__(self, parts: ApiParts, settings: ApiSettings, limits: HubLimits | None = None) -> None:
+    def __init__(
+        self,
+        parts: ApiParts,
+        settings: ApiSettings,
+        limits: HubLimits | None = None,
+        shared: SharedCache | None = None,
+    ) -> None:
+        """``shared`` is the second level of the cache; the API closes it."""
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(
@@ -59,7 +67,7 @@ class Api:
         self._parts = dataclasses.replace(parts, live=self.hub.statistics)
         self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
         self._metrics = HttpMetrics(parts.registry)
-        self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes)
+        self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
         """Call its ``changed`` with the tables in which rows were stored."""
         self._logger = server_logger(parts.registry)
         self._runner: web.AppRunner | None = None

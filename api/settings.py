@@ -36,6 +36,14 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=0, description="Memory for responses of lists, which are kept for a second; 0 keeps none."),
     ] = 16 * 1024 * 1024
 
+    redis_url: Annotated[
+        str,
+        Meta(
+            description="Redis as the second level of that cache, for several recorders of one database, such"
+            " as redis://127.0.0.1:6379/0; empty: none. Needs decahertz[redis]."
+        ),
+    ] = ""
+
     def check_host(self) -> None:
         """Raises :class:`~decahertz.addresses.UnsafeAddressError` if other machines could reach ``host``.
 

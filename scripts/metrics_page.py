@@ -9,8 +9,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
+from api.http.cache import ResponseCache
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
+from api.http.shared_cache import SharedCache
 from api.live.self_metrics import HubMetrics
 from collectors.feeds.host import FeedMetrics
 from collectors.host.plugins import builtin_classes
@@ -101,6 +103,7 @@ def _registry() -> CollectorRegistry:
     Exporter(bus, (), registry, settings.exporter, clock, recorder="")
     registry.register(FeedMetrics((), 0))
     HttpMetrics(registry)
+    ResponseCache(clock, registry, 0, SharedCache("redis://", "", clock, registry))
     HubMetrics(registry)
     server_logger(registry)
     registry.register(ProgramMetrics(list, list))

@@ -47,7 +47,23 @@ alertmanager_templates() {
     fi
 }
 
-servers() { # servers PROGRAM=PACKAGE…
+# A program whose libraries are packages of their own is started with these libraries, and nothing else is.
+unpack_with_libraries() { # unpack_with_libraries PROGRAM PACKAGE…
+    wrapped=$1
+    shift
+    for package in "$@"; do
+        unpack_package "$package" || return 1
+    done
+    mkdir -p "$SERVERS/libexec"
+    cp -L "$SERVERS/usr/bin/$wrapped" "$SERVERS/libexec/$wrapped" && rm "$SERVERS/usr/bin/$wrapped" || return 1
+    cat >"$SERVERS/usr/bin/$wrapped" <<WRAPPER
+#!/bin/sh
+LD_LIBRARY_PATH=$(echo "$SERVERS"/usr/lib/*-linux-gnu*) exec "$SERVERS/libexec/$wrapped" "\$@"
+WRAPPER
+    chmod 755 "$SERVERS/usr/bin/$wrapped"
+}
+
+servers() { # servers PROGRAM=PACKAGE[+LIBRARY]…
     PATH=$PATH:$SERVERS/usr/bin:$SERVERS/usr/sbin
     export PATH
     updated=
@@ -61,10 +77,14 @@ servers() { # servers PROGRAM=PACKAGE…
                 apt-get update -qq >/dev/null 2>&1
                 updated=1
             fi
-            if [ "$package" = chromium ]; then unpack_browser; else unpack_package "$package"; fi
+            case $package in
+            chromium) unpack_browser ;;
+            *+*) unpack_with_libraries "$program" $(printf '%s' "$package" | tr + ' ') ;;
+            *) unpack_package "$package" ;;
+            esac
         fi
         command -v "$program" >/dev/null 2>&1 ||
-            say "$program is missing (Debian's package $package): the tests that need it are skipped"
+            say "$program is missing (Debian's package ${pair#*=}): the tests that need it are skipped"
     done
     alertmanager_templates
 }

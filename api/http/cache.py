@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, TypeAlias
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from api.http.shared_cache import SharedCache, SharedResponse
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.wire import Codec
 
@@ -53,6 +54,7 @@ class Found(StrEnum):
     """How a response came about; the values are those of the metric."""
 
     HIT = "hit"
+    SHARED = "shared"
     STALE = "stale"
     COLLAPSED = "collapsed"
     MISS = "miss"
@@ -70,10 +72,12 @@ class Cached(NamedTuple):
 class Entry:
     """An encoded response."""
 
-    __slots__ = ("compressed", "data", "generation", "made_ns")
+    __slots__ = ("compressed", "data", "generation", "is_shared", "made_ns")
 
-    def __init__(self, data: bytes, made_ns: int, generation: int) -> None:
+    def __init__(self, data: bytes, made_ns: int, generation: int, *, is_shared: bool = False) -> None:
         self.data = data
+        self.is_shared = is_shared
+        """Whether it came from the second level."""
         self.compressed: bytes | None = None
         """The same with gzip, from the first request for it on."""
         self.made_ns = made_ns
@@ -106,9 +110,19 @@ class _Flight:
 class ResponseCache:
     """Responses by key, bounded in bytes; the least recently used leave first."""
 
-    def __init__(self, clock: Clock, registry: CollectorRegistry, max_bytes: int) -> None:
-        """With 0 bytes nothing is kept, and only requests of the same moment share a computation."""
+    def __init__(
+        self,
+        clock: Clock,
+        registry: CollectorRegistry,
+        max_bytes: int,
+        shared: SharedCache | None = None,
+    ) -> None:
+        """With 0 bytes nothing is kept, and only requests of the same moment share a computation.
+
+        ``shared`` is a second level that other processes use too.
+        """
         self._clock = clock
+        self._shared = shared
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
@@ -136,9 +150,12 @@ class ResponseCache:
 
     def changed(self, names: Iterable[str]) -> None:
         """Ends the responses that were read from these tables, which have changed."""
-        for name in names:
-            for watch in self._watches.get(name, ()):
+        read = self._watches.keys() & set(names)
+        for name in read:
+            for watch in self._watches[name]:
                 watch.generation += 1
+        if self._shared is not None and read:
+            self._shared.changed(read)
 
     def lookup(self, key: Key, watch: Watch) -> Cached | None:
         """A fresh response; ``None`` if :meth:`respond` has more to do."""
@@ -158,7 +175,7 @@ class ResponseCache:
         With ``bypass``, always a new one. Raises what ``produce`` raises.
         """
         if bypass:
-            return self._served(await self._compute(key, watch, produce), Found.BYPASS)
+            return self._served(await self._compute(key, watch, produce, bypass=True), Found.BYPASS)
         stale = self._stale(key, watch)
         if stale is not None:
             if key not in self._renewals and key not in self._flights:
@@ -172,7 +189,8 @@ class ResponseCache:
                 if not flight.done.cancelled():
                     raise  # this request was cancelled, not the one it waits for
             flight = self._flights.get(key)
-        return self._served(await self._lead(key, watch, produce), Found.MISS)
+        entry = await self._lead(key, watch, produce)
+        return self._served(entry, Found.SHARED if entry.is_shared else Found.MISS)
 
     async def stop(self) -> None:
         """Ends renewals in progress."""
@@ -180,6 +198,8 @@ class ResponseCache:
             task.cancel()
         if self._renewals:
             await asyncio.wait(self._renewals.values())
+        if self._shared is not None:
+            await self._shared.stop()
 
     def _stale(self, key: Key, watch: Watch) -> Entry | None:
         entry = self._entries.get(key)
@@ -210,11 +230,29 @@ class ResponseCache:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-    async def _compute(self, key: Key, watch: Watch, produce: Produce) -> Entry:
-        made_ns, generation = self._clock.monotonic_ns(), watch.generation
-        entry = Entry(await produce(), made_ns, generation)
+    async def _compute(self, key: Key, watch: Watch, produce: Produce, *, bypass: bool = False) -> Entry:
+        generation = watch.generation
+        if self._shared is None:
+            made_ns = self._clock.monotonic_ns()
+            entry = Entry(await produce(), made_ns, generation)
+        else:
+            entry = await self._shared_or_computed(self._shared, key, watch, produce, bypass=bypass)
         if generation == watch.generation:
             self._keep(key, entry)
+        return entry
+
+    async def _shared_or_computed(
+        self, shared: SharedCache, key: Key, watch: Watch, produce: Produce, *, bypass: bool
+    ) -> Entry:
+        """The response of the second level if it is fresh, or a new one, which the second level then gets."""
+        generation, target = watch.generation, f"{key[1]} {key[0]}"
+        marks, found = await shared.get(target, watch.caching.reads)
+        made_ns, wall_ns = self._clock.monotonic_ns(), self._clock.time_ns()
+        if found is not None and not bypass and 0 <= wall_ns - found.made_ns < watch.ttl_ns:
+            return Entry(found.data, made_ns - (wall_ns - found.made_ns), generation, is_shared=True)
+        entry = Entry(await produce(), made_ns, generation)
+        if marks is not None:
+            shared.put(target, SharedResponse(wall_ns, marks, entry.data), watch.caching.seconds)
         return entry
 
     def _renew(self, key: Key, watch: Watch, produce: Produce) -> None:

@@ -215,6 +215,7 @@ def _wants_new(cache_control: str | None) -> bool:
 
 _CACHE_STATUS: Final = {
     Found.HIT: "decahertz; hit",
+    Found.SHARED: "decahertz; hit; detail=shared",
     Found.STALE: "decahertz; hit; detail=stale",
     Found.COLLAPSED: "decahertz; fwd=miss; collapsed",
     Found.MISS: "decahertz; fwd=miss",

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
 from api.app import Api
+from api.http.shared_cache import SharedCache
 from api.parts import ApiParts
 from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
@@ -321,6 +322,7 @@ class Pipeline:
                         event_log=EventLog(self._database, recorder, self._spool),
                     ),
                     settings.api,
+                    shared=self._shared_cache(registry),
                 ),
             )
             self._writer.on_stored = self._api.cache.changed
@@ -338,6 +340,10 @@ class Pipeline:
         return Watchdog(
             bus, alerts, self._clock, registry, settings.alerts, figures, recorder=settings.recorder
         )
+
+    def _shared_cache(self, registry: CollectorRegistry) -> SharedCache | None:
+        url = self._settings.api.redis_url
+        return SharedCache(url, self._database.url, self._clock, registry) if url else None
 
     async def _run(self, part: _PartT) -> _PartT:
         self._stack.push_async_callback(part.stop)
