@@ -1,9 +1,9 @@
 """The second level of the cache: responses in Redis, shared by processes that serve the same database.
 
-Redis is only ever asked within a short time limit, and left alone for a while after a failure: a request then
-goes to the database as if there were no second level. A response carries the marks of the tables that it was
-read from. The process that stores rows replaces the mark of their table; a response with an older mark is not
-served. Until Redis has the new mark, that process does not read the second level for this table.
+Requests ask Redis within a short time limit only. After a failure they go to the database, as if there were
+no second level, until Redis has answered in the background. A response carries the marks of the tables that
+it was read from. The process that stores rows replaces the mark of their table; a response with an older mark
+is not served. Until Redis has the new mark, that process does not read the second level for this table.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge
 
 from decahertz.backoff import Backoff
-from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.clock import Clock
 from decahertz.incident import Incident
 from decahertz.settings import SettingsError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_TIMEOUT_SECONDS: Final = 0.05
 _CONNECT_SECONDS: Final = 1.0
 _RETRY: Final = Backoff(first_seconds=1.0, most_seconds=15.0)
 _MARK_SECONDS: Final = 3600
@@ -54,41 +53,58 @@ _DECODER: Final = msgspec.msgpack.Decoder(SharedResponse)
 
 
 class SharedCache:
-    """Responses in Redis."""
+    """Responses in Redis.
 
-    def __init__(self, url: str, namespace: str, clock: Clock, registry: CollectorRegistry) -> None:
+    down ── answers in the background ──> up ── error, or no answer within ``timeout_seconds`` ──> down
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        clock: Clock,
+        registry: CollectorRegistry,
+        *,
+        timeout_seconds: float = 0.05,
+    ) -> None:
         """``namespace`` tells databases apart that share a Redis. Raises :class:`SettingsError`."""
         self._redis = _client(url)
+        self._timeout_seconds = timeout_seconds
         self._prefix = f"decahertz:{hashlib.blake2b(namespace.encode(), digest_size=12).hexdigest()}:"
         self._clock = clock
         self._incident = Incident("shared_cache", structlog.get_logger(part="api"))
-        self._retry_ns = 0
-        self._attempts = 0
+        self._is_up = False
+        self._failures = 0
+        """Failures since the last answer to a request."""
         self._changed: set[str] = set()
         """Tables whose new mark is not in Redis yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._marking: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         Gauge(
             "decahertz_api_shared_cache_up",
             "1 while Redis answers as the second level of the cache, otherwise 0.",
             registry=registry,
-        ).set_function(lambda: float(not self._incident.active))
+        ).set_function(lambda: float(self._is_up))
 
     async def get(self, target: str, reads: tuple[str, ...]) -> tuple[Marks | None, SharedResponse | None]:
         """The marks of the tables now, and a response that has them.
 
         Without marks, for :meth:`put`, there is nothing to be had from Redis at the moment.
         """
-        if not self._is_usable or not self._changed.isdisjoint(reads):
+        if not self._is_up:
+            self._connect()
+            return None, None
+        if not self._changed.isdisjoint(reads):
             return None, None
         names = [*map(self._mark, reads), self._key(target)]
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 *found, packed = cast("list[bytes | None]", await self._redis.mget(names))
         except Exception as error:  # noqa: BLE001 - whatever it is, the database answers
             self._failed(error)
             return None, None
-        self._answered()
+        self._failures = 0
         if not self._changed.isdisjoint(reads):
             return None, None  # stored meanwhile
         marks = tuple(mark or b"" for mark in found)
@@ -100,7 +116,7 @@ class SharedCache:
 
     def put(self, target: str, response: SharedResponse, seconds: float) -> None:
         """Stores a response in the background, for so long."""
-        if self._is_usable and len(self._tasks) < _MOST_PUTS:
+        if self._is_up and len(self._tasks) < _MOST_PUTS:
             task = asyncio.create_task(self._put(target, response, seconds), name="shared-cache-put")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -113,16 +129,12 @@ class SharedCache:
 
     async def stop(self) -> None:
         """Closes the connections."""
-        tasks = [*self._tasks, *((self._marking,) if self._marking is not None else ())]
+        tasks = [*self._tasks, *(task for task in (self._marking, self._connecting) if task is not None)]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
         await self._redis.aclose()
-
-    @property
-    def _is_usable(self) -> bool:
-        return self._clock.monotonic_ns() >= self._retry_ns
 
     def _mark(self, name: str) -> str:
         return f"{self._prefix}mark:{name}"
@@ -132,7 +144,7 @@ class SharedCache:
 
     async def _put(self, target: str, response: SharedResponse, seconds: float) -> None:
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._timeout_seconds):
                 packed = msgspec.msgpack.encode(response)
                 await self._redis.set(self._key(target), packed, px=max(1, round(seconds * 1000)))
         except Exception as error:  # noqa: BLE001 - the response was served already
@@ -141,8 +153,8 @@ class SharedCache:
     async def _replace_marks(self) -> None:
         try:
             while self._changed:
-                if not self._is_usable:
-                    await asyncio.sleep((self._retry_ns - self._clock.monotonic_ns()) / NS_PER_SECOND)
+                if not self._is_up:
+                    await self._connect()
                 names = set(self._changed)
                 try:
                     async with asyncio.timeout(_CONNECT_SECONDS):
@@ -151,24 +163,39 @@ class SharedCache:
                 except Exception as error:  # noqa: BLE001 - tried again
                     self._failed(error)
                 else:
-                    self._answered()
                     self._changed -= names
         finally:
             self._marking = None
 
     def _failed(self, error: Exception) -> None:
-        now_ns = self._clock.monotonic_ns()
-        if now_ns >= self._retry_ns:  # one failure of several at the same time counts
-            seconds = _RETRY.seconds(self._attempts, random)
-            self._retry_ns = now_ns + round(seconds * NS_PER_SECOND)
-            self._attempts += 1
         # The text of the error only: it names the host, and no password.
         text = str(error).partition("\n")[0]
-        self._incident.fail(now_ns, reason=f"{type(error).__name__}: {text}" if text else "no answer in time")
+        reason = f"{type(error).__name__}: {text}" if text else "no answer in time"
+        self._incident.fail(self._clock.monotonic_ns(), reason=reason)
+        self._is_up = False
+        self._failures += 1
+        self._connect()
 
-    def _answered(self) -> None:
-        self._attempts = 0
-        self._incident.recover()
+    def _connect(self) -> asyncio.Task[None]:
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._until_up(), name="shared-cache-connect")
+        return self._connecting
+
+    async def _until_up(self) -> None:
+        try:
+            while not self._is_up:
+                if self._failures:
+                    await asyncio.sleep(_RETRY.seconds(self._failures - 1, random))
+                try:
+                    async with asyncio.timeout(_CONNECT_SECONDS):
+                        await self._redis.set(self._prefix + "up", b"", px=1)
+                except Exception as error:  # noqa: BLE001 - tried again
+                    self._failed(error)
+                else:
+                    self._is_up = True
+                    self._incident.recover()
+        finally:
+            self._connecting = None
 
 
 def _client(url: str) -> Redis:
@@ -185,7 +212,7 @@ def _client(url: str) -> Redis:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_MOST_CONNECTIONS,
-            timeout=_TIMEOUT_SECONDS,
+            timeout=_CONNECT_SECONDS,
             socket_connect_timeout=_CONNECT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )

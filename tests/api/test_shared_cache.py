@@ -72,7 +72,7 @@ class Process:
     def __init__(self, url: str, clock: ManualClock, namespace: str = "database") -> None:
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.shared = SharedCache(url, namespace, clock, self.registry)
+        self.shared = SharedCache(url, namespace, clock, self.registry, timeout_seconds=5.0)
         self.cache = ResponseCache(clock, self.registry, 100_000, self.shared)
         self.watch = self.cache.watch(Caching(reads=("fills",)))
         self.rows = "none"
@@ -83,7 +83,7 @@ class Process:
         return self.rows.encode()
 
     async def ask(self, *, bypass: bool = False) -> Cached:
-        found = self.cache.lookup(KEY, self.watch)
+        found = None if bypass else self.cache.lookup(KEY, self.watch)
         return found or await self.cache.respond(KEY, self.watch, self.produce, bypass=bypass)
 
     async def answer(self) -> tuple[str, Found, int]:
@@ -101,11 +101,16 @@ class Process:
 
 
 @asynccontextmanager
-async def processes(*urls: str, namespaces: tuple[str, ...] = ()) -> AsyncIterator[list[Process]]:
+async def processes(
+    *urls: str, namespaces: tuple[str, ...] = (), answers: bool = True
+) -> AsyncIterator[list[Process]]:
     clock = ManualClock()
     named = namespaces or ("database",) * len(urls)
     running = [Process(url, clock, namespace) for url, namespace in zip(urls, named, strict=True)]
     try:
+        for process in running:
+            await process.shared.get("", ())  # connects in the background
+            await wait_for(lambda one=process: one.is_up or not answers, "Redis answers")  # type: ignore[misc]
         yield running
     finally:
         for process in running:
@@ -176,26 +181,24 @@ async def test_without_redis_the_database_answers_and_the_log_says_it_once(serve
             assert (await process.answer())[0] == "4"
             assert not process.is_up
             await server.start()
-            process.clock.advance(60 * NS_PER_SECOND)
-            await process.ask(bypass=True)
             await wait_for(lambda: process.is_up, "Redis is used again")
         assert [line["event"] for line in logs] == ["shared_cache_failed", "shared_cache_recovered"]
         assert PASSWORD not in str(logs)
 
 
-async def test_a_redis_that_does_not_answer_costs_one_short_wait() -> None:
+async def test_a_redis_that_does_not_answer_costs_requests_nothing() -> None:
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
 
     connections: list[asyncio.StreamWriter] = []
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as mute:
         port = mute.sockets[0].getsockname()[1]
-        async with processes(f"redis://127.0.0.1:{port}") as (process,):
-            with capture_logs() as logs:
-                for _ in range(3):
-                    assert (await process.ask(bypass=True)).entry.data == b"none"
-            assert [line["event"] for line in logs] == ["shared_cache_failed"]
-            assert len(connections) == 1  # left alone after the first failure
+        async with processes(f"redis://127.0.0.1:{port}", answers=False) as (process,):
+            for _ in range(100):
+                assert (await process.ask(bypass=True)).entry.data == b"none"
+            await wait_for(lambda: process.shared._incident.active, "no answer to the first attempt")
+            assert not process.is_up
+            assert len(connections) == 1
         for writer in connections:
             writer.close()
 
