@@ -28,6 +28,7 @@ export class Connection {
     this.refused = "";
     this.roundTrips = [];
     this.offset = null;
+    this.resuming = null;
     setInterval(() => this.#beat(), PING_MS);
     addEventListener("online", () => this.#retry());
     addEventListener("pagehide", () => this.socket?.close());
@@ -81,7 +82,9 @@ export class Connection {
         this.handlers.event(message);
         break;
       case "snapshot":
-        this.sequence = Math.max(this.sequence, message.sequence);
+        // While events are sent again, the position is that of the last one: a snapshot of states is ahead of them.
+        if (this.resuming?.some((topic) => message.topics.includes(topic)) && message.complete) this.resuming = null;
+        if (!this.resuming) this.sequence = Math.max(this.sequence, message.sequence);
         for (const item of message.items) this.handlers.snapshot(item);
         break;
       case "pong":
@@ -91,25 +94,45 @@ export class Connection {
         this.#connected(message);
         break;
       case "error":
-        this.refused = `${message.code}: ${message.text}`;
-        console.error(`The server refused a message: ${this.refused}`);
+        this.#refused(message);
         break;
     }
   }
 
   #connected(message) {
-    const again = this.epoch !== null;
-    if (this.epoch !== message.epoch) this.sequence = 0;
+    const before = this.epoch;
     Object.assign(this, { epoch: message.epoch, recorder: message.recorder, version: message.version });
     this.clientId = message.client_id;
     this.attempts = 0;
     this.roundTrips = [];
     this.#enter("open");
     this.#ping();
-    if (this.topics.size) this.#send({ type: "subscribe", topics: [...this.topics] });
-    if (again) {
+    this.#subscribe(before);
+    if (before !== null) {
       this.reconnects += 1;
       this.handlers.restored();
+    }
+  }
+
+  /** Subscribes to all topics; after a loss, to events from where they ended in the epoch `before`. */
+  #subscribe(before) {
+    const states = [...this.topics].filter((topic) => topic.startsWith("metrics:"));
+    const events = [...this.topics].filter((topic) => !topic.startsWith("metrics:"));
+    const resumes = before !== null && this.sequence > 0 && events.length > 0;
+    this.resuming = resumes ? events : null;
+    const topics = resumes ? states : [...this.topics];
+    if (topics.length) this.#send({ type: "subscribe", topics });
+    if (resumes) this.#send({ type: "resume", topics: events, epoch: before, sequence: this.sequence });
+  }
+
+  #refused({ code, text }) {
+    this.refused = `${code}: ${text}`;
+    if (this.resuming && (code === "cannot_resume" || code === "unavailable")) {
+      // The views have read the lists again; events follow from now on.
+      this.#send({ type: "subscribe", topics: this.resuming });
+      this.resuming = null;
+    } else {
+      console.error(`The server refused a message: ${this.refused}`);
     }
   }
 

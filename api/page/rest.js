@@ -22,9 +22,8 @@ function address(path, parameters) {
 /** The decoded body of `GET path`; `accepted` are further statuses that have one. */
 export async function get(path, parameters = {}, { signal, accepted = [] } = {}) {
   const response = await fetch(address(path, parameters), { signal, headers: { Accept: "application/json" } });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok && !accepted.includes(response.status)) throw new Problem(response.status, body);
-  return body;
+  if (response.ok || accepted.includes(response.status)) return response.json();
+  throw new Problem(response.status, await response.json().catch(() => ({})));
 }
 
 /** Calls `use` with the answer of `GET path` every `seconds`, while the page is visible; `stop()` ends it. */

@@ -2,6 +2,9 @@
 
 import { h } from "./dom.js";
 
+const STILL_MS = 1000;
+const STAGGER_MS = 300;
+
 /** A canvas of `width` × `height` CSS pixels. `draw(ring, colour)` shows the ring's values, newest at the right. */
 export class Sparkline {
   constructor(width, height, capacity) {
@@ -15,6 +18,10 @@ export class Sparkline {
   }
 
   draw(ring, colour) {
+    // A price that stays only moves the line to the left, by half a pixel a cycle: once a second is enough for that.
+    const [value, now] = [ring.last, performance.now()];
+    if (value === this.value && ring === this.ring && now - this.drawn < STILL_MS) return;
+    Object.assign(this, { value, ring, drawn: now + Math.random() * STAGGER_MS });
     const context = this.context ?? this.#open();
     const { width, height, capacity } = this;
     context.clearRect(0, 0, width, height);

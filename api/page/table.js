@@ -1,6 +1,10 @@
-// A table of live rows: keyed, sortable, filtered by typing, walked by keyboard; only visible rows are drawn.
+// A table of live rows: keyed, sortable, filtered by typing, walked by keyboard. Only rows in
+// sight are in the document: the browser lays out and paints what changes ten times a second, and nothing else.
 
 import { h, setClass, setText } from "./dom.js";
+
+const ROW_PIXELS = 29;
+const MARGIN_ROWS = 8;
 
 /**
  * A column has `name`, `title`, and `text(row, now)`; and may have `value(row)` to sort by, `class`, `tone(row, now)`
@@ -22,9 +26,15 @@ export class Table {
     this.table = h("table", { "aria-label": label }, h("thead", {}, this.head), this.body);
     this.element = h("div", { class: "scroll", tabindex: "0" }, this.table, this.message);
     this.element.addEventListener("keydown", (event) => this.#keydown(event));
-    this.observer = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) if (target.row) target.row.visible = isIntersecting;
-    });
+    this.place = { top: 0, height: 0 };
+    this.shown = [];
+    this.element.addEventListener("scroll", () => this.#moved({ top: this.element.scrollTop }), { passive: true });
+    this.longest = columns.map(() => 0);
+    this.loose = true;
+    new ResizeObserver(([{ contentRect }]) => {
+      this.loose ||= contentRect.width !== this.place.width;
+      this.#moved({ height: contentRect.height, width: contentRect.width });
+    }).observe(this.element);
     this.#marks();
   }
 
@@ -64,6 +74,7 @@ export class Table {
 
   /** Brings the rows in line with these items and draws them. */
   render(items, now) {
+    this.now = now;
     let changed = this.stale;
     const seen = new Set();
     for (const item of items) {
@@ -82,7 +93,39 @@ export class Table {
       changed = true;
     }
     if (changed) this.arrange();
-    for (const row of this.order) if (row.visible) this.#draw(row, now);
+    for (const row of this.shown) this.#draw(row, now);
+    if (this.loose && this.shown.length && this.place.width) this.#fit();
+  }
+
+  /** Fixes the widths of the columns until a longer text comes, so that a new number moves nothing. */
+  #fit() {
+    this.loose = false;
+    this.table.style.tableLayout = "auto";
+    for (const header of this.headers) header.style.width = "";
+    const widths = this.headers.map((header) => header.getBoundingClientRect().width);
+    widths.forEach((width, index) => (this.headers[index].style.width = `${width}px`));
+    this.table.style.tableLayout = "fixed";
+  }
+
+  #moved(change) {
+    Object.assign(this.place, change);
+    this.#window();
+  }
+
+  /** Puts the rows in sight into the document, and room for the others above and below. */
+  #window() {
+    const { top, height } = this.place;
+    const count = this.order.length;
+    const first = Math.min(Math.max(0, Math.floor(top / ROW_PIXELS) - MARGIN_ROWS), Math.max(0, count - 1));
+    const last = Math.min(count, Math.ceil((top + height) / ROW_PIXELS) + MARGIN_ROWS);
+    const rows = this.order.slice(first, last);
+    if (rows.length === this.shown.length && rows.every((row, index) => row === this.shown[index])) return;
+    this.shown = rows;
+    this.table.style.marginTop = `${first * ROW_PIXELS}px`;
+    this.table.style.marginBottom = `${(count - last) * ROW_PIXELS}px`;
+    for (const row of rows) if (row.element === null) this.#make(row);
+    this.body.replaceChildren(...rows.map((row) => row.element));
+    for (const row of rows) this.#draw(row, this.now);
   }
 
   /** Sorts and filters the rows again. */
@@ -92,28 +135,25 @@ export class Table {
     const shown = [...this.rows.values()].filter((row) => words.every((word) => row.words.includes(word)));
     const column = this.columns.find((one) => one.name === this.sort);
     if (column) shown.sort((a, b) => compare(column.value(a.item), column.value(b.item), this.descending));
-    const same = shown.length === this.order.length && shown.every((row, index) => row === this.order[index]);
     this.order = shown;
-    if (!same) this.body.replaceChildren(...shown.map((row) => row.element));
+    this.#window();
     this.message.hidden = shown.length > 0;
     setText(this.message, this.rows.size && words.length ? `Nothing matches “${this.needle}”.` : this.empty);
   }
 
   #add(key, item) {
-    const cells = this.columns.map((column) => h("td", { class: column.class ?? "" }));
-    const row = { key, item, cells, visible: true, element: h("tr", {}, ...cells) };
-    row.words = (this.search ? this.search(item) : String(key)).toLowerCase();
-    row.element.row = row;
-    if (this.open) {
-      row.element.classList.add("opens");
-      row.element.addEventListener("click", () => this.open(row.item));
-    }
-    this.rows.set(key, row);
-    this.observer.observe(row.element);
+    const words = (this.search ? this.search(item) : String(key)).toLowerCase();
+    this.rows.set(key, { key, item, words, cells: [], element: null });
+  }
+
+  #make(row) {
+    row.cells = this.columns.map((column) => h("td", { class: column.class ?? "" }));
+    row.element = h("tr", { class: this.open ? "opens" : null }, ...row.cells);
+    if (this.open) row.element.addEventListener("click", () => this.open(row.item));
+    if (row === this.selected) row.element.setAttribute("aria-selected", "true");
   }
 
   #remove(key, row) {
-    this.observer.unobserve(row.element);
     this.rows.delete(key);
     if (this.selected === row) this.selected = null;
   }
@@ -123,9 +163,17 @@ export class Table {
       const column = this.columns[index];
       const cell = row.cells[index];
       if (column.cell) column.cell(cell, row.item, now);
-      else setText(cell, column.text(row.item, now));
+      else this.#text(cell, index, column.text(row.item, now));
       if (column.hint) cell.title = column.hint(row.item);
       if (column.tone) setClass(cell, `${column.class ?? ""} ${column.tone(row.item, now)}`);
+    }
+  }
+
+  #text(cell, index, text) {
+    setText(cell, text);
+    if (text.length > this.longest[index]) {
+      this.longest[index] = text.length;
+      this.loose = true;
     }
   }
 
@@ -141,10 +189,13 @@ export class Table {
   }
 
   #select(row) {
-    this.selected?.element.removeAttribute("aria-selected");
+    this.selected?.element?.removeAttribute("aria-selected");
     this.selected = row;
-    row.element.setAttribute("aria-selected", "true");
-    row.element.scrollIntoView({ block: "nearest" });
+    row.element?.setAttribute("aria-selected", "true");
+    const at = this.order.indexOf(row) * ROW_PIXELS;
+    const room = this.element.clientHeight - 2 * ROW_PIXELS;
+    if (at < this.element.scrollTop) this.element.scrollTop = at;
+    else if (at > this.element.scrollTop + room) this.element.scrollTop = at - room;
   }
 }
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page.watched import watched
+from tests.page.watched import LIMIT_MS, watched
 from tests.pipeline.running import RunningDecahertz
 
 pytestmark = pytest.mark.timeout(120)
@@ -75,7 +75,7 @@ def test_a_chart_draws_and_reads_the_tier_of_its_range(demo: RunningDecahertz, b
     with watched(browser, f"{demo.page}#/market/BTC-USD?venue=synthetic") as page:
         status = page.locator(".toolbar .status")
         expect(status).to_have_text("last 5m · every cycle (raw)")
-        page.wait_for_function(f"({DRAWN})() > 2")
+        until_drawn(page)
         for name, resolution in (("15m", "(1s)"), ("7d", "(1m)"), ("1m", "(raw)")):
             page.get_by_role("button", name=name, exact=True).click()
             expect(status).to_contain_text(resolution)
@@ -89,7 +89,7 @@ def test_a_chart_draws_and_reads_the_tier_of_its_range(demo: RunningDecahertz, b
         page.keyboard.press("l")
         page.keyboard.press("c")
         expect(status).to_contain_text("bars from ticks")
-        page.wait_for_function(f"({DRAWN})() > 2")
+        until_drawn(page)
 
 
 def test_fills_stand_on_the_chart_and_a_round_trip_leads_to_it(
@@ -139,6 +139,14 @@ def test_the_keyboard_filters_walks_and_opens(demo: RunningDecahertz, browser: B
         assert (hour(page) - utc) % 24 in (9, 10)
         page.keyboard.press("Escape")
         expect(page).to_have_url(re.compile("#/market$"))
+
+
+def until_drawn(page: Page) -> None:
+    """Waits for colours on the chart. The page's policy forbids the eval of ``wait_for_function``."""
+    deadline = time.monotonic() + LIMIT_MS / 1000
+    while page.evaluate(DRAWN) <= 2:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
 
 
 def hour(page: Page) -> int:

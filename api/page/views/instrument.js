@@ -173,9 +173,10 @@ export class InstrumentView {
   async #load(from, to, points, signal) {
     const wanted = { instrument: this.instrument, venue: this.venue, start: stamp(from), end: stamp(to), limit: MOST_FILLS };
     const fills = get("fills", wanted, { signal }).then((body) => this.fills.add(body.items.map(fillMark)));
-    if (this.mode === "candles") await this.bars.load(timeframe(this.frame, this.ranged.range.length), from, to, signal);
-    else await this.history.load(from, to, points, signal);
-    await fills;
+    const line = this.mode === "candles"
+      ? this.bars.load(timeframe(this.frame, this.ranged.range.length), from, to, signal)
+      : this.history.load(from, to, points, signal);
+    await Promise.all([line, fills]);
   }
 
   #note() {

@@ -85,7 +85,7 @@ export class SystemView {
         { name: "time", title: "Time", class: "text", value: (row) => row.time, text: (row, now) => recent(row.time, now, 1) },
         { name: "level", title: "Level", class: "text", text: (row) => row.level, tone: (row) => LEVEL_TONES[row.level] ?? "" },
         { name: "component", title: "Component", left: true, class: "name", text: (row) => row.component },
-        { name: "message", title: "Message", class: "text message", text: (row) => row.message },
+        { name: "message", title: "Message", class: "text message", text: (row) => row.message, hint: (row) => row.message },
       ],
     });
   }
