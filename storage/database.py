@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -245,3 +245,27 @@ def _for_asyncpg(url: str) -> str:
         return url
     kept = urlencode([(name, value) for name, value in pairs if name not in _LIBPQ_ONLY])
     return urlunsplit(parts._replace(query=kept))
+
+
+@asynccontextmanager
+async def ends_when_lost(connection: AnyConnection) -> AsyncIterator[None]:
+    """Ends the work on a connection that is lost meanwhile, with an error that :meth:`Database.errors` knows.
+
+    A COPY of asyncpg does not end by itself then: it waits for room in the buffer of the lost connection.
+    """
+    limit = asyncio.timeout(None)
+
+    def end(_: object) -> None:
+        with suppress(RuntimeError):  # the work has ended already
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    connection.add_termination_listener(end)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost") from error
+        raise
+    finally:
+        connection.remove_termination_listener(end)
