@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]
+
+ResultT = TypeVar("ResultT")
 
 OLDEST_MAJOR = 15
 """The oldest PostgreSQL that is supported."""
@@ -108,6 +110,30 @@ def redact(url: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, without passwords; its type where it has no text."""
     return redact(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
+async def within(seconds: float, query: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """The result of a query; raises :class:`DatabaseTimeoutError` if there is none in time.
+
+    asyncpg waits for a server that hangs even when the query is cancelled. Here the caller goes on at once,
+    and the connection returns to the pool when asyncpg gives up.
+    """
+    task = asyncio.ensure_future(query)
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            task.add_done_callback(_retrieve)
+            task.cancel()
+    if not done:
+        raise DatabaseTimeoutError(f"the database did not answer within {seconds:g} s")
+    return task.result()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Mark the error of a query that nobody waits for as seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Database:
