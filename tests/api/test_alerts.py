@@ -181,7 +181,7 @@ async def test_a_database_that_hangs_does_not_hang_the_list(
         await connection.execute("LOCK TABLE alerts")
         async with asyncio.timeout(10):
             problem = (await stored_caller.get("alerts")).problem("database-unavailable")
-            assert "did not answer within 0.2 s" in problem["detail"]
+            assert problem["detail"] == "the database does not respond; try again"
             assert [a["id"] for a in await listed(stored_caller, "state=firing")] == [alert(0).id]
     assert len(await listed(stored_caller)) == 1
 
