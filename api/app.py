@@ -27,7 +27,7 @@ from api.page_handler import page_handler
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.settings import ApiSettings
-from decahertz.addresses import listen_error, reachable_host
+from decahertz.addresses import listen_error, reachable_address
 from decahertz.health import ComponentStatus, Health
 from decahertz.negotiation import accepts_gzip, gzipped
 
@@ -83,8 +83,7 @@ class Api:
     @property
     def url(self) -> str:
         """Base URL for clients on this machine: ``http://127.0.0.1:8000``."""
-        host = reachable_host(self._settings.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{reachable_address(self._settings.host, self.port)}"
 
     async def start(self) -> None:
         """Starts to listen.

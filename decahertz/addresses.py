@@ -37,6 +37,12 @@ def reachable_host(host: str) -> str:
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - no listener
 
 
+def reachable_address(host: str, port: int) -> str:
+    """The same with the port, as in URLs: ``127.0.0.1:8000``, ``[::1]:8000``."""
+    reached = reachable_host(host)
+    return f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that no program uses at the moment."""
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:

@@ -203,7 +203,11 @@ def load_settings(
         for key in _core_keys(source, declared):
             if key not in declared:
                 raise SettingsError(key, _unknown(key, declared), source.origin)
-            values[key] = _convert(declared[key], source.get(key), source.origin)
+            value = source.get(key)
+            if value == "" and declared[key].default == Path() and key not in defaults:
+                values[key] = Path()  # no file
+            else:
+                values[key] = _convert(declared[key], value, source.origin)
     return _build(type_, "", {**values, "sources": Sources(sources)})
 
 

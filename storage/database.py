@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     AnyConnection: TypeAlias = Connection
+
+ResultT = TypeVar("ResultT")
 
 OLDEST_MAJOR = 15
 """The oldest PostgreSQL that is supported."""
@@ -108,6 +111,30 @@ def redact(url: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, without passwords; its type where it has no text."""
     return redact(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
+async def within(seconds: float, query: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """The result of a query; raises :class:`DatabaseTimeoutError` if there is none in time.
+
+    asyncpg waits for a server that hangs even when the query is cancelled. Here the caller goes on at once,
+    and the connection returns to the pool when asyncpg gives up.
+    """
+    task = asyncio.ensure_future(query)
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    finally:
+        if not task.done():
+            task.add_done_callback(_retrieve)
+            task.cancel()
+    if not done:
+        raise DatabaseTimeoutError(f"the database did not answer within {seconds:g} s")
+    return task.result()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Mark the error of a query that nobody waits for as seen."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Database:
@@ -260,3 +287,27 @@ def _for_asyncpg(url: str) -> str:
         return url
     kept = urlencode([(name, value) for name, value in pairs if name not in _LIBPQ_ONLY])
     return urlunsplit(parts._replace(query=kept))
+
+
+@asynccontextmanager
+async def ends_when_lost(connection: AnyConnection) -> AsyncIterator[None]:
+    """Ends the work on a connection that is lost meanwhile, with an error that :meth:`Database.errors` knows.
+
+    A COPY of asyncpg does not end by itself then: it waits for room in the buffer of the lost connection.
+    """
+    limit = asyncio.timeout(None)
+
+    def end(_: object) -> None:
+        with suppress(RuntimeError):  # the work has ended already
+            limit.reschedule(asyncio.get_running_loop().time())
+
+    connection.add_termination_listener(end)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if limit.expired():
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost") from error
+        raise
+    finally:
+        connection.remove_termination_listener(end)

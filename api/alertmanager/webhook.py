@@ -5,6 +5,7 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -18,6 +19,8 @@ from decahertz.clock import TimeFormatError, parse_time
 from decahertz.event import Text
 from decahertz.wire import Codec
 
+AT_ONCE = 200
+"""Alerts that are handled without a pause: a few milliseconds."""
 _LARGEST_NS = 2**63 - 1
 _Label = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 _Labels = Annotated[dict[_Label, Text], Meta(max_length=256)]
@@ -33,7 +36,7 @@ class ReportedAlert(Struct, frozen=True, kw_only=True, rename="camel"):
     """RFC 3339."""
     ends_at: Annotated[str, Meta(max_length=64)]
     """RFC 3339; of the year 1 while the alert fires."""
-    fingerprint: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
+    fingerprint: Annotated[str, Meta(min_length=16, max_length=16, pattern=r"^[0-9a-f]{16}$")]
 
 
 class Webhook(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -64,9 +67,17 @@ class WebhookReader(BodyReader[Webhook]):
             raise ProblemError("invalid-webhook", problem.detail, problem.errors) from problem
 
 
-def alerts_of(webhook: Webhook, recorder: str, now_ns: int) -> list[Alert]:
-    """The alerts of a group, received by ``recorder``. Raises :class:`ProblemError` (``invalid-webhook``)."""
-    return [_alert(reported, index, recorder, now_ns) for index, reported in enumerate(webhook.alerts)]
+async def alerts_of(webhook: Webhook, recorder: str, now_ns: int) -> list[Alert]:
+    """The alerts of a group, received by ``recorder``. Raises :class:`ProblemError` (``invalid-webhook``).
+
+    Pauses after :data:`AT_ONCE` alerts, so that a large group delays no cycle.
+    """
+    found = []
+    for index, reported in enumerate(webhook.alerts):
+        if index and index % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        found.append(_alert(reported, index, recorder, now_ns))
+    return found
 
 
 def _alert(reported: ReportedAlert, index: int, recorder: str, now_ns: int) -> Alert:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Final
 
 import msgspec
@@ -9,7 +10,7 @@ import structlog
 from msgspec import Meta, Struct
 
 from api.alertmanager.silences import SilenceError
-from api.alertmanager.webhook import Webhook, WebhookReader, alerts_of
+from api.alertmanager.webhook import AT_ONCE, Webhook, WebhookReader, alerts_of
 from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
 from api.http.query import NoQuery, Time
@@ -18,11 +19,13 @@ from api.parts import Request
 from api.routes.records import Cursor, Limit, Text
 from decahertz.alert import TOPIC, Acknowledgement, Alert, AlertOrigin, AlertState
 from decahertz.clock import TimeFormatError, parse_time
-from storage.database import DatabaseUnavailableError
+from storage.database import DatabaseUnavailableError, within
 from storage.query.alerts import AlertFilter
 from storage.query.queries import Page
 
 _LARGEST_NS = 2**63 - 1
+_LIST_SECONDS = 3.0
+"""A list is asked for during incidents: a database that hangs must not make it hang."""
 
 
 class AlertsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +82,8 @@ class AcknowledgedAlert(Struct, frozen=True, kw_only=True):
 async def alerts(request: Request[AlertsQuery, None]) -> Page[Alert]:
     """Returns alerts of the watchdog and of Prometheus, the last started first.
 
-    While the database is away, `state=firing` is answered from memory, in one page.
+    While the database is away, or does not answer within 3 s, `state=firing` is answered from memory, in one
+    page.
     """
     query = request.query
     which = AlertFilter(
@@ -91,8 +95,9 @@ async def alerts(request: Request[AlertsQuery, None]) -> Page[Alert]:
         start_ns=query.start,
         end_ns=query.end,
     )
+    queries = request.parts.queries
     try:
-        return await request.parts.queries.alerts(which, limit=query.limit, cursor=query.cursor)
+        return await within(_LIST_SECONDS, queries.alerts(which, limit=query.limit, cursor=query.cursor))
     except DatabaseUnavailableError:
         if which.state is not AlertState.FIRING or query.cursor is not None:
             raise
@@ -112,19 +117,23 @@ async def alert(request: Request[AlertQuery, None]) -> Alert:
 async def alerts_webhook(request: Request[NoQuery, Webhook]) -> WebhookReceipt:
     """Receives alerts from Alertmanager (`webhook_config`, version 4).
 
-    The same group again changes nothing. 503 makes Alertmanager send it again. An alert that names no
-    recorder in its label `recorder` is stored as one of this recorder.
+    The same group again changes nothing. 503 makes Alertmanager send it again: a large group is stored in
+    parts, and those that are stored stay. An alert that names no recorder in its label `recorder` is stored
+    as one of this recorder.
     """
     parts, webhook = request.parts, request.body
-    reported = alerts_of(webhook, parts.recorder, parts.clock.time_ns())
+    reported = await alerts_of(webhook, parts.recorder, parts.clock.time_ns())
     if webhook.truncated_alerts:
         structlog.get_logger(part="alerts").warning(
             "alerts_truncated", receiver=webhook.receiver, alerts=webhook.truncated_alerts
         )
-    changed = await parts.alert_store.report(reported)
-    for alert in changed:
-        parts.bus.publish(TOPIC, alert)
-    unchanged = len({alert.id for alert in reported} - {alert.id for alert in changed})
+    changed: set[str] = set()
+    for start in range(0, len(reported), AT_ONCE):
+        for alert in await parts.alert_store.report(reported[start : start + AT_ONCE]):
+            changed.add(alert.id)
+            parts.bus.publish(TOPIC, alert)
+        await asyncio.sleep(0)
+    unchanged = len({alert.id for alert in reported} - changed)
     return WebhookReceipt(changed=len(changed), unchanged=unchanged, truncated=webhook.truncated_alerts)
 
 
@@ -164,8 +173,10 @@ def _until(value: int | str, now_ns: int) -> int:
         until_ns = value if isinstance(value, int) else parse_time(value)
     except TimeFormatError as error:
         raise _invalid("until", str(error)) from error
-    if not now_ns < until_ns <= _LARGEST_NS:
+    if until_ns <= now_ns:
         raise _invalid("until", "is not in the future")
+    if until_ns > _LARGEST_NS:
+        raise _invalid("until", "lies after 2262")
     return until_ns
 
 

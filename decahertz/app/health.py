@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException
 import msgspec
 from msgspec import Struct
 
-from decahertz.addresses import reachable_host
+from decahertz.addresses import reachable_address, reachable_host
 from decahertz.app.settings import Settings, load
 from decahertz.health import ComponentStatus, Health
 from decahertz.settings import SettingsError
@@ -41,7 +41,7 @@ def run_health(settings: Settings) -> int:
     try:
         report = _report(host, port)
     except (OSError, HTTPException, msgspec.MsgspecError) as error:
-        sys.stderr.write(f"decahertz: no recorder answers on {host}:{port}: {error}\n")
+        sys.stderr.write(f"decahertz: no recorder answers on {reachable_address(host, port)}: {error}\n")
         return 1
     for component in report.components:
         detail = f": {component.detail}" if component.detail else ""

@@ -26,7 +26,7 @@ from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
 from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
-from decahertz.addresses import check_port, reachable_host
+from decahertz.addresses import check_port, reachable_address
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
 from decahertz.bus import Bus, LocalBus
@@ -415,7 +415,7 @@ class Pipeline:
     @property
     def exporter_url(self) -> str:
         """Base URL of the exporter."""
-        return f"http://{reachable_host(self._settings.exporter.host)}:{self._exporter.port}"
+        return f"http://{reachable_address(self._settings.exporter.host, self._exporter.port)}"
 
     @property
     def shown_database_url(self) -> str:

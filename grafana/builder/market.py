@@ -114,7 +114,7 @@ def _bars() -> PanelBuilder:
     query = sql(
         f"""
         SELECT time, open, high, low, close, volume, vwap
-        FROM decahertz_bars($__timeFrom(), $__timeTo(), $__interval_ms, '${{bars}}', {arguments})
+        FROM decahertz_bars($__timeFrom(), $__timeTo(), $__interval_ms, ${{bars:sqlstring}}, {arguments})
         ORDER BY time""",
         table=True,
     )

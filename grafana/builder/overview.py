@@ -100,7 +100,7 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(
             About(
-                "Deepest drawdown",
+                "Drawdown",
                 f"Of one strategy, relative to its highest equity. {drawdown.help}",
                 address("strategy", "recorder", "strategy"),
                 "Strategy",

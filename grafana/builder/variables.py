@@ -112,9 +112,13 @@ def signals(where: tuple[str, ...]) -> build.AnnotationQuery:
 
 
 def alerts() -> build.AnnotationQuery:
-    """Alerts of the watchdog and of Prometheus, from their start to their end."""
+    """Alerts of the watchdog and of Prometheus, from their start to their end, or to now.
+
+    Grafana stops drawing annotations where the first one of a query has no end and a later one has.
+    """
     query = f"""
-        SELECT time, to_timestamp(ends_ns / 1e9) AS timeend, name || ': ' || summary AS text, severity AS tags
+        SELECT time, coalesce(to_timestamp(ends_ns / 1e9), least(now(), $__timeTo()::timestamptz)) AS timeend,
+            name || ': ' || summary AS text, severity AS tags
         FROM alerts WHERE {IN_RANGE} AND {chosen("recorder")}
         ORDER BY time DESC LIMIT {_MOST}"""
     return _annotation("Alerts", style.FAILED, query)

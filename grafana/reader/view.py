@@ -254,6 +254,8 @@ def _marks(annotation: Annotation, frame: Frame) -> list[Mark]:
     if "text" not in columns:
         raise QueryError("an annotation needs a column named text")
     ends, tags = columns.get("timeend"), columns.get("tags")
+    if ends and None in ends.values:
+        raise QueryError("an annotation needs an end in every row: Grafana draws none after a row without")
     return [
         Mark(
             annotation,

@@ -117,10 +117,13 @@ async def _find(connection: AnyConnection, alert_id: str) -> Alert | None:
 
 def changes(known: Iterable[Alert], reported: Iterable[Alert]) -> list[Alert]:
     """The alerts that change when these are reported; ``known`` are all later and all firing ones of them."""
-    alerts = {alert.id: alert for alert in known}
+    by_fingerprint: dict[str, dict[str, Alert]] = {}
+    for alert in known:
+        by_fingerprint.setdefault(alert.fingerprint, {})[alert.id] = alert
     changed: dict[str, Alert] = {}
     for report in reported:
-        others = [a for a in alerts.values() if a.fingerprint == report.fingerprint and a.id != report.id]
+        alerts = by_fingerprint.setdefault(report.fingerprint, {})
+        others = [a for a in alerts.values() if a.id != report.id]
         later_ns = min((a.starts_ns for a in others if a.starts_ns > report.starts_ns), default=None)
         if later_ns is not None and report.is_firing:
             # It has fired again since: this report came late.

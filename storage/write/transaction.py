@@ -15,7 +15,7 @@ import asyncpg
 
 from decahertz.clock import Clock
 from decahertz.event import Arrival
-from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
+from storage.database import Database, DatabaseError, DatabaseUnavailableError, ends_when_lost, first_line
 from storage.entry import Ack, Entry
 from storage.write.dead_letters import save_dead_letters
 from storage.write.emitters import lock_emitters, save_emitters
@@ -146,7 +146,7 @@ class EntryWriter:
         result = WriteResult({entry.batch_id: Ack(entry) for entry in entries})
         forgettable = self._forgettable.copy()
         with self._database.errors():
-            async with connection.transaction():
+            async with ends_when_lost(connection), connection.transaction():
                 fresh = await self._insert_batches(connection, list(result.acks), forgettable)
                 if len(fresh) < len(entries):
                     await _recall(connection, result, [e for e in entries if e.batch_id not in fresh])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
+from api.alertmanager.webhook import AT_ONCE, Webhook, alerts_of
+from api.routes import alerts as routes
 from decahertz.alert import TOPIC
 from tests.alert_examples import alert, ns, reported, watchdog_alert, webhook
 from tests.api.checked import Caller
@@ -89,6 +92,7 @@ async def test_what_an_alert_of_another_rule_lacks_is_filled_in(stored_caller: C
         (webhook(reported(0), alerts={}), "alerts"),
         (webhook(reported(0, status="pending")), "alerts[0].status"),
         (webhook(reported(0), reported(0, fingerprint="12")), "alerts[1].fingerprint"),
+        (webhook(reported(0, fingerprint="0" * 16 + "\n")), "alerts[0].fingerprint"),
         (webhook(reported(0, startsAt="yesterday")), "alerts[0].startsAt"),
         (webhook(reported(0, startsAt="0001-01-01T00:00:00Z")), "alerts[0].startsAt"),
         (webhook(reported(0, endsAt="9999-01-01T00:00:00Z", status="resolved")), "alerts[0].endsAt"),
@@ -104,6 +108,33 @@ async def test_a_body_that_is_not_alertmanagers_is_refused_with_the_field(
     assert reply.status == 400
     assert reply.problem("invalid-webhook")["errors"][0].get("field") == field
     assert (await caller.post("alerts/webhook", data=b"{", headers=JSON)).problem("malformed-body")
+
+
+async def test_a_large_group_is_stored_in_parts(stored_caller: Caller) -> None:
+    group = [reported(0, fingerprint=f"{n:016x}") for n in range(2 * AT_ONCE + 1)]
+    first = await posted(stored_caller, *group, group[0])
+    assert first == {"changed": len(group), "unchanged": 0, "truncated": 0}
+    assert (await posted(stored_caller, *group))["unchanged"] == len(group)
+    assert len(await listed(stored_caller, "state=firing&limit=1000")) == len(group)
+
+
+async def test_a_large_group_leaves_time_for_others() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    body = webhook(*(reported(0, fingerprint=f"{n:016x}") for n in range(3 * AT_ONCE)))
+    task = asyncio.create_task(others())
+    try:
+        found = await alerts_of(msgspec.convert(body, Webhook), RECORDER, ns(0))
+    finally:
+        task.cancel()
+    assert len(found) == 3 * AT_ONCE
+    assert turns > 0
 
 
 async def test_a_firing_alert_never_has_an_end(stored_caller: Caller) -> None:
@@ -138,6 +169,21 @@ async def test_a_cursor_leads_through_all_alerts_once(stored_caller: Caller) -> 
 async def test_the_list_can_be_narrowed(stored_caller: Caller, query: str, found: int) -> None:
     await posted(stored_caller, reported(0, 60), reported(90))
     assert len(await listed(stored_caller, query)) == found
+
+
+async def test_a_database_that_hangs_does_not_hang_the_list(
+    stored: Stack, stored_caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await posted(stored_caller, reported(0))
+    monkeypatch.setattr(routes, "_LIST_SECONDS", 0.2)
+
+    async with stored.database.query() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE alerts")
+        async with asyncio.timeout(10):
+            problem = (await stored_caller.get("alerts")).problem("database-unavailable")
+            assert problem["detail"] == "the database does not respond; try again"
+            assert [a["id"] for a in await listed(stored_caller, "state=firing")] == [alert(0).id]
+    assert len(await listed(stored_caller)) == 1
 
 
 async def test_unknown_alerts_and_parameters_are_refused(stored_caller: Caller) -> None:
@@ -212,6 +258,7 @@ async def test_an_acknowledgement_is_kept_and_told(stored: Stack, stored_caller:
         ({"until": "tomorrow"}, "until"),
         ({"until": 1}, "until"),
         ({"until": None}, "until"),
+        ({"until": "9999-01-01T00:00:00Z"}, "until"),
         ({"who": ""}, "who"),
         ({"comment": "a\0b"}, "comment"),
         ({"silence": True}, "silence"),

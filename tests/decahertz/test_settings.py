@@ -149,6 +149,13 @@ def test_a_value_that_a_later_source_overrides_must_be_good_all_the_same(tmp_pat
         load(file=of_file(tmp_path, "[api]\nport = -1\n"), environ={}, arguments={"api.port": 3})
 
 
+@pytest.mark.parametrize("key", ["alertmanager.slack_url_file", "database_password_file"])
+def test_an_empty_text_names_no_file(key: str, tmp_path: Path) -> None:
+    loaded = load(file=of_file(tmp_path, ""), environ={environment_name(key): ""})
+    assert (loaded.alertmanager.slack_url_file, loaded.database_password_file) == (Path(), Path())
+    assert not loaded.alertmanager.has_slack
+
+
 @pytest.mark.parametrize(
     ("toml", "key", "reason"),
     [

@@ -106,6 +106,8 @@ def test_the_recorder_starts_with_the_settings_of_the_stack(tmp_path: Path) -> N
     assert database_url(settings) == f"postgresql://decahertz:{password.read_text()}@database:5432/decahertz"
     assert settings.feeds.enabled == ("synthetic",)
     assert "decahertz" in settings.api.host_names
+    assert settings.alerts.alertmanager_url == "http://alertmanager:9093"  # acknowledgements make silences
+    assert "9093" in str(SERVICES["alertmanager"]["ports"])
 
 
 def test_prometheus_finds_the_recorder_and_alertmanager_of_the_stack() -> None:

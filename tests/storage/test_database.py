@@ -15,6 +15,7 @@ from storage.database import (
     DatabaseUnavailableError,
     DatabaseUnsuitableError,
     redact,
+    within,
 )
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer
@@ -73,6 +74,32 @@ async def test_a_database_that_cannot_hold_every_character_is_refused(
             await Database(postgres_server.url_of(name), SETTINGS).open()
     finally:
         await postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_who_waits_for_a_query_that_hangs_goes_on_in_time() -> None:
+    hangs = asyncio.Event()
+
+    async def query() -> int:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await hangs.wait()  # as asyncpg does, which waits for the server
+        raise DatabaseUnavailableError("too late")
+
+    with pytest.raises(DatabaseTimeoutError, match=r"did not answer within 0\.05 s"):
+        await within(0.05, query())
+    hangs.set()
+
+
+async def test_a_query_that_answers_or_fails_in_time_does_so() -> None:
+    async def query(answer: int | None) -> int:
+        if answer is None:
+            raise DatabaseUnavailableError("gone")
+        return answer
+
+    assert await within(1.0, query(1)) == 1
+    with pytest.raises(DatabaseUnavailableError, match="gone"):
+        await within(1.0, query(None))
 
 
 async def test_parameters_that_only_libpq_knows_do_no_harm(database_url: str) -> None:

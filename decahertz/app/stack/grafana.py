@@ -81,6 +81,7 @@ class Grafana:
             "GF_ANALYTICS_REPORTING_ENABLED": "false",
             "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
             "GF_USERS_ALLOW_SIGN_UP": "false",
+            "GF_PLUGINS_PREINSTALL_DISABLED": "true",  # it would download plugins that no dashboard uses
             "GF_LOG_MODE": "console",
             "GF_LOG_LEVEL": "warn",
             "DECAHERTZ_PROMETHEUS_URL": prometheus_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from storage.database import Database
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.settings import StorageSettings
 from storage.write.alert_queue import AlertQueue
-from storage.write.alerts import AlertStore, changes
+from storage.write.alerts import AlertStore, changes, resolved
 from tests.alert_examples import alert, ns, watchdog_alert
 from tests.proxy import PostgresProxy
 
@@ -69,6 +70,15 @@ def test_the_same_report_again_changes_nothing_and_another_text_does() -> None:
     assert changes([first], [alert(0, at=300)]) == []
     news = alert(0, at=300, summary="XETR has been stale for 320 s")
     assert changes([first], [news]) == [news]
+
+
+def test_a_large_group_is_compared_quickly() -> None:
+    group = [alert(0, fingerprint=f"{n:016x}") for n in range(10_000)]
+    started = time.process_time()
+    assert (
+        len(changes([], group)) == len(changes(group, [resolved(a, ns(60), ns(60)) for a in group])) == 10_000
+    )
+    assert time.process_time() - started < 2.0  # comparing each with each takes half a minute
 
 
 def test_a_report_keeps_what_only_the_recorder_knows() -> None:

@@ -84,6 +84,27 @@ async def test_a_restart_of_the_server_loses_and_doubles_nothing(server: Restart
     await database.close()
 
 
+async def test_a_server_killed_in_a_large_copy_does_not_stop_the_writer(server: Restartable) -> None:
+    """More rows than fit the buffers of the connection: asyncpg waits for room in them, and never ends."""
+    database = Database(await server.start(), SETTINGS)
+    await database.open()
+    await migrate(database)
+    await ensure_tables(database, [BOOK, MACHINE])
+    async with writing(database, unanswered_seconds=1.0) as bench:
+        blocker = await database.connect("blocker")
+        await blocker.execute("BEGIN; LOCK TABLE quotes IN ACCESS EXCLUSIVE MODE")
+        await bench.spool.append(quotes(1, 30_000), 10)
+        await until(lambda: bench.writer.is_database_lost)
+        assert bench.writer.status().detail.endswith(": the database does not answer")
+        await server.kill()
+        await server.start()
+        await bench.drained()
+        assert await bench.stored_quotes() == list(range(1, 30_001))
+        assert bench.writer.status().health is Health.OK
+    blocker.terminate()
+    await database.close()
+
+
 async def test_a_database_that_does_not_answer_is_lost_before_its_time_out(database: Database) -> None:
     async with writing(database, unanswered_seconds=0.2) as bench:
         blocker = await database.connect("blocker")
