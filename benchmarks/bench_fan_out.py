@@ -46,7 +46,7 @@ CYCLES = 50
 ROUNDS = 5
 STEP_SECONDS = 0.1
 MORE_READERS = int(os.environ.get("DECAHERTZ_BENCH_READERS", "0"))
-_LIMITS = HubLimits(max_clients=50_000)
+_LIMITS = HubLimits(max_clients=50_000, dead_after_seconds=3600.0)  # the readers answer no pings
 _BACKLOG = 1024
 _BURST = 200
 _SCHEMA = schema_of(MarketSample)
@@ -154,12 +154,14 @@ async def ours(count: int, crawling: int) -> Result:
         bus.publish(samples_topic("market"), state(time.time_ns()))
 
     try:
-        async with readers(runner.addresses[0][1], count, crawling, "ws") as connected:
+        port = runner.addresses[0][1]
+        async with readers(port, 0, crawling, "ws"):
             while hub.slow_clients < crawling:  # they are slow before the measurement begins
                 for _ in range(_BURST):
                     publish()
                     await asyncio.sleep(0)
-            return await connected.measure(publish)
+            async with readers(port, count, 0, "ws") as connected:
+                return await connected.measure(publish)
     finally:
         await endpoint.stop()
         await runner.cleanup()
