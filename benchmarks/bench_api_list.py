@@ -51,10 +51,10 @@ CASES = {
 }
 _FILL = """
 INSERT INTO fills (time, recorder, strategy, venue, instrument, order_id, fill_id, side, price, quantity, fee,
-                   liquidity, risk, time_ns, received_ns, source, epoch, sequence)
+                   liquidity, risk, time_ns, received_ns, source, epoch, sequence, event_number)
 SELECT to_timestamp(ns / 1e9), 'bench', 'S' || n % 10, 'sim', 'I' || n % 50, 'o' || n, 'f' || n,
        CASE WHEN n % 2 = 0 THEN 'buy' ELSE 'sell' END, 100 + random(), 1 + n % 3, random() / 10,
-       CASE WHEN n % 3 > 0 THEN 'taker' END, CASE WHEN n % 5 = 0 THEN 12.5 END, ns, ns + 1500, 'bot', 7, n
+       CASE WHEN n % 3 > 0 THEN 'taker' END, CASE WHEN n % 5 = 0 THEN 12.5 END, ns, ns + 1500, 'bot', 7, n, n
 FROM generate_series(1, $2::bigint) AS n, LATERAL (SELECT $1::bigint + n * 1000000 AS ns) AS times
 """
 _TRADE = """
