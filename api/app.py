@@ -8,6 +8,7 @@ import dataclasses
 import functools
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from api.docs_handler import docs
@@ -26,8 +27,9 @@ from api.live.self_metrics import HubMetrics
 from api.page_handler import page_handler
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
+from api.security.access import KeyAccess
 from api.settings import ApiSettings
-from decahertz.addresses import listen_error, reachable_address
+from decahertz.addresses import UnsafeAddressError, listen_error, reachable_address
 from decahertz.health import ComponentStatus, Health
 from decahertz.negotiation import accepts_gzip, gzipped
 
@@ -65,11 +67,14 @@ class Api:
             recorder=parts.recorder,
         )
         self._parts = dataclasses.replace(parts, live=self.hub.statistics)
-        self._websocket = WebSocketEndpoint(self.hub, parts.clock, hub_metrics, parts.version)
+        self._access = KeyAccess(parts.keys, required=settings.require_keys)
+        self._websocket = WebSocketEndpoint(self.hub, self._access, parts.clock, hub_metrics, parts.version)
+        parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
         self._metrics = HttpMetrics(parts.registry)
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
         """Call its ``changed`` with the tables in which rows were stored."""
         self._logger = server_logger(parts.registry)
+        self._log = structlog.get_logger(part="api")
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
 
@@ -88,10 +93,11 @@ class Api:
     async def start(self) -> None:
         """Starts to listen.
 
-        Raises :class:`~decahertz.settings.SettingsError`, also for an address that other machines reach.
+        Raises :class:`~decahertz.settings.SettingsError`; also for an address that other machines can reach
+        while there is no valid key.
         """
         host, port = self._settings.host, self._settings.port
-        await asyncio.to_thread(self._settings.check_host)
+        await self._require_keys()
         await asyncio.to_thread(page_handler)
         runner = web.AppRunner(
             self._application(),
@@ -114,6 +120,17 @@ class Api:
         self._port = runner.addresses[0][1]
         self._runner = runner
         self.hub.start()
+
+    async def _require_keys(self) -> None:
+        self._access.required = await asyncio.to_thread(self._settings.requires_keys)
+        if self._access.required and not self._parts.keys.has_valid_keys():
+            if await asyncio.to_thread(self._settings.is_exposed):
+                raise UnsafeAddressError(
+                    "api.host",
+                    f"Other machines can reach {self._settings.host!r}, and there is no valid API key: make"
+                    " one with `decahertz keys create`, or use 127.0.0.1",
+                )
+            self._log.warning("api_keys_missing", hint="make one with `decahertz keys create`")
 
     async def stop(self) -> None:
         """Closes WebSockets with 1001, lets requests finish and stops listening; bounded in time."""
@@ -143,7 +160,7 @@ class Api:
             client_max_size=limit,
         )
         for route in ROUTES:
-            endpoint = Endpoint(route, self._parts, limit, self.cache)
+            endpoint = Endpoint(route, self._parts, self._access, limit, self.cache)
             if route.method == "GET":
                 app.router.add_get(route.pattern, endpoint.__call__)
             else:

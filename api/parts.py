@@ -14,6 +14,7 @@ from api.http.route import BodyT
 from api.http.route import Request as AnyRequest
 from api.live.replay import EventSource
 from api.live.statistics import LiveStatistics, no_statistics
+from api.security.keyring import KeyRing
 from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
 from decahertz.clock import Clock
@@ -34,6 +35,7 @@ class ApiParts:
     """Name of this recorder."""
     clock: Clock
     bus: Bus
+    keys: KeyRing
     ingest: Ingest
     queries: Queries
     latest: LatestSamples

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from decahertz.addresses import check_loopback
+from decahertz.addresses import is_loopback
 from decahertz.settings import Port
 
 
@@ -22,8 +22,15 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     private_network: Annotated[
         bool,
         Meta(
-            description="Allow a host that other machines can reach, although there are no API keys yet: for"
-            " a container on a private network whose ports are published on loopback only."
+            description="Do without keys although other machines can reach the host: for a container on a"
+            " private network whose ports are published on loopback only."
+        ),
+    ] = False
+    require_keys: Annotated[
+        bool,
+        Meta(
+            description="Require keys on loopback too. If other machines can reach the host, they are always"
+            " required."
         ),
     ] = False
     max_body_bytes: Annotated[
@@ -44,10 +51,13 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
 
-    def check_host(self) -> None:
-        """Raises :class:`~decahertz.addresses.UnsafeAddressError` if other machines could reach ``host``.
+    def requires_keys(self) -> bool:
+        """Whether a request needs a key. Resolves the name of the host, so it may block.
 
-        Resolves names, so it may block.
+        Raises :class:`~decahertz.settings.SettingsError` for a name that means nothing.
         """
-        if not self.private_network:
-            check_loopback("api.host", self.host)
+        return self.require_keys or self.is_exposed()
+
+    def is_exposed(self) -> bool:
+        """Whether other machines can reach the API, and not only on a private network. May block."""
+        return not self.private_network and not is_loopback("api.host", self.host)

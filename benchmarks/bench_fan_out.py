@@ -32,6 +32,8 @@ from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.messages import Update
 from api.live.self_metrics import HubMetrics
+from api.security.access import KeyAccess
+from api.security.keyring import KeyRing
 from benchmarks.harness import Measure, compared
 from collectors.market.sample import MarketSample, Verdict
 from decahertz.bus import LocalBus, samples_topic
@@ -39,7 +41,10 @@ from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.sample import SampleBatch, schema_of
 from decahertz.wire import Codec
+from storage.database import Database
 from storage.query.event_log import Numbered
+from storage.settings import StorageSettings
+from storage.write.api_keys import ApiKeyStore
 
 CYCLES = 50
 """Cycles of one measurement."""
@@ -142,7 +147,8 @@ async def ours(count: int, crawling: int) -> Result:
     bus, clock, metrics = LocalBus(), SystemClock(), HubMetrics(CollectorRegistry())
     latest = LatestSamples(bus)
     hub = Hub(bus, latest, LatestAlerts(bus), clock, metrics, _LIMITS, NoEvents(), recorder="bench")
-    endpoint = WebSocketEndpoint(hub, clock, metrics, "0")
+    no_keys = KeyRing(ApiKeyStore(Database("postgresql://nobody@127.0.0.1/none", StorageSettings())), clock)
+    endpoint = WebSocketEndpoint(hub, KeyAccess(no_keys, required=False), clock, metrics, "0")
     app = web.Application()
     app.router.add_get("/ws", endpoint.__call__)
     runner = web.AppRunner(app, access_log=None)

@@ -11,25 +11,23 @@ from decahertz.settings import SettingsError
 
 
 class UnsafeAddressError(SettingsError):
-    """Other machines could reach a listener that has no protection."""
+    """Raised when other machines could reach a listener that has no protection."""
 
 
 class PortInUseError(SettingsError):
     """Another program listens on the port."""
 
 
-def check_loopback(key: str, host: str) -> None:
-    """Raise :class:`UnsafeAddressError` unless ``host`` is an address of this machine only.
+def is_loopback(key: str, host: str) -> bool:
+    """Whether only this machine can reach ``host``. ``key`` is the setting.
 
-    ``key`` is the setting. Resolves names, so it may block.
+    Resolves names, so it may block. Raises :class:`~decahertz.settings.SettingsError` for a name that means
+    nothing.
     """
-    if host:  # an empty host is every address of this machine
-        addresses = {str(info[4][0]).partition("%")[0] for info in _resolve(key, host)}
-        if all(ipaddress.ip_address(address).is_loopback for address in addresses):
-            return
-    raise UnsafeAddressError(
-        key, f"{host!r} can be reached from other machines and there are no API keys yet; use 127.0.0.1"
-    )
+    if not host:
+        return False  # every address of this machine
+    addresses = {str(info[4][0]).partition("%")[0] for info in _resolve(key, host)}
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
 
 
 def reachable_host(host: str) -> str:

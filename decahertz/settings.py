@@ -30,6 +30,7 @@ PLUGIN_TABLES = ("collectors", "feeds")
 _OTHER_VARIABLES = (
     *(f"{ENVIRONMENT_PREFIX}{table.upper()}_" for table in PLUGIN_TABLES),
     f"{ENVIRONMENT_PREFIX}URL",  # the API's address, for companion programs
+    f"{ENVIRONMENT_PREFIX}KEY",  # the key that clients send
     f"{ENVIRONMENT_PREFIX}TEST_",
     f"{ENVIRONMENT_PREFIX}SOAK_",
 )

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from api.http.access import Scope
 from api.http.problems import KINDS, MEDIA_TYPE, Problem
 from api.http.query import is_list, is_time
 from api.http.route import AnyRoute
@@ -20,6 +21,7 @@ Json: TypeAlias = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _RESPONSE_MEDIA_TYPES: Final = tuple(codec.media_type for codec in Codec)
+_KEY_PROBLEMS: Final = ("unauthorized", "insufficient-scope")
 _COMMON_PROBLEMS: Final = ("misdirected-request", "forbidden-origin", "not-acceptable", "internal-error")
 _BODY_PROBLEMS: Final = (
     "malformed-body",
@@ -28,6 +30,7 @@ _BODY_PROBLEMS: Final = (
     "unsupported-media-type",
     "invalid-body",
 )
+_KEY: Final = "A key of `decahertz keys create` with the scope in `x-scope`, or with the scope `admin`."
 _DESCRIPTION: Final = """\
 The flight recorder of a trading system. Times are integer nanoseconds since the Unix epoch, UTC; parameters \
 also accept RFC 3339. Request and response bodies are JSON or MessagePack, by `Content-Type` and `Accept`; \
@@ -74,6 +77,7 @@ def openapi_document(
             "parameters": _shared_parameters(paths),
             "responses": dict(sorted(responses.items())),
             "schemas": dict(sorted(components.items())),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": _KEY}},
         },
     }
     return _with_named_types(_plain(document), named_types)
@@ -127,6 +131,8 @@ def _operation(route: AnyRoute, references: Mapping[str, Json], shared_responses
         "description": inspect.getdoc(route.handler) or "",
         "tags": [route.path.split("/")[3]],
         "x-scope": route.scope.value,
+        # A key, or nothing where the settings require no key.
+        "security": [] if route.scope is Scope.PUBLIC else [{"key": []}, {}],
     }
     parameters = [*_parameters(route.query, route.path_names), *_extra_parameters(route)]
     if parameters:
@@ -161,7 +167,8 @@ def _operation(route: AnyRoute, references: Mapping[str, Json], shared_responses
 def _problem_kinds(route: AnyRoute) -> dict[int, list[str]]:
     body_problems = _BODY_PROBLEMS if route.body is not None else ()
     kinds: dict[int, list[str]] = {}
-    for kind in (*_COMMON_PROBLEMS, "invalid-parameter", *body_problems, *route.problems):
+    key_problems = () if route.scope is Scope.PUBLIC else _KEY_PROBLEMS
+    for kind in (*key_problems, *_COMMON_PROBLEMS, "invalid-parameter", *body_problems, *route.problems):
         kinds.setdefault(KINDS[kind].status, []).append(kind)
     return kinds
 

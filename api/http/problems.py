@@ -63,6 +63,8 @@ KINDS: Final[Mapping[str, ProblemKind]] = {
     "malformed-body": ProblemKind(400, "Malformed body"),
     "invalid-webhook": ProblemKind(400, "Invalid webhook"),
     "unsupported-subprotocol": ProblemKind(400, "Unsupported subprotocol"),
+    "unauthorized": ProblemKind(401, "Unauthorized"),
+    "insufficient-scope": ProblemKind(403, "Insufficient scope"),
     "forbidden-origin": ProblemKind(403, "Forbidden origin"),
     "not-found": ProblemKind(404, "Not found"),
     "method-not-allowed": ProblemKind(405, "Method not allowed"),

@@ -10,12 +10,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
 from msgspec import Struct
 
+from api.http.access import ANONYMOUS, Access, Caller, Scope
 from api.http.body import BodyReader
 from api.http.cache import Cached, Caching, Found, Key, ResponseCache, Watch
 from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
@@ -37,14 +37,6 @@ _PATH_FIELD: Final = re.compile(r"\{([a-z_]+)\}")
 GZIP_LEVEL = 4
 
 
-class Scope(StrEnum):
-    """Permission that a route requires. Not enforced until there are API keys: only this machine connects."""
-
-    PUBLIC = "public"
-    READ = "read"
-    INGEST = "ingest"
-
-
 class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     """A parsed and validated request; ``parts`` are the collaborators of the handlers."""
 
@@ -52,6 +44,8 @@ class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     query: QueryT
     extra: Extra
     body: BodyT
+    caller: Caller = ANONYMOUS
+    """Who sends it. A cached response is the same for all callers, so its handler does not learn who asks."""
 
 
 class StatusResponse(Struct, Generic[ContentT], frozen=True):
@@ -117,10 +111,13 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self,
         route: Route[PartsT, QueryT, BodyT, ContentT],
         parts: PartsT,
+        access: Access,
         max_body_bytes: int,
         cache: ResponseCache | None = None,
     ) -> None:
         self._parts = parts
+        self._access = access
+        self._scope = route.scope
         self._handler = route.handler
         self._streams = bool(route.streams)
         self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
@@ -136,13 +133,15 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
 
     async def __call__(self, http_request: web.Request) -> web.StreamResponse:
         """Serves one request. Errors become problem documents in the middleware."""
+        access, scope = self._access, self._scope
+        caller = access.known(http_request, scope) or await access.verify(http_request, scope)
         headers = http_request.headers
         codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
         if self._watch is not None:
             return await self._cached(http_request, codec, self._watch)
         query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
         body = await self._read(http_request) if self._body is not None else None
-        content = await self._handler(Request(self._parts, query, extra, body))  # type: ignore[arg-type]
+        content = await self._handler(Request(self._parts, query, extra, body, caller))  # type: ignore[arg-type]
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
         status = 200

@@ -6,18 +6,21 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 from msgspec import UnsetType
 
+from api.http.access import Caller, Scope
 from api.http.problems import ProblemError
 from api.live.client import Client
 from api.live.frames import CLOSE, PONG, frame, write
 from api.live.messages import (
     PROTOCOLS,
     AnyClientMessage,
+    Authenticate,
     CloseCode,
     Connected,
     Error,
@@ -38,11 +41,13 @@ if TYPE_CHECKING:
     from api.live.hub import Hub
     from api.live.limits import HubLimits
     from api.live.self_metrics import HubMetrics
+    from api.security.access import KeyAccess
     from decahertz.clock import Clock
 
 _MAX_UNSENT_BYTES = 128 * 1024
 """Unsent bytes in the kernel per client. Its default is megabytes: seconds of stale states."""
 _MESSAGES_PER_ITERATION = 64
+_DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
 _DECODERS: Final[dict[Codec, Decoder[AnyClientMessage]]] = {c: decoder(c, AnyClientMessage) for c in Codec}
 _WRONG_TYPE: Final = {
     Codec.JSON: (WSMsgType.BINARY, "this connection uses JSON in text messages"),
@@ -100,19 +105,30 @@ class WebSocketTransport:
 class WebSocketEndpoint:
     """``GET /ws``."""
 
-    def __init__(self, hub: Hub, clock: Clock, metrics: HubMetrics, version: str) -> None:
+    def __init__(self, hub: Hub, access: KeyAccess, clock: Clock, metrics: HubMetrics, version: str) -> None:
         self._hub = hub
+        self._access = access
         self._clock = clock
         self._metrics = metrics
         self._version = version
         self._numbers = itertools.count(1)
         self._open: set[asyncio.Future[None]] = set()
+        self._callers: dict[Client, Caller] = {}
+        self._unauthenticated: set[Client] = set()
 
     async def stop(self) -> None:
         """Closes all connections and waits for the closing handshakes, at most ``close_seconds``."""
         self._hub.stop()
+        for client in list(self._unauthenticated):
+            client.close(CloseCode.GOING_AWAY)
         if self._open:
             await asyncio.wait(self._open, timeout=self._hub.limits.close_seconds)
+
+    def disconnect_invalid(self, is_valid: Callable[[str], bool]) -> None:
+        """Disconnects the clients whose keys have expired or were revoked."""
+        for client, caller in list(self._callers.items()):
+            if caller.key_id is not None and not is_valid(caller.key_id):
+                self._hub.disconnect(client, CloseCode.UNAUTHORIZED)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Serves one client from the opening to the closing handshake."""
@@ -131,6 +147,7 @@ class WebSocketEndpoint:
             raise ProblemError(
                 "overloaded", f"the limit of {limits.max_clients} WebSocket clients is reached"
             )
+        caller = await self._caller(request)
         websocket = web.WebSocketResponse(
             protocols=PROTOCOLS,
             autoping=False,
@@ -152,16 +169,57 @@ class WebSocketEndpoint:
             limits,
             client_id=f"c{next(self._numbers)}",
         )
-        self._hub.add(client)
         try:
-            client.send(self._connected(client, protocol))
-            await self._listen(websocket, client)
+            caller = caller or await self._authenticated(websocket, client)
+            if caller is not None and client.closing is None:
+                self._callers[client] = caller
+                self._hub.add(client)
+                client.send(self._connected(client, protocol))
+                await self._listen(websocket, client)
         finally:
+            self._callers.pop(client, None)
             self._hub.remove(client)
             code = client.closing
             self._metrics.closed.labels(code.name.lower() if code else "client").inc()
             await connection.finish()
         return websocket
+
+    async def _caller(self, request: web.Request) -> Caller | None:
+        """The sender of a request; ``None``: its first message has to bring the key."""
+        access = self._access
+        if access.required and not access.has_credentials(request):
+            if len(self._unauthenticated) >= self._hub.limits.max_unauthenticated:
+                raise ProblemError("overloaded", "too many WebSocket clients have not sent their key yet")
+            return None
+        return access.known(request, Scope.READ) or await access.verify(request, Scope.READ)
+
+    async def _authenticated(self, websocket: web.WebSocketResponse, client: Client) -> Caller | None:
+        """The sender of the first message; ``None``: it has no valid key and is being disconnected."""
+        self._unauthenticated.add(client)
+        try:
+            async with asyncio.timeout(self._hub.limits.authenticate_seconds):
+                message = await websocket.receive()
+                if message.type not in _DATA:
+                    return None
+                request = _decode(client.codec, message)
+                if isinstance(request, Authenticate):
+                    return await self._access.verify_key(request.key, Scope.READ)
+            text = (
+                request.text
+                if isinstance(request, Error)
+                else "a key is required: send authenticate as the first message"
+            )
+        except TimeoutError:
+            text = "no key arrived in time"
+        except ProblemError as problem:
+            text = problem.detail
+        finally:
+            self._unauthenticated.discard(client)
+        if client.closing is not None:
+            return None  # the server is stopping
+        client.send(Error(code=ErrorCode.UNAUTHORIZED, text=text))
+        client.close(CloseCode.UNAUTHORIZED)
+        return None
 
     def _connected(self, client: Client, protocol: str) -> Connected:
         limits = self._hub.limits
@@ -180,7 +238,7 @@ class WebSocketEndpoint:
         while True:
             message = await websocket.receive()
             self._hub.touch(client)
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            if message.type in _DATA:
                 # A client that does not read its replies has to wait with further requests.
                 await client.writable()
                 await self._receive(client, message)
@@ -207,16 +265,8 @@ class WebSocketEndpoint:
             self._hub.disconnect(client, CloseCode.ABUSE)
 
     async def _process(self, client: Client, message: WSMessage) -> Error | None:
-        wrong_type, text = _WRONG_TYPE[client.codec]
-        if message.type is wrong_type:
-            return Error(code=ErrorCode.MALFORMED, text=text)
-        try:
-            request = _DECODERS[client.codec].decode(message.data)
-        except msgspec.ValidationError as error:
-            return Error(code=ErrorCode.INVALID, text=str(error))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Error(code=ErrorCode.MALFORMED, text=str(error))
-        return await self._execute(client, request)
+        request = _decode(client.codec, message)
+        return request if isinstance(request, Error) else await self._execute(client, request)
 
     async def _execute(self, client: Client, request: AnyClientMessage) -> Error | None:
         match request:
@@ -226,6 +276,8 @@ class WebSocketEndpoint:
                 return await self._resume(client, request)
             case Unsubscribe(topics=texts):
                 self._hub.unsubscribe(client, texts)
+            case Authenticate():
+                pass  # no key is required, or it was the first message
             case Ping(id=identifier):
                 client.send(Pong(time_ns=self._clock.time_ns(), id=identifier))
         return None
@@ -277,6 +329,18 @@ class WebSocketEndpoint:
             client.limit_rate(request.max_hz)
         self._hub.subscribe(client, patterns)
         return None
+
+
+def _decode(codec: Codec, message: WSMessage) -> AnyClientMessage | Error:
+    wrong_type, text = _WRONG_TYPE[codec]
+    if message.type is wrong_type:
+        return Error(code=ErrorCode.MALFORMED, text=text)
+    try:
+        return _DECODERS[codec].decode(message.data)
+    except msgspec.ValidationError as error:
+        return Error(code=ErrorCode.INVALID, text=str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Error(code=ErrorCode.MALFORMED, text=str(error))
 
 
 def _negotiate_protocol(request: web.Request) -> str:

@@ -30,6 +30,10 @@ class HubLimits(Struct, frozen=True, kw_only=True):
     dead_after_seconds: float = 30.0
     prepare_seconds: float = 10.0
     """Timeout of the opening handshake."""
+    authenticate_seconds: float = 10.0
+    """Timeout of the message with the key, where one is required."""
+    max_unauthenticated: int = 100
+    """Connections that may wait for that message."""
     close_seconds: float = 2.0
     """Timeout of the closing handshake; then the connection is aborted."""
     linger_seconds: float = 30.0

@@ -32,6 +32,8 @@ class CloseCode(IntEnum):
     """Too many refused messages."""
     INTERNAL = 1011
     """Internal error; see the server's log."""
+    UNAUTHORIZED = 4001
+    """No valid key; or the key has expired or was revoked since."""
     SLOW_CONSUMER = 4008
     """The client read events too slowly. Events are never dropped silently, so the connection closes."""
     HEARTBEAT_TIMEOUT = 4009
@@ -45,6 +47,8 @@ class ErrorCode(StrEnum):
     """Not in the negotiated codec."""
     INVALID = "invalid"
     """Decoded, but not a message of this protocol."""
+    UNAUTHORIZED = "unauthorized"
+    """A key is required, or the key is not valid. The connection is closed."""
     BAD_TOPIC = "bad_topic"
     TOO_MANY_SUBSCRIPTIONS = "too_many_subscriptions"
     CANNOT_RESUME = "cannot_resume"
@@ -55,6 +59,16 @@ class ErrorCode(StrEnum):
 
 class ClientMessage(Struct, frozen=True, tag_field="type", tag=str.lower, forbid_unknown_fields=True):
     """Base of the messages that a client sends."""
+
+
+class Authenticate(ClientMessage, frozen=True, tag="authenticate"):
+    """Sends a key, for clients that cannot set the header ``Authorization``. It must be the first message."""
+
+    key: Annotated[str, Meta(max_length=256)]
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return "Authenticate(…)"
 
 
 class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
@@ -92,7 +106,7 @@ class Ping(ClientMessage, frozen=True, tag="ping"):
     id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
 
 
-AnyClientMessage: TypeAlias = Subscribe | Resume | Unsubscribe | Ping
+AnyClientMessage: TypeAlias = Authenticate | Subscribe | Resume | Unsubscribe | Ping
 
 
 class ServerMessage(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
@@ -167,7 +181,7 @@ class Pong(ServerMessage, frozen=True, kw_only=True, tag="pong"):
 
 
 class Error(ServerMessage, frozen=True, kw_only=True, tag="error"):
-    """A message of the client was refused as a whole. The connection stays open."""
+    """A message of the client was refused as a whole. The connection stays open unless ``code`` says more."""
 
     code: ErrorCode
     text: str

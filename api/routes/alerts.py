@@ -11,10 +11,11 @@ from msgspec import Meta, Struct
 
 from api.alertmanager.silences import SilenceError
 from api.alertmanager.webhook import AT_ONCE, Webhook, WebhookReader, alerts_of
+from api.http.access import Scope
 from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
 from api.http.query import NoQuery, Time
-from api.http.route import AnyRoute, Route, Scope
+from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.records import Cursor, Limit, Text
 from decahertz.alert import TOPIC, Acknowledgement, Alert, AlertOrigin, AlertState
@@ -215,7 +216,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         query=AlertQuery,
         body=BodyReader(NewAcknowledgement),
         response=AcknowledgedAlert,
-        scope=Scope.INGEST,
+        scope=Scope.TRADE,
         problems=("not-found", "database-unavailable"),
     ),
     Route(

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
+from api.http.access import Scope
 from api.http.body import DECODE_ERRORS, BodyReader, is_not_finite, malformed
 from api.http.problems import FieldProblem, ProblemError, field_problem
 from api.http.query import NoQuery
-from api.http.route import AnyRoute, Route, Scope
+from api.http.route import AnyRoute, Route
 from api.parts import Request
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.ingest import Receipt

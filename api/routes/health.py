@@ -6,8 +6,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from api.http.access import Scope
 from api.http.query import NoQuery
-from api.http.route import AnyRoute, Route, Scope, StatusResponse
+from api.http.route import AnyRoute, Route, StatusResponse
 from api.parts import Request
 from decahertz.health import ComponentStatus, Health
 

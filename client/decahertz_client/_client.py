@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Callable, SupportsFloat
 
 from decahertz_client._http import Connection, parse_endpoint
+from decahertz_client._key import find_key
 from decahertz_client._packer import Item, Packer
 from decahertz_client._sender import Options, Ring, Sender, Stats
 
@@ -31,10 +32,11 @@ class Client:
     ``url`` is the address of the Decahertz API (a path before ``/api`` is kept). ``source`` names this
     process among all emitters: up to 128 characters without colons, asterisks or control characters; the
     default is program and host. ``capacity`` bounds the events kept in memory, waiting or unacknowledged;
-    threads that emit at the same moment may exceed it by one event each. ``api_key`` is sent as
-    ``X-API-Key``. ``flush_seconds`` is the pause between two batches, ``timeout_seconds`` the limit for
-    connecting and for a response (the server may take 10 s to make a batch durable). Raises ``ValueError``
-    for invalid arguments; no other method raises.
+    threads that emit at the same moment may exceed it by one event each. ``key`` is an API key with the
+    scope ``ingest``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``.
+    ``flush_seconds`` is the pause between two batches, ``timeout_seconds`` the limit for connecting and for
+    a response (the server may take 10 s to make a batch durable). Raises ``ValueError`` for invalid
+    arguments; no other method raises.
 
     Every emitting method returns whether the event was accepted into the ring; ``time_ns`` defaults to now.
     Numbers may be ``int``, ``float``, ``Decimal`` or NumPy scalars; texts may be members of an ``Enum``.
@@ -51,7 +53,7 @@ class Client:
         timeout_seconds: float = 15.0,
         max_batch_events: int = 2_000,
         max_batch_bytes: int = 1 << 20,
-        api_key: str | None = None,
+        key: str | None = None,
     ) -> None:
         name = _default_source() if source is None else source
         if not _NAME.fullmatch(name):
@@ -66,7 +68,7 @@ class Client:
         for argument, seconds in (("flush_seconds", flush_seconds), ("timeout_seconds", timeout_seconds)):
             if not 0 < seconds < threading.TIMEOUT_MAX:
                 raise ValueError(f"{argument} is {seconds}, must be positive")
-        self._connect = functools.partial(Connection, parse_endpoint(url), timeout_seconds, api_key)
+        self._connect = functools.partial(Connection, parse_endpoint(url), timeout_seconds, find_key(key))
         self._options = Options(
             name, capacity, flush_seconds, timeout_seconds, max_batch_events, max_batch_bytes
         )

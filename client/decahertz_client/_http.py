@@ -13,6 +13,8 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from decahertz_client._key import Key
+
 VERSION = "0.1.0"
 
 _PATH = "/api/v1/events"
@@ -52,7 +54,7 @@ def parse_endpoint(url: str, path: str = _PATH) -> Endpoint:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"url {url!r} must look like http://host:port")
     if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("url must not contain a user, query or fragment; pass a key as api_key")
+        raise ValueError("url must not contain a user, query or fragment; pass a key as key")
     return Endpoint(parts.scheme == "https", parts.hostname, parts.port, parts.path.rstrip("/") + path)
 
 
@@ -85,7 +87,7 @@ class Response(NamedTuple):
 class Connection:
     """A keep-alive HTTP connection that reopens itself after a failure."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float, api_key: str | None) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float, key: Key | None) -> None:
         kind = http.client.HTTPSConnection if endpoint.is_secure else http.client.HTTPConnection
         self._http = kind(endpoint.host, endpoint.port, timeout=timeout_seconds)
         self._path = endpoint.path
@@ -94,8 +96,8 @@ class Connection:
             "Content-Type": _MEDIA_TYPE,
             "User-Agent": f"decahertz-client/{VERSION}",
         }
-        if api_key is not None:
-            self._headers["X-API-Key"] = api_key
+        if key is not None:
+            self._headers["Authorization"] = key.header()
         self.address = f"{endpoint.host}:{self._http.port}"
 
     def post(self, body: bytes) -> Response:

@@ -15,10 +15,10 @@ from decahertz_client._routes import Routes
 class Reader(Routes):
     """Reads what a recorder has stored and what it sees now.
 
-    ``url`` is the address of the Decahertz API (a path before ``/api`` is kept), ``key`` an API key, sent in
-    the header ``Authorization``. ``timeout_seconds`` is the limit for connecting and for each part of an
-    answer; 0: none. When the server asks to retry later (429, 503), a request is repeated for at most
-    ``retry_seconds``.
+    ``url`` is the address of the Decahertz API (a path before ``/api`` is kept), ``key`` an API key with the
+    scope ``read``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``.
+    ``timeout_seconds`` is the limit for connecting and for each part of an answer; 0: none. When the server
+    asks to retry later (429, 503), a request is repeated for at most ``retry_seconds``.
 
     Reading raises :class:`~decahertz_client.ProblemError` for an error of the server and
     :class:`~decahertz_client.NoAnswerError` without an answer; both are a

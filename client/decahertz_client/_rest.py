@@ -15,6 +15,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from decahertz_client._errors import NoAnswerError, ProblemError
 from decahertz_client._http import VERSION, parse_endpoint, parse_retry_after
+from decahertz_client._key import find_key
 
 Time = Union[int, str, dt.datetime]
 """Nanoseconds since the Unix epoch, a text that the API accepts, or a ``datetime`` with a zone."""
@@ -58,8 +59,9 @@ class Session:
         self._lock = threading.RLock()
         self._retry_seconds = retry_seconds
         self.headers = {"User-Agent": f"decahertz-client/{VERSION}"}
-        if key is not None:
-            self.headers["Authorization"] = f"Bearer {key}"
+        found = find_key(key)
+        if found is not None:
+            self.headers["Authorization"] = found.header()
 
     def close(self) -> None:
         """Closes the connection; the next request opens another."""

@@ -64,7 +64,8 @@ def _failed(failure: PluginFailure) -> Line:
 
 def _ports(settings: Settings) -> Iterator[Line]:
     try:
-        settings.api.check_host()
+        if settings.api.is_exposed():
+            yield "api.host", f"other machines can reach {settings.api.host}, so keys are required", ""
     except SettingsError as error:
         yield error.key, "", error.reason
     for table, host, port in (

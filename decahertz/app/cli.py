@@ -28,6 +28,8 @@ from decahertz.app.dead_letters import run_list, run_replay
 from decahertz.app.export import Wanted, run_export
 from decahertz.app.health import run_health
 from decahertz.app.import_ import run_import
+from decahertz.app.keys import run_create, run_revoke
+from decahertz.app.keys import run_list as run_list_keys
 from decahertz.app.logs import configure_logs
 from decahertz.app.output_file import target
 from decahertz.app.pipeline import StartError, database_url
@@ -93,6 +95,11 @@ def build_app() -> App:
         _with_settings(_replay_letters, [*where, *_only(keys, ("collectors.enabled",))]), name="replay"
     )
     app.command(letters)
+    key_commands = App(name="keys", help="Create, list and revoke keys of the API.")
+    key_commands.command(_with_settings(_create_key, where), name="create")
+    key_commands.command(_with_settings(_list_keys, where), name="list")
+    key_commands.command(_with_settings(_revoke_keys, where), name="revoke")
+    app.command(key_commands)
     app.command(_with_settings(_show_settings, keys), name="settings")
     return app
 
@@ -319,6 +326,38 @@ def _replay_letters(
 ) -> int:
     """Store refused rows again once the cause is fixed; `decahertz up` may be running."""
     return _run(run_replay(settings, ids, stream=stream))
+
+
+def _create_key(
+    settings: Settings,
+    name: Annotated[str, Parameter(help="Who or what uses the key.")],
+    *,
+    scope: Annotated[
+        tuple[str, ...], Parameter(negative="", help="read, ingest, trade or admin; repeatable.")
+    ] = (),
+    expires: Annotated[
+        str, Parameter(help="When it expires: 90d, 12h, 30m, or RFC 3339. Default: never.")
+    ] = "",
+    output: Annotated[
+        Path | None, Parameter(help="New file for the key, readable by you alone. Default: standard output.")
+    ] = None,
+) -> int:
+    """Create a key of the API and print it, once; `decahertz up` may be running."""
+    return _run(run_create(settings, name, scope, expires=expires, output=output))
+
+
+def _list_keys(
+    settings: Settings,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+) -> int:
+    """List the keys of the API, with their scopes, states and last use."""
+    return _run(run_list_keys(settings, as_json=json))
+
+
+def _revoke_keys(settings: Settings, *ids: Annotated[str, Parameter(help="Ids from the list.")]) -> int:
+    """Revoke keys of the API; a running recorder refuses them within two seconds."""
+    return _run(run_revoke(settings, ids))
 
 
 def _show_settings(settings: Settings) -> int:

@@ -20,6 +20,7 @@ from api.alertmanager.silences import Silences
 from api.app import Api
 from api.http.shared_cache import SharedCache
 from api.parts import ApiParts
+from api.security.keyring import KeyRing
 from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
 from collectors.host.sampler import Sampler
@@ -56,6 +57,7 @@ from storage.tiers.engine import prepare_tiers
 from storage.tiers.worker import RollUpWorker
 from storage.write.alert_queue import AlertQueue
 from storage.write.alerts import AlertStore
+from storage.write.api_keys import ApiKeyStore
 from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
 
@@ -208,7 +210,6 @@ class Pipeline:
         parts started before the error.
         """
         settings, clock = self._settings, self._clock
-        settings.api.check_host()
         check_port("api", settings.api.host, settings.api.port)
         check_port("exporter", settings.exporter.host, settings.exporter.port)
         check_contradictions(settings)
@@ -297,6 +298,9 @@ class Pipeline:
                 Exporter(bus, sources, registry, settings.exporter, clock, recorder=recorder)
             )
             await self._run(self._watchdog(bus, alerts, registry))
+            keys = KeyRing(ApiKeyStore(self._database), clock)
+            self._stack.push_async_callback(keys.stop)
+            await keys.start()
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
             self._api = await self._run(
                 Api(
@@ -304,6 +308,7 @@ class Pipeline:
                         recorder=settings.recorder,
                         clock=clock,
                         bus=bus,
+                        keys=keys,
                         ingest=self._ingest,
                         queries=queries,
                         latest=latest,

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
 from api.live.limits import HubLimits
+from api.settings import ApiSettings
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from storage.settings import SpoolSettings
@@ -42,9 +43,19 @@ async def stack() -> AsyncIterator[Stack]:
         yield running
 
 
+@pytest.fixture
+def api_settings() -> ApiSettings:
+    """Keys are optional; a test of keys requires them."""
+    return ApiSettings(port=0)
+
+
 @pytest_asyncio.fixture
 async def stored(
-    postgres_server: PostgresServer, tmp_path: Path, silences: Silences | None, limits: HubLimits
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    silences: Silences | None,
+    limits: HubLimits,
+    api_settings: ApiSettings,
 ) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
     bus, registry = LocalBus(), CollectorRegistry()
@@ -59,7 +70,13 @@ async def stored(
         sink = StoringSink(spool, writer)
         try:
             stack = Stack(
-                bus=bus, registry=registry, sink=sink, database=database, silences=silences, limits=limits
+                bus=bus,
+                registry=registry,
+                sink=sink,
+                database=database,
+                silences=silences,
+                limits=limits,
+                settings=api_settings,
             )
             writer.on_stored = stack.api.cache.changed
             async with stack.running() as running:

@@ -19,10 +19,13 @@ from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
 from api.app import Api
+from api.http.access import Scope
 from api.live.client import Client
 from api.live.limits import HubLimits
 from api.live.replay import EventSource
 from api.parts import ApiParts
+from api.security.keyring import KeyRing
+from api.security.keys import new_key
 from api.settings import ApiSettings
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
@@ -44,6 +47,7 @@ from storage.query.queries import Queries
 from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.alerts import AlertStore
+from storage.write.api_keys import ApiKeyStore
 from storage.write.writer import Writer
 from tests.client_server import Sink
 from tests.postgres_server import create_tables
@@ -187,6 +191,7 @@ class Stack:
             loaded = LoadedCollector("strategy", "decahertz", self.strategy, schema_of(StrategySample))
             hosted = HostedCollector(loaded, self.clock.monotonic_ns, budget_ns=NS_PER_SECOND)
             self.bus.subscribe(EVENTS, Dispatcher((hosted,), self.clock.monotonic_ns).take)
+        self.keys = KeyRing(ApiKeyStore(self.database), self.clock)
         self.api = Api(self._parts(), self.settings, self.limits)
         self._sequence = 0
 
@@ -195,6 +200,7 @@ class Stack:
             recorder=RECORDER,
             clock=self.clock,
             bus=self.bus,
+            keys=self.keys,
             ingest=self.ingest,
             queries=Queries(self.database),
             latest=self.latest,
@@ -229,6 +235,13 @@ class Stack:
             yield self
         finally:
             await self.api.stop()
+            await self.keys.stop()
+
+    async def key(self, *scopes: Scope, expires_ns: int | None = None) -> str:
+        """Store a key with these scopes; returns it."""
+        made = new_key("test", scopes, now_ns=self.clock.time_ns(), expires_ns=expires_ns)
+        await ApiKeyStore(self.database).add(made[1])
+        return made[0].reveal()
 
     def clients(self) -> list[Client]:
         """The connected WebSocket clients."""
@@ -322,16 +335,19 @@ class Reader:
 async def reader(
     stack: Stack,
     protocol: str | None = None,
+    *,
+    waits: bool = True,
     **options: Any,  # noqa: ANN401 - the options of websockets.connect
 ) -> AsyncIterator[Reader]:
-    """A connected reader that has heard ``connected``."""
+    """A connected reader that has heard ``connected``, if it ``waits`` for that."""
     protocols = None if protocol is None else [websockets.Subprotocol(protocol)]
     async with websockets.connect(
         stack.live_url, subprotocols=protocols, proxy=None, compression=None, **options
     ) as socket_:
         connected = Reader(socket_)
-        hello = await connected.hear()
-        assert (hello["type"], hello["recorder"]) == ("connected", RECORDER)
+        if waits:
+            hello = await connected.hear()
+            assert (hello["type"], hello["recorder"]) == ("connected", RECORDER)
         yield connected
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from decimal import Decimal
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -237,14 +238,37 @@ async def test_asyncio_code_emits_without_await_and_closes_without_blocking(serv
 
 
 def test_batches_go_over_one_connection_with_the_key_in_a_header(server: Recorder) -> None:
-    with Client(server.url, source="test", api_key="k-1", max_batch_events=10) as client:
+    with Client(server.url, source="test", key="k-1", max_batch_events=10) as client:
         for n in range(100):
             client.fill(**{**FILL, "order_id": str(n)})
         assert client.flush()
     assert len(server.batches) == 10
     assert len(server.peers) == 1
-    assert server.headers["X-API-Key"] == "k-1"
+    assert server.headers["Authorization"] == "Bearer k-1"
     assert server.headers["Content-Type"] == "application/vnd.msgpack"
+
+
+def test_the_key_comes_from_the_environment_or_a_file_and_is_shown_nowhere(
+    server: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secret = "dhz_k3q7c2mzv4ab_very-secret"  # noqa: S105 - of this test
+    file = tmp_path / "key"
+    file.write_text(secret + "\n")
+    for name, value in (("DECAHERTZ_KEY", secret), ("DECAHERTZ_KEY_FILE", str(file))):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with Client(server.url, source="test") as client:
+                client.fill(**FILL)
+                assert client.flush()
+                assert secret not in repr(client) + repr(vars(client))
+        assert server.headers["Authorization"] == f"Bearer {secret}"
+
+
+@pytest.mark.parametrize("key", ["", "two words\n", "line\nbreak", "dhz_\u00e4", "x" * 257])
+def test_a_key_that_is_none_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(ValueError, match=r"^key is not a key") as refused:
+        Client("http://127.0.0.1:1", source="test", key=key)
+    assert not key or key not in str(refused.value)
 
 
 def test_a_batch_is_bounded_in_bytes(server: Recorder) -> None:

@@ -143,7 +143,7 @@ def test_the_manifest_for_kubernetes_is_valid_and_probes_what_the_api_has(tmp_pa
     variables["DECAHERTZ_DATABASE_PASSWORD_FILE"] = str(tmp_path / "password")
     (tmp_path / "decahertz.toml").touch()
     settings = load(file=tmp_path / "decahertz.toml", environ=variables)
-    settings.api.check_host()
+    assert not settings.api.requires_keys()
     assert (settings.api.port, settings.exporter.port) == (ports["api"], ports["metrics"])
     assert settings.api.host_names == (service["metadata"]["name"],)
     volumes = {volume["name"] for volume in workload["spec"]["template"]["spec"]["volumes"]}

@@ -1,0 +1,73 @@
+"""Decides who may send which request: the key in ``Authorization: Bearer``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from api.http.access import ANONYMOUS, LOCAL, Caller, Scope
+from api.http.problems import ProblemError
+from api.security.keyring import BusyError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from api.security.keyring import KeyRing
+
+_SCHEME: Final = "bearer "
+
+
+class KeyAccess:
+    """Admits requests by their key. Where keys are optional, a request without one is a local user's."""
+
+    def __init__(self, keys: KeyRing, *, required: bool) -> None:
+        self._keys = keys
+        self.required = required
+
+    def has_credentials(self, request: web.Request) -> bool:
+        """Whether a request brings a key, valid or not."""
+        return bearer(request) is not None
+
+    def known(self, request: web.Request, scope: Scope) -> Caller | None:
+        """The caller, decided from memory; ``None``: :meth:`verify` has to."""
+        text = bearer(request)
+        if text is None:
+            if scope is Scope.PUBLIC:
+                return ANONYMOUS
+            return None if self.required else LOCAL
+        if scope is Scope.PUBLIC:
+            return ANONYMOUS
+        caller = self._keys.remembered(text)
+        if caller is not None:
+            caller.check(scope)
+        return caller
+
+    async def verify(self, request: web.Request, scope: Scope) -> Caller:
+        """The caller, after a slow check of its key."""
+        text = bearer(request)
+        if text is None:
+            raise unauthorized("a key is required: send it as Authorization: Bearer KEY")
+        return await self.verify_key(text, scope)
+
+    async def verify_key(self, text: str, scope: Scope) -> Caller:
+        """The owner of a key. Raises :class:`~api.http.problems.ProblemError`."""
+        try:
+            caller = self._keys.remembered(text) or await self._keys.verify(text)
+        except BusyError as error:
+            raise ProblemError("overloaded", "too many keys are being verified; try again") from error
+        if caller is None:
+            raise unauthorized("the key is unknown, expired or revoked")
+        caller.check(scope)
+        return caller
+
+
+def bearer(request: web.Request) -> str | None:
+    """The key of a request; ``None`` without one. Other schemes are those of a proxy in front."""
+    header = request.headers.get("Authorization")
+    if header is None or header[: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    return header[len(_SCHEME) :].strip()
+
+
+def unauthorized(detail: str) -> ProblemError:
+    """Makes the problem of a request without a valid key."""
+    return ProblemError("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="decahertz"'})

@@ -1,0 +1,79 @@
+"""The table ``api_keys``: creates, lists and revokes keys of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from decahertz.clock import to_datetime
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+_INSERT = """
+INSERT INTO api_keys (time, id, name, scopes, hash, created_ns, expires_ns)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+_SELECT = "SELECT id, name, scopes, hash, created_ns, expires_ns, last_used_ns, revoked_ns FROM api_keys"
+_REVOKE = "UPDATE api_keys SET revoked_ns = $2 WHERE id = $1 AND revoked_ns IS NULL"
+_USED = "UPDATE api_keys SET last_used_ns = greatest(last_used_ns, $2) WHERE id = $1"
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """A key as it is stored: without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    hash: str
+    created_ns: int
+    expires_ns: int | None = None
+    last_used_ns: int | None = None
+    revoked_ns: int | None = None
+
+    def is_valid(self, now_ns: int) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_ns is None and (self.expires_ns is None or now_ns < self.expires_ns)
+
+    def __repr__(self) -> str:
+        """Without the hash."""
+        return f"ApiKey({self.id!r}, name={self.name!r}, scopes={self.scopes!r})"
+
+
+class ApiKeyStore:
+    """Keys in the database. Every method can raise :class:`~storage.database.DatabaseUnavailableError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key."""
+        async with self._database.query() as connection:
+            await connection.execute(
+                _INSERT,
+                to_datetime(key.created_ns),
+                key.id,
+                key.name,
+                list(key.scopes),
+                key.hash,
+                key.created_ns,
+                key.expires_ns,
+            )
+
+    async def all(self) -> list[ApiKey]:
+        """Every key, the oldest first; also those that are revoked or expired."""
+        async with self._database.query() as connection:
+            rows = await connection.fetch(f"{_SELECT} ORDER BY created_ns, id")
+        return [ApiKey(**dict(row) | {"scopes": tuple(row["scopes"])}) for row in rows]
+
+    async def revoke(self, key_id: str, now_ns: int) -> bool:
+        """Revoke a key; returns whether it was not revoked before."""
+        async with self._database.query() as connection:
+            return await connection.execute(_REVOKE, key_id, now_ns) == "UPDATE 1"
+
+    async def mark_used(self, used: Mapping[str, int]) -> None:
+        """Store when keys were last used: nanoseconds by id."""
+        async with self._database.query() as connection:
+            await connection.executemany(_USED, list(used.items()))
