@@ -41,7 +41,11 @@ _QUERIES: Final[dict[str, dict[str, str]]] = {
 }
 """Parameters of the examples; ``limit`` is 2 where a route has it and none is given."""
 _IN_PATH: Final = {"instrument": "BTC-USD"}
-_FOUND: Final = {"alert": ("alerts", "id"), "acknowledge_alert": ("alerts", "id")}
+_FOUND: Final = {
+    "alert": ("alerts", "id"),
+    "acknowledge_alert": ("alerts", "id"),
+    "positions_instrument": ("trades", "instrument"),
+}
 """Routes of one thing: the list in which an example finds one, and the field that names it."""
 _WEBHOOK: Final[dict[str, Any]] = {
     "version": "4",
@@ -188,7 +192,7 @@ def main() -> None:
         path.chmod(0o755)
         env = environment(path, DECAHERTZ_RECORDER="desk-1")
         with running("--demo", env=env, log=path / "log") as demo:
-            time.sleep(10)  # a history that shows something
+            time.sleep(3)  # a history that shows something
             recorded = {}
             for route, request, (status, media_type, body) in ask_all(demo):
                 assert status == 200, (route.name, status, body)
