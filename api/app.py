@@ -54,6 +54,7 @@ class Api:
         shared: SharedCache | None = None,
     ) -> None:
         """``shared`` is the second level of the cache; the API closes it."""
+        self._metrics = HttpMetrics(parts.registry)
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(
@@ -66,11 +67,12 @@ class Api:
             parts.event_log,
             recorder=parts.recorder,
         )
-        self._parts = dataclasses.replace(parts, live=self.hub.statistics)
+        self._parts = dataclasses.replace(
+            parts, live=self.hub.statistics, requests=self._metrics.figures
+        )
         self._access = KeyAccess(parts.keys, required=settings.require_keys)
         self._websocket = WebSocketEndpoint(self.hub, self._access, parts.clock, hub_metrics, parts.version)
         parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
-        self._metrics = HttpMetrics(parts.registry)
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
         """Call its ``changed`` with the tables in which rows were stored."""
         self._logger = server_logger(parts.registry)

@@ -12,19 +12,24 @@ from api.alertmanager.silences import Silences
 from api.http.query import QueryT
 from api.http.route import BodyT
 from api.http.route import Request as AnyRequest
+from api.http.self_metrics import RouteFigures
 from api.live.replay import EventSource
 from api.live.statistics import LiveStatistics, no_statistics
 from api.security.keyring import KeyRing
 from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
 from decahertz.clock import Clock
-from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus
+from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, ProcessFigures
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.ledger import StreamLedger
 from decahertz.sample import SampleSchema
 from storage.query.queries import Queries
 from storage.write.alerts import AlertStore
+
+
+def no_threshold(_alert: str) -> None:
+    """Threshold of an alert in a process without alerts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,12 @@ class ApiParts:
     """State of strategies and their positions; ``None``: the collector is not enabled."""
     ledger: Callable[[], list[StreamLedger]] = list
     """The loss ledger: a consistent reading of all streams."""
+    process: Callable[[], ProcessFigures] = ProcessFigures
+    """Cycles, events and rows of the process."""
+    requests: Callable[[], list[RouteFigures]] = list
+    """HTTP requests by route; the API sets it."""
+    threshold: Callable[[str], float | None] = no_threshold
+    """Threshold of the alert with this name; ``None``: it has none, or is disabled."""
     registry: CollectorRegistry
     version: str
     event_log: EventSource

@@ -35,6 +35,22 @@ class Component(Protocol):
         ...
 
 
+class ProcessFigures(Struct, frozen=True, kw_only=True):
+    """Figures of the whole process since its start. Durations are in seconds."""
+
+    cycles: int = 0
+    missed_cycles: int = 0
+    lateness_p50_seconds: float | None = None
+    """Median lateness of the cycles of the last ten minutes; null before the first cycle."""
+    lateness_p99_seconds: float | None = None
+    events: int = 0
+    """Events received, without duplicates."""
+    samples_stored: int = 0
+    """Samples stored in the database."""
+    dropped: int = 0
+    """Rows dropped by the spool."""
+
+
 class RunState(StrEnum):
     """Run state of a plugin."""
 

@@ -50,3 +50,7 @@ class Figures:
         self.values[name] = value
         if value is None:
             self.reasons[name] = reason
+
+    def values_with_reasons(self) -> dict[str, Any]:
+        """The fields of an answer: the figures, and ``reasons``."""
+        return {**self.values, "reasons": self.reasons}

@@ -11,9 +11,21 @@ from decahertz.health import RunState
 def strategy_state(parts: ApiParts) -> StrategyCollector:
     """Returns the strategy collector. Raises :class:`ProblemError` (``not-enabled``) unless it runs."""
     if parts.strategy is None:
-        raise ProblemError("not-enabled", "the collector strategy is not enabled; see collectors.enabled")
-    for status in parts.collectors():
-        if status.name == StrategyCollector.sample_type.collector and status.state is not RunState.RUNNING:
-            reason = status.last_error or status.state.value
-            raise ProblemError("not-enabled", f"the collector strategy does not run: {reason}")
+        raise _not_enabled("strategy")
+    check_running(parts, "strategy")
     return parts.strategy
+
+
+def check_running(parts: ApiParts, collector: str) -> None:
+    """Raises :class:`ProblemError` (``not-enabled``) unless a collector is enabled and runs."""
+    for status in parts.collectors():
+        if status.name == collector:
+            if status.state is RunState.RUNNING:
+                return
+            reason = status.last_error or status.state.value
+            raise ProblemError("not-enabled", f"the collector {collector} does not run: {reason}")
+    raise _not_enabled(collector)
+
+
+def _not_enabled(collector: str) -> ProblemError:
+    return ProblemError("not-enabled", f"the collector {collector} is not enabled; see collectors.enabled")

@@ -9,7 +9,9 @@ from api.http.route import AnyRoute
 from api.routes import (
     alerts,
     collectors,
+    desk,
     events,
+    execution,
     export,
     health,
     history,
@@ -17,8 +19,12 @@ from api.routes import (
     live,
     market,
     metrics,
+    metrics_summary,
+    pnl,
     positions,
     records,
+    statistics,
+    system,
 )
 from api.routes.names import Names
 from decahertz.event import Count, Identifier, Name, Number, Size, Text, TimeNs
@@ -26,10 +32,16 @@ from decahertz.event import Count, Identifier, Name, Number, Size, Text, TimeNs
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
+    *metrics_summary.ROUTES,
     *history.ROUTES,
+    *statistics.ROUTES,
     *records.ROUTES,
     *market.ROUTES,
     *positions.ROUTES,
+    *pnl.ROUTES,
+    *execution.ROUTES,
+    *desk.ROUTES,
+    *system.ROUTES,
     *export.ROUTES,
     *collectors.ROUTES,
     *events.ROUTES,

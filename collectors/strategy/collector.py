@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import finite
+from collectors.strategy.figures import StrategyFigures, figures_of
 from collectors.strategy.position import HeldPosition, position_of
 from collectors.strategy.sample import StrategySample
 from collectors.strategy.state import StrategyState, mark_of
@@ -72,6 +73,8 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         self._break_ns = round(options.break_seconds * NS_PER_SECOND)
         self._states: dict[str, StrategyState] = {}
         self._mark_prices = MarkPrices()
+        self.desk_regime: Regime | None = None
+        """The newest regime that names no strategy."""
         self._swept_ns = 0
 
     def on_event(self, event: Event, received_ns: int) -> None:
@@ -86,8 +89,11 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             self._state(event.strategy, received_ns).report_equity(event, received_ns)
         elif isinstance(event, Signal):
             self._state(event.strategy, received_ns).signals += 1
-        elif isinstance(event, Regime) and event.strategy is not None:
-            self._state(event.strategy, received_ns).take_regime(event)
+        elif isinstance(event, Regime):
+            if event.strategy is not None:
+                self._state(event.strategy, received_ns).take_regime(event)
+            elif self.desk_regime is None or event.time_ns >= self.desk_regime.time_ns:
+                self.desk_regime = event
 
     def sample(self, now_ns: int) -> list[Sample]:
         """Returns one sample per strategy."""
@@ -106,6 +112,13 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             )
             for state in self._states.values()
             for holding in state.holdings.values()
+        ]
+
+    def figures(self, now_ns: int) -> list[StrategyFigures]:
+        """Returns P&L by period, regime and R of every strategy, by name."""
+        return [
+            figures_of(state, state.value(self._mark_prices), now_ns)
+            for _, state in sorted(self._states.items())
         ]
 
     def _sample(self, state: StrategyState, now_ns: int) -> StrategySample:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 
 from collectors.strategy.statistics import sharpe_ratio, sortino_ratio
-from decahertz.clock import NS_PER_SECOND
+from decahertz.clock import NS_PER_SECOND, to_datetime
 
 DAY_NS = 86_400 * NS_PER_SECOND
 _DAYS_KEPT = 1000
+_R_DAYS_KEPT = 14
 _MONDAY = 3
 """Day 0 of the epoch was a Thursday; day 4 was a Monday."""
 
@@ -95,6 +96,42 @@ class DailyPnl:
 
     def weekly(self, now_ns: int) -> float:
         """Returns the P&L of the ISO week (Monday to Sunday, UTC) of ``now_ns``."""
-        today = now_ns // DAY_NS
-        monday = today - (today + _MONDAY) % 7
+        monday = monday_of(now_ns)
         return sum(self._days.get(day, 0.0) for day in range(monday, monday + 7))
+
+    def monthly(self, now_ns: int) -> float:
+        """Returns the P&L of the UTC month of ``now_ns``."""
+        today = now_ns // DAY_NS
+        first = today - to_datetime(now_ns).day + 1
+        return sum(self._days.get(day, 0.0) for day in range(first, today + 1))
+
+
+class DailyR:
+    """R multiples of the closed round trips by the UTC day of their closing."""
+
+    def __init__(self) -> None:
+        self._days: dict[int, tuple[float, int]] = {}
+
+    def add(self, time_ns: int, r_multiple: float) -> None:
+        """Adds a round trip closed at ``time_ns``."""
+        day = time_ns // DAY_NS
+        total, count = self._days.get(day, (0.0, 0))
+        self._days[day] = (total + r_multiple, count + 1)
+        if len(self._days) > _R_DAYS_KEPT:
+            del self._days[min(self._days)]
+
+    def daily(self, now_ns: int) -> tuple[float, int]:
+        """Returns sum and number of the R multiples of the UTC day of ``now_ns``."""
+        return self._days.get(now_ns // DAY_NS, (0.0, 0))
+
+    def weekly(self, now_ns: int) -> tuple[float, int]:
+        """Returns sum and number of the R multiples of the ISO week of ``now_ns``."""
+        monday = monday_of(now_ns)
+        days = [self._days.get(day, (0.0, 0)) for day in range(monday, monday + 7)]
+        return sum(total for total, _ in days), sum(count for _, count in days)
+
+
+def monday_of(now_ns: int) -> int:
+    """Returns the day (since the epoch) on which the ISO week of ``now_ns`` begins."""
+    today = now_ns // DAY_NS
+    return today - (today + _MONDAY) % 7

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import UnusableEventError, finite, is_usable
 from collectors.common.windows import RecentSet
-from collectors.strategy.equity import DailyPnl, EquityCurve
+from collectors.strategy.equity import DailyPnl, DailyR, EquityCurve
 from collectors.strategy.holding import Holding
 from collectors.strategy.position import Mark, MarkSource
 from collectors.strategy.statistics import RoundTripStatistics
@@ -42,6 +42,7 @@ class StrategyState:
         self.holdings: dict[tuple[str, str], Holding] = {}
         self.realised = 0.0
         self.daily_pnl = DailyPnl()
+        self.daily_r = DailyR()
         self.statistics = RoundTripStatistics()
         self.curve = EquityCurve(now_ns, 0.0)
         self.equity: float | None = None
@@ -50,8 +51,8 @@ class StrategyState:
         self.open_positions = 0
         """Instruments with an open position."""
         self._fills_seen = RecentSet(_FILLS_REMEMBERED)
-        self._regime: str | None = None
-        self._regime_ns = 0
+        self.regime: Regime | None = None
+        """The newest regime reported."""
 
     def add_fill(self, fill: Fill, received_ns: int) -> None:
         """Adds a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
@@ -67,6 +68,8 @@ class StrategyState:
         self.daily_pnl.add(fill.time_ns, realised)
         if round_trip is not None:
             self.statistics.add(round_trip)
+            if round_trip.r_multiple is not None:
+                self.daily_r.add(round_trip.closed_ns, round_trip.r_multiple)
         if self.equity is None and not self.open_positions:
             # A flat strategy needs no mark price: the curve stays exact between samples and during a restore.
             self.curve.observe(received_ns, self.realised)
@@ -89,12 +92,11 @@ class StrategyState:
 
     def take_regime(self, event: Regime) -> None:
         """Counts a change of regime; the first regime is not a change."""
-        if event.time_ns < self._regime_ns:
-            return
-        self._regime_ns = event.time_ns
-        if self._regime is not None and event.regime != self._regime:
-            self.regime_changes += 1
-        self._regime = event.regime
+        if self.regime is not None:
+            if event.time_ns < self.regime.time_ns:
+                return
+            self.regime_changes += event.regime != self.regime.regime
+        self.regime = event
 
     def open_holdings(self) -> Iterator[Holding]:
         """Iterates over the holdings with an open position."""

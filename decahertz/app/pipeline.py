@@ -33,7 +33,8 @@ from decahertz.app.settings import check_contradictions
 from decahertz.bus import Bus, LocalBus
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.collector import BaseCollector
-from decahertz.health import Component, ComponentStatus, FeedStatus, Health, RunState
+from decahertz.conditions import CONDITION_BY_ALERT
+from decahertz.health import Component, ComponentStatus, FeedStatus, Health, ProcessFigures, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.settings import SettingsError
@@ -322,6 +323,8 @@ class Pipeline:
                         ready=self.is_ready,
                         strategy=_instance(collectors.plugins, StrategyCollector),
                         ledger=self._spool.ledger,
+                        process=self.process_figures,
+                        threshold=self._threshold,
                         registry=registry,
                         version=__version__,
                         event_log=EventLog(self._database, recorder, self._spool),
@@ -411,6 +414,22 @@ class Pipeline:
             dropped=self._spool.dropped,
             unhealthy=[part for part in self.components() if part.health is not Health.OK],
         )
+
+    def process_figures(self) -> ProcessFigures:
+        """Figures of the process for the API."""
+        return ProcessFigures(
+            cycles=self._sampler.cycles,
+            missed_cycles=self._sampler.missed_cycles,
+            lateness_p50_seconds=self._sampler.lateness_seconds(0.5),
+            lateness_p99_seconds=self._sampler.lateness_seconds(0.99),
+            events=self._ingest.events,
+            samples_stored=self._writer.samples_stored,
+            dropped=self._spool.dropped,
+        )
+
+    def _threshold(self, alert: str) -> float | None:
+        condition = CONDITION_BY_ALERT.get(alert)
+        return None if condition is None else self._settings.alerts.threshold(condition)
 
     @property
     def api_url(self) -> str:

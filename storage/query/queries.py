@@ -17,9 +17,11 @@ from decahertz.event import InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.query.bars import Bar, BarFilter, newest_bars
+from storage.query.execution_quality import ExecutionSelection, ExecutionTotals, execution_totals
 from storage.query.export import Exports
 from storage.query.history.history import Histories
 from storage.query.pagination import KeysetPage, RowPage
+from storage.query.round_trip_totals import RoundTripSelection, RoundTripTotals, round_trip_totals
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
@@ -158,6 +160,16 @@ class Queries:
         Raises :class:`CursorError`.
         """
         return await _TRADES.rows(self._database, which, limit, cursor)
+
+    async def round_trip_totals(
+        self, which: RoundTripSelection, *, newest: int | None = None, by_strategy: bool = False
+    ) -> list[RoundTripTotals]:
+        """Counts and sums of round trips; see :func:`~storage.query.round_trip_totals.round_trip_totals`."""
+        return await round_trip_totals(self._database, which, newest=newest, by_strategy=by_strategy)
+
+    async def execution_totals(self, which: ExecutionSelection) -> list[ExecutionTotals]:
+        """Outcomes, latencies and slippage of orders by strategy and venue."""
+        return await execution_totals(self._database, which)
 
     async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
         """Bars made from ticks, the newest first. Raises :class:`CursorError`."""

@@ -209,8 +209,11 @@ class Stack:
             silences=self.silences,
             schemas=(PROBE, DESK),
             collectors=lambda: [
-                CollectorStatus(name="probe", state=RunState.RUNNING),
                 *self.failed_collectors,
+                *(
+                    CollectorStatus(name=name, state=RunState.RUNNING)
+                    for name in ("probe", "strategy", "execution")
+                ),
             ],
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
             components=lambda: [*self.components, self.api.status()],

@@ -165,7 +165,7 @@ async def test_a_collector_that_does_not_run_is_no_empty_list(caller: Caller, st
     stack.failed_collectors.append(
         CollectorStatus(name="strategy", state=RunState.FAILED, last_error="start raised OSError")
     )
-    for path in ("positions", "positions/summary", "positions/A"):
+    for path in ("positions", "positions/summary", "positions/A", "pnl", "system/status"):
         assert "start raised OSError" in (await caller.get(path)).problem("not-enabled")["detail"]
 
 
