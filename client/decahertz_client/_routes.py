@@ -18,19 +18,29 @@ if TYPE_CHECKING:
         AlertState,
         Bar,
         Catalogue,
+        Components,
         CurrentList,
+        DeskStatus,
+        ExecutionReport,
         HealthReport,
         InstrumentPosition,
         Instruments,
         LedgerReport,
         LiveStatistics,
+        MachineHealth,
+        MetricsSummary,
+        Performance,
         Plugins,
+        PnlReport,
         PositionList,
         PositionSource,
         PositionSummary,
         ServerTime,
+        Side,
         StoredFill,
         StoredRoundTrip,
+        SystemPerformance,
+        TradeStatistics,
     )
 
 
@@ -78,6 +88,22 @@ class Routes:
     def collectors(self) -> Plugins:
         """Returns the state, counters and last error of each collector and feed. Durations are in seconds."""
         answer: Plugins = self._session.get("/api/v1/collectors", {})
+        return answer
+
+    def execution_quality(
+        self,
+        *,
+        strategy: str | None = None,
+        venue: str | None = None,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> ExecutionReport:
+        """Returns order outcomes, latencies and slippage by strategy and venue, each with its n."""
+        answer: ExecutionReport = self._session.get(
+            "/api/v1/execution/quality",
+            {"strategy": strategy, "venue": venue, "recorder": recorder, "start": start, "end": end},
+        )
         return answer
 
     def fills(
@@ -160,9 +186,49 @@ class Routes:
         )
         return answer
 
+    def metrics_summary(self, *, collector: Values | None = None) -> MetricsSummary:
+        """Returns for each metric the number of keys with a value, and their least, greatest, mean and
+        sum.
+        """
+        answer: MetricsSummary = self._session.get("/api/v1/metrics/summary", {"collector": collector})
+        return answer
+
+    def performance(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        side: Side | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        window: int | None = None,
+    ) -> Performance:
+        """Returns statistics of the newest ``window`` round trips: all together, and of each strategy."""
+        answer: Performance = self._session.get(
+            "/api/v1/performance",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "side": side,
+                "start": start,
+                "end": end,
+                "window": window,
+            },
+        )
+        return answer
+
     def ping(self) -> ServerTime:
         """Returns the current time of the server."""
         answer: ServerTime = self._session.get("/api/v1/ping", {})
+        return answer
+
+    def pnl(self, *, strategy: str | None = None) -> PnlReport:
+        """Returns realised P&L by day, week and month, and in total, and unrealised P&L, by strategy."""
+        answer: PnlReport = self._session.get("/api/v1/pnl", {"strategy": strategy})
         return answer
 
     def positions(
@@ -218,9 +284,31 @@ class Routes:
         )
         return answer
 
+    def system_components(self) -> Components:
+        """Returns parts, collectors and feeds with their health and counters, and the worst health of all."""
+        answer: Components = self._session.get("/api/v1/system/components", {})
+        return answer
+
+    def system_health(self) -> MachineHealth:
+        """Returns processor, memory, disk, event loop and clock of the machine, and the alerts about them."""
+        answer: MachineHealth = self._session.get("/api/v1/system/health", {})
+        return answer
+
+    def system_performance(self) -> SystemPerformance:
+        """Returns cycles and their lateness, rows and events, and the durations of requests and
+        collectors.
+        """
+        answer: SystemPerformance = self._session.get("/api/v1/system/performance", {})
+        return answer
+
     def system_stats(self) -> LiveStatistics:
         """Returns what each WebSocket client has subscribed to, and its queues, lag and conflation."""
         answer: LiveStatistics = self._session.get("/api/v1/system/stats", {})
+        return answer
+
+    def system_status(self) -> DeskStatus:
+        """Returns regime, R by day and week, and what speaks against trading, from live state."""
+        answer: DeskStatus = self._session.get("/api/v1/system/status", {})
         return answer
 
     def trades(
@@ -250,3 +338,31 @@ class Routes:
             1000,
             "StoredRoundTrip",
         )
+
+    def trades_stats(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        side: Side | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> TradeStatistics:
+        """Returns counts, sums, means and ratios of the round trips that ``trades`` lists with the same
+        filters.
+        """
+        answer: TradeStatistics = self._session.get(
+            "/api/v1/trades/stats",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "side": side,
+                "start": start,
+                "end": end,
+            },
+        )
+        return answer

@@ -13,6 +13,8 @@ AlertState = Literal["firing", "resolved"]
 """State of an alert."""
 Basis = Literal["fills", "reports"]
 """Where the quantity of a position comes from."""
+DeskState = Literal["active", "degraded", "halted", "idle"]
+"""State of the desk. The recorder observes: it neither trades nor halts anything."""
 Health = Literal["degraded", "failed", "ok"]
 """Health of a part."""
 InstrumentKind = Literal["future", "fx", "index", "option", "perpetual", "spot"]
@@ -25,6 +27,8 @@ MarkSource = Literal["quote", "report"]
 """Where a mark price comes from."""
 PositionSource = Literal["autonomous", "bot", "manual"]
 """Who holds a position."""
+QualityBasis = Literal["live", "stored"]
+"""Where the figures come from."""
 RunState = Literal["failed", "finished", "running", "stopped"]
 """Run state of a plugin."""
 Side = Literal["buy", "sell"]
@@ -148,12 +152,34 @@ class CollectorStatus(TypedDict):
     duration_max_seconds: float | None
 
 
+class CollectorSummary(TypedDict):
+    """The newest batch of one collector."""
+
+    collector: str
+    keys: int
+    time_ns: int | None
+    age_seconds: float | None
+    metrics: list[MetricSummary]
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
 class ComponentStatus(TypedDict):
     """Status of one part of the process."""
 
     name: str
     health: Health
     detail: str
+
+
+class Components(TypedDict):
+    """Everything that can fail, with its counters."""
+
+    recorder: str
+    health: Health
+    parts: list[ComponentStatus]
+    collectors: list[CollectorStatus]
+    feeds: list[FeedStatus]
 
 
 class CurrentList(TypedDict):
@@ -170,6 +196,67 @@ class CurrentSample(TypedDict):
     key: dict[str, str]
     time_ns: int
     values: dict[str, float | bool | str | None]
+
+
+class DeskStatus(TypedDict):
+    """The desk as this recorder sees it."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    state: DeskState
+    can_trade: bool
+    objections: list[str]
+    regime: str | None
+    active_strategy: str | None
+    daily_r: float | None
+    daily_r_trades: int
+    weekly_r: float | None
+    weekly_r_trades: int
+    strategies: list[StrategyStatus]
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class ExecutionQuality(TypedDict):
+    """Orders of one strategy at one venue."""
+
+    strategy: str
+    venue: str
+    submitted: int
+    accepted: int
+    filled: int
+    cancelled: int
+    rejected: int
+    expired: int
+    open: int
+    finished: int
+    fill_ratio: float | None
+    cancel_ratio: float | None
+    reject_ratio: float | None
+    fills: int
+    commissions: float
+    """Money, in the account's currency."""
+    maker_ratio: float | None
+    signal_to_submit: Latency
+    submit_to_ack: Latency
+    ack_to_fill: Latency
+    submit_to_fill: Latency
+    slippage_decision: Slippage
+    slippage_arrival: Slippage
+    negative_latencies: int
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class ExecutionReport(TypedDict):
+    """Quality of execution by strategy and venue."""
+
+    recorder: str
+    basis: QualityBasis
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    items: list[ExecutionQuality]
 
 
 class FeedStatus(TypedDict):
@@ -277,6 +364,14 @@ class Instruments(TypedDict):
     items: list[InstrumentInfo]
 
 
+class Latency(TypedDict):
+    """Latencies of one leg: the smallest that 50 % and 99 % of the orders do not exceed."""
+
+    n: int
+    p50: float | None
+    p99: float | None
+
+
 class LedgerReport(TypedDict):
     """A consistent reading of all streams of this recorder."""
 
@@ -296,12 +391,86 @@ class LiveStatistics(TypedDict):
     clients: list[ClientStatistics]
 
 
+class MachineHealth(TypedDict):
+    """Health of the machine and of the process on it."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    host: str | None
+    health: Health
+    readings: list[Reading]
+    values: dict[str, float | None]
+    alerts: list[Alert]
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class MetricSummary(TypedDict):
+    """One metric over all keys of its collector, in its own unit."""
+
+    name: str
+    kind: Kind
+    unit: Unit
+    n: int
+    min: float | None
+    max: float | None
+    mean: float | None
+    sum: float | None
+    states: dict[str, int]
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class MetricsSummary(TypedDict):
+    """Summary of the newest samples of this recorder."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    collectors: list[CollectorSummary]
+
+
+class Performance(TypedDict):
+    """Statistics over a rolling window of round trips."""
+
+    window: int
+    overall: TradeStatistics
+    strategies: list[StrategyStatistics]
+
+
 class Plugins(TypedDict):
     """Status of all collectors and feeds."""
 
     recorder: str
     collectors: list[CollectorStatus]
     feeds: list[FeedStatus]
+
+
+class Pnl(TypedDict):
+    """P&L after fees. Periods are of UTC, and cover realised P&L by the time of the fills."""
+
+    daily: float | None
+    weekly: float | None
+    monthly: float | None
+    realised: float | None
+    unrealised: float | None
+    total: float | None
+    fills: int
+    trades: int
+    open_positions: int
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
+class PnlReport(TypedDict):
+    """P&L of the strategies of this recorder."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    overall: Pnl
+    strategies: list[StrategyPnl]
 
 
 class PositionList(TypedDict):
@@ -333,6 +502,28 @@ class PositionSummary(TypedDict):
     """Why a figure is null, by the name of its field."""
 
 
+class ProcessFigures(TypedDict):
+    """Figures of the whole process since its start. Durations are in seconds."""
+
+    cycles: int
+    missed_cycles: int
+    lateness_p50_seconds: float | None
+    lateness_p99_seconds: float | None
+    events: int
+    samples_stored: int
+    dropped: int
+
+
+class Reading(TypedDict):
+    """One figure of the machine and the alert about it."""
+
+    name: str
+    value: float | None
+    alert: str
+    threshold: float | None
+    is_above: bool
+
+
 class ReportedPosition(TypedDict):
     """The newest position event of one holder."""
 
@@ -345,10 +536,27 @@ class ReportedPosition(TypedDict):
     """Nanoseconds since the Unix epoch, UTC."""
 
 
+class RouteFigures(TypedDict):
+    """Requests of one route since the start. Durations are in seconds."""
+
+    route: str
+    requests: int
+    mean_seconds: float | None
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
 class ServerTime(TypedDict):
     """Current time of the server, nanoseconds UTC."""
 
     time_ns: int
+
+
+class Slippage(TypedDict):
+    """Mean slippage weighted by value; positive is a cost."""
+
+    n: int
+    mean: float | None
 
 
 class StoredFill(TypedDict):
@@ -394,6 +602,54 @@ class StoredRoundTrip(TypedDict):
     recorder: str
 
 
+class StrategyPnl(TypedDict):
+    """P&L of one strategy."""
+
+    daily: float | None
+    weekly: float | None
+    monthly: float | None
+    realised: float | None
+    unrealised: float | None
+    total: float | None
+    fills: int
+    trades: int
+    open_positions: int
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+    strategy: str
+    equity: float | None
+
+
+class StrategyStatistics(TypedDict):
+    """Statistics of the newest round trips of one strategy."""
+
+    strategy: str
+    statistics: TradeStatistics
+
+
+class StrategyStatus(TypedDict):
+    """One strategy."""
+
+    strategy: str
+    regime: str | None
+    regime_ns: int | None
+    daily_pnl: float
+    """Money, in the account's currency."""
+    weekly_pnl: float
+    """Money, in the account's currency."""
+    daily_r: float | None
+    daily_r_trades: int
+    weekly_r: float | None
+    weekly_r_trades: int
+    current_r: float | None
+    daily_loss_streak: int
+    open_positions: int
+    silent_seconds: float
+    """Seconds."""
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
+
+
 class StreamLedger(TypedDict):
     """Counts of one stream since the spool was created, in rows: one event or one sample each."""
 
@@ -403,3 +659,52 @@ class StreamLedger(TypedDict):
     spooled: int
     dropped: dict[str, int]
     imbalance: int
+
+
+class SystemPerformance(TypedDict):
+    """How fast the process works."""
+
+    recorder: str
+    time_ns: int
+    """Nanoseconds since the Unix epoch, UTC."""
+    process: ProcessFigures
+    routes: list[RouteFigures]
+    collectors: list[CollectorStatus]
+
+
+class TradeStatistics(TypedDict):
+    """Statistics of round trips. Those in money have ``trades`` as their n, those in R have ``r_trades``."""
+
+    trades: int
+    wins: int
+    losses: int
+    breakeven: int
+    unusable: int
+    first_closed_ns: int | None
+    last_closed_ns: int | None
+    pnl: float | None
+    gross_profit: float | None
+    gross_loss: float | None
+    fees: float | None
+    win_rate: float | None
+    win_rate_lower: float | None
+    profit_factor: float | None
+    expectancy: float | None
+    average_win: float | None
+    average_loss: float | None
+    payoff_ratio: float | None
+    largest_win: float | None
+    largest_loss: float | None
+    average_open_seconds: float | None
+    r_trades: int
+    r_wins: int
+    r_losses: int
+    total_r: float | None
+    expectancy_r: float | None
+    average_win_r: float | None
+    average_loss_r: float | None
+    streak: int
+    longest_winning_streak: int
+    longest_losing_streak: int
+    reasons: dict[str, str]
+    """Why a figure is null, by the name of its field."""
