@@ -67,9 +67,7 @@ class Api:
             parts.event_log,
             recorder=parts.recorder,
         )
-        self._parts = dataclasses.replace(
-            parts, live=self.hub.statistics, requests=self._metrics.figures
-        )
+        self._parts = dataclasses.replace(parts, live=self.hub.statistics, requests=self._metrics.figures)
         self._access = KeyAccess(parts.keys, required=settings.require_keys)
         self._websocket = WebSocketEndpoint(self.hub, self._access, parts.clock, hub_metrics, parts.version)
         parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
