@@ -9,7 +9,6 @@ from msgspec import Struct
 from api.http.query import NoQuery
 from api.http.route import AnyRoute, Route
 from api.http.self_metrics import RouteFigures
-from api.live.statistics import LiveStatistics
 from api.parts import Request
 from collectors.system.sample import SystemSample
 from decahertz.alert import Alert
@@ -87,30 +86,6 @@ class SystemPerformance(Struct, frozen=True, kw_only=True):
     collectors: list[CollectorStatus]
 
 
-class SystemStatistics(Struct, frozen=True, kw_only=True):
-    """Counts of the process, and of every WebSocket client."""
-
-    recorder: str
-    """Name of this recorder."""
-    time_ns: TimeNanoseconds
-    process: ProcessFigures
-    requests: int
-    """HTTP requests since the start."""
-    websocket: LiveStatistics
-
-
-async def system_stats(request: Request[NoQuery, None]) -> SystemStatistics:
-    """Returns cycles, events, rows and requests, and queue, lag and conflation of every WebSocket client."""
-    parts = request.parts
-    return SystemStatistics(
-        recorder=parts.recorder,
-        time_ns=parts.clock.time_ns(),
-        process=parts.process(),
-        requests=sum(route.requests for route in parts.requests()),
-        websocket=parts.live(),
-    )
-
-
 async def system_health(request: Request[NoQuery, None]) -> MachineHealth:
     """Returns processor, memory, disk, event loop and clock of the machine, and the alerts about them."""
     parts = request.parts
@@ -163,12 +138,6 @@ def _reading(alert: str, name: str, sample: SystemSample | None, threshold: floa
 
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
-    Route(
-        path="/api/v1/system/stats",
-        summary="Counts of the process and of every WebSocket client",
-        handler=system_stats,
-        response=SystemStatistics,
-    ),
     Route(
         path="/api/v1/system/health",
         summary="Health of the machine",
