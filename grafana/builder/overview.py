@@ -8,7 +8,7 @@ from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field, label
 from grafana.builder.panels import About, PanelBuilder, figure, lines
-from grafana.builder.queries import chosen, history, matching, newest, prom, prom_now, sql
+from grafana.builder.queries import REAL_ALERTS, chosen, history, matching, newest, prom, prom_now, sql
 from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
@@ -44,7 +44,7 @@ def _figures() -> list[PanelBuilder]:
         f"""
         SELECT count(*) FILTER (WHERE severity = 'page') AS page,
             count(*) FILTER (WHERE severity <> 'page') AS ticket
-        FROM alerts WHERE state = 'firing' AND {chosen("recorder")}""",
+        FROM alerts WHERE state = 'firing' AND {REAL_ALERTS} AND {chosen("recorder")}""",
         table=True,
     )
     alerts = figure(
@@ -176,12 +176,16 @@ def _alerts() -> PanelBuilder:
         f"""
         SELECT time, severity, state, name, summary, origin, runbook_url
         FROM alerts
-        WHERE (state = 'firing' OR $__timeFilter(time)) AND {chosen("recorder")}
+        WHERE (state = 'firing' OR $__timeFilter(time)) AND {REAL_ALERTS} AND {chosen("recorder")}
         ORDER BY state, starts_ns DESC LIMIT 100""",
         table=True,
     )
     return rows(
-        About("Alerts", "Alerts that fire, then those that began in the time range."),
+        About(
+            "Alerts",
+            "Alerts that fire, then those that began in the time range; without the dead man's switch, which"
+            " always fires.",
+        ),
         query,
         {
             "time": Cell(style.TIME, "Since", width=170),

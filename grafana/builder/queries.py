@@ -15,6 +15,8 @@ PROMETHEUS = common.DataSourceRef(type_val="prometheus", uid="decahertz-promethe
 POSTGRES = common.DataSourceRef(type_val="grafana-postgresql-datasource", uid="decahertz-postgres")
 GRAFANA = common.DataSourceRef(type_val="grafana", uid="-- Grafana --")
 
+REAL_ALERTS = "name <> 'DeadMansSwitch'"
+"""Alerts but the one that always fires."""
 IN_RANGE = "$__timeFilter(time)"
 
 

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.builder import style
-from grafana.builder.queries import IN_RANGE, POSTGRES, Query, SqlDataquery, chosen
+from grafana.builder.queries import IN_RANGE, POSTGRES, REAL_ALERTS, Query, SqlDataquery, chosen
 
 _ALL = model.VariableOption(selected=True, text=["All"], value=["$__all"])
 _MOST = 500
@@ -119,7 +119,7 @@ def alerts() -> build.AnnotationQuery:
     query = f"""
         SELECT time, coalesce(to_timestamp(ends_ns / 1e9), least(now(), $__timeTo()::timestamptz)) AS timeend,
             name || ': ' || summary AS text, severity AS tags
-        FROM alerts WHERE {IN_RANGE} AND {chosen("recorder")}
+        FROM alerts WHERE {IN_RANGE} AND {REAL_ALERTS} AND {chosen("recorder")}
         ORDER BY time DESC LIMIT {_MOST}"""
     return _annotation("Alerts", style.FAILED, query)
 
