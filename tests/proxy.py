@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ _PIECE = 1 << 14
 _COMMIT = b"COMMIT;"
 
 
-class Proxy:
+class Proxy(ABC):
     """Passes everything on between clients and a server, except for the faults that are set."""
 
     def __init__(self) -> None:
@@ -50,11 +51,13 @@ class Proxy:
         self.is_cut = True
         _abort(*self._writers)
 
+    @abstractmethod
     async def _listen(self) -> asyncio.Server:
-        raise NotImplementedError
+        """Listen for clients."""
 
+    @abstractmethod
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        raise NotImplementedError
+        """Open a connection to the server."""
 
     def _loses_request(self, data: bytes, server: asyncio.StreamWriter, client: asyncio.StreamWriter) -> bool:  # noqa: ARG002 - for proxies that do
         return False

@@ -1,4 +1,4 @@
-"""What Grafana needs beside a running recorder: a Prometheus, and the environment that it reads."""
+"""Starts Prometheus next to a running recorder, and builds the environment of Grafana."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Grafana reads when it starts: data sources and dashboard providers, with its variables expanded."""
+"""Reads the provisioning files: data sources and dashboard providers, with environment variables expanded."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class View:
         return self._sources.postgres(source).query(target, self.values, time_range, interval_ms)
 
     def frames(self, panel: Panel) -> list[Frame]:
-        """What the panel draws: the answers to all its queries. Raises :class:`QueryError`."""
+        """Runs all queries of a panel and returns their frames. Raises :class:`QueryError`."""
         if panel.transformations:
             raise QueryError(f"the transformation {panel.transformations[0].id} is not known here")
         return [frame for target in self.targets(panel) for frame in self.run(panel, target)]

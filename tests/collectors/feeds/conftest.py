@@ -24,7 +24,7 @@ def nothing_blocks() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logs() -> Iterator[list[EventDict]]:
-    """What was logged, as data: drawing a traceback reads files, which would block."""
+    """Captures log entries as data; rendering a traceback would read files and block the event loop."""
     with capture_logs() as entries:
         yield entries
 

@@ -15,7 +15,7 @@ Request: TypeAlias = dict[str, Any]
 
 
 class Act(Enum):
-    """What the exchange does besides sending messages."""
+    """Actions of the exchange other than sending messages."""
 
     CONFIRM = "say that everything asked for is subscribed"
     PING = "send a ping frame"
