@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
@@ -12,8 +13,9 @@ from decahertz.app.pipeline import StartError, database_url, embedded_dir, start
 from decahertz.app.settings import check_contradictions
 from decahertz.clock import SystemClock
 from decahertz.settings import SettingsError
-from storage.database import Database
+from storage.database import Database, ServerInfo
 from storage.postgres.embedded import find_installation, running_pid
+from storage.write.api_keys import ApiKeyStore
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
@@ -25,7 +27,12 @@ async def run_check(settings: Settings) -> int:
     The settings themselves are checked when they are loaded. Raises
     :class:`~decahertz.settings.SettingsError` for invalid options of a plugin.
     """
-    lines = [_policies(settings), *_plugins(settings), *_ports(settings), await _database(settings)]
+    lines = [
+        _policies(settings),
+        *_plugins(settings),
+        *_ports(settings),
+        *[line async for line in _database(settings)],
+    ]
     for subject, finding, problem in lines:
         mark = "wrong" if problem else "ok"
         text = f": {problem or finding}" if problem or finding else ""
@@ -63,11 +70,6 @@ def _failed(failure: PluginFailure) -> Line:
 
 
 def _ports(settings: Settings) -> Iterator[Line]:
-    try:
-        if settings.api.is_exposed():
-            yield "api.host", f"other machines can reach {settings.api.host}, so keys are required", ""
-    except SettingsError as error:
-        yield error.key, "", error.reason
     for table, host, port in (
         ("api", settings.api.host, settings.api.port),
         ("exporter", settings.exporter.host, settings.exporter.port),
@@ -80,14 +82,47 @@ def _ports(settings: Settings) -> Iterator[Line]:
             yield f"{table}.port", f"{host}:{port} is free", ""
 
 
-async def _database(settings: Settings) -> Line:
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Database, ServerInfo]]:
+    database = Database(database_url(settings), settings.storage)
+    try:
+        yield database, await database.open()
+    finally:
+        await database.close()
+
+
+async def _database(settings: Settings) -> AsyncIterator[Line]:
+    keys: int | None = None
+    """Valid keys of the API; unknown while the embedded server does not run."""
     try:
         with start_errors():
             if settings.database_url or running_pid(embedded_dir(settings)) is not None:
-                database = Database(database_url(settings), settings.storage)
-                info = await database.check()
-                return "database", f"PostgreSQL {info.version} at {database.name}", ""
-            installation = find_installation()
-        return "database", f"embedded PostgreSQL {installation.version} in {embedded_dir(settings)}", ""
+                async with _opened(settings) as (database, info):
+                    keys = await ApiKeyStore(database).count_valid(SystemClock().time_ns())
+                yield "database", f"PostgreSQL {info.version} at {database.name}", ""
+            else:
+                directory = embedded_dir(settings)
+                installation = find_installation()
+                keys = None if directory.exists() else 0
+                yield "database", f"embedded PostgreSQL {installation.version} in {directory}", ""
     except StartError as error:
-        return "database", "", str(error)
+        yield "database", "", str(error)
+    yield _exposure(settings, keys)
+
+
+def _exposure(settings: Settings, keys: int | None) -> Line:
+    host = settings.api.host
+    try:
+        if not settings.api.is_exposed():
+            return "api.host", f"{host}: other machines cannot reach it", ""
+    except SettingsError as error:
+        return error.key, "", error.reason
+    required = f"other machines can reach {host}, so keys are required"
+    match keys:
+        case None:
+            return "api.host", f"{required}; whether there are any is not known until the database runs", ""
+        case 0:
+            missing = "there is none: make one with `decahertz keys create`, or use 127.0.0.1"
+            return "api.host", "", f"{required}, and {missing}"
+        case _:
+            return "api.host", f"{required}: {keys} valid", ""

@@ -94,6 +94,7 @@ _LAST = (
         required=True,
         comment="Its place among the events of the recorder, in the order in which they became durable;"
         " 0: imported.",
+        default=0,
     ),
 )
 

@@ -25,12 +25,15 @@ class Column:
     sql_type: str
     required: bool
     comment: str
+    default: int | None = None
 
     @property
     def definition(self) -> str:
         """The column as ``CREATE TABLE`` defines it. Names compare as bytes, as the program compares them."""
         collation = ' COLLATE "C"' if self.required and self.sql_type == "text" else ""
-        return f"{quoted(self.name)} {self.sql_type}{collation}{' NOT NULL' if self.required else ''}"
+        default = "" if self.default is None else f" DEFAULT {self.default:d}"
+        required = " NOT NULL" if self.required else ""
+        return f"{quoted(self.name)} {self.sql_type}{collation}{default}{required}"
 
 
 _TIME_COLUMN = Column(

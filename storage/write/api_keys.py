@@ -68,6 +68,13 @@ class ApiKeyStore:
             rows = await connection.fetch(f"{_SELECT} ORDER BY created_ns, id")
         return [ApiKey(**dict(row) | {"scopes": tuple(row["scopes"])}) for row in rows]
 
+    async def count_valid(self, now_ns: int) -> int:
+        """How many keys are neither revoked nor expired; 0 in a database that was never prepared."""
+        async with self._database.query() as connection:
+            if await connection.fetchval("SELECT to_regclass('api_keys') IS NULL"):
+                return 0
+        return sum(key.is_valid(now_ns) for key in await self.all())
+
     async def revoke(self, key_id: str, now_ns: int) -> bool:
         """Revoke a key; returns whether it was not revoked before."""
         async with self._database.query() as connection:

@@ -54,7 +54,11 @@ async def test_ping_says_the_time(stack: Stack, caller: Caller) -> None:
 
 async def test_collectors_and_feeds_are_shown_as_their_hosts_see_them(caller: Caller) -> None:
     answer = await caller.get("collectors")
-    assert [collector["name"] for collector in answer.body["collectors"]] == ["probe"]
+    assert [collector["name"] for collector in answer.body["collectors"]] == [
+        "probe",
+        "strategy",
+        "execution",
+    ]
     assert answer.body["feeds"][0]["state"] == "finished"
     assert answer.body["feeds"][0]["counters"] == {"messages": 3}
 

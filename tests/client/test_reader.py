@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,21 @@ def test_a_time_without_a_zone_is_refused_before_anything_is_sent() -> None:
 
 
 def recent(decahertz: RunningDecahertz) -> tuple[int, int]:
-    """A second of the past in which the market was sampled and stored."""
-    end = time.time_ns() // 10**9 * 10**9
-    query = f"collector=market&fields=mid&start={end - 10**9}&end={end}"
+    """The newest second of the past in which the market was sampled ten times and stored."""
 
-    def is_complete() -> bool:
+    def complete() -> int | None:
+        now = time.time_ns() // 10**9 * 10**9
+        query = f"collector=market&fields=mid&tier=raw&start={now - 10 * 10**9}&end={now}"
         series = decahertz.get(f"/api/v1/metrics/history?{query}")["series"]
-        return len(series) == 3 and all(len(each["time_ns"]) == 10 for each in series)
+        if len(series) != 3:
+            return None
+        counts = [Counter(t // 10**9 * 10**9 for t in each["time_ns"]) for each in series]
+        ends = (now - ago * 10**9 for ago in range(9))
+        return next((end for end in ends if all(each[end - 10**9] == 10 for each in counts)), None)
 
-    wait_until("a second of samples", 30, is_complete)
+    wait_until("a second of samples", 30, lambda: complete() is not None)
+    end = complete()
+    assert end is not None
     return end - 10**9, end
 
 

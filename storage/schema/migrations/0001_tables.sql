@@ -25,7 +25,7 @@ CREATE TABLE event_identity (
     source text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
     sequence bigint NOT NULL,
-    event_number bigint NOT NULL
+    event_number bigint DEFAULT 0 NOT NULL
 );
 COMMENT ON COLUMN event_identity.time_ns IS 'When it happened, by the clock of its origin.';
 COMMENT ON COLUMN event_identity.received_ns IS 'When it reached the recorder, by its clock.';
@@ -44,7 +44,7 @@ CREATE TABLE signals (
     price double precision,
     risk double precision,
     reason text,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE signals IS 'Trading signals of strategies, before any order.';
 COMMENT ON COLUMN signals.signal_id IS 'The strategy''s own id of the signal.';
@@ -71,7 +71,7 @@ CREATE TABLE order_events (
     order_type text COLLATE "C",
     signal_id text COLLATE "C",
     reason text,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE order_events IS
     'Every change in the life of every order; the table orders holds the current state.';
@@ -120,7 +120,7 @@ CREATE TABLE fills (
     fee double precision NOT NULL,
     liquidity text COLLATE "C",
     risk double precision,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE fills IS 'Fills of orders, whole or in part, as often as they were reported.';
 COMMENT ON COLUMN fills.order_id IS 'The order that was filled.';
@@ -145,7 +145,7 @@ CREATE TABLE positions (
     average_price double precision,
     mark_price double precision,
     held_by text COLLATE "C" NOT NULL,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE positions IS
     'Positions as strategies report them; the quantity is negative when short.';
@@ -163,7 +163,7 @@ CREATE TABLE equity (
     strategy text COLLATE "C" NOT NULL,
     equity double precision NOT NULL,
     cash double precision,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE equity IS 'Equity of strategies, marked to market, in money.';
 COMMENT ON COLUMN equity.strategy IS 'The strategy.';
@@ -179,7 +179,7 @@ CREATE TABLE regimes (
     regime text COLLATE "C" NOT NULL,
     strategy text COLLATE "C",
     confidence double precision,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE regimes IS 'The market regime that a strategy, or the desk, sees.';
 COMMENT ON COLUMN regimes.regime IS 'Name of the regime.';
@@ -196,7 +196,7 @@ CREATE TABLE risks (
     limit_value double precision,
     strategy text COLLATE "C",
     breached boolean NOT NULL,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE risks IS 'Risk measures and their limits.';
 COMMENT ON COLUMN risks.name IS 'Name of the risk measure.';
@@ -214,7 +214,7 @@ CREATE TABLE news (
     publisher text,
     instruments text[] NOT NULL,
     sentiment double precision,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE news IS 'Headlines.';
 COMMENT ON COLUMN news.headline IS 'The headline.';
@@ -310,7 +310,7 @@ CREATE TABLE instrument_events (
     tick_size double precision,
     lot_size double precision,
     aliases text[] NOT NULL,
-    LIKE event_identity INCLUDING COMMENTS
+    LIKE event_identity INCLUDING COMMENTS INCLUDING DEFAULTS
 );
 COMMENT ON TABLE instrument_events IS
     'Every definition of every instrument; the table instruments holds the newest.';

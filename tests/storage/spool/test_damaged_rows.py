@@ -101,18 +101,18 @@ async def test_the_next_samples_replace_a_damaged_layout(tmp_path: Path) -> None
 
 
 _LOSES_ONE = (
-    "UPDATE entries SET batch_id = x'00' WHERE id = 41",
-    "UPDATE entries SET payload = 'text' WHERE id = 41",
-    "UPDATE entries SET stream = x'ff' WHERE id = 41",
-    "UPDATE entries SET checksum = 'much' WHERE id = 41",
+    "UPDATE entries SET batch_id = x'00' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
+    "UPDATE entries SET payload = 'text' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
+    "UPDATE entries SET stream = x'ff' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
+    "UPDATE entries SET checksum = 'much' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
 )
 _LOSES_AT_MOST_ONE = (
     "INSERT INTO ledger VALUES ('samples:book', 'dropped:x', 'many')",
     "INSERT INTO emitter_drops VALUES ('loop', 7, x'00', 'many')",
     "UPDATE emitters SET ranges = x'ffff'",
     "UPDATE emitters SET last_seen_ns = 'never'",
-    "UPDATE entries SET rows = 'many' WHERE id = 41",
-    "UPDATE entries SET time_ns = 'now' WHERE id = 41",
+    "UPDATE entries SET rows = 'many' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
+    "UPDATE entries SET time_ns = 'now' WHERE id = (SELECT id FROM entries ORDER BY id LIMIT 1 OFFSET 40)",
     "DELETE FROM commits",
 )
 
@@ -136,7 +136,9 @@ async def test_waiting_events_are_read_from_a_damaged_file(tmp_path: Path) -> No
     batches = 150  # the newest 100 batches of samples are looked at when it is opened
     path = filled(tmp_path, batches)
     with closing(sqlite3.connect(path)) as connection:
-        ((batch_id,),) = connection.execute("SELECT batch_id FROM entries WHERE id = 20").fetchall()
+        ((batch_id,),) = connection.execute(
+            "SELECT batch_id FROM entries ORDER BY id LIMIT 1 OFFSET 19"
+        ).fetchall()
     garble(path, path.read_bytes().index(batch_id) // PAGE)
     async with opened_spool(tmp_path, [BOOK]) as spool:
         assert spool.status().health is Health.OK  # nobody has seen it yet

@@ -38,7 +38,9 @@ def test_entries_survive_closing_and_opening_the_file(tmp_path: Path) -> None:
     assert again.account("events:loop") == (3, 0, 3, {})
     assert again.account("samples:book") == (2, 0, 2, {})
     events, samples = again.file.read_backlog(100)
-    assert (events.content, events.batch_id) == (quotes(1, 3), written.events[0][1][0].batch_id)
+    ((_, (stored,)),) = written.events
+    assert (events.content, events.batch_id) == (stored.content, stored.batch_id)
+    assert events.content == msgspec.structs.replace(quotes(1, 3), number=events.id)
     assert isinstance(samples.content, SampleBatch)
     assert samples.batch_id == written.samples[0].batch_id
     assert samples.content.time_ns == batch.time_ns
@@ -122,7 +124,7 @@ def test_a_batch_is_stored_with_the_bytes_it_was_decoded_from_unless_it_is_cut(t
     encoded = msgspec.msgpack.encode({name: fields[name] for name in reversed(fields)})  # not as we would
     ((_, (entry,)),) = spool.file.write([Arrival(batch=batch, received_ns=9, encoded=encoded)]).events
     assert payloads(spool) == [encoded]
-    assert entry.content == Arrival(batch=batch, received_ns=9), "no bytes in memory"
+    assert entry.content == Arrival(batch=batch, received_ns=9, number=entry.id), "no bytes in memory"
     spool.file.close()
     again = OpenedFile(tmp_path)
     (read,) = again.file.read_backlog(10)
