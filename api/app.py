@@ -159,7 +159,7 @@ class Api:
             middlewares=[request_middleware(guard, self._parts.clock, self._metrics, domain_problem)],
             client_max_size=limit,
         )
-        for route in ROUTES:
+        for route in sorted(ROUTES, key=lambda route: "{" in route.path):  # a field takes any path
             endpoint = Endpoint(route, self._parts, self._parts.clock, self._access, limit, self.cache)
             if route.method == "GET":
                 app.router.add_get(route.pattern, endpoint.__call__)
