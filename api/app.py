@@ -14,6 +14,7 @@ from aiohttp import web
 from api.docs_handler import docs
 from api.error_mapping import domain_problem
 from api.http.cache import ResponseCache
+from api.http.cors import Cors
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
 from api.http.route import GZIP_LEVEL, Endpoint
@@ -28,6 +29,7 @@ from api.page_handler import page_handler
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.security.access import KeyAccess
+from api.security.quotas import Quotas
 from api.settings import ApiSettings
 from decahertz.addresses import UnsafeAddressError, listen_error, reachable_address
 from decahertz.health import ComponentStatus, Health
@@ -68,7 +70,14 @@ class Api:
             recorder=parts.recorder,
         )
         self._parts = dataclasses.replace(parts, live=self.hub.statistics, requests=self._metrics.figures)
-        self._access = KeyAccess(parts.keys, required=settings.require_keys)
+        self._quotas = Quotas(
+            parts.clock,
+            parts.registry,
+            key_per_second=settings.key_requests_per_second,
+            address_per_second=settings.address_requests_per_second,
+            limit_loopback=settings.limit_loopback,
+        )
+        self._access = KeyAccess(parts.keys, self._quotas, required=settings.require_keys)
         self._websocket = WebSocketEndpoint(self.hub, self._access, parts.clock, hub_metrics, parts.version)
         parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
@@ -154,13 +163,17 @@ class Api:
 
     def _application(self) -> web.Application:
         limit = self._settings.max_body_bytes
-        guard = Guard((self._settings.host, *self._settings.host_names))
+        guard = Guard((self._settings.host, *self._settings.host_names), Cors(self._settings.cors_origins))
         app = web.Application(
-            middlewares=[request_middleware(guard, self._parts.clock, self._metrics, domain_problem)],
+            middlewares=[
+                request_middleware(
+                    guard, self._quotas.admit, self._parts.clock, self._metrics, domain_problem
+                )
+            ],
             client_max_size=limit,
         )
-        for route in sorted(ROUTES, key=lambda route: "{" in route.path):  # a field takes any path
-            endpoint = Endpoint(route, self._parts, self._parts.clock, self._access, limit, self.cache)
+        for route in ROUTES:
+            endpoint = Endpoint(route, self._parts, self._access, limit, self.cache)
             if route.method == "GET":
                 app.router.add_get(route.pattern, endpoint.__call__)
             else:

@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 from decahertz.addresses import is_loopback
 from decahertz.settings import Port
 
+Origin = Annotated[str, Meta(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9.:\[\]_-]+$")]
+
 
 class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """REST and WebSocket."""
@@ -37,6 +39,26 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1024, description="Largest accepted request body."),
     ] = 8 * 1024 * 1024
+
+    key_requests_per_second: Annotated[
+        float,
+        Meta(ge=0, le=1e6, description="Rate limit of each key; WebSocket messages count too; 0: none."),
+    ] = 1000.0
+    address_requests_per_second: Annotated[
+        float,
+        Meta(ge=0, le=1e6, description="The same for each address of other machines."),
+    ] = 1000.0
+    limit_loopback: Annotated[
+        bool,
+        Meta(description="Apply the limits per address to programs of this machine too."),
+    ] = False
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(
+            description="Origins whose browser pages may use the API, such as https://desk.example; none by"
+            " default."
+        ),
+    ] = ()
 
     cache_bytes: Annotated[
         int,

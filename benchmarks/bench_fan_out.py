@@ -34,6 +34,7 @@ from api.live.messages import Update
 from api.live.self_metrics import HubMetrics
 from api.security.access import KeyAccess
 from api.security.keyring import KeyRing
+from api.security.quotas import Quotas
 from benchmarks.harness import Measure, compared
 from collectors.market.sample import MarketSample, Verdict
 from decahertz.bus import LocalBus, samples_topic
@@ -98,17 +99,14 @@ class Readers:
             missed += loop.time() - due >= STEP_SECONDS
             publish()
         await asyncio.sleep(STEP_SECONDS)
-        seconds = loop.time() - began
-        used = (time.process_time() - used) / seconds
+        used = (time.process_time() - used) / (loop.time() - began)
         output, _ = await self._process.communicate(b"")
-        read = json.loads(output)
-        latencies: list[int] = read["latencies"]
+        latencies: list[int] = json.loads(output)
         return Result(
             p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
             lost=CYCLES * self._count - len(latencies),
             missed=missed,
             processor=used,
-            readers_processor=read["processor_seconds"] / seconds,
         )
 
 
@@ -123,8 +121,6 @@ class Result:
     """Cycles that began a whole cycle too late."""
     processor: float
     """Share of a core that the server took."""
-    readers_processor: float
-    """Share of a core that the readers took."""
 
 
 @asynccontextmanager
@@ -153,7 +149,9 @@ async def ours(count: int, crawling: int) -> Result:
     latest = LatestSamples(bus)
     hub = Hub(bus, latest, LatestAlerts(bus), clock, metrics, _LIMITS, NoEvents(), recorder="bench")
     no_keys = KeyRing(ApiKeyStore(Database("postgresql://nobody@127.0.0.1/none", StorageSettings())), clock)
-    endpoint = WebSocketEndpoint(hub, KeyAccess(no_keys, required=False), clock, metrics, "0")
+    endpoint = WebSocketEndpoint(
+        hub, KeyAccess(no_keys, Quotas(clock, CollectorRegistry()), required=False), clock, metrics, "0"
+    )
     app = web.Application()
     app.router.add_get("/ws", endpoint.__call__)
     runner = web.AppRunner(app, access_log=None)

@@ -14,6 +14,7 @@ from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
 from api.http.shared_cache import SharedCache
 from api.live.self_metrics import HubMetrics
+from api.security.quotas import Quotas
 from collectors.feeds.host import FeedMetrics
 from collectors.host.plugins import builtin_classes
 from collectors.host.sampler import Sampler
@@ -105,6 +106,7 @@ def _registry() -> CollectorRegistry:
     HttpMetrics(registry)
     ResponseCache(clock, registry, 0, SharedCache("redis://", "", clock, registry))
     HubMetrics(registry)
+    Quotas(clock, registry)
     server_logger(registry)
     registry.register(ProgramMetrics(list, list))
     ProcessCollector(registry=registry)

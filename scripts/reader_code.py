@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from api.http.presentation import is_time_name
-
 Json: TypeAlias = Mapping[str, Any]
 
 BY_HAND: Final = frozenset({"metrics_history", "export"})
@@ -108,10 +106,7 @@ class _ReaderCode:
             return f'{name} = Literal[{values}]\n"""{_sentence(schema, name)}"""'
         lines = [f"class {name}(TypedDict):", _docstring(_sentence(schema, name), 4), ""]
         for field, value in schema.get("properties", {}).items():
-            kind = self._type(value)
-            if is_time_name(field):
-                kind = kind.replace("int | str", "int")  # the reader asks for integers
-            lines.append(f"    {field}: {kind}")
+            lines.append(f"    {field}: {self._type(value)}")
             if value.get("description"):
                 lines.append(_docstring(value["description"], 4))
         return "\n".join(lines)

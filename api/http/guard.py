@@ -1,9 +1,9 @@
 """Checks who may send requests.
 
-There are no API keys yet, so the API listens on loopback addresses only, or on a private network if the
-settings say so. A web page in a browser on this machine can still send requests; two checks keep it out. The
-*Host* header must name this machine, which stops DNS rebinding (a page whose own name resolves to 127.0.0.1).
-The *Origin* header, where a browser sends one, must be the server's own.
+Programs of this machine may need no key, and a web page in a browser on this machine can send requests too:
+two checks keep it out. The *Host* header must name this machine, which stops DNS rebinding (a page whose own
+name resolves to 127.0.0.1). The *Origin* header, where a browser sends one, must be the server's own or a
+listed one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from api.http.cors import Cors
 from api.http.problems import ProblemError
 
 _MAX_REMEMBERED_HOSTS = 100
@@ -22,8 +23,9 @@ _MAX_REMEMBERED_HOSTS = 100
 class Guard:
     """Checks the headers Host and Origin of every request."""
 
-    def __init__(self, host_names: Iterable[str]) -> None:
+    def __init__(self, host_names: Iterable[str], cors: Cors | None = None) -> None:
         """``host_names`` may stand in the header Host besides the names of loopback."""
+        self.cors = cors or Cors(())
         names = {name.lower().strip("[]") for name in host_names}
         self._names = frozenset(names | {"localhost", "127.0.0.1", "::1"})
         self._accepted: set[str] = set()
@@ -37,8 +39,12 @@ class Guard:
             if len(self._accepted) < _MAX_REMEMBERED_HOSTS:
                 self._accepted.add(host)
         origin = request.headers.get("Origin")
-        if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-            raise ProblemError("forbidden-origin", "pages of other origins cannot use this API")
+        if origin is None or origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower()):
+            return
+        if not self.cors.allows(origin):
+            raise ProblemError(
+                "forbidden-origin", "pages of this origin cannot use this API (api.cors_origins)"
+            )
 
 
 def _host_name(host: str) -> str | None:

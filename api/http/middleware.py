@@ -14,6 +14,7 @@ from aiohttp.typedefs import Middleware
 
 from api.http.guard import Guard
 from api.http.problems import ProblemError, http_problem
+from api.http.rate_limit import ALLOWANCE
 from api.http.self_metrics import HttpMetrics
 from api.http.stream import FINISH_RESPONSE
 from decahertz.clock import NS_PER_SECOND, Clock
@@ -21,6 +22,8 @@ from decahertz.clock import NS_PER_SECOND, Clock
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ErrorMapping: TypeAlias = Callable[[Exception], ProblemError | None]
 """Converts an error of the application; ``None`` for an unexpected one."""
+Admission: TypeAlias = Callable[[web.Request], None]
+"""Counts a request against the limits of its sender. Raises :class:`ProblemError` (``rate-limited``)."""
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _ID_PREFIX, _ID_NUMBERS = uuid.uuid4().hex[:12], itertools.count(1)
@@ -28,10 +31,11 @@ _NS_PER_MS = 1_000_000
 
 
 def request_middleware(
-    guard: Guard, clock: Clock, metrics: HttpMetrics, domain_problem: ErrorMapping
+    guard: Guard, admit: Admission, clock: Clock, metrics: HttpMetrics, domain_problem: ErrorMapping
 ) -> Middleware:
     """Makes the middleware. A single one, because each costs every request a coroutine."""
     log = structlog.get_logger(part="api")
+    cors = guard.cors
 
     def problem_response(error: Exception, request_id: str) -> web.Response:
         problem = http_problem(error) or domain_problem(error)
@@ -53,12 +57,17 @@ def request_middleware(
             headers["Server"] = "decahertz"
             headers["X-Request-ID"] = request_id
             headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
+            allowance = request.get(ALLOWANCE)
+            if allowance is not None:
+                headers.update(allowance.headers())
+            cors.mark(request, headers)
             metrics.observe(_route_label(request), elapsed_ns / NS_PER_SECOND)
 
         request[FINISH_RESPONSE] = finish
         try:
+            admit(request)
             guard.check(request)
-            response = await handler(request)
+            response = cors.preflight(request) or await handler(request)
         except ConnectionError:
             raise  # the client has disconnected; aiohttp handles this quietly
         except Exception as error:  # noqa: BLE001 - every failure becomes a response

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from api.security.access import KeyAccess
     from decahertz.clock import Clock
 
-_MAX_UNSENT_BYTES = 64 * 1024
+_MAX_UNSENT_BYTES = 128 * 1024
 """Unsent bytes in the kernel per client. Its default is megabytes: seconds of stale states."""
 _MESSAGES_PER_ITERATION = 64
 _DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
@@ -175,7 +175,9 @@ class WebSocketEndpoint:
                 self._callers[client] = caller
                 self._hub.add(client)
                 client.send(self._connected(client, protocol))
-                await self._listen(websocket, client)
+                await self._listen(
+                    websocket, client, self._access.quotas.message_meter(request, caller.key_id)
+                )
         finally:
             self._callers.pop(client, None)
             self._hub.remove(client)
@@ -203,7 +205,9 @@ class WebSocketEndpoint:
                     return None
                 request = _decode(client.codec, message)
                 if isinstance(request, Authenticate):
-                    return await self._access.verify_key(request.key, Scope.READ)
+                    caller = await self._access.verify_key(request.key)
+                    caller.check(Scope.READ)
+                    return caller
             text = (
                 request.text
                 if isinstance(request, Error)
@@ -234,14 +238,16 @@ class WebSocketEndpoint:
             dead_after_seconds=limits.dead_after_seconds,
         )
 
-    async def _listen(self, websocket: web.WebSocketResponse, client: Client) -> None:
+    async def _listen(
+        self, websocket: web.WebSocketResponse, client: Client, refusal: Callable[[], str]
+    ) -> None:
         while True:
             message = await websocket.receive()
             self._hub.touch(client)
             if message.type in _DATA:
                 # A client that does not read its replies has to wait with further requests.
                 await client.writable()
-                await self._receive(client, message)
+                await self._receive(client, message, refusal())
                 if client.received % _MESSAGES_PER_ITERATION == 0:
                     await asyncio.sleep(0)
             elif message.type is WSMsgType.PING:
@@ -251,11 +257,15 @@ class WebSocketEndpoint:
             else:
                 return
 
-    async def _receive(self, client: Client, message: WSMessage) -> None:
+    async def _receive(self, client: Client, message: WSMessage, refusal: str) -> None:
         if client.closing is not None:
             return  # it has not read the close frame yet
         client.received += 1
-        error = await self._process(client, message)
+        error = (
+            Error(code=ErrorCode.RATE_LIMITED, text=refusal)
+            if refusal
+            else await self._process(client, message)
+        )
         if error is None:
             return
         client.refused += 1

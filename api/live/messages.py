@@ -53,6 +53,8 @@ class ErrorCode(StrEnum):
     TOO_MANY_SUBSCRIPTIONS = "too_many_subscriptions"
     CANNOT_RESUME = "cannot_resume"
     """Not a position of this recorder, too old, or a pattern is subscribed already."""
+    RATE_LIMITED = "rate_limited"
+    """The key or the address of the client has sent too many messages; send it again later."""
     UNAVAILABLE = "unavailable"
     """The database does not respond."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from api.security.keyring import KeyRing
+    from api.security.quotas import Quotas
 
 _SCHEME: Final = "bearer "
 
@@ -19,8 +20,9 @@ _SCHEME: Final = "bearer "
 class KeyAccess:
     """Admits requests by their key. Where keys are optional, a request without one is a local user's."""
 
-    def __init__(self, keys: KeyRing, *, required: bool) -> None:
+    def __init__(self, keys: KeyRing, quotas: Quotas, *, required: bool) -> None:
         self._keys = keys
+        self.quotas = quotas
         self.required = required
 
     def has_credentials(self, request: web.Request) -> bool:
@@ -38,6 +40,7 @@ class KeyAccess:
             return ANONYMOUS
         caller = self._keys.remembered(text)
         if caller is not None:
+            self.quotas.admit_key(request, caller.key_id)
             caller.check(scope)
         return caller
 
@@ -46,9 +49,12 @@ class KeyAccess:
         text = bearer(request)
         if text is None:
             raise unauthorized("a key is required: send it as Authorization: Bearer KEY")
-        return await self.verify_key(text, scope)
+        caller = await self.verify_key(text)
+        self.quotas.admit_key(request, caller.key_id)
+        caller.check(scope)
+        return caller
 
-    async def verify_key(self, text: str, scope: Scope) -> Caller:
+    async def verify_key(self, text: str) -> Caller:
         """The owner of a key. Raises :class:`~api.http.problems.ProblemError`."""
         try:
             caller = self._keys.remembered(text) or await self._keys.verify(text)
@@ -56,7 +62,6 @@ class KeyAccess:
             raise ProblemError("overloaded", "too many keys are being verified; try again") from error
         if caller is None:
             raise unauthorized("the key is unknown, expired or revoked")
-        caller.check(scope)
         return caller
 
 
