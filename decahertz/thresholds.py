@@ -51,7 +51,7 @@ class AlertsSettings(_Thresholds, Struct, frozen=True, kw_only=True, forbid_unkn
             gt=0,
             le=8760,
             description="Alerts of Prometheus are resolved when Alertmanager has not reported them for this"
-            " long; longer than its repeat_interval.",
+            " long; above 0.1, within which Alertmanager repeats its reports as shipped.",
         ),
     ] = 24.0
     alertmanager_url: Annotated[

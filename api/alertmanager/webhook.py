@@ -15,13 +15,14 @@ from msgspec import Meta, Struct
 from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
 from decahertz.alert import ALERT_NAME, RECORDER, SEVERITY, Alert, AlertOrigin, AlertState, alert_id
-from decahertz.clock import TimeFormatError, parse_time
+from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
 from decahertz.event import Text
 from decahertz.wire import Codec
 
 AT_ONCE = 200
 """Alerts that are handled without a pause: a few milliseconds."""
-_LARGEST_NS = 2**63 - 1
+_LARGEST_AHEAD_NS = 24 * 3600 * NS_PER_SECOND
+"""A clock may be wrong by hours, but an alert of next year would head every list until then."""
 _Label = Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 _Labels = Annotated[dict[_Label, Text], Meta(max_length=256)]
 
@@ -88,9 +89,12 @@ def _alert(reported: ReportedAlert, index: int, recorder: str, now_ns: int) -> A
         raise _invalid(f"{where}.labels.{ALERT_NAME}", "an alert has a name")
     starts_ns = _time(reported.starts_at, f"{where}.startsAt")
     ends_ns = _time(reported.ends_at, f"{where}.endsAt")
-    if starts_ns <= 0:
-        raise _invalid(f"{where}.startsAt", "lies before 1970")
     is_firing = reported.status == "firing" or ends_ns <= 0
+    if starts_ns <= 0:
+        raise _invalid(f"{where}.startsAt", "is before 1970")
+    for field, time_ns in (("startsAt", starts_ns), ("endsAt", 0 if is_firing else ends_ns)):
+        if time_ns > now_ns + _LARGEST_AHEAD_NS:
+            raise _invalid(f"{where}.{field}", "is more than a day in the future")
     return Alert(
         id=alert_id(reported.fingerprint, starts_ns),
         fingerprint=reported.fingerprint,
@@ -113,12 +117,9 @@ def _alert(reported: ReportedAlert, index: int, recorder: str, now_ns: int) -> A
 
 def _time(text: str, field: str) -> int:
     try:
-        time_ns = parse_time(text)
+        return parse_time(text)
     except TimeFormatError as error:
         raise _invalid(field, str(error)) from error
-    if time_ns > _LARGEST_NS:
-        raise _invalid(field, "lies after 2262")
-    return time_ns
 
 
 def _number(text: str | None) -> float | None:

@@ -14,9 +14,9 @@ from api.alertmanager.webhook import AT_ONCE, Webhook, WebhookReader, alerts_of
 from api.http.access import Scope
 from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
-from api.http.query import NoQuery, Time
+from api.http.query import NoQuery, Time, parameter_problem
 from api.http.route import AnyRoute, Route
-from api.parts import Request
+from api.parts import ApiParts, Request
 from api.routes.records import Cursor, Limit, Text
 from decahertz.alert import TOPIC, Acknowledgement, Alert, AlertOrigin, AlertState
 from decahertz.clock import TimeFormatError, parse_time
@@ -25,8 +25,8 @@ from storage.query.alerts import AlertFilter
 from storage.query.queries import Page
 
 _LARGEST_NS = 2**63 - 1
-_LIST_SECONDS = 3.0
-"""A list is asked for during incidents: a database that hangs must not make it hang."""
+_DATABASE_SECONDS = 3.0
+"""Alerts are asked for and reported during incidents: a database that hangs must not make that hang."""
 
 
 class AlertsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +87,8 @@ async def alerts(request: Request[AlertsQuery, None]) -> Page[Alert]:
     page.
     """
     query = request.query
+    if query.start is not None and query.end is not None and query.start > query.end:
+        raise parameter_problem("start", "is after end")
     which = AlertFilter(
         recorder=query.recorder,
         name=query.name,
@@ -98,7 +100,7 @@ async def alerts(request: Request[AlertsQuery, None]) -> Page[Alert]:
     )
     queries = request.parts.queries
     try:
-        return await within(_LIST_SECONDS, queries.alerts(which, limit=query.limit, cursor=query.cursor))
+        return await within(_DATABASE_SECONDS, queries.alerts(which, limit=query.limit, cursor=query.cursor))
     except DatabaseUnavailableError:
         if which.state is not AlertState.FIRING or query.cursor is not None:
             raise
@@ -109,7 +111,7 @@ async def alerts(request: Request[AlertsQuery, None]) -> Page[Alert]:
 async def alert(request: Request[AlertQuery, None]) -> Alert:
     """Returns one alert. One that fires is found while the database is away, too."""
     parts, wanted = request.parts, request.query.id
-    found = parts.alerts.get(wanted) or await parts.queries.alert(wanted)
+    found = parts.alerts.get(wanted) or await within(_DATABASE_SECONDS, parts.queries.alert(wanted))
     if found is None:
         raise _unknown(wanted)
     return found
@@ -118,9 +120,9 @@ async def alert(request: Request[AlertQuery, None]) -> Alert:
 async def alerts_webhook(request: Request[NoQuery, Webhook]) -> WebhookReceipt:
     """Receives alerts from Alertmanager (`webhook_config`, version 4).
 
-    The same group again changes nothing. 503 makes Alertmanager send it again: a large group is stored in
-    parts, and those that are stored stay. An alert that names no recorder in its label `recorder` is stored
-    as one of this recorder.
+    The same group again changes nothing. 503 makes Alertmanager send it again: the database is away or does
+    not answer within 3 s. A large group is stored in parts, and those that are stored stay. An alert that
+    names no recorder in its label `recorder` is stored as one of this recorder.
     """
     parts, webhook = request.parts, request.body
     reported = await alerts_of(webhook, parts.recorder, parts.clock.time_ns())
@@ -130,7 +132,8 @@ async def alerts_webhook(request: Request[NoQuery, Webhook]) -> WebhookReceipt:
         )
     changed: set[str] = set()
     for start in range(0, len(reported), AT_ONCE):
-        for alert in await parts.alert_store.report(reported[start : start + AT_ONCE]):
+        storing = parts.alert_store.report(reported[start : start + AT_ONCE])
+        for alert in await within(_DATABASE_SECONDS, storing):
             changed.add(alert.id)
             parts.bus.publish(TOPIC, alert)
         await asyncio.sleep(0)
@@ -149,13 +152,7 @@ async def acknowledge_alert(request: Request[AlertQuery, NewAcknowledgement]) ->
     acknowledgement = Acknowledgement(
         who=body.who, comment=body.comment, time_ns=now_ns, until_ns=_until(body.until, now_ns)
     )
-    waiting = parts.alerts.get(request.query.id)
-    if waiting is not None:
-        await parts.alert_store.report([waiting])  # it may not be stored yet
-    before = await parts.queries.alert(request.query.id)
-    after = before and await parts.alert_store.acknowledge(before.id, acknowledgement)
-    if before is None or after is None:
-        raise _unknown(request.query.id)
+    before, after = await within(_DATABASE_SECONDS, _acknowledged(parts, request.query.id, acknowledgement))
     problem = None
     if parts.silences is not None and before.is_firing:
         try:
@@ -164,9 +161,24 @@ async def acknowledge_alert(request: Request[AlertQuery, NewAcknowledgement]) ->
             problem = str(error)
         else:
             with_silence = msgspec.structs.replace(acknowledgement, silence_id=silence_id)
-            after = await parts.alert_store.acknowledge(before.id, with_silence) or after
+            stored = await within(_DATABASE_SECONDS, parts.alert_store.acknowledge(before.id, with_silence))
+            after = after if stored is None else stored
     parts.bus.publish(TOPIC, after)
     return AcknowledgedAlert(alert=after, silence_problem=problem)
+
+
+async def _acknowledged(
+    parts: ApiParts, alert_id: str, acknowledgement: Acknowledgement
+) -> tuple[Alert, Alert]:
+    """Stores an acknowledgement; returns the alert before and after it."""
+    waiting = parts.alerts.get(alert_id)
+    if waiting is not None:
+        await parts.alert_store.report([waiting])  # it may not be stored yet
+    before = await parts.queries.alert(alert_id)
+    after = None if before is None else await parts.alert_store.acknowledge(before.id, acknowledgement)
+    if before is None or after is None:
+        raise _unknown(alert_id)
+    return before, after
 
 
 def _until(value: int | str, now_ns: int) -> int:

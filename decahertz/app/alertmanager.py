@@ -74,6 +74,8 @@ inhibit_rules:
     target_matchers: [alertname = ComponentUnhealthy, component = spool]
     equal: [recorder]
 """
+REPORTED_AGAIN_SECONDS = 6 * 60
+"""The recorder hears of an alert that fires at least this often: `repeat_interval` and `group_interval`."""
 _TEXT = "{{ range .Alerts }}{{ .Annotations.summary }}\\n{{ .Annotations.runbook_url }}\\n{{ end }}"
 
 

@@ -61,7 +61,7 @@ async def running(companions: Sequence[Companion]) -> AsyncIterator[None]:
 
 async def _keep_running(companion: Companion) -> None:
     log = structlog.get_logger(part="companion", program=companion.name)
-    program = shutil.which(companion.argv[0])
+    program = await asyncio.to_thread(shutil.which, companion.argv[0])
     if program is None:
         log.error("companion_start_failed", reason=f"{companion.argv[0]} is not found or not executable")
         return

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from api.alertmanager.firing import FiringAlerts
 from api.alertmanager.silences import Silences
 from api.app import Api
 from api.http.shared_cache import SharedCache
@@ -56,7 +57,7 @@ from storage.schema.migrate import migrate
 from storage.spool import Spool
 from storage.tiers.engine import prepare_tiers
 from storage.tiers.worker import RollUpWorker
-from storage.write.alert_queue import AlertQueue
+from storage.write.alert_queue import AlertQueue, FiringElsewhere
 from storage.write.alerts import AlertStore
 from storage.write.api_keys import ApiKeyStore
 from storage.write.lease import HolderFile, RecorderLease
@@ -180,6 +181,11 @@ def _silences(settings: AlertsSettings) -> Silences | None:
     return Silences(url, settings.alertmanager_timeout_seconds) if url else None
 
 
+def _firing_alerts(settings: AlertsSettings, clock: Clock) -> FiringElsewhere | None:
+    url = settings.alertmanager_url
+    return FiringAlerts(url, settings.alertmanager_timeout_seconds, clock).fingerprints if url else None
+
+
 def _instance(plugins: Sequence[LoadedCollector], type_: type[_CollectorT]) -> _CollectorT | None:
     """The built-in collector of a type, if it is enabled."""
     return next((plugin.collector for plugin in plugins if isinstance(plugin.collector, type_)), None)
@@ -239,7 +245,12 @@ class Pipeline:
             alerts.load(await alert_store.firing())
             await self._run(
                 AlertQueue(
-                    alert_store, bus, clock, registry, expire_seconds=settings.alerts.expire_hours * 3600
+                    alert_store,
+                    bus,
+                    clock,
+                    registry,
+                    expire_seconds=settings.alerts.expire_hours * 3600,
+                    alertmanager=_firing_alerts(settings.alerts, clock),
                 )
             )
             queries = Queries(self._database, clock, settings.retention, settings.recorder)

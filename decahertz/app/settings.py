@@ -14,12 +14,12 @@ from msgspec import Meta, field
 from api.settings import ApiSettings
 from collectors.feeds.settings import FeedsSettings
 from collectors.host.settings import CollectorsSettings, SamplerSettings
-from decahertz.app.alertmanager import AlertmanagerSettings
+from decahertz.app.alertmanager import REPORTED_AGAIN_SECONDS, AlertmanagerSettings
 from decahertz.app.logs import LogSettings
 from decahertz.app.stack.settings import StackSettings
 from decahertz.event import Name
 from decahertz.ingest import IngestSettings
-from decahertz.settings import LoadedSettings, default_data_dir, load_settings
+from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
 from decahertz.thresholds import AlertsSettings, check_thresholds
 from exporter.settings import ExporterSettings
 from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings
@@ -80,6 +80,12 @@ def check_contradictions(settings: Settings) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
     settings.alertmanager.check()
+    if settings.alerts.expire_hours * _HOUR_SECONDS <= REPORTED_AGAIN_SECONDS:
+        raise SettingsError(
+            "alerts.expire_hours",
+            f"{settings.alerts.expire_hours:g} h are not above the {REPORTED_AGAIN_SECONDS // 60} minutes"
+            " after which Alertmanager repeats its reports: alerts that still fire would be resolved",
+        )
     check_thresholds(settings.alerts, spool_age_seconds=settings.spool.max_age_hours * _HOUR_SECONDS)
 
 

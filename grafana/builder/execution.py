@@ -8,17 +8,8 @@ from decahertz.metric import Unit
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
-from grafana.builder.panels import (
-    About,
-    PanelBuilder,
-    bars,
-    coloured,
-    figure,
-    gauges,
-    heat,
-    limit_line,
-    lines,
-)
+from grafana.builder.overrides import coloured, limit_line
+from grafana.builder.panels import About, PanelBuilder, bars, figure, gauges, heat, lines
 from grafana.builder.queries import IN_RANGE, chosen, history, matching, prom, prom_heatmap, sql
 from grafana.builder.style import COUNT, RATIO, rising
 from grafana.builder.tables import Cell, rows
@@ -210,7 +201,7 @@ def order_cells() -> dict[str, Cell]:
             link_title="Market",
             width=100,
         ),
-        "side": Cell(title="Side", mapping=style.SIDE, width=60),
+        "side": Cell(title="Side", mapping=style.SIDE, width=75),
         "state": Cell(title="State", mapping=style.ORDER_STATE, width=115),
         "quantity": Cell(quantity, "Quantity", width=85),
         "filled_quantity": Cell(quantity, "Filled", width=85),

@@ -8,7 +8,8 @@ from decahertz.metric import Unit
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
-from grafana.builder.panels import About, PanelBuilder, coloured, figure, heat, limit_line, lines
+from grafana.builder.overrides import coloured, limit_line
+from grafana.builder.panels import About, PanelBuilder, figure, heat, lines
 from grafana.builder.queries import chosen, matching, newest, prom, prom_heatmap, prom_now
 from grafana.builder.style import COUNT, rising
 from grafana.builder.tables import Cell, rows

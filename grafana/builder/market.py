@@ -8,19 +8,11 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, Section, dashboard
-from grafana.builder.panels import (
-    About,
-    PanelBuilder,
-    band,
-    bars,
-    coloured,
-    figure,
-    lines,
-    points,
-    price_bars,
-)
+from grafana.builder.overrides import band, coloured, points
+from grafana.builder.panels import About, PanelBuilder, bars, figure, lines, price_bars
 from grafana.builder.queries import IN_RANGE, array, chosen, history, matching, prom, sql
 from grafana.builder.style import rising
+from grafana.builder.tables import Cell
 
 NAME = "market"
 _CHOSEN = (chosen("recorder"), chosen("venue"), chosen("instrument"))
@@ -124,7 +116,8 @@ def _bars() -> PanelBuilder:
         " made from single ticks; a longer range, and bars of quotes, from the samples at 10 Hz.",
     )
     name, colour = coloured("vwap", style.VWAP)
-    return price_bars(about, query).override_by_name(name, colour)
+    volume = Cell(style.Display("short", 0)).properties()
+    return price_bars(about, query).override_by_name(name, colour).override_by_name("volume", volume)
 
 
 def _spread() -> PanelBuilder:

@@ -161,7 +161,7 @@ def _signals() -> PanelBuilder:
         table=True,
     )
     more = (
-        ("direction", Cell(title="Direction", mapping=style.SIDE, width=90)),
+        ("direction", Cell(title="Direction", mapping=style.SIDE, width=105)),
         ("strength", Cell(style.Display("none", 2), "Strength", width=90)),
         ("risk", Cell(MONEY, "Risk", width=90)),
     )

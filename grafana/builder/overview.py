@@ -189,7 +189,7 @@ def _alerts() -> PanelBuilder:
         query,
         {
             "time": Cell(style.TIME, "Since", width=170),
-            "severity": Cell(title="Severity", mapping=style.SEVERITY, width=80),
+            "severity": Cell(title="Severity", mapping=style.SEVERITY, width=100),
             "state": Cell(title="State", mapping=style.ALERT_STATE, width=80),
             "name": Cell(title="Alert", link="${__data.fields.runbook_url}", link_title="Runbook", width=150),
             "summary": Cell(title="Summary"),

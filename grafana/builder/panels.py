@@ -149,14 +149,6 @@ def bars(about: About, display: Display, *queries: Query, name: str = "") -> tim
     return panel.draw_style(common_model.GraphDrawStyle.BARS).line_width(0)
 
 
-def limit_line(panel: timeseries.Panel, value: float) -> timeseries.Panel:
-    """Marks a threshold in a panel by a dashed line."""
-    dashed = common.GraphThresholdsStyleConfig().mode(common_model.GraphThresholdsStyleMode.DASHED)
-    return panel.thresholds(style.thresholds((value, style.FAILED), base="transparent")).thresholds_style(
-        dashed
-    )
-
-
 def _reduced(calculation: str, *, each_row: bool = False) -> common.ReduceDataOptions:
     return common.ReduceDataOptions().calcs([calculation]).values(each_row).fields("")
 
@@ -198,7 +190,8 @@ def timeline(
     panel = described(statetimeline.Panel(), about, style.PLAIN, [query])
     panel = panel.mappings(list(mappings)).show_value(common_model.VisibilityMode.NEVER)
     panel = panel.row_height(0.8).fill_opacity(85).line_width(0).merge_values(merge_values=True)
-    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    # By thresholds Grafana would colour numbers by these alone, and leave out the mappings.
+    panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
     panel = panel.thresholds(style.no_colour()).legend(_legend(())).tooltip(_tooltip())
     return panel.display_name(name) if name else panel
 
@@ -243,60 +236,24 @@ def gauges(
 ) -> bargauge.Panel:
     """The newest value of each thing as a bar, for the comparison of things.
 
-    Without ``name`` the query yields a table with one row for each thing: its name and its value.
+    Without ``name`` the query yields a table with one row for each thing: its name in ``metric``, and its
+    value.
     """
     panel = described(bargauge.Panel(), about, display, [query])
     panel = panel.reduce_options(_reduced("lastNotNull", each_row=not name))
     panel = (
         panel.thresholds(colours)
-        .display_name(name)
+        .display_name(name or "${__data.fields.metric}")  # a single bar would have no name
         .min(0)
         .orientation(common_model.VizOrientation.HORIZONTAL)
     )
     panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).show_unfilled(show_unfilled=True)
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
-    panel = panel.display_name(name) if name else panel
     return panel.max(maximum) if maximum is not None else panel
 
 
 def distribution(about: About, display: Display, query: Query, *, name: str) -> histogram.Panel:
-    """How often which value occurs."""
-    panel = described(histogram.Panel(), about, display, [query]).fill_opacity(60).line_width(1)
+    """How often which value occurs. Decimals would be those of the number of values, too."""
+    panel = described(histogram.Panel(), about, Display(display.unit), [query]).fill_opacity(60).line_width(1)
     panel = panel.legend(_legend(())).combine(combine=False).display_name(name)
     return panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color(style.BUY))
-
-
-def coloured(name: str, colour: str) -> tuple[str, list[model.DynamicConfigValue]]:
-    """Override: a series by its name in a fixed colour."""
-    return name, [
-        model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour}),
-    ]
-
-
-def band(panel: timeseries.Panel, low: str, high: str, colour: str) -> timeseries.Panel:
-    """Fills the range between two series."""
-    hidden = [
-        model.DynamicConfigValue(id_val="custom.lineWidth", value=0),
-        model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": colour}),
-        model.DynamicConfigValue(
-            id_val="custom.hideFrom", value={"legend": True, "tooltip": False, "viz": False}
-        ),
-    ]
-    filled = [
-        *hidden,
-        model.DynamicConfigValue(id_val="custom.fillBelowTo", value=low),
-        model.DynamicConfigValue(id_val="custom.fillOpacity", value=20),
-    ]
-    return panel.override_by_name(low, hidden).override_by_name(high, filled)
-
-
-def points(panel: timeseries.Panel, name: str, colour: str) -> timeseries.Panel:
-    """Draws a series as points, for things that happen now and then."""
-    properties = {
-        "custom.drawStyle": "points",
-        "custom.pointSize": 7,
-        "color": {"mode": "fixed", "fixedColor": colour},
-    }
-    return panel.override_by_name(
-        name, [model.DynamicConfigValue(id_val=key, value=value) for key, value in properties.items()]
-    )

@@ -8,7 +8,8 @@ from decahertz.metric import Unit
 from grafana.builder import style, variables
 from grafana.builder.declared import threshold
 from grafana.builder.frame import Line, Section, dashboard
-from grafana.builder.panels import About, PanelBuilder, figure, heat, limit_line, lines, timeline
+from grafana.builder.overrides import limit_line
+from grafana.builder.panels import About, PanelBuilder, figure, heat, lines, timeline
 from grafana.builder.queries import matching, prom, prom_heatmap
 from grafana.builder.style import COUNT, RATIO, display_of, rising
 

@@ -8,7 +8,8 @@ from decahertz.metric import Unit
 from grafana.builder import style, variables
 from grafana.builder.declared import metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field
-from grafana.builder.panels import About, PanelBuilder, figure, gauges, limit_line, lines
+from grafana.builder.overrides import limit_line
+from grafana.builder.panels import About, PanelBuilder, figure, gauges, lines
 from grafana.builder.queries import chosen, history, matching, newest, prom, prom_now, sql
 from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows

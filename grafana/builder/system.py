@@ -7,7 +7,8 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.builder import style, variables
 from grafana.builder.declared import Declared, metric, threshold
 from grafana.builder.frame import Line, dashboard
-from grafana.builder.panels import About, PanelBuilder, figure, limit_line, lines
+from grafana.builder.overrides import limit_line
+from grafana.builder.panels import About, PanelBuilder, figure, lines
 from grafana.builder.queries import chosen, history, matching, prom
 from grafana.builder.style import Display, rising
 

@@ -15,6 +15,9 @@ from grafana.builder.panels import About, Link, described
 from grafana.builder.queries import Query
 from grafana.builder.style import Display
 
+_LEAST_WIDTH = 60
+"""Of columns without a width of their own: by default Grafana scrolls rather than go below 150."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -46,6 +49,8 @@ class Cell:
             found["mappings"] = [self.mapping]
         if self.colours:
             found["thresholds"] = self.colours.build()
+        if self.mapping:
+            found["custom.filterable"] = True
         if self.mapping or self.colours:
             found["custom.cellOptions"] = {"type": "color-text"}
         if self.link:
@@ -64,7 +69,7 @@ class Cell:
 def rows(about: About, query: Query, cells: Mapping[str, Cell], *, sort: str = "") -> table.Panel:
     """A table; ``cells`` by the names of the columns."""
     panel = described(table.Panel(), about, style.PLAIN, [query])
-    panel = panel.cell_height(common_model.TableCellHeight.SM).filterable(filterable=True)
+    panel = panel.cell_height(common_model.TableCellHeight.SM).min_width(_LEAST_WIDTH)
     panel = panel.thresholds(style.no_colour())
     if sort:
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])

@@ -12,10 +12,12 @@ from grafana.builder.queries import IN_RANGE, POSTGRES, REAL_ALERTS, Query, SqlD
 
 _ALL = model.VariableOption(selected=True, text=["All"], value=["$__all"])
 _MOST = 500
-"""Alerts and gaps; more would hide the panel behind them."""
+"""Gaps; more would hide the panel behind them."""
 _RANGE_SECONDS = "extract(epoch FROM $__timeTo()::timestamptz - $__timeFrom()::timestamptz)"
 _MARK = f"decahertz_bucket(time, {_RANGE_SECONDS} * 1000 / 60)"
-"""Fills and signals of a sixtieth of the range share a mark."""
+"""Alerts, fills and signals of a sixtieth of the range share a mark."""
+_MOST_NAMED = 5
+"""Alerts that the text of a mark has."""
 
 
 def _variable(name: str, title: str, help_: str, query: str, *, start_with_all: bool) -> build.QueryVariable:
@@ -112,15 +114,18 @@ def signals(where: tuple[str, ...]) -> build.AnnotationQuery:
 
 
 def alerts() -> build.AnnotationQuery:
-    """Alerts of the watchdog and of Prometheus, from their start to their end, or to now.
+    """Starts of alerts of the watchdog and of Prometheus.
 
-    Grafana stops drawing annotations where the first one of a query has no end and a later one has.
+    A region up to the end would tint whole charts just when they matter.
     """
     query = f"""
-        SELECT time, coalesce(to_timestamp(ends_ns / 1e9), least(now(), $__timeTo()::timestamptz)) AS timeend,
-            name || ': ' || summary AS text, severity AS tags
+        SELECT min(time) AS time,
+            array_to_string((array_agg(name || ': ' || summary ORDER BY time))[1:{_MOST_NAMED}], '<br>')
+                || CASE WHEN count(*) > {_MOST_NAMED}
+                    THEN '<br>and ' || count(*) - {_MOST_NAMED} || ' more' ELSE '' END AS text,
+            string_agg(DISTINCT severity, ',') AS tags
         FROM alerts WHERE {IN_RANGE} AND {REAL_ALERTS} AND {chosen("recorder")}
-        ORDER BY time DESC LIMIT {_MOST}"""
+        GROUP BY {_MARK} ORDER BY 1"""
     return _annotation("Alerts", style.FAILED, query)
 
 

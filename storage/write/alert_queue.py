@@ -1,16 +1,18 @@
 """Keeps the table of alerts up to date in the background.
 
 Stores the watchdog's alerts, and retries while the database is away. Resolves alerts of Prometheus whose end
-was never reported: Alertmanager has lost its state, or no longer sends to this recorder.
+was never reported: they ended while they were silenced or inhibited, or Alertmanager has lost its state or no
+longer sends to this recorder.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from itertools import islice
 from random import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -33,6 +35,15 @@ _RETRY = Backoff(first_seconds=0.5, most_seconds=5.0)
 _STOP_SECONDS = 1.0
 _EXPIRE_SECONDS = 60.0
 """Interval between searches for alerts whose end was never reported."""
+_UNREPORTED_NS = 15 * 60 * NS_PER_SECOND
+"""Alertmanager is asked about alerts that it has not reported for so long."""
+
+FiringElsewhere: TypeAlias = Callable[[], Awaitable[Collection[str] | None]]
+"""Returns the fingerprints of all alerts that fire in Alertmanager; ``None`` if it does not know them yet."""
+
+
+class AlertmanagerError(Exception):
+    """Alertmanager did not say which alerts fire; the message says why in one line."""
 
 
 class AlertQueue:
@@ -50,8 +61,12 @@ class AlertQueue:
         registry: CollectorRegistry,
         *,
         expire_seconds: float,
+        alertmanager: FiringElsewhere | None = None,
     ) -> None:
-        """An alert of Prometheus that was not reported for ``expire_seconds`` is resolved."""
+        """An alert of Prometheus that was not reported for ``expire_seconds`` is resolved.
+
+        With ``alertmanager`` it is resolved much sooner if it no longer fires there.
+        """
         self._store = store
         self._bus = bus
         self._clock = clock
@@ -63,6 +78,8 @@ class AlertQueue:
         self._problem = ""
         self._log = structlog.get_logger(part="alerts")
         self._incident = Incident("alert_storing", self._log)
+        self._alertmanager = alertmanager
+        self._asking = Incident("alertmanager_query", self._log)
         Gauge(
             "decahertz_alerts_waiting",
             "Alerts of the watchdog that wait for the database.",
@@ -114,6 +131,31 @@ class AlertQueue:
             self._log.warning("alert_expired", alert=alert.name, id=alert.id, summary=alert.summary)
             self._bus.publish(TOPIC, alert)
 
+    async def reconcile(self) -> None:
+        """Resolve alerts that have ended in Alertmanager without a report. Raises as :meth:`expire` does.
+
+        Alertmanager reports no end of an alert that is silenced or inhibited at that time.
+        """
+        if self._alertmanager is None:
+            return
+        now_ns = self._clock.time_ns()
+        before_ns = now_ns - _UNREPORTED_NS
+        unreported = await self._store.unreported(before_ns)
+        if not unreported:
+            return
+        try:
+            firing = await self._alertmanager()
+        except AlertmanagerError as error:
+            self._asking.fail(self._clock.monotonic_ns(), reason=str(error))
+            return
+        self._asking.recover()
+        if firing is None:
+            return
+        ended = [id_ for id_, fingerprint in unreported.items() if fingerprint not in firing]
+        for alert in await self._store.resolve_unreported(ended, before_ns, now_ns):
+            self._log.info("alert_end_found", alert=alert.name, id=alert.id, summary=alert.summary)
+            self._bus.publish(TOPIC, alert)
+
     async def _run(self) -> None:
         attempt = 0
         while True:
@@ -123,6 +165,7 @@ class AlertQueue:
             try:
                 await self._store_some()
                 await self.expire()
+                await self.reconcile()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 self._problem = first_line(error)
                 self._incident.fail(self._clock.monotonic_ns(), reason=self._problem)

@@ -40,6 +40,14 @@ _EXPIRE = """
 UPDATE alerts SET state = 'resolved', ends_ns = $2, updated_ns = $2
 WHERE state = 'firing' AND origin = 'prometheus' AND reported_ns < $1 RETURNING *
 """
+_UNREPORTED = """
+SELECT id, fingerprint FROM alerts
+WHERE state = 'firing' AND origin = 'prometheus' AND recorder = $2 AND reported_ns < $1
+"""
+_RESOLVE_UNREPORTED = """
+UPDATE alerts SET state = 'resolved', ends_ns = $3, updated_ns = $3
+WHERE id = ANY($1::text[]) AND state = 'firing' AND reported_ns < $2 RETURNING *
+"""
 _FIRING = """
 SELECT * FROM alerts WHERE state = 'firing' AND (origin = 'prometheus' OR recorder = $1) ORDER BY starts_ns
 """
@@ -78,6 +86,18 @@ class AlertStore:
         """Resolve and return the alerts that Alertmanager last reported as firing before ``before_ns``."""
         async with self._database.query() as connection, connection.transaction():
             return await alerts_of(connection, await connection.fetch(_EXPIRE, before_ns, now_ns))
+
+    async def unreported(self, before_ns: int) -> dict[str, str]:
+        """Ids and fingerprints of this recorder's alerts that were last reported before ``before_ns``."""
+        async with self._database.query() as connection:
+            rows = await connection.fetch(_UNREPORTED, before_ns, self._recorder)
+        return {row["id"]: row["fingerprint"] for row in rows}
+
+    async def resolve_unreported(self, ids: Iterable[str], before_ns: int, now_ns: int) -> list[Alert]:
+        """Resolve and return those of these alerts that were not reported since ``before_ns``."""
+        async with self._database.query() as connection, connection.transaction():
+            rows = await connection.fetch(_RESOLVE_UNREPORTED, list(ids), before_ns, now_ns)
+            return await alerts_of(connection, rows)
 
     async def acknowledge(self, alert_id: str, acknowledgement: Acknowledgement) -> Alert | None:
         """Store an acknowledgement, or its silence; return the alert, ``None`` if there is no such alert."""

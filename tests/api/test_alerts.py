@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from api.alertmanager.webhook import AT_ONCE, Webhook, alerts_of
+from api.http.problems import ProblemError
 from api.routes import alerts as routes
 from decahertz.alert import TOPIC
 from tests.alert_examples import alert, ns, reported, watchdog_alert, webhook
@@ -16,6 +17,7 @@ from tests.api.checked import Caller
 from tests.api.helpers import RECORDER, Stack, reader
 
 TAKEN = {"who": "ada", "comment": "on it", "until": "2100-01-01T00:00:00Z"}
+DAY = 24 * 3600
 JSON = {"Content-Type": "application/json"}
 
 
@@ -95,7 +97,9 @@ async def test_what_an_alert_of_another_rule_lacks_is_filled_in(stored_caller: C
         (webhook(reported(0, fingerprint="0" * 16 + "\n")), "alerts[0].fingerprint"),
         (webhook(reported(0, startsAt="yesterday")), "alerts[0].startsAt"),
         (webhook(reported(0, startsAt="0001-01-01T00:00:00Z")), "alerts[0].startsAt"),
+        (webhook(reported(0, endsAt="soon")), "alerts[0].endsAt"),
         (webhook(reported(0, endsAt="9999-01-01T00:00:00Z", status="resolved")), "alerts[0].endsAt"),
+        (webhook(reported(0, startsAt="2262-01-01T00:00:00Z")), "alerts[0].startsAt"),
         (webhook(reported(0, labels={"severity": "page"})), "alerts[0].labels.alertname"),
         (webhook(reported(0, labels={"alertname": "a\0b"})), "alerts[0].labels[...]"),
         ([], None),
@@ -116,6 +120,14 @@ async def test_a_large_group_is_stored_in_parts(stored_caller: Caller) -> None:
     assert first == {"changed": len(group), "unchanged": 0, "truncated": 0}
     assert (await posted(stored_caller, *group))["unchanged"] == len(group)
     assert len(await listed(stored_caller, "state=firing&limit=1000")) == len(group)
+
+
+@pytest.mark.parametrize("report", [reported(DAY + 1), reported(0, DAY + 1)])
+async def test_times_more_than_a_day_in_the_future_are_refused(report: dict[str, Any]) -> None:
+    group = msgspec.convert(webhook(report), Webhook)
+    with pytest.raises(ProblemError, match=r"^alerts\[0\]\.\w+sAt: is more than a day in the future"):
+        await alerts_of(group, RECORDER, ns(0))
+    assert len(await alerts_of(group, RECORDER, ns(1))) == 1
 
 
 async def test_a_large_group_leaves_time_for_others() -> None:
@@ -175,7 +187,7 @@ async def test_a_database_that_hangs_does_not_hang_the_list(
     stored: Stack, stored_caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await posted(stored_caller, reported(0))
-    monkeypatch.setattr(routes, "_LIST_SECONDS", 0.2)
+    monkeypatch.setattr(routes, "_DATABASE_SECONDS", 0.2)
 
     async with stored.database.query() as connection, connection.transaction():
         await connection.execute("LOCK TABLE alerts")
@@ -183,13 +195,23 @@ async def test_a_database_that_hangs_does_not_hang_the_list(
             problem = (await stored_caller.get("alerts")).problem("database-unavailable")
             assert problem["detail"] == "the database does not respond; try again"
             assert [a["id"] for a in await listed(stored_caller, "state=firing")] == [alert(0).id]
-    assert len(await listed(stored_caller)) == 1
+            for reply in (
+                await stored_caller.get("alerts/unknown-1"),
+                await stored_caller.post("alerts/webhook", json=webhook(reported(90))),
+                await stored_caller.post("alerts/webhook", json=webhook(reported(91))),
+                await stored_caller.post(f"alerts/{alert(0).id}/acknowledge", json=TAKEN),
+            ):
+                assert reply.problem("database-unavailable")
+    await posted(stored_caller, reported(92))
+    assert len(await listed(stored_caller, "state=firing")) == 1
 
 
 async def test_unknown_alerts_and_parameters_are_refused(stored_caller: Caller) -> None:
     assert (await stored_caller.get("alerts/nothing-1")).problem("not-found")
     assert (await stored_caller.post("alerts/nothing-1/acknowledge", json=TAKEN)).problem("not-found")
     assert (await stored_caller.get("alerts?state=pending")).problem("invalid-parameter")
+    problem = (await stored_caller.get("alerts?start=2&end=1")).problem("invalid-parameter")
+    assert problem["errors"][0]["field"] == "start"
 
 
 async def test_without_a_database_the_webhook_is_to_be_sent_again_and_firing_alerts_are_shown(

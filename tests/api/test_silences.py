@@ -9,8 +9,12 @@ import msgspec
 import pytest
 from aiohttp import ClientSession
 
+from api.alertmanager.firing import FiringAlerts
 from api.alertmanager.silences import SilenceError, Silences
 from decahertz.alert import Acknowledgement
+from decahertz.clock import NS_PER_SECOND, SystemClock
+from decahertz.fakes import ManualClock
+from storage.write.alert_queue import AlertmanagerError
 from tests.alert_examples import alert, ns, reported, webhook
 from tests.api.checked import Caller
 from tests.api.helpers import Stack, reader
@@ -91,6 +95,28 @@ async def test_what_alertmanager_refuses_or_does_not_have_is_named(port: int, tm
         with pytest.raises(SilenceError, match=r"address: check alerts\.alertmanager_url$"):
             await Silences(f"{url}/elsewhere", 5.0).silence(alert(0), later)
         assert await Silences(url, 5.0).silence(unknown, later)
+
+
+async def test_alertmanager_says_which_alerts_fire_silenced_ones_too(port: int, tmp_path: Path) -> None:
+    posted = {"labels": alert(0).labels, "startsAt": "2026-01-01T00:00:00Z"}
+    ended = {"labels": {"alertname": "Old"}, "endsAt": "2026-01-01T00:00:00Z"}
+    async with (
+        alertmanager(tmp_path, CONFIGURATION, port) as url,
+        ClientSession(raise_for_status=True) as session,
+    ):
+        await session.post(f"{url}/api/v2/alerts", json=[posted, ended])
+        later = Acknowledgement(who="ada", comment="on it", time_ns=ns(0), until_ns=4_102_444_800 * 10**9)
+        await Silences(url, 5.0).silence(alert(0), later)
+        async with session.get(f"{url}/api/v2/alerts") as response:
+            (shown,) = await response.json()
+        started_ns = SystemClock().time_ns()
+        assert await FiringAlerts(url, 5.0, ManualClock(started_ns)).fingerprints() is None
+        settled = FiringAlerts(url, 5.0, ManualClock(started_ns + 301 * NS_PER_SECOND))
+        assert await settled.fingerprints() == {shown["fingerprint"]}
+        with pytest.raises(AlertmanagerError, match=r"^Alertmanager: 404"):
+            await FiringAlerts(f"{url}/elsewhere", 5.0, ManualClock(started_ns)).fingerprints()
+    with pytest.raises(AlertmanagerError, match=r"^Alertmanager: Cannot connect to host 127\.0\.0\.1"):
+        await settled.fingerprints()
 
 
 async def test_alertmanager_reports_an_alert_and_its_end(

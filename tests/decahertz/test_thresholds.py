@@ -67,6 +67,10 @@ def test_a_threshold_that_no_value_can_exceed_is_refused(tmp_path: Path) -> None
             r"^alerts\.disabled: there is no alert FeedMut; did you mean FeedMute\?",
         ),
         ({"DECAHERTZ_ALERTS_DISABLED": "RecorderDown"}, r"^alerts\.disabled: RecorderDown does not depend"),
+        (
+            {"DECAHERTZ_ALERTS_EXPIRE_HOURS": "0.1"},
+            r"^alerts\.expire_hours: 0\.1 h are not above the 6 minutes after which Alertmanager repeats",
+        ),
     ],
 )
 def test_contradictions_are_refused_with_the_key(environ: dict[str, str], message: str) -> None:

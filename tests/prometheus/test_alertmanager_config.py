@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from decahertz.app.alertmanager import AlertmanagerSettings, alertmanager_config
+from decahertz.app.alertmanager import REPORTED_AGAIN_SECONDS, AlertmanagerSettings, alertmanager_config
 from decahertz.app.settings import check_contradictions, load
 from decahertz.conditions import CONDITION_BY_ALERT
 from decahertz.settings import SettingsError
@@ -48,6 +48,13 @@ def test_only_the_recorder_is_told_as_shipped() -> None:
     webhook = {"url": "http://127.0.0.1:8000/api/v1/alerts/webhook", "send_resolved": True}
     only = {"webhook_configs": [webhook]}
     assert receivers_of(SHIPPED.read_text()) == {"decahertz": only, "desk": {}, "dead-mans-switch": only}
+
+
+def test_the_recorder_hears_again_of_alerts_that_fire_as_often_as_expiry_expects() -> None:
+    route = yaml.safe_load(SHIPPED.read_text())["route"]
+    [repeated] = [one for one in route["routes"] if one["receiver"] == "decahertz"]
+    minutes = [int(text.removesuffix("m")) for text in (repeated["repeat_interval"], route["group_interval"])]
+    assert sum(minutes) * 60 == REPORTED_AGAIN_SECONDS
 
 
 def test_receivers_are_written_by_settings_and_secrets_stay_in_their_files(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from decahertz.health import Health
 from storage.database import Database
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.settings import StorageSettings
-from storage.write.alert_queue import AlertQueue
+from storage.write.alert_queue import AlertmanagerError, AlertQueue
 from storage.write.alerts import AlertStore, changes, resolved
 from tests.alert_examples import alert, ns, watchdog_alert
 from tests.proxy import PostgresProxy
@@ -193,6 +193,32 @@ async def test_an_alert_that_alertmanager_no_longer_reports_is_resolved(database
     await queue.expire()
     assert log.messages == [alert(0, 3700)]
     assert await store.firing() == [kept, watchdog_alert(0)]
+
+
+async def test_an_end_that_was_not_reported_is_found_in_alertmanager(database: Database) -> None:
+    clock, bus = ManualClock(ns(800)), LocalBus()
+    store, log = AlertStore(database, "desk-1"), MessageLog(bus)
+    answers: list[Collection[str] | Exception | None] = []
+
+    async def firing() -> Collection[str] | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    queue = AlertQueue(store, bus, clock, CollectorRegistry(), expire_seconds=86_400, alertmanager=firing)
+    silenced, elsewhere = alert(0, fingerprint="1" * 16), alert(0, fingerprint="2" * 16, recorder="desk-2")
+    await store.report([alert(0), silenced, elsewhere, watchdog_alert(0)])
+    await queue.reconcile()  # all reports are young: Alertmanager is not asked
+    clock.advance(ns(1000) - ns(800))
+    answers = [AlertmanagerError("Alertmanager did not answer within 3 s"), None]
+    await queue.reconcile()
+    await queue.reconcile()
+    assert (answers, log.messages) == ([], [])
+    answers = [{silenced.fingerprint}]
+    await queue.reconcile()
+    assert log.messages == [alert(0, 1000)]
+    assert {a.id for a in await store.firing()} == {silenced.id, elsewhere.id, watchdog_alert(0).id}
 
 
 async def _until(condition: Callable[[], bool]) -> None:
