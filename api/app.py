@@ -172,8 +172,8 @@ class Api:
             ],
             client_max_size=limit,
         )
-        for route in ROUTES:
-            endpoint = Endpoint(route, self._parts, self._access, limit, self.cache)
+        for route in sorted(ROUTES, key=lambda route: "{" in route.path):  # a field takes any path
+            endpoint = Endpoint(route, self._parts, self._parts.clock, self._access, limit, self.cache)
             if route.method == "GET":
                 app.router.add_get(route.pattern, endpoint.__call__)
             else:

@@ -99,14 +99,17 @@ class Readers:
             missed += loop.time() - due >= STEP_SECONDS
             publish()
         await asyncio.sleep(STEP_SECONDS)
-        used = (time.process_time() - used) / (loop.time() - began)
+        seconds = loop.time() - began
+        used = (time.process_time() - used) / seconds
         output, _ = await self._process.communicate(b"")
-        latencies: list[int] = json.loads(output)
+        read = json.loads(output)
+        latencies: list[int] = read["latencies"]
         return Result(
             p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
             lost=CYCLES * self._count - len(latencies),
             missed=missed,
             processor=used,
+            readers_processor=read["processor_seconds"] / seconds,
         )
 
 
@@ -121,6 +124,8 @@ class Result:
     """Cycles that began a whole cycle too late."""
     processor: float
     """Share of a core that the server took."""
+    readers_processor: float
+    """Share of a core that the readers took."""
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import aiohttp
@@ -564,6 +565,8 @@ class EarlierRuns:
         for pause in _pauses():
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with self._session.get(f"{self._url}/api/v1/{name}", params=query) as answer:
+                    if answer.status == HTTPStatus.NOT_FOUND:  # nothing is recorded of the strategy
+                        return {"items": [], "next_cursor": None}
                     answer.raise_for_status()
                     page: dict[str, Any] = await answer.json()
                     return page

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from api.http.presentation import is_time_name
+
 Json: TypeAlias = Mapping[str, Any]
 
 BY_HAND: Final = frozenset({"metrics_history", "export"})
@@ -106,7 +108,10 @@ class _ReaderCode:
             return f'{name} = Literal[{values}]\n"""{_sentence(schema, name)}"""'
         lines = [f"class {name}(TypedDict):", _docstring(_sentence(schema, name), 4), ""]
         for field, value in schema.get("properties", {}).items():
-            lines.append(f"    {field}: {self._type(value)}")
+            kind = self._type(value)
+            if is_time_name(field):
+                kind = kind.replace("int | str", "int")  # the reader asks for integers
+            lines.append(f"    {field}: {kind}")
             if value.get("description"):
                 lines.append(_docstring(value["description"], 4))
         return "\n".join(lines)

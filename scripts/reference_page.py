@@ -18,8 +18,10 @@ Every route with an example: a request, and the answer of a demo recorder, with 
 Written by `scripts/derive.py` from the routes and from `examples.json`; a test sends each request to a
 running recorder and compares the answers. [api.md](api.md) explains conventions,
 [openapi.json](openapi.json) has the types of all fields, and `http://127.0.0.1:8000/docs` sends requests from
-the browser.
+the browser. Every route but `export` also takes `format` (`json`, `msgpack`) and `times` (`string`:
+nanoseconds as strings).
 """
+_OF_ALL: Final = ("#/components/parameters/format", "#/components/parameters/times")
 
 
 def reference_page(document: Json, examples: Json) -> str:
@@ -36,7 +38,11 @@ def _section(path: str, method: str, operation: Json, document: Json, examples: 
     lines = [f"## {method} {path}", "", operation["description"], ""]
     if method == "GET" and name not in BY_HAND | PROBES:
         lines += [f"In Python: `Reader.{name}`.", ""]
-    parameters = [_resolved(parameter, document) for parameter in operation.get("parameters", ())]
+    parameters = [
+        _resolved(parameter, document)
+        for parameter in operation.get("parameters", ())
+        if parameter.get("$ref") not in _OF_ALL
+    ]
     if parameters:
         lines += ["| parameter | type | meaning |", "| --- | --- | --- |"]
         lines += [_row(parameter, document) for parameter in parameters]

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from api.http.access import Scope
+from api.http.presentation import is_time_name
 from api.http.problems import KINDS, MEDIA_TYPE, Problem
-from api.http.query import is_list, is_time
+from api.http.query import RELATIVE_TIME_PATTERN, is_list, is_time
 from api.http.route import AnyRoute
 from decahertz.wire import MEDIA_TYPES, Codec
 
@@ -39,7 +40,8 @@ _BODY_PROBLEMS: Final = (
 _KEY: Final = "A key of `decahertz keys create` with the scope in `x-scope`, or with the scope `admin`."
 _DESCRIPTION: Final = """\
 The flight recorder of a trading system. Times are integer nanoseconds since the Unix epoch, UTC; parameters \
-also accept RFC 3339. Request and response bodies are JSON or MessagePack, by `Content-Type` and `Accept`; \
+also accept RFC 3339 or a duration before now (`-10m`), and `times=string` makes responses write nanoseconds \
+as strings. Request and response bodies are JSON or MessagePack, by `Content-Type` and `Accept`; \
 problems are always JSON (RFC 9457). Live data is pushed over WebSocket at `/ws`, see docs/websocket.md.
 """
 
@@ -54,16 +56,21 @@ def openapi_document(
     """
     routes = tuple(routes)
     types = [Problem, *(route.response for route in routes if not route.streams)]
-    types += [route.body.type for route in routes if route.body is not None]
+    bodies = [route.body.type for route in routes if route.body is not None]
+    types += bodies
     schemas, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     references = dict(zip(map(_type_key, types), schemas, strict=True))
     # Enumerations in queries are components; a query itself is not, its fields are parameters.
-    queries = {route.query.__name__: route.query for route in routes}
+    queries: dict[str, type[Struct]] = {route.query.__name__: route.query for route in routes}
+    queries |= {type_.__name__: type_ for route in routes if (type_ := route.presentation) is not None}
     _, named = msgspec.json.schema_components(list(queries.values()), ref_template=_REFERENCE)
     components |= {name: schema for name, schema in named.items() if name not in queries}
+    _, requested = msgspec.json.schema_components(bodies, ref_template=_REFERENCE)
     for name, schema in components.items():
         if schema.get("title") == name:
             del schema["title"]
+        if name not in requested:
+            _allow_text_times(schema)
     responses: dict[str, Json] = {}
     paths: dict[str, Json] = {}
     for route in routes:
@@ -87,6 +94,25 @@ def openapi_document(
         },
     }
     return _with_named_types(_plain(document), named_types)
+
+
+def _allow_text_times(schema: Json) -> None:
+    """Lets the nanoseconds of a response be strings too, as with ``times=string``."""
+    properties = schema.get("properties", {})
+    for name, value in properties.items():
+        if is_time_name(name):
+            properties[name] = _or_text(value)
+
+
+def _or_text(schema: Json) -> Json:
+    if schema.get("type") == "integer":
+        return {**schema, "type": ["integer", "string"]}
+    if "items" in schema:
+        return {**schema, "items": _or_text(schema["items"])}
+    options = schema.get("anyOf", [])
+    if {"type": "integer"} in options:
+        return {**schema, "anyOf": [{"type": "integer"}, {"type": "string"}, *options[1:]]}
+    return schema
 
 
 def _shared_parameters(paths: Mapping[str, Json]) -> Json:
@@ -140,7 +166,10 @@ def _operation(route: AnyRoute, references: Mapping[str, Json], shared_responses
         # A key, or nothing where the settings require no key.
         "security": [] if route.scope is Scope.PUBLIC else [{"key": []}, {}],
     }
-    parameters = [*_parameters(route.query, route.path_names), *_extra_parameters(route)]
+    parameters = _parameters(route.query, route.path_names)
+    if route.presentation is not None:
+        parameters += _parameters(route.presentation, ())
+    parameters += _extra_parameters(route)
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -195,7 +224,13 @@ def _parameters(query: type[Struct], in_path: Collection[str]) -> list[Json]:
         description = schema.pop("description", "")
         if is_time(hints[field.name]):
             bounds = {name: schema[name] for name in ("minimum", "maximum")}
-            schema = {"anyOf": [{"type": "integer", **bounds}, {"type": "string", "format": "date-time"}]}
+            schema = {
+                "anyOf": [
+                    {"type": "integer", **bounds},
+                    {"type": "string", "format": "date-time"},
+                    {"type": "string", "pattern": RELATIVE_TIME_PATTERN},
+                ]
+            }
         if is_list(hints[field.name]):
             schema.pop("default", None)
             parameter |= {"style": "form", "explode": False}

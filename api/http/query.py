@@ -1,11 +1,13 @@
 """Parses query strings into structs, whose fields declare the parameters.
 
 A list field accepts a repeated parameter, a comma-separated one, or both; a :data:`Time` accepts integer
-nanoseconds or RFC 3339. Undeclared parameters are invalid, except on routes that use them as further filters.
+nanoseconds, RFC 3339, or a duration before now. Undeclared parameters are invalid, except on routes that use
+them as further filters.
 """
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, get_args, get_origin
@@ -14,10 +16,13 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
+from api.http.presentation import AS_REQUESTED, Presentation
 from api.http.problems import FieldProblem, ProblemError, field_problem
-from decahertz.clock import parse_time
+from decahertz.clock import Clock, TimeFormatError, parse_time
+from decahertz.duration import parse_duration
 
 QueryT = TypeVar("QueryT", bound=Struct)
+StructT = TypeVar("StructT", bound=Struct)
 
 Extra: TypeAlias = Mapping[str, tuple[str, ...]]
 """Undeclared parameters, on routes that accept them: values by name."""
@@ -25,38 +30,81 @@ Extra: TypeAlias = Mapping[str, tuple[str, ...]]
 _TIME_TAG: Final = {"decahertz": "time"}
 Time: TypeAlias = Annotated[
     int,
-    Meta(ge=0, le=2**63 - 1, extra=_TIME_TAG, description="Nanoseconds since the Unix epoch, or RFC 3339."),
+    Meta(
+        ge=0,
+        le=2**63 - 1,
+        extra=_TIME_TAG,
+        description="Nanoseconds since the Unix epoch, RFC 3339, or a duration before now: `-10m`.",
+    ),
 ]
 """A time parameter."""
+RELATIVE_TIME_PATTERN: Final = r"^-[1-9][0-9]{0,9}(ms|s|m|h|d)$(?!\n)"
 
 _MAX_PARAMETERS = 300
 _MAX_CHARACTERS = 8192
 _MAX_ECHO_CHARACTERS = 80
 _CACHE_ENTRIES = 256
 _MAX_CACHED_CHARACTERS = 256
+_RELATIVE_TIME: Final = re.compile(RELATIVE_TIME_PATTERN)
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Query of a route without parameters."""
 
 
+class ParsedQuery(Struct, Generic[QueryT], frozen=True, gc=False):
+    """A parsed query string."""
+
+    query: QueryT
+    extra: Extra
+    presentation: Presentation
+    is_relative: bool
+    """Whether it depends on the time at which it was parsed."""
+
+
+def parse_moment(text: str, clock: Clock) -> int:
+    """Parses integer nanoseconds, RFC 3339, or a duration before now (``-10m``) to nanoseconds.
+
+    Raises :class:`~decahertz.clock.TimeFormatError`.
+    """
+    if _RELATIVE_TIME.fullmatch(text):
+        return max(0, clock.time_ns() - parse_duration(text[1:]))
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError) as error:
+        shown = text[:_MAX_ECHO_CHARACTERS]
+        raise TimeFormatError(
+            f"{shown!r} is neither integer nanoseconds, nor an RFC 3339 time with a zone,"
+            " nor a duration before now like -10m"
+        ) from error
+
+
 class QueryParser(Generic[QueryT]):
     """Parses the query strings of one route."""
 
     def __init__(
-        self, type_: type[QueryT], *, takes_extra: bool = False, in_path: Collection[str] = ()
+        self,
+        type_: type[QueryT],
+        clock: Clock,
+        *,
+        presentation: type[Presentation] | None = Presentation,
+        takes_extra: bool = False,
+        in_path: Collection[str] = (),
     ) -> None:
-        """``in_path`` names the fields that are parts of the path."""
+        """``in_path`` names the fields that are parts of the path; ``presentation`` adds its own fields."""
         self._type = type_
+        self._clock = clock
         self._takes_extra = takes_extra
         hints = typing.get_type_hints(type_, include_extras=True)
+        self._presentation = presentation
+        self._presented = frozenset(presentation.__struct_fields__ if presentation else ())
         self._names = frozenset(type_.__struct_fields__) - frozenset(in_path)
         self._lists = frozenset(name for name in self._names if is_list(hints[name]))
         self._times = frozenset(name for name in self._names if is_time(hints[name]))
         # Pollers repeat the same query, and parsing is a third of the cost of a small response.
-        self._recent: dict[str, tuple[QueryT, Extra]] = {}
+        self._recent: dict[str, ParsedQuery[QueryT]] = {}
 
-    def parse(self, text: str, path: Mapping[str, str] | None = None) -> tuple[QueryT, Extra]:
+    def parse(self, text: str, path: Mapping[str, str] | None = None) -> ParsedQuery[QueryT]:
         """Parses the text after the question mark; ``path`` holds the values of the fields in the path.
 
         Raises :class:`ProblemError` (``invalid-parameter``).
@@ -67,38 +115,36 @@ class QueryParser(Generic[QueryT]):
         if cached is not None:
             return cached
         parsed = self._parse(text, {})
-        if len(text) <= _MAX_CACHED_CHARACTERS:
+        if len(text) <= _MAX_CACHED_CHARACTERS and not parsed.is_relative:
             if len(self._recent) >= _CACHE_ENTRIES:
                 self._recent.clear()
             self._recent[text] = parsed
         return parsed
 
-    def _parse(self, text: str, path: Mapping[str, str]) -> tuple[QueryT, Extra]:
+    def _parse(self, text: str, path: Mapping[str, str]) -> ParsedQuery[QueryT]:
         given: dict[str, list[str]] = {}
         for name, value in _pairs(text):
             given.setdefault(name, []).append(value)
         extra: dict[str, tuple[str, ...]] = {}
         values: dict[str, Any] = dict(path)
+        presented: dict[str, Any] = {}
         for name, value in path.items():
             if "\0" in value:
                 raise parameter_problem(name, "contains a NUL character")
         for name, texts in given.items():
             if name in self._names:
                 values[name] = self._value(name, texts)
+            elif name in self._presented:
+                presented[name] = self._value(name, texts)
             elif self._takes_extra:
                 extra[name] = _alternatives(texts)
             else:
-                raise unknown_parameter(name, self._names)
-        try:
-            query = msgspec.convert(values, self._type, strict=False)
-        except msgspec.ValidationError as error:
-            problem = field_problem(error)
-            name = (problem.field or "").partition("[")[0]
-            raise parameter_problem(name, problem.reason) from error
-        for name in given.keys() & self._names:
-            if getattr(query, name) is None:  # msgspec takes the text "null" for it
-                raise parameter_problem(name, "cannot be null; omit the parameter")
-        return query, extra
+                raise unknown_parameter(name, self._names | self._presented)
+        presentation = AS_REQUESTED
+        if presented and self._presentation is not None:
+            presentation = _converted(presented, self._presentation)
+        is_relative = any(name in given and _RELATIVE_TIME.fullmatch(given[name][0]) for name in self._times)
+        return ParsedQuery(_converted(values, self._type), extra, presentation, is_relative)
 
     def _value(self, name: str, texts: list[str]) -> Any:  # noqa: ANN401 - msgspec converts it
         if name in self._lists:
@@ -107,12 +153,23 @@ class QueryParser(Generic[QueryT]):
             raise parameter_problem(name, "given more than once, but is not a list")
         if name in self._times:
             try:
-                return parse_time(texts[0])
-            except (ValueError, OverflowError) as error:
-                text = texts[0][:_MAX_ECHO_CHARACTERS]
-                reason = f"{text!r} is neither integer nanoseconds nor an RFC 3339 time with a zone"
-                raise parameter_problem(name, reason) from error
+                return parse_moment(texts[0], self._clock)
+            except TimeFormatError as error:
+                raise parameter_problem(name, str(error)) from error
         return texts[0]
+
+
+def _converted(values: Mapping[str, Any], type_: type[StructT]) -> StructT:
+    try:
+        converted = msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        problem = field_problem(error)
+        name = (problem.field or "").partition("[")[0]
+        raise parameter_problem(name, problem.reason) from error
+    for name in values:
+        if getattr(converted, name) is None:  # msgspec takes the text "null" for it
+            raise parameter_problem(name, "cannot be null; omit the parameter")
+    return converted
 
 
 def parameter_problem(name: str, reason: str) -> ProblemError:

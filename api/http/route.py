@@ -19,9 +19,11 @@ from api.http.access import ANONYMOUS, Access, Caller, Scope
 from api.http.body import BodyReader
 from api.http.cache import Cached, Caching, Found, Key, ResponseCache, Watch
 from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
+from api.http.presentation import Presentation, TimeFormat, with_text_times
 from api.http.problems import ProblemError, content_too_large
-from api.http.query import Extra, NoQuery, QueryParser, QueryT
+from api.http.query import Extra, NoQuery, ParsedQuery, QueryParser, QueryT
 from api.http.stream import Stream, stream_response
+from decahertz.clock import Clock
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.wire import Codec, encode
 
@@ -92,6 +94,11 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
         return tuple(_PATH_FIELD.findall(self.path))
 
     @property
+    def presentation(self) -> type[Presentation] | None:
+        """Parameters beyond the query that choose how the response is written; ``None`` for a stream."""
+        return None if self.streams else Presentation
+
+    @property
     def pattern(self) -> str:
         """Path for the router of aiohttp. A field in braces may contain slashes, as instruments do."""
         return _PATH_FIELD.sub(r"{\1:.+}", self.path)
@@ -111,6 +118,7 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self,
         route: Route[PartsT, QueryT, BodyT, ContentT],
         parts: PartsT,
+        clock: Clock,
         access: Access,
         max_body_bytes: int,
         cache: ResponseCache | None = None,
@@ -120,7 +128,13 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self._scope = route.scope
         self._handler = route.handler
         self._streams = bool(route.streams)
-        self._query = QueryParser(route.query, takes_extra=bool(route.extra_query), in_path=route.path_names)
+        self._query = QueryParser(
+            route.query,
+            clock,
+            presentation=route.presentation,
+            takes_extra=bool(route.extra_query),
+            in_path=route.path_names,
+        )
         self._body = route.body
         self._max_body_bytes = max_body_bytes
         self._cache = cache
@@ -136,25 +150,31 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         access, scope = self._access, self._scope
         caller = access.known(http_request, scope) or await access.verify(http_request, scope)
         headers = http_request.headers
-        codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
+        parsed = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
+        codec = parsed.presentation.format or (
+            Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
+        )
         if self._watch is not None:
-            return await self._cached(http_request, codec, self._watch)
-        query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
+            return await self._cached(http_request, parsed, codec, self._watch)
         body = await self._read(http_request) if self._body is not None else None
-        content = await self._handler(Request(self._parts, query, extra, body, caller))  # type: ignore[arg-type]
+        content = await self._handler(
+            Request(self._parts, parsed.query, parsed.extra, body, caller)  # type: ignore[arg-type]
+        )
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
         status = 200
         if isinstance(content, StatusResponse):
             status, content = content.status, content.content
-        data = encode(codec, content)
+        data = _encoded(content, codec, parsed.presentation)
         response_headers = self._headers[codec]
         if len(data) >= _MIN_GZIP_BYTES and accepts_gzip(headers.get("Accept-Encoding")):
             data = await compress(data)
             response_headers = {**response_headers, "Content-Encoding": "gzip"}
         return web.Response(status=status, body=data, headers=response_headers)
 
-    async def _cached(self, http_request: web.Request, codec: Codec, watch: Watch) -> web.Response:
+    async def _cached(
+        self, http_request: web.Request, parsed: ParsedQuery[QueryT], codec: Codec, watch: Watch
+    ) -> web.Response:
         """Serves a request out of the cache, or the computation of another one."""
         assert self._cache is not None  # noqa: S101 - there is a watch
         headers = http_request.headers
@@ -162,11 +182,12 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         bypass = _wants_new(headers.get("Cache-Control"))
         cached = None if bypass else self._cache.lookup(key, watch)
         if cached is None:
-            query, extra = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
 
             async def produce() -> bytes:
-                content = await self._handler(Request(self._parts, query, extra, None))  # type: ignore[arg-type]
-                return encode(codec, content)
+                content = await self._handler(
+                    Request(self._parts, parsed.query, parsed.extra, None)  # type: ignore[arg-type]
+                )
+                return _encoded(content, codec, parsed.presentation)
 
             cached = await self._cache.respond(key, watch, produce, bypass=bypass)
         response_headers = self._headers[codec] | _cache_headers(cached)
@@ -198,6 +219,12 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
             detail = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
             raise ProblemError("request-timeout", detail) from error
         return await self._body.read(data, codec)
+
+
+def _encoded(content: object, codec: Codec, presentation: Presentation) -> bytes:
+    if presentation.times is TimeFormat.STRING:
+        content = with_text_times(content)
+    return encode(codec, content)
 
 
 async def compress(data: bytes) -> bytes:

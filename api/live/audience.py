@@ -8,12 +8,13 @@ their messages can be written to each client together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 from decahertz.topic import Pattern
 
 ClientT = TypeVar("ClientT", bound=Hashable)
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 _MAX_TOPICS = 100_000
 """Bound of the cache by topic: emitters choose the names of instruments."""
@@ -32,12 +33,13 @@ class Group(Generic[ClientT]):
 class Audience(Generic[ClientT]):
     """Clients of all topics that match exactly these groups."""
 
-    __slots__ = ("_clients", "groups")
+    __slots__ = ("_clients", "_parts", "groups")
 
     def __init__(self, groups: tuple[Group[ClientT], ...]) -> None:
         """An audience without groups stays empty."""
         self.groups = groups
         self._clients: tuple[ClientT, ...] | None = None if groups else ()
+        self._parts: tuple[tuple[Any, tuple[ClientT, ...]], ...] | None = None
 
     @property
     def clients(self) -> tuple[ClientT, ...]:
@@ -46,9 +48,18 @@ class Audience(Generic[ClientT]):
             self._clients = tuple(dict.fromkeys(c for group in self.groups for c in group.clients))
         return self._clients
 
+    def parts(self, key: Callable[[ClientT], KeyT]) -> tuple[tuple[KeyT, tuple[ClientT, ...]], ...]:
+        """The clients by a key of theirs that never changes; always call it with the same function."""
+        if self._parts is None:
+            by_key: dict[KeyT, list[ClientT]] = {}
+            for client in self.clients:
+                by_key.setdefault(key(client), []).append(client)
+            self._parts = tuple((value, tuple(clients)) for value, clients in by_key.items())
+        return self._parts
+
     def invalidate(self) -> None:
         """Drops the cached clients after a group has changed."""
-        self._clients = None
+        self._clients = self._parts = None
 
     def __bool__(self) -> bool:
         """Whether there are any clients."""

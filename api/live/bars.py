@@ -16,10 +16,10 @@ from msgspec import Struct
 from api.live.messages import ErrorCode
 from api.live.replay import ReplayError
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND
+from decahertz.duration import parse_duration
 from decahertz.event import Tick
 from decahertz.topic import Pattern, TopicError
 from storage.database import DatabaseError
-from storage.query.history.resolution import parse_duration
 from storage.spool.errors import SpoolError
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from api.security.access import KeyAccess
     from decahertz.clock import Clock
 
-_MAX_UNSENT_BYTES = 128 * 1024
+_MAX_UNSENT_BYTES = 64 * 1024
 """Unsent bytes in the kernel per client. Its default is megabytes: seconds of stale states."""
 _MESSAGES_PER_ITERATION = 64
 _DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)

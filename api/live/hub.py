@@ -17,7 +17,7 @@ import structlog
 
 from api.live.audience import Audience, Subscriptions
 from api.live.bars import Bars, LiveBar
-from api.live.client import Client, TopicSample, encode_frames
+from api.live.client import Client, TopicSample, encode_frames, write_states
 from api.live.frames import PING, frame
 from api.live.limits import HubLimits
 from api.live.messages import CloseCode, EventMessage, ServerMessage, Snapshot, TopicState, Update
@@ -266,9 +266,15 @@ class Hub:
             self._schedule()
 
     def _send_samples(self) -> None:
+        if not self._samples:
+            return
         batches, self._samples = self._samples, []
+        # All collectors' samples of a cycle together: a client gets them in one write.
+        by_audience: dict[Audience[Client], list[TopicSample]] = {}
         for batch in batches:
-            self._guarded(self._route_samples, batch)
+            self._guarded(partial(self._collect_samples, by_audience), batch)
+        for audience, states in by_audience.items():
+            self._guarded(partial(self._put_states, audience), states)
 
     def _guarded(self, route: Callable[[_MessageT], None], message: _MessageT) -> None:
         """Isolates a failure: a message that cannot be routed must not affect the next one."""
@@ -278,35 +284,41 @@ class Hub:
             self._metrics.errors.inc()
             self._routing.fail(self._clock.monotonic_ns(), error)
 
-    def _route_samples(self, batch: SampleBatch) -> None:
+    def _collect_samples(
+        self, by_audience: dict[Audience[Client], list[TopicSample]], batch: SampleBatch
+    ) -> None:
         schema = batch.schema
         if not self._subscriptions.wants("metrics", schema.collector):
             return
-        by_audience: dict[Audience[Client], list[TopicSample]] = {}
         for sample in batch.samples:
             topic = schema.topic_of(sample)
             audience = self._subscriptions.audience(topic)
             if audience:
                 by_audience.setdefault(audience, []).append((topic, batch.time_ns, sample))
-        for audience, states in by_audience.items():
-            self._put_states(audience, states)
 
     def _put_states(self, audience: Audience[Client], states: list[TopicSample]) -> None:
-        count = len(states)
         sent = conflated = 0
-        for codec, clients in _by_codec(audience.clients):
-            frames = b""
-            for client in clients:
-                if client.slow or client.max_hz is not None:
-                    conflated += client.conflate(states)
-                    continue
-                if not frames:
-                    updates = [Update(topic=topic, time_ns=when, data=data) for topic, when, data in states]
-                    frames = encode_frames(codec, updates)
-                client.put_states(frames, count)
-                sent += count
+        for codec, clients in audience.parts(_codec_of):
+            others: Sequence[Client] = clients
+            if any(client.takes_every_state for client in clients):
+                frames, count = self._encode_states(codec, states)
+                others = write_states(clients, frames, count, self.limits.buffer_bytes)
+                sent += count * (len(clients) - len(others))
+            for client in others:
+                conflated += client.conflate(states)
         self._metrics.sent_states.inc(sent)
         self._metrics.conflated.inc(conflated)
+
+    def _encode_states(self, codec: Codec, states: Sequence[TopicSample]) -> tuple[bytes, int]:
+        """The frames of the states, and how many they are: a state that cannot be encoded is left out."""
+        updates = [Update(topic=topic, time_ns=when, data=data) for topic, when, data in states]
+        try:
+            return encode_frames(codec, updates), len(updates)
+        except Exception:  # noqa: BLE001 - the next lines find the state and report it
+            frames: list[bytes] = []
+            for update in updates:
+                self._guarded(lambda one: frames.append(encode_frames(codec, [one])), update)
+            return b"".join(frames), len(frames)
 
     def _route_events(self, arrival: Arrival) -> None:
         events = arrival.batch.events
@@ -344,7 +356,7 @@ class Hub:
     def _put_events(self, audience: Audience[Client], messages: Sequence[ServerMessage]) -> None:
         count = len(messages)
         sent = 0
-        for codec, clients in _by_codec(audience.clients):
+        for codec, clients in audience.parts(_codec_of):
             frames = encode_frames(codec, messages)
             for client in clients:
                 if client.put_events(frames, count):
@@ -401,8 +413,5 @@ def _events(message: Arrival | Alert) -> int:
     return 1 if isinstance(message, Alert) else len(message.batch.events)
 
 
-def _by_codec(clients: Sequence[Client]) -> Iterator[tuple[Codec, list[Client]]]:
-    for codec in Codec:
-        group = [client for client in clients if client.codec is codec]
-        if group:
-            yield codec, group
+def _codec_of(client: Client) -> Codec:
+    return client.codec

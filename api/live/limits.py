@@ -15,8 +15,9 @@ class HubLimits(Struct, frozen=True, kw_only=True):
     """Largest message from a client."""
     max_bad_messages: int = 20
     """Refused messages after which a client is disconnected."""
-    buffer_bytes: int = 1024 * 1024
-    """Bytes in the transport's buffer above which a client is slow and its states are conflated."""
+    buffer_bytes: int = 64 * 1024
+    """Bytes in the transport's buffer above which a client is slow and its states are conflated. The kernel's
+    buffer is full then, and more bytes here would be older states for this client."""
     max_queued_events: int = 10_000
     """Events queued for a slow client above which it is disconnected."""
     max_queued_bytes: int = 16 * 1024 * 1024

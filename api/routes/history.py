@@ -8,13 +8,14 @@ from msgspec import Meta, Struct
 
 from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
-from api.http.query import Extra, NoQuery, Time, parameter_problem
+from api.http.query import Extra, NoQuery, Time, parameter_problem, parse_moment
 from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
 from api.routes.names import DURATION, KEYS, Names, check_names, unknown_name
-from decahertz.clock import NS_PER_SECOND, TimeFormatError, parse_time
+from decahertz.clock import NS_PER_SECOND, Clock, TimeFormatError
+from decahertz.duration import parse_duration
 from storage.query.history.history import History, Limits
-from storage.query.history.resolution import ResolutionError, ResolutionRequest, parse_duration
+from storage.query.history.resolution import ResolutionError, ResolutionRequest
 from storage.tiers.names import Tier
 
 DEFAULT_RANGE_NS: Final = 5 * 60 * NS_PER_SECOND
@@ -27,7 +28,9 @@ _LIMITS: Final = Limits(rows=200_000, values=500_000)
 _KEY_VALUES: Final = Meta(min_length=1, max_length=1000)
 BodyTime: TypeAlias = (
     Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    | Annotated[str, Meta(max_length=64, description="Nanoseconds since the Unix epoch, or RFC 3339.")]
+    | Annotated[
+        str, Meta(max_length=64, description="Nanoseconds since the Unix epoch, RFC 3339, or `-10m`.")
+    ]
 )
 StepText: TypeAlias = Annotated[
     str,
@@ -90,7 +93,7 @@ async def metrics_history_by_body(request: Request[NoQuery, HistoryRequest]) -> 
     """Like `GET`, with the parameters in the body and the filters in `key`."""
     body = request.body
     values = {name: getattr(body, name) for name in _AnyHistoryQuery.__struct_fields__}
-    values |= {name: _body_time(name, getattr(body, name)) for name in ("start", "end")}
+    values |= {name: _body_time(name, getattr(body, name), request.parts.clock) for name in ("start", "end")}
     query = HistoryQuery(**values)
     return await _history(request.parts, query, {name: tuple(values) for name, values in body.key.items()})
 
@@ -131,11 +134,11 @@ def _resolution_request(query: HistoryQuery, length_ns: int) -> ResolutionReques
         raise parameter_problem(error.parameter, str(error)) from error
 
 
-def _body_time(name: str, given: int | str | None) -> int | None:
+def _body_time(name: str, given: int | str | None, clock: Clock) -> int | None:
     if not isinstance(given, str):
         return given
     try:
-        time_ns = parse_time(given)
+        time_ns = parse_moment(given, clock)
     except TimeFormatError as error:
         raise _invalid_time(name, str(error)) from error
     if not 0 <= time_ns < 2**63:

@@ -11,8 +11,8 @@ from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.names import DURATION, Names
 from api.routes.records import Cursor
+from decahertz.duration import parse_duration
 from storage.query.bars import LONGEST_TIMEFRAME_NS, Bar, BarFilter
-from storage.query.history.resolution import parse_duration
 from storage.query.queries import Page
 
 

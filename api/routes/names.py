@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from api.http.problems import explained
 from api.http.query import Extra, parameter_problem, unknown_parameter
+from decahertz.duration import DURATION_PATTERN
 from decahertz.sample import SampleSchema
-from storage.query.history.resolution import DURATION_PATTERN
 
 Names: TypeAlias = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...], Meta(max_length=64)

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Final, TypeAlias
 from msgspec import Meta, Struct
 
 from api.http.cache import Caching
+from api.http.problems import ProblemError
 from api.http.query import NoQuery, Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from storage.query.pagination import RowPage
 from storage.query.queries import (
     FillFilter,
@@ -40,6 +42,19 @@ class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     cursor: Cursor | None = None
 
 
+class RecentTradesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Query of the newest round trips."""
+
+    limit: Limit = 20
+
+
+class TradeQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names one round trip."""
+
+    trade_id: Annotated[str, Meta(min_length=1, max_length=256, description="Id of the round trip.")]
+    recorder: Text | None = None
+
+
 class FillsQuery(TradesQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of fills by time of the fill: the parameters of round trips, and the order."""
 
@@ -56,14 +71,34 @@ async def fills(request: Request[FillsQuery, None]) -> RowPage:
     """Returns fills, newest first. `next_cursor` is null on the last page."""
     query = request.query
     which = FillFilter(order_id=query.order_id, **_filter_fields(query))
-    return await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
+    found = await request.parts.queries.fills(which, limit=query.limit, cursor=query.cursor)
+    if not found.items:
+        await check_known(request.parts, _filter_fields(query))
+    return found
 
 
 async def trades(request: Request[TradesQuery, None]) -> RowPage:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
     which = RoundTripFilter(**_filter_fields(query))
-    return await request.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
+    found = await request.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
+    if not found.items:
+        await check_known(request.parts, _filter_fields(query))
+    return found
+
+
+async def recent_trades(request: Request[RecentTradesQuery, None]) -> RowPage:
+    """Returns the newest closed round trips of all strategies; `next_cursor` goes on with `/trades`."""
+    return await request.parts.queries.trades(RoundTripFilter(), limit=request.query.limit)
+
+
+async def trade(request: Request[TradeQuery, None]) -> dict[str, Any]:
+    """Returns one closed round trip."""
+    query = request.query
+    found = await request.parts.queries.trade(query.trade_id, query.recorder)
+    if found is None:
+        raise ProblemError("not-found", f"there is no closed round trip {query.trade_id!r}")
+    return found
 
 
 def _filter_fields(query: TradesQuery) -> dict[str, Any]:
@@ -91,7 +126,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         caching=Caching(reads=("fills",)),
         query=FillsQuery,
         response=Page[StoredFill],
-        problems=("invalid-cursor", "database-unavailable"),
+        problems=("invalid-cursor", "database-unavailable", "unknown-name"),
     ),
     Route(
         path="/api/v1/trades",
@@ -100,6 +135,24 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         caching=Caching(reads=("fills",)),  # stored in the transaction of the fills that close them
         query=TradesQuery,
         response=Page[StoredRoundTrip],
-        problems=("invalid-cursor", "database-unavailable"),
+        problems=("invalid-cursor", "database-unavailable", "unknown-name"),
+    ),
+    Route(
+        path="/api/v1/trades/recent",
+        summary="Newest round trips",
+        handler=recent_trades,
+        caching=Caching(reads=("fills",)),
+        query=RecentTradesQuery,
+        response=Page[StoredRoundTrip],
+        problems=("database-unavailable",),
+    ),
+    Route(
+        path="/api/v1/trades/{trade_id}",
+        summary="One round trip",
+        handler=trade,
+        caching=Caching(reads=("fills",)),
+        query=TradeQuery,
+        response=StoredRoundTrip,
+        problems=("database-unavailable", "not-found"),
     ),
 )

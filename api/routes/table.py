@@ -20,10 +20,12 @@ from api.routes import (
     market,
     metrics,
     metrics_summary,
+    orders,
     pnl,
     positions,
     records,
     statistics,
+    stored,
     system,
 )
 from api.routes.names import Names
@@ -36,6 +38,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *history.ROUTES,
     *statistics.ROUTES,
     *records.ROUTES,
+    *orders.ROUTES,
+    *stored.ROUTES,
     *market.ROUTES,
     *positions.ROUTES,
     *pnl.ROUTES,

@@ -1,4 +1,4 @@
-# ruff: noqa: A002 - the parameters of the routes
+# ruff: noqa: A002, PLR0913 - the parameters of the routes
 """Methods of :class:`~decahertz_client.Reader`, one for each route that reads.
 
 Written by ``scripts/derive.py`` from the routes of the API.
@@ -21,14 +21,19 @@ if TYPE_CHECKING:
         Components,
         CurrentList,
         DeskStatus,
+        Direction,
         ExecutionReport,
         HealthReport,
         InstrumentPosition,
         Instruments,
         LedgerReport,
         LiveStatistics,
+        LogLevel,
         MachineHealth,
         MetricsSummary,
+        OrderCount,
+        OrderDetail,
+        OrderState,
         Performance,
         Plugins,
         PnlReport,
@@ -38,7 +43,15 @@ if TYPE_CHECKING:
         ServerTime,
         Side,
         StoredFill,
+        StoredLog,
+        StoredNews,
+        StoredOrder,
+        StoredQuote,
+        StoredRegime,
+        StoredRisk,
         StoredRoundTrip,
+        StoredSignal,
+        StoredTick,
         SystemPerformance,
         TradeStatistics,
     )
@@ -172,6 +185,47 @@ class Routes:
             "Bar",
         )
 
+    def market_quotes(
+        self,
+        instrument: str,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        venue: str | None = None,
+    ) -> Pages[StoredQuote]:
+        """Returns best bids and asks of one instrument, newest first."""
+        return Pages(
+            self._session,
+            f"/api/v1/market/quotes/{quoted(instrument)}",
+            {"recorder": recorder, "start": start, "end": end, "venue": venue},
+            limit,
+            1000,
+            "StoredQuote",
+        )
+
+    def market_ticks(
+        self,
+        instrument: str,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        venue: str | None = None,
+        side: Side | None = None,
+    ) -> Pages[StoredTick]:
+        """Returns trades on the market in one instrument, newest first."""
+        return Pages(
+            self._session,
+            f"/api/v1/market/ticks/{quoted(instrument)}",
+            {"recorder": recorder, "start": start, "end": end, "venue": venue, "side": side},
+            limit,
+            1000,
+            "StoredTick",
+        )
+
     def metrics_catalogue(self) -> Catalogue:
         """Returns every metric of every running collector: its help, unit and names."""
         answer: Catalogue = self._session.get("/api/v1/metrics/catalogue", {})
@@ -191,6 +245,75 @@ class Routes:
         sum.
         """
         answer: MetricsSummary = self._session.get("/api/v1/metrics/summary", {"collector": collector})
+        return answer
+
+    def orders(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        order_id: str | None = None,
+        signal_id: str | None = None,
+        state: OrderState | None = None,
+        is_final: bool | None = None,
+        side: Side | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[StoredOrder]:
+        """Returns orders in their current state, the last created first."""
+        return Pages(
+            self._session,
+            "/api/v1/orders",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "order_id": order_id,
+                "signal_id": signal_id,
+                "state": state,
+                "is_final": is_final,
+                "side": side,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            1000,
+            "StoredOrder",
+        )
+
+    def active_orders_count(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+    ) -> OrderCount:
+        """Returns the number of open orders: submitted, accepted or partially filled."""
+        answer: OrderCount = self._session.get(
+            "/api/v1/orders/active/count",
+            {"recorder": recorder, "strategy": strategy, "venue": venue, "instrument": instrument},
+        )
+        return answer
+
+    def order(
+        self,
+        order_id: str,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+    ) -> OrderDetail:
+        """Returns one order with its changes and fills."""
+        answer: OrderDetail = self._session.get(
+            f"/api/v1/orders/{quoted(order_id)}",
+            {"recorder": recorder, "strategy": strategy, "venue": venue, "instrument": instrument},
+        )
         return answer
 
     def performance(
@@ -284,6 +407,112 @@ class Routes:
         )
         return answer
 
+    def regime(
+        self,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        regime: str | None = None,
+        strategy: str | None = None,
+    ) -> Pages[StoredRegime]:
+        """Returns the market regimes that strategies, or the desk, assumed, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/regime",
+            {"recorder": recorder, "start": start, "end": end, "regime": regime, "strategy": strategy},
+            limit,
+            1000,
+            "StoredRegime",
+        )
+
+    def risk(
+        self,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+        strategy: str | None = None,
+        breached: bool | None = None,
+    ) -> Pages[StoredRisk]:
+        """Returns risk measures with their limits, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/risk",
+            {
+                "recorder": recorder,
+                "start": start,
+                "end": end,
+                "name": name,
+                "strategy": strategy,
+                "breached": breached,
+            },
+            limit,
+            1000,
+            "StoredRisk",
+        )
+
+    def sentiment_news(
+        self,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        instrument: str | None = None,
+        publisher: str | None = None,
+    ) -> Pages[StoredNews]:
+        """Returns headlines, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/sentiment/news",
+            {
+                "recorder": recorder,
+                "start": start,
+                "end": end,
+                "instrument": instrument,
+                "publisher": publisher,
+            },
+            limit,
+            1000,
+            "StoredNews",
+        )
+
+    def signals(
+        self,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        signal_id: str | None = None,
+        direction: Direction | None = None,
+    ) -> Pages[StoredSignal]:
+        """Returns signals of strategies, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/signals",
+            {
+                "recorder": recorder,
+                "start": start,
+                "end": end,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "signal_id": signal_id,
+                "direction": direction,
+            },
+            limit,
+            1000,
+            "StoredSignal",
+        )
+
     def system_components(self) -> Components:
         """Returns parts, collectors and feeds with their health and counters, and the worst health of all."""
         answer: Components = self._session.get("/api/v1/system/components", {})
@@ -293,6 +522,26 @@ class Routes:
         """Returns processor, memory, disk, event loop and clock of the machine, and the alerts about them."""
         answer: MachineHealth = self._session.get("/api/v1/system/health", {})
         return answer
+
+    def system_logs(
+        self,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        component: str | None = None,
+        level: LogLevel | None = None,
+    ) -> Pages[StoredLog]:
+        """Returns log lines of the trading system's components, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/system/logs",
+            {"recorder": recorder, "start": start, "end": end, "component": component, "level": level},
+            limit,
+            1000,
+            "StoredLog",
+        )
 
     def system_performance(self) -> SystemPerformance:
         """Returns cycles and their lateness, rows and events, and the durations of requests and
@@ -339,6 +588,12 @@ class Routes:
             "StoredRoundTrip",
         )
 
+    def recent_trades(self, *, limit: int | None = None) -> Pages[StoredRoundTrip]:
+        """Returns the newest closed round trips of all strategies; ``next_cursor`` goes on with
+        ``/trades``.
+        """
+        return Pages(self._session, "/api/v1/trades/recent", {}, limit, 1000, "StoredRoundTrip")
+
     def trades_stats(
         self,
         *,
@@ -364,5 +619,12 @@ class Routes:
                 "start": start,
                 "end": end,
             },
+        )
+        return answer
+
+    def trade(self, trade_id: str, *, recorder: str | None = None) -> StoredRoundTrip:
+        """Returns one closed round trip."""
+        answer: StoredRoundTrip = self._session.get(
+            f"/api/v1/trades/{quoted(trade_id)}", {"recorder": recorder}
         )
         return answer

@@ -15,6 +15,8 @@ Basis = Literal["fills", "reports"]
 """Where the quantity of a position comes from."""
 DeskState = Literal["active", "degraded", "halted", "idle"]
 """State of the desk. The recorder observes: it neither trades nor halts anything."""
+Direction = Literal["buy", "flat", "sell"]
+"""Direction that a signal asks for."""
 Health = Literal["degraded", "failed", "ok"]
 """Health of a part."""
 InstrumentKind = Literal["future", "fx", "index", "option", "perpetual", "spot"]
@@ -23,8 +25,14 @@ Kind = Literal["counter", "gauge", "state"]
 """Behaviour of a metric over time."""
 Liquidity = Literal["maker", "taker"]
 """Whether a fill provided or took liquidity."""
+LogLevel = Literal["critical", "debug", "error", "info", "warning"]
+"""Severity of a log line."""
 MarkSource = Literal["quote", "report"]
 """Where a mark price comes from."""
+OrderState = Literal[
+    "accepted", "cancelled", "expired", "filled", "partially_filled", "rejected", "submitted"
+]
+"""Order states. The last four are final."""
 PositionSource = Literal["autonomous", "bot", "manual"]
 """Who holds a position."""
 QualityBasis = Literal["live", "stored"]
@@ -431,6 +439,20 @@ class MetricsSummary(TypedDict):
     collectors: list[CollectorSummary]
 
 
+class OrderCount(TypedDict):
+    """Number of open orders."""
+
+    count: int
+
+
+class OrderDetail(TypedDict):
+    """An order with everything that is stored of it."""
+
+    order: StoredOrder
+    changes: list[StoredOrderChange]
+    fills: list[StoredFill]
+
+
 class Performance(TypedDict):
     """Statistics over a rolling window of round trips."""
 
@@ -581,6 +603,140 @@ class StoredFill(TypedDict):
     received_ns: int
 
 
+class StoredLog(TypedDict):
+    """A log line of a component of the trading system. With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    component: str
+    level: LogLevel
+    message: str
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredNews(TypedDict):
+    """A headline. Sentiment ranges from -1 (bad) to 1 (good). With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    headline: str
+    publisher: str | None
+    instruments: list[str]
+    sentiment: float | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredOrder(TypedDict):
+    """An order in its current state, that of its newest change."""
+
+    recorder: str
+    time_ns: int
+    strategy: str
+    venue: str
+    instrument: str
+    order_id: str
+    state: OrderState
+    side: Side
+    quantity: float
+    filled_quantity: float | None
+    price: float | None
+    arrival_price: float | None
+    order_type: str | None
+    signal_id: str | None
+    reason: str | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+    is_final: bool
+    created_ns: int
+
+
+class StoredOrderChange(TypedDict):
+    """A state change of an order.
+
+    Every change repeats the fields that identify the order. With its recorder and identity.
+    """
+
+    recorder: str
+    time_ns: int
+    strategy: str
+    venue: str
+    instrument: str
+    order_id: str
+    state: OrderState
+    side: Side
+    quantity: float
+    filled_quantity: float | None
+    price: float | None
+    arrival_price: float | None
+    order_type: str | None
+    signal_id: str | None
+    reason: str | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredQuote(TypedDict):
+    """Best bid and ask. An empty side is ```None```. With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    venue: str
+    instrument: str
+    venue_sequence: int | None
+    missed: int
+    bid: float | None
+    ask: float | None
+    bid_size: float | None
+    ask_size: float | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredRegime(TypedDict):
+    """The market regime assumed by a strategy, or by the desk when no strategy is named.
+
+    With its recorder and identity.
+    """
+
+    recorder: str
+    time_ns: int
+    regime: str
+    strategy: str | None
+    confidence: float | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredRisk(TypedDict):
+    """A risk measure and its limit. With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    name: str
+    value: float
+    limit_value: float | None
+    strategy: str | None
+    breached: bool
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
 class StoredRoundTrip(TypedDict):
     """A finished round trip with its recorder."""
 
@@ -600,6 +756,45 @@ class StoredRoundTrip(TypedDict):
     r_multiple: float | None
     fills: int
     recorder: str
+
+
+class StoredSignal(TypedDict):
+    """A trading signal of a strategy, before any order. With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    strategy: str
+    venue: str
+    instrument: str
+    signal_id: str
+    direction: Direction
+    strength: float | None
+    price: float | None
+    risk: float | None
+    reason: str | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
+
+
+class StoredTick(TypedDict):
+    """A trade print on the market. With its recorder and identity."""
+
+    recorder: str
+    time_ns: int
+    venue: str
+    instrument: str
+    venue_sequence: int | None
+    missed: int
+    price: float
+    size: float
+    side: Side | None
+    trade_id: str | None
+    source: str
+    epoch: int
+    sequence: int
+    received_ns: int
 
 
 class StrategyPnl(TypedDict):

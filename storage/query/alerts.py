@@ -47,7 +47,7 @@ async def newest_alerts(
     async with database.query() as connection:
         rows = await connection.fetch(statement, *values)
         found = await alerts_of(connection, rows[:limit])
-    return found, ALERTS.cursor_after(rows[limit - 1]) if len(rows) > limit else None
+    return found, ALERTS.cursor_after(rows[limit - 1], which, cursor) if len(rows) > limit else None
 
 
 async def find_alert(database: Database, alert_id: str) -> Alert | None:

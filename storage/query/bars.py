@@ -121,7 +121,7 @@ async def newest_bars(
 
 
 def _start_of(cursor: str, which: BarFilter) -> int:
-    before_ns, instrument, width, _ = decode_cursor(_LIST, cursor)
+    before_ns, instrument, width, _ = decode_cursor(_LIST, cursor).place
     if (instrument, width) != (which.instrument, which.timeframe_ns) or before_ns % width:
         raise CursorError("this cursor belongs to other bars")
     return before_ns

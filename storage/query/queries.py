@@ -6,8 +6,9 @@ Times are integer nanoseconds UTC and ranges are ``[start, end)``. Every query c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncpg
 from msgspec import Struct
@@ -17,11 +18,15 @@ from decahertz.event import InstrumentKind, Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.query.bars import Bar, BarFilter, newest_bars
+from storage.query.bulk_list import newest_of_bulk
 from storage.query.execution_quality import ExecutionSelection, ExecutionTotals, execution_totals
 from storage.query.export import Exports
 from storage.query.history.history import Histories
-from storage.query.pagination import KeysetPage, RowPage
+from storage.query.known_names import KnownNames, known_names
+from storage.query.pagination import Filter, KeysetPage, RowPage
 from storage.query.round_trip_totals import RoundTripSelection, RoundTripTotals, round_trip_totals
+from storage.query.stored_events import LOGS, ORDER_CHANGES, ORDERS
+from storage.schema.samples import storable
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
@@ -131,6 +136,16 @@ _TRADES = KeysetPage(
 )
 
 
+_SEEN = "SELECT venue, last_ns FROM instruments WHERE instrument = $1 AND last_ns IS NOT NULL"
+_OPEN_ORDERS = """
+SELECT count(*) FROM orders
+WHERE NOT is_final AND ($1::text IS NULL OR recorder = $1) AND ($2::text IS NULL OR strategy = $2)
+  AND ($3::text IS NULL OR venue = $3) AND ($4::text IS NULL OR instrument = $4)
+"""
+_MAX_OF_ORDER = 10_000
+"""Changes, or fills, of one order that are returned: the newest ones."""
+
+
 class Queries:
     """Answers queries from the database."""
 
@@ -170,6 +185,70 @@ class Queries:
     async def execution_totals(self, which: ExecutionSelection) -> list[ExecutionTotals]:
         """Outcomes, latencies and slippage of orders by strategy and venue."""
         return await execution_totals(self._database, which)
+
+    async def trade(self, trade_id: str, recorder: str | None = None) -> dict[str, Any] | None:
+        """The finished round trip with this id (:class:`StoredRoundTrip`); ``None``: there is none.
+
+        Recorders of the same fills derive the same round trip.
+        """
+        which = {"trade_id": trade_id, "recorder": recorder}
+        found = await _TRADES.rows(self._database, which, 1, None)
+        return found.items[0] if found.items else None
+
+    async def newest(
+        self, page: KeysetPage, which: Filter, *, limit: int, cursor: str | None = None
+    ) -> RowPage:
+        """One page of a list of :mod:`~storage.query.stored_events`. Raises :class:`CursorError`."""
+        return await page.rows(self._database, which, limit, cursor)
+
+    async def logs(
+        self, which: Mapping[str, Any], *, limit: int, cursor: str | None = None, now_ns: int
+    ) -> RowPage:
+        """Log lines, newest first. Raises :class:`CursorError`."""
+        return await newest_of_bulk(self._database, LOGS, which, limit, cursor, newest_ns=now_ns)
+
+    async def market(
+        self,
+        page: KeysetPage,
+        which: Mapping[str, Any],
+        *,
+        limit: int,
+        cursor: str | None = None,
+        now_ns: int,
+    ) -> RowPage:
+        """Ticks or quotes of one instrument, newest first. Raises :class:`CursorError`."""
+        instrument = which["instrument"]
+        if not storable(instrument):
+            return RowPage(items=[])
+        seen = await self._database.fetch(_SEEN, (instrument,))
+        newest_ns = max((row["last_ns"] for row in seen), default=now_ns)
+        if seen and which["venue"] is None:  # the index begins with the venue
+            which = {**which, "venue": [row["venue"] for row in seen]}
+        return await newest_of_bulk(self._database, page, which, limit, cursor, newest_ns=newest_ns)
+
+    async def open_orders(self, which: Mapping[str, Any]) -> int:
+        """The number of open orders with this recorder, strategy, venue and instrument."""
+        names = ("recorder", "strategy", "venue", "instrument")
+        values = [which.get(name) for name in names]
+        if not all(value is None or storable(value) for value in values):
+            return 0
+        (row,) = await self._database.fetch(_OPEN_ORDERS, values)
+        return int(row["count"])
+
+    async def orders_by_id(self, which: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Orders (:class:`StoredOrder`) with an id, at most 100."""
+        return (await ORDERS.rows(self._database, which, 100, None)).items
+
+    async def order_detail(self, order: dict[str, Any]) -> dict[str, Any]:
+        """An order with its changes and fills, oldest first."""
+        key = {name: order[name] for name in ("order_id", "recorder", "strategy", "venue", "instrument")}
+        changes = await ORDER_CHANGES.rows(self._database, key, _MAX_OF_ORDER, None)
+        fills = await _FILLS.rows(self._database, key, _MAX_OF_ORDER, None)
+        return {"order": order, "changes": changes.items[::-1], "fills": fills.items[::-1]}
+
+    async def known_names(self) -> KnownNames:
+        """Names of instruments and strategies of which anything is stored."""
+        return await known_names(self._database)
 
     async def bars(self, which: BarFilter, *, limit: int, cursor: str | None = None) -> Page[Bar]:
         """Bars made from ticks, the newest first. Raises :class:`CursorError`."""

@@ -2,7 +2,9 @@
 
 The newest change of an order counts, in whatever order the changes arrive; a final state stays final even
 where the emitter's clock stepped back. A field that describes the order itself (arrival price,
-type, signal) keeps its value when a later change does not repeat it.
+type, signal) keeps its value when a later change does not repeat it. The place of an order in lists,
+``created_…``, is that of its first change that was stored, and never changes: a cursor would miss an order
+that moves.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _PRIMARY_KEY = ("recorder", *_KEY)
 _KEPT = ("arrival_price", "order_type", "signal_id")
 _NEWEST = ("state", "side", "quantity", "filled_quantity", "price", "reason", "time_ns")
 _IDENTITY = ("source", "epoch", "sequence", "received_ns")
-_COLUMNS = (*_PRIMARY_KEY, *_KEPT, *_NEWEST, *_IDENTITY, "time", "is_final")
+_CREATED = ("created_ns", "created_source", "created_epoch", "created_sequence")
+_COLUMNS = (*_PRIMARY_KEY, *_KEPT, *_NEWEST, *_IDENTITY, "time", "is_final", *_CREATED)
 _RANK = ("is_final", "time_ns", "epoch", "sequence", "source")
 
 
@@ -35,7 +38,7 @@ def _upsert() -> str:
     changes = [
         f"{name} = CASE WHEN {newer} THEN excluded.{name} ELSE orders.{name} END"
         for name in _COLUMNS
-        if name not in _PRIMARY_KEY and name not in _KEPT
+        if name not in (*_PRIMARY_KEY, *_KEPT, *_CREATED)
     ] + [
         f"{name} = CASE WHEN {newer} THEN coalesce(excluded.{name}, orders.{name})"
         f" ELSE coalesce(orders.{name}, excluded.{name}) END"
@@ -72,6 +75,7 @@ def _newest(changes: list[PlacedOrder]) -> Iterable[Any]:
     yield from identity
     yield to_datetime(order.time_ns)
     yield order.state in FINAL_ORDER_STATES
+    yield from min((change.time_ns, *identity[:3]) for change, *identity in changes)
 
 
 def _rank(placed: PlacedOrder) -> tuple[Any, ...]:

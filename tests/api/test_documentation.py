@@ -85,7 +85,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"accepts at most {limits.max_clients:,} clients",
         f"more than {limits.max_queued_events:,} (or {limits.max_queued_bytes // 2**20} MiB) wait",
         f"larger than {limits.max_message_bytes // 1024} KiB",
-        f"more than {limits.buffer_bytes // 2**20} MiB wait",
+        f"more than {limits.buffer_bytes // 2**10} KiB wait",
         f"pings every {limits.heartbeat_seconds:g} s",
         f"{limits.dead_after_seconds:g} s is disconnected",
     ):

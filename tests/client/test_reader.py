@@ -122,10 +122,10 @@ def test_a_list_converts_to_columns_pandas_and_arrow_with_exact_times(reader: Re
 
 
 def test_a_list_without_records_converts_to_columns_without_rows(reader: Reader) -> None:
-    assert reader.fills(strategy="nobody").to_columns()["price"] == []
-    frame = reader.fills(strategy="nobody").to_pandas()
+    assert reader.fills(end=1).to_columns()["price"] == []
+    frame = reader.fills(end=1).to_pandas()
     assert (len(frame), frame["time"].dtype) == (0, "datetime64[ns, UTC]")
-    assert reader.fills(strategy="nobody").to_arrow().num_rows == 0
+    assert reader.fills(end=1).to_arrow().num_rows == 0
 
 
 def test_a_time_that_is_null_is_no_time_in_a_frame(reader: Reader) -> None:

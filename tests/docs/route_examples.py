@@ -45,6 +45,8 @@ _FOUND: Final = {
     "alert": ("alerts", "id"),
     "acknowledge_alert": ("alerts", "id"),
     "positions_instrument": ("trades", "instrument"),
+    "order": ("orders", "order_id"),
+    "trade": ("trades", "trade_id"),
 }
 """Routes of one thing: the list in which an example finds one, and the field that names it."""
 _WEBHOOK: Final[dict[str, Any]] = {

@@ -11,29 +11,18 @@ is left out, because the last value of the previous bucket is next to it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from decahertz.clock import CYCLE_NS, NS_PER_SECOND
+from decahertz.clock import CYCLE_NS
+from decahertz.duration import UNITS
 from storage.settings import RetentionSettings
 from storage.tiers.names import Tier, retention_days, width_ns
 
-_UNITS: Final = {
-    "": 1,
-    "ms": 1_000_000,
-    "s": NS_PER_SECOND,
-    "m": 60 * NS_PER_SECOND,
-    "h": 3600 * NS_PER_SECOND,
-    "d": 86_400 * NS_PER_SECOND,
-}
-DURATION_PATTERN: Final = r"^[1-9][0-9]{0,18}(ms|s|m|h|d)?$(?!\n)"
-"""Accepted by :func:`parse_duration`: a whole number and a unit; without a unit nanoseconds."""
-LONGEST_STEP_NS: Final = 366 * _UNITS["d"]
-_DURATION: Final = re.compile(DURATION_PATTERN)
+LONGEST_STEP_NS: Final = 366 * UNITS["d"]
 _STEPS: Final = tuple(
-    count * _UNITS[unit]
+    count * UNITS[unit]
     for unit, counts in {
         "ms": (200, 500),
         "s": (1, 2, 5, 10, 15, 30),
@@ -89,15 +78,6 @@ class ResolutionRequest:
             )
 
 
-def parse_duration(text: str) -> int:
-    """Nanoseconds of ``100ms``, ``5s``, ``1m``, ``1h``, ``1d``. Raises ``ValueError``."""
-    parts = _DURATION.fullmatch(text)
-    if parts is None:
-        raise ValueError(f"{text[:32]!r} is no duration like 100ms, 5s, 1m, 1h or 1d")
-    unit = parts[1] or ""
-    return int(text.removesuffix(unit)) * _UNITS[unit]
-
-
 def resolve(
     start_ns: int, end_ns: int, request: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
 ) -> Resolution:
@@ -121,7 +101,7 @@ def resolve(
 def finest_kept(age_ns: int, retention: RetentionSettings) -> Tier:
     """The finest tier that still holds rows of this age; if none does, the coarsest."""
     for tier, kept in retention_days(retention).items():
-        if not kept or age_ns <= kept * _UNITS["d"]:
+        if not kept or age_ns <= kept * UNITS["d"]:
             return tier
     return Tier.H1
 

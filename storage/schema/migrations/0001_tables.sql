@@ -95,6 +95,10 @@ CREATE INDEX order_events_rejected ON order_events (time) WHERE state = 'rejecte
 CREATE TABLE orders (
     LIKE order_events INCLUDING COMMENTS,
     is_final boolean NOT NULL,
+    created_ns bigint NOT NULL,
+    created_source text COLLATE "C" NOT NULL,
+    created_epoch bigint NOT NULL,
+    created_sequence bigint NOT NULL,
     PRIMARY KEY (recorder, strategy, venue, instrument, order_id)
 );
 ALTER TABLE orders DROP COLUMN event_number; -- it belongs to a single change
@@ -106,7 +110,13 @@ COMMENT ON COLUMN orders.time_ns IS 'Time of the newest change, in nanoseconds.'
 COMMENT ON COLUMN orders.received_ns IS 'When the newest change reached the recorder, by its clock.';
 COMMENT ON COLUMN orders.source IS 'The process that emitted the newest change.';
 COMMENT ON COLUMN orders.sequence IS 'The number of the newest change since that start.';
+COMMENT ON COLUMN orders.created_ns IS 'Time of the first change that was stored, in nanoseconds.';
+COMMENT ON COLUMN orders.created_source IS 'The process that emitted that change.';
+COMMENT ON COLUMN orders.created_epoch IS 'When that process started, in nanoseconds.';
+COMMENT ON COLUMN orders.created_sequence IS 'The number of that change since that start.';
 CREATE INDEX orders_time ON orders (time);
+CREATE INDEX orders_id ON orders (order_id);
+CREATE INDEX orders_newest ON orders (created_ns, created_source, created_epoch, created_sequence);
 CREATE INDEX orders_open ON orders (strategy, venue, instrument) WHERE NOT is_final;
 
 CREATE TABLE fills (
@@ -186,6 +196,7 @@ COMMENT ON COLUMN regimes.regime IS 'Name of the regime.';
 COMMENT ON COLUMN regimes.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN regimes.confidence IS 'Confidence from 0 to 1.';
 CREATE INDEX regimes_time ON regimes (time);
+CREATE INDEX regimes_strategy ON regimes (strategy, time_ns);
 CREATE INDEX regimes_received ON regimes (received_ns);
 CREATE INDEX regimes_number ON regimes (event_number);
 
@@ -205,6 +216,7 @@ COMMENT ON COLUMN risks.limit_value IS 'Limit of the measure.';
 COMMENT ON COLUMN risks.strategy IS 'The strategy; null for the whole desk.';
 COMMENT ON COLUMN risks.breached IS 'Whether the limit is breached.';
 CREATE INDEX risks_time ON risks (time);
+CREATE INDEX risks_strategy ON risks (strategy, time_ns);
 CREATE INDEX risks_received ON risks (received_ns);
 CREATE INDEX risks_number ON risks (event_number);
 
@@ -268,6 +280,7 @@ COMMENT ON COLUMN trades.closed_sequence IS 'Sequence of the closing fill.';
 COMMENT ON COLUMN trades.closed_flat IS
     'Whether the closing fill left no position; if not, it opened the next round trip.';
 CREATE INDEX trades_time ON trades (time);
+CREATE INDEX trades_id ON trades (trade_id);
 CREATE INDEX trades_newest ON trades (closed_ns, closed_source, closed_epoch, closed_sequence);
 CREATE INDEX trades_round_trip
     ON trades (strategy, venue, instrument, closed_ns, closed_source, closed_epoch, closed_sequence);

@@ -12,7 +12,6 @@ from storage.query.history.resolution import (
     ResolutionRequest,
     buckets,
     finest_kept,
-    parse_duration,
     resolve,
 )
 from storage.settings import RetentionSettings
@@ -35,27 +34,6 @@ def over(
     length_ns: int, *, finest: Tier = Tier.RAW, there: tuple[Tier, ...] = EVERY, **request: int | Tier
 ) -> Resolution:
     return resolve(NOON_NS, NOON_NS + length_ns, ResolutionRequest(**request), there, finest)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("text", "ns"),
-    [
-        ("100ms", CYCLE_NS),
-        ("5s", 5 * NS_PER_SECOND),
-        ("1m", MINUTE_NS),
-        ("1h", HOUR_NS),
-        ("7d", 7 * DAY_NS),
-        ("300", 300),
-    ],
-)
-def test_a_duration_is_a_number_and_a_unit(text: str, ns: int) -> None:
-    assert parse_duration(text) == ns
-
-
-@pytest.mark.parametrize("text", ["", "0s", "-1s", "1.5s", "1w", "s", " 1s", "1s\n", "1 s", "01s", "٣s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="duration"):
-        parse_duration(text)
 
 
 def test_without_a_wish_the_samples_are_answered_as_they_were_taken() -> None:

@@ -1,0 +1,64 @@
+"""Parameters of every route that choose how a response is written: ``format`` and ``times``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from decahertz.wire import Codec
+
+
+class TimeFormat(StrEnum):
+    """How a response writes nanoseconds."""
+
+    INTEGER = "integer"
+    STRING = "string"
+
+
+ResponseCodec: TypeAlias = Annotated[Codec, Meta(description="Codec of the response; default: by `Accept`.")]
+
+
+class Presentation(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a response is written."""
+
+    format: ResponseCodec | None = None
+    times: Annotated[
+        TimeFormat,
+        Meta(description="`string`: nanoseconds as strings, for JavaScript, whose numbers cannot hold them."),
+    ] = TimeFormat.INTEGER
+
+
+AS_REQUESTED: Final = Presentation()
+"""The presentation without parameters."""
+
+_TIME_NAMES: Final = ("epoch", "venue_sequence")
+
+
+def is_time_name(name: str) -> bool:
+    """Whether ``times=string`` turns the integers of a field into strings: nanoseconds need 61 bits."""
+    return name.endswith("_ns") or name in _TIME_NAMES
+
+
+def with_text_times(content: object) -> Any:  # noqa: ANN401 - plain values
+    """Converts content to plain values, with nanoseconds as strings."""
+    return _with_text_times(msgspec.to_builtins(content))
+
+
+def _with_text_times(value: Any) -> Any:  # noqa: ANN401 - plain values
+    if isinstance(value, dict):
+        return {
+            name: _as_text(inner) if is_time_name(name) else _with_text_times(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return [_with_text_times(item) for item in value]
+    return value
+
+
+def _as_text(value: Any) -> Any:  # noqa: ANN401 - plain values
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return str(value) if isinstance(value, int) else _with_text_times(value)

@@ -1,0 +1,237 @@
+"""Lists of stored events and orders, as the API answers them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from decahertz.clock import NS_PER_SECOND
+from decahertz.event import Direction, Log, LogLevel, News, Order, OrderState, Quote, Side, Signal, Tick
+from decahertz.fakes import example_events
+from tests.api.checked import Caller
+from tests.api.helpers import START_NS, Stack
+from tests.storage_examples import RECORDER
+
+DAY_NS = 86_400 * NS_PER_SECOND
+
+
+@pytest_asyncio.fixture
+async def asked(stored: Stack, stored_caller: Caller) -> AsyncIterator[Caller]:
+    """The API of a database with an event of every type."""
+    await stored.emit(*example_events(START_NS))
+    await stored.all_stored()
+    yield stored_caller
+
+
+def order(number: int, state: OrderState, **more: Any) -> Order:  # noqa: ANN401 - any field
+    values: dict[str, Any] = {
+        "time_ns": START_NS + number * NS_PER_SECOND,
+        "strategy": "trend",
+        "venue": "SIM",
+        "instrument": "A",
+        "order_id": f"o{number}",
+        "state": state,
+        "side": Side.BUY,
+        "quantity": 2.0,
+    }
+    return Order(**values | more)
+
+
+LISTS: dict[str, dict[str, Any]] = {
+    "signals": {"signal_id": "s1", "strategy": "momentum", "direction": "buy", "price": 1.1, "risk": 0.5},
+    "risk": {"name": "exposure", "value": 2.2, "limit_value": 10.0, "breached": False},
+    "regime": {"regime": "trend", "strategy": "momentum", "confidence": 0.7},
+    "sentiment/news": {"headline": "Rates unchanged", "instruments": ["EUR/USD"], "sentiment": 0.1},
+    "system/logs": {"component": "momentum", "level": "warning", "message": "slow"},
+    "market/ticks/EUR/USD": {"venue": "SIM", "price": 1.1, "size": 0.5, "side": "buy", "venue_sequence": 2},
+}
+
+
+async def test_each_list_has_its_events_with_their_identity(asked: Caller) -> None:
+    for path, expected in LISTS.items():
+        (item,) = (await asked.get(path)).body["items"]
+        assert item.items() >= expected.items(), path
+        assert (item["recorder"], item["source"], item["epoch"]) == (RECORDER, "test", 1)
+        assert item["received_ns"] > START_NS
+    quotes = (await asked.get("market/quotes/EUR%2FUSD")).body["items"]
+    assert [(item["bid"], item["ask"]) for item in quotes] == [
+        (None, 1.1012),
+        (1.1009, 1.1011),
+        (1.0999, 1.1001),
+    ]
+
+
+SELECTED = {
+    "signals?direction=buy&strategy=momentum&venue=SIM&instrument=EUR/USD&signal_id=s1": 1,
+    "signals?direction=sell": 0,
+    f"signals?start={START_NS + DAY_NS}": 0,
+    f"signals?end={START_NS + 6_000_000}": 0,
+    f"signals?start={START_NS + 6_000_000}&end={START_NS + 6_000_001}": 1,
+    "signals?recorder=elsewhere": 0,
+    "risk?name=exposure&breached=false&strategy=momentum": 1,
+    "risk?breached=true": 0,
+    "regime?regime=trend": 1,
+    "regime?regime=range": 0,
+    "sentiment/news?instrument=EUR/USD": 1,
+    "sentiment/news?publisher=nobody": 0,
+    "system/logs?component=momentum&level=warning": 1,
+    "system/logs?level=error": 0,
+    "system/logs?start=-1m": 0,
+    "market/ticks/EUR/USD?venue=SIM&side=buy": 1,
+    "market/ticks/EUR/USD?side=sell": 0,
+    "market/ticks/EUR/USD?venue=OTHER": 0,
+    f"market/quotes/EUR/USD?start={START_NS + 13_000_000}&limit=1": 1,
+    "market/quotes/EUR/USD?start=-1s": 0,
+    "orders?state=filled": 2,
+    "orders?is_final=false": 0,
+    "orders?side=sell&order_id=o2": 1,
+    "orders?signal_id=s1": 1,
+    f"orders?start={START_NS + 8_000_000}": 2,
+    "orders?strategy=momentum&venue=SIM&instrument=EUR/USD": 3,
+}
+
+
+async def test_lists_are_filtered_by_key_columns_and_time(asked: Caller) -> None:
+    for path, count in SELECTED.items():
+        assert len((await asked.get(path)).body["items"]) == count, path
+
+
+UNKNOWN = {
+    "signals?instrument=EURUSD": "instrument",
+    "market/ticks/EUR-USD": "instrument",
+    "market/quotes/eur/usd": "instrument",
+    "orders?strategy=momentun": "strategy",
+    "orders/active/count?strategy=momentun": "strategy",
+    "fills?instrument=EUR-USD&start=-1m": "instrument",
+    "trades?strategy=Momentum": "strategy",
+    "regime?strategy=momentun": "strategy",
+}
+
+
+async def test_an_unknown_name_is_told_from_an_empty_range_and_similar_ones_are_named(asked: Caller) -> None:
+    for path, name in UNKNOWN.items():
+        answer = await asked.get(path)
+        assert answer.status == 404, path
+        (error,) = answer.problem("unknown-name")["errors"]
+        assert error["field"] == name
+        assert ("EUR/USD" if name == "instrument" else "momentum") in error["reason"]
+    for path in ("signals?instrument=EUR/USD&start=-1m", "fills?strategy=momentum&start=-1m"):
+        assert (await asked.get(path)).body["items"] == []
+
+
+async def test_a_name_that_is_only_live_is_known(stored: Stack, asked: Caller) -> None:
+    stored.publish_cycle(1, ["LIVE"])
+    assert (await asked.get("signals?instrument=LIVE")).body["items"] == []
+
+
+async def test_an_order_is_shown_with_its_changes_and_fills(asked: Caller) -> None:
+    detail = (await asked.get("orders/o1")).body
+    assert detail["order"]["state"] == "filled"
+    assert (detail["order"]["is_final"], detail["order"]["created_ns"]) == (True, START_NS + 7_000_000)
+    assert [change["state"] for change in detail["changes"]] == ["submitted", "accepted", "filled"]
+    assert [fill["fill_id"] for fill in detail["fills"]] == ["f1"]
+    (await asked.get("orders/nothing")).problem("not-found")
+    (await asked.get("orders/o1?strategy=other")).problem("not-found")
+
+
+async def test_an_id_of_several_orders_needs_the_key(stored: Stack, stored_caller: Caller) -> None:
+    await stored.emit(
+        order(1, OrderState.ACCEPTED, order_id="17"),
+        order(2, OrderState.ACCEPTED, order_id="17", instrument="B"),
+    )
+    await stored.all_stored()
+    assert (await stored_caller.get("orders/17")).problem("ambiguous-name")["status"] == 409
+    assert (await stored_caller.get("orders/17?instrument=B")).body["order"]["instrument"] == "B"
+
+
+async def test_open_orders_are_counted(stored: Stack, stored_caller: Caller) -> None:
+    states = [OrderState.SUBMITTED, OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.CANCELLED]
+    await stored.emit(*(order(number, state) for number, state in enumerate(states)))
+    await stored.all_stored()
+    assert (await stored_caller.get("orders/active/count")).body == {"count": 3}
+    assert (await stored_caller.get("orders/active/count?strategy=trend&instrument=A")).body == {"count": 3}
+    assert (await stored_caller.get("orders/active/count?venue=OTHER")).body == {"count": 0}
+
+
+async def test_an_order_keeps_its_place_in_the_list_while_its_state_changes(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    await stored.emit(*(order(number, OrderState.SUBMITTED) for number in range(6)))
+    await stored.all_stored()
+    first = (await stored_caller.get("orders?limit=2")).body
+    await stored.emit(
+        order(50, OrderState.FILLED, order_id="o2"),
+        order(51, OrderState.FILLED, order_id="o5"),
+        order(52, OrderState.SUBMITTED),
+    )
+    await stored.all_stored()
+    found, cursor = [item["order_id"] for item in first["items"]], first["next_cursor"]
+    while cursor is not None:
+        page = (await stored_caller.get(f"orders?limit=2&cursor={cursor}")).body
+        found += [item["order_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert found == ["o5", "o4", "o3", "o2", "o1", "o0"]
+
+
+async def test_round_trips_are_shown_by_id_and_newest_first(asked: Caller) -> None:
+    (trade,) = (await asked.get("trades")).body["items"]
+    assert (await asked.get(f"trades/{trade['trade_id']}")).body == trade
+    assert (await asked.get("trades/recent?limit=5")).body["items"] == [trade]
+    (await asked.get("trades/none")).problem("not-found")
+
+
+async def test_a_page_of_bulk_events_reaches_back_over_a_quiet_time(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    gaps = (0, 1, 2, 70, 4000, 50_000, 90 * 86_400)
+    times = [START_NS - seconds * NS_PER_SECOND for seconds in gaps]
+    for time_ns in times:
+        await stored.emit(
+            Tick(time_ns=time_ns, venue="SIM", instrument="A", price=1.0, size=1.0),
+            Quote(time_ns=time_ns, venue="OTHER", instrument="A", bid=1.0, ask=2.0),
+            Log(time_ns=time_ns, component="c", level=LogLevel.INFO, message="m"),
+        )
+    await stored.all_stored()
+    for path in ("market/ticks/A", "market/quotes/A", "system/logs"):
+        pages = await stored_caller.pages(f"{path}?limit=2")
+        assert [item["time_ns"] for page in pages for item in page] == times, path
+        assert [len(page) for page in pages] == [2, 2, 2, 1]
+        whole = (await stored_caller.get(f"{path}?start={times[4]}&end={times[1]}")).body["items"]
+        assert [item["time_ns"] for item in whole] == times[2:5], path
+
+
+async def test_the_range_of_a_list_stays_that_of_its_first_page(stored: Stack, stored_caller: Caller) -> None:
+    now_ns = stored.clock.time_ns()
+    headlines = [
+        News(time_ns=now_ns - seconds * NS_PER_SECOND, headline=str(seconds)) for seconds in (30, 59)
+    ]
+    await stored.emit(*headlines)
+    await stored.all_stored()
+    first = (await stored_caller.get("sentiment/news?start=-1m&limit=1")).body
+    cursor = first["next_cursor"]
+    rest = (await stored_caller.get(f"sentiment/news?start=-40s&limit=1&cursor={cursor}")).body
+    assert [item["headline"] for item in first["items"] + rest["items"]] == ["30", "59"]
+
+
+async def test_a_signal_of_the_same_nanosecond_is_neither_skipped_nor_repeated(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    signals = [
+        Signal(
+            time_ns=START_NS,
+            strategy="s",
+            venue="V",
+            instrument="A",
+            signal_id=str(number),
+            direction=Direction.BUY,
+        )
+        for number in range(7)
+    ]
+    await stored.emit(*signals)
+    await stored.all_stored()
+    pages = await stored_caller.pages("signals?limit=3")
+    assert [item["signal_id"] for page in pages for item in page] == [
+        str(number) for number in range(6, -1, -1)
+    ]
