@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from decahertz.query_times import QUERY_TIMES
 from storage.connection_pool import ConnectionPool
 
 if TYPE_CHECKING:
@@ -230,22 +231,32 @@ class Database:
         :class:`DatabaseTimeoutError` when none becomes free in time.
         """
         pool = self._opened()
+        times = QUERY_TIMES.get()
         with self.errors():
+            asked_ns = times.now_ns() if times is not None else 0
             connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            acquired_ns = times.acquired(asked_ns) if times is not None else 0
             try:
                 yield connection
             finally:
                 pool.release(connection)
+                if times is not None:
+                    times.released(acquired_ns)
 
     async def fetch(self, statement: str, values: Sequence[object] = ()) -> list[asyncpg.Record]:
         """The rows of one statement, prepared once per connection; raises as :meth:`query` does."""
         pool = self._opened()
+        times = QUERY_TIMES.get()
         try:
+            asked_ns = times.now_ns() if times is not None else 0
             connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            acquired_ns = times.acquired(asked_ns) if times is not None else 0
             try:
                 return await connection.fetch(statement, *values)
             finally:
                 pool.release(connection)
+                if times is not None:
+                    times.released(acquired_ns)
         except (TimeoutError, asyncpg.QueryCanceledError, *_TRANSIENT_ERRORS) as error:
             raise self._converted(error) from error
 

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, TypeAlias
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from api.http.revalidation import entity_tag
 from api.http.shared_cache import SharedCache, SharedResponse
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.wire import Codec
@@ -72,10 +73,11 @@ class Cached(NamedTuple):
 class Entry:
     """An encoded response."""
 
-    __slots__ = ("compressed", "data", "generation", "is_shared", "made_ns")
+    __slots__ = ("compressed", "data", "generation", "is_shared", "made_ns", "tag")
 
     def __init__(self, data: bytes, made_ns: int, generation: int, *, is_shared: bool = False) -> None:
         self.data = data
+        self.tag = entity_tag(data)
         self.is_shared = is_shared
         """Whether it came from the second level."""
         self.compressed: bytes | None = None

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from api.http.guard import Guard
 from api.http.problems import ProblemError, http_problem
 from api.http.rate_limit import ALLOWANCE
+from api.http.request_times import NS_PER_MS
 from api.http.self_metrics import HttpMetrics
 from api.http.stream import FINISH_RESPONSE
 from decahertz.clock import NS_PER_SECOND, Clock
@@ -27,7 +28,6 @@ Admission: TypeAlias = Callable[[web.Request], None]
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _ID_PREFIX, _ID_NUMBERS = uuid.uuid4().hex[:12], itertools.count(1)
-_NS_PER_MS = 1_000_000
 
 
 def request_middleware(
@@ -56,7 +56,9 @@ def request_middleware(
             headers = response.headers
             headers["Server"] = "decahertz"
             headers["X-Request-ID"] = request_id
-            headers["Server-Timing"] = f"total;dur={elapsed_ns / _NS_PER_MS:.3f}"
+            parts = headers.get("Server-Timing")
+            total = f"total;dur={elapsed_ns / NS_PER_MS:.3f}"
+            headers["Server-Timing"] = total if parts is None else f"{total}, {parts}"
             allowance = request.get(ALLOWANCE)
             if allowance is not None:
                 headers.update(allowance.headers())

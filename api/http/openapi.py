@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from api.http.access import Scope
+from api.http.csv_format import CSV_MEDIA_TYPE
 from api.http.presentation import is_time_name
 from api.http.problems import KINDS, MEDIA_TYPE, Problem
 from api.http.query import RELATIVE_TIME_PATTERN, is_list, is_time
@@ -175,15 +176,16 @@ def _operation(route: AnyRoute, references: Mapping[str, Json], shared_responses
     if route.body is not None:
         schema = references[_type_key(route.body.type)]
         operation["requestBody"] = {"required": True, "content": _content(schema, MEDIA_TYPES)}
-    response_content = (
-        {media_type: {"schema": {"type": "string"}} for media_type in route.streams}
-        if route.streams
-        else _content(references[_type_key(route.response)])
-    )
+    text_types = route.streams or ((CSV_MEDIA_TYPE,) if route.columns else ())
+    response_content = {media_type: {"schema": {"type": "string"}} for media_type in text_types}
+    if not route.streams:
+        response_content = _content(references[_type_key(route.response)]) | response_content
     responses: dict[str, Json] = {
         str(status): {"description": description, "content": response_content}
         for status, description in route.statuses.items()
     }
+    if route.has_tag:
+        responses["304"] = {"description": "`If-None-Match` has the `ETag` that the response would have."}
     content = {MEDIA_TYPE: {"schema": references[_type_key(Problem)]}}
     for status, kinds in _problem_kinds(route).items():
         description = " ".join(f"{KINDS[kind].title} (`urn:decahertz:problem:{kind}`)." for kind in kinds)

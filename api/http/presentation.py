@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from decahertz.wire import Codec
+from decahertz.wire import Codec, encode
 
 
 class TimeFormat(StrEnum):
@@ -18,19 +18,44 @@ class TimeFormat(StrEnum):
     STRING = "string"
 
 
-ResponseCodec: TypeAlias = Annotated[Codec, Meta(description="Codec of the response; default: by `Accept`.")]
+class ListFormat(StrEnum):
+    """How a response that is a list is written."""
+
+    JSON = Codec.JSON.value
+    MSGPACK = Codec.MSGPACK.value
+    CSV = "csv"
+
+
+Times: TypeAlias = Annotated[
+    TimeFormat,
+    Meta(description="`string`: nanoseconds as strings, for JavaScript, whose numbers cannot hold them."),
+]
 
 
 class Presentation(Struct, frozen=True, forbid_unknown_fields=True):
     """How a response is written."""
 
-    format: ResponseCodec | None = None
-    times: Annotated[
-        TimeFormat,
-        Meta(description="`string`: nanoseconds as strings, for JavaScript, whose numbers cannot hold them."),
-    ] = TimeFormat.INTEGER
+    format: Annotated[Codec, Meta(description="Codec of the response; default: by `Accept`.")] | None = None
+    times: Times = TimeFormat.INTEGER
 
 
+class ListPresentation(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a response that is a list is written."""
+
+    format: (
+        Annotated[
+            ListFormat,
+            Meta(
+                description="Codec of the response; default: by `Accept`."
+                " `csv`: the items as lines, and the next page in the header `Link`."
+            ),
+        ]
+        | None
+    ) = None
+    times: Times = TimeFormat.INTEGER
+
+
+AnyPresentation: TypeAlias = Presentation | ListPresentation
 AS_REQUESTED: Final = Presentation()
 """The presentation without parameters."""
 
@@ -40,6 +65,11 @@ _TIME_NAMES: Final = ("epoch", "venue_sequence")
 def is_time_name(name: str) -> bool:
     """Whether ``times=string`` turns the integers of a field into strings: nanoseconds need 61 bits."""
     return name.endswith("_ns") or name in _TIME_NAMES
+
+
+def encoded(content: object, codec: Codec, presentation: AnyPresentation) -> bytes:
+    """Encodes the content of a response."""
+    return encode(codec, with_text_times(content) if presentation.times is TimeFormat.STRING else content)
 
 
 def with_text_times(content: object) -> Any:  # noqa: ANN401 - plain values

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Meta, Struct
 
-from api.http.presentation import AS_REQUESTED, Presentation
+from api.http.presentation import AS_REQUESTED, AnyPresentation, Presentation
 from api.http.problems import FieldProblem, ProblemError, field_problem
 from decahertz.clock import Clock, TimeFormatError, parse_time
 from decahertz.duration import parse_duration
@@ -57,7 +57,7 @@ class ParsedQuery(Struct, Generic[QueryT], frozen=True, gc=False):
 
     query: QueryT
     extra: Extra
-    presentation: Presentation
+    presentation: AnyPresentation
     is_relative: bool
     """Whether it depends on the time at which it was parsed."""
 
@@ -87,7 +87,7 @@ class QueryParser(Generic[QueryT]):
         type_: type[QueryT],
         clock: Clock,
         *,
-        presentation: type[Presentation] | None = Presentation,
+        presentation: type[AnyPresentation] | None = Presentation,
         takes_extra: bool = False,
         in_path: Collection[str] = (),
     ) -> None:
@@ -140,7 +140,7 @@ class QueryParser(Generic[QueryT]):
                 extra[name] = _alternatives(texts)
             else:
                 raise unknown_parameter(name, self._names | self._presented)
-        presentation = AS_REQUESTED
+        presentation: AnyPresentation = AS_REQUESTED
         if presented and self._presentation is not None:
             presentation = _converted(presented, self._presentation)
         is_relative = any(name in given and _RELATIVE_TIME.fullmatch(given[name][0]) for name in self._times)

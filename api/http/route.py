@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from aiohttp import web
@@ -17,15 +18,26 @@ from msgspec import Struct
 
 from api.http.access import ANONYMOUS, Access, Caller, Scope
 from api.http.body import BodyReader
-from api.http.cache import Cached, Caching, Found, Key, ResponseCache, Watch
+from api.http.cache import Cached, Caching, Key, ResponseCache, Watch
+from api.http.cache_headers import cache_headers, insists
+from api.http.csv_format import CSV_MEDIA_TYPE, list_columns, to_csv
 from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
-from api.http.presentation import Presentation, TimeFormat, with_text_times
+from api.http.presentation import (
+    AnyPresentation,
+    ListFormat,
+    ListPresentation,
+    Presentation,
+    encoded,
+)
 from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, ParsedQuery, QueryParser, QueryT
+from api.http.request_times import RequestTimes
+from api.http.revalidation import entity_tag, is_known
 from api.http.stream import Stream, stream_response
 from decahertz.clock import Clock
 from decahertz.negotiation import accepts_gzip, gzipped
-from decahertz.wire import Codec, encode
+from decahertz.query_times import QUERY_TIMES
+from decahertz.wire import Codec
 
 PartsT = TypeVar("PartsT")
 BodyT = TypeVar("BodyT")
@@ -80,6 +92,8 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """How long clients may cache a response; 0: not at all."""
     caching: Caching | None = None
     """How the server caches responses; ``None``: not at all. Clients ask again each time."""
+    revalidates: bool = False
+    """Whether responses have an ``ETag`` because they often stay the same; cached ones always have."""
     problems: tuple[str, ...] = ()
     """Kinds of problems beyond those of parsing and decoding, which follow from the other fields."""
 
@@ -94,9 +108,21 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
         return tuple(_PATH_FIELD.findall(self.path))
 
     @property
-    def presentation(self) -> type[Presentation] | None:
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the response in CSV, if it is a list."""
+        return () if self.streams else list_columns(self.response)
+
+    @property
+    def presentation(self) -> type[AnyPresentation] | None:
         """Parameters beyond the query that choose how the response is written; ``None`` for a stream."""
-        return None if self.streams else Presentation
+        if self.streams:
+            return None
+        return ListPresentation if self.columns else Presentation
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether responses have an ``ETag``."""
+        return self.revalidates or self.caching is not None
 
     @property
     def pattern(self) -> str:
@@ -124,10 +150,13 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         cache: ResponseCache | None = None,
     ) -> None:
         self._parts = parts
+        self._clock = clock
         self._access = access
         self._scope = route.scope
         self._handler = route.handler
         self._streams = bool(route.streams)
+        self._columns = route.columns
+        self._has_tag = route.has_tag
         self._query = QueryParser(
             route.query,
             clock,
@@ -139,10 +168,11 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self._max_body_bytes = max_body_bytes
         self._cache = cache
         self._watch: Watch | None = None
-        control = f"private, max-age={route.cache_seconds}" if route.cache_seconds else "no-store"
         if cache is not None and route.caching is not None:
             self._watch = cache.watch(route.caching)
-            control = "private, no-cache"
+        control = "private, no-cache" if route.has_tag else "no-store"
+        if route.cache_seconds:
+            control = f"private, max-age={route.cache_seconds}"
         self._headers = {codec: {**headers, "Cache-Control": control} for codec, headers in _HEADERS.items()}
 
     async def __call__(self, http_request: web.Request) -> web.StreamResponse:
@@ -151,26 +181,65 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         caller = access.known(http_request, scope) or await access.verify(http_request, scope)
         headers = http_request.headers
         parsed = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
-        codec = parsed.presentation.format or (
-            Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
-        )
+        form = parsed.presentation.format
+        if form is ListFormat.CSV:
+            return await self._csv(http_request, parsed, caller)
+        if form is not None:
+            codec = Codec(form)
+        else:
+            codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
         if self._watch is not None:
             return await self._cached(http_request, parsed, codec, self._watch)
         body = await self._read(http_request) if self._body is not None else None
-        content = await self._handler(
-            Request(self._parts, parsed.query, parsed.extra, body, caller)  # type: ignore[arg-type]
-        )
+        times = RequestTimes(self._clock)
+        content = await self._handled(Request(self._parts, parsed.query, parsed.extra, body, caller), times)  # type: ignore[arg-type]
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
         status = 200
         if isinstance(content, StatusResponse):
             status, content = content.status, content.content
-        data = _encoded(content, codec, parsed.presentation)
-        response_headers = self._headers[codec]
-        if len(data) >= _MIN_GZIP_BYTES and accepts_gzip(headers.get("Accept-Encoding")):
-            data = await compress(data)
-            response_headers = {**response_headers, "Content-Encoding": "gzip"}
+        began_ns = times.now_ns()
+        data = encoded(content, codec, parsed.presentation)
+        response_headers = dict(self._headers[codec])
+        if self._has_tag and status == web.HTTPOk.status_code:
+            response_headers["ETag"] = tag = entity_tag(data)
+            if is_known(headers.get("If-None-Match"), tag):
+                return web.Response(status=web.HTTPNotModified.status_code, headers=response_headers)
+        data = await _compressed(http_request, data, response_headers)
+        times.encoded(began_ns)
+        response_headers["Server-Timing"] = times.header()
         return web.Response(status=status, body=data, headers=response_headers)
+
+    async def _handled(
+        self, request: Request[PartsT, QueryT, BodyT], times: RequestTimes
+    ) -> ContentT | StatusResponse[ContentT]:
+        """The content of the response; ``times`` gets the times of its queries."""
+        token = QUERY_TIMES.set(times)
+        try:
+            return await self._handler(request)
+        finally:
+            QUERY_TIMES.reset(token)
+
+    async def _csv(
+        self, http_request: web.Request, parsed: ParsedQuery[QueryT], caller: Caller
+    ) -> web.Response:
+        """Serves a list as CSV, out of no cache: spreadsheets do not poll."""
+        times = RequestTimes(self._clock)
+        content: Any = await self._handled(
+            Request(self._parts, parsed.query, parsed.extra, None, caller),  # type: ignore[arg-type]
+            times,
+        )
+        began_ns = times.now_ns()
+        data = await asyncio.to_thread(to_csv, self._columns, content.items)
+        response_headers = {**self._headers[Codec.JSON], "Content-Type": CSV_MEDIA_TYPE}
+        next_cursor = getattr(content, "next_cursor", None)
+        if next_cursor is not None:
+            following = http_request.rel_url.update_query(cursor=next_cursor)
+            response_headers["Link"] = f'<{following}>; rel="next"'
+        data = await _compressed(http_request, data, response_headers)
+        times.encoded(began_ns)
+        response_headers["Server-Timing"] = times.header()
+        return web.Response(body=data, headers=response_headers)
 
     async def _cached(
         self, http_request: web.Request, parsed: ParsedQuery[QueryT], codec: Codec, watch: Watch
@@ -179,23 +248,35 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         assert self._cache is not None  # noqa: S101 - there is a watch
         headers = http_request.headers
         key = (http_request.raw_path, codec)
-        bypass = _wants_new(headers.get("Cache-Control"))
+        bypass = insists(headers.get("Cache-Control"))
         cached = None if bypass else self._cache.lookup(key, watch)
+        times = None
         if cached is None:
-
-            async def produce() -> bytes:
-                content = await self._handler(
-                    Request(self._parts, parsed.query, parsed.extra, None)  # type: ignore[arg-type]
-                )
-                return _encoded(content, codec, parsed.presentation)
-
-            cached = await self._cache.respond(key, watch, produce, bypass=bypass)
-        response_headers = self._headers[codec] | _cache_headers(cached)
-        data = cached.entry.data
+            times = RequestTimes(self._clock)
+            cached = await self._cache.respond(
+                key, watch, partial(self._produce, parsed, codec, times), bypass=bypass
+            )
+        entry = cached.entry
+        response_headers = self._headers[codec] | cache_headers(cached)
+        if is_known(headers.get("If-None-Match"), entry.tag):
+            return web.Response(status=web.HTTPNotModified.status_code, headers=response_headers)
+        data = entry.data
         if len(data) >= _MIN_GZIP_BYTES and accepts_gzip(headers.get("Accept-Encoding")):
             data = await self._compressed(key, cached)
             response_headers["Content-Encoding"] = "gzip"
+        if times is not None and times.encode_ns:  # this request computed the response
+            response_headers["Server-Timing"] = times.header()
         return web.Response(body=data, headers=response_headers)
+
+    async def _produce(self, parsed: ParsedQuery[QueryT], codec: Codec, times: RequestTimes) -> bytes:
+        content = await self._handled(
+            Request(self._parts, parsed.query, parsed.extra, None),  # type: ignore[arg-type]
+            times,
+        )
+        began_ns = times.now_ns()
+        data = encoded(content, codec, parsed.presentation)
+        times.encoded(began_ns)
+        return data
 
     async def _compressed(self, key: Key, cached: Cached) -> bytes:
         assert self._cache is not None  # noqa: S101 - as above
@@ -221,10 +302,12 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         return await self._body.read(data, codec)
 
 
-def _encoded(content: object, codec: Codec, presentation: Presentation) -> bytes:
-    if presentation.times is TimeFormat.STRING:
-        content = with_text_times(content)
-    return encode(codec, content)
+async def _compressed(http_request: web.Request, data: bytes, headers: dict[str, str]) -> bytes:
+    """The body as it is sent: compressed if that saves something and the client accepts it."""
+    if len(data) < _MIN_GZIP_BYTES or not accepts_gzip(http_request.headers.get("Accept-Encoding")):
+        return data
+    headers["Content-Encoding"] = "gzip"
+    return await compress(data)
 
 
 async def compress(data: bytes) -> bytes:
@@ -232,23 +315,3 @@ async def compress(data: bytes) -> bytes:
     if len(data) < _MIN_GZIP_THREAD_BYTES:
         return gzipped((data,), GZIP_LEVEL)
     return await asyncio.get_running_loop().run_in_executor(None, gzipped, (data,), GZIP_LEVEL)
-
-
-def _wants_new(cache_control: str | None) -> bool:
-    """Whether a client accepts only a new response: the button *reload* of browsers sends ``max-age=0``."""
-    return cache_control is not None and ("no-cache" in cache_control or "max-age=0" in cache_control)
-
-
-_CACHE_STATUS: Final = {
-    Found.HIT: "decahertz; hit",
-    Found.SHARED: "decahertz; hit; detail=shared",
-    Found.STALE: "decahertz; hit; detail=stale",
-    Found.COLLAPSED: "decahertz; fwd=miss; collapsed",
-    Found.MISS: "decahertz; fwd=miss",
-    Found.BYPASS: "decahertz; fwd=request",
-}
-"""Values of the header ``Cache-Status`` (RFC 9211)."""
-
-
-def _cache_headers(cached: Cached) -> dict[str, str]:
-    return {"Age": str(cached.age_seconds), "Cache-Status": _CACHE_STATUS[cached.found]}

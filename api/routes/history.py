@@ -155,6 +155,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/metrics/history",
         summary="History of samples",
         handler=metrics_history,
+        revalidates=True,
         query=HistoryQuery,
         extra_query=KEYS,
         response=History,

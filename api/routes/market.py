@@ -68,6 +68,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/market/bars/{instrument}",
         summary="Bars",
         handler=market_bars,
+        revalidates=True,
         query=BarsQuery,
         response=Page[Bar],
         problems=("invalid-cursor", "database-unavailable", "not-found"),

@@ -163,6 +163,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/metrics/catalogue",
         summary="Catalogue of metrics",
         handler=metrics_catalogue,
+        revalidates=True,
         response=Catalogue,
         cache_seconds=60,
     ),

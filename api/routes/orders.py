@@ -12,7 +12,7 @@ from api.http.query import Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.known import check_known
-from api.routes.records import Cursor, Limit, Text
+from api.routes.records import Cursor, Limit, Source, Text
 from api.routes.stored import filters, newest, page_of
 from decahertz.event import OrderState, Side
 from storage.query.pagination import RowPage
@@ -30,6 +30,7 @@ class _OrderKeyQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class OrdersQuery(_OrderKeyQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query of orders by time of their first change, `[start, end)`; absent parameters do not filter."""
 
+    source: Source | None = None
     order_id: Text | None = None
     signal_id: Text | None = None
     state: OrderState | None = None

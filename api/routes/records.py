@@ -8,14 +8,14 @@ from msgspec import Meta, Struct
 
 from api.http.cache import Caching
 from api.http.problems import ProblemError
-from api.http.query import NoQuery, Time
+from api.http.query import Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.known import check_known
+from storage.query.instruments import InstrumentInfo
 from storage.query.pagination import RowPage
 from storage.query.queries import (
     FillFilter,
-    InstrumentInfo,
     Page,
     RoundTripFilter,
     StoredFill,
@@ -29,10 +29,12 @@ Cursor: TypeAlias = Annotated[
 ]
 
 
-class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Query of round trips by time of closing, `[start, end)`; absent parameters do not filter."""
+Source: TypeAlias = Annotated[Text, Meta(description="The process that sent the event.")]
 
+
+class _KeyQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recorder: Text | None = None
+    source: Source | None = None
     strategy: Text | None = None
     venue: Text | None = None
     instrument: Text | None = None
@@ -40,6 +42,24 @@ class TradesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     end: Time | None = None
     limit: Limit = 100
     cursor: Cursor | None = None
+
+
+class TradesQuery(_KeyQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of round trips by time of closing, `[start, end)`; absent parameters do not filter.
+
+    `source` is that of the closing fill.
+    """
+
+    regime: (
+        Annotated[
+            Text,
+            Meta(
+                description="The regime at the opening: the newest that the strategy had reported,"
+                " or the desk if the strategy had reported none."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class RecentTradesQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,10 +75,17 @@ class TradeQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recorder: Text | None = None
 
 
-class FillsQuery(TradesQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Query of fills by time of the fill: the parameters of round trips, and the order."""
+class FillsQuery(_KeyQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of fills by time of the fill, `[start, end)`; absent parameters do not filter."""
 
     order_id: Text | None = None
+
+
+class InstrumentsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of instruments; absent parameters do not filter."""
+
+    venue: Text | None = None
+    instrument: Text | None = None
 
 
 class Instruments(Struct, frozen=True, kw_only=True):
@@ -80,7 +107,7 @@ async def fills(request: Request[FillsQuery, None]) -> RowPage:
 async def trades(request: Request[TradesQuery, None]) -> RowPage:
     """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
     query = request.query
-    which = RoundTripFilter(**_filter_fields(query))
+    which = RoundTripFilter(regime=query.regime, **_filter_fields(query))
     found = await request.parts.queries.trades(which, limit=query.limit, cursor=query.cursor)
     if not found.items:
         await check_known(request.parts, _filter_fields(query))
@@ -101,14 +128,15 @@ async def trade(request: Request[TradeQuery, None]) -> dict[str, Any]:
     return found
 
 
-def _filter_fields(query: TradesQuery) -> dict[str, Any]:
-    names = {name: getattr(query, name) for name in ("recorder", "strategy", "venue", "instrument")}
+def _filter_fields(query: _KeyQuery) -> dict[str, Any]:
+    names = {name: getattr(query, name) for name in ("recorder", "source", "strategy", "venue", "instrument")}
     return {**names, "start_ns": query.start, "end_ns": query.end}
 
 
-async def instruments(request: Request[NoQuery, None]) -> Instruments:
+async def instruments(request: Request[InstrumentsQuery, None]) -> Instruments:
     """Returns the instruments seen in quotes or ticks, or defined, sorted by venue and instrument."""
-    return Instruments(items=await request.parts.queries.instruments())
+    query = request.query
+    return Instruments(items=await request.parts.queries.instruments(query.venue, query.instrument))
 
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
@@ -116,6 +144,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/instruments",
         summary="Instruments",
         handler=instruments,
+        query=InstrumentsQuery,
+        revalidates=True,
         response=Instruments,
         problems=("database-unavailable",),
     ),
@@ -132,7 +162,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/trades",
         summary="Round trips",
         handler=trades,
-        caching=Caching(reads=("fills",)),  # stored in the transaction of the fills that close them
+        # Stored in the transaction of the fills that close them.
+        caching=Caching(reads=("fills", "regimes")),
         query=TradesQuery,
         response=Page[StoredRoundTrip],
         problems=("invalid-cursor", "database-unavailable", "unknown-name"),

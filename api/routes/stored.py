@@ -11,7 +11,7 @@ from api.http.query import Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.known import check_known
-from api.routes.records import Cursor, Limit, Text
+from api.routes.records import Cursor, Limit, Source, Text
 from decahertz.event import Direction, LogLevel, Side
 from storage.query import stored_events
 from storage.query.pagination import KeysetPage, RowPage
@@ -24,6 +24,7 @@ class RangeQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Query by time of the event, `[start, end)`; absent parameters do not filter."""
 
     recorder: Text | None = None
+    source: Source | None = None
     start: Time | None = None
     end: Time | None = None
     limit: Limit = 100

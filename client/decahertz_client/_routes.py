@@ -123,6 +123,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
@@ -137,6 +138,7 @@ class Routes:
             "/api/v1/fills",
             {
                 "recorder": recorder,
+                "source": source,
                 "strategy": strategy,
                 "venue": venue,
                 "instrument": instrument,
@@ -154,9 +156,11 @@ class Routes:
         answer: HealthReport = self._session.get("/api/v1/health", {})
         return answer
 
-    def instruments(self) -> Instruments:
+    def instruments(self, *, venue: str | None = None, instrument: str | None = None) -> Instruments:
         """Returns the instruments seen in quotes or ticks, or defined, sorted by venue and instrument."""
-        answer: Instruments = self._session.get("/api/v1/instruments", {})
+        answer: Instruments = self._session.get(
+            "/api/v1/instruments", {"venue": venue, "instrument": instrument}
+        )
         return answer
 
     def ledger(self) -> LedgerReport:
@@ -190,6 +194,7 @@ class Routes:
         instrument: str,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -199,7 +204,7 @@ class Routes:
         return Pages(
             self._session,
             f"/api/v1/market/quotes/{quoted(instrument)}",
-            {"recorder": recorder, "start": start, "end": end, "venue": venue},
+            {"recorder": recorder, "source": source, "start": start, "end": end, "venue": venue},
             limit,
             1000,
             "StoredQuote",
@@ -210,6 +215,7 @@ class Routes:
         instrument: str,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -220,7 +226,14 @@ class Routes:
         return Pages(
             self._session,
             f"/api/v1/market/ticks/{quoted(instrument)}",
-            {"recorder": recorder, "start": start, "end": end, "venue": venue, "side": side},
+            {
+                "recorder": recorder,
+                "source": source,
+                "start": start,
+                "end": end,
+                "venue": venue,
+                "side": side,
+            },
             limit,
             1000,
             "StoredTick",
@@ -254,6 +267,7 @@ class Routes:
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        source: str | None = None,
         order_id: str | None = None,
         signal_id: str | None = None,
         state: OrderState | None = None,
@@ -272,6 +286,7 @@ class Routes:
                 "strategy": strategy,
                 "venue": venue,
                 "instrument": instrument,
+                "source": source,
                 "order_id": order_id,
                 "signal_id": signal_id,
                 "state": state,
@@ -411,6 +426,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -421,7 +437,14 @@ class Routes:
         return Pages(
             self._session,
             "/api/v1/regime",
-            {"recorder": recorder, "start": start, "end": end, "regime": regime, "strategy": strategy},
+            {
+                "recorder": recorder,
+                "source": source,
+                "start": start,
+                "end": end,
+                "regime": regime,
+                "strategy": strategy,
+            },
             limit,
             1000,
             "StoredRegime",
@@ -431,6 +454,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -444,6 +468,7 @@ class Routes:
             "/api/v1/risk",
             {
                 "recorder": recorder,
+                "source": source,
                 "start": start,
                 "end": end,
                 "name": name,
@@ -459,6 +484,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -471,6 +497,7 @@ class Routes:
             "/api/v1/sentiment/news",
             {
                 "recorder": recorder,
+                "source": source,
                 "start": start,
                 "end": end,
                 "instrument": instrument,
@@ -485,6 +512,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -500,6 +528,7 @@ class Routes:
             "/api/v1/signals",
             {
                 "recorder": recorder,
+                "source": source,
                 "start": start,
                 "end": end,
                 "strategy": strategy,
@@ -527,6 +556,7 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
@@ -537,7 +567,14 @@ class Routes:
         return Pages(
             self._session,
             "/api/v1/system/logs",
-            {"recorder": recorder, "start": start, "end": end, "component": component, "level": level},
+            {
+                "recorder": recorder,
+                "source": source,
+                "start": start,
+                "end": end,
+                "component": component,
+                "level": level,
+            },
             limit,
             1000,
             "StoredLog",
@@ -564,12 +601,14 @@ class Routes:
         self,
         *,
         recorder: str | None = None,
+        source: str | None = None,
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
+        regime: str | None = None,
     ) -> Pages[StoredRoundTrip]:
         """Returns closed round trips (flat to flat), derived from the fills, last closed first."""
         return Pages(
@@ -577,11 +616,13 @@ class Routes:
             "/api/v1/trades",
             {
                 "recorder": recorder,
+                "source": source,
                 "strategy": strategy,
                 "venue": venue,
                 "instrument": instrument,
                 "start": start,
                 "end": end,
+                "regime": regime,
             },
             limit,
             1000,

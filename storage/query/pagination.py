@@ -72,6 +72,8 @@ class KeysetPage:
     on ``time`` or partitions of it serve the list, and no index of its own is needed."""
     array_columns: Mapping[str, str] = field(default_factory=dict)
     """Filters by one element of an array: name of the filter, and the column."""
+    derived: Mapping[str, str] = field(default_factory=dict)
+    """Filters by a value that is no column: name of the filter, and the expression in SQL."""
 
     def statement(
         self, which: Filter, limit: int, cursor: str | None, *, own_range: bool = False
@@ -174,6 +176,8 @@ class KeysetPage:
             return f"{quoted(self.time_column)} {_TIMES[name]} {{}}"
         if name in self.array_columns:
             return f"{{}} = ANY({quoted(self.array_columns[name])})"
+        if name in self.derived:
+            return f"{self.derived[name]} = {{}}"
         if isinstance(value, list):
             return f"{quoted(name)} = ANY({{}}::text[])"
         return f"{quoted(name)} = {{}}"

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import asyncpg
 from msgspec import Struct
 
 from decahertz.alert import Alert
-from decahertz.event import InstrumentKind, Liquidity, Side
+from decahertz.event import Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
 from storage.query.bars import Bar, BarFilter, newest_bars
@@ -22,6 +21,7 @@ from storage.query.bulk_list import newest_of_bulk
 from storage.query.execution_quality import ExecutionSelection, ExecutionTotals, execution_totals
 from storage.query.export import Exports
 from storage.query.history.history import Histories
+from storage.query.instruments import InstrumentInfo, known_instruments
 from storage.query.known_names import KnownNames, known_names
 from storage.query.pagination import Filter, KeysetPage, RowPage
 from storage.query.round_trip_totals import RoundTripSelection, RoundTripTotals, round_trip_totals
@@ -76,6 +76,7 @@ class FillFilter(Struct, frozen=True, kw_only=True):
     venue: str | None = None
     instrument: str | None = None
     order_id: str | None = None
+    source: str | None = None
     start_ns: int | None = None
     end_ns: int | None = None
 
@@ -87,36 +88,12 @@ class RoundTripFilter(Struct, frozen=True, kw_only=True):
     strategy: str | None = None
     venue: str | None = None
     instrument: str | None = None
+    source: str | None = None
+    """Source of the closing fill."""
+    regime: str | None = None
+    """The newest at the opening that the strategy had reported; that of the desk if it had reported none."""
     start_ns: int | None = None
     end_ns: int | None = None
-
-
-class InstrumentDefinition(Struct, frozen=True, kw_only=True):
-    """Definition of an instrument; see the event type ``instrument``."""
-
-    defined_ns: int
-    kind: InstrumentKind
-    base_currency: str | None
-    quote_currency: str | None
-    settlement_currency: str | None
-    multiplier: float
-    inverse: bool
-    tick_size: float | None
-    lot_size: float | None
-    aliases: list[str]
-
-
-class InstrumentInfo(Struct, frozen=True, kw_only=True):
-    """An instrument that was seen in quotes or ticks, or defined."""
-
-    venue: str
-    instrument: str
-    first_ns: int | None = None
-    """Time of its first quote or tick."""
-    last_ns: int | None = None
-    """Time of its last quote or tick; up to a few seconds behind."""
-    definition: InstrumentDefinition | None = None
-    """Its newest definition."""
 
 
 class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
@@ -127,14 +104,25 @@ class Page(Struct, Generic[ItemT], frozen=True, kw_only=True):
     """Opaque; leads to the next page. ``None``: this is the last page."""
 
 
+def _regime(whose: str) -> str:
+    """The newest regime at the opening of a round trip; ``whose`` is the condition of its strategy."""
+    return (  # names and conditions of this module
+        f"(SELECT regime FROM regimes WHERE regimes.strategy {whose} AND regimes.time_ns <= trades.opened_ns"  # noqa: S608
+        " ORDER BY regimes.time_ns DESC LIMIT 1)"
+    )
+
+
 _FILLS = KeysetPage("fills", "time_ns", ("time_ns", "source", "epoch", "sequence"), item=StoredFill)
 _TRADES = KeysetPage(
     "trades",
     "closed_ns",
     ("closed_ns", "closed_source", "closed_epoch", "closed_sequence"),
     item=StoredRoundTrip,
+    derived={
+        "source": "closed_source",
+        "regime": f"coalesce({_regime('= trades.strategy')}, {_regime('IS NULL')})",
+    },
 )
-
 
 _SEEN = "SELECT venue, last_ns FROM instruments WHERE instrument = $1 AND last_ns IS NOT NULL"
 _OPEN_ORDERS = """
@@ -267,17 +255,8 @@ class Queries:
         """The alert with this id; ``None``: there is none."""
         return await find_alert(self._database, alert_id)
 
-    async def instruments(self) -> list[InstrumentInfo]:
-        """List the instruments that were seen or defined, sorted by venue and instrument."""
-        async with self._database.query() as connection:
-            rows = await connection.fetch("SELECT * FROM instruments ORDER BY venue, instrument")
-        return [_instrument(row) for row in rows]
-
-
-def _instrument(row: asyncpg.Record) -> InstrumentInfo:
-    definition = None
-    if row["defined_ns"] is not None:
-        values = {name: row[name] for name in InstrumentDefinition.__struct_fields__}
-        definition = InstrumentDefinition(**values | {"kind": InstrumentKind(row["kind"])})
-    values = {name: row[name] for name in ("venue", "instrument", "first_ns", "last_ns")}
-    return InstrumentInfo(**values, definition=definition)
+    async def instruments(
+        self, venue: str | None = None, instrument: str | None = None
+    ) -> list[InstrumentInfo]:
+        """The instruments that were seen or defined, sorted by venue and instrument."""
+        return await known_instruments(self._database, venue, instrument)

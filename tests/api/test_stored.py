@@ -8,7 +8,20 @@ from typing import Any
 import pytest_asyncio
 
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import Direction, Log, LogLevel, News, Order, OrderState, Quote, Side, Signal, Tick
+from decahertz.event import (
+    Direction,
+    Fill,
+    Log,
+    LogLevel,
+    News,
+    Order,
+    OrderState,
+    Quote,
+    Regime,
+    Side,
+    Signal,
+    Tick,
+)
 from decahertz.fakes import example_events
 from tests.api.checked import Caller
 from tests.api.helpers import START_NS, Stack
@@ -64,6 +77,15 @@ async def test_each_list_has_its_events_with_their_identity(asked: Caller) -> No
 
 
 SELECTED = {
+    "fills?source=test&recorder=nobody": 0,
+    "fills?source=elsewhere": 0,
+    "fills?source=test": 2,
+    "trades?source=test": 1,
+    "trades?source=elsewhere": 0,
+    "signals?source=test": 1,
+    "orders?source=elsewhere": 0,
+    "instruments?venue=SIM&instrument=EUR/USD": 1,
+    "instruments?venue=OTHER": 0,
     "signals?direction=buy&strategy=momentum&venue=SIM&instrument=EUR/USD&signal_id=s1": 1,
     "signals?direction=sell": 0,
     f"signals?start={START_NS + DAY_NS}": 0,
@@ -153,6 +175,46 @@ async def test_open_orders_are_counted(stored: Stack, stored_caller: Caller) -> 
     assert (await stored_caller.get("orders/active/count")).body == {"count": 3}
     assert (await stored_caller.get("orders/active/count?strategy=trend&instrument=A")).body == {"count": 3}
     assert (await stored_caller.get("orders/active/count?venue=OTHER")).body == {"count": 0}
+
+
+async def test_round_trips_are_filtered_by_the_regime_at_their_opening(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    def regime(second: int, name: str, strategy: str | None) -> Regime:
+        return Regime(time_ns=START_NS + second * NS_PER_SECOND, regime=name, strategy=strategy)
+
+    def fill(second: int, strategy: str, side: Side) -> Fill:
+        number = f"{strategy}{second}"
+        return Fill(
+            time_ns=START_NS + second * NS_PER_SECOND,
+            strategy=strategy,
+            venue="SIM",
+            instrument="A",
+            order_id=number,
+            fill_id=number,
+            side=side,
+            price=1.0,
+            quantity=1.0,
+        )
+
+    await stored.emit(
+        regime(0, "calm", None),
+        regime(1, "trend", "a"),
+        *(fill(2 + second, "a", side) for second, side in enumerate((Side.BUY, Side.SELL))),
+        *(fill(2 + second, "b", side) for second, side in enumerate((Side.BUY, Side.SELL))),
+        regime(4, "range", "a"),
+        *(fill(5 + second, "a", side) for second, side in enumerate((Side.SELL, Side.BUY))),
+    )
+    await stored.all_stored()
+
+    async def found(name: str) -> list[tuple[str, str]]:
+        items = (await stored_caller.get(f"trades?regime={name}")).body["items"]
+        return [(item["strategy"], item["side"]) for item in items]
+
+    assert await found("trend") == [("a", "buy")]
+    assert await found("range") == [("a", "sell")]
+    assert await found("calm") == [("b", "buy")]
+    assert await found("unknown") == []
 
 
 async def test_an_order_keeps_its_place_in_the_list_while_its_state_changes(

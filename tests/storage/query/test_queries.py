@@ -8,8 +8,9 @@ import pytest
 from decahertz.event import Fill, Liquidity, Side
 from decahertz.wire import Codec, encode
 from storage.database import Database, DatabaseUnavailableError
+from storage.query.instruments import InstrumentInfo
 from storage.query.pagination import CursorError
-from storage.query.queries import FillFilter, InstrumentInfo, Page, Queries, RoundTripFilter, StoredFill
+from storage.query.queries import FillFilter, Page, Queries, RoundTripFilter, StoredFill
 from tests.storage_examples import START_NS, arrival, fill, quote, store
 
 

@@ -16,7 +16,8 @@ from decahertz.event import Fill, Instrument, InstrumentKind, Order, OrderState,
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError
 from storage.database import Database
-from storage.query.queries import InstrumentDefinition, InstrumentInfo, Queries
+from storage.query.instruments import InstrumentDefinition, InstrumentInfo
+from storage.query.queries import Queries
 from storage.schema.emitters import recently_stored_events
 from storage.write.lease import RecorderLease
 from tests.storage_examples import (

@@ -1,0 +1,24 @@
+"""Entity tags: a client that has a response already asks whether it has changed (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+_DIGEST_BYTES: Final = 10
+
+
+def entity_tag(data: bytes) -> str:
+    """The weak ``ETag`` of a body: the same data have the same tag, compressed or not, in every process."""
+    return f'W/"{hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()}"'
+
+
+def is_known(if_none_match: str | None, tag: str) -> bool:
+    """Whether a client has the response with this tag, by its header ``If-None-Match``."""
+    if if_none_match is None:
+        return False
+    opaque = tag.removeprefix("W/")
+    return any(
+        given == "*" or given.removeprefix("W/") == opaque
+        for given in map(str.strip, if_none_match.split(","))
+    )

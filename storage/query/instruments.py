@@ -1,0 +1,67 @@
+"""Instruments that were seen in quotes or ticks, or defined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import asyncpg
+from msgspec import Struct
+
+from decahertz.event import InstrumentKind
+from storage.schema.samples import storable
+
+if TYPE_CHECKING:
+    from storage.database import Database
+
+_INSTRUMENTS = """
+SELECT * FROM instruments
+WHERE ($1::text IS NULL OR venue = $1) AND ($2::text IS NULL OR instrument = $2)
+ORDER BY venue, instrument
+"""
+
+
+class InstrumentDefinition(Struct, frozen=True, kw_only=True):
+    """Definition of an instrument; see the event type ``instrument``."""
+
+    defined_ns: int
+    kind: InstrumentKind
+    base_currency: str | None
+    quote_currency: str | None
+    settlement_currency: str | None
+    multiplier: float
+    inverse: bool
+    tick_size: float | None
+    lot_size: float | None
+    aliases: list[str]
+
+
+class InstrumentInfo(Struct, frozen=True, kw_only=True):
+    """An instrument that was seen in quotes or ticks, or defined."""
+
+    venue: str
+    instrument: str
+    first_ns: int | None = None
+    """Time of its first quote or tick."""
+    last_ns: int | None = None
+    """Time of its last quote or tick; up to a few seconds behind."""
+    definition: InstrumentDefinition | None = None
+    """Its newest definition."""
+
+
+async def known_instruments(
+    database: Database, venue: str | None, instrument: str | None
+) -> list[InstrumentInfo]:
+    """The instruments, of this venue and name if they are given, sorted by both."""
+    values = (venue, instrument)
+    if not all(value is None or storable(value) for value in values):
+        return []
+    return [_instrument(row) for row in await database.fetch(_INSTRUMENTS, values)]
+
+
+def _instrument(row: asyncpg.Record) -> InstrumentInfo:
+    definition = None
+    if row["defined_ns"] is not None:
+        values = {name: row[name] for name in InstrumentDefinition.__struct_fields__}
+        definition = InstrumentDefinition(**values | {"kind": InstrumentKind(row["kind"])})
+    values = {name: row[name] for name in ("venue", "instrument", "first_ns", "last_ns")}
+    return InstrumentInfo(**values, definition=definition)
