@@ -24,8 +24,8 @@ _PREFLIGHT: Final = {
     "Cache-Control": "no-store",
 }
 _EXPOSED: Final = (
-    "Age, Cache-Status, Content-Disposition, ETag, RateLimit, RateLimit-Policy, Retry-After, Server-Timing,"
-    " X-Request-ID"
+    "Age, Cache-Status, Content-Disposition, ETag, Link, RateLimit, RateLimit-Policy, Retry-After,"
+    " Server-Timing, X-Request-ID"
 )
 """Headers of responses that a page may read."""
 

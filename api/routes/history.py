@@ -11,6 +11,7 @@ from api.http.problems import FieldProblem, ProblemError
 from api.http.query import Extra, NoQuery, Time, parameter_problem, parse_moment
 from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
+from api.routes.known import check_known
 from api.routes.names import DURATION, KEYS, Names, check_names, unknown_name
 from decahertz.clock import NS_PER_SECOND, Clock, TimeFormatError
 from decahertz.duration import parse_duration
@@ -25,6 +26,8 @@ DEFAULT_POINTS: Final = 2000
 _LIMITS: Final = Limits(rows=200_000, values=500_000)
 """Limits of one response: encoding more would delay the next cycle."""
 
+_OF_EVENTS: Final = ("market", "strategy", "execution")
+"""Collectors whose instruments and strategies come from events."""
 _KEY_VALUES: Final = Meta(min_length=1, max_length=1000)
 BodyTime: TypeAlias = (
     Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -109,7 +112,7 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
     if start > end:
         raise parameter_problem("start", "is later than end")
     request = _resolution_request(query, end - start)
-    return await parts.queries.history(
+    history = await parts.queries.history(
         schema,
         tuple(dict.fromkeys(query.fields)),
         {"recorder": query.recorder, **keys} if query.recorder else keys,
@@ -118,6 +121,9 @@ async def _history(parts: ApiParts, query: HistoryQuery, keys: Extra) -> History
         request=request,
         limits=_LIMITS,
     )
+    if not history.series and schema.collector in _OF_EVENTS:
+        await check_known(parts, keys)
+    return history
 
 
 def _resolution_request(query: HistoryQuery, length_ns: int) -> ResolutionRequest:
@@ -159,7 +165,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         query=HistoryQuery,
         extra_query=KEYS,
         response=History,
-        problems=("database-unavailable",),
+        problems=("database-unavailable", "unknown-name"),
     ),
     Route(
         method="POST",
@@ -168,6 +174,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=metrics_history_by_body,
         body=BodyReader(HistoryRequest),
         response=History,
-        problems=("database-unavailable",),
+        problems=("database-unavailable", "unknown-name"),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from api.http.problems import FieldProblem, ProblemError
@@ -16,18 +16,23 @@ _MAX_SIMILAR: Final = 5
 async def check_known(parts: ApiParts, which: Mapping[str, Any]) -> None:
     """Raises :class:`ProblemError` (``unknown-name``) for an instrument or strategy that is unknown.
 
-    Only an empty response calls it, so other requests cost nothing more.
+    ``which`` may name several of them: one is enough. Only an empty response calls it, so other requests cost
+    nothing more.
     """
-    wanted = {name: value for name in _NAMES if (value := which.get(name)) is not None}
+    wanted = {name: _values(value) for name in _NAMES if (value := which.get(name)) is not None}
     live = {name: _live_names(parts, name) for name in wanted}
-    missing = {name: value for name, value in wanted.items() if value not in live[name]}
+    missing = {name: values for name, values in wanted.items() if not live[name].intersection(values)}
     if not missing:
         return
     stored = await parts.queries.known_names()
     by_name = {"instrument": stored.instruments, "strategy": stored.strategies}
-    for name, value in missing.items():
-        if value not in by_name[name]:
-            raise unknown(name, value, by_name[name] | live[name])
+    for name, values in missing.items():
+        if not by_name[name].intersection(values):
+            raise unknown(name, values[0], by_name[name] | live[name])
+
+
+def _values(value: str | Sequence[str]) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value
 
 
 def _live_names(parts: ApiParts, name: str) -> set[str]:

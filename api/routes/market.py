@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from api.http.query import Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from api.routes.names import DURATION, Names
 from api.routes.records import Cursor
 from decahertz.duration import parse_duration
@@ -60,7 +61,10 @@ async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
         end_ns=query.end,
         recorder=query.recorder,
     )
-    return await request.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
+    found = await request.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
+    if not found.items:
+        await check_known(request.parts, {"instrument": query.instrument})
+    return found
 
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
@@ -71,6 +75,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         revalidates=True,
         query=BarsQuery,
         response=Page[Bar],
-        problems=("invalid-cursor", "database-unavailable", "not-found"),
+        problems=("invalid-cursor", "database-unavailable", "not-found", "unknown-name"),
     ),
 )

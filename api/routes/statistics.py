@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from api.http.query import Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from api.routes.records import Text
 from collectors.common.values import finite
 from collectors.strategy.statistics import wilson_lower
@@ -121,7 +123,10 @@ async def trades_stats(request: Request[StatisticsQuery, None]) -> TradeStatisti
 
     `trades` in the answer is the number of items of that list.
     """
-    (totals,) = await request.parts.queries.round_trip_totals(_selection(request.query))
+    which = _selection(request.query)
+    (totals,) = await request.parts.queries.round_trip_totals(which)
+    if not totals.trades:
+        await check_known(request.parts, asdict(which))
     return statistics_of(totals)
 
 
@@ -133,6 +138,8 @@ async def performance(request: Request[PerformanceQuery, None]) -> Performance:
     which, window = _selection(request.query), request.query.window
     queries = request.parts.queries
     (overall,) = await queries.round_trip_totals(which, newest=window)
+    if not overall.trades:
+        await check_known(request.parts, asdict(which))
     by_strategy = await queries.round_trip_totals(which, newest=window, by_strategy=True)
     return Performance(
         window=window,
@@ -209,7 +216,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=trades_stats,
         query=StatisticsQuery,
         response=TradeStatistics,
-        problems=("database-unavailable",),
+        problems=("database-unavailable", "unknown-name"),
     ),
     Route(
         path="/api/v1/performance",
@@ -217,6 +224,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=performance,
         query=PerformanceQuery,
         response=Performance,
-        problems=("database-unavailable",),
+        problems=("database-unavailable", "unknown-name"),
     ),
 )

@@ -249,7 +249,9 @@ async def test_statistics_without_round_trips_are_null_and_say_why(
     assert single["reasons"]["profit_factor"] == "there is no losing round trip"
     assert single["reasons"]["expectancy_r"] == "no round trip has a known initial risk"
     assert single["win_rate_lower"] == pytest.approx(wilson(1, 1))
-    assert (await stored_caller.get("performance?strategy=nobody")).body["strategies"] == []
+    for path in ("performance?strategy=nobody", "trades/stats?strategy=nobody"):
+        (await stored_caller.get(path)).problem("unknown-name")
+    assert (await stored_caller.get("performance?end=1")).body["strategies"] == []
     for path in ("trades/stats?start=2&end=1", "execution/quality?start=2&end=1"):
         (await stored_caller.get(path)).problem("invalid-parameter")
 

@@ -124,6 +124,9 @@ UNKNOWN = {
     "signals?instrument=EURUSD": "instrument",
     "market/ticks/EUR-USD": "instrument",
     "market/quotes/eur/usd": "instrument",
+    "market/bars/EUR-USD": "instrument",
+    "trades/stats?strategy=momentun": "strategy",
+    "performance?instrument=EURUSD": "instrument",
     "orders?strategy=momentun": "strategy",
     "orders/active/count?strategy=momentun": "strategy",
     "fills?instrument=EUR-USD&start=-1m": "instrument",
@@ -141,6 +144,8 @@ async def test_an_unknown_name_is_told_from_an_empty_range_and_similar_ones_are_
         assert ("EUR/USD" if name == "instrument" else "momentum") in error["reason"]
     for path in ("signals?instrument=EUR/USD&start=-1m", "fills?strategy=momentum&start=-1m"):
         assert (await asked.get(path)).body["items"] == []
+    assert (await asked.get("market/bars/EUR/USD?start=-1m")).body["items"] == []
+    assert (await asked.get("trades/stats?strategy=momentum&start=-1m")).body["trades"] == 0
 
 
 async def test_a_name_that_is_only_live_is_known(stored: Stack, asked: Caller) -> None:

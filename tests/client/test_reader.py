@@ -217,6 +217,14 @@ def test_a_filter_that_is_too_long_for_a_url_travels_in_the_body(
     assert sorted(series.key["instrument"] for series in history.series) == sorted(known[:2])
 
 
+def test_a_history_of_an_unknown_instrument_is_told_from_an_empty_range(reader: Reader) -> None:
+    (name,) = {item["key"]["instrument"] for item in reader.metrics_current(collector="market")["items"][:1]}
+    assert reader.history("market", instrument=name, start=1, end=2).series == []
+    with pytest.raises(ProblemError, match=f"similar: {name}") as raised:
+        reader.history("market", instrument=name.replace("-", "/"))
+    assert raised.value.kind == "unknown-name"
+
+
 def test_an_error_of_the_server_names_the_parameter_and_the_request(reader: Reader) -> None:
     with pytest.raises(ProblemError) as raised:
         reader.history("markets")
