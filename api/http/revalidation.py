@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-_DIGEST_BYTES: Final = 10
+_DIGITS: Final = 20
 
 
 def entity_tag(data: bytes) -> str:
     """The weak ``ETag`` of a body: the same data have the same tag, compressed or not, in every process."""
-    return f'W/"{hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()}"'
+    return f'W/"{hashlib.sha256(data).hexdigest()[:_DIGITS]}"'
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:

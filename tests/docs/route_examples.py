@@ -88,7 +88,23 @@ _BODIES: Final[dict[str, dict[str, Any]]] = {
                 "signal_id": "s-1",
                 "direction": "buy",
                 "price": 88012.5,
-            }
+            },
+            {"type": "regime", "time_ns": 1767367800223456789, "regime": "trend", "strategy": "breakout"},
+            {
+                "type": "news",
+                "time_ns": 1767367800323456789,
+                "headline": "Exchange lists a new pair",
+                "publisher": "wire",
+                "instruments": ["BTC-USD"],
+                "sentiment": 0.4,
+            },
+            {
+                "type": "log",
+                "time_ns": 1767367800423456789,
+                "component": "breakout",
+                "level": "warning",
+                "message": "order rejected: quantity below the minimum",
+            },
         ],
     },
     "metrics_history_by_body": {
@@ -169,6 +185,12 @@ def ask_all(
     for route in in_order(routes):
         request = example_of(route, demo)
         yield route, request, request.send(demo.api)
+        if route.name == "submit_events":  # durable, and in the database a moment later
+            wait_until(
+                "events of the examples",
+                _LIMIT_SECONDS,
+                lambda: bool(demo.get("/api/v1/system/logs?limit=1")["items"]),
+            )
 
 
 def decoded(media_type: str, body: bytes) -> Any:  # noqa: ANN401 - JSON, or the lines of a file

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from decahertz.event import AnyEvent, Direction, Log, LogLevel, Order, OrderState, Side, Signal, Tick
+from decahertz.event import AnyEvent, Direction, Fill, Log, LogLevel, Order, OrderState, Side, Signal, Tick
 from storage.query.pagination import RowPage
-from storage.query.queries import Queries
+from storage.query.queries import FillFilter, Queries
 from storage.query.stored_events import ORDERS, SIGNALS, TICKS
 from tests.storage_examples import START_NS, Bench, arrival
 
@@ -28,6 +28,9 @@ def event(kind: str, name: str, number: int, time_ns: int) -> AnyEvent:
     if kind == "orders":
         state = OrderState.SUBMITTED if number % 2 else OrderState.FILLED
         return Order(**key, strategy="s", order_id=str(number // 2), state=state, side=Side.BUY, quantity=1.0)
+    if kind == "fills":
+        values: dict[str, Any] = {"order_id": "o", "side": Side.BUY, "price": 1.0, "quantity": 1.0}
+        return Fill(**key, strategy="s", fill_id=str(number), **values)
     if kind == "ticks":
         return Tick(**key, price=1.0, size=1.0, trade_id=str(number))
     return Log(time_ns=time_ns, component=name, level=LogLevel.INFO, message=str(number))
@@ -38,6 +41,8 @@ async def page_of(queries: Queries, kind: str, name: str, limit: int, cursor: st
         return await queries.newest(SIGNALS, {"instrument": name}, limit=limit, cursor=cursor)
     if kind == "orders":
         return await queries.newest(ORDERS, {"instrument": name}, limit=limit, cursor=cursor)
+    if kind == "fills":
+        return await queries.fills(FillFilter(instrument=name), limit=limit, cursor=cursor)
     now_ns = START_NS + 10**11
     if kind == "ticks":
         which: dict[str, Any] = {"instrument": name, "venue": None}
@@ -45,7 +50,13 @@ async def page_of(queries: Queries, kind: str, name: str, limit: int, cursor: st
     return await queries.logs({"component": name}, limit=limit, cursor=cursor, now_ns=now_ns)
 
 
-FIELDS = {"signals": "signal_id", "orders": "order_id", "ticks": "trade_id", "logs": "message"}
+FIELDS = {
+    "fills": "fill_id",
+    "signals": "signal_id",
+    "orders": "order_id",
+    "ticks": "trade_id",
+    "logs": "message",
+}
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
