@@ -42,6 +42,8 @@ _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
 _LISTEN_BACKLOG = 1024
 """After a restart all clients reconnect at once."""
+_IDLE_SECONDS = 75.0
+"""How long a connection may be idle, or take over the head of a request; aiohttp's default is an hour."""
 _MAX_REQUEST_LINE_BYTES = 64 * 1024
 """Above the limit of the query parser, which responds with a problem document where aiohttp would not."""
 
@@ -115,6 +117,7 @@ class Api:
             logger=self._logger,
             max_line_size=_MAX_REQUEST_LINE_BYTES,
             handle_signals=False,
+            keepalive_timeout=_IDLE_SECONDS,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             # A few kilobytes could decompress to gigabytes on the event loop; rejected bodies are not read.
             auto_decompress=False,

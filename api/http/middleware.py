@@ -71,7 +71,7 @@ def request_middleware(
             guard.check(request)
             response = cors.preflight(request) or await handler(request)
         except ConnectionError:
-            raise  # the client has disconnected; aiohttp handles this quietly
+            raise  # the client has disconnected: no response; see the server's log
         except Exception as error:  # noqa: BLE001 - every failure becomes a response
             response = problem_response(error, request_id)
         if not response.prepared:

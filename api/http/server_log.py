@@ -29,6 +29,8 @@ class _Handler(logging.Handler):
             self._log.debug("invalid_http_received", error=str(error.message).partition("\n")[0])
         elif isinstance(error, StreamAbortedError):
             self._log.debug("stream_ended_early")
+        elif isinstance(error, ConnectionError):
+            self._log.debug("request_abandoned")
         elif record.levelno >= logging.WARNING:
             self._log.log(record.levelno, "http_server_failed", message=record.getMessage(), exc_info=error)
 
