@@ -1,10 +1,12 @@
 """Fan-out of one state of 0.9 KB at 10 Hz to many WebSocket readers: p99 from the cycle to the receipt.
 
 The reference writes the same frames to as many plain transports, in the same process and run, in turn. The
-readers are one process on the other core, and their own work is part of both figures. A twentieth of the
-readers crawl in one row: they are slow before the measurement begins, and the reference skips them.
+readers are one process on the other core, and their own work is part of both figures of the latency. A
+twentieth of the readers crawl in one row: they are slow before the measurement begins, and the reference
+skips them.
 
-``DECAHERTZ_BENCH_READERS=10000`` adds a row of that many readers, and the processor time that they cost.
+``DECAHERTZ_BENCH_READERS=10000`` adds a row of that many readers, and the processor time that they cost;
+``DECAHERTZ_BENCH_MINUTES=5`` one of that many minutes, in which the memory must not grow.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import msgspec
+import psutil
 import uvloop
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -52,6 +55,7 @@ CYCLES = 50
 ROUNDS = 5
 STEP_SECONDS = 0.1
 MORE_READERS = int(os.environ.get("DECAHERTZ_BENCH_READERS", "0"))
+MINUTES = float(os.environ.get("DECAHERTZ_BENCH_MINUTES", "0"))
 _LIMITS = HubLimits(max_clients=50_000, dead_after_seconds=3600.0)  # the readers answer no pings
 _BACKLOG = 1024
 _BURST = 200
@@ -89,11 +93,12 @@ class Readers:
         self._process = process
         self._count = count
 
-    async def measure(self, publish: Publish) -> Result:
+    async def measure(self, publish: Publish, cycles: int = CYCLES) -> Result:
         """Publishes at 10 Hz, and ends the readers."""
         loop = asyncio.get_running_loop()
         began, used, missed = loop.time(), time.process_time(), 0
-        for number in range(CYCLES):
+        resident = psutil.Process().memory_info().rss
+        for number in range(cycles):
             due = began + number * STEP_SECONDS
             await asyncio.sleep(due - loop.time())
             missed += loop.time() - due >= STEP_SECONDS
@@ -101,15 +106,17 @@ class Readers:
         await asyncio.sleep(STEP_SECONDS)
         seconds = loop.time() - began
         used = (time.process_time() - used) / seconds
+        grown = psutil.Process().memory_info().rss - resident
         output, _ = await self._process.communicate(b"")
         read = json.loads(output)
         latencies: list[int] = read["latencies"]
         return Result(
             p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
-            lost=CYCLES * self._count - len(latencies),
+            lost=cycles * self._count - len(latencies),
             missed=missed,
             processor=used,
             readers_processor=read["processor_seconds"] / seconds,
+            growth_bytes=grown,
         )
 
 
@@ -126,6 +133,8 @@ class Result:
     """Share of a core that the server took."""
     readers_processor: float
     """Share of a core that the readers took."""
+    growth_bytes: int
+    """By how much the memory of the server grew."""
 
 
 @asynccontextmanager
@@ -148,7 +157,7 @@ async def readers(port: int, count: int, crawling: int, mode: str) -> AsyncItera
             await process.wait()
 
 
-async def ours(count: int, crawling: int) -> Result:
+async def ours(count: int, crawling: int, cycles: int = CYCLES) -> Result:
     """The hub, its bus and the WebSocket endpoint."""
     bus, clock, metrics = LocalBus(), SystemClock(), HubMetrics(CollectorRegistry())
     latest = LatestSamples(bus)
@@ -175,7 +184,7 @@ async def ours(count: int, crawling: int) -> Result:
                     publish()
                     await asyncio.sleep(0)
             async with readers(port, count, 0, "ws") as connected:
-                return await connected.measure(publish)
+                return await connected.measure(publish, cycles)
     finally:
         await endpoint.stop()
         await runner.cleanup()
@@ -245,6 +254,14 @@ async def measure(count: int, crawling: int, goal: str, rounds: int = ROUNDS) ->
             "ratio >= 0.91",
             is_cost=True,
         ),
+        compared(
+            f"{name}: processor of the readers",
+            statistics.median(one.readers_processor for one, _ in pairs),
+            statistics.median(other.readers_processor for _, other in pairs),
+            "cores",
+            "none",
+            is_cost=True,
+        ),
     ]
     for what, number in (
         ("missed cycles", max(one.missed for one, _ in pairs)),
@@ -254,12 +271,30 @@ async def measure(count: int, crawling: int, goal: str, rounds: int = ROUNDS) ->
     return rows
 
 
+async def long(count: int, crawling: int, minutes: float) -> list[Measure]:
+    """The rows of a long run, without a reference."""
+    result = await ours(count, crawling, round(minutes * 60 / STEP_SECONDS))
+    name = f"fan-out {count + crawling} readers, {crawling} crawling, {minutes:g} min"
+    figures = (
+        ("p99", result.p99_ms, "ms", "ours <= 20"),
+        ("missed cycles", result.missed, "", "ours <= 0"),
+        ("updates not received", result.lost, "", "ours <= 0"),
+        ("memory", result.growth_bytes / 2**20, "MiB more", "ours <= 4"),
+    )
+    return [
+        Measure(name=f"{name}: {what}", ours=number, unit=unit, goal=goal)
+        for what, number, unit, goal in figures
+    ]
+
+
 async def _all() -> list[Measure]:
     rows = await measure(100, 0, "ours <= 5")
     rows += await measure(1_000, 0, "ours <= 20")
     rows += await measure(950, 50, "ours <= 20")
     if MORE_READERS:
         rows += await measure(MORE_READERS, 0, "none", rounds=1)
+    if MINUTES:
+        rows += await long(950, 50, MINUTES)
     return rows
 
 

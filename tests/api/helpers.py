@@ -366,6 +366,10 @@ class SlowReader:
         payload = json.dumps(message).encode()
         self._writer.write(struct.pack(">BB4x", 0x81, 0x80 | len(payload)) + payload)
 
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+
     async def hear(self) -> tuple[int, bytes]:
         """The opcode and the payload of the next frame."""
         async with asyncio.timeout(LIMIT_SECONDS):

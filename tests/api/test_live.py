@@ -236,6 +236,34 @@ async def test_a_message_beyond_the_limit_closes_the_connection(stack: Stack) ->
         assert await client.close_code() == 1009
 
 
+def masked(first: int, payload: bytes) -> bytes:
+    """A frame of a client whose mask is zero."""
+    return bytes((first, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (masked(0x81, b"\xff\xfe"), 1007),
+        (masked(0xC1, b"{}"), 1002),  # compressed, which was not agreed on
+        (masked(0x83, b"{}"), 1002),  # an opcode of nobody
+        (masked(0x09, b"{}"), 1002),  # a ping in fragments
+        (masked(0x80, b"{}"), 1002),  # continues nothing
+        (masked(0x88, b"\x03"), 1002),  # a close code of one byte
+        (b"\x81\xff" + (2**40).to_bytes(8, "big") + bytes(100), 1009),
+    ],
+)
+async def test_a_frame_that_breaks_the_protocol_closes_the_connection(
+    stack: Stack, data: bytes, code: int
+) -> None:
+    async with slow_reader(stack, ["a"]) as client, reader(stack) as other:
+        client.send(data)
+        assert [message async for message in client.messages()] == []
+        assert client.close_code == code
+        await wait_for(lambda: len(stack.clients()) == 1, "the client is forgotten")
+        assert await other.until_pong() == []
+
+
 async def test_a_client_has_a_limited_number_of_patterns() -> None:
     async with Stack(limits=HubLimits(max_subscriptions=2)).running() as stack, reader(stack) as client:
         await client.subscribe("a", "b")
@@ -299,7 +327,7 @@ async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> No
     async with (
         Stack(limits=limits).running() as stack,
         reader(stack) as alive,
-        slow_reader(stack, ["never:published"]),
+        slow_reader(stack, ["never:published"]) as silent,
     ):
         await wait_for(lambda: len(stack.clients()) == 2, "both are connected")
         await wait_for(lambda: len(stack.clients()) == 1, "the silent one is disconnected")
@@ -308,6 +336,8 @@ async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> No
             "it is counted",
         )
         assert await alive.until_pong() == []
+        assert [message async for message in silent.messages()] == []
+        assert silent.close_code == 4009
 
 
 async def test_a_client_can_ping_too(stack: Stack) -> None:

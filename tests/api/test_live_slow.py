@@ -9,8 +9,20 @@ from typing import Any
 import pytest
 
 from api.live.limits import HubLimits
+from decahertz.bus import samples_topic
 from decahertz.clock import CYCLE_NS
-from tests.api.helpers import START_NS, SlowReader, Stack, quote, reader, slow_reader, wait_for
+from decahertz.sample import SampleBatch
+from tests.api.helpers import (
+    DESK,
+    START_NS,
+    DeskSample,
+    SlowReader,
+    Stack,
+    quote,
+    reader,
+    slow_reader,
+    wait_for,
+)
 
 LIMITS = HubLimits(buffer_bytes=64 * 1024, max_queued_events=200)
 NAMES = [f"{number:03}-{'x' * 100}" for number in range(200)]
@@ -149,6 +161,18 @@ async def test_a_reader_that_reads_slowly_is_not_taken_for_dead() -> None:
             was_slow.append(client.slow)
             await asyncio.sleep(0.005)
         assert was_slow.count(True) > len(was_slow) / 2
+
+
+async def test_a_slow_reader_whose_state_cannot_be_encoded_is_closed() -> None:
+    async with Stack(limits=LIMITS).running() as stack, slow_reader(stack, ["metrics:**"]) as slow:
+        await fill_up(stack)
+        odd: Any = object()
+        sample = DeskSample(strategy="s", pnl=odd)
+        stack.bus.publish(samples_topic("desk"), SampleBatch(DESK, START_NS, (sample,)))
+        async for _ in slow.messages():
+            pass
+        assert slow.close_code == 1011
+        await wait_for(lambda: not stack.clients(), "the client is forgotten")
 
 
 @pytest.mark.parametrize("waits", [True, False])
