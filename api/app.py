@@ -18,6 +18,7 @@ from api.http.cors import Cors
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
 from api.http.revalidation import entity_tag, is_known
+from api.http.repeats import RepeatRunner
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
@@ -111,7 +112,7 @@ class Api:
         host, port = self._settings.host, self._settings.port
         await self._require_keys()
         await asyncio.to_thread(page_handler)
-        runner = web.AppRunner(
+        runner = RepeatRunner(
             self._application(),
             access_log=None,  # metrics count requests; failures are logged
             logger=self._logger,

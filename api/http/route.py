@@ -33,6 +33,7 @@ from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, ParsedQuery, QueryParser, QueryT
 from api.http.request_times import RequestTimes
 from api.http.revalidation import entity_tag, is_known
+from api.http.repeats import REPEATABLE
 from api.http.stream import Stream, stream_response
 from decahertz.clock import Clock
 from decahertz.negotiation import accepts_gzip, gzipped
@@ -157,6 +158,7 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         self._streams = bool(route.streams)
         self._columns = route.columns
         self._has_tag = route.has_tag
+        self._is_repeatable = route.method == "GET" and not route.streams
         self._query = QueryParser(
             route.query,
             clock,
@@ -179,6 +181,8 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         """Serves one request. Errors become problem documents in the middleware."""
         access, scope = self._access, self._scope
         caller = access.known(http_request, scope) or await access.verify(http_request, scope)
+        if self._is_repeatable:
+            http_request[REPEATABLE] = True
         headers = http_request.headers
         parsed = self._query.parse(http_request.rel_url.raw_query_string, http_request.match_info)
         form = parsed.presentation.format

@@ -1,0 +1,181 @@
+"""Serves a request that repeats the previous one of its connection without parsing and routing it again.
+
+Clients that poll send the same bytes on the same connection each time. Half of the cost of a small response
+is aiohttp's: parse the head, make a request, find the route, prepare the response. A connection therefore
+remembers the head of its last request, byte for byte, with what aiohttp made of it, and its handler. If the
+same bytes arrive, that handler serves the same request again, with all checks; everything else goes to
+aiohttp. ::
+
+      bytes ── the remembered head, and no request in progress? ── no ──> aiohttp, which may remember it
+                              │ yes
+                              v
+          the handler responds ──> head and body in one write ──> bytes that arrived meanwhile, as above
+
+Only ``GET`` without a body is remembered. The bytes may be a head only where a message begins: everything
+that the connection received so far was heads of ``GET``, each whole and without a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from aiohttp import HttpVersion11, web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.web_protocol import RequestHandler
+
+Respond: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
+"""Handles the remembered request once more."""
+
+_MAX_HEAD_BYTES: Final = 4096
+_MAX_WAITING_BYTES: Final = 64 * 1024
+"""Bytes that may arrive while a request is in progress; then the connection is not read."""
+_FRAMING: Final = (b"content-length", b"transfer-encoding", b"upgrade", b"expect")
+"""Parts of a head that change where the next message begins."""
+_HARMLESS: Final = b"upgrade-insecure-requests"
+"""A header of browsers, which has one of these words in its name."""
+_END: Final = b"\r\n\r\n"
+REPEATABLE: Final[web.RequestKey[bool]] = web.RequestKey("repeatable", bool)
+"""Key under which a request says that its handler returns a plain response each time."""
+
+
+class RepeatRunner(web.AppRunner):
+    """Runs an application whose connections are :class:`Connection`."""
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001 - no public way
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+
+class Connection(RequestHandler):
+    """A connection of a client, which remembers its last request."""
+
+    __slots__ = ("_head", "_is_aligned", "_known", "_repeat", "_respond", "_waiting")
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # those of the base class
+        self._is_aligned = True
+        """Whether the next byte begins a message."""
+        self._head = b""
+        """The head that aiohttp handles now; empty: one that cannot be remembered."""
+        self._known = b""
+        """The remembered head."""
+        self._respond: Respond | None = None
+        self._repeat: asyncio.Task[None] | None = None
+        """The remembered request, in progress."""
+        self._waiting = b""
+        """What arrived meanwhile."""
+
+    def data_received(self, data: bytes) -> None:
+        """Handles the remembered request once more, or gives the bytes to aiohttp."""
+        if self._repeat is not None:
+            self._wait(data)
+        elif data == self._known and data and self._is_idle():
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self._repeat = self._loop.create_task(self._repeat_request())
+        else:
+            if data and self._is_aligned:
+                self._is_aligned = _is_whole_get(data)
+                is_first = self._is_aligned and len(data) <= _MAX_HEAD_BYTES and self._is_idle()
+                self._head = data if is_first else b""
+            super().data_received(data)
+
+    def remember(self, request: web.Request, respond: Respond) -> None:
+        """Remembers a request that aiohttp handles now; ``respond`` handles it once more.
+
+        ``respond`` returns a :class:`~aiohttp.web.Response` that is not prepared, with a body of bytes.
+        """
+        head, self._head = self._head, b""
+        if not head or self._messages or request.can_read_body:
+            return  # the bytes are more than this request
+        if request.version == HttpVersion11 and request.keep_alive:
+            self._known, self._respond = head, respond
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - of the base class
+        """Ends the connection after the request in progress, at the latest after ``timeout`` seconds."""
+        if self._repeat is not None:
+            _, late = await asyncio.wait([self._repeat], timeout=timeout)
+            for task in late:
+                task.cancel()
+        await super().shutdown(timeout)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forgets the request."""
+        super().connection_lost(exc)
+        self._known, self._respond, self._waiting = b"", None, b""
+
+    def _is_idle(self) -> bool:
+        """Whether aiohttp waits for the next request."""
+        waiter = self._waiter
+        return (
+            not (self._close or self._force_close or self._messages)
+            # Without a waiter the task of the connection has not begun yet, or it handles a request.
+            and (waiter is None or not waiter.done())
+            and (waiter is not None or self._request_count == 0)
+        )
+
+    def _wait(self, data: bytes) -> None:
+        was_full = len(self._waiting) >= _MAX_WAITING_BYTES
+        self._waiting += data
+        if len(self._waiting) >= _MAX_WAITING_BYTES and not was_full and self.transport is not None:
+            self.transport.pause_reading()
+
+    async def _repeat_request(self) -> None:
+        try:
+            if self._respond is not None:
+                self._write(await self._respond())
+                await self._drain_helper()
+        except ConnectionError:
+            self.force_close()
+        except Exception as error:  # noqa: BLE001 - as aiohttp does
+            self.log_exception("Unhandled exception", exc_info=error)
+            self.force_close()
+        finally:
+            self._repeat = None
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Handles what arrived while the request was in progress."""
+        data, self._waiting = self._waiting, b""
+        if self.transport is None or not data:
+            return
+        if len(data) >= _MAX_WAITING_BYTES:
+            self.transport.resume_reading()
+        self.data_received(data)
+
+    def _write(self, response: web.StreamResponse) -> None:
+        if self.transport is None:
+            raise ConnectionResetError("the client has disconnected")
+        self.transport.write(rendered(response))
+
+
+def rendered(response: web.StreamResponse) -> bytes:
+    """A response that is not prepared, as it is sent: head and body."""
+    if type(response) is not web.Response or response.prepared or response._cookies:  # noqa: SLF001 - making them costs
+        raise TypeError(f"{response!r} cannot be sent again")
+    body = response.body or b""
+    if not isinstance(body, bytes):
+        raise TypeError("the body is not bytes")
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in response.headers.items()]
+    lines.append(f"Date: {rfc822_formatted_time()}")
+    if response.status != web.HTTPNotModified.status_code:
+        lines.append(f"Content-Length: {len(body)}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise ValueError("a header contains a line break")
+    return head.encode() + _END + body
+
+
+def _is_whole_get(data: bytes) -> bool:
+    """Whether the data ends with the end of a message, as far as its first line and headers tell."""
+    if not (data.startswith(b"GET ") and data.endswith(_END)):
+        return False
+    lower = data.lower().replace(_HARMLESS, b"")
+    return not any(word in lower for word in _FRAMING)
