@@ -18,6 +18,7 @@ from api.http.problems import ProblemError, http_problem
 from api.http.rate_limit import ALLOWANCE
 from api.http.request_times import NS_PER_MS
 from api.http.repeats import REPEATABLE, Connection
+from api.http.repeats import remember
 from api.http.self_metrics import HttpMetrics
 from api.http.stream import FINISH_RESPONSE
 from decahertz.clock import NS_PER_SECOND, Clock
@@ -80,8 +81,7 @@ def request_middleware(
             if request.can_read_body:
                 response.force_close()  # do not wait for the rest of an unread body
             finish(response)
-            if REPEATABLE in request and isinstance(request.protocol, Connection):
-                request.protocol.remember(request, functools.partial(middleware, request, handler))
+            remember(request, functools.partial(middleware, request, handler))
         metrics.count(_route_label(request), _method_label(request), response.status)
         return response
 

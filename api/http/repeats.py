@@ -70,7 +70,7 @@ class Connection(RequestHandler):
         self._repeat: asyncio.Task[None] | None = None
         """The remembered request, in progress."""
         self._waiting = b""
-        """What arrived meanwhile."""
+        """Bytes that arrived meanwhile."""
 
     def data_received(self, data: bytes) -> None:
         """Handles the remembered request once more, or gives the bytes to aiohttp."""
@@ -153,6 +153,12 @@ class Connection(RequestHandler):
         if self.transport is None:
             raise ConnectionResetError("the client has disconnected")
         self.transport.write(rendered(response))
+
+
+def remember(request: web.Request, respond: Respond) -> None:
+    """Lets the connection of a request remember it, if its handler has marked it as :data:`REPEATABLE`."""
+    if REPEATABLE in request and isinstance(request.protocol, Connection):
+        request.protocol.remember(request, respond)
 
 
 def rendered(response: web.StreamResponse) -> bytes:

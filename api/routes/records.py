@@ -14,6 +14,7 @@ from api.parts import Request
 from api.routes.known import check_known
 from storage.query.instruments import InstrumentInfo
 from storage.query.pagination import RowPage
+from storage.query.pagination import Row, RowPage
 from storage.query.queries import (
     FillFilter,
     Page,
@@ -119,7 +120,7 @@ async def recent_trades(request: Request[RecentTradesQuery, None]) -> RowPage:
     return await request.parts.queries.trades(RoundTripFilter(), limit=request.query.limit)
 
 
-async def trade(request: Request[TradeQuery, None]) -> dict[str, Any]:
+async def trade(request: Request[TradeQuery, None]) -> Row:
     """Returns one closed round trip."""
     query = request.query
     found = await request.parts.queries.trade(query.trade_id, query.recorder)

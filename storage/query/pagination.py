@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
 from msgspec import Struct
@@ -31,11 +31,18 @@ _LARGEST = 2**63 - 1
 _TIMES: Final = {"start_ns": ">=", "end_ns": "<"}
 
 
+class Row(Struct, frozen=True, gc=False):
+    """One row as the database has it, ready to be encoded; subclasses have the columns as fields."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - of any column
+        return getattr(self, name)
+
+
 class RowPage(Struct, frozen=True, kw_only=True):
     """One page of a list, as the database has it."""
 
-    items: list[dict[str, Any]]
-    """Rows: values by name of the column, ready to be encoded."""
+    items: list[Any]
+    """Rows, each a :class:`Row`."""
     next_cursor: str | None = None
     """Opaque; leads to the next page. ``None``: this is the last page."""
 
@@ -122,11 +129,12 @@ class KeysetPage:
         if len(records) > limit:
             del records[limit:]
             next_cursor = self.cursor_after(records[-1], which, cursor)
-        names = self.names
-        # The record has the columns of the place last; zip leaves them out.
-        return RowPage(
-            items=[dict(zip(names, record, strict=False)) for record in records], next_cursor=next_cursor
-        )
+        if self.item is None:
+            raise TypeError(f"the rows of {self.table} have no columns of their own")
+        row, length = _row_type(self.item), len(self.names)
+        # The record has the columns of the place last.
+        items = [row(*record[:length]) for record in records]
+        return RowPage(items=items, next_cursor=next_cursor)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,6 +192,14 @@ class KeysetPage:
 
     def _ordered(self, suffix: str = "") -> str:
         return ", ".join(f"{name}{suffix}" for name in self.columns)
+
+
+@cache
+def _row_type(item: type[Struct]) -> type[Row]:
+    """The type of rows with the columns of ``item``: without checks, a third of the cost of a dictionary."""
+    fields = [(name, Any) for name in item.__struct_fields__]
+    made = msgspec.defstruct(item.__name__, fields, bases=(Row,), frozen=True, gc=False)
+    return cast("type[Row]", made)
 
 
 def _in_range(which: Filter, begin: Cursor | None) -> Mapping[str, Any]:

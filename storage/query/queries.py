@@ -23,7 +23,7 @@ from storage.query.export import Exports
 from storage.query.history.history import Histories
 from storage.query.instruments import InstrumentInfo, known_instruments
 from storage.query.known_names import KnownNames, known_names
-from storage.query.pagination import Filter, KeysetPage, RowPage
+from storage.query.pagination import Filter, KeysetPage, Row, RowPage
 from storage.query.round_trip_totals import RoundTripSelection, RoundTripTotals, round_trip_totals
 from storage.query.stored_events import LOGS, ORDER_CHANGES, ORDERS
 from storage.schema.samples import storable
@@ -174,7 +174,7 @@ class Queries:
         """Outcomes, latencies and slippage of orders by strategy and venue."""
         return await execution_totals(self._database, which)
 
-    async def trade(self, trade_id: str, recorder: str | None = None) -> dict[str, Any] | None:
+    async def trade(self, trade_id: str, recorder: str | None = None) -> Row | None:
         """The finished round trip with this id (:class:`StoredRoundTrip`); ``None``: there is none.
 
         Recorders of the same fills derive the same round trip.
@@ -223,11 +223,11 @@ class Queries:
         (row,) = await self._database.fetch(_OPEN_ORDERS, values)
         return int(row["count"])
 
-    async def orders_by_id(self, which: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def orders_by_id(self, which: Mapping[str, Any]) -> list[Row]:
         """Orders (:class:`StoredOrder`) with an id, at most 100."""
         return (await ORDERS.rows(self._database, which, 100, None)).items
 
-    async def order_detail(self, order: dict[str, Any]) -> dict[str, Any]:
+    async def order_detail(self, order: Row) -> dict[str, Any]:
         """An order with its changes and fills, oldest first."""
         key = {name: order[name] for name in ("order_id", "recorder", "strategy", "venue", "instrument")}
         changes = await ORDER_CHANGES.rows(self._database, key, _MAX_OF_ORDER, None)
