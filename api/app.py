@@ -17,8 +17,8 @@ from api.http.cache import ResponseCache
 from api.http.cors import Cors
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
-from api.http.revalidation import entity_tag, is_known
 from api.http.repeats import RepeatRunner
+from api.http.revalidation import entity_tag, is_known
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger

@@ -16,9 +16,8 @@ from aiohttp.typedefs import Middleware
 from api.http.guard import Guard
 from api.http.problems import ProblemError, http_problem
 from api.http.rate_limit import ALLOWANCE
-from api.http.request_times import NS_PER_MS
-from api.http.repeats import REPEATABLE, Connection
 from api.http.repeats import remember
+from api.http.request_times import NS_PER_MS
 from api.http.self_metrics import HttpMetrics
 from api.http.stream import FINISH_RESPONSE
 from decahertz.clock import NS_PER_SECOND, Clock

@@ -31,9 +31,9 @@ from api.http.presentation import (
 )
 from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, ParsedQuery, QueryParser, QueryT
+from api.http.repeats import REPEATABLE
 from api.http.request_times import RequestTimes
 from api.http.revalidation import entity_tag, is_known
-from api.http.repeats import REPEATABLE
 from api.http.stream import Stream, stream_response
 from decahertz.clock import Clock
 from decahertz.negotiation import accepts_gzip, gzipped

@@ -13,7 +13,6 @@ from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.known import check_known
 from storage.query.instruments import InstrumentInfo
-from storage.query.pagination import RowPage
 from storage.query.pagination import Row, RowPage
 from storage.query.queries import (
     FillFilter,
