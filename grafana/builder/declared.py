@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from collectors.host.plugins import builtin_classes
-from decahertz.conditions import CONDITIONS
+from decahertz.conditions import CONDITION_BY_ALERT, CONDITIONS
 from decahertz.metric import Kind, Unit, family_name
 from decahertz.sample import SampleSchema, schema_of
 from grafana.builder.style import Display, display_of
@@ -50,6 +50,13 @@ def metric(collector: str, name: str) -> Declared:
         if field.name == name:
             return Declared(collector, name, field.metric.help, field.metric.unit, field.metric.kind)
     raise UndeclaredError(f"{collector}.{name} is not a declared metric")
+
+
+def alert(name: str) -> str:
+    """The name, if it is that of an alert; raises :class:`UndeclaredError`."""
+    if name not in CONDITION_BY_ALERT:
+        raise UndeclaredError(f"{name} is not an alert")
+    return name
 
 
 def threshold(alert: str) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.builder import style, variables
-from grafana.builder.declared import metric, threshold
-from grafana.builder.frame import Line, address, dashboard, field, label
-from grafana.builder.panels import About, PanelBuilder, figure, lines
+from grafana.builder.declared import alert, metric, threshold
+from grafana.builder.frame import Line, address, dashboard, field, label, uid_of
+from grafana.builder.panels import LINK_TIME, About, PanelBuilder, figure, lines
 from grafana.builder.queries import REAL_ALERTS, chosen, history, matching, newest, prom, prom_now, sql
 from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
@@ -15,6 +15,14 @@ from grafana.builder.tables import Cell, rows
 NAME = "overview"
 _RECORDER = matching("recorder")
 _TRADING = matching("recorder", "strategy")
+_DETAILS = {
+    "feeds": ("FeedStale", "FeedMute", "SequenceGaps", "BookCrossed", "SpreadBlowOut"),
+    "execution": ("RejectSpike", "OrderAckSlow", "OrderFillSlow", "SlippageHigh", "OrderUnresolved"),
+    "risk": ("DrawdownDeep", "DailyLossLimit", "RiskLimitBreached", "PositionBreak"),
+    "strategy": ("StrategySilent",),
+    "system": ("EventLoopLag", "ClockOffset", "ClockStepped", "CpuHigh", "MemoryHigh", "DiskFilling"),
+}
+"""Alerts by the dashboard with the details; of all others that is Recorder self-health."""
 
 
 def overview() -> Dashboard:
@@ -172,9 +180,15 @@ def _pnl() -> PanelBuilder:
 
 
 def _alerts() -> PanelBuilder:
+    details = " ".join(
+        f"WHEN name IN ({', '.join(map(repr, map(alert, names)))}) THEN '/d/{uid_of(name)}'"
+        for name, names in _DETAILS.items()
+    )
+    details += f" ELSE '/d/{uid_of('recorder')}'"
     query = sql(
         f"""
-        SELECT time, severity, state, name, summary, origin, runbook_url
+        SELECT time, severity, state, name, summary, origin,
+            CASE WHEN runbook_url ~ '^https?://' THEN runbook_url {details} END AS details
         FROM alerts
         WHERE (state = 'firing' OR $__timeFilter(time)) AND {REAL_ALERTS} AND {chosen("recorder")}
         ORDER BY state, starts_ns DESC LIMIT 100""",
@@ -184,17 +198,23 @@ def _alerts() -> PanelBuilder:
         About(
             "Alerts",
             "Alerts that fire, then those that began in the time range; without the dead man's switch, which"
-            " always fires.",
+            " always fires. A click opens the runbook, if the docs have an address, or the dashboard with the"
+            " details.",
         ),
         query,
         {
-            "time": Cell(style.TIME, "Since", width=170),
+            "time": Cell(style.TIME, "Since", width=165),
             "severity": Cell(title="Severity", mapping=style.SEVERITY, width=100),
             "state": Cell(title="State", mapping=style.ALERT_STATE, width=80),
-            "name": Cell(title="Alert", link="${__data.fields.runbook_url}", link_title="Runbook", width=150),
+            "name": Cell(
+                title="Alert",
+                link=f"${{__data.fields.details}}?{LINK_TIME}&${{recorder:queryparam}}",
+                link_title="Details",
+                width=150,
+            ),
             "summary": Cell(title="Summary"),
-            "origin": Cell(title="Origin", width=100),
-            "runbook_url": Cell(hidden=True),
+            "origin": Cell(title="Origin", width=95),
+            "details": Cell(hidden=True),
         },
     )
 
@@ -214,6 +234,7 @@ def _strategies() -> PanelBuilder:
                 title="Strategy",
                 link=address("strategy", "recorder", strategy=field("strategy")),
                 link_title="Strategy",
+                width=125,
             ),
             "equity": Cell(WHOLE_MONEY, "Equity"),
             "daily_pnl": Cell(money, "P&L today", colours=signed()),
@@ -252,8 +273,8 @@ def _instruments() -> PanelBuilder:
                 link_title="Market",
             ),
             "verdict": Cell(title="Feed", mapping=style.VERDICT),
-            "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY)),
-            "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL)),
+            "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY), width=115),
+            "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL), width=115),
             "spread_bps": Cell(metric("market", "spread_bps").display, "Spread"),
             "tick_rate": Cell(rate, "Ticks"),
             "age_seconds": Cell(seconds, "Age", colours=rising(stale / 2, stale)),

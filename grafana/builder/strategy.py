@@ -141,15 +141,15 @@ def _statistics() -> PanelBuilder:
     names = {
         "trades": Cell(COUNT, "n"),
         "win_rate": Cell(RATIO, "Win rate"),
-        "win_rate_lower": Cell(RATIO, "at least (95 %)"),
+        "win_rate_lower": Cell(RATIO, "at least (95 %)", width=125),
         "profit_factor": Cell(style.Display("none", 2), "Profit factor"),
         "expectancy": Cell(MONEY, "Expectancy", colours=signed()),
         "r_trades": Cell(COUNT, "n of R"),
-        "expectancy_r": Cell(R, "Expectancy in R", colours=signed()),
+        "expectancy_r": Cell(R, "Expectancy in R", colours=signed(), width=130),
         "average_win_r": Cell(R, "Mean win"),
         "average_loss_r": Cell(R, "Mean loss"),
         "streak": Cell(COUNT, "Streak", colours=signed()),
-        "max_drawdown": Cell(MONEY, "Deepest drawdown"),
+        "max_drawdown": Cell(MONEY, "Deepest drawdown", width=145),
         "daily_changes": Cell(COUNT, "n of days"),
         "sharpe": Cell(style.Display("none", 2), "Sharpe"),
         "sortino": Cell(style.Display("none", 2), "Sortino"),
@@ -162,7 +162,7 @@ def _statistics() -> PanelBuilder:
         "All round trips since the strategy first appeared, each figure next to the size of its sample."
         " Sharpe and Sortino need daily changes of equity and are empty on the first days.",
     )
-    return rows(about, query, {"strategy": Cell(title="Strategy"), **names})
+    return rows(about, query, {"strategy": Cell(title="Strategy", width=125), **names})
 
 
 def _range_statistics() -> PanelBuilder:
@@ -186,17 +186,18 @@ def _range_statistics() -> PanelBuilder:
                 title="Strategy",
                 link=address("orders", "recorder", strategy=field("strategy")),
                 link_title="Trades and orders",
+                width=125,
             ),
             "n": Cell(COUNT, "n"),
             "pnl": Cell(MONEY, "P&L", colours=signed()),
             "fees": Cell(MONEY, "Fees"),
             "win_rate": Cell(RATIO, "Win rate"),
-            "profit_factor": Cell(style.Display("none", 2), "Profit factor"),
-            "expectancy": Cell(MONEY, "Expectancy", colours=signed()),
+            "profit_factor": Cell(style.Display("none", 2), "Profit factor", width=105),
+            "expectancy": Cell(MONEY, "Expectancy", colours=signed(), width=95),
             "worst": Cell(MONEY, "Worst", colours=signed()),
             "best": Cell(MONEY, "Best", colours=signed()),
             "r_n": Cell(COUNT, "n of R"),
-            "expectancy_r": Cell(R, "Expectancy in R", colours=signed()),
+            "expectancy_r": Cell(R, "in R", colours=signed()),
             "held": Cell(style.display_of(Unit.SECONDS), "Held for"),
         },
     )

@@ -25,7 +25,7 @@ from grafana.reader.view import Sources, View
 
 _PASSWORD = "preview"  # noqa: S105 - of a database that ends with the run
 _SCRAPE_INTERVAL = "2s"
-_PICTURES = ROOT / "docs" / "dashboards"
+_PICTURES = ROOT / "build" / "dashboards"
 _TRADED = "SELECT instrument FROM fills GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
 
 

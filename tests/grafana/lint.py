@@ -27,7 +27,7 @@ _OTHER_FROM = re.compile(r"\b(?:extract\s*\(\s*\w+|DISTINCT)\s+FROM\b", re.IGNOR
 _CTE = re.compile(r"\b(\w+)\s+AS\s+(?:(?:NOT\s+)?MATERIALIZED\s+)?\(", re.IGNORECASE)
 _METRIC = re.compile(r"\b(?:(?:[a-z_]+:)?decahertz[_:][\w:]+|ALERTS\w*|up)\b")
 _FIELD = re.compile(r"\$\{__data\.fields\.\w+\}")
-"""A link whose whole address is in a column."""
+"""The address of a dashboard or of a runbook that is in a column."""
 _NO_METRICS = (
     re.compile(r'"(?:[^"\\]|\\.)*"'),
     re.compile(r"\{[^{}]*\}"),
@@ -56,7 +56,7 @@ def problems(dashboard: Dashboard, around: Around) -> list[str]:
             found.append(f"{where}: {', '.join(sorted(missing))} is no metric")
     found += [text for link in dashboard.links for text in _link(link, around)]
     for panel in dashboard.all_panels():
-        rules = (_panel_texts, _panel_queries, _panel_legends, _panel_links)
+        rules = (_panel_texts, _panel_queries, _panel_legends, _panel_states, _panel_links)
         found += [f"{panel.name}: {text}" for rule in rules for text in rule(panel, around)]
     for annotation in dashboard.annotations.items:
         found += [f"annotation {annotation.name}: {text}" for text in _annotation(annotation, around)]
@@ -199,6 +199,16 @@ def _panel_legends(panel: Panel, around: Around) -> Iterator[str]:
             yield f"query {target.get('refId')} names a column value, which says nothing"
 
 
+def _panel_states(panel: Panel, around: Around) -> Iterator[str]:
+    """Grafana leaves out the name of a single bar, and the mappings of states that thresholds colour."""
+    del around
+    defaults = panel.field_config.defaults
+    if panel.type == "bargauge" and not defaults.display_name:
+        yield "has no display name, without which a single bar has no name"
+    if panel.type == "state-timeline" and (defaults.color or {}).get("mode") == "thresholds":
+        yield "colours its states by thresholds alone"
+
+
 def _panel_links(panel: Panel, around: Around) -> Iterator[str]:
     links = [(link.title, link) for link in (*panel.links, *panel.field_config.defaults.links)]
     for override in panel.field_config.overrides:
@@ -243,11 +253,11 @@ def _link(link: Link, around: Around) -> Iterator[str]:
         if not (link.keep_time and link.include_vars):
             yield f"the link {link.title!r} loses the time range or the variables"
         return
-    if link.url.startswith("https://") or _FIELD.fullmatch(link.url):
+    if link.url.startswith("https://"):
         return
     path, _, query = link.url.partition("?")
     uid = path.removeprefix("/d/").partition("/")[0]
-    if not path.startswith("/d/") or uid not in around.uids:
+    if not _FIELD.fullmatch(path) and (not path.startswith("/d/") or uid not in around.uids):
         yield f"the link {link.title!r} leads to {path!r}, which is no dashboard"
     if not (link.keep_time or "__url_time_range" in query or "from=" in query):
         yield f"the link {link.title!r} loses the time range"

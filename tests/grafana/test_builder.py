@@ -9,7 +9,7 @@ import pytest
 
 from decahertz.metric import Unit
 from grafana.builder import style
-from grafana.builder.declared import UndeclaredError, metric, threshold
+from grafana.builder.declared import UndeclaredError, alert, metric, threshold
 from grafana.builder.files import dashboard_files
 from grafana.builder.frame import Line, Section, address, dashboard
 from grafana.builder.panels import About, PanelBuilder, figure
@@ -29,10 +29,15 @@ def test_a_metric_that_is_not_declared_stops_the_build(collector: str) -> None:
         metric(collector, "gone")
 
 
-@pytest.mark.parametrize("alert", ["Gone", "DeadMansSwitch"])
-def test_an_alert_without_a_threshold_stops_the_build(alert: str) -> None:
-    with pytest.raises(UndeclaredError, match=f"{alert} is not an alert with a threshold"):
-        threshold(alert)
+@pytest.mark.parametrize("name", ["Gone", "DeadMansSwitch"])
+def test_an_alert_without_a_threshold_stops_the_build(name: str) -> None:
+    with pytest.raises(UndeclaredError, match=f"{name} is not an alert with a threshold"):
+        threshold(name)
+
+
+def test_an_alert_that_does_not_exist_stops_the_build() -> None:
+    with pytest.raises(UndeclaredError, match="Gone is not an alert"):
+        alert("Gone")
 
 
 def test_families_and_units_follow_from_the_declaration() -> None:

@@ -126,6 +126,7 @@ def _field_link(made: dict[str, Any], url: str) -> None:
     made["panels"][0]["fieldConfig"]["defaults"]["links"][0]["url"] = url
 
 
+_BY_THRESHOLDS = {"fieldConfig": {"defaults": {"color": {"mode": "thresholds"}}, "overrides": []}}
 CHANGES: list[tuple[Change, str]] = [
     (lambda made: made.update(uid="a"), "the uid 'a'"),
     (lambda made: made.update(id=1), "has an id"),
@@ -149,6 +150,9 @@ CHANGES: list[tuple[Change, str]] = [
     (lambda made: _target(made, legendFormat="__auto"), "has no legend"),
     (lambda made: _target(made, 1, rawSql="SELECT time, a AS value FROM b"), "a column value"),
     (lambda made: _target(made, 1, rawSql="SELECT time, a FROM market_samples"), "reads market_samples"),
+    (lambda made: _panel(made, type="bargauge"), "has no display name"),
+    (lambda made: _panel(made, type="state-timeline", **_BY_THRESHOLDS), "by thresholds alone"),
+    (lambda made: _field_link(made, "${__data.fields.page}"), "loses the time range"),
     (lambda made: _field_link(made, "/d/b?${__url_time_range}&var-a=1"), "is no dashboard"),
     (lambda made: _field_link(made, "/d/decahertz-a?var-a=1"), "loses the time range"),
     (lambda made: _field_link(made, "/d/decahertz-a?from=1"), "loses the variables"),
