@@ -6,6 +6,10 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 import structlog
@@ -37,16 +41,37 @@ from decahertz.addresses import UnsafeAddressError, listen_error, reachable_addr
 from decahertz.health import ComponentStatus, Health
 from decahertz.negotiation import accepts_gzip, gzipped
 
-__all__ = ["Api", "ApiParts"]
+__all__ = ["Api", "ApiParts", "Place"]
 
 _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
-_LISTEN_BACKLOG = 1024
+LISTEN_BACKLOG: Final = 1024
 """After a restart all clients reconnect at once."""
 _IDLE_SECONDS = 75.0
 """How long a connection may be idle, or take over the head of a request; aiohttp's default is an hour."""
 _MAX_REQUEST_LINE_BYTES = 64 * 1024
 """Above the limit of the query parser, which responds with a problem document where aiohttp would not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an API listens; by default at the address of its settings, for all routes."""
+
+    path: str | None = None
+    """A Unix socket, at which API processes ask for their clients: no WebSocket, no page."""
+    sockets: Sequence[socket.socket] = ()
+    """Sockets that the recorder listens on, in an API process."""
+    forward: Handler | None = None
+    """The handler of the routes that only the recorder can answer, in an API process."""
+    sequence: int | None = None
+    """That of the newest event before the first one on the bus; ``None``: the epoch."""
+    client_prefix: str = "c"
+    """Begins the names of WebSocket clients, which differ between API processes."""
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether clients connect to it."""
+        return self.path is None
 
 
 class Api:
@@ -58,8 +83,10 @@ class Api:
         settings: ApiSettings,
         limits: HubLimits | None = None,
         shared: SharedCache | None = None,
+        place: Place | None = None,
     ) -> None:
         """``shared`` is the second level of the cache; the API closes it."""
+        self._place = place or Place()
         self._metrics = HttpMetrics(parts.registry)
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
@@ -72,17 +99,23 @@ class Api:
             limits or HubLimits(),
             parts.event_log,
             recorder=parts.recorder,
+            sequence=self._place.sequence,
         )
-        self._parts = dataclasses.replace(parts, live=self.hub.statistics, requests=self._metrics.figures)
+        self._parts = parts
+        if self._place.has_clients:
+            self._parts = dataclasses.replace(parts, live=self.hub.statistics, requests=self._metrics.figures)
         self._quotas = Quotas(
             parts.clock,
             parts.registry,
             key_per_second=settings.key_requests_per_second,
-            address_per_second=settings.address_requests_per_second,
+            # API processes have counted the addresses of their clients already.
+            address_per_second=settings.address_requests_per_second if self._place.has_clients else 0.0,
             limit_loopback=settings.limit_loopback,
         )
         self._access = KeyAccess(parts.keys, self._quotas, required=settings.require_keys)
-        self._websocket = WebSocketEndpoint(self.hub, self._access, parts.clock, hub_metrics, parts.version)
+        self._websocket = WebSocketEndpoint(
+            self.hub, self._access, parts.clock, hub_metrics, parts.version, self._place.client_prefix
+        )
         parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
         """Call its ``changed`` with the tables in which rows were stored."""
@@ -125,18 +158,30 @@ class Api:
             lingering_time=0.0,
         )
         await runner.setup()
-        site = web.TCPSite(runner, host, port, backlog=_LISTEN_BACKLOG)
+        if self._place.has_clients:
+            self.hub.start()
         try:
-            await site.start()
+            for site in self._sites(runner):
+                await site.start()
         except OSError as error:
             await runner.cleanup()
             raise listen_error("api", host, port, error) from error
-        self._port = runner.addresses[0][1]
+        if self._place.has_clients:
+            self._port = runner.addresses[0][1]
         self._runner = runner
-        self.hub.start()
+
+    def _sites(self, runner: web.AppRunner) -> list[web.BaseSite]:
+        place, backlog = self._place, LISTEN_BACKLOG
+        if place.path is not None:
+            return [web.UnixSite(runner, place.path, backlog=backlog)]
+        if place.sockets:
+            return [web.SockSite(runner, sock, backlog=backlog) for sock in place.sockets]
+        return [web.TCPSite(runner, self._settings.host, self._settings.port, backlog=backlog)]
 
     async def _require_keys(self) -> None:
         self._access.required = await asyncio.to_thread(self._settings.requires_keys)
+        if self._place.sockets:
+            return  # the recorder has checked it before it listened
         if self._access.required and not self._parts.keys.has_valid_keys():
             if await asyncio.to_thread(self._settings.is_exposed):
                 raise UnsafeAddressError(
@@ -147,7 +192,10 @@ class Api:
             self._log.warning("api_keys_missing", hint="make one with `decahertz keys create`")
 
     async def stop(self) -> None:
-        """Closes WebSockets with 1001, lets requests finish and stops listening; bounded in time."""
+        """Stops listening, closes WebSockets with 1001 and lets requests finish; bounded in time."""
+        if self._runner is not None:
+            for site in tuple(self._runner.sites):
+                await site.stop()
         await self._websocket.stop()
         await self.cache.stop()
         runner, self._runner = self._runner, None
@@ -179,10 +227,15 @@ class Api:
         )
         for route in sorted(ROUTES, key=lambda route: "{" in route.path):  # a field takes any path
             endpoint = Endpoint(route, self._parts, self._parts.clock, self._access, limit, self.cache)
+            handler: Handler = endpoint.__call__
+            if self._place.forward is not None and not route.anywhere:
+                handler = self._place.forward
             if route.method == "GET":
-                app.router.add_get(route.pattern, endpoint.__call__)
+                app.router.add_get(route.pattern, handler)
             else:
-                app.router.add_route(route.method, route.pattern, endpoint.__call__)
+                app.router.add_route(route.method, route.pattern, handler)
+        if not self._place.has_clients:
+            return app
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
         app.router.add_get("/ws", self._websocket.__call__, allow_head=False)
         page = page_handler().__call__

@@ -41,7 +41,8 @@ class ApiParts:
     clock: Clock
     bus: Bus
     keys: KeyRing
-    ingest: Ingest
+    ingest: Ingest | None
+    """``None`` in an API process of its own, which forwards events to the recorder."""
     queries: Queries
     latest: LatestSamples
     alerts: LatestAlerts

@@ -73,6 +73,16 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
 
+    processes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="API processes of their own, so that load on the API does not move the grid; 0: the"
+            " recorder's process serves the API.",
+        ),
+    ] = 0
+
     def requires_keys(self) -> bool:
         """Whether a request needs a key. Resolves the name of the host, so it may block.
 

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,18 +75,18 @@ def _run_on(engine: Engine) -> list[Measure]:
         _bare_timer() as bare,
         Client(api_url, source="bench") as client,
     ):
-        trading = _Trading(client)
+        trading = Trading(client)
         trading.run(WARM_UP_SECONDS)
-        first = _read(process, metrics_url)
+        first = read(process, metrics_url)
         left = SECONDS
         while left > 0:
             trading.run(min(left, SCRAPE_SECONDS))
-            last = _read(process, metrics_url)
+            last = read(process, metrics_url)
             left = SECONDS - (last.monotonic - first.monotonic)
         bare_lateness = _p99_of(bare, first, last)
         with _scrapers(metrics_url):
             trading.run(SCRAPED_SECONDS)
-            scraped = _read(process, metrics_url)
+            scraped = read(process, metrics_url)
         scraped_bare_lateness = _p99_of(bare, last, scraped)
     _print_rates(first, last, last.monotonic - first.monotonic)
     cores = (last.processor - first.processor) / (last.monotonic - first.monotonic)
@@ -102,14 +102,14 @@ def _grid(name: str, first: Reading, last: Reading, bare_lateness: float) -> lis
     return [
         compared(
             f"{name} missed",
-            _increase(first, last, "decahertz_sampler_missed_cycles_total"),
+            increase(first, last, "decahertz_sampler_missed_cycles_total"),
             round((last.monotonic - first.monotonic) * CYCLES_PER_SECOND),
             "cycles",
             "ours = 0",
         ),
         compared(
             f"{name} lateness p99",
-            _quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
+            quantile(first, last, "decahertz_sampler_lateness_seconds_bucket", 0.99) * 1e3,
             bare_lateness * 1e3,
             "ms",
             "ours <= 5",
@@ -144,8 +144,10 @@ while True:
 
 
 @contextlib.contextmanager
-def running_decahertz(engine: Engine) -> Iterator[tuple[psutil.Process, str, str]]:
-    """Runs ``decahertz up``; yields the process and the URLs of its metrics and API."""
+def running_decahertz(
+    engine: Engine, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[psutil.Process, str, str]]:
+    """Runs ``decahertz up`` with more options; yields the process and the URLs of its metrics and API."""
     api, exporter = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="decahertz-bench-"))
     server = engine.server(folder, has_jobs=True)
@@ -157,6 +159,7 @@ def running_decahertz(engine: Engine) -> Iterator[tuple[psutil.Process, str, str
         "feeds-synthetic-instruments": str(INSTRUMENTS),
         "feeds-synthetic-quotes-per-second": str(QUOTES_PER_SECOND),
         "feeds-synthetic-ticks-per-second": str(QUOTES_PER_SECOND / 4),
+        **(more or {}),
     }
     command = [sys.executable, "-m", "decahertz.app.cli", "up"]
     command += [f"--{name}={value}" for name, value in options.items()]
@@ -235,7 +238,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Trading:
+class Trading:
     """Fifty strategies that buy and sell in turn, each with its share of the instruments."""
 
     def __init__(self, client: Client) -> None:
@@ -284,7 +287,8 @@ class _Trading:
         emit("equity", strategy=strategy, equity=100_000.0 + self._number % 100)
 
 
-def _read(process: psutil.Process, url: str) -> Reading:
+def read(process: psutil.Process, url: str) -> Reading:
+    """Reads the metrics of the process, and its processor time."""
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own
         text = answer.read().decode()
     used = process.cpu_times()
@@ -303,11 +307,12 @@ def _is_self_metric(line: str) -> bool:
     return name.startswith(("decahertz_sampler_", "decahertz_storage_", "decahertz_feed_"))
 
 
-def _increase(first: Reading, last: Reading, name: str) -> float:
+def increase(first: Reading, last: Reading, name: str) -> float:
+    """Returns the increase of a family's sum."""
     return last.total(name) - first.total(name)
 
 
-def _quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
+def quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
     """Computes Prometheus' ``histogram_quantile`` of the increase: linear within the bucket."""
     counts = sorted(
         (float(dict(labels)["le"]), value - first.series.get((name, labels), 0.0))
@@ -326,9 +331,9 @@ def _quantile(first: Reading, last: Reading, buckets: str, q: float) -> float:
 
 
 def _print_rates(first: Reading, last: Reading, passed: float) -> None:
-    rows = _increase(first, last, "decahertz_storage_rows_total") / passed
-    events = _increase(first, last, "decahertz_sampler_events_total") / passed
-    samples = _increase(first, last, "decahertz_sampler_samples_total") / passed
+    rows = increase(first, last, "decahertz_storage_rows_total") / passed
+    events = increase(first, last, "decahertz_sampler_events_total") / passed
+    samples = increase(first, last, "decahertz_sampler_samples_total") / passed
     dropped = last.total("decahertz_ledger_dropped_total")
     print(f"sampler-grid: {passed:.0f} s, {samples:,.0f} samples/s, {events:,.0f} deliveries of events/s,")
     print(

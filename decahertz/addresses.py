@@ -62,6 +62,36 @@ def check_port(section: str, host: str, port: int, *, name: str = "port") -> Non
             raise listen_error(section, host, port, error, name=name) from error
 
 
+def listening_sockets(section: str, host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Sockets that listen on each address of ``host``, all on one port; 0 picks a free one.
+
+    Resolves names, so it may block. Raises :class:`~decahertz.settings.SettingsError`.
+    """
+    found: list[socket.socket] = []
+    refused: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(_resolve(f"{section}.host", host, port)):
+        made = socket.socket(family, kind, protocol)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.bind((address[0], port, *address[2:]))
+            made.listen(backlog)
+        except OSError as error:
+            made.close()
+            refused = error
+            if error.errno != errno.EADDRNOTAVAIL:  # this machine may lack IPv6
+                break
+        else:
+            port = made.getsockname()[1]
+            found.append(made)
+    if refused is not None and (refused.errno != errno.EADDRNOTAVAIL or not found):
+        for made in found:
+            made.close()
+        raise listen_error(section, host, port, refused) from refused
+    return found
+
+
 def listen_error(section: str, host: str, port: int, error: OSError, *, name: str = "port") -> SettingsError:
     """The error to raise when the operating system refuses to listen on an address."""
     if error.errno == errno.EADDRINUSE:

@@ -89,6 +89,9 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Meaning of undeclared parameters, on a route that accepts them."""
     body: BodyReader[BodyT] | None = None
     scope: Scope = Scope.READ
+    anywhere: bool = False
+    """Whether a process that has only the database, the newest samples and the schemas can respond. API
+    processes forward requests to all other routes to the recorder."""
     cache_seconds: int = 0
     """How long clients may cache a response; 0: not at all."""
     caching: Caching | None = None
@@ -295,15 +298,19 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         assert self._body is not None  # noqa: S101 - checked by the caller
         check_content_encoding(http_request.headers.getall("Content-Encoding", ()))
         codec = content_codec(http_request.headers.get("Content-Type"))
-        if (http_request.content_length or 0) > self._max_body_bytes:
-            raise content_too_large(self._max_body_bytes)
-        try:
-            async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
-                data = await http_request.read()
-        except TimeoutError as error:
-            detail = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
-            raise ProblemError("request-timeout", detail) from error
-        return await self._body.read(data, codec)
+        return await self._body.read(await read_body(http_request, self._max_body_bytes), codec)
+
+
+async def read_body(http_request: web.Request, max_bytes: int) -> bytes:
+    """Reads a body. Raises :class:`ProblemError` for one that is too large, or too slow."""
+    if (http_request.content_length or 0) > max_bytes:
+        raise content_too_large(max_bytes)
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
+            return await http_request.read()
+    except TimeoutError as error:
+        detail = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
+        raise ProblemError("request-timeout", detail) from error
 
 
 async def _compressed(http_request: web.Request, data: bytes, headers: dict[str, str]) -> bytes:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 
+DURATIONS: Final = "decahertz_api_request_duration_seconds"
+"""Name of the family of durations."""
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -34,7 +37,7 @@ class HttpMetrics:
             registry=registry,
         )
         self._durations = Histogram(
-            "decahertz_api_request_duration_seconds",
+            DURATIONS,
             "Time from the head of the request to the response.",
             ("route",),
             buckets=_BUCKETS,
@@ -53,17 +56,7 @@ class HttpMetrics:
 
     def figures(self) -> list[RouteFigures]:
         """Requests by route, the most frequent first."""
-        counts: dict[str, list[tuple[float, float]]] = {}
-        sums: dict[str, float] = {}
-        for family in self._durations.collect():
-            for sample in family.samples:
-                route = sample.labels.get("route", "")
-                if sample.name.endswith("_bucket"):
-                    counts.setdefault(route, []).append((float(sample.labels["le"]), sample.value))
-                elif sample.name.endswith("_sum"):
-                    sums[route] = sample.value
-        found = [_route_figures(route, buckets, sums[route]) for route, buckets in counts.items()]
-        return sorted(found, key=lambda figures: (-figures.requests, figures.route))
+        return route_figures(self._durations.collect())
 
     def observe(self, route: str, seconds: float) -> None:
         """Records the duration of a request."""
@@ -71,6 +64,21 @@ class HttpMetrics:
         if histogram is None:
             histogram = self._histograms[route] = self._durations.labels(route)
         histogram.observe(seconds)
+
+
+def route_figures(families: Iterable[Metric]) -> list[RouteFigures]:
+    """Figures by route, the most frequent first, from the family :data:`DURATIONS`."""
+    counts: dict[str, list[tuple[float, float]]] = {}
+    sums: dict[str, float] = {}
+    for family in families:
+        for sample in family.samples:
+            route = sample.labels.get("route", "")
+            if sample.name.endswith("_bucket"):
+                counts.setdefault(route, []).append((float(sample.labels["le"]), sample.value))
+            elif sample.name.endswith("_sum"):
+                sums[route] = sample.value
+    found = [_route_figures(route, buckets, sums[route]) for route, buckets in counts.items()]
+    return sorted(found, key=lambda figures: (-figures.requests, figures.route))
 
 
 def _route_figures(route: str, buckets: Sequence[tuple[float, float]], total: float) -> RouteFigures:

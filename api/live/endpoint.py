@@ -105,13 +105,23 @@ class WebSocketTransport:
 class WebSocketEndpoint:
     """``GET /ws``."""
 
-    def __init__(self, hub: Hub, access: KeyAccess, clock: Clock, metrics: HubMetrics, version: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        access: KeyAccess,
+        clock: Clock,
+        metrics: HubMetrics,
+        version: str,
+        client_prefix: str = "c",
+    ) -> None:
+        """``client_prefix`` begins the names of the clients."""
         self._hub = hub
         self._access = access
         self._clock = clock
         self._metrics = metrics
         self._version = version
         self._numbers = itertools.count(1)
+        self._client_prefix = client_prefix
         self._open: set[asyncio.Future[None]] = set()
         self._callers: dict[Client, Caller] = {}
         self._unauthenticated: set[Client] = set()
@@ -167,7 +177,7 @@ class WebSocketEndpoint:
             connection,
             PROTOCOLS[protocol],
             limits,
-            client_id=f"c{next(self._numbers)}",
+            client_id=f"{self._client_prefix}{next(self._numbers)}",
         )
         try:
             caller = caller or await self._authenticated(websocket, client)

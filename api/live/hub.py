@@ -50,7 +50,7 @@ _EVENTS_PER_WRITE = 500
 class Hub:
     """Routes samples, events and alerts to clients. Runs only inside the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         bus: Bus,
         latest: LatestSamples,
@@ -61,12 +61,15 @@ class Hub:
         log: EventSource,
         *,
         recorder: str,
+        sequence: int | None = None,
     ) -> None:
+        """``sequence`` is that of the newest event before the first one on the bus; by default the epoch."""
         self.recorder = recorder
         self.limits = limits
-        self.epoch = self.sequence = log.epoch
-        """The sequence is that of the newest routed event."""
-        self._ring = EventRing(log.epoch, limits.ring_events)
+        self.epoch = log.epoch
+        self.sequence = log.epoch if sequence is None else sequence
+        """That of the newest routed event."""
+        self._ring = EventRing(self.sequence, limits.ring_events)
         self.replay = Replay(log, self._ring, limits, clock, metrics)
         self._bars = Bars(log, self._ring, clock)
         self._bars_task: asyncio.Task[None] | None = None
@@ -88,7 +91,9 @@ class Hub:
         self._routing = Incident("routing", self._log)
 
     def start(self) -> None:
-        """Subscribes to the bus and starts the heartbeat."""
+        """Subscribes to the bus and starts the heartbeat. Safe to call twice."""
+        if self._heartbeat is not None:
+            return
         self._bus_subscriptions = [
             self._bus.subscribe("samples:*", self._receive),
             self._bus.subscribe(RECORDED, self._receive),

@@ -87,6 +87,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/export",
         summary="Export samples or events as a file",
         handler=export,
+        anywhere=True,
         query=ExportQuery,
         extra_query="Filters by column name; values repeated or separated by commas.",
         response=Stream,

@@ -119,6 +119,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/ping",
         summary="Server time",
         handler=ping,
+        anywhere=True,
         response=ServerTime,
         scope=Scope.PUBLIC,
     ),

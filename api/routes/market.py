@@ -73,6 +73,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Bars",
         handler=market_bars,
         revalidates=True,
+        anywhere=True,
         query=BarsQuery,
         response=Page[Bar],
         problems=("invalid-cursor", "database-unavailable", "not-found", "unknown-name"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -113,9 +114,12 @@ def _current(
     names = [field.name for field in schema.metrics if not fields or field.name in fields]
     if not names:
         return
-    for sample in batch.samples:
-        if all(getattr(sample, name) in values for name, values in keys.items()):
-            yield _item(schema, sample, batch.time_ns, names)
+    samples: Sequence[Sample] = batch.samples
+    for name, values in keys.items():
+        key_of, wanted = attrgetter(name), frozenset(values)
+        samples = [sample for sample in samples if key_of(sample) in wanted]
+    for sample in samples:
+        yield _item(schema, sample, batch.time_ns, names)
 
 
 def _item(schema: SampleSchema, sample: Sample, time_ns: int, names: Sequence[str]) -> CurrentSample:
@@ -155,6 +159,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/metrics/current",
         summary="Newest samples",
         handler=metrics_current,
+        anywhere=True,
         query=CurrentQuery,
         extra_query=KEYS,
         response=CurrentList,
@@ -164,6 +169,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Catalogue of metrics",
         handler=metrics_catalogue,
         revalidates=True,
+        anywhere=True,
         response=Catalogue,
         cache_seconds=60,
     ),

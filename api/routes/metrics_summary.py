@@ -146,6 +146,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         path="/api/v1/metrics/summary",
         summary="Range of every metric over its keys",
         handler=metrics_summary,
+        anywhere=True,
         query=SummaryQuery,
         response=MetricsSummary,
     ),

@@ -171,6 +171,7 @@ def _route(path: str, summary: str, handler: Any, query: type[Struct], page: Key
         path=f"/api/v1/{path}",
         summary=summary,
         handler=handler,
+        anywhere=True,
         caching=Caching(reads=(page.table,)),
         query=query,
         response=page_of(page.item),

@@ -91,7 +91,7 @@ async def _run(companion: Companion, program: str, incident: Incident) -> tuple[
         try:
             code = await _exit_code(process, incident, output)
         except asyncio.CancelledError:
-            await _terminate(process)
+            await terminate(process)
             raise
         return code, output.tail()
     finally:
@@ -149,7 +149,8 @@ async def _exit_code(process: asyncio.subprocess.Process, incident: Incident, ou
             await asyncio.to_thread(output.maintain)
 
 
-async def _terminate(process: asyncio.subprocess.Process) -> None:
+async def terminate(process: asyncio.subprocess.Process) -> None:
+    """End a program and its children: politely first."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -7,7 +7,7 @@ nothing new arrives while data is on its way to the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,8 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from api.alertmanager.firing import FiringAlerts
 from api.alertmanager.silences import Silences
-from api.app import Api
+from api.app import Api, Place
 from api.http.shared_cache import SharedCache
+from api.live.statistics import no_statistics
 from api.parts import ApiParts
 from api.security.keyring import KeyRing
 from collectors.feeds.host import FeedHost
@@ -29,6 +30,7 @@ from collectors.host.timer import GridTimer
 from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_address
+from decahertz.app.api_processes import ApiProcesses
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
 from decahertz.bus import Bus, LocalBus
@@ -205,6 +207,7 @@ class Pipeline:
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._components: list[Component] = []
+        self._api_processes: ApiProcesses | None = None
         self._supervisor: PostgresSupervisor | None = None
         self._loaded_feeds: tuple[LoadedFeed, ...] = ()
         self._failed_feeds: tuple[PluginFailure, ...] = ()
@@ -314,7 +317,14 @@ class Pipeline:
             self._stack.push_async_callback(keys.stop)
             await keys.start()
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
-            self._api = await self._run(
+            if settings.api.processes:
+                self._api_processes = ApiProcesses(
+                    settings, self._database.url, bus, latest, alerts, schemas, self._spool
+                )
+            apart = self._api_processes
+            # The figures of the processes take the place of those of the API in this one.
+            api_registry = registry if apart is None else CollectorRegistry()
+            await self._run_api(
                 Api(
                     ApiParts(
                         recorder=settings.recorder,
@@ -336,18 +346,35 @@ class Pipeline:
                         ledger=self._spool.ledger,
                         process=self.process_figures,
                         threshold=self._threshold,
-                        registry=registry,
+                        registry=api_registry,
                         version=__version__,
                         event_log=EventLog(self._database, recorder, self._spool),
+                        live=no_statistics if apart is None else apart.figures.live,
+                        requests=list if apart is None else apart.figures.routes,
                     ),
                     settings.api,
-                    shared=self._shared_cache(registry),
+                    shared=self._shared_cache(api_registry),
+                    place=None if apart is None else Place(path=apart.path),
                 ),
+                registry,
             )
-            self._writer.on_stored = self._api.cache.changed
             await self._run(self._feeds)
             registry.register(ProgramMetrics(self.components, self.feeds))
         self.started = True
+
+    async def _run_api(self, api: Api, registry: CollectorRegistry) -> None:
+        self._api = await self._run(api)
+        self._writer.on_stored = self._stored
+        apart = self._api_processes
+        if apart is not None:
+            self._stack.push_async_callback(apart.stop)
+            await apart.start()
+            registry.register(apart.figures)
+
+    def _stored(self, tables: Iterable[str]) -> None:
+        self._api.cache.changed(tables)
+        if self._api_processes is not None:
+            self._api_processes.feed.changed(tables)
 
     def _watchdog(self, bus: Bus, alerts: LatestAlerts, registry: CollectorRegistry) -> Watchdog:
         figures = Figures(
@@ -399,7 +426,8 @@ class Pipeline:
             ComponentStatus(name=f"feed {failure.name}", health=Health.DEGRADED, detail=failure.reason)
             for failure in self._failed_feeds
         ]
-        return [*(part.status() for part in self._components), *failed]
+        apart = [] if self._api_processes is None else self._api_processes.components()
+        return [*(part.status() for part in self._components), *apart, *failed]
 
     def feeds(self) -> list[FeedStatus]:
         """Status of every enabled feed; those that could not be loaded come last."""
@@ -445,7 +473,7 @@ class Pipeline:
     @property
     def api_url(self) -> str:
         """Base URL of the API: ``http://127.0.0.1:8000``."""
-        return self._api.url
+        return self._api.url if self._api_processes is None else self._api_processes.url
 
     @property
     def exporter_url(self) -> str:

@@ -1,14 +1,15 @@
 """Script that prepares a child process and then turns into another program, such as one of PostgreSQL.
 
-:mod:`storage.postgres.process` and :mod:`decahertz.app.companions` run this file in a new interpreter
-(``python -I -S launcher.py …``). It does what has to happen in the child and is not safe in a process with
-threads; for programs of PostgreSQL all of it, for others the last two steps:
+:mod:`storage.postgres.process`, :mod:`decahertz.app.companions` and :mod:`decahertz.app.api_processes` run
+this file in a new interpreter (``python -I -S launcher.py …``). It does what has to happen in the child and
+is not safe in a process with threads; for programs of PostgreSQL all of it, for others the last three steps:
 
 1. opens the data directory while it is still allowed to,
 2. changes from root to the server's user,
 3. writes the access rules, and clears the locks of a killed server,
-4. asks the kernel for a signal when the parent dies,
-5. executes the program.
+4. lowers its priority,
+5. asks the kernel for a signal when the parent dies,
+6. executes the program.
 
 The program gets the data directory as an open descriptor (:data:`DATA_DIRECTORY`), not as a path. So the
 server's user needs no permission on the folders above it: a data directory below a private folder works
@@ -62,6 +63,8 @@ class Launch(NamedTuple):
     group: int | None = None
     umask: int | None = 0o077
     """``None`` keeps this process's own."""
+    niceness: int = 0
+    """How much lower the priority of the program is."""
     files: dict[str, str] = {}  # noqa: RUF012 - never changed: it comes out of JSON
     """Content of files to write into the data directory as the server's user, by name."""
     stale_socket: str | None = None
@@ -99,6 +102,7 @@ def main(specification: str) -> NoReturn:
         if launch.stale_socket is not None:
             _take_over_locks(launch.stale_socket)
         os.chdir(launch.folder)
+        os.nice(launch.niceness)
         _die_with_parent(launch.parent, launch.death_signal)
         os.execv(launch.argv[0], launch.argv)  # noqa: S606 - without a shell
     except OSError as error:

@@ -7,7 +7,7 @@ range of time too.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import msgspec
 import structlog
@@ -21,8 +21,8 @@ from storage.schema.samples import RECORDER, TIME, quoted
 if TYPE_CHECKING:
     import asyncpg
 
+    from decahertz.event import Arrival
     from storage.database import Database
-    from storage.spool import Spool
 
 Wanted: TypeAlias = Mapping[type[Event], Sequence[str] | None]
 """Event types, each with the values of its ``topic_key`` that are wanted; ``None``: all."""
@@ -36,6 +36,19 @@ _LATE_NS = 24 * 3600 * NS_PER_SECOND
 """How much older than its number the time of a bulk event may be: it limits the partitions that are read."""
 
 
+class WaitingEvents(Protocol):
+    """The interface of :class:`storage.spool.Spool`: the events that the database may not have yet."""
+
+    @property
+    def epoch(self) -> int:
+        """The highest number of all earlier processes, or more."""
+        ...
+
+    async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:
+        """See :meth:`storage.spool.Spool.read_arrivals`."""
+        ...
+
+
 class EventLog:
     """Reads the events that became durable after another one.
 
@@ -43,7 +56,7 @@ class EventLog:
     afterwards, so that none is missed in between; one that is in both is recognised by its number.
     """
 
-    def __init__(self, database: Database, recorder: str, spool: Spool) -> None:
+    def __init__(self, database: Database, recorder: str, spool: WaitingEvents) -> None:
         self._database = database
         self._recorder = recorder
         self._spool = spool

@@ -1,0 +1,141 @@
+"""The live state in an API process: publishes the recorder's messages on the bus of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from api.processes.messages import (
+    TO_PROCESS,
+    AlertChanged,
+    Family,
+    Listening,
+    ReadSpool,
+    Recorded,
+    Report,
+    Samples,
+    Series,
+    SnapshotComplete,
+    SpoolPage,
+    TablesChanged,
+    framed,
+    read_frame,
+)
+from decahertz.alert import TOPIC as ALERTS
+from decahertz.bus import RECORDED, samples_topic
+from decahertz.sample import SampleBatch, SampleSchema
+from storage.spool.errors import SpoolError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from api.live.statistics import LiveStatistics
+    from decahertz.bus import Bus
+    from decahertz.event import Arrival
+
+_REPORT_SECONDS: Final = 1.0
+_SPOOL_SECONDS: Final = 10.0
+"""Timeout of the recorder's answer about the spool."""
+
+
+class Replica:
+    """Follows the recorder. Implements :class:`storage.query.event_log.WaitingEvents` by asking it.
+
+    ::
+
+        attach ──► snapshot, published like news ──► complete ──► news, until the recorder ends
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        bus: Bus,
+        schemas: Sequence[SampleSchema],
+        epoch: int,
+    ) -> None:
+        self.epoch = epoch
+        self.complete = asyncio.Event()
+        """Set once the snapshot is here."""
+        self.on_changed: Callable[[Iterable[str]], None] = lambda _: None
+        """Called with the tables in which the recorder has stored rows."""
+        self._reader = reader
+        self._writer = writer
+        self._bus = bus
+        self._schemas = {
+            schema.collector: (schema, msgspec.msgpack.Decoder(tuple[schema.type, ...]))  # type: ignore[name-defined]  # made of declarations
+            for schema in schemas
+        }
+        self._requests = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[SpoolPage]] = {}
+
+    async def run(self) -> None:
+        """Publishes what arrives; returns when the recorder has ended."""
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._take(TO_PROCESS.decode(await read_frame(self._reader)))
+                await asyncio.sleep(0)  # a burst must not keep the sockets of clients waiting
+
+    async def report(self, statistics: Callable[[], LiveStatistics], registry: CollectorRegistry) -> None:
+        """Says that this process listens, and reports its figures every second."""
+        self._writer.write(framed(Listening()))
+        while True:
+            self._writer.write(framed(Report(statistics().clients, families_of(registry))))
+            await asyncio.sleep(_REPORT_SECONDS)
+
+    async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:
+        """See :meth:`storage.spool.Spool.read_arrivals`."""
+        number = next(self._requests)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._writer.write(framed(ReadSpool(number, after_id)))
+        try:
+            async with asyncio.timeout(_SPOOL_SECONDS):
+                page = await answer
+        except TimeoutError as error:
+            raise SpoolError("the recorder does not answer") from error
+        finally:
+            del self._waiting[number]
+        if page.error:
+            raise SpoolError(page.error)
+        return page.arrivals, page.continue_at
+
+    def _take(self, message: Any) -> None:  # noqa: ANN401 - one of ToProcess
+        match message:
+            case Samples():
+                schema, decoder = self._schemas[message.collector]
+                batch = SampleBatch(schema, message.time_ns, decoder.decode(message.samples))
+                self._bus.publish(samples_topic(message.collector), batch)
+            case Recorded():
+                self._bus.publish(RECORDED, message.arrival)
+            case AlertChanged():
+                self._bus.publish(ALERTS, message.alert)
+            case TablesChanged():
+                self.on_changed(message.tables)
+            case SnapshotComplete():
+                self.complete.set()
+            case SpoolPage():
+                waiting = self._waiting.get(message.request)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message)
+
+
+def families_of(registry: CollectorRegistry) -> list[Family]:
+    """The families of a registry, to be sent."""
+    return [
+        Family(
+            family.name,
+            family.documentation,
+            family.type,
+            [
+                Series(sample.name, dict(sample.labels), sample.value)
+                for sample in family.samples
+                if not sample.name.endswith("_created")
+            ],
+        )
+        for family in registry.collect()
+    ]

@@ -1,0 +1,164 @@
+"""An API process: the program that :mod:`decahertz.app.api_processes` starts, with a socket to the recorder.
+
+Serves clients from the database and from the live state that the recorder sends, and forwards all other
+requests to the recorder. Ends when the recorder does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from api.app import Api, Place
+from api.http.shared_cache import SharedCache
+from api.parts import ApiParts
+from api.processes.forward import Forwarder
+from api.processes.messages import READ_AHEAD_BYTES, Attach, framed, read_frame
+from api.processes.replica import Replica
+from api.security.keyring import KeyRing
+from decahertz import __version__
+from decahertz.app.garbage_collection import collecting
+from decahertz.app.logs import configure_logs
+from decahertz.bus import LocalBus
+from decahertz.clock import SystemClock
+from decahertz.latest import LatestAlerts, LatestSamples
+from storage.database import Database, DatabaseError
+from storage.query.event_log import EventLog
+from storage.query.queries import Queries
+from storage.write.alerts import AlertStore
+from storage.write.api_keys import ApiKeyStore
+
+if TYPE_CHECKING:
+    from decahertz.app.settings import Settings
+    from decahertz.sample import SampleSchema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStart:
+    """The first message of the recorder."""
+
+    number: int
+    """From 1; it counts the API processes."""
+    settings: Settings
+    database_url: str
+    schemas: tuple[SampleSchema, ...]
+    epoch: int
+    floor: int
+    """Number of the newest event before those of the snapshot."""
+    path: str
+    """Unix socket of the recorder's API."""
+    sockets: tuple[int, ...]
+    """Descriptors of the listening sockets."""
+
+
+def main(descriptor: int) -> None:
+    """Runs the process with the socket to the recorder."""
+    connection = socket.socket(fileno=descriptor)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(connection))
+
+
+async def _run(connection: socket.socket) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_AHEAD_BYTES)
+    writer.write(framed(Attach()))
+    try:
+        path, data = pickle.loads(await read_frame(reader))  # noqa: S301 - from our parent
+    except (EOFError, OSError):
+        return  # it has ended
+    sys.path[:] = path
+    start: ProcessStart = pickle.loads(data)  # noqa: S301 - as above
+    configure_logs(start.settings.log)
+    try:
+        async with collecting(SystemClock()):
+            await _serve(start, reader, writer)
+    except DatabaseError as error:
+        structlog.get_logger(part="api").error("api_process_start_failed", reason=str(error))
+        sys.exit(1)
+
+
+async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    settings, clock, registry, bus = start.settings, SystemClock(), CollectorRegistry(), LocalBus()
+    latest, alerts = LatestSamples(bus), LatestAlerts(bus)
+    replica = Replica(reader, writer, bus, start.schemas, start.epoch)
+    async with AsyncExitStack() as stack:
+        database = Database(start.database_url, settings.storage)
+        stack.push_async_callback(database.close)
+        await database.open()
+        keys = KeyRing(ApiKeyStore(database), clock)
+        stack.push_async_callback(keys.stop)
+        await keys.start()
+        forward = Forwarder(start.path, settings.api.max_body_bytes)
+        stack.push_async_callback(forward.stop)
+        await forward.start()
+        redis_url = settings.api.redis_url
+        api = Api(
+            ApiParts(
+                recorder=settings.recorder,
+                clock=clock,
+                bus=bus,
+                keys=keys,
+                ingest=None,
+                queries=Queries(database, clock, settings.retention, settings.recorder),
+                latest=latest,
+                alerts=alerts,
+                alert_store=AlertStore(database, settings.recorder),
+                schemas=start.schemas,
+                collectors=list,
+                feeds=list,
+                components=list,
+                ready=lambda: True,
+                registry=registry,
+                version=__version__,
+                event_log=EventLog(database, settings.recorder, replica),
+            ),
+            settings.api,
+            shared=SharedCache(redis_url, database.url, clock, registry) if redis_url else None,
+            place=Place(
+                sockets=tuple(socket.socket(fileno=number) for number in start.sockets),
+                forward=forward.__call__,
+                sequence=start.floor,
+                client_prefix=f"p{start.number}-c",
+            ),
+        )
+        replica.on_changed = api.cache.changed
+        stack.push_async_callback(api.stop)
+        api.hub.start()
+        following = asyncio.create_task(replica.run())
+        stack.callback(following.cancel)
+        await _first(replica.complete.wait(), following)
+        if not following.done():
+            await api.start()
+        reporting = asyncio.create_task(replica.report(api.hub.statistics, registry))
+        stack.callback(reporting.cancel)
+        await _first(_stop_requested().wait(), following)
+        if following.done():
+            following.result()
+
+
+async def _first(wanted: object, following: asyncio.Task[None]) -> None:
+    """Waits until something happens, or the recorder ends."""
+    waiting = asyncio.ensure_future(wanted)  # type: ignore[call-overload]
+    await asyncio.wait((waiting, following), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+def _stop_requested() -> asyncio.Event:
+    requested = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, requested.set)
+    return requested
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main(int(sys.argv[1]))

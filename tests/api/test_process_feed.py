@@ -1,0 +1,172 @@
+"""What the recorder sends an API process, and what the process reports."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from api.live.statistics import no_statistics
+from api.processes import link as link_module
+from api.processes.feed import LiveFeed
+from api.processes.figures import ProcessFigures
+from api.processes.link import ProcessLink
+from api.processes.messages import READ_AHEAD_BYTES, Attach, Report, framed, read_frame
+from api.processes.replica import Replica, families_of
+from decahertz.alert import TOPIC as ALERTS
+from decahertz.bus import RECORDED, LocalBus, Message, samples_topic
+from decahertz.event import Arrival, EventBatch
+from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.sample import SampleBatch
+from storage.spool.errors import SpoolError
+from tests.alert_examples import alert
+from tests.api.helpers import PROBE, START_NS, ProbeSample, quote, wait_for
+
+_RING_EVENTS = 3
+
+
+class Spool:
+    """Has one arrival, until it breaks."""
+
+    epoch = 10
+    is_broken = False
+
+    async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:
+        if self.is_broken:
+            raise SpoolError("the disk is gone")
+        return [arrival(after_id + 1)], after_id + 1
+
+
+class Recorder:
+    """The recorder's side."""
+
+    def __init__(self) -> None:
+        self.bus = LocalBus()
+        self.spool = Spool()
+        self.feed = LiveFeed(
+            self.bus, LatestSamples(self.bus), LatestAlerts(self.bus), epoch=10, ring_events=_RING_EVENTS
+        )
+        self.feed.start()
+
+    @asynccontextmanager
+    async def linked(self) -> AsyncIterator[tuple[ProcessLink, socket.socket]]:
+        ours, theirs = socket.socketpair()
+        link = ProcessLink(self.feed, self.spool, lambda: b"start")
+        task = asyncio.create_task(link.run(ours))
+        try:
+            yield link, theirs
+        finally:
+            theirs.close()
+            await asyncio.wait_for(task, 5)
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[tuple[Replica, list[Message]]]:
+        """A replica that has its snapshot, and the messages of its bus."""
+        async with self.linked() as (_, connection):
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_AHEAD_BYTES)
+            writer.write(framed(Attach()))
+            assert await read_frame(reader) == b"start"
+            bus, heard = LocalBus(), list[Message]()
+            for topic in ("samples:*", RECORDED, ALERTS):
+                bus.subscribe(topic, heard.append)
+            replica = Replica(reader, writer, bus, [PROBE], 10)
+            task = asyncio.create_task(replica.run())
+            try:
+                await asyncio.wait_for(replica.complete.wait(), 5)
+                yield replica, heard
+            finally:
+                writer.close()
+                await asyncio.wait_for(task, 5)
+
+
+def arrival(number: int) -> Arrival:
+    batch = EventBatch(source="bot", epoch=1, first_sequence=number, events=(quote(str(number)),))
+    return Arrival(batch=batch, received_ns=START_NS, number=number)
+
+
+def samples(mid: float) -> SampleBatch:
+    return SampleBatch(PROBE, START_NS, (ProbeSample(venue="v", instrument="A/B", mid=mid, ticks=3),))
+
+
+async def test_a_process_gets_the_present_state_and_then_every_message() -> None:
+    recorder = Recorder()
+    bus, firing = recorder.bus, alert()
+    for mid in (1.0, 2.0):
+        bus.publish(samples_topic("probe"), samples(mid))
+    for number in range(11, 16):
+        bus.publish(RECORDED, arrival(number))
+    bus.publish(ALERTS, firing)
+    async with recorder.followed() as (replica, heard):
+        assert heard == [arrival(13), arrival(14), arrival(15), samples(2.0), firing]
+        assert (recorder.feed.floor, recorder.feed.sequence, recorder.feed.events) == (12, 15, _RING_EVENTS)
+        heard.clear()
+        news: list[Message] = [samples(3.0), arrival(16), replace(firing, summary="worse")]
+        for topic, message in zip((samples_topic("probe"), RECORDED, ALERTS), news, strict=True):
+            bus.publish(topic, message)
+        changed: list[str] = []
+        replica.on_changed = changed.extend
+        await wait_for(lambda: len(heard) == len(news), "the news")
+        recorder.feed.changed(["fills"])
+        await wait_for(lambda: changed == ["fills"], "the change of a table")
+        assert heard == news
+
+
+async def test_a_process_reads_the_spool_of_the_recorder() -> None:
+    recorder = Recorder()
+    async with recorder.followed() as (replica, _):
+        assert await replica.read_arrivals(41) == ([arrival(42)], 42)
+        recorder.spool.is_broken = True
+        with pytest.raises(SpoolError, match="the disk is gone"):
+            await replica.read_arrivals(41)
+
+
+async def test_a_process_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "_MAX_UNREAD_BYTES", 100_000)
+    recorder = Recorder()
+    async with recorder.linked() as (_, connection), recorder.followed() as (_, heard):
+        connection.setblocking(False)
+        connection.send(framed(Attach()))
+        sent = 0
+        while connection in _open(connection) and sent < 100_000:
+            recorder.bus.publish(samples_topic("probe"), samples(float(sent)))
+            sent += 1
+            await asyncio.sleep(0)
+        assert sent < 100_000
+        await wait_for(lambda: len(heard) >= sent, "the other process has all samples")
+
+
+def _open(connection: socket.socket) -> list[socket.socket]:
+    """The connection, unless the other side has closed it."""
+    peer_is_gone = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    try:
+        connection.send(b"")
+    except OSError:
+        peer_is_gone = True
+    return [] if peer_is_gone else [connection]
+
+
+async def test_counters_of_a_process_that_has_ended_stay_and_its_gauges_do_not() -> None:
+    def report(requests: int, clients: int, lag: float) -> Report:
+        registry = CollectorRegistry()
+        Counter("requests", "Requests.", ("route",), registry=registry).labels("/a").inc(requests)
+        Gauge("clients", "Clients.", registry=registry).set(clients)
+        Gauge("lag_seconds", "Lag.", registry=registry).set(lag)
+        return Report(no_statistics().clients, families_of(registry))
+
+    reports = [report(3, 2, 0.5), report(4, 1, 2.0)]
+    figures = ProcessFigures(Recorder().feed, lambda: reports, max_clients=8)
+
+    def values() -> dict[str, float]:
+        return {sample.name: sample.value for family in figures.collect() for sample in family.samples}
+
+    assert values() == {"requests_total": 7, "clients": 3, "lag_seconds": 2.0}
+    figures.retire(reports.pop())
+    assert values() == {"requests_total": 7, "clients": 2, "lag_seconds": 0.5}
+    reports.append(report(1, 0, 0.0))
+    assert values() == {"requests_total": 8, "clients": 2, "lag_seconds": 0.5}
+    assert figures.live().max_clients == 8

@@ -1,0 +1,198 @@
+"""API processes: clients are served as by the recorder itself, and a killed process costs its connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from websockets.sync.client import ClientConnection, connect
+
+from api.routes.table import ROUTES
+from decahertz_client import Client
+from tests.docs.route_examples import ask_all
+from tests.pipeline.running import RunningDecahertz, environment, read, running, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+_LIMIT_SECONDS = 30.0
+_EVENTS = 300
+
+
+def processes_of(decahertz: RunningDecahertz) -> list[psutil.Process]:
+    """The API processes."""
+    children = psutil.Process(decahertz.process.pid).children()
+    return [child for child in children if "decahertz.app.api_process" in child.cmdline()]
+
+
+def health_of(decahertz: RunningDecahertz) -> dict[str, str]:
+    """Health of the API processes by name."""
+    components = decahertz.get("/api/v1/health")["components"]
+    return {part["name"]: part["health"] for part in components if part["name"].startswith("api ")}
+
+
+def clients_of(decahertz: RunningDecahertz) -> set[str]:
+    """The WebSocket clients of all processes."""
+    return {client["client_id"] for client in decahertz.get("/api/v1/system/stats")["clients"]}
+
+
+def routes_of(decahertz: RunningDecahertz) -> set[str]:
+    """The routes that have served requests."""
+    return {row["route"] for row in decahertz.get("/api/v1/system/performance")["routes"]}
+
+
+def total(decahertz: RunningDecahertz, name: str) -> float:
+    """Sum of a family of metrics."""
+    text = read(decahertz.metrics).decode()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    )
+
+
+class Reader:
+    """Reads log events, and resumes behind the last one."""
+
+    def __init__(self, url: str) -> None:
+        self.numbers: list[int] = []
+        self._url = url
+        self._position: tuple[int, int] | None = None
+
+    def read(self, upto: int) -> None:
+        """Connects and reads up to the event with this number."""
+        with connect(self._url, proxy=None, max_size=None, open_timeout=_LIMIT_SECONDS) as connection:
+            epoch = self._hear(connection)["epoch"]
+            if self._position is None:
+                request: dict[str, object] = {"type": "subscribe"}
+            else:
+                request = dict(zip(("epoch", "sequence"), self._position, strict=True), type="resume")
+            connection.send(json.dumps({**request, "topics": ["logs"]}))
+            while not self.numbers or self.numbers[-1] < upto:
+                message = self._hear(connection)
+                assert message["type"] in ("event", "snapshot"), message
+                self._position = (epoch, message["sequence"])
+                if message["type"] == "event":
+                    self.numbers.append(int(message["data"]["message"]))
+                elif upto == 0:
+                    return
+
+    def _hear(self, connection: ClientConnection) -> dict[str, Any]:
+        message = json.loads(connection.recv(timeout=_LIMIT_SECONDS))
+        assert isinstance(message, dict)
+        return message
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_readers_resume_after_all_api_processes_were_killed(folder: Path, count: int) -> None:
+    env = environment(folder, DECAHERTZ_API_PROCESSES=str(count))
+    with running("--feeds-enabled", "synthetic", env=env, log=folder / "log") as decahertz:
+        names = {f"api {number}": "ok" for number in range(1, count + 1)}
+        assert health_of(decahertz) == names
+        reader = Reader(decahertz.websocket)
+        reader.read(0)
+        with Client(decahertz.api, source="bot") as client:
+
+            def emit(first: int, last: int) -> None:
+                for number in range(first, last + 1):
+                    client.emit("log", component="bot", level="info", message=str(number))
+
+            emit(1, _EVENTS)
+            reader.read(_EVENTS)
+            wait_until(
+                "metrics of the processes",
+                _LIMIT_SECONDS,
+                lambda: total(decahertz, "decahertz_api_websocket_sent_total") >= _EVENTS,
+            )
+            requests = total(decahertz, "decahertz_api_requests_total")
+            killed = processes_of(decahertz)
+            assert len(killed) == count
+            for process in killed:
+                process.kill()
+            emit(_EVENTS + 1, 2 * _EVENTS)
+            reader.read(2 * _EVENTS)
+        assert reader.numbers == list(range(1, 2 * _EVENTS + 1))
+        wait_until("new processes", _LIMIT_SECONDS, lambda: health_of(decahertz) == names)
+        assert not {process.pid for process in killed} & {p.pid for p in processes_of(decahertz)}
+        assert total(decahertz, "decahertz_api_requests_total") >= requests > 0
+        missing = decahertz.get("/api/v1/ledger")
+        assert missing["balanced"], missing
+        last = processes_of(decahertz)
+        seconds, output = decahertz.stop()
+        assert output.endswith("stopped\n")
+        assert seconds < 5
+        assert not any(process.is_running() for process in last)
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]:
+    """A demo with two API processes."""
+    folder = tmp_path_factory.mktemp("apart")
+    env = environment(folder, DECAHERTZ_API_PROCESSES="2")
+    with running("--demo", env=env, log=folder / "log") as decahertz:
+        yield decahertz
+
+
+def test_every_route_responds(apart: RunningDecahertz) -> None:
+    for route, _, (status, _, body) in ask_all(apart, ROUTES):
+        assert status == 200, (route.name, body)
+
+
+def test_clients_and_requests_of_all_processes_are_shown(apart: RunningDecahertz) -> None:
+    with connect(apart.websocket, proxy=None) as one, connect(apart.websocket, proxy=None) as other:
+        for client in (one, other):
+            client.send(json.dumps({"type": "subscribe", "topics": ["metrics:system"]}))
+        wait_until("the clients", _LIMIT_SECONDS, lambda: len(clients_of(apart)) >= 2)
+    wait_until("the requests", _LIMIT_SECONDS, lambda: {"/ws", "/api/v1/system/stats"} <= routes_of(apart))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/api/v1/health?x=1", None, 400),  # by the recorder
+        ("GET", "/api/v1/fills?limit=0", None, 400),  # by the process
+        ("POST", "/api/v1/events", b"{", 400),
+        ("POST", "/api/v1/events", b"too large", 413),
+        ("DELETE", "/api/v1/health", None, 405),
+        ("GET", "/api/v1/nothing", None, 404),
+    ],
+)
+def test_problems_are_the_same(
+    apart: RunningDecahertz, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    headers = {"X-Request-ID": "mine", "Content-Type": "application/json"}
+    if status == 413:
+        headers["Content-Length"] = "100000000"
+    request = urllib.request.Request(apart.api + path, body, headers, method=method)  # noqa: S310 - local
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)  # noqa: S310 - local
+    with refused.value as error:
+        assert error.code == status
+        assert json.load(error)["request_id"] == error.headers["X-Request-ID"] == "mine"
+
+
+def test_head_of_a_forwarded_response_has_the_length_of_its_body(apart: RunningDecahertz) -> None:
+    request = urllib.request.Request(f"{apart.api}/api/v1/health/ready", method="HEAD")  # noqa: S310 - local
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - local
+        assert int(answer.headers["Content-Length"]) == len(read(request.full_url))
+
+
+def test_api_processes_end_when_the_recorder_is_killed(folder: Path) -> None:
+    env = environment(folder, DECAHERTZ_API_PROCESSES="1")
+    with running("--feeds-enabled", "", env=env, log=folder / "log") as decahertz:
+        (process,) = processes_of(decahertz)
+        os.kill(decahertz.process.pid, signal.SIGKILL)
+        decahertz.process.wait()
+        psutil.wait_procs([process], timeout=5)
+        assert not process.is_running()
+        port = int(decahertz.api.rpartition(":")[2])
+        socket.create_server(("127.0.0.1", port)).close()
