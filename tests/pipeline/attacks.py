@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import zlib
 from collections.abc import Awaitable, Callable
@@ -59,6 +60,11 @@ class Connection:
                 if not data:
                     return
                 self.received += data
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has closed it."""
+        return self._incoming.at_eof()
 
     async def upgrade(self, *lines: str, follows: bytes = b"") -> None:
         """The opening handshake of a WebSocket, ``follows`` in the same packet."""
@@ -338,6 +344,23 @@ async def slow_request(c: Connection) -> None:
     await c.dawdle(b"POST /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\n{", 100)
 
 
+async def requests_in_pieces(c: Connection) -> None:
+    """Whole requests, cut anywhere: each has its answer."""
+    path = c.random.choice(("ping", "fills?limit=1", "live/state", "nothing"))
+    count = c.random.randint(1, 20)
+    data = f"GET /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    cuts = sorted(c.random.randrange(len(data) * count) for _ in range(c.random.randint(0, 5)))
+    sizes = (len(data) * number for number in range(count))
+    data *= count
+    places = sorted({*cuts, *(size for size in sizes if c.random.random() < 0.5), 0, len(data)})
+    for start, end in itertools.pairwise(places):
+        await c.send(data[start:end])
+        await asyncio.sleep(c.random.choice((0, 0, 0.005)))
+    while c.received.count(b"HTTP/1.1 ") < count and not c.is_closed:
+        await c.read()
+    assert c.received.count(b"HTTP/1.1 ") == count, c.received[-500:]
+
+
 async def broken_requests(c: Connection) -> None:
     random = c.random
     await c.send(
@@ -379,6 +402,8 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     bodies_without_end,
     bodies_compressed,
     slow_request,
+    requests_in_pieces,
+    requests_in_pieces,
     broken_requests,
 )
 
