@@ -23,7 +23,7 @@ import structlog
 
 from api.live.frames import BINARY, TEXT, join, write
 from api.live.limits import HubLimits
-from api.live.messages import CloseCode, ServerMessage, Update
+from api.live.messages import CloseCode, ServerMessage, TopicUpdate, Update, Updates
 from api.live.statistics import ClientStatistics
 from decahertz.clock import NS_PER_SECOND
 from decahertz.topic import Pattern
@@ -85,6 +85,7 @@ class Client:
         "conflated",
         "connected_ns",
         "events",
+        "is_batched",
         "is_queued",
         "last_buffered_bytes",
         "last_heard_ns",
@@ -131,10 +132,12 @@ class Client:
         self._limits = limits
         self._high_water_bytes = limits.buffer_bytes
         self.takes_every_state = True
-        """False while the client is slow, limited or closing: its states are conflated."""
+        """False if the client is slow, limited, batched or closing: its states are queued and conflated."""
         self._log = structlog.get_logger(part="websocket")
         self.max_hz: float | None = None
         """Most updates of a topic a second; ``None``: every state."""
+        self.is_batched = False
+        """Whether its states are sent in ``updates``."""
         self._interval_seconds = 0.0
         self._next_flush = 0.0
         self._flush: asyncio.Handle | None = None
@@ -157,8 +160,13 @@ class Client:
         self._flush_queued()
         self._next_flush = 0.0
 
+    def batch_states(self, *, is_batched: bool) -> None:
+        """Sends states many in a message from now on, or each in one of its own."""
+        self.is_batched = is_batched
+        self.limit_rate(self.max_hz)
+
     def conflate(self, states: Sequence[TopicSample]) -> int:
-        """Queues states for a slow or limited client; returns how many queued states they replaced."""
+        """Queues states for a client that does not take every state; returns how many they replaced."""
         replaced = 0
         queued = self._states
         for topic, time_ns, data in states:
@@ -169,7 +177,7 @@ class Client:
                 queued[topic] = (time_ns, data, older[2] + 1)
                 replaced += 1
         self.conflated += replaced
-        if self._flush is None and self.max_hz is not None and not self.slow:
+        if self._flush is None and not self.slow and self.closing is None:
             loop = asyncio.get_running_loop()
             if loop.time() >= self._next_flush:
                 self._flush = loop.call_soon(self._flush_queued)
@@ -288,10 +296,11 @@ class Client:
         self._draining = loop.create_task(self._drain())
 
     def _decide_states(self) -> None:
-        self.takes_every_state = not self.slow and self.max_hz is None and self.closing is None
+        queues = self.slow or self.is_batched or self.max_hz is not None or self.closing is not None
+        self.takes_every_state = not queues
 
     def _flush_queued(self) -> None:
-        """Writes the queued states of a limited client; those of a slow one follow when it has read."""
+        """Writes the queued states of a client; those of a slow one follow when it has read."""
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -333,8 +342,9 @@ class Client:
     def _take_states(self) -> bytes:
         topics = list(islice(self._states, _STATES_PER_WRITE))
         self.updates += len(topics)
-        messages = []
+        make = TopicUpdate if self.is_batched else Update
+        updates: list[Any] = []
         for topic in topics:
             time_ns, data, conflated = self._states.pop(topic)
-            messages.append(Update(topic=topic, time_ns=time_ns, data=data, conflated=conflated))
-        return encode_frames(self.codec, messages)
+            updates.append(make(topic=topic, time_ns=time_ns, data=data, conflated=conflated))
+        return encode_frames(self.codec, [Updates(items=updates)] if self.is_batched else updates)

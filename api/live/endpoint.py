@@ -330,8 +330,7 @@ class WebSocketEndpoint:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         except ReplayError as error:
             return Error(code=error.code, text=str(error))
-        if not isinstance(request.max_hz, UnsetType):
-            client.limit_rate(request.max_hz)
+        _set_lane(client, request)
         hub.subscribe(client, patterns)
         return None
 
@@ -345,10 +344,16 @@ class WebSocketEndpoint:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         except ReplayError as error:
             return Error(code=error.code, text=str(error))
-        if not isinstance(request.max_hz, UnsetType):
-            client.limit_rate(request.max_hz)
+        _set_lane(client, request)
         self._hub.subscribe(client, patterns)
         return None
+
+
+def _set_lane(client: Client, request: Subscribe | Resume) -> None:
+    if not isinstance(request.batch, UnsetType):
+        client.batch_states(is_batched=request.batch)
+    if not isinstance(request.max_hz, UnsetType):
+        client.limit_rate(request.max_hz)
 
 
 def _decode(codec: Codec, message: WSMessage) -> AnyClientMessage | Error:

@@ -79,6 +79,8 @@ class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
     topics: Patterns
     max_hz: MaxHz | UnsetType | None = UNSET
     """Most updates of each topic a second, on this connection from now on; ``None``: every state."""
+    batch: bool | UnsetType = UNSET
+    """Whether states come in ``updates``, many in a message, on this connection from now on."""
 
 
 class Resume(ClientMessage, frozen=True, tag="resume"):
@@ -93,6 +95,8 @@ class Resume(ClientMessage, frozen=True, tag="resume"):
     sequence: Position
     """From the last ``event`` or ``snapshot`` received."""
     max_hz: MaxHz | UnsetType | None = UNSET
+    """As in ``subscribe``."""
+    batch: bool | UnsetType = UNSET
     """As in ``subscribe``."""
 
 
@@ -163,6 +167,19 @@ class Update(ServerMessage, frozen=True, kw_only=True, tag="update"):
     data: Any
     conflated: int = 0
     """States of this topic that were skipped since the previous message."""
+
+
+class TopicUpdate(TopicState, frozen=True, kw_only=True, gc=False):
+    """New state of a topic in ``updates``."""
+
+    conflated: int = 0
+    """As in ``update``."""
+
+
+class Updates(ServerMessage, frozen=True, kw_only=True, tag="updates"):
+    """New states of topics, for a client that has asked for batches."""
+
+    items: list[TopicUpdate]
 
 
 class EventMessage(ServerMessage, frozen=True, kw_only=True, tag="event"):

@@ -427,6 +427,28 @@ async def test_without_a_rate_every_state_comes_again(stack: Stack) -> None:
         assert [message["data"]["ticks"] for message in await client.until_pong()] == [6, 7]
 
 
+@pytest.mark.parametrize("protocol", [JSON, MSGPACK])
+async def test_a_reader_gets_the_states_of_a_cycle_in_one_message(stack: Stack, protocol: str) -> None:
+    async with reader(stack, protocol) as client:
+        await client.say(type="subscribe", topics=["metrics:**"], batch=True)
+        await client.hear()
+        for number in (1, 2):
+            stack.publish_cycle(number, ["A", "B"])
+            message = await client.hear()
+            assert message.keys() == {"type", "items"}
+            assert message["type"] == "updates"
+            assert [(one["topic"], one["time_ns"], one["conflated"]) for one in message["items"]] == [
+                (f"metrics:probe:SIM:{name}", START_NS + number * CYCLE_NS, 0) for name in "AB"
+            ]
+            assert message["items"][0]["data"]["ticks"] == number
+        stack.publish_cycle(3, [str(number) for number in range(250)])
+        assert [len((await client.hear())["items"]) for _ in range(3)] == [100, 100, 50]
+        await client.say(type="subscribe", topics=["metrics:**"], batch=False, max_hz=None)
+        assert (await client.hear())["type"] == "snapshot"
+        stack.publish_cycle(4)
+        assert {message["type"] for message in await client.until_pong()} == {"update"}
+
+
 async def test_states_that_wait_are_dropped_with_their_subscription(stack: Stack) -> None:
     async with reader(stack) as client:
         await client.say(type="subscribe", topics=["metrics:probe:SIM:A", "metrics:probe:SIM:B"], max_hz=0.01)
