@@ -8,56 +8,61 @@ import shutil
 import sys
 import tempfile
 import time
+import urllib.request
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
 
+import msgspec
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from grafana.preview.demo import recorder
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "page"
 COLOURS = 128
-SETTLE_MS = 6000
+SETTLE_MS = 2500
+
+
+VIEWS = {
+    "overview": "#/overview",
+    "market": "#/market",
+    "instrument": "#/market/{instrument}?venue={venue}&span=1m",
+    "candles": "#/market/{instrument}?venue={venue}&span=3m&mode=candles&tf=5s",
+    "strategies": "#/strategies",
+    "strategy": "#/strategies/{strategy}?span=5m",
+    "execution": "#/execution",
+    "system": "#/system",
+}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A view as it is drawn."""
+class Screen:
+    """How a view is drawn."""
 
-    address: str
-    scheme: str = "dark"
-    size: tuple[int, int] = (1440, 900)
+    scheme: Literal["light", "dark"]
+    width: int = 1440
+    height: int = 900
 
 
-DRAWN = {
-    "overview": Picture("#/overview"),
-    "market": Picture("#/market", "light"),
-    "instrument": Picture("#/market/SOL-USD?venue=synthetic&span=5m"),
-    "candles": Picture("#/market/EUR%2FUSD?venue=synthetic&span=10m&mode=candles", "light"),
-    "strategies": Picture("#/strategies"),
-    "strategy": Picture("#/strategies/momentum?span=10m", "light"),
-    "execution": Picture("#/execution"),
-    "system": Picture("#/system", "light"),
-    "narrow": Picture("#/market/NZD%2FUSD?venue=synthetic&span=5m", "dark", (390, 844)),
-}
+SCREENS = {"light": Screen("light"), "dark": Screen("dark"), "narrow": Screen("dark", 390, 844)}
 
 
 def main() -> int:
     """Parses the arguments and draws."""
     parser = argparse.ArgumentParser(prog="scripts/page-preview", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"pictures: {', '.join(DRAWN)}; default: all"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"views: {', '.join(VIEWS)}; default: all")
     parser.add_argument("--out", type=Path, default=PICTURES, help="folder of the pictures")
     parser.add_argument("--minutes", type=float, default=12.0, help="length of the demo run")
     parser.add_argument("--url", help="address of the page of a running recorder with the demo")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(DRAWN)
+    unknown = set(arguments.names) - set(VIEWS)
     if unknown:
-        parser.error(f"there is no picture {', '.join(sorted(unknown))}")
+        parser.error(f"there is no view {', '.join(sorted(unknown))}")
     program = shutil.which("chromium")
     if program is None:
         parser.error("chromium is not on PATH (Debian: apt-get install chromium)")
@@ -66,9 +71,19 @@ def main() -> int:
         url = arguments.url or demo(stack, arguments.minutes)
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=program)
-        for name in arguments.names or DRAWN:
-            file = arguments.out / f"{name}.png"
-            save(draw(browser, url, DRAWN[name]), file)
+        names = busiest(url)
+        wanted = [(view, name) for view in arguments.names or VIEWS for name in SCREENS]
+        # The overview shows the last minute: it is opened first and drawn last.
+        wanted.sort(key=lambda picture: picture[0] == "overview")
+        early = {
+            picture: opened(browser, url, picture, names) for picture in wanted if picture[0] == "overview"
+        }
+        for picture in wanted:
+            page = early.get(picture) or opened(browser, url, picture, names)
+            page.wait_for_timeout(SETTLE_MS)
+            file = arguments.out / f"{'-'.join(picture)}.png"
+            save(page.screenshot(), file)
+            page.context.close()
             print(file, f"{file.stat().st_size / 1024:.0f} KiB")
         browser.close()
     return 0
@@ -83,16 +98,21 @@ def demo(stack: ExitStack, minutes: float) -> str:
     return addresses["Page"]
 
 
-def draw(browser: Browser, url: str, picture: Picture) -> bytes:
-    """Opens a view, waits until it is full, and returns a picture of it."""
-    width, height = picture.size
-    with browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=picture.scheme
-    ) as context:
-        page = context.new_page()
-        page.goto(f"{url}{picture.address}")
-        page.wait_for_timeout(SETTLE_MS)
-        return page.screenshot()
+def busiest(url: str) -> dict[str, str]:
+    """The instrument, venue and strategy with the most of the newest fills."""
+    with urllib.request.urlopen(f"{url}api/v1/fills?limit=500", timeout=10) as answer:  # noqa: S310 - the recorder
+        fills = msgspec.json.decode(answer.read())["items"]
+    names = {name: Counter(one[name] for one in fills) for name in ("instrument", "venue", "strategy")}
+    return {name: quote(found.most_common(1)[0][0], safe="") for name, found in names.items()}
+
+
+def opened(browser: Browser, url: str, picture: tuple[str, str], names: dict[str, str]) -> Page:
+    """Opens a view on a screen."""
+    view, screen = VIEWS[picture[0]].format(**names), SCREENS[picture[1]]
+    size: ViewportSize = {"width": screen.width, "height": screen.height}
+    page = browser.new_context(viewport=size, color_scheme=screen.scheme).new_page()
+    page.goto(url + view)
+    return page
 
 
 def save(png: bytes, file: Path) -> None:

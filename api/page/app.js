@@ -23,6 +23,8 @@ const VIEWS = [
 ];
 const ALWAYS = ["metrics:system:*", "alerts"];
 const OLD_MS = 1500;
+const GATHER_MS = 12;
+const CYCLE_MS = 100;
 const IDLE_MS = 500;
 const SWEEP_MS = 60_000;
 const KEYS = [
@@ -35,7 +37,8 @@ class App {
   constructor() {
     this.views = new Map();
     this.view = null;
-    this.scheduled = false;
+    this.scheduled = this.gathering = false;
+    this.drawn = 0;
     const address = new URL("ws", document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     this.connection = new Connection(address, this);
@@ -50,26 +53,28 @@ class App {
     this.#listen();
     this.#open();
     this.connection.open();
-    setInterval(() => this.draw(), IDLE_MS);
+    setInterval(() => performance.now() - this.drawn > IDLE_MS && this.draw(), IDLE_MS);
     setInterval(() => this.store.sweep(), SWEEP_MS);
   }
 
   // Messages of the connection.
 
   update(message) {
+    const before = this.store.lastCycle;
     const entry = this.store.take(message, true);
     if (entry !== null) this.view.update?.(entry);
-    this.draw();
+    if (this.store.lastCycle === before) this.#drawSoon();
+    else this.#drawCycle();
   }
 
   snapshot(item) {
     if (this.store.take(item, false) === null) this.view.event?.(item);
-    this.draw();
+    this.#drawSoon();
   }
 
   event(message) {
     this.view.event?.(message);
-    this.draw();
+    this.#drawSoon();
   }
 
   state() {
@@ -90,8 +95,24 @@ class App {
     }
   }
 
+  /** Draws a cycle once, when all of its messages are likely to be there. */
+  #drawCycle() {
+    if (this.gathering) return;
+    this.gathering = true;
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.draw(), GATHER_MS);
+  }
+
+  /** Draws with the next cycle: what comes in between would more than double the drawings. */
+  #drawSoon() {
+    this.soon ??= setTimeout(() => this.draw(), CYCLE_MS);
+  }
+
   #render() {
-    this.scheduled = false;
+    this.scheduled = this.gathering = false;
+    clearTimeout(this.soon);
+    this.soon = null;
+    this.drawn = performance.now();
     if (this.view === null) return;
     const now = this.connection.now();
     this.#header(now);
@@ -109,7 +130,7 @@ class App {
     const link = !open ? "offline" : old ? `no data for ${duration(age / 1000)}` : `${number(rate, 1)} Hz`;
     setText(element("link"), link);
     setClass(element("link"), old ? "bad" : "good");
-    document.body.classList.toggle("old", old && store.updates > 0);
+    setClass(document.body, old && store.updates > 0 ? "old" : "");
     const banner = element("banner");
     banner.hidden = !old || (open && age === null) || (connection.state === "connecting" && store.updates === 0);
     if (!banner.hidden) setText(banner, this.#trouble(age));

@@ -182,16 +182,22 @@ export function drawCandles(plot, colour, width) {
   ctx.restore();
 }
 
-/** Draws marks `{time, value, shape, colour}`: "up" and "down" are triangles, "dot" is a circle. */
+/**
+ * Draws marks `{time, value, shape, colour}`: "up" and "down" are triangles, "dot" is a circle. One without a value
+ * stands on the last series.
+ */
 export function drawMarks(plot, colour, marks) {
   const { ctx, scales } = plot;
-  const inside = marks.filter((mark) => mark.time >= scales.x.min && mark.time <= scales.x.max && mark.value !== null);
+  const inside = marks.filter((mark) => mark.time >= scales.x.min && mark.time <= scales.x.max);
+  const line = plot.data[plot.data.length - 1];
   const size = (inside.length > MANY_MARKS ? 3.5 : 5.5) * Math.min(devicePixelRatio || 1, 2);
   ctx.save();
   clip(plot);
   for (const mark of inside) {
     const x = plot.valToPos(mark.time, "x", true);
-    const y = plot.valToPos(mark.value, "y", true);
+    const value = mark.value ?? line[plot.valToIdx(mark.time)] ?? null;
+    if (value === null) continue;
+    const y = plot.valToPos(value, "y", true);
     ctx.beginPath();
     if (mark.shape === "dot") {
       ctx.arc(x, y, size * 0.6, 0, 7);

@@ -73,9 +73,11 @@ export class Connection {
     this.lastHeard = performance.now();
     this.messages += 1;
     switch (message.type) {
-      case "update":
-        this.conflated += message.conflated;
-        this.handlers.update(message);
+      case "updates":
+        for (const item of message.items) {
+          this.conflated += item.conflated;
+          this.handlers.update(item);
+        }
         break;
       case "event":
         this.sequence = message.sequence;
@@ -121,8 +123,8 @@ export class Connection {
     const resumes = before !== null && this.sequence > 0 && events.length > 0;
     this.resuming = resumes ? events : null;
     const topics = resumes ? states : [...this.topics];
-    if (topics.length) this.#send({ type: "subscribe", topics });
-    if (resumes) this.#send({ type: "resume", topics: events, epoch: before, sequence: this.sequence });
+    if (topics.length) this.#send({ type: "subscribe", topics, batch: true });
+    if (resumes) this.#send({ type: "resume", topics: events, epoch: before, sequence: this.sequence, batch: true });
   }
 
   #refused({ code, text }) {

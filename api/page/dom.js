@@ -32,6 +32,11 @@ export function setClass(element, name) {
   }
 }
 
+/** Sets what is shown under the pointer if it differs. */
+export function setTitle(element, text) {
+  if (element.title !== text) element.title = text;
+}
+
 /** Replaces the children of an element. */
 export function fill(element, ...children) {
   element.replaceChildren(...children);

@@ -87,6 +87,13 @@ export function duration(seconds) {
   return size < 86400 ? pair(3600, "h", 60, "min") : pair(86400, "d", 3600, "h");
 }
 
+/** The same in one unit, for columns: "0.31 s". */
+export const seconds = (value) => (missing(value) ? NOTHING : value < 100 ? `${value.toFixed(2)} s` : duration(value));
+
+/** "12.3 ms". */
+export const milliseconds = (value) =>
+  missing(value) ? NOTHING : Math.abs(value) < 10 ? signed(`${(value * 1000).toFixed(1)} ms`) : duration(value);
+
 const two = (value) => String(value).padStart(2, "0");
 
 function fields(ms) {

@@ -6,7 +6,8 @@ import { get } from "./rest.js";
 const RAW_MS = 600_000;
 const RAW_POINTS = 6100;
 const MOST_POINTS = 24_000;
-const TAIL_MS = 60_000;
+const TRIM_POINTS = 100;
+const TAIL_MS = 15_000;
 
 /** `columns` are `{fields, part}`: the sum of these metrics; of buckets the `last`, `min` or `max`. */
 export class History {
@@ -49,6 +50,14 @@ export class History {
     this.tail.push(sample);
     if (this.tail[0].time < time - 2 * TAIL_MS) this.tail = this.tail.filter((one) => one.time > time - TAIL_MS);
     this.#add(sample);
+  }
+
+  /** Drops points before a time, many at once. */
+  trim(before) {
+    const [times] = this.data;
+    if (!(times[TRIM_POINTS] < before)) return;
+    const count = times.findIndex((time) => time >= before);
+    for (const column of this.data) column.splice(0, count < 0 ? times.length : count);
   }
 
   #add({ time, values }) {

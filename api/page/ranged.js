@@ -11,6 +11,7 @@ const SETTLE_MS = 500;
 const CATCH_UP_MS = 3000;
 const RETRY_MS = 3000;
 const POINTS_PER_PIXEL = 1.5;
+const MARGIN = 0.5;
 
 /** Milliseconds of "15m", or null. */
 export function spanLength(text) {
@@ -29,10 +30,11 @@ function spanText(length) {
 export class RangedChart {
   /**
    * `load(from, to, points, signal)` reads a range and resolves when `data()` has it; `note()` says at what resolution.
+   * `trim(before)` may drop what is older.
    * `settled(range)` is told of ranges that the user chose. `chart` goes to the TimeChart.
    */
-  constructor({ now, load, data, note, settled, draw, chart }) {
-    Object.assign(this, { now, load, data, note, settled, redraw: draw });
+  constructor({ now, load, trim, data, note, settled, draw, chart }) {
+    Object.assign(this, { now, load, trim, data, note, settled, redraw: draw });
     this.range = { live: true, length: 5 * MINUTE, to: 0 };
     this.loaded = null;
     this.chart = new TimeChart({ ...chart, moved: (from, to) => this.#move(from, to), live: () => this.goLive() });
@@ -136,8 +138,8 @@ export class RangedChart {
     const control = (this.control = new AbortController());
     const [from, to] = this.bounds;
     const { live, length } = this.range;
-    const start = from - length / 2;
-    const end = live ? to : Math.min(to + length / 2, this.now());
+    const start = from - length * MARGIN;
+    const end = live ? to : Math.min(to + length * MARGIN, this.now());
     const points = Math.max(600, this.chart.width) * POINTS_PER_PIXEL * ((end - start) / length);
     this.element.classList.add("loading");
     try {
@@ -153,10 +155,18 @@ export class RangedChart {
     this.redraw();
   }
 
+  /** Forgets what a chart that follows the present has left behind. */
+  #trim(before) {
+    if (before <= this.loaded.from) return;
+    this.trim(before);
+    this.loaded.from = before;
+  }
+
   render() {
     const [from, to] = this.bounds;
-    this.chart.show(this.data(), from, to);
     const { live, length } = this.range;
+    if (live && this.loaded) this.#trim(from - length * MARGIN);
+    this.chart.show(this.data(), from, to);
     const range = live ? `last ${spanText(length)}` : `${moment(from)} – ${moment(to)}`;
     setText(this.status, this.problem || `${range} · ${this.note()}`);
     this.status.classList.toggle("bad", Boolean(this.problem));

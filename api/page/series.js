@@ -40,32 +40,45 @@ export class Ring {
   }
 }
 
-/** The newest `capacity` items, newest first; an item with a known id replaces the one before. */
+/** The newest `capacity` items by their `time`, newest first; an item replaces an older one with the same `id`. */
 export class Recent {
-  constructor(capacity, id) {
+  constructor(capacity) {
     this.capacity = capacity;
-    this.id = id;
-    this.items = [];
-    this.version = 0;
+    this.clear();
   }
 
-  /** Adds items in any order, sorted by `time`. */
+  clear() {
+    this.items = [];
+    this.known = new Map();
+    this.version = (this.version ?? 0) + 1;
+  }
+
+  get isFull() {
+    return this.items.length >= this.capacity;
+  }
+
   add(items) {
-    if (items.length === 0) return;
-    const known = new Map(this.items.map((item) => [this.id(item), item]));
-    for (const item of items) known.set(this.id(item), item);
-    this.items = [...known.values()].sort((a, b) => b.time - a.time).slice(0, this.capacity);
+    for (const item of items) this.push(item);
+  }
+
+  remove(id) {
+    const item = this.known.get(id);
+    if (item === undefined) return;
+    this.known.delete(id);
+    this.items.splice(this.items.indexOf(item), 1);
     this.version += 1;
   }
 
   push(item) {
-    const id = this.id(item);
-    if (this.items.length && item.time >= this.items[0].time && !this.items.some((one) => this.id(one) === id)) {
-      this.items.unshift(item);
-      if (this.items.length > this.capacity) this.items.pop();
-      this.version += 1;
-    } else {
-      this.add([item]);
-    }
+    const { items, known } = this;
+    const before = known.get(item.id);
+    if (before?.time > item.time) return;
+    if (before !== undefined) items.splice(items.indexOf(before), 1);
+    let at = 0;
+    while (at < items.length && items[at].time > item.time) at += 1;
+    items.splice(at, 0, item);
+    known.set(item.id, item);
+    if (items.length > this.capacity) known.delete(items.pop().id);
+    this.version += 1;
   }
 }

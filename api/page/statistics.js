@@ -22,9 +22,9 @@ export const STATISTICS = [
   ["Drawdown", (d) => value(d.drawdown, (v) => number(v, 2)), (d) => `for ${duration(d.drawdown_seconds)}`, () => "no equity curve yet"],
   ["Largest drawdown", (d) => value(d.max_drawdown, (v) => number(v, 2)), (d) => `longest ${duration(d.max_drawdown_seconds)}`, () => ""],
   ["Streak", (d) => value(d.streak, (v) => (v === 0 ? "none" : `${Math.abs(v)} ${v > 0 ? "won" : "lost"}`)),
-    (d) => `${number(d.daily_loss_streak)} losing days`, () => ""],
+    (d) => `${number(d.daily_loss_streak)} losing ${d.daily_loss_streak === 1 ? "day" : "days"}`, () => ""],
   ["Open risk", (d) => value(d.current_r, (v) => `${change(v, 2)} R`), () => "of open round trips", () => "no open round trip with a known risk"],
 ];
 
 const value = (given, text) => (given === null || given === undefined ? null : text(given));
-const few = (data, reason) => (data.daily_changes < 2 ? `${number(data.daily_changes)} daily changes, 2 are needed` : reason);
+const few = (data, reason) => (data.daily_changes < 2 ? `${number(data.daily_changes)} of 2 daily changes` : reason);

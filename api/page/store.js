@@ -12,15 +12,19 @@ const GAP_MS = 5000;
 const FORGET_MS = 600_000;
 const MAX_KEYS = 20_000;
 
+/** Metric of each collector whose newest values are kept for a sparkline. */
+const SPARKS = { market: "mid", strategy: "realised_pnl" };
+
 /** One key of one collector: an instrument, a strategy, a host. */
 class Entry {
-  constructor(topic, spark) {
+  constructor(topic, collector) {
     this.topic = topic;
+    this.collector = collector;
     this.time = 0;
     this.data = null;
     this.digits = 0;
     this.direction = 0;
-    this.spark = spark ? new Ring(SPARK_POINTS) : null;
+    this.spark = collector in SPARKS ? new Ring(SPARK_POINTS) : null;
     this.since = 0;
   }
 }
@@ -35,13 +39,11 @@ function prepend(entry, times, values) {
   if (times.length) entry.since = Math.min(entry.since, fromNs(times[0]));
 }
 
-/** Metric of each collector whose newest values are kept for a sparkline. */
-const SPARKS = { market: "mid", strategy: "realised_pnl" };
-
 export class Store {
   constructor(connection) {
     this.connection = connection;
     this.collectors = new Map();
+    this.topics = new Map();
     this.ages = new Ring(CYCLES);
     this.cycleTimes = new Ring(CYCLES);
     this.lastCycle = 0;
@@ -59,15 +61,9 @@ export class Store {
 
   /** Takes a state, from a snapshot or an update; returns its entry, or null if it is no sample. */
   take(message, live) {
-    const [kind, collector] = message.topic.split(":", 2);
-    if (kind !== "metrics") return null;
+    const entry = this.topics.get(message.topic) ?? this.#entry(message.topic);
+    if (entry === null) return null;
     const time = message.time_ns / 1e6;
-    const entries = this.entries(collector);
-    let entry = entries.get(message.topic);
-    if (entry === undefined) {
-      if (entries.size >= MAX_KEYS) return null;
-      entries.set(message.topic, (entry = new Entry(message.topic, collector in SPARKS)));
-    }
     const before = entry.data;
     if (before === null || time - entry.time > GAP_MS) {
       entry.spark?.clear();
@@ -75,9 +71,21 @@ export class Store {
     }
     entry.data = message.data;
     entry.time = time;
-    this.arrived?.();
-    if (entry.spark !== null) this.#spark(entry, collector, before);
+    this.arrived();
+    if (entry.spark !== null) this.#spark(entry, before);
     if (live && time > this.lastCycle) this.#cycle(time);
+    return entry;
+  }
+
+  /** Makes the entry of a topic; null if the topic is none of samples, or there are too many. */
+  #entry(topic) {
+    const [kind, collector] = topic.split(":", 2);
+    if (kind !== "metrics") return null;
+    const entries = this.entries(collector);
+    if (entries.size >= MAX_KEYS) return null;
+    const entry = new Entry(topic, collector);
+    entries.set(topic, entry);
+    this.topics.set(topic, entry);
     return entry;
   }
 
@@ -97,7 +105,8 @@ export class Store {
     }
   }
 
-  #spark(entry, collector, before) {
+  #spark(entry, before) {
+    const { collector } = entry;
     const name = SPARKS[collector];
     const value = entry.data[name];
     entry.spark.push(value ?? Number.NaN);
@@ -116,7 +125,7 @@ export class Store {
     if (this.lastCycle) this.missing += Math.max(0, Math.round((time - this.lastCycle) / CYCLE_MS) - 1);
     this.lastCycle = time;
     this.cycleTimes.push(time);
-    this.ages.push(this.connection.now() - time);
+    this.ages.push(Math.max(0, this.connection.now() - time));
     this.updates += 1;
   }
 
@@ -144,7 +153,11 @@ export class Store {
     for (const entries of this.collectors.values()) {
       let newest = 0;
       for (const entry of entries.values()) newest = Math.max(newest, entry.time);
-      for (const [topic, entry] of entries) if (newest - entry.time > FORGET_MS) entries.delete(topic);
+      for (const [topic, entry] of entries) {
+        if (newest - entry.time <= FORGET_MS) continue;
+        entries.delete(topic);
+        this.topics.delete(topic);
+      }
     }
   }
 }

@@ -1,18 +1,21 @@
 // A table of live rows: keyed, sortable, filtered by typing, walked by keyboard. Only rows in
 // sight are in the document: the browser lays out and paints what changes ten times a second, and nothing else.
+// Rows that leave sight hand their elements to rows that come: new rows make no new elements.
 
-import { h, setClass, setText } from "./dom.js";
+import { h, setClass, setText, setTitle } from "./dom.js";
 
 const ROW_PIXELS = 29;
-const MARGIN_ROWS = 8;
+const MARGIN_ROWS = 3;
+const NEAR_END_ROWS = 20;
 
 /**
  * A column has `name`, `title`, and `text(row, now)`; and may have `value(row)` to sort by, `class`, `tone(row, now)`
  * (a class by value), `hint(row)` shown under the pointer, `cell(td, row, now)` that draws instead of `text`, and `left` for texts.
+ * `more()` is called when the user scrolls near the end.
  */
 export class Table {
-  constructor({ columns, key, sort, descending = false, open = null, empty = "Nothing yet.", search = null, label }) {
-    Object.assign(this, { columns, key, open, empty, sort, descending, search });
+  constructor({ columns, key, sort, descending = false, open = null, empty = "Nothing yet.", search = null, more = null, label }) {
+    Object.assign(this, { columns, key, open, empty, sort, descending, search, more });
     this.rows = new Map();
     this.order = [];
     this.needle = "";
@@ -26,9 +29,12 @@ export class Table {
     this.table = h("table", { "aria-label": label }, h("thead", {}, this.head), this.body);
     this.element = h("div", { class: "scroll", tabindex: "0" }, this.table, this.message);
     this.element.addEventListener("keydown", (event) => this.#keydown(event));
+    if (open) this.body.addEventListener("click", (event) => open(event.target.closest("tr").row.item));
     this.place = { top: 0, height: 0 };
     this.shown = [];
-    this.element.addEventListener("scroll", () => this.#moved({ top: this.element.scrollTop }), { passive: true });
+    this.spare = [];
+    this.version = null;
+    this.element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.longest = columns.map(() => 0);
     this.loose = true;
     new ResizeObserver(([{ contentRect }]) => {
@@ -72,10 +78,18 @@ export class Table {
     this.stale = true;
   }
 
-  /** Brings the rows in line with these items and draws them. */
-  render(items, now) {
+  /** Brings the rows in line with these items and draws them. Items of the same `version` are the same ones. */
+  render(items, now, version = null) {
     this.now = now;
-    let changed = this.stale;
+    const known = version !== null && version === this.version;
+    this.version = version;
+    if (!known) this.#take(items);
+    if (this.stale) this.arrange();
+    for (const row of this.shown) this.#draw(row, now);
+    if (this.loose && this.shown.length && this.place.width) this.#fit();
+  }
+
+  #take(items) {
     const seen = new Set();
     for (const item of items) {
       const key = this.key(item);
@@ -83,18 +97,15 @@ export class Table {
       const row = this.rows.get(key);
       if (row === undefined) {
         this.#add(key, item);
-        changed = true;
+        this.stale = true;
       } else {
         row.item = item;
       }
     }
     if (seen.size < this.rows.size) {
       for (const [key, row] of this.rows) if (!seen.has(key)) this.#remove(key, row);
-      changed = true;
+      this.stale = true;
     }
-    if (changed) this.arrange();
-    for (const row of this.shown) this.#draw(row, now);
-    if (this.loose && this.shown.length && this.place.width) this.#fit();
   }
 
   /** Fixes the widths of the columns until a longer text comes, so that a new number moves nothing. */
@@ -112,6 +123,12 @@ export class Table {
     this.#window();
   }
 
+  #scrolled() {
+    this.#moved({ top: this.element.scrollTop });
+    const { top, height } = this.place;
+    if (top + height > (this.order.length - NEAR_END_ROWS) * ROW_PIXELS) this.more?.();
+  }
+
   /** Puts the rows in sight into the document, and room for the others above and below. */
   #window() {
     const { top, height } = this.place;
@@ -120,12 +137,18 @@ export class Table {
     const last = Math.min(count, Math.ceil((top + height) / ROW_PIXELS) + MARGIN_ROWS);
     const rows = this.order.slice(first, last);
     if (rows.length === this.shown.length && rows.every((row, index) => row === this.shown[index])) return;
+    const kept = new Set(rows);
+    for (const row of this.shown) if (!kept.has(row)) this.#release(row);
     this.shown = rows;
     this.table.style.marginTop = `${first * ROW_PIXELS}px`;
     this.table.style.marginBottom = `${(count - last) * ROW_PIXELS}px`;
-    for (const row of rows) if (row.element === null) this.#make(row);
-    this.body.replaceChildren(...rows.map((row) => row.element));
-    for (const row of rows) this.#draw(row, this.now);
+    let at = this.body.firstChild;
+    for (const row of rows) {
+      if (row.element === null) this.#occupy(row);
+      if (row.element === at) at = at.nextSibling;
+      else this.body.insertBefore(row.element, at);
+    }
+    for (const element of this.spare) element.remove();
   }
 
   /** Sorts and filters the rows again. */
@@ -143,14 +166,30 @@ export class Table {
 
   #add(key, item) {
     const words = (this.search ? this.search(item) : String(key)).toLowerCase();
-    this.rows.set(key, { key, item, words, cells: [], element: null });
+    this.rows.set(key, { key, item, words, element: null, cells: null });
   }
 
-  #make(row) {
-    row.cells = this.columns.map((column) => h("td", { class: column.class ?? "" }));
-    row.element = h("tr", { class: this.open ? "opens" : null }, ...row.cells);
-    if (this.open) row.element.addEventListener("click", () => this.open(row.item));
-    if (row === this.selected) row.element.setAttribute("aria-selected", "true");
+  /** Gives a row the elements of one that left, or new ones. */
+  #occupy(row) {
+    const element = this.spare.pop() ?? this.#make();
+    element.row = row;
+    row.element = element;
+    row.cells = element.parts;
+    if (row === this.selected) element.setAttribute("aria-selected", "true");
+    this.#draw(row, this.now);
+  }
+
+  #make() {
+    const cells = this.columns.map((column) => h("td", { class: column.class ?? "" }));
+    const element = h("tr", { class: this.open ? "opens" : null }, ...cells);
+    element.parts = cells;
+    return element;
+  }
+
+  #release(row) {
+    row.element.removeAttribute("aria-selected");
+    this.spare.push(row.element);
+    row.element = row.cells = null;
   }
 
   #remove(key, row) {
@@ -159,12 +198,13 @@ export class Table {
   }
 
   #draw(row, now) {
+    const { cells } = row;
     for (let index = 0; index < this.columns.length; index += 1) {
       const column = this.columns[index];
-      const cell = row.cells[index];
+      const cell = cells[index];
       if (column.cell) column.cell(cell, row.item, now);
       else this.#text(cell, index, column.text(row.item, now));
-      if (column.hint) cell.title = column.hint(row.item);
+      if (column.hint) setTitle(cell, column.hint(row.item));
       if (column.tone) setClass(cell, `${column.class ?? ""} ${column.tone(row.item, now)}`);
     }
   }

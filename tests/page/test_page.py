@@ -55,6 +55,7 @@ def test_the_market_moves_ten_times_a_second(demo: RunningDecahertz, browser: Br
 def test_the_overview_shows_health_ledger_feeds_and_strategies(
     demo: RunningDecahertz, browser: Browser
 ) -> None:
+    assert demo.welcome.splitlines()[1].split()[0] == "Page"
     with watched(browser, demo.page) as page:
         expect(page).to_have_title("Overview · Decahertz")
         tiles = page.locator(".tile")

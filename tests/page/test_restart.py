@@ -23,6 +23,8 @@ def test_the_page_says_that_it_is_old_and_goes_on_by_itself(tmp_path: Path, brow
         with running("--demo", env=settings, log=log) as first:
             away = "ERR_CONNECTION_REFUSED|Error in connection establishment|closed before"
             page = stack.enter_context(watched(browser, f"{first.page}#/execution", expected=away))
+            sent: list[str] = []
+            page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))))
             fills = page.get_by_role("table", name="Fills").locator("tbody tr")
             expect(fills.first).to_be_visible()
             expect(page.locator("#banner")).to_be_hidden()
@@ -33,3 +35,4 @@ def test_the_page_says_that_it_is_old_and_goes_on_by_itself(tmp_path: Path, brow
             expect(page.locator("#link")).to_contain_text("Hz")
             expect(page.locator("#banner")).to_be_hidden()
             expect(fills.first).not_to_have_text(before)
+            assert sum('"type":"resume"' in frame for frame in sent) == 1

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.page.watched import LIMIT_MS, watched
-from tests.pipeline.running import RunningDecahertz
+from tests.pipeline.running import RunningDecahertz, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -31,27 +31,54 @@ DRAWN = """
 }
 """
 """Number of opaque colours on the canvas of the chart."""
-CONTRASTS = """
+FAINT = """
 () => {
-  const style = getComputedStyle(document.documentElement);
-  const light = (name) => {
-    const parts = style.getPropertyValue(`--${name}`).trim().match(/[0-9a-f]{2}/gi).map((part) => {
-      const value = parseInt(part, 16) / 255;
-      return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  const colour = (text) => {
+    const parts = text.match(/[0-9.]+(e-[0-9]+)?/g).map(Number);
+    const unit = text.startsWith("rgb") ? 255 : 1;
+    return [parts[0] / unit, parts[1] / unit, parts[2] / unit, parts[3] ?? 1];
   };
-  const found = {};
-  for (const front of ["text", "muted", "accent", "up", "down", "warn", "good", "bad", "calm"]) {
-    for (const back of ["panel", "back"]) {
-      const [dark, bright] = [light(front), light(back)].sort((a, b) => a - b);
-      found[`${front} on ${back}`] = (bright + 0.05) / (dark + 0.05);
-    }
+  const over = ([r, g, b, a], back) => [r, g, b].map((value, at) => value * a + back[at] * (1 - a));
+  const background = (element) => {
+    if (element === null) return [1, 1, 1];
+    const own = colour(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own : over(own, background(element.parentElement));
+  };
+  const light = (parts) => {
+    const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = parts.map(linear);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const faint = {};
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let count = 0;
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
+    const back = background(element);
+    const front = over(colour(getComputedStyle(element).color), back);
+    const [dark, bright] = [light(front), light(back)].sort((a, b) => a - b);
+    const ratio = (bright + 0.05) / (dark + 0.05);
+    count += 1;
+    if (ratio < 4.5) faint[`${element.tagName}.${element.className}: ${texts.currentNode.data}`] = ratio;
   }
-  return found;
+  return [count, faint];
 }
 """
-"""Contrast of every text colour with both backgrounds, as WCAG 2.2 defines it."""
+"""The number of texts in sight, and those with a contrast below 4.5, as WCAG 2.2 defines it for level AA."""
+DIGIT_WIDTHS = """
+() => {
+  const cell = document.createElement("span");
+  document.getElementById("link").append(cell);
+  const widths = [..."0123456789"].map((digit) => {
+    cell.textContent = digit.repeat(20);
+    return cell.getBoundingClientRect().width;
+  });
+  cell.remove();
+  return widths;
+}
+"""
+"""Width of each of the ten digits, twenty times."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -67,8 +94,11 @@ def test_every_view_fits_its_screen(
             page.goto(f"{demo.page}#/{view}")
             expect(page.locator("#view .panel").first).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= width, view
-        too_low = {name: ratio for name, ratio in page.evaluate(CONTRASTS).items() if ratio < 4.5}
-        assert too_low == {}
+            count, faint = page.evaluate(FAINT)
+            assert count > 10, view
+            assert faint == {}, view
+        widths = page.evaluate(DIGIT_WIDTHS)
+        assert max(widths) - min(widths) < 0.5
 
 
 def test_a_chart_draws_and_reads_the_tier_of_its_range(demo: RunningDecahertz, browser: Browser) -> None:
@@ -105,6 +135,34 @@ def test_fills_stand_on_the_chart_and_a_round_trip_leads_to_it(
         expect(page.get_by_role("table", name="Fills").locator("tbody tr").first).to_contain_text(
             "market-maker"
         )
+
+
+def test_signals_and_finished_orders_come_from_the_database_page_by_page(
+    demo: RunningDecahertz, browser: Browser
+) -> None:
+    now_ns = time.time_ns()
+    key = {"time_ns": now_ns, "strategy": "pager", "venue": "synthetic", "instrument": "BTC-USD"}
+    order = {"type": "order", **key, "state": "cancelled", "side": "buy", "quantity": 1.0}
+    orders = [{**order, "order_id": f"order-{number}"} for number in range(230)]
+    signal = {"type": "signal", **key, "signal_id": "one", "direction": "buy", "strength": 0.5, "price": 1.5}
+    send(demo, "pager", [signal, *orders])
+    wait_until("the orders", 20, lambda: bool(demo.get("/api/v1/orders?order_id=order-229")["items"]))
+    with watched(browser, f"{demo.page}#/execution") as page:
+        panel = page.get_by_role("region", name="Finished orders")
+        expect(panel.locator("h2 .note")).to_have_text(re.compile(r"^\d+\+$"))
+        rows = panel.locator("tbody tr")
+        page.locator("#filter").fill("pager")
+        expect(rows.first).to_contain_text("pager")
+        for _ in range(2):
+            panel.locator(".scroll").evaluate("(element) => element.scrollTo(0, element.scrollHeight)")
+            page.wait_for_timeout(500)
+        expect(panel.locator("h2 .note")).to_have_text(re.compile(r"^[2-9]\d\d"))
+        assert rows.count() < 100  # only rows in sight are in the document
+        page.goto(f"{demo.page}#/market/BTC-USD?venue=synthetic")
+        signals = page.get_by_role("table", name="Signals").locator("tbody tr")
+        page.locator("#filter").fill("pager")
+        expect(signals).to_have_count(1)
+        expect(signals.first).to_contain_text("+0.50")
 
 
 def test_a_name_that_is_markup_stays_text(demo: RunningDecahertz, browser: Browser) -> None:
@@ -156,10 +214,13 @@ def hour(page: Page) -> int:
 
 def send_quote(demo: RunningDecahertz, instrument: str) -> None:
     """Sends one quote as a trading process would."""
-    now_ns = time.time_ns()
-    event = {"type": "quote", "time_ns": now_ns, "venue": "lab", "instrument": instrument, "bid": 1, "ask": 2}
-    sizes = {"bid_size": 1, "ask_size": 1}
-    batch = {"source": "lab", "epoch": now_ns, "first_sequence": 1, "events": [event | sizes]}
+    key = {"time_ns": time.time_ns(), "venue": "lab", "instrument": instrument}
+    send(demo, "lab", [{"type": "quote", **key, "bid": 1, "ask": 2, "bid_size": 1, "ask_size": 1}])
+
+
+def send(demo: RunningDecahertz, source: str, events: list[dict[str, Any]]) -> None:
+    """Sends events as a trading process would."""
+    batch = {"source": source, "epoch": time.time_ns(), "first_sequence": 1, "events": events}
     request = urllib.request.Request(  # noqa: S310 - this machine
         f"{demo.api}/api/v1/events",
         data=msgspec.json.encode(batch),

@@ -34,9 +34,11 @@ def watched(
     with browser.new_context(**options) as context:
         context.set_default_timeout(LIMIT_MS)
         page = context.new_page()
-        page.on("console", lambda message: note(message.text, when=message.type == "error"))
+        page.on(
+            "console", lambda said: note(f"{said.text} {said.location['url']}", when=said.type == "error")
+        )
         page.on("pageerror", lambda error: note(f"{error.name}: {error.message}"))
         page.on("request", lambda asked: note(asked.url, when=asked.url.split("/", 3)[2] != origin))
         page.goto(url)
         yield page
-        assert wrong == []
+        assert wrong == [], wrong

@@ -1,42 +1,41 @@
 // Orders open and finished, latencies and slippage by strategy and venue, fills as they come.
 
-import { h, panel, stack } from "../dom.js";
-import { change, compact, decimals, duration, fromNs, number, percent, recent } from "../formats.js";
-import { get } from "../rest.js";
+import { h, panel, setText, stack } from "../dom.js";
+import { Digits, fillTable, side, timedFill, words } from "../fills.js";
+import { change, compact, duration, fromNs, number, percent, recent } from "../formats.js";
+import { StoredList } from "../lists.js";
 import { address } from "../router.js";
-import { Recent } from "../series.js";
 import { Table } from "../table.js";
 
-const MOST = 500;
-const SHOWN = 200;
 const OPEN = new Set(["submitted", "accepted", "partially_filled"]);
 const TONES = { filled: "good", rejected: "bad", cancelled: "calm", expired: "calm" };
 const LEGS = [["signal_to_submit", "Signal → submit"], ["submit_to_ack", "Submit → ack"], ["ack_to_fill", "Ack → fill"]];
 
 const field = (name) => (row) => row.data[name];
-const side = (row) => (row.side === "buy" ? "up" : "down");
 
 export class ExecutionView {
   topics = ["metrics:execution:**", "orders", "fills"];
   title = "Execution";
 
-  constructor({ store, go }) {
-    this.store = store;
-    this.go = go;
-    this.orders = new Recent(MOST, (one) => `${one.strategy}|${one.venue}|${one.order_id}`);
-    this.fills = new Recent(MOST, (one) => `${one.strategy}|${one.venue}|${one.order_id}|${one.fill_id}`);
-    this.digits = new Map();
+  constructor({ store, connection, go }) {
+    Object.assign(this, { store, go });
+    const recorder = () => connection.recorder;
+    this.openOrders = new StoredList("orders", () => ({ recorder: recorder(), is_final: false }), timedOrder);
+    this.finishedOrders = new StoredList("orders", () => ({ recorder: recorder(), is_final: true }), timedOrder);
+    this.fills = new StoredList("fills", () => ({ recorder: recorder() }), timedFill);
+    this.lists = [this.openOrders, this.finishedOrders, this.fills];
+    this.digits = new Digits();
     this.quality = this.#qualityTable();
-    this.open = this.#orderTable("Open orders", "No open order.");
-    this.finished = this.#orderTable("Finished orders", "No order has finished since this page is open.");
-    this.fillTable = this.#fillTable();
+    this.open = this.#orderTable("Open orders", "No open order.", this.openOrders);
+    this.finished = this.#orderTable("Finished orders", "No order has finished yet.", this.finishedOrders);
+    this.fillTable = fillTable(go, this.fills, this.digits);
     this.openPanel = panel("Open orders", this.open.element);
+    this.finishedPanel = panel("Finished orders", this.finished.element);
     this.fillPanel = panel("Fills", this.fillTable.element);
     const quality = panel("Quality by strategy and venue", this.quality.element);
     quality.element.classList.add("wide-panel");
-    this.element = h("div", { class: "grid" }, quality.element,
-      stack(this.openPanel, panel("Finished orders", this.finished.element)), this.fillPanel.element);
-    this.fillPanel.element.classList.add("tall");
+    this.element = h("div", { class: "grid tall" }, quality.element,
+      stack(this.openPanel, this.finishedPanel), this.fillPanel.element);
   }
 
   #qualityTable() {
@@ -69,9 +68,9 @@ export class ExecutionView {
     });
   }
 
-  #orderTable(label, empty) {
+  #orderTable(label, empty, list) {
     return new Table({
-      label, empty, key: this.orders.id, sort: "time", descending: true, search: words,
+      label, empty, more: () => list.more(), key: (row) => row.id, sort: "time", descending: true, search: words,
       open: (row) => this.go(address("market", [row.instrument], { venue: row.venue })),
       columns: [
         { name: "time", title: "Time", class: "text mid", value: (row) => row.time, text: (row, now) => recent(row.time, now, 1) },
@@ -79,63 +78,37 @@ export class ExecutionView {
         { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
         { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
         { name: "quantity", title: "Filled / quantity", text: (row) => `${compact(row.filled_quantity ?? 0)} / ${compact(row.quantity)}` },
-        { name: "price", title: "Price", class: "mid", text: (row) => this.#price(row) },
+        { name: "price", title: "Price", class: "mid", text: (row) => this.digits.price(row) },
         { name: "state", title: "State", left: true, class: "text", value: (row) => row.state, text: (row) => row.state.replace("_", " "), hint: (row) => row.reason ?? "",
           tone: (row) => TONES[row.state] ?? "" },
       ],
     });
   }
 
-  #fillTable() {
-    return new Table({
-      label: "Fills", empty: "No fill yet.", key: this.fills.id, sort: "time", descending: true, search: words,
-      open: (row) => this.go(address("market", [row.instrument], { venue: row.venue })),
-      columns: [
-        { name: "time", title: "Time", class: "text", value: (row) => row.time, text: (row, now) => recent(row.time, now, 1) },
-        { name: "strategy", title: "Strategy", left: true, class: "name mid", value: (row) => row.strategy, text: (row) => row.strategy },
-        { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
-        { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
-        { name: "quantity", title: "Quantity", value: (row) => row.quantity, text: (row) => compact(row.quantity) },
-        { name: "price", title: "Price", text: (row) => this.#price(row) },
-        { name: "fee", title: "Fee", class: "mid", value: (row) => row.fee, text: (row) => number(row.fee, 4) },
-        { name: "liquidity", title: "Liquidity", class: "text wide", text: (row) => row.liquidity ?? "–" },
-      ],
-    });
-  }
-
-  /** A price with as many digits as any price of its instrument had. */
-  #price({ instrument, price }) {
-    if (price === null || price === undefined) return "market";
-    const digits = Math.max(this.digits.get(instrument) ?? 0, decimals(price));
-    this.digits.set(instrument, digits);
-    return number(price, digits);
-  }
-
   enter() {
-    this.control = new AbortController();
-    this.#load();
-  }
-
-  async #load() {
-    try {
-      const body = await get("fills", { limit: SHOWN }, { signal: this.control.signal });
-      this.fills.add(body.items.map(timed));
-    } catch (error) {
-      if (!this.control.signal.aborted) this.fillPanel.note.textContent = error.message;
-    }
+    for (const list of this.lists) list.load();
   }
 
   leave() {
-    this.control.abort();
+    for (const list of this.lists) list.close();
   }
 
   restored() {
-    this.#load();
+    this.enter();
   }
 
   event({ topic, time_ns, data }) {
-    if (topic === "fills") this.fills.push(timed({ ...data, time_ns }));
-    else if (topic === "orders") this.orders.push(timed({ ...data, time_ns }));
+    if (topic === "fills") this.fills.recent.push(timedFill({ ...data, time_ns }));
+    else if (topic === "orders") this.#order(timedOrder({ ...data, time_ns }));
+  }
+
+  #order(order) {
+    if (OPEN.has(order.state)) {
+      this.openOrders.recent.push(order);
+    } else {
+      this.openOrders.recent.remove(order.id);
+      this.finishedOrders.recent.push(order);
+    }
   }
 
   filter(text) {
@@ -148,11 +121,15 @@ export class ExecutionView {
 
   render(now) {
     this.quality.render(this.store.entries("execution").values(), now);
-    this.open.render(this.orders.items.filter((one) => OPEN.has(one.state)), now);
-    this.finished.render(this.orders.items.filter((one) => !OPEN.has(one.state)).slice(0, SHOWN), now);
-    this.fillTable.render(this.fills.items.slice(0, SHOWN), now);
+    const [open, finished, fills] = this.lists.map((list) => list.recent);
+    // An order may have finished while the open ones were read, and its last changes may come in any order.
+    this.open.render(open.items.filter((one) => !finished.known.has(one.id)), now, open.version + finished.version);
+    this.finished.render(finished.items, now, finished.version);
+    this.fillTable.render(fills.items, now, fills.version);
+    setText(this.openPanel.note, this.openOrders.problem || number(this.open.rows.size));
+    setText(this.finishedPanel.note, this.finishedOrders.note);
+    setText(this.fillPanel.note, this.fills.note);
   }
 }
 
-const words = (row) => `${row.strategy} ${row.instrument} ${row.venue} ${row.side}`;
-const timed = (one) => ({ ...one, time: fromNs(one.time_ns) });
+const timedOrder = (one) => ({ ...one, id: `${one.strategy}|${one.venue}|${one.instrument}|${one.order_id}`, time: fromNs(one.time_ns) });

@@ -3,7 +3,7 @@
 import { Bars, TIMEFRAMES, timeframe } from "../bars.js";
 import { drawCandles, drawMarks } from "../charts.js";
 import { fill, h, panel, setClass, setText } from "../dom.js";
-import { change, clock, compact, decimals, duration, fromNs, number, recent, stamp } from "../formats.js";
+import { change, clock, compact, decimals, duration, fromNs, milliseconds, number, recent, seconds, stamp } from "../formats.js";
 import { History } from "../history.js";
 import { RangedChart } from "../ranged.js";
 import { get } from "../rest.js";
@@ -12,13 +12,14 @@ import { Recent } from "../series.js";
 import { Table } from "../table.js";
 import { verdictTone } from "./market.js";
 
-const MOST_FILLS = 500;
+const MOST_MARKS = 500;
 const NEAR_PIXELS = 12;
 const COLUMNS = [
   { fields: ["ask"], part: "max" },
   { fields: ["bid"], part: "min" },
   { fields: ["mid"], part: "last" },
 ];
+const LEGEND = "▲ buy · ▼ sell · ○ signal";
 const FIGURES = [
   ["Last", (data, digits) => number(data.last, digits)],
   ["VWAP", (data, digits) => number(data.vwap, digits)],
@@ -26,8 +27,8 @@ const FIGURES = [
   ["Sizes", (data) => `${compact(data.bid_size)} × ${compact(data.ask_size)}`],
   ["Volume", (data) => compact(data.volume)],
   ["Quotes, ticks", (data) => `${number(data.quote_rate, 1)} /s, ${number(data.tick_rate, 1)} /s`],
-  ["Age", (data) => duration(data.age_seconds)],
-  ["Latency", (data) => duration(data.latency_seconds)],
+  ["Age", (data) => seconds(data.age_seconds)],
+  ["Latency", (data) => milliseconds(data.latency_seconds)],
   ["Gaps, late", (data) => `${number(data.gaps)}, ${number(data.late)}`],
 ];
 
@@ -36,8 +37,8 @@ export class InstrumentView {
     Object.assign(this, { store, connection, go, draw });
     this.mode = "line";
     this.frame = "";
-    this.fills = new Recent(MOST_FILLS, (one) => one.id);
-    this.signals = new Recent(MOST_FILLS, (one) => one.id);
+    this.fills = new Recent(MOST_MARKS);
+    this.signals = new Recent(MOST_MARKS);
     this.heading = h("strong", { class: "instrument" });
     this.price = h("span", { class: "big" });
     this.sides = h("span", { class: "sides" });
@@ -49,30 +50,42 @@ export class InstrumentView {
       h("option", { value: "" }, "auto"), ...TIMEFRAMES.map(([name]) => h("option", { value: name }, name)));
     this.figures = FIGURES.map(() => h("dd"));
     this.stage = h("div", { class: "stage" });
-    this.fillTable = this.#fillTable();
+    this.fillTable = this.#markTable("Fills", "No fill in this range.", [
+      { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: (row) => row.colour },
+      { name: "quantity", title: "Quantity", text: (row) => compact(row.quantity) },
+      { name: "price", title: "Price", text: (row) => this.#price(row.value) },
+    ]);
+    this.signalTable = this.#markTable("Signals", "No signal in this range.", [
+      { name: "direction", title: "Signal", class: "text", text: (row) => row.direction, hint: (row) => row.reason, tone: (row) => row.colour },
+      { name: "strength", title: "Strength", text: (row) => change(row.strength, 2) },
+      { name: "price", title: "Price", text: (row) => this.#price(row.value) },
+    ]);
     const figures = panel("Now", h("dl", { class: "figures" }, ...FIGURES.map(([name], index) => h("div", {}, h("dt", {}, name), this.figures[index]))));
     this.fillPanel = panel("Fills", this.fillTable.element);
+    this.signalPanel = panel("Signals", this.signalTable.element);
     this.element = h("div", { class: "split" },
       h("section", { class: "panel full", "aria-label": "Chart" },
         h("div", { class: "headline" }, h("a", { class: "back", href: "#/market", title: "All instruments (Esc)" }, "‹"),
           this.heading, this.verdict, this.price, this.sides),
         this.stage),
-      h("div", { class: "side" }, figures.element, this.fillPanel.element));
+      h("div", { class: "side" }, figures.element, this.fillPanel.element, this.signalPanel.element));
   }
 
-  #fillTable() {
-    const side = (row) => (row.side === "buy" ? "up" : "down");
+  #markTable(label, empty, columns) {
     return new Table({
-      label: "Fills", key: (row) => row.id, sort: "time", descending: true, empty: "No fill in this range.",
-      search: (row) => `${row.strategy} ${row.side}`,
+      label, empty, key: (row) => row.id, sort: "time", descending: true, search: (row) => row.text,
       columns: [
         { name: "time", title: "Time", class: "text", value: (row) => row.time, text: (row, now) => recent(row.time, now) },
         { name: "strategy", title: "Strategy", class: "name", text: (row) => row.strategy },
-        { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
-        { name: "quantity", title: "Quantity", text: (row) => compact(row.quantity) },
-        { name: "price", title: "Price", text: (row) => number(row.value, Math.max(this.entry?.digits ?? 0, Math.min(decimals(row.value), 8))) },
+        ...columns,
       ],
     });
+  }
+
+  #price(value) {
+    const digits = this.entry?.digits ?? 7;
+    // A mid has one digit more than its prices; what follows is rounding.
+    return value === null ? "–" : number(value, Math.min(Math.max(digits, decimals(value)), digits + 1));
   }
 
   get topics() {
@@ -87,8 +100,8 @@ export class InstrumentView {
     this.mode = query.get("mode") === "candles" ? "candles" : "line";
     this.frame = query.get("tf") ?? "";
     setText(this.heading, this.instrument);
-    this.fills.items = [];
-    this.signals.items = [];
+    this.fills.clear();
+    this.signals.clear();
     const key = { instrument: this.instrument, venue: this.venue, recorder: this.connection.recorder };
     this.history = new History({ collector: "market", key, columns: COLUMNS });
     this.bars = new Bars(this.instrument, this.venue);
@@ -122,6 +135,7 @@ export class InstrumentView {
 
   filter(text) {
     this.fillTable.filter(text);
+    this.signalTable.filter(text);
   }
 
   focus() {
@@ -137,6 +151,7 @@ export class InstrumentView {
       now: () => this.store.lastCycle || this.connection.now(),
       draw: this.draw,
       load: (from, to, points, signal) => this.#load(from, to, points, signal),
+      trim: (before) => this.#trim(before),
       data: () => (candles ? this.bars.data : this.history.data),
       note: () => this.#note(),
       settled: () => history.replaceState(null, "", this.#address()),
@@ -154,6 +169,7 @@ export class InstrumentView {
     this.modes.forEach((button, index) => button.setAttribute("aria-pressed", (index === 1) === candles));
     this.frames.value = this.frame;
     this.ranged.toolbar.prepend(h("div", { class: "buttons" }, ...this.modes), this.frames);
+    setText(this.readout, LEGEND);
     fill(this.stage, this.ranged.element, this.readout);
     this.ranged.open(query);
   }
@@ -171,12 +187,24 @@ export class InstrumentView {
   }
 
   async #load(from, to, points, signal) {
-    const wanted = { instrument: this.instrument, venue: this.venue, start: stamp(from), end: stamp(to), limit: MOST_FILLS };
-    const fills = get("fills", wanted, { signal }).then((body) => this.fills.add(body.items.map(fillMark)));
+    const range = { start: stamp(from), end: this.ranged.range.live ? null : stamp(to) };
+    const wanted = { instrument: this.instrument, venue: this.venue, ...range, limit: MOST_MARKS };
+    const marks = async (path, recent, mark) => {
+      const body = await get(path, wanted, { signal });
+      // Live ones may be newer than what is stored.
+      const newer = this.ranged.range.live ? recent.items.filter((one) => one.time >= from) : [];
+      recent.clear();
+      recent.add([...newer, ...body.items.map(mark)]);
+      recent.isPart = body.next_cursor !== null;
+    };
     const line = this.mode === "candles"
       ? this.bars.load(timeframe(this.frame, this.ranged.range.length), from, to, signal)
       : this.history.load(from, to, points, signal);
-    await Promise.all([line, fills]);
+    await Promise.all([line, marks("fills", this.fills, fillMark), marks("signals", this.signals, signalMark)]);
+  }
+
+  #trim(before) {
+    if (this.mode === "line") this.history.trim(before);
   }
 
   #note() {
@@ -198,7 +226,7 @@ export class InstrumentView {
     if (data.instrument !== this.instrument || (this.venue && data.venue !== this.venue)) return;
     if (topic.startsWith("ticks:")) this.bars.tick(fromNs(time_ns), data.price);
     else if (topic === "fills") this.fills.push(fillMark({ ...data, time_ns }));
-    else if (topic === "signals") this.signals.push(signalMark(data, fromNs(time_ns), this.entry?.data.mid));
+    else if (topic === "signals") this.signals.push(signalMark({ ...data, time_ns }));
   }
 
   #overlay(plot, colour) {
@@ -208,7 +236,7 @@ export class InstrumentView {
   }
 
   #hover(index, plot) {
-    if (index === null || index === undefined) return setText(this.readout, "");
+    if (index === null || index === undefined) return setText(this.readout, LEGEND);
     const time = plot.data[0][index];
     const digits = this.entry?.digits ?? 2;
     const values = plot.data.slice(1).map((column, at) => `${this.ranged.chart.series[at].name} ${number(column[index], digits)}`);
@@ -224,7 +252,11 @@ export class InstrumentView {
     this.entry ??= this.#find();
     this.ranged.render();
     const [from, to] = this.ranged.bounds;
-    this.fillTable.render(this.fills.items.filter((one) => one.time >= from && one.time <= to), now);
+    for (const [recent, table, { note }] of [[this.fills, this.fillTable, this.fillPanel], [this.signals, this.signalTable, this.signalPanel]]) {
+      const shown = recent.items.filter((one) => one.time >= from && one.time <= to);
+      table.render(shown, now);
+      setText(note, recent.isPart ? `newest ${number(shown.length)}` : number(shown.length));
+    }
     if (this.entry === null) return;
     const { data, digits, direction } = this.entry;
     setText(this.price, number(data.mid, digits + 1));
@@ -253,10 +285,12 @@ function fillMark(one) {
   };
 }
 
-function signalMark(data, time, mid) {
-  const colour = data.direction === "buy" ? "up" : data.direction === "sell" ? "down" : "muted";
+function signalMark(one) {
+  const { direction, strategy, strength, price, reason } = one;
+  const colour = direction === "buy" ? "up" : direction === "sell" ? "down" : "muted";
   return {
-    id: data.signal_id, time, value: data.price ?? mid ?? null, shape: "dot", colour,
-    text: `${data.strategy}: signal ${data.direction}${data.strength == null ? "" : ` ${change(data.strength, 1)}`}`,
+    id: `${strategy}|${one.venue}|${one.signal_id}`, time: fromNs(one.time_ns), value: price ?? null, shape: "dot", colour,
+    strategy, direction, strength: strength ?? null, reason: reason ?? "",
+    text: `${strategy}: signal ${direction}${strength == null ? "" : ` ${change(strength, 2)}`}`,
   };
 }

@@ -1,7 +1,7 @@
 // All instruments, live.
 
-import { h, setText, panel } from "../dom.js";
-import { change, compact, duration, number } from "../formats.js";
+import { h, panel, setClass, setText } from "../dom.js";
+import { change, compact, milliseconds, number, seconds } from "../formats.js";
 import { address } from "../router.js";
 import { Sparkline } from "../sparkline.js";
 import { Table } from "../table.js";
@@ -65,9 +65,9 @@ export class MarketView {
       { name: "quotes", title: "Quotes/s", class: "wide", value: field("quote_rate"), text: (row) => number(row.data.quote_rate, 1) },
       { name: "ticks", title: "Ticks/s", class: "wide", value: field("tick_rate"), text: (row) => number(row.data.tick_rate, 1) },
       { name: "age", title: "Age", class: "mid", help: "Since the newest quote or tick", value: field("age_seconds"),
-        text: (row) => duration(row.data.age_seconds) },
+        text: (row) => seconds(row.data.age_seconds) },
       { name: "latency", title: "Latency", class: "wide", help: "From venue to receipt", value: field("latency_seconds"),
-        text: (row) => duration(row.data.latency_seconds) },
+        text: (row) => milliseconds(row.data.latency_seconds) },
       { name: "verdict", title: "Verdict", left: true, class: "verdict", value: field("verdict"),
         cell: (cell, row, now) => verdictCell(cell, row, now) },
     ];
@@ -136,7 +136,6 @@ function verdictCell(cell, row, now) {
   const old = now - row.time > OLD_MS;
   const text = old ? "old" : row.data.crossed ? "crossed" : row.data.verdict;
   setText(cell.tag, text);
-  const name = `tag ${old || row.data.crossed ? "bad" : verdictTone(row.data.verdict)}`;
-  if (cell.tag.className !== name) cell.tag.className = name;
-  cell.parentElement.classList.toggle("old", old);
+  setClass(cell.tag, `tag ${old || row.data.crossed ? "bad" : verdictTone(row.data.verdict)}`);
+  setClass(cell.parentElement, old ? "opens old" : "opens");
 }

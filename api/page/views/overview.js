@@ -1,7 +1,9 @@
 // What a desk looks at first: health, cycles, ledger, feeds, alerts, money.
 
 import { fill, h, panel, setText, stack, tile } from "../dom.js";
-import { change, clock, compact, duration, fromNs, number, recent } from "../formats.js";
+import { Digits, fillTable, timedFill } from "../fills.js";
+import { change, clock, compact, duration, fromNs, number, recent, seconds } from "../formats.js";
+import { StoredList } from "../lists.js";
 import { poll } from "../rest.js";
 import { Pulse } from "../pulse.js";
 import { address } from "../router.js";
@@ -15,7 +17,7 @@ const LEDGER_SECONDS = 1;
 export const HEALTH_TONES = { ok: "good", degraded: "warn", failed: "bad" };
 
 export class OverviewView {
-  topics = ["metrics:market:**", "metrics:strategy:*"];
+  topics = ["metrics:strategy:*", "fills"];
   title = "Overview";
 
   constructor({ store, connection, go }) {
@@ -24,6 +26,7 @@ export class OverviewView {
     this.colours = colours();
     this.alerts = new Map();
     this.problems = "";
+    this.fills = new StoredList("fills", () => ({ recorder: connection.recorder }), timedFill);
     this.tiles = {
       health: tile("Health", "#/system"),
       cycles: tile("Cycles"),
@@ -38,11 +41,11 @@ export class OverviewView {
     this.#panels(go);
     this.element = h(
       "div",
-      { class: "grid overview" },
+      { class: "grid tall overview" },
       h("div", { class: "tiles" }, ...Object.values(this.tiles).map((one) => one.element)),
       this.beat.element,
-      stack(this.strategies, this.feeds),
-      stack(this.firing, this.parts),
+      stack(this.strategies, this.fillPanel),
+      stack(this.firing, this.feeds, this.parts),
     );
   }
 
@@ -58,6 +61,8 @@ export class OverviewView {
       columns: this.#strategyColumns(),
     });
     this.strategies = panel("Strategies", this.strategyTable.element);
+    this.fillTable = fillTable(go, this.fills, new Digits());
+    this.fillPanel = panel("Fills", this.fillTable.element);
     this.alertList = h("ul", { class: "list" });
     this.firing = panel("Alerts", this.alertList);
     this.feedTable = new Table({
@@ -69,7 +74,7 @@ export class OverviewView {
         { name: "state", title: "State", class: "text", text: (feed) => feed.state, tone: (feed) => (feed.state === "running" ? "good" : feed.state === "finished" ? "" : "bad") },
         { name: "events", title: "Events", text: (feed) => number(feed.events) },
         { name: "restarts", title: "Restarts", text: (feed) => number(feed.restarts), tone: (feed) => (feed.restarts ? "warn" : "") },
-        { name: "last", title: "Last event", text: (feed, now) => (feed.last_event_ns ? duration(Math.max(0, Math.round((now - fromNs(feed.last_event_ns)) / 100) / 10)) : "never") },
+        { name: "last", title: "Last event", text: (feed, now) => (feed.last_event_ns ? seconds(Math.max(0, (now - fromNs(feed.last_event_ns)) / 1000)) : "never") },
       ],
     });
     this.feeds = panel("Feeds", this.feedTable.element);
@@ -94,17 +99,20 @@ export class OverviewView {
   }
 
   enter() {
+    this.fills.load();
     this.store.prefill("strategy");
     const failed = (error) => (this.problems = error.message);
     this.polls = [
       poll("health", {}, POLL_SECONDS, (body) => this.#health(body), { accepted: [503], failed }),
       poll("ledger", {}, LEDGER_SECONDS, (body) => this.#ledger(body)),
       poll("collectors", {}, POLL_SECONDS, (body) => (this.plugins = body)),
+      poll("metrics/summary", { collector: "market" }, LEDGER_SECONDS, (body) => this.#markets(body)),
       poll("alerts", { state: "firing", limit: 100 }, POLL_SECONDS * 5, (body) => this.#alerts(body.items, true)),
     ];
   }
 
   leave() {
+    this.fills.close();
     for (const one of this.polls) one.stop();
   }
 
@@ -120,6 +128,7 @@ export class OverviewView {
 
   event(message) {
     if (message.topic === "alerts") this.#alerts([message.data], false);
+    else if (message.topic === "fills") this.fills.recent.push(timedFill({ ...message.data, time_ns: message.time_ns }));
   }
 
   #health(report) {
@@ -170,9 +179,10 @@ export class OverviewView {
     const typical = store.ages.quantile(0.5);
     const worst = store.ages.quantile(0.99);
     tiles.arrival.set(typical === null ? "–" : `${number(typical, 1)} ms`, worst === null ? "" : `p99 ${number(worst, 1)} ms`);
-    this.#markets();
     this.#money();
     this.strategyTable.render(store.entries("strategy").values(), now);
+    this.fillTable.render(this.fills.recent.items, now, this.fills.recent.version);
+    setText(this.fillPanel.note, this.fills.note);
     if (this.plugins) this.feedTable.render(this.plugins.feeds, now);
   }
 
@@ -181,14 +191,14 @@ export class OverviewView {
     return clock(this.opened);
   }
 
-  #markets() {
-    const totals = Object.fromEntries(VERDICTS.map((verdict) => [verdict, 0]));
-    const entries = this.store.entries("market");
-    for (const entry of entries.values()) totals[entry.data.verdict] += 1;
-    const parts = VERDICTS.filter((verdict) => totals[verdict]).map((verdict) => `${totals[verdict]} ${verdict}`);
-    const worst = VERDICTS.filter((verdict) => totals[verdict]).map(verdictTone);
-    const tone = worst.includes("bad") ? "bad" : worst.includes("warn") ? "warn" : "good";
-    this.tiles.feeds.set(number(entries.size), parts.join(" · "), entries.size ? tone : "");
+  /** Instruments by verdict. The figures of all of them ten times a second would be more than this view shows. */
+  #markets({ collectors: [market] }) {
+    const totals = market?.metrics.find((metric) => metric.name === "verdict")?.states ?? {};
+    const found = VERDICTS.filter((verdict) => totals[verdict]);
+    const tones = found.map(verdictTone);
+    const tone = tones.includes("bad") ? "bad" : tones.includes("warn") ? "warn" : "good";
+    const parts = found.map((verdict) => `${totals[verdict]} ${verdict}`);
+    this.tiles.feeds.set(number(market?.keys ?? 0), parts.join(" · "), found.length ? tone : "");
   }
 
   #money() {

@@ -1,12 +1,17 @@
 // All strategies, live.
 
 import { h, panel } from "../dom.js";
-import { change, compact, duration, number, percent } from "../formats.js";
+import { Digits } from "../fills.js";
+import { change, compact, number, percent, seconds } from "../formats.js";
+import { poll } from "../rest.js";
 import { address } from "../router.js";
 import { Sparkline } from "../sparkline.js";
 import { Table } from "../table.js";
 import { colours } from "../theme.js";
+import { tradeTable } from "../trades.js";
 
+const LIMIT = 200;
+const POLL_SECONDS = 2;
 const SPARK = { width: 110, height: 22, points: 300 };
 
 export const tone = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
@@ -42,12 +47,14 @@ export class StrategiesView {
         { name: "factor", title: "Profit factor", class: "wide", value: field("profit_factor"), text: (row) => number(row.data.profit_factor, 2) },
         { name: "expectancy", title: "Expectancy", class: "wide", value: field("expectancy"), text: (row) => change(row.data.expectancy), tone: (row) => tone(row.data.expectancy) },
         { name: "trades", title: "Round trips", class: "wide", value: field("trades"), text: (row) => number(row.data.trades) },
-        { name: "silent", title: "Silent", class: "mid", help: "Since the newest event of the strategy", value: field("silent_seconds"), text: (row) => duration(row.data.silent_seconds) },
+        { name: "silent", title: "Silent", class: "mid", help: "Since the newest event of the strategy", value: field("silent_seconds"), text: (row) => seconds(row.data.silent_seconds) },
       ],
     });
-    const section = panel("Strategies", this.table.element);
-    section.element.classList.add("full");
-    this.element = h("div", { class: "grid" }, section.element);
+    this.trades = tradeTable(go, new Digits(), { all: true });
+    this.rows = [];
+    const sections = [panel("Strategies", this.table.element), panel("Round trips", this.trades.element)];
+    for (const { element } of sections) element.classList.add("wide-panel");
+    this.element = h("div", { class: "grid tall" }, ...sections.map((one) => one.element));
   }
 
   #spark(cell, row) {
@@ -57,6 +64,11 @@ export class StrategiesView {
 
   enter() {
     this.store.prefill("strategy");
+    this.polled = poll("trades", { limit: LIMIT }, POLL_SECONDS, (body) => (this.rows = body.items));
+  }
+
+  leave() {
+    this.polled.stop();
   }
 
   recolour() {
@@ -65,6 +77,7 @@ export class StrategiesView {
 
   filter(text) {
     this.table.filter(text);
+    this.trades.filter(text);
   }
 
   focus() {
@@ -73,5 +86,6 @@ export class StrategiesView {
 
   render(now) {
     this.table.render(this.store.entries("strategy").values(), now);
+    this.trades.render(this.rows, now);
   }
 }

@@ -1,13 +1,15 @@
 // One strategy: P&L, equity and drawdown over time, positions, statistics, round trips.
 
 import { fill, h, panel, setText, tile } from "../dom.js";
-import { change, compact, decimals, duration, fromNs, moment, number, recent } from "../formats.js";
+import { Digits } from "../fills.js";
+import { change, compact, duration, moment, number } from "../formats.js";
 import { History } from "../history.js";
 import { RangedChart } from "../ranged.js";
 import { poll } from "../rest.js";
 import { address } from "../router.js";
 import { STATISTICS } from "../statistics.js";
 import { Table } from "../table.js";
+import { averagePrice, tradeTable } from "../trades.js";
 import { tone } from "./strategies.js";
 
 const POLL_SECONDS = 2;
@@ -24,7 +26,6 @@ const CURVES = {
     { name: "Net", colour: "muted", dash: [4, 4], fields: ["net_exposure"], part: "last" },
   ] },
 };
-const price = (value) => (value === null || value === undefined ? "–" : number(value, Math.min(6, Math.max(2, decimals(Number(value.toPrecision(7)))))));
 
 export class StrategyView {
   constructor({ store, connection, go, draw }) {
@@ -38,8 +39,9 @@ export class StrategyView {
     this.tiles = { day: tile("Today"), week: tile("Week"), open: tile("Open P&L"), equity: tile("Equity") };
     this.statistics = STATISTICS.map(() => [h("dd"), h("small")]);
     const rows = STATISTICS.map(([name], index) => h("div", {}, h("dt", {}, name), ...this.statistics[index]));
+    this.digits = new Digits();
     this.positions = this.#positionTable();
-    this.trades = this.#tradeTable();
+    this.trades = tradeTable(go, this.digits);
     this.element = h("div", { class: "split" },
       h("div", { class: "main" },
         h("div", { class: "tiles four" }, ...Object.values(this.tiles).map((one) => one.element)),
@@ -59,37 +61,10 @@ export class StrategyView {
       columns: [
         { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
         { name: "quantity", title: "Quantity", text: (row) => compact(row.quantity), tone: (row) => tone(row.quantity) },
-        { name: "entry", title: "Entry", text: (row) => price(row.average_price) },
+        { name: "entry", title: "Entry", text: (row) => averagePrice(this.digits, row, row.average_price) },
         { name: "open", title: "P&L", value: (row) => row.unrealised_pnl, text: (row) => change(row.unrealised_pnl), tone: (row) => tone(row.unrealised_pnl) },
       ],
     });
-  }
-
-  #tradeTable() {
-    return new Table({
-      label: "Round trips", key: (row) => row.trade_id, sort: "closed", descending: true, empty: "No round trip is closed yet.",
-      search: (row) => `${row.instrument} ${row.side}`,
-      open: (row) => this.go(this.#around(row)),
-      columns: [
-        { name: "closed", title: "Closed", class: "text", value: (row) => row.closed_ns, text: (row, now) => recent(fromNs(row.closed_ns), now) },
-        { name: "instrument", title: "Instrument", left: true, class: "name", value: (row) => row.instrument, text: (row) => row.instrument },
-        { name: "side", title: "Side", class: "text mid", text: (row) => (row.side === "buy" ? "long" : "short") },
-        { name: "quantity", title: "Quantity", class: "mid", value: (row) => row.quantity, text: (row) => compact(row.quantity) },
-        { name: "entry", title: "Entry", class: "wide", text: (row) => price(row.entry_price) },
-        { name: "exit", title: "Exit", class: "wide", text: (row) => price(row.exit_price) },
-        { name: "held", title: "Held", class: "mid", value: (row) => row.closed_ns - row.opened_ns, text: (row) => duration((row.closed_ns - row.opened_ns) / 1e9) },
-        { name: "pnl", title: "P&L", value: (row) => row.pnl, text: (row) => change(row.pnl), tone: (row) => tone(row.pnl) },
-        { name: "r", title: "R", value: (row) => row.r_multiple, text: (row) => change(row.r_multiple), tone: (row) => tone(row.r_multiple) },
-      ],
-    });
-  }
-
-  /** The chart of a round trip, with some time around it. */
-  #around(trip) {
-    const [from, to] = [fromNs(trip.opened_ns), fromNs(trip.closed_ns)];
-    const room = Math.max(5000, (to - from) / 2);
-    const range = { from: new Date(from - room).toISOString(), to: new Date(to + room).toISOString() };
-    return address("market", [trip.instrument], { venue: trip.venue, ...range });
   }
 
   get topics() {
@@ -152,6 +127,7 @@ export class StrategyView {
       now: () => this.store.lastCycle || this.connection.now(),
       draw: this.draw,
       load: (from, to, points, signal) => this.history.load(from, to, points, signal),
+      trim: (before) => this.history.trim(before),
       data: () => this.history.data,
       note: () => this.#note(),
       settled: () => history.replaceState(null, "", this.#address()),
@@ -163,6 +139,8 @@ export class StrategyView {
     });
     Object.keys(CURVES).forEach((name, index) => this.curves[index].setAttribute("aria-pressed", name === this.curve));
     this.ranged.toolbar.prepend(h("div", { class: "buttons" }, ...this.curves));
+    this.legend = columns.map(({ name, dash }) => `${dash ? "┅" : "━"} ${name}`).join(" · ");
+    setText(this.readout, this.legend);
     fill(this.stage, this.ranged.element, this.readout);
     this.ranged.open(query);
   }
@@ -184,7 +162,7 @@ export class StrategyView {
   }
 
   #hover(index, plot) {
-    if (index === null || index === undefined) return setText(this.readout, "");
+    if (index === null || index === undefined) return setText(this.readout, this.legend);
     const values = CURVES[this.curve].columns.map(({ name }, at) => `${name} ${change(plot.data[at + 1][index])}`);
     return setText(this.readout, [moment(plot.data[0][index]), ...values].join(" · "));
   }

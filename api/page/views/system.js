@@ -1,14 +1,13 @@
 // The recorder itself: parts, machine, collectors, feeds, ledger, logs, and this connection.
 
 import { fill, h, panel, setText, stack, tile } from "../dom.js";
-import { bytes, clock, compact, duration, fromNs, number, percent, recent } from "../formats.js";
+import { bytes, compact, duration, fromNs, number, percent, recent } from "../formats.js";
+import { StoredList } from "../lists.js";
 import { poll } from "../rest.js";
-import { Recent } from "../series.js";
 import { Table } from "../table.js";
 import { HEALTH_TONES } from "./overview.js";
 
 const POLL_SECONDS = 1;
-const MOST_LOGS = 500;
 const HIGH_RATIO = 0.85;
 const LATE_SECONDS = 0.02;
 const LEVEL_TONES = { error: "bad", critical: "bad", warning: "warn" };
@@ -21,7 +20,7 @@ export class SystemView {
   constructor({ store, connection }) {
     this.store = store;
     this.connection = connection;
-    this.logs = new Recent(MOST_LOGS, (one) => one.id);
+    this.logs = new StoredList("system/logs", () => ({ recorder: connection.recorder }), timedLog);
     this.tiles = {
       cpu: tile("Processor"), memory: tile("Memory"), disk: tile("Data disk"), process: tile("Recorder"),
       loop: tile("Event loop"), clock: tile("Clock offset"), link: tile("This connection"), uptime: tile("Uptime"),
@@ -30,10 +29,10 @@ export class SystemView {
     this.parts = panel("Parts", this.partList);
     this.linkList = h("dl", { class: "figures" });
     this.#tables();
-    const lines = panel("Logs", this.logTable.element);
+    this.logPanel = panel("Logs", this.logTable.element);
     this.element = h("div", { class: "grid" },
       h("div", { class: "tiles" }, ...Object.values(this.tiles).map((one) => one.element)),
-      stack(this.parts, panel("Collectors", this.collectors.element), lines),
+      stack(this.parts, panel("Collectors", this.collectors.element), this.logPanel),
       stack(panel("Ledger", this.ledger.element), panel("Feeds", this.feeds.element), panel("This connection", this.linkList)));
     this.link = LINK.map(([name]) => {
       const value = h("dd");
@@ -80,6 +79,7 @@ export class SystemView {
     });
     this.logTable = new Table({
       label: "Logs", key: (row) => row.id, sort: "time", descending: true, empty: "No log line of an emitter yet.",
+      more: () => this.logs.more(),
       search: (row) => `${row.component} ${row.level} ${row.message}`,
       columns: [
         { name: "time", title: "Time", class: "text", value: (row) => row.time, text: (row, now) => recent(row.time, now, 1) },
@@ -91,6 +91,7 @@ export class SystemView {
   }
 
   enter() {
+    this.logs.load();
     this.polls = [
       poll("health", {}, POLL_SECONDS, (body) => this.#health(body), { accepted: [503] }),
       poll("ledger", {}, POLL_SECONDS, (body) => (this.streams = body.streams)),
@@ -99,11 +100,16 @@ export class SystemView {
   }
 
   leave() {
+    this.logs.close();
     for (const one of this.polls) one.stop();
   }
 
-  event({ topic, time_ns, sequence, data }) {
-    if (topic === "logs") this.logs.push({ ...data, time: fromNs(time_ns), id: sequence });
+  restored() {
+    this.logs.load();
+  }
+
+  event({ topic, time_ns, data }) {
+    if (topic === "logs") this.logs.recent.push(timedLog({ ...data, time_ns }));
   }
 
   filter(text) {
@@ -124,7 +130,8 @@ export class SystemView {
       this.collectors.render(this.plugins.collectors, now);
       this.feeds.render(this.plugins.feeds, now);
     }
-    this.logTable.render(this.logs.items, now);
+    this.logTable.render(this.logs.recent.items, now, this.logs.recent.version);
+    setText(this.logPanel.note, this.logs.note);
     LINK.forEach(([, text], index) => setText(this.link[index], text(this.connection, this.store)));
     const [entry] = this.store.entries("system").values();
     if (entry) this.#machine(entry.data);
@@ -147,7 +154,6 @@ export class SystemView {
 const LINK = [
   ["State", (connection) => connection.state],
   ["Client", (connection) => connection.clientId || "–"],
-  ["Server started", (connection) => (connection.epoch ? clock(fromNs(connection.epoch)) : "–")],
   ["Round trip", (connection) => (connection.roundTrip === null ? "–" : `${number(connection.roundTrip, 1)} ms`)],
   ["Clock of this browser", (connection) => (connection.offset === null ? "–" : `${duration(-connection.offset / 1000)} ahead`)],
   ["Cycle to screen", (_, store) => (store.ages.length ? `${number(store.ages.quantile(0.5), 1)} ms, p99 ${number(store.ages.quantile(0.99), 1)} ms` : "–")],
@@ -162,3 +168,5 @@ function dropped(stream) {
   for (const count of Object.values(stream.dropped)) rows += count;
   return rows;
 }
+
+const timedLog = (one) => ({ ...one, id: `${one.time_ns}|${one.component}|${one.message}`, time: fromNs(one.time_ns) });
