@@ -38,6 +38,7 @@ _BODY_PROBLEMS: Final = (
     "unsupported-media-type",
     "invalid-body",
 )
+_INTEGER: Final = {"type": "integer"}
 _KEY: Final = "A key of `decahertz keys create` with the scope in `x-scope`, or with the scope `admin`."
 _DESCRIPTION: Final = """\
 The flight recorder of a trading system. Times are integer nanoseconds since the Unix epoch, UTC; parameters \
@@ -110,9 +111,11 @@ def _or_text(schema: Json) -> Json:
         return {**schema, "type": ["integer", "string"]}
     if "items" in schema:
         return {**schema, "items": _or_text(schema["items"])}
-    options = schema.get("anyOf", [])
-    if {"type": "integer"} in options:
-        return {**schema, "anyOf": [{"type": "integer"}, {"type": "string"}, *options[1:]]}
+    if "anyOf" in schema:
+        options: list[Json] = []
+        for option in schema["anyOf"]:
+            options += (_INTEGER, {"type": "string"}) if option == _INTEGER else (_or_text(option),)
+        return {**schema, "anyOf": options}
     return schema
 
 
