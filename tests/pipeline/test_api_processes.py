@@ -160,7 +160,10 @@ def test_clients_and_requests_of_all_processes_are_shown(apart: RunningDecahertz
         for client in (one, other):
             client.send(json.dumps({"type": "subscribe", "topics": ["metrics:system"]}))
         wait_until("the clients", _LIMIT_SECONDS, lambda: len(clients_of(apart)) >= 2)
-    wait_until("the requests", _LIMIT_SECONDS, lambda: {"/ws", "/api/v1/system/stats"} <= routes_of(apart))
+    apart.get("/api/v1/ping")
+    wait_until(
+        "the requests", _LIMIT_SECONDS, lambda: {"/api/v1/ping", "/api/v1/system/stats"} <= routes_of(apart)
+    )
 
 
 @pytest.mark.parametrize(
