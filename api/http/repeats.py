@@ -1,12 +1,12 @@
-"""Serves a request that repeats the previous one of its connection without parsing and routing it again.
+"""Serves a request that repeats an earlier one of its connection without parsing and routing it again.
 
 Clients that poll send the same bytes on the same connection each time. Half of the cost of a small response
 is aiohttp's: parse the head, make a request, find the route, prepare the response. A connection therefore
-remembers the head of its last request, byte for byte, with what aiohttp made of it, and its handler. If the
-same bytes arrive, that handler serves the same request again, with all checks; everything else goes to
+remembers the heads of its last requests, byte for byte, with what aiohttp made of each, and its handler. If
+the same bytes arrive, that handler serves the same request again, with all checks; everything else goes to
 aiohttp. ::
 
-      bytes ── the remembered head, and no request in progress? ── no ──> aiohttp, which may remember it
+      bytes ── a remembered head, and no request in progress? ── no ──> aiohttp, which may remember it
                               │ yes
                               v
           the handler responds ──> head and body in one write ──> bytes that arrived meanwhile, as above
@@ -23,11 +23,14 @@ from typing import Final, TypeAlias
 
 from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_writer import _serialize_headers
 from aiohttp.web_protocol import RequestHandler
 
 Respond: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
 """Handles the remembered request once more."""
 
+_MAX_HEADS: Final = 8
+"""Requests that a connection remembers: a page polls a handful."""
 _MAX_HEAD_BYTES: Final = 4096
 _MAX_WAITING_BYTES: Final = 64 * 1024
 """Bytes that may arrive while a request is in progress; then the connection is not read."""
@@ -54,9 +57,9 @@ class _Server(web.Server):
 
 
 class Connection(RequestHandler):
-    """A connection of a client, which remembers its last request."""
+    """A connection of a client, which remembers its last requests."""
 
-    __slots__ = ("_head", "_is_aligned", "_known", "_repeat", "_respond", "_waiting")
+    __slots__ = ("_head", "_is_aligned", "_known", "_repeat", "_waiting")
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # those of the base class
@@ -64,21 +67,20 @@ class Connection(RequestHandler):
         """Whether the next byte begins a message."""
         self._head = b""
         """The head that aiohttp handles now; empty: one that cannot be remembered."""
-        self._known = b""
-        """The remembered head."""
-        self._respond: Respond | None = None
+        self._known: dict[bytes, Respond] = {}
+        """The remembered heads, the oldest first."""
         self._repeat: asyncio.Task[None] | None = None
-        """The remembered request, in progress."""
+        """A remembered request, in progress."""
         self._waiting = b""
         """Bytes that arrived meanwhile."""
 
     def data_received(self, data: bytes) -> None:
-        """Handles the remembered request once more, or gives the bytes to aiohttp."""
+        """Handles a remembered request once more, or gives the bytes to aiohttp."""
         if self._repeat is not None:
             self._wait(data)
-        elif data == self._known and data and self._is_idle():
+        elif (respond := self._known.get(data)) is not None and self._is_idle():
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-            self._repeat = self._loop.create_task(self._repeat_request())
+            self._repeat = self._loop.create_task(self._repeat_request(respond))
         else:
             if data and self._is_aligned:
                 self._is_aligned = _is_whole_get(data)
@@ -95,7 +97,9 @@ class Connection(RequestHandler):
         if not head or self._messages or request.can_read_body:
             return  # the bytes are more than this request
         if request.version == HttpVersion11 and request.keep_alive:
-            self._known, self._respond = head, respond
+            if len(self._known) >= _MAX_HEADS:
+                del self._known[next(iter(self._known))]
+            self._known[head] = respond
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - of the base class
         """Ends the connection after the request in progress, at the latest after ``timeout`` seconds."""
@@ -106,9 +110,9 @@ class Connection(RequestHandler):
         await super().shutdown(timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forgets the request."""
+        """Forgets the requests."""
         super().connection_lost(exc)
-        self._known, self._respond, self._waiting = b"", None, b""
+        self._known, self._waiting = {}, b""
 
     def _is_idle(self) -> bool:
         """Whether aiohttp waits for the next request."""
@@ -126,11 +130,10 @@ class Connection(RequestHandler):
         if len(self._waiting) >= _MAX_WAITING_BYTES and not was_full and self.transport is not None:
             self.transport.pause_reading()
 
-    async def _repeat_request(self) -> None:
+    async def _repeat_request(self, respond: Respond) -> None:
         try:
-            if self._respond is not None:
-                self._write(await self._respond())
-                await self._drain_helper()
+            self._write(await respond())
+            await self._drain_helper()
         except ConnectionError:
             self.force_close()
         except Exception as error:  # noqa: BLE001 - as aiohttp does
@@ -162,21 +165,17 @@ def remember(request: web.Request, respond: Respond) -> None:
 
 
 def rendered(response: web.StreamResponse) -> bytes:
-    """A response that is not prepared, as it is sent: head and body."""
+    """A response that is not prepared, as it is sent: head and body. Line breaks in headers are an error."""
     if type(response) is not web.Response or response.prepared or response._cookies:  # noqa: SLF001 - making them costs
         raise TypeError(f"{response!r} cannot be sent again")
     body = response.body or b""
     if not isinstance(body, bytes):
         raise TypeError("the body is not bytes")
-    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    lines.append(f"Date: {rfc822_formatted_time()}")
+    headers = response.headers
+    headers["Date"] = rfc822_formatted_time()
     if response.status != web.HTTPNotModified.status_code:
-        lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
-        raise ValueError("a header contains a line break")
-    return head.encode() + _END + body
+        headers["Content-Length"] = str(len(body))
+    return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
 
 
 def _is_whole_get(data: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
+from api.http.cache import Caching
 from api.http.query import Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import Request
@@ -215,6 +216,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Statistics of round trips",
         handler=trades_stats,
         anywhere=True,
+        caching=Caching(reads=("fills",)),  # round trips are stored in the transaction of their fills
         query=StatisticsQuery,
         response=TradeStatistics,
         problems=("database-unavailable", "unknown-name"),
@@ -224,6 +226,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Statistics over a rolling window of round trips",
         handler=performance,
         anywhere=True,
+        caching=Caching(reads=("fills",)),
         query=PerformanceQuery,
         response=Performance,
         problems=("database-unavailable", "unknown-name"),

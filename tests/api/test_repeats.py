@@ -146,6 +146,20 @@ async def test_pipelined_and_split_requests_are_served_in_order() -> None:
     assert list(map(body, answers)) == [b"1 /a", b"2 /a", b"3 /a", b"4 /b", b"5 /a", b"6 /a", b"7 /a"]
 
 
+async def test_a_connection_remembers_its_last_requests() -> None:
+    gate = Gate()
+    paths = [f"/{number}" for number in range(12)]
+    async with serving(gate) as (runner, port), connected(port) as client:
+        for _ in range(2):
+            for path in paths:
+                (answer,) = await client.ask(head(path))
+                assert body(answer) == f"{gate.requests} {path}".encode()
+        assert runner.server is not None
+        (connection,) = runner.server.connections
+        assert isinstance(connection, Connection)
+        assert set(connection._known) == {head(path) for path in paths[-8:]}
+
+
 async def test_two_requests_in_one_segment_are_not_one_head() -> None:
     async with serving(Gate()) as (_, port), connected(port) as client:
         both = head("/a") + head("/b")
@@ -252,7 +266,7 @@ async def test_a_client_that_leaves_is_forgotten() -> None:
         await asyncio.wait([lost])
         gate.open.set()
         await repeat
-        assert (connection.transport, connection._respond) == (None, None)
+        assert (connection.transport, connection._known) == (None, {})
 
 
 async def test_a_failed_repeat_closes_the_connection() -> None:
@@ -270,7 +284,7 @@ async def test_a_failed_repeat_closes_the_connection() -> None:
 
 
 def test_a_header_cannot_bring_another() -> None:
-    with pytest.raises(ValueError, match="line break"):
+    with pytest.raises(ValueError, match="header injection"):
         rendered(web.Response(body=b"", headers={"X": "a\r\nSet-Cookie: b"}))
 
 
