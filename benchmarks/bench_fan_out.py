@@ -52,6 +52,8 @@ from storage.write.api_keys import ApiKeyStore
 
 CYCLES = 50
 """Cycles of one measurement."""
+WARM_UP = 10
+"""Cycles before them, which do not count."""
 ROUNDS = 5
 STEP_SECONDS = 0.1
 MORE_READERS = int(os.environ.get("DECAHERTZ_BENCH_READERS", "0"))
@@ -98,7 +100,7 @@ class Readers:
         loop = asyncio.get_running_loop()
         began, used, missed = loop.time(), time.process_time(), 0
         resident = psutil.Process().memory_info().rss
-        for number in range(cycles):
+        for number in range(WARM_UP + cycles):
             due = began + number * STEP_SECONDS
             await asyncio.sleep(due - loop.time())
             missed += loop.time() - due >= STEP_SECONDS
@@ -109,10 +111,11 @@ class Readers:
         grown = psutil.Process().memory_info().rss - resident
         output, _ = await self._process.communicate(b"")
         read = json.loads(output)
-        latencies: list[int] = read["latencies"]
+        received: list[int] = read["latencies"]
+        latencies = sorted(received[WARM_UP * self._count :])
         return Result(
             p99_ms=latencies[len(latencies) * 99 // 100] / 1e6,
-            lost=cycles * self._count - len(latencies),
+            lost=(WARM_UP + cycles) * self._count - len(received),
             missed=missed,
             processor=used,
             readers_processor=read["processor_seconds"] / seconds,
