@@ -76,6 +76,11 @@ async def test_every_message_is_as_documented(codec: str) -> None:
         assert (await client.hear("update"))["data"]["ticks"] == 2
         await stack.emit(quote("A", bid=1.0))
         assert (await client.hear("event"))["data"]["bid"] == 1.0
+        await client.say("subscribe", topics=["metrics:desk:*"], batch=True)
+        await client.hear("snapshot")
+        stack.publish_cycle(3)
+        items = (await client.hear("updates"))["items"]
+        assert [set(item) for item in items] == [{"topic", "time_ns", "data", "conflated"}]
         await client.say("unsubscribe", topics=["metrics:**", "quotes:A"])
         await client.say("authenticate", key="dhz_needed_by_nobody")
         await client.say("ping", id="x")
