@@ -35,6 +35,7 @@ from api.page_handler import page_handler
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.security.access import KeyAccess
+from api.security.audit import audited
 from api.security.quotas import Quotas
 from api.settings import ApiSettings
 from decahertz.addresses import UnsafeAddressError, listen_error, reachable_address
@@ -230,6 +231,10 @@ class Api:
             handler: Handler = endpoint.__call__
             if self._place.forward is not None and not route.anywhere:
                 handler = self._place.forward
+            elif route.audit:
+                handler = audited(
+                    route.audit, handler, self._parts.auditor, self._access.sender, domain_problem
+                )
             if route.method == "GET":
                 app.router.add_get(route.pattern, handler)
             else:

@@ -15,6 +15,7 @@ from api.http.route import Request as AnyRequest
 from api.http.self_metrics import RouteFigures
 from api.live.replay import EventSource
 from api.live.statistics import LiveStatistics, no_statistics
+from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
@@ -41,6 +42,7 @@ class ApiParts:
     clock: Clock
     bus: Bus
     keys: KeyRing
+    auditor: Auditor
     ingest: Ingest | None
     """``None`` in an API process of its own, which forwards events to the recorder."""
     queries: Queries

@@ -2,7 +2,8 @@
 
 The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
 :class:`~decahertz.event.Arrival` as it arrives, ``recorded`` the same events once they are durable and
-numbered, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed.
+numbered, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed, ``audit`` an
+:class:`~decahertz.audit.AuditEntry` that was stored.
 Delivery is synchronous and in order of subscription: a handler stores the message in a queue or cache and
 returns at once. The bus logs the errors of a handler and goes on with the next one.
 """
@@ -15,6 +16,7 @@ from typing import Protocol, TypeAlias
 import structlog
 
 from decahertz.alert import Alert
+from decahertz.audit import AuditEntry
 from decahertz.event import Arrival
 from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
@@ -25,7 +27,7 @@ EVENTS = "events"
 RECORDED = "recorded"
 """Topic of all durable events, in the order of their numbers."""
 
-Message: TypeAlias = SampleBatch | Arrival | Alert
+Message: TypeAlias = SampleBatch | Arrival | Alert | AuditEntry
 Handler: TypeAlias = Callable[[Message], None]
 
 

@@ -14,6 +14,7 @@ from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
 from api.http.shared_cache import SharedCache
 from api.live.self_metrics import HubMetrics
+from api.security.audit import Auditor
 from api.security.quotas import Quotas
 from collectors.feeds.host import FeedMetrics
 from collectors.host.plugins import builtin_classes
@@ -96,9 +97,8 @@ def _registry() -> CollectorRegistry:
     WatchdogMetrics(registry, {})
     RollUpMetrics(registry, lambda: 0)
     WriterMetrics(registry, lambda: 0, lambda: None)
-    AlertQueue(
-        AlertStore(Database("postgresql://", settings.storage), ""), bus, clock, registry, expire_seconds=1.0
-    )
+    database = Database("postgresql://", settings.storage)
+    AlertQueue(AlertStore(database, ""), bus, clock, registry, expire_seconds=1.0)
     Spool(Path(), bus, clock, registry, settings.spool)
     Sampler(bus, clock, GridTimer(clock), registry, settings.sampler, ())
     Exporter(bus, (), registry, settings.exporter, clock, recorder="")
@@ -107,6 +107,7 @@ def _registry() -> CollectorRegistry:
     ResponseCache(clock, registry, 0, SharedCache("redis://", "", clock, registry))
     HubMetrics(registry)
     Quotas(clock, registry)
+    Auditor(database, bus, clock, registry, recorder="")
     server_logger(registry)
     registry.register(ProgramMetrics(list, list))
     ProcessCollector(registry=registry)

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
+CLIENT_ADDRESS: Final = "X-Decahertz-Client"
+"""Header with the address of the client; the recorder believes it on the Unix socket only."""
+
+
+def client_address(request: web.Request) -> str:
+    """Where a request comes from; empty if that is unknown."""
+    return request.remote or request.headers.get(CLIENT_ADDRESS, "")
+
+
 class Scope(StrEnum):
     """Permission that a route requires and that a key grants."""
 

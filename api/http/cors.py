@@ -57,7 +57,8 @@ class Cors:
         if not self.origins:
             return
         vary = headers.get("Vary")
-        headers["Vary"] = "Origin" if vary is None else f"{vary}, Origin"
+        if vary is None or "Origin" not in vary:  # an API process passes on what the recorder has marked
+            headers["Vary"] = "Origin" if vary is None else f"{vary}, Origin"
         origin = request.headers.get("Origin")
         if origin is not None and self.allows(origin):
             headers["Access-Control-Allow-Origin"] = origin

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 from aiohttp import web
 from msgspec import Struct
 
-from api.http.access import ANONYMOUS, Access, Caller, Scope
+from api.http.access import ANONYMOUS, Access, Caller, Scope, client_address
 from api.http.body import BodyReader
 from api.http.cache import Cached, Caching, Key, ResponseCache, Watch
 from api.http.cache_headers import cache_headers, insists
@@ -61,6 +61,8 @@ class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     body: BodyT
     caller: Caller = ANONYMOUS
     """Who sends it. A cached response is the same for all callers, so its handler does not learn who asks."""
+    address: str = ""
+    """Where it comes from."""
 
 
 class StatusResponse(Struct, Generic[ContentT], frozen=True):
@@ -89,6 +91,8 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Meaning of undeclared parameters, on a route that accepts them."""
     body: BodyReader[BodyT] | None = None
     scope: Scope = Scope.READ
+    audit: str = ""
+    """Action in the audit log, on a route that changes something; its handler stores the entry."""
     anywhere: bool = False
     """Whether a process that has only the database, the newest samples and the schemas can respond. API
     processes forward requests to all other routes to the recorder."""
@@ -199,7 +203,9 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
             return await self._cached(http_request, parsed, codec, self._watch)
         body = await self._read(http_request) if self._body is not None else None
         times = RequestTimes(self._clock)
-        content = await self._handled(Request(self._parts, parsed.query, parsed.extra, body, caller), times)  # type: ignore[arg-type]
+        address = client_address(http_request)
+        handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address)
+        content = await self._handled(handled, times)  # type: ignore[arg-type]
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
         status = 200

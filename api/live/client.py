@@ -95,6 +95,7 @@ class Client:
         "received",
         "refused",
         "round_trip_ns",
+        "sees_audit",
         "slow",
         "slow_since",
         "takes_every_state",
@@ -118,6 +119,8 @@ class Client:
         self.slow_since = 0.0
         """Time of the event loop."""
         self.connected_ns = 0
+        self.sees_audit = False
+        """Whether its key permits the audit log."""
         self.is_queued = False
         """Whether it waits for the database; its pongs wait meanwhile."""
         self.pinged_ns = 0

@@ -32,6 +32,7 @@ from api.live.messages import (
     Unsubscribe,
 )
 from api.live.replay import ReplayError
+from decahertz.audit import TOPIC as AUDIT
 from decahertz.topic import Pattern, TopicError
 from decahertz.wire import Codec, Decoder, decoder
 
@@ -183,6 +184,7 @@ class WebSocketEndpoint:
             caller = caller or await self._authenticated(websocket, client)
             if caller is not None and client.closing is None:
                 self._callers[client] = caller
+                client.sees_audit = Scope.ADMIN in caller.scopes
                 self._hub.add(client)
                 client.send(self._connected(client, protocol))
                 await self._listen(
@@ -307,6 +309,11 @@ class WebSocketEndpoint:
             patterns = [Pattern(text) for text in dict.fromkeys(texts)]
         except TopicError as error:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+        if not client.sees_audit and any(pattern.text == AUDIT for pattern in patterns):
+            return Error(
+                code=ErrorCode.INSUFFICIENT_SCOPE,
+                text=f"the topic {AUDIT!r} requires a key with the scope admin",
+            )
         limit = self._hub.limits.max_subscriptions
         if len(client.patterns.keys() | {pattern.text for pattern in patterns}) > limit:
             return Error(

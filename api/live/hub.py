@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +26,8 @@ from api.live.ring import EventRing
 from api.live.statistics import LiveStatistics
 from decahertz.alert import TOPIC as ALERTS
 from decahertz.alert import Alert
+from decahertz.audit import TOPIC as AUDIT
+from decahertz.audit import AuditEntry
 from decahertz.bus import RECORDED, Message
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.event import Arrival, event_topic
@@ -81,7 +83,7 @@ class Hub:
         self._clients: dict[str, Client] = {}
         self._subscriptions: Subscriptions[Client] = Subscriptions()
         self._samples: list[SampleBatch] = []
-        self._arrivals: deque[Arrival | Alert] = deque()
+        self._arrivals: deque[Arrival | Alert | AuditEntry] = deque()
         self._pending_events = 0
         self._scheduled = False
         self._stopped = False
@@ -98,6 +100,7 @@ class Hub:
             self._bus.subscribe("samples:*", self._receive),
             self._bus.subscribe(RECORDED, self._receive),
             self._bus.subscribe(ALERTS, self._receive),
+            self._bus.subscribe(AUDIT, self._receive),
         ]
         self._heartbeat = asyncio.get_running_loop().create_task(self._run_heartbeat())
 
@@ -265,6 +268,8 @@ class Hub:
             budget -= _events(arrival)
             if isinstance(arrival, Alert):
                 self._guarded(self._route_alert, arrival)
+            elif isinstance(arrival, AuditEntry):
+                self._guarded(self._route_audit, arrival)
             else:
                 self._guarded(self._route_events, arrival)
         if self._arrivals:
@@ -339,12 +344,12 @@ class Hub:
             if not subscribers:
                 continue
             if audience is not None and (subscribers is not audience or len(run) >= _EVENTS_PER_WRITE):
-                self._put_events(audience, run)
+                self._put_events(audience.parts(_codec_of), run)
                 run = []
             audience = subscribers
             run.append(EventMessage(topic=topic, sequence=sequence, time_ns=event.time_ns, data=event))
         if audience is not None:
-            self._put_events(audience, run)
+            self._put_events(audience.parts(_codec_of), run)
 
     def _keep(self, arrival: Arrival) -> None:
         self._ring.append(arrival)
@@ -356,12 +361,24 @@ class Hub:
         audience = self._subscriptions.audience(ALERTS)
         if audience:
             message = EventMessage(topic=ALERTS, sequence=self.sequence, time_ns=alert.updated_ns, data=alert)
-            self._put_events(audience, [message])
+            self._put_events(audience.parts(_codec_of), [message])
 
-    def _put_events(self, audience: Audience[Client], messages: Sequence[ServerMessage]) -> None:
+    def _route_audit(self, entry: AuditEntry) -> None:
+        groups = [
+            (codec, permitted)
+            for codec, clients in self._subscriptions.audience(AUDIT).parts(_codec_of)
+            if (permitted := [client for client in clients if client.sees_audit])
+        ]
+        if groups:
+            message = EventMessage(topic=AUDIT, sequence=self.sequence, time_ns=entry.time_ns, data=entry)
+            self._put_events(groups, [message])
+
+    def _put_events(
+        self, groups: Iterable[tuple[Codec, Sequence[Client]]], messages: Sequence[ServerMessage]
+    ) -> None:
         count = len(messages)
         sent = 0
-        for codec, clients in audience.parts(_codec_of):
+        for codec, clients in groups:
             frames = encode_frames(codec, messages)
             for client in clients:
                 if client.put_events(frames, count):
@@ -387,7 +404,7 @@ class Hub:
         for bar in bars:
             if bar.closed:
                 message = EventMessage(topic=topic, sequence=self.sequence, time_ns=bar.time_ns, data=bar)
-                self._put_events(audience, [message])
+                self._put_events(audience.parts(_codec_of), [message])
             else:
                 self._put_states(audience, [(topic, bar.time_ns, bar)])
 
@@ -414,8 +431,8 @@ class Hub:
             self._metrics.observe(self._clients.values())
 
 
-def _events(message: Arrival | Alert) -> int:
-    return 1 if isinstance(message, Alert) else len(message.batch.events)
+def _events(message: Arrival | Alert | AuditEntry) -> int:
+    return len(message.batch.events) if isinstance(message, Arrival) else 1
 
 
 def _codec_of(client: Client) -> Codec:

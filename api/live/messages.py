@@ -49,6 +49,8 @@ class ErrorCode(StrEnum):
     """Decoded, but not a message of this protocol."""
     UNAUTHORIZED = "unauthorized"
     """A key is required, or the key is not valid. The connection is closed."""
+    INSUFFICIENT_SCOPE = "insufficient_scope"
+    """The key does not permit this topic."""
     BAD_TOPIC = "bad_topic"
     TOO_MANY_SUBSCRIPTIONS = "too_many_subscriptions"
     CANNOT_RESUME = "cannot_resume"

@@ -126,8 +126,10 @@ class LiveFeed:
     def _send(self, message: Message) -> None:
         if isinstance(message, Arrival):
             self._write(self._kept(message))
-        elif self._links:
-            self._write(framed(AlertChanged(message)) if isinstance(message, Alert) else _samples(message))
+        elif isinstance(message, Alert) and self._links:
+            self._write(framed(AlertChanged(message)))
+        elif isinstance(message, SampleBatch) and self._links:
+            self._write(_samples(message))
 
     def _kept(self, arrival: Arrival) -> bytes:
         """Encodes events, and keeps them for the snapshot."""

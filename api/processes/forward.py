@@ -10,14 +10,13 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from api.http.access import CLIENT_ADDRESS
 from api.http.problems import ProblemError
 from api.http.route import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CLIENT_ADDRESS: Final = "X-Decahertz-Client"
-"""Header with the address of the client; the recorder believes it on the Unix socket only."""
 _CONNECTIONS: Final = 64
 """Requests in progress at the recorder; others wait here."""
 _OF_ONE_HOP: Final = frozenset(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -16,9 +18,10 @@ from api.http.body import BodyReader
 from api.http.problems import FieldProblem, ProblemError
 from api.http.query import NoQuery, Time, parameter_problem
 from api.http.route import AnyRoute, Route
-from api.parts import ApiParts, Request
+from api.parts import Request
 from api.routes.records import Cursor, Limit, Text
 from decahertz.alert import TOPIC, Acknowledgement, Alert, AlertOrigin, AlertState
+from decahertz.audit import AuditEntry
 from decahertz.clock import TimeFormatError, parse_time
 from storage.database import DatabaseUnavailableError, within
 from storage.query.alerts import AlertFilter
@@ -27,6 +30,9 @@ from storage.query.queries import Page
 _LARGEST_NS = 2**63 - 1
 _DATABASE_SECONDS = 3.0
 """Alerts are asked for and reported during incidents: a database that hangs must not make that hang."""
+
+
+ACKNOWLEDGE, REPORT = "alert.acknowledge", "alerts.report"
 
 
 class AlertsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,13 +138,24 @@ async def alerts_webhook(request: Request[NoQuery, Webhook]) -> WebhookReceipt:
         )
     changed: set[str] = set()
     for start in range(0, len(reported), AT_ONCE):
-        storing = parts.alert_store.report(reported[start : start + AT_ONCE])
+        storing = parts.alert_store.report(
+            reported[start : start + AT_ONCE], partial(_reported, request, webhook.receiver)
+        )
         for alert in await within(_DATABASE_SECONDS, storing):
             changed.add(alert.id)
             parts.bus.publish(TOPIC, alert)
         await asyncio.sleep(0)
+    if changed:
+        parts.auditor.stored()
     unchanged = len({alert.id for alert in reported} - changed)
     return WebhookReceipt(changed=len(changed), unchanged=unchanged, truncated=webhook.truncated_alerts)
+
+
+def _reported(request: Request[NoQuery, Webhook], receiver: str, changed: Sequence[Alert]) -> AuditEntry:
+    states = {alert.id: alert.state.value for alert in changed}
+    return request.parts.auditor.entry(
+        REPORT, receiver, caller=request.caller, address=request.address, after=states
+    )
 
 
 async def acknowledge_alert(request: Request[AlertQuery, NewAcknowledgement]) -> AcknowledgedAlert:
@@ -152,7 +169,7 @@ async def acknowledge_alert(request: Request[AlertQuery, NewAcknowledgement]) ->
     acknowledgement = Acknowledgement(
         who=body.who, comment=body.comment, time_ns=now_ns, until_ns=_until(body.until, now_ns)
     )
-    before, after = await within(_DATABASE_SECONDS, _acknowledged(parts, request.query.id, acknowledgement))
+    before, after = await within(_DATABASE_SECONDS, _acknowledged(request, acknowledgement))
     problem = None
     if parts.silences is not None and before.is_firing:
         try:
@@ -161,22 +178,43 @@ async def acknowledge_alert(request: Request[AlertQuery, NewAcknowledgement]) ->
             problem = str(error)
         else:
             with_silence = msgspec.structs.replace(acknowledgement, silence_id=silence_id)
-            stored = await within(_DATABASE_SECONDS, parts.alert_store.acknowledge(before.id, with_silence))
+            entry = parts.auditor.entry(
+                "alert.silence",
+                before.id,
+                caller=request.caller,
+                address=request.address,
+                before={"silence_id": before.acknowledgement and before.acknowledgement.silence_id},
+                after={"silence_id": silence_id},
+            )
+            storing = parts.alert_store.acknowledge(before.id, with_silence, entry)
+            stored = await within(_DATABASE_SECONDS, storing)
             after = after if stored is None else stored
     parts.bus.publish(TOPIC, after)
+    parts.auditor.stored()
     return AcknowledgedAlert(alert=after, silence_problem=problem)
 
 
 async def _acknowledged(
-    parts: ApiParts, alert_id: str, acknowledgement: Acknowledgement
+    request: Request[AlertQuery, NewAcknowledgement], acknowledgement: Acknowledgement
 ) -> tuple[Alert, Alert]:
     """Stores an acknowledgement; returns the alert before and after it."""
+    parts, alert_id = request.parts, request.query.id
     waiting = parts.alerts.get(alert_id)
     if waiting is not None:
         await parts.alert_store.report([waiting])  # it may not be stored yet
     before = await parts.queries.alert(alert_id)
-    after = None if before is None else await parts.alert_store.acknowledge(before.id, acknowledgement)
-    if before is None or after is None:
+    if before is None:
+        raise _unknown(alert_id)
+    entry = parts.auditor.entry(
+        ACKNOWLEDGE,
+        before.id,
+        caller=request.caller,
+        address=request.address,
+        before=None if before.acknowledgement is None else msgspec.to_builtins(before.acknowledgement),
+        after=msgspec.to_builtins(acknowledgement),
+    )
+    after = await parts.alert_store.acknowledge(before.id, acknowledgement, entry)
+    if after is None:
         raise _unknown(alert_id)
     return before, after
 
@@ -218,6 +256,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         body=WebhookReader(),
         response=WebhookReceipt,
         scope=Scope.INGEST,
+        audit=REPORT,
         problems=("invalid-webhook", "database-unavailable"),
     ),
     Route(
@@ -229,6 +268,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         body=BodyReader(NewAcknowledgement),
         response=AcknowledgedAlert,
         scope=Scope.TRADE,
+        audit=ACKNOWLEDGE,
         problems=("not-found", "database-unavailable"),
     ),
     Route(

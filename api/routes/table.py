@@ -8,6 +8,7 @@ from api.http.openapi import openapi_document
 from api.http.route import AnyRoute
 from api.routes import (
     alerts,
+    audit,
     collectors,
     desk,
     events,
@@ -52,6 +53,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *ledger.ROUTES,
     *live.ROUTES,
     *alerts.ROUTES,
+    *audit.ROUTES,
 )
 
 _NAMED_TYPES: Final = {

@@ -44,6 +44,13 @@ class KeyAccess:
             caller.check(scope)
         return caller
 
+    def sender(self, request: web.Request) -> Caller | None:
+        """The sender of a request that was checked before; ``None``: the check found no valid key."""
+        text = bearer(request)
+        if text is None:
+            return None if self.required else LOCAL
+        return self._keys.remembered(text)
+
     async def verify(self, request: web.Request, scope: Scope) -> Caller:
         """The caller, after a slow check of its key."""
         text = bearer(request)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Alert,
         AlertOrigin,
         AlertState,
+        AuditEntry,
         Bar,
         Catalogue,
         Components,
@@ -97,6 +98,38 @@ class Routes:
         """Returns one alert. One that fires is found while the database is away, too."""
         answer: Alert = self._session.get(f"/api/v1/alerts/{quoted(id)}", {})
         return answer
+
+    def audit(
+        self,
+        *,
+        recorder: str | None = None,
+        actor: str | None = None,
+        key_id: str | None = None,
+        action: str | None = None,
+        target: str | None = None,
+        result: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[AuditEntry]:
+        """Returns who changed what through the API or with ``decahertz keys``, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/audit",
+            {
+                "recorder": recorder,
+                "actor": actor,
+                "key_id": key_id,
+                "action": action,
+                "target": target,
+                "result": result,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            1000,
+            "AuditEntry",
+        )
 
     def collectors(self) -> Plugins:
         """Returns the state, counters and last error of each collector and feed. Durations are in seconds."""

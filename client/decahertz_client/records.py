@@ -5,7 +5,7 @@ Written by ``scripts/derive.py`` from the routes of the API.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 AlertOrigin = Literal["prometheus", "watchdog"]
 """Who found the condition."""
@@ -77,6 +77,23 @@ class Alert(TypedDict):
     value: float | None
     threshold: float | None
     acknowledgement: Acknowledgement | None
+
+
+class AuditEntry(TypedDict):
+    """One change, or the refusal of one."""
+
+    id: str
+    time_ns: int
+    recorder: str
+    actor: str
+    key_id: str | None
+    address: str | None
+    action: str
+    target: str
+    result: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    request_id: str | None
 
 
 class Bar(TypedDict):

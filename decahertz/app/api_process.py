@@ -26,6 +26,7 @@ from api.parts import ApiParts
 from api.processes.forward import Forwarder
 from api.processes.messages import READ_AHEAD_BYTES, Attach, framed, read_frame
 from api.processes.replica import Replica
+from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from decahertz import __version__
 from decahertz.app.garbage_collection import collecting
@@ -101,6 +102,9 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         forward = Forwarder(start.path, settings.api.max_body_bytes)
         stack.push_async_callback(forward.stop)
         await forward.start()
+        auditor = Auditor(database, bus, clock, registry, recorder=settings.recorder)
+        stack.push_async_callback(auditor.stop)
+        await auditor.start()
         redis_url = settings.api.redis_url
         api = Api(
             ApiParts(
@@ -108,6 +112,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 clock=clock,
                 bus=bus,
                 keys=keys,
+                auditor=auditor,
                 ingest=None,
                 queries=Queries(database, clock, settings.retention, settings.recorder),
                 latest=latest,

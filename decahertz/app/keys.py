@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +14,7 @@ from msgspec import Struct
 from api.http.access import Scope
 from api.security.keys import GRANTABLE, new_key
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database, start_errors
+from decahertz.audit import COMMAND_LINE, AuditEntry
 from decahertz.clock import NS_PER_SECOND, SystemClock, TimeFormatError, format_time, parse_time
 from storage.write.api_keys import ApiKey, ApiKeyStore
 
@@ -52,7 +55,8 @@ async def run_create(
         async with open_database(settings, share=True) as (database, _):
             if output is not None:
                 _write(output, text.reveal())
-            await ApiKeyStore(database).add(key)
+            granted = {"name": name, "scopes": key.scopes, "expires_ns": key.expires_ns}
+            await ApiKeyStore(database).add(key, _entry("key.create", key.id, now_ns, None, granted))
     until = "never expires" if key.expires_ns is None else f"expires {format_time(key.expires_ns)}"
     sys.stderr.write(f"Key {key.id} ({name}): {', '.join(key.scopes)}; {until}.\n")
     if output is None:
@@ -95,11 +99,34 @@ async def run_revoke(settings: Settings, ids: Sequence[str]) -> int:
                 if key_id not in known:
                     sys.stderr.write(f"decahertz: there is no key {key_id[:64]!r}\n")
                     missing += 1
-                elif await store.revoke(key_id, now_ns):
+                elif await store.revoke(
+                    key_id,
+                    now_ns,
+                    _entry("key.revoke", key_id, now_ns, {"revoked_ns": None}, {"revoked_ns": now_ns}),
+                ):
                     sys.stdout.write(f"{key_id} ({known[key_id].name}) is revoked.\n")
                 else:
                     sys.stdout.write(f"{key_id} ({known[key_id].name}) was revoked before.\n")
     return 1 if missing else 0
+
+
+def _entry(
+    action: str, key_id: str, now_ns: int, before: dict[str, Any] | None, after: dict[str, Any]
+) -> AuditEntry:
+    user_id = os.getuid()
+    try:
+        user = pwd.getpwuid(user_id).pw_name
+    except KeyError:  # as in a container
+        user = str(user_id)
+    return AuditEntry(
+        time_ns=now_ns,
+        recorder="",
+        actor=f"{COMMAND_LINE} ({user})",
+        action=action,
+        target=key_id,
+        before=before,
+        after=after,
+    )
 
 
 def _scopes(texts: Sequence[str]) -> list[Scope]:

@@ -22,6 +22,7 @@ from api.app import Api, Place
 from api.http.shared_cache import SharedCache
 from api.live.statistics import no_statistics
 from api.parts import ApiParts
+from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
@@ -331,6 +332,7 @@ class Pipeline:
                         clock=clock,
                         bus=bus,
                         keys=keys,
+                        auditor=await self._auditor(bus, registry),
                         ingest=self._ingest,
                         queries=queries,
                         latest=latest,
@@ -375,6 +377,12 @@ class Pipeline:
         self._api.cache.changed(tables)
         if self._api_processes is not None:
             self._api_processes.feed.changed(tables)
+
+    async def _auditor(self, bus: Bus, registry: CollectorRegistry) -> Auditor:
+        auditor = Auditor(self._database, bus, self._clock, registry, recorder=self._settings.recorder)
+        self._stack.push_async_callback(auditor.stop)
+        await auditor.start()
+        return auditor
 
     def _watchdog(self, bus: Bus, alerts: LatestAlerts, registry: CollectorRegistry) -> Watchdog:
         figures = Figures(

@@ -12,7 +12,7 @@ _READ_GRANTS = (
     "GRANT CONNECT ON DATABASE {database} TO {role}",
     "GRANT USAGE ON SCHEMA {schema} TO {role}",
     "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}",
-    "REVOKE ALL ON {schema}.api_keys FROM {role}",
+    "REVOKE ALL ON {schema}.api_keys, {schema}.audit FROM {role}",
     # Tables of later versions and plugins: they are created by this user.
     "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT ON TABLES TO {role}",
 )
@@ -27,7 +27,7 @@ class UnknownRoleError(DatabaseError):
 
 
 def grant_read(database: Database, role: str, password: str | None = None) -> bool:
-    """Let ``role`` read every table and view but the API keys, now and later; blocking. Safe to repeat.
+    """Let ``role`` read every table and view but keys and audit log, now and later; blocking. Safe to repeat.
 
     With a password a missing role is created, read-only and with a statement time-out, and an existing one
     gets the password. Returns whether the role was created. Raises :class:`UnknownRoleError`,

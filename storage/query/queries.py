@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from msgspec import Struct
 
 from decahertz.alert import Alert
+from decahertz.audit import AuditEntry
 from decahertz.event import Liquidity, Side
 from decahertz.round_trip import RoundTrip
 from storage.query.alerts import AlertFilter, find_alert, newest_alerts
+from storage.query.audit import AuditFilter, newest_entries
 from storage.query.bars import Bar, BarFilter, newest_bars
 from storage.query.bulk_list import newest_of_bulk
 from storage.query.execution_quality import ExecutionSelection, ExecutionTotals, execution_totals
@@ -260,3 +262,8 @@ class Queries:
     ) -> list[InstrumentInfo]:
         """The instruments that were seen or defined, sorted by venue and instrument."""
         return await known_instruments(self._database, venue, instrument)
+
+    async def audit(self, which: AuditFilter, *, limit: int, cursor: str | None = None) -> Page[AuditEntry]:
+        """Entries of the audit log, newest first. Raises :class:`CursorError`."""
+        items, next_cursor = await newest_entries(self._database, which, limit, cursor)
+        return Page(items=items, next_cursor=next_cursor)

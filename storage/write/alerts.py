@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,8 +11,10 @@ import msgspec
 from decahertz.alert import Acknowledgement, Alert, AlertState
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.schema.alerts import COLUMNS, alerts_of, row_of
+from storage.write.audit import add_entry
 
 if TYPE_CHECKING:
+    from decahertz.audit import AuditEntry
     from storage.database import AnyConnection, Database
 
 LATE_NS = 60 * NS_PER_SECOND
@@ -64,8 +66,15 @@ class AlertStore:
         self._recorder = recorder
         self._turn = asyncio.Lock()  # reports are stored in the order in which they arrive
 
-    async def report(self, reported: Sequence[Alert]) -> list[Alert]:
-        """Store these alerts as far as they tell anything new; return the alerts that changed."""
+    async def report(
+        self,
+        reported: Sequence[Alert],
+        audit: Callable[[Sequence[Alert]], AuditEntry] | None = None,
+    ) -> list[Alert]:
+        """Store these alerts as far as they tell anything new; return the alerts that changed.
+
+        ``audit`` makes the entry of the audit log from the alerts that changed, if any did.
+        """
         if not reported:
             return []
         async with self._turn, self._database.query() as connection, connection.transaction():
@@ -80,6 +89,8 @@ class AlertStore:
             await connection.execute(
                 _REPORTED, [alert.id for alert in reported], max(alert.updated_ns for alert in reported)
             )
+            if changed and audit is not None:
+                await add_entry(connection, audit(changed))
         return changed
 
     async def expire(self, before_ns: int, now_ns: int) -> list[Alert]:
@@ -99,8 +110,13 @@ class AlertStore:
             rows = await connection.fetch(_RESOLVE_UNREPORTED, list(ids), before_ns, now_ns)
             return await alerts_of(connection, rows)
 
-    async def acknowledge(self, alert_id: str, acknowledgement: Acknowledgement) -> Alert | None:
-        """Store an acknowledgement, or its silence; return the alert, ``None`` if there is no such alert."""
+    async def acknowledge(
+        self, alert_id: str, acknowledgement: Acknowledgement, audit: AuditEntry | None = None
+    ) -> Alert | None:
+        """Store an acknowledgement, or its silence, and the entry of the audit log.
+
+        Returns the alert, ``None`` if there is no such alert.
+        """
         async with self._database.query() as connection, connection.transaction():
             changed = await connection.execute(
                 "UPDATE alerts SET updated_ns = greatest(updated_ns, $2) WHERE id = $1",
@@ -120,6 +136,8 @@ class AlertStore:
                 acknowledgement.until_ns,
                 acknowledgement.silence_id,
             )
+            if audit is not None:
+                await add_entry(connection, audit)
             return await _find(connection, alert_id)
 
     async def firing(self) -> list[Alert]:

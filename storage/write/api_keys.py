@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from decahertz.clock import to_datetime
+from storage.write.audit import add_entry
 
 if TYPE_CHECKING:
+    from decahertz.audit import AuditEntry
     from storage.database import Database
 
 _INSERT = """
@@ -48,9 +50,9 @@ class ApiKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, key: ApiKey) -> None:
-        """Store a new key."""
-        async with self._database.query() as connection:
+    async def add(self, key: ApiKey, audit: AuditEntry | None = None) -> None:
+        """Store a new key, and the entry of the audit log."""
+        async with self._database.query() as connection, connection.transaction():
             await connection.execute(
                 _INSERT,
                 to_datetime(key.created_ns),
@@ -61,6 +63,8 @@ class ApiKeyStore:
                 key.created_ns,
                 key.expires_ns,
             )
+            if audit is not None:
+                await add_entry(connection, audit)
 
     async def all(self) -> list[ApiKey]:
         """Every key, the oldest first; also those that are revoked or expired."""
@@ -75,10 +79,13 @@ class ApiKeyStore:
                 return 0
         return sum(key.is_valid(now_ns) for key in await self.all())
 
-    async def revoke(self, key_id: str, now_ns: int) -> bool:
-        """Revoke a key; returns whether it was not revoked before."""
-        async with self._database.query() as connection:
-            return await connection.execute(_REVOKE, key_id, now_ns) == "UPDATE 1"
+    async def revoke(self, key_id: str, now_ns: int, audit: AuditEntry | None = None) -> bool:
+        """Revoke a key and add the entry of the audit log; returns whether it was not revoked before."""
+        async with self._database.query() as connection, connection.transaction():
+            revoked = await connection.execute(_REVOKE, key_id, now_ns) == "UPDATE 1"
+            if revoked and audit is not None:
+                await add_entry(connection, audit)
+        return revoked
 
     async def mark_used(self, used: Mapping[str, int]) -> None:
         """Store when keys were last used: nanoseconds by id."""

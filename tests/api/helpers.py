@@ -24,6 +24,7 @@ from api.live.client import Client
 from api.live.limits import HubLimits
 from api.live.replay import EventSource
 from api.parts import ApiParts
+from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from api.security.keys import new_key
 from api.settings import ApiSettings
@@ -192,6 +193,7 @@ class Stack:
             hosted = HostedCollector(loaded, self.clock.monotonic_ns, budget_ns=NS_PER_SECOND)
             self.bus.subscribe(EVENTS, Dispatcher((hosted,), self.clock.monotonic_ns).take)
         self.keys = KeyRing(ApiKeyStore(self.database), self.clock)
+        self.auditor = Auditor(self.database, self.bus, self.clock, self.registry, recorder=RECORDER)
         self.api = Api(self._parts(), self.settings, self.limits)
         self._sequence = 0
 
@@ -201,6 +203,7 @@ class Stack:
             clock=self.clock,
             bus=self.bus,
             keys=self.keys,
+            auditor=self.auditor,
             ingest=self.ingest,
             queries=Queries(self.database),
             latest=self.latest,
@@ -234,10 +237,12 @@ class Stack:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Stack]:
         await self.api.start()
+        await self.auditor.start()
         try:
             yield self
         finally:
             await self.api.stop()
+            await self.auditor.stop()
             await self.keys.stop()
 
     async def key(self, *scopes: Scope, expires_ns: int | None = None) -> str:

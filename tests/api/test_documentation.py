@@ -55,7 +55,7 @@ def test_every_kind_of_problem_is_listed_with_its_status() -> None:
 
 def test_every_topic_of_events_is_listed() -> None:
     listed = set(re.findall(r"^\| `([a-z]+(?::\{instrument\})?)` \|", WEBSOCKET, re.MULTILINE))
-    assert listed == {"alerts"} | {
+    assert listed == {"alerts", "audit"} | {
         f"{kind.topic}:{{{kind.topic_key}}}" if kind.topic_key else kind.topic for kind in EVENT_TYPES
     }
 

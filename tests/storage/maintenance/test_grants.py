@@ -25,6 +25,8 @@ async def test_a_new_role_reads_what_is_there_and_what_comes_and_changes_nothing
         assert await reader.fetchval("SELECT count(*) FROM later") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await reader.fetch("SELECT hash FROM api_keys")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.fetch("SELECT actor FROM audit")
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
             await reader.execute("DELETE FROM fills")
         await reader.execute("SET default_transaction_read_only = off")
