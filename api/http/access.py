@@ -19,7 +19,7 @@ CLIENT_ADDRESS: Final = "X-Decahertz-Client"
 
 def client_address(request: web.Request) -> str:
     """Where a request comes from; empty if that is unknown."""
-    return request.remote or request.headers.get(CLIENT_ADDRESS, "")
+    return request.remote or str(request.headers.get(CLIENT_ADDRESS, ""))
 
 
 class Scope(StrEnum):
