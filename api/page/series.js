@@ -69,6 +69,15 @@ export class Recent {
     this.version += 1;
   }
 
+  /** Forgets items from before a time. */
+  trim(before) {
+    const { items, known } = this;
+    while (items.length && items[items.length - 1].time < before) {
+      known.delete(items.pop().id);
+      this.version += 1;
+    }
+  }
+
   push(item) {
     const { items, known } = this;
     const before = known.get(item.id);

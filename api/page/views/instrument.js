@@ -205,6 +205,8 @@ export class InstrumentView {
 
   #trim(before) {
     if (this.mode === "line") this.history.trim(before);
+    this.fills.trim(before);
+    this.signals.trim(before);
   }
 
   #note() {
