@@ -33,7 +33,9 @@ class Client:
     process among all emitters: up to 128 characters without colons, asterisks or control characters; the
     default is program and host. ``capacity`` bounds the events kept in memory, waiting or unacknowledged;
     threads that emit at the same moment may exceed it by one event each. ``key`` is an API key with the
-    scope ``ingest``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``.
+    scope ``ingest``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``. With
+    ``https``, ``ca_file`` names certificates to trust instead of those of the system: of an authority, or the
+    server's own; default: ``DECAHERTZ_CA_FILE``.
     ``flush_seconds`` is the pause between two batches, ``timeout_seconds`` the limit for connecting and for
     a response (the server may take 10 s to make a batch durable). Raises ``ValueError`` for invalid
     arguments; no other method raises.
@@ -43,7 +45,7 @@ class Client:
     Lists must not be modified after they are emitted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options
         self,
         url: str = "http://127.0.0.1:8000",
         source: str | None = None,
@@ -54,6 +56,7 @@ class Client:
         max_batch_events: int = 2_000,
         max_batch_bytes: int = 1 << 20,
         key: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
     ) -> None:
         name = _default_source() if source is None else source
         if not _NAME.fullmatch(name):
@@ -68,7 +71,9 @@ class Client:
         for argument, seconds in (("flush_seconds", flush_seconds), ("timeout_seconds", timeout_seconds)):
             if not 0 < seconds < threading.TIMEOUT_MAX:
                 raise ValueError(f"{argument} is {seconds}, must be positive")
-        self._connect = functools.partial(Connection, parse_endpoint(url), timeout_seconds, find_key(key))
+        self._connect = functools.partial(
+            Connection, parse_endpoint(url, ca_file), timeout_seconds, find_key(key)
+        )
         self._options = Options(
             name, capacity, flush_seconds, timeout_seconds, max_batch_events, max_batch_bytes
         )

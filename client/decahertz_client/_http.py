@@ -9,11 +9,13 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from decahertz_client._key import Key
+from decahertz_client._tls import tls_context, tls_failure
 
 VERSION = "0.1.0"
 
@@ -42,20 +44,28 @@ class NoResponseError(Exception):
 class Endpoint(NamedTuple):
     """Address of the ingest endpoint."""
 
-    is_secure: bool
     host: str
     port: int | None
     path: str
+    tls: ssl.SSLContext | None
+    """``None``: plain HTTP."""
+
+    def connection(self, timeout_seconds: float | None) -> http.client.HTTPConnection:
+        """Makes a connection, which is not open yet."""
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout_seconds, context=self.tls)
 
 
-def parse_endpoint(url: str, path: str = _PATH) -> Endpoint:
+def parse_endpoint(url: str, ca_file: str | os.PathLike[str] | None, path: str = _PATH) -> Endpoint:
     """Derives an endpoint from the URL of the API; default: that of ingest. Raises ``ValueError``."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"url {url!r} must look like http://host:port")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("url must not contain a user, query or fragment; pass a key as key")
-    return Endpoint(parts.scheme == "https", parts.hostname, parts.port, parts.path.rstrip("/") + path)
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise ValueError(f"url {url!r} must look like http://host:port or https://host:port")
+    tls = tls_context(ca_file) if parts.scheme in ("https", "wss") else None
+    return Endpoint(parts.hostname, parts.port, parts.path.rstrip("/") + path, tls)
 
 
 class Response(NamedTuple):
@@ -88,8 +98,7 @@ class Connection:
     """A keep-alive HTTP connection that reopens itself after a failure."""
 
     def __init__(self, endpoint: Endpoint, timeout_seconds: float, key: Key | None) -> None:
-        kind = http.client.HTTPSConnection if endpoint.is_secure else http.client.HTTPConnection
-        self._http = kind(endpoint.host, endpoint.port, timeout=timeout_seconds)
+        self._http = endpoint.connection(timeout_seconds)
         self._path = endpoint.path
         self._headers = {
             "Accept": "application/json",
@@ -108,7 +117,7 @@ class Connection:
                 self._http.connect()
             except (OSError, ValueError) as error:
                 self._http.close()
-                raise UnreachableError(str(error)) from error
+                raise UnreachableError(tls_failure(error) or str(error)) from error
         try:
             return self._exchange(body)
         except Exception as error:  # whatever the cause, the connection is no longer usable

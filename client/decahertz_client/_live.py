@@ -16,6 +16,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
 from decahertz_client._rest import Session
+from decahertz_client._tls import tls_failure
 
 _PROTOCOL = "decahertz.v1.msgpack"
 _MAX_MESSAGE_BYTES = 64 << 20
@@ -65,7 +66,7 @@ class _Protocol:
         endpoint = session.endpoint
         host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
         port = "" if endpoint.port is None else f":{endpoint.port}"
-        self.url = f"{'wss' if endpoint.is_secure else 'ws'}://{host}{port}{endpoint.path}/ws"
+        self.url = f"{'ws' if endpoint.tls is None else 'wss'}://{host}{port}{endpoint.path}/ws"
         self.options: dict[str, Any] = {
             "subprotocols": [_PROTOCOL],
             "additional_headers": session.headers,
@@ -73,6 +74,8 @@ class _Protocol:
             "max_size": _MAX_MESSAGE_BYTES,
             "proxy": None,
         }
+        if endpoint.tls is not None:
+            self.options["ssl"] = endpoint.tls
         self._topics = list(topics)
         self._rate = {} if max_hz is None else {"max_hz": max_hz}
         self._failures = 0
@@ -141,7 +144,7 @@ class _Protocol:
         close = getattr(error, "rcvd", None)
         if close is not None and close.code == _REFUSED:
             raise ReaderError(f"the server closed the connection: {close.reason}") from error
-        text = str(error) or type(error).__name__
+        text = tls_failure(error) or str(error) or type(error).__name__
         if self._position is None and not self._gap and response is None:
             raise NoAnswerError(f"no connection to {self.url}: {text}") from error
         delay: float = min(_FIRST_DELAY_SECONDS * 2**self._failures, _LONGEST_DELAY_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,9 @@ class Reader(Routes):
     """Reads what a recorder has stored and what it sees now.
 
     ``url`` is the address of the Decahertz API (a path before ``/api`` is kept), ``key`` an API key with the
-    scope ``read``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``.
+    scope ``read``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``. With
+    ``https``, ``ca_file`` names certificates to trust instead of those of the system: of an authority, or the
+    server's own; default: ``DECAHERTZ_CA_FILE``.
     ``timeout_seconds`` is the limit for connecting and for each part of an answer; 0: none. When the server
     asks to retry later (429, 503), a request is repeated for at most ``retry_seconds``.
 
@@ -32,10 +35,11 @@ class Reader(Routes):
         url: str = "http://127.0.0.1:8000",
         *,
         key: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
         timeout_seconds: float = 30.0,
         retry_seconds: float = 5.0,
     ) -> None:
-        super().__init__(Session(url, key, timeout_seconds, retry_seconds))
+        super().__init__(Session(url, key, ca_file, timeout_seconds, retry_seconds))
 
     def __enter__(self) -> Reader:  # noqa: PYI034 - Self is of Python 3.11
         return self

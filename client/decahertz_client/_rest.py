@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import http.client
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 from decahertz_client._errors import NoAnswerError, ProblemError
 from decahertz_client._http import VERSION, parse_endpoint, parse_retry_after
 from decahertz_client._key import find_key
+from decahertz_client._tls import tls_failure
 
 Time = Union[int, str, dt.datetime]
 """Nanoseconds since the Unix epoch, a text that the API accepts, or a ``datetime`` with a zone."""
@@ -49,13 +51,19 @@ def time_value(value: object) -> object:
 class Session:
     """Sends requests one after the other; threads may share it."""
 
-    def __init__(self, url: str, key: str | None, timeout_seconds: float, retry_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        ca_file: str | os.PathLike[str] | None,
+        timeout_seconds: float,
+        retry_seconds: float,
+    ) -> None:
         for argument, seconds in (("timeout_seconds", timeout_seconds), ("retry_seconds", retry_seconds)):
             if not 0 <= seconds < threading.TIMEOUT_MAX:
                 raise ValueError(f"{argument} is {seconds}, must not be negative")
-        self.endpoint = parse_endpoint(url, "")
-        kind = http.client.HTTPSConnection if self.endpoint.is_secure else http.client.HTTPConnection
-        self._http = kind(self.endpoint.host, self.endpoint.port, timeout=timeout_seconds or None)
+        self.endpoint = parse_endpoint(url, ca_file, "")
+        self._http = self.endpoint.connection(timeout_seconds or None)
         self._lock = threading.RLock()
         self._retry_seconds = retry_seconds
         self.headers = {"User-Agent": f"decahertz-client/{VERSION}"}
@@ -187,4 +195,4 @@ def _problem(response: http.client.HTTPResponse, data: bytes) -> ProblemError:
 
 
 def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return tls_failure(error) or str(error) or type(error).__name__

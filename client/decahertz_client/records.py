@@ -39,6 +39,8 @@ QualityBasis = Literal["live", "stored"]
 """Where the figures come from."""
 RunState = Literal["failed", "finished", "running", "stopped"]
 """Run state of a plugin."""
+Scope = Literal["admin", "ingest", "public", "read", "trade"]
+"""Permission that a route requires and that a key grants."""
 Side = Literal["buy", "sell"]
 """Side of an order or a fill; of a tick, the aggressor's."""
 Unit = Literal["", "bps", "bytes", "money", "per_second", "price", "quantity", "r", "ratio", "seconds"]
@@ -589,6 +591,14 @@ class ServerTime(TypedDict):
     """Current time of the server, nanoseconds UTC."""
 
     time_ns: int
+
+
+class SessionInfo(TypedDict):
+    """Who sends the request."""
+
+    name: str
+    scopes: list[Scope]
+    expires_ns: int | None
 
 
 class Slippage(TypedDict):
