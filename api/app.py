@@ -37,8 +37,9 @@ from api.routes.table import ROUTES, api_document
 from api.security.access import KeyAccess
 from api.security.audit import audited
 from api.security.quotas import Quotas
+from api.security.tls import ServerTls
 from api.settings import ApiSettings
-from decahertz.addresses import UnsafeAddressError, listen_error, reachable_address
+from decahertz.addresses import UnsafeAddressError, listen_error
 from decahertz.health import ComponentStatus, Health
 from decahertz.negotiation import accepts_gzip, gzipped
 
@@ -85,9 +86,11 @@ class Api:
         limits: HubLimits | None = None,
         shared: SharedCache | None = None,
         place: Place | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
-        """``shared`` is the second level of the cache; the API closes it."""
+        """``shared`` is the second level of the cache; the API closes it. ``tls`` is started already."""
         self._place = place or Place()
+        self._tls = tls
         self._metrics = HttpMetrics(parts.registry)
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
@@ -113,11 +116,12 @@ class Api:
             address_per_second=settings.address_requests_per_second if self._place.has_clients else 0.0,
             limit_loopback=settings.limit_loopback,
         )
-        self._access = KeyAccess(parts.keys, self._quotas, required=settings.require_keys)
+        self._access = KeyAccess(parts.keys, parts.sessions, self._quotas, required=settings.require_keys)
         self._websocket = WebSocketEndpoint(
             self.hub, self._access, parts.clock, hub_metrics, parts.version, self._place.client_prefix
         )
-        parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.keys.is_valid)
+        parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.sessions.is_valid)
+        parts.sessions.on_end = parts.keys.on_refresh
         self.cache = ResponseCache(parts.clock, parts.registry, settings.cache_bytes, shared)
         """Call its ``changed`` with the tables in which rows were stored."""
         self._logger = server_logger(parts.registry)
@@ -134,8 +138,8 @@ class Api:
 
     @property
     def url(self) -> str:
-        """Base URL for clients on this machine: ``http://127.0.0.1:8000``."""
-        return f"http://{reachable_address(self._settings.host, self.port)}"
+        """Base URL for clients on this machine: ``http://127.0.0.1:8000``, or ``https`` with TLS."""
+        return self._settings.url(self.port)
 
     async def start(self) -> None:
         """Starts to listen.
@@ -175,9 +179,11 @@ class Api:
         place, backlog = self._place, LISTEN_BACKLOG
         if place.path is not None:
             return [web.UnixSite(runner, place.path, backlog=backlog)]
+        tls = None if self._tls is None else self._tls.context
         if place.sockets:
-            return [web.SockSite(runner, sock, backlog=backlog) for sock in place.sockets]
-        return [web.TCPSite(runner, self._settings.host, self._settings.port, backlog=backlog)]
+            return [web.SockSite(runner, sock, backlog=backlog, ssl_context=tls) for sock in place.sockets]
+        host, port = self._settings.host, self._settings.port
+        return [web.TCPSite(runner, host, port, backlog=backlog, ssl_context=tls)]
 
     async def _require_keys(self) -> None:
         self._access.required = await asyncio.to_thread(self._settings.requires_keys)

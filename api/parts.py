@@ -17,6 +17,7 @@ from api.live.replay import EventSource
 from api.live.statistics import LiveStatistics, no_statistics
 from api.security.audit import Auditor
 from api.security.keyring import KeyRing
+from api.security.sessions import Sessions
 from collectors.strategy.collector import StrategyCollector
 from decahertz.bus import Bus
 from decahertz.clock import Clock
@@ -43,6 +44,7 @@ class ApiParts:
     bus: Bus
     keys: KeyRing
     auditor: Auditor
+    sessions: Sessions
     ingest: Ingest | None
     """``None`` in an API process of its own, which forwards events to the recorder."""
     queries: Queries

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from decahertz.addresses import is_loopback
-from decahertz.settings import Port
+from api.security.certificate import CertificateFiles
+from decahertz.addresses import is_loopback, reachable_address
+from decahertz.settings import Port, SettingsError
+
+_NO_FILE = Path()
 
 Origin = Annotated[str, Meta(pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9.:\[\]_-]+$")]
 
@@ -35,6 +39,18 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " required."
         ),
     ] = False
+    tls_certificate: Annotated[
+        Path,
+        Meta(
+            description="PEM file with the certificate and its chain, for https and wss; empty: plain HTTP."
+            " A changed file is loaded."
+        ),
+    ] = _NO_FILE
+    tls_key: Annotated[Path, Meta(description="PEM file with the private key of the certificate.")] = _NO_FILE
+    session_hours: Annotated[
+        float,
+        Meta(gt=0, le=720, description="How long a browser that signed in with a key stays signed in."),
+    ] = 12.0
     max_body_bytes: Annotated[
         int,
         Meta(ge=1024, description="Largest accepted request body."),
@@ -82,6 +98,31 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
             " recorder's process serves the API.",
         ),
     ] = 0
+
+    def certificate(self) -> CertificateFiles | None:
+        """The files for TLS; ``None``: plain HTTP.
+
+        Raises :class:`~decahertz.settings.SettingsError` if one of the two is missing.
+        """
+        for key, file, other in (
+            ("api.tls_certificate", self.tls_certificate, self.tls_key),
+            ("api.tls_key", self.tls_key, self.tls_certificate),
+        ):
+            if file == _NO_FILE and other != _NO_FILE:
+                raise SettingsError(key, "is empty, and TLS needs a certificate and its key")
+        if self.tls_certificate == _NO_FILE:
+            return None
+        return CertificateFiles(self.tls_certificate, self.tls_key)
+
+    def url(self, port: int) -> str:
+        """Base URL for clients on this machine: ``http://127.0.0.1:8000``.
+
+        With TLS the first of ``host_names`` stands in it, which the certificate has to name.
+        """
+        if self.tls_certificate == _NO_FILE:
+            return f"http://{reachable_address(self.host, port)}"
+        host = self.host_names[0] if self.host_names else self.host
+        return f"https://{reachable_address(host, port)}"
 
     def requires_keys(self) -> bool:
         """Whether a request needs a key. Resolves the name of the host, so it may block.

@@ -38,6 +38,7 @@ from api.live.self_metrics import HubMetrics
 from api.security.access import KeyAccess
 from api.security.keyring import KeyRing
 from api.security.quotas import Quotas
+from api.security.sessions import Sessions
 from benchmarks.harness import Measure, compared
 from collectors.market.sample import MarketSample, Verdict
 from decahertz.bus import LocalBus, samples_topic
@@ -166,9 +167,9 @@ async def ours(count: int, crawling: int, cycles: int = CYCLES) -> Result:
     latest = LatestSamples(bus)
     hub = Hub(bus, latest, LatestAlerts(bus), clock, metrics, _LIMITS, NoEvents(), recorder="bench")
     no_keys = KeyRing(ApiKeyStore(Database("postgresql://nobody@127.0.0.1/none", StorageSettings())), clock)
-    endpoint = WebSocketEndpoint(
-        hub, KeyAccess(no_keys, Quotas(clock, CollectorRegistry()), required=False), clock, metrics, "0"
-    )
+    no_sessions = Sessions(no_keys, clock, hours=1, secure=False)
+    access = KeyAccess(no_keys, no_sessions, Quotas(clock, CollectorRegistry()), required=False)
+    endpoint = WebSocketEndpoint(hub, access, clock, metrics, "0")
     app = web.Application()
     app.router.add_get("/ws", endpoint.__call__)
     runner = web.AppRunner(app, access_log=None)

@@ -22,12 +22,14 @@ import math
 import os
 import random
 import signal
+import ssl
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
@@ -646,6 +648,22 @@ async def _trade(session: aiohttp.ClientSession, url: str, trader: Trader) -> No
         follower.cancel()
 
 
+def _key() -> dict[str, str]:
+    """Returns the header with the key, if there is one."""
+    file = os.environ.get("DECAHERTZ_KEY_FILE")
+    key = os.environ.get("DECAHERTZ_KEY") or (Path(file).read_text().strip() if file else "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _trusted() -> ssl.SSLContext:
+    """Returns whom to trust with https: those in the file, or those of the system."""
+    file = os.environ.get("DECAHERTZ_CA_FILE")
+    context = ssl.create_default_context(cafile=file or None)
+    if file:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -664,11 +682,12 @@ async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
 async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> None:
     """Trades until stopped; raises the error that ended the trading."""
     stop = _stop_on_signals()
-    recorder = Client(url, source=SOURCE)
+    recorder = Client(url, source=SOURCE)  # it finds the same key and certificate by itself
     trader = Trader(recorder, instruments=instruments, seed=seed)
     _print(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
     timeout = aiohttp.ClientTimeout(total=10.0)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    connector = aiohttp.TCPConnector(ssl=_trusted())
+    async with aiohttp.ClientSession(timeout=timeout, headers=_key(), connector=connector) as session:
         work = asyncio.create_task(_trade(session, url, trader))
         stopped = asyncio.create_task(_until_stopped(stop, with_parent=with_parent))
         await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,9 @@ from api.http.server_log import server_logger
 from api.http.shared_cache import SharedCache
 from api.live.self_metrics import HubMetrics
 from api.security.audit import Auditor
+from api.security.certificate import CertificateFiles
 from api.security.quotas import Quotas
+from api.security.tls import ServerTls
 from collectors.feeds.host import FeedMetrics
 from collectors.host.plugins import builtin_classes
 from collectors.host.sampler import Sampler
@@ -109,6 +111,7 @@ def _registry() -> CollectorRegistry:
     Quotas(clock, registry)
     Auditor(database, bus, clock, registry, recorder="")
     server_logger(registry)
+    ServerTls(CertificateFiles(Path(), Path()), clock, registry)
     registry.register(ProgramMetrics(list, list))
     ProcessCollector(registry=registry)
     return registry

@@ -77,7 +77,7 @@ def _type(schema: Json) -> str:
 def _command(example: Json) -> str:
     url = shlex.quote(f"http://127.0.0.1:8000{example['target']}")
     if example["body"] is None:
-        return f"curl -s {url}"
+        return f"curl -s {url}" if example["method"] == "GET" else f"curl -s -X {example['method']} {url}"
     body = shlex.quote(json.dumps(example["body"]))
     return f"curl -s {url} -H 'Content-Type: application/json' -d {body}"
 

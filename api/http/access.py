@@ -44,6 +44,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     key_id: str | None = None
     """``None``: without a key."""
     scopes: frozenset[Scope]
+    session: int | None = None
+    """Number of the browser session; ``None``: the request brings the key itself, or none."""
 
     def check(self, scope: Scope) -> None:
         """Raises :class:`~api.http.problems.ProblemError` (``insufficient-scope``)."""

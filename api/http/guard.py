@@ -8,7 +8,7 @@ listed one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -39,12 +39,18 @@ class Guard:
             if len(self._accepted) < _MAX_REMEMBERED_HOSTS:
                 self._accepted.add(host)
         origin = request.headers.get("Origin")
-        if origin is None or origin.lower() in (f"http://{host}".lower(), f"https://{host}".lower()):
+        if origin is None or is_own_origin(request.headers):
             return
         if not self.cors.allows(origin):
             raise ProblemError(
                 "forbidden-origin", "pages of this origin cannot use this API (api.cors_origins)"
             )
+
+
+def is_own_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from a page of this server, as its browser says."""
+    host, origin = headers.get("Host", "").lower(), headers.get("Origin", "").lower()
+    return origin in (f"http://{host}", f"https://{host}")
 
 
 def _host_name(host: str) -> str | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
@@ -63,6 +64,8 @@ class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     """Who sends it. A cached response is the same for all callers, so its handler does not learn who asks."""
     address: str = ""
     """Where it comes from."""
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """For cookies: what else handlers need is in the other fields."""
 
 
 class StatusResponse(Struct, Generic[ContentT], frozen=True):
@@ -70,13 +73,14 @@ class StatusResponse(Struct, Generic[ContentT], frozen=True):
 
     content: ContentT
     status: int
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Declaration of a route. The docstring of ``handler`` is its description in the OpenAPI document."""
 
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "DELETE"] = "GET"
     path: str
     summary: str
     handler: Callable[[Request[PartsT, QueryT, BodyT]], Awaitable[ContentT | StatusResponse[ContentT]]]
@@ -204,16 +208,17 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         body = await self._read(http_request) if self._body is not None else None
         times = RequestTimes(self._clock)
         address = client_address(http_request)
-        handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address)
+        handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address, headers)
         content = await self._handled(handled, times)  # type: ignore[arg-type]
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
-        status = 200
+        status, response_headers = 200, dict(self._headers[codec])
         if isinstance(content, StatusResponse):
-            status, content = content.status, content.content
+            status = content.status
+            response_headers.update(content.headers)
+            content = content.content
         began_ns = times.now_ns()
         data = encoded(content, codec, parsed.presentation)
-        response_headers = dict(self._headers[codec])
         if self._has_tag and status == web.HTTPOk.status_code:
             response_headers["ETag"] = tag = entity_tag(data)
             if is_known(headers.get("If-None-Match"), tag):

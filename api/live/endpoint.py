@@ -135,10 +135,10 @@ class WebSocketEndpoint:
         if self._open:
             await asyncio.wait(self._open, timeout=self._hub.limits.close_seconds)
 
-    def disconnect_invalid(self, is_valid: Callable[[str], bool]) -> None:
-        """Disconnects the clients whose keys have expired or were revoked."""
+    def disconnect_invalid(self, is_valid: Callable[[Caller], bool]) -> None:
+        """Disconnects the clients whose keys or sessions have expired or were revoked."""
         for client, caller in list(self._callers.items()):
-            if caller.key_id is not None and not is_valid(caller.key_id):
+            if not is_valid(caller):
                 self._hub.disconnect(client, CloseCode.UNAUTHORIZED)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:

@@ -4,6 +4,7 @@ import { Connection } from "./connection.js";
 import { fill, h, setClass, setText } from "./dom.js";
 import { clock, day, duration, number, setZone, zone } from "./formats.js";
 import { parse } from "./router.js";
+import { Session } from "./session.js";
 import { Store } from "./store.js";
 import { Theme, remember, remembered } from "./theme.js";
 import { ExecutionView } from "./views/execution.js";
@@ -43,18 +44,24 @@ class App {
     address.protocol = address.protocol.replace("http", "ws");
     this.connection = new Connection(address, this);
     this.store = new Store(this.connection);
+    this.session = new Session(element("sign-in"), element("sign-out"), () => this.#admitted());
     this.tabs = VIEWS.map(([name, title]) => h("a", { href: `#/${name}` }, title));
     element("tabs").append(...this.tabs);
     setZone(remembered("zone", "UTC"));
     this.theme = new Theme(element("theme"), () => this.#recolour());
   }
 
-  start() {
+  async start() {
     this.#listen();
-    this.#open();
-    this.connection.open();
     setInterval(() => performance.now() - this.drawn > IDLE_MS && this.draw(), IDLE_MS);
     setInterval(() => this.store.sweep(), SWEEP_MS);
+    if (await this.session.check()) this.#admitted();
+  }
+
+  /** Opens the view and the connection: at the start, and after signing in. */
+  #admitted() {
+    if (this.view === null) this.#open();
+    if (this.connection.state !== "open") this.connection.open();
   }
 
   // Messages of the connection.
@@ -80,6 +87,10 @@ class App {
   state() {
     this.store.restart();
     this.draw();
+  }
+
+  admits() {
+    return this.session.check();
   }
 
   restored() {
@@ -182,7 +193,7 @@ class App {
   // Input.
 
   #listen() {
-    addEventListener("hashchange", () => this.#open());
+    addEventListener("hashchange", () => this.view && this.#open());
     element("filter").addEventListener("input", (event) => {
       this.view.filter?.(event.target.value);
       this.draw();
@@ -208,6 +219,7 @@ class App {
   }
 
   #key(event) {
+    if (this.view === null || element("sign-in").open) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target === element("filter");
     if (event.key === "Escape") {

@@ -7,7 +7,7 @@ const PING_MS = 2000;
 const SILENT_MS = 10_000;
 const KEPT_ROUND_TRIPS = 5;
 
-/** One connection to `/ws`. `handlers` has `update`, `event`, `snapshot`, `state` and `restored`. */
+/** One connection to `/ws`. `handlers` has `update`, `event`, `snapshot`, `state`, `restored` and `admits`. */
 export class Connection {
   constructor(address, handlers) {
     this.address = address;
@@ -36,11 +36,16 @@ export class Connection {
   }
 
   open() {
-    this.retry = null;
     const socket = new WebSocket(this.address, PROTOCOL);
     this.socket = socket;
     socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
     socket.onclose = () => socket === this.socket && this.#lost();
+  }
+
+  /** Connects again, unless somebody has to sign in first: then the page opens it. */
+  async #reopen() {
+    this.retry = null;
+    if (await this.handlers.admits()) this.open();
   }
 
   /** The server's time now, in milliseconds, by the pings' estimate. */
@@ -163,13 +168,13 @@ export class Connection {
     this.attempts += 1;
     this.retryAt = performance.now() + delay;
     this.#enter("lost");
-    this.retry = setTimeout(() => this.open(), delay);
+    this.retry = setTimeout(() => this.#reopen(), delay);
   }
 
   #retry() {
     if (this.retry) {
       clearTimeout(this.retry);
-      this.open();
+      this.#reopen();
     }
   }
 

@@ -1,5 +1,6 @@
 // Requests to the REST API.
 
+const UNAUTHORIZED = 401;
 const BASE = new URL("api/v1/", document.baseURI);
 
 /** A response with a problem document. */
@@ -19,10 +20,22 @@ function address(path, parameters) {
   return url;
 }
 
+/** Called when a request is refused because nobody is signed in; the page sets it. */
+export const access = { refused: () => {} };
+
+/** Sends `body` to `path`, or nothing with another method, and returns the decoded answer. */
+export async function send(method, path, body) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  const response = await fetch(address(path, {}), { method, headers, body: body && JSON.stringify(body) });
+  if (response.ok) return response.json();
+  throw new Problem(response.status, await response.json().catch(() => ({})));
+}
+
 /** The decoded body of `GET path`; `accepted` are further statuses that have one. */
 export async function get(path, parameters = {}, { signal, accepted = [] } = {}) {
   const response = await fetch(address(path, parameters), { signal, headers: { Accept: "application/json" } });
   if (response.ok || accepted.includes(response.status)) return response.json();
+  if (response.status === UNAUTHORIZED) access.refused();
   throw new Problem(response.status, await response.json().catch(() => ({})));
 }
 

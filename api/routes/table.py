@@ -25,6 +25,7 @@ from api.routes import (
     pnl,
     positions,
     records,
+    session,
     statistics,
     stored,
     system,
@@ -54,6 +55,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
     *live.ROUTES,
     *alerts.ROUTES,
     *audit.ROUTES,
+    *session.ROUTES,
 )
 
 _NAMED_TYPES: Final = {

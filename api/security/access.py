@@ -1,4 +1,4 @@
-"""Decides who may send which request: the key in ``Authorization: Bearer``."""
+"""Decides who may send which request: the key in ``Authorization: Bearer``, or a session."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from api.security.keyring import KeyRing
     from api.security.quotas import Quotas
+    from api.security.sessions import Sessions
 
 _SCHEME: Final = "bearer "
 
@@ -20,14 +21,15 @@ _SCHEME: Final = "bearer "
 class KeyAccess:
     """Admits requests by their key. Where keys are optional, a request without one is a local user's."""
 
-    def __init__(self, keys: KeyRing, quotas: Quotas, *, required: bool) -> None:
+    def __init__(self, keys: KeyRing, sessions: Sessions, quotas: Quotas, *, required: bool) -> None:
         self._keys = keys
+        self._sessions = sessions
         self.quotas = quotas
         self.required = required
 
     def has_credentials(self, request: web.Request) -> bool:
-        """Whether a request brings a key, valid or not."""
-        return bearer(request) is not None
+        """Whether a request brings a key, valid or not, or a session that has not ended."""
+        return bearer(request) is not None or self._sessions.find(request.headers) is not None
 
     def known(self, request: web.Request, scope: Scope) -> Caller | None:
         """The caller, decided from memory; ``None``: :meth:`verify` has to."""
@@ -35,7 +37,13 @@ class KeyAccess:
         if text is None:
             if scope is Scope.PUBLIC:
                 return ANONYMOUS
-            return None if self.required else LOCAL
+            if not self.required:
+                return LOCAL
+            caller = self._sessions.caller(request.method, request.headers)
+            if caller is not None:
+                self.quotas.admit_key(request, caller.key_id)
+                caller.check(scope)
+            return caller
         if scope is Scope.PUBLIC:
             return ANONYMOUS
         caller = self._keys.remembered(text)
@@ -55,7 +63,7 @@ class KeyAccess:
         """The caller, after a slow check of its key."""
         text = bearer(request)
         if text is None:
-            raise unauthorized("a key is required: send it as Authorization: Bearer KEY")
+            raise unauthorized("a key is required: send it as Authorization: Bearer KEY, or sign in")
         caller = await self.verify_key(text)
         self.quotas.admit_key(request, caller.key_id)
         caller.check(scope)
@@ -63,13 +71,18 @@ class KeyAccess:
 
     async def verify_key(self, text: str) -> Caller:
         """The owner of a key. Raises :class:`~api.http.problems.ProblemError`."""
-        try:
-            caller = self._keys.remembered(text) or await self._keys.verify(text)
-        except BusyError as error:
-            raise ProblemError("overloaded", "too many keys are being verified; try again") from error
-        if caller is None:
-            raise unauthorized("the key is unknown, expired or revoked")
-        return caller
+        return await verified(self._keys, text)
+
+
+async def verified(keys: KeyRing, text: str) -> Caller:
+    """The owner of a key. Raises :class:`~api.http.problems.ProblemError`."""
+    try:
+        caller = keys.remembered(text) or await keys.verify(text)
+    except BusyError as error:
+        raise ProblemError("overloaded", "too many keys are being verified; try again") from error
+    if caller is None:
+        raise unauthorized("the key is unknown, expired or revoked")
+    return caller
 
 
 def bearer(request: web.Request) -> str | None:

@@ -135,6 +135,11 @@ class KeyRing:
         self._digests[key.id] = digest
         return self._caller(key.id)
 
+    def used(self, caller: Caller) -> None:
+        """Notes that a key is in use by a session."""
+        if caller.key_id is not None:
+            self._used[caller.key_id] = self._clock.time_ns()
+
     async def refresh(self) -> None:
         """Reads all keys. Raises :class:`~storage.database.DatabaseError`."""
         keys = await self._store.all()

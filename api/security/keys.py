@@ -51,13 +51,22 @@ def parse_key(text: str) -> KeyText | None:
 
 
 def new_key(
-    name: str, scopes: Iterable[Scope], *, now_ns: int, expires_ns: int | None = None
+    name: str,
+    scopes: Iterable[Scope],
+    *,
+    now_ns: int,
+    expires_ns: int | None = None,
+    text: KeyText | None = None,
 ) -> tuple[KeyText, ApiKey]:
-    """Makes a key: what its owner gets, and what is stored. Takes some 50 ms."""
-    key_id = base64.b32encode(secrets.token_bytes(8))[:12].decode().lower()
-    text = KeyText(key_id, secrets.token_urlsafe(_SECRET_BYTES))
+    """Makes a key: what its owner gets, and what is stored. Takes some 50 ms.
+
+    ``text`` is one that its owner has already; by default it is random.
+    """
+    if text is None:
+        key_id = base64.b32encode(secrets.token_bytes(8))[:12].decode().lower()
+        text = KeyText(key_id, secrets.token_urlsafe(_SECRET_BYTES))
     stored = ApiKey(
-        id=key_id,
+        id=text.id,
         name=name,
         scopes=tuple(scope.value for scope in Scope if scope in set(scopes)),
         hash=_hashed(text.secret, secrets.token_bytes(_SALT_BYTES)),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         PositionSource,
         PositionSummary,
         ServerTime,
+        SessionInfo,
         Side,
         StoredFill,
         StoredLog,
@@ -540,6 +541,14 @@ class Routes:
             1000,
             "StoredNews",
         )
+
+    def session(self) -> SessionInfo:
+        """Returns whose key or session the request has.
+
+        A browser page asks this to know whether to sign in.
+        """
+        answer: SessionInfo = self._session.get("/api/v1/session", {})
+        return answer
 
     def signals(
         self,

@@ -1,7 +1,7 @@
 """The configuration of Alertmanager: routes, inhibition, and receivers by the section ``[alertmanager]``.
 
 Alertmanager expands no environment variables, so ``decahertz alertmanager-config`` writes the whole file.
-Passwords stay in files of their own, which the configuration only names.
+Passwords and keys stay in files of their own, which the configuration only names.
 """
 
 from __future__ import annotations
@@ -89,6 +89,16 @@ class AlertmanagerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
             description="Address of the API as Alertmanager reaches it; empty: this machine, api.port.",
         ),
     ] = ""
+    recorder_key_file: Annotated[
+        Path, Meta(description="File with a key of the API with the scope ingest, as Alertmanager finds it.")
+    ] = _NO_FILE
+    recorder_ca_file: Annotated[
+        Path,
+        Meta(
+            description="File with the certificate of the API or of its authority, as Alertmanager finds it;"
+            " empty: those of the system."
+        ),
+    ] = _NO_FILE
     email_to: Annotated[str, Meta(description="Addresses to send alerts to; empty: no e-mail.")] = ""
     email_from: Annotated[str, Meta(description="Address of the sender.")] = ""
     smtp_host: Annotated[
@@ -138,26 +148,37 @@ def alertmanager_config(settings: AlertmanagerSettings, recorder_url: str) -> st
     """
     settings.check()
     webhook = (settings.recorder_url or recorder_url).rstrip("/") + _WEBHOOK
+    recorder = ["    webhook_configs:", *_webhook(webhook), *_http_config(settings)]
     receivers = [
         "receivers:",
         "  - name: decahertz",
-        *_webhooks(webhook),
+        *recorder,
         "",
         "  - name: desk" + ("" if settings.email_to or settings.has_slack else " # nobody, until it is set"),
         *_email(settings),
         *_slack(settings),
         "",
         "  - name: dead-mans-switch",
-        *_webhooks(webhook, *([settings.dead_mans_switch_url] if settings.dead_mans_switch_url else [])),
+        *recorder,
+        *([*_webhook(settings.dead_mans_switch_url)] if settings.dead_mans_switch_url else []),
     ]
     return "\n".join([_HEAD, _ROUTES, *receivers]) + "\n"
 
 
-def _webhooks(*urls: str) -> Iterator[str]:
-    yield "    webhook_configs:"
-    for url in urls:
-        yield f"      - url: {_quoted(url)}"
-        yield "        send_resolved: true"
+def _webhook(url: str) -> Iterator[str]:
+    yield f"      - url: {_quoted(url)}"
+    yield "        send_resolved: true"
+
+
+def _http_config(settings: AlertmanagerSettings) -> Iterator[str]:
+    if settings.recorder_key_file != _NO_FILE or settings.recorder_ca_file != _NO_FILE:
+        yield "        http_config:"
+    if settings.recorder_key_file != _NO_FILE:
+        yield "          authorization:"
+        yield f"            credentials_file: {_quoted(str(settings.recorder_key_file))}"
+    if settings.recorder_ca_file != _NO_FILE:
+        yield "          tls_config:"
+        yield f"            ca_file: {_quoted(str(settings.recorder_ca_file))}"
 
 
 def _email(settings: AlertmanagerSettings) -> Iterator[str]:

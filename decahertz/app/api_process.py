@@ -28,6 +28,8 @@ from api.processes.messages import READ_AHEAD_BYTES, Attach, framed, read_frame
 from api.processes.replica import Replica
 from api.security.audit import Auditor
 from api.security.keyring import KeyRing
+from api.security.sessions import Sessions
+from api.security.tls import ServerTls
 from decahertz import __version__
 from decahertz.app.garbage_collection import collecting
 from decahertz.app.logs import configure_logs
@@ -105,7 +107,12 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         auditor = Auditor(database, bus, clock, registry, recorder=settings.recorder)
         stack.push_async_callback(auditor.stop)
         await auditor.start()
-        redis_url = settings.api.redis_url
+        redis_url, certificate = settings.api.redis_url, settings.api.certificate()
+        tls = None
+        if certificate is not None:
+            tls = ServerTls(certificate, clock, CollectorRegistry())  # the recorder exports its expiry
+            stack.push_async_callback(tls.stop)
+            await tls.start()
         api = Api(
             ApiParts(
                 recorder=settings.recorder,
@@ -113,6 +120,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 bus=bus,
                 keys=keys,
                 auditor=auditor,
+                sessions=Sessions(keys, clock, hours=settings.api.session_hours, secure=tls is not None),
                 ingest=None,
                 queries=Queries(database, clock, settings.retention, settings.recorder),
                 latest=latest,
@@ -135,6 +143,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 sequence=start.floor,
                 client_prefix=f"p{start.number}-c",
             ),
+            tls=tls,
         )
         replica.on_changed = api.cache.changed
         stack.push_async_callback(api.stop)

@@ -28,7 +28,7 @@ from api.live.limits import HubLimits
 from api.processes.feed import LiveFeed
 from api.processes.figures import ProcessFigures
 from api.processes.link import ProcessLink
-from decahertz.addresses import listening_sockets, reachable_address
+from decahertz.addresses import listening_sockets
 from decahertz.app.api_process import ProcessStart
 from decahertz.app.companions import terminate
 from decahertz.backoff import Backoff
@@ -110,9 +110,8 @@ class ApiProcesses:
 
     @property
     def url(self) -> str:
-        """Base URL for clients on this machine: ``http://127.0.0.1:8000``."""
-        port = self._sockets[0].getsockname()[1]
-        return f"http://{reachable_address(self._settings.api.host, port)}"
+        """Base URL for clients on this machine: ``http://127.0.0.1:8000``, or ``https`` with TLS."""
+        return self._settings.api.url(self._sockets[0].getsockname()[1])
 
     async def start(self) -> None:
         """Listens, and starts the processes; returns when all of them accept connections.

@@ -7,11 +7,12 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
+from api.security.certificate import checked_expiry
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
 from decahertz.addresses import check_port
 from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
 from decahertz.app.settings import check_contradictions
-from decahertz.clock import SystemClock
+from decahertz.clock import SystemClock, format_time
 from decahertz.settings import SettingsError
 from storage.database import Database, ServerInfo
 from storage.postgres.embedded import find_installation, running_pid
@@ -31,6 +32,7 @@ async def run_check(settings: Settings) -> int:
         _policies(settings),
         *_plugins(settings),
         *_ports(settings),
+        *_certificate(settings),
         *[line async for line in _database(settings)],
     ]
     for subject, finding, problem in lines:
@@ -80,6 +82,16 @@ def _ports(settings: Settings) -> Iterator[Line]:
             yield error.key, "", error.reason
         else:
             yield f"{table}.port", f"{host}:{port} is free", ""
+
+
+def _certificate(settings: Settings) -> Iterator[Line]:
+    try:
+        files = settings.api.certificate()
+        if files is not None:
+            expires_ns = checked_expiry(files, SystemClock().time_ns())
+            yield "api.tls_certificate", f"{files.certificate} expires at {format_time(expires_ns)}", ""
+    except SettingsError as error:
+        yield error.key, "", error.reason
 
 
 @contextlib.asynccontextmanager

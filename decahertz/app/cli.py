@@ -80,7 +80,8 @@ def build_app() -> App:
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
-    app.command(_with_settings(_health, _only(keys, ("api.host", "api.port"))), name="health")
+    reached = ("api.host", "api.port", "api.tls_certificate", "api.tls_key")
+    app.command(_with_settings(_health, _only(keys, reached)), name="health")
     receivers = [key for key in keys if key.key.startswith("alertmanager.")]
     app.command(_with_settings(_alertmanager_config, receivers), name="alertmanager-config")
     db = App(name="db", help="Inspect the database.")
@@ -341,9 +342,15 @@ def _create_key(
     output: Annotated[
         Path | None, Parameter(help="New file for the key, readable by you alone. Default: standard output.")
     ] = None,
+    input: Annotated[  # noqa: A002 - the option
+        Path | None,
+        Parameter(help="File with the key to create: a container's secret. Safe to repeat."),
+    ] = None,
 ) -> int:
     """Create a key of the API and print it, once; `decahertz up` may be running."""
-    return _run(run_create(settings, name, scope, expires=expires, output=output))
+    if input is not None and output is not None:
+        raise StartError("Give --output for a new key or --input for a given one, not both.")
+    return _run(run_create(settings, name, scope, expires=expires, output=output, given=input))
 
 
 def _list_keys(

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from api.http.access import Scope
-from api.security.keys import GRANTABLE, new_key
+from api.security.keys import GRANTABLE, KeyText, matches, new_key, parse_key
+from decahertz.app.own_keys import PRIVATE_FILE
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database, start_errors
 from decahertz.audit import COMMAND_LINE, AuditEntry
 from decahertz.clock import NS_PER_SECOND, SystemClock, TimeFormatError, format_time, parse_time
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 _UNIT_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
-_PRIVATE_FILE: Final = 0o600
 
 
 class ShownKey(Struct, frozen=True, kw_only=True):
@@ -44,22 +44,41 @@ class ShownKey(Struct, frozen=True, kw_only=True):
 
 
 async def run_create(
-    settings: Settings, name: str, scopes: Sequence[str], *, expires: str, output: Path | None
+    settings: Settings,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    expires: str,
+    output: Path | None,
+    given: Path | None = None,
 ) -> int:
-    """Create a key and print it, once. Raises :class:`~decahertz.app.pipeline.StartError`."""
+    """Create a key and print it, once; or that in the file ``given``, which is not printed.
+
+    Raises :class:`~decahertz.app.pipeline.StartError`.
+    """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise StartError("The name of a key has 1 to 128 characters and no control characters.")
     now_ns = SystemClock().time_ns()
-    text, key = new_key(name, _scopes(scopes), now_ns=now_ns, expires_ns=_expires_ns(expires, now_ns))
+    text, key = new_key(
+        name,
+        _scopes(scopes),
+        now_ns=now_ns,
+        expires_ns=_expires_ns(expires, now_ns),
+        text=None if given is None else _given(given),
+    )
     with start_errors():
         async with open_database(settings, share=True) as (database, _):
+            store = ApiKeyStore(database)
+            stored = next((one for one in await store.all() if one.id == key.id), None)
+            if stored is not None:
+                return _created_before(stored, text, key)
             if output is not None:
                 _write(output, text.reveal())
             granted = {"name": name, "scopes": key.scopes, "expires_ns": key.expires_ns}
-            await ApiKeyStore(database).add(key, _entry("key.create", key.id, now_ns, None, granted))
+            await store.add(key, _entry("key.create", key.id, now_ns, None, granted))
     until = "never expires" if key.expires_ns is None else f"expires {format_time(key.expires_ns)}"
     sys.stderr.write(f"Key {key.id} ({name}): {', '.join(key.scopes)}; {until}.\n")
-    if output is None:
+    if output is None and given is None:
         sys.stderr.write("It is shown once and stored nowhere:\n")
         sys.stdout.write(text.reveal() + "\n")
     return 0
@@ -154,9 +173,30 @@ def _expires_ns(text: str, now_ns: int) -> int | None:
     return expires_ns
 
 
+def _given(file: Path) -> KeyText:
+    try:
+        text = parse_key(file.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise StartError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError:
+        text = None
+    if text is None:
+        raise StartError(f"{file} has no key: dhz_ID_SECRET, with 12 of a-z2-7 and 43 of A-Za-z0-9_-")
+    return text
+
+
+def _created_before(stored: ApiKey, text: KeyText, wanted: ApiKey) -> int:
+    if not matches(text.secret, stored.hash) or set(stored.scopes) != set(wanted.scopes):
+        raise StartError(f"there is a key {stored.id} with another secret or other scopes already")
+    if not stored.is_valid(wanted.created_ns):
+        raise StartError(f"the key {stored.id} was revoked or has expired: put another one into the file")
+    sys.stderr.write(f"Key {stored.id} ({stored.name}) exists already.\n")
+    return 0
+
+
 def _write(file: Path, text: str) -> None:
     try:
-        file.touch(_PRIVATE_FILE, exist_ok=False)
+        file.touch(PRIVATE_FILE, exist_ok=False)
         file.write_text(text + "\n", encoding="utf-8")
     except FileExistsError as error:
         raise StartError(f"{file} exists already; the key is not written over it.") from error

@@ -24,6 +24,8 @@ from api.live.statistics import no_statistics
 from api.parts import ApiParts
 from api.security.audit import Auditor
 from api.security.keyring import KeyRing
+from api.security.sessions import Sessions
+from api.security.tls import ServerTls
 from collectors.feeds.host import FeedHost
 from collectors.host.plugins import LoadedCollector, LoadedFeed, PluginFailure, load_collectors, load_feeds
 from collectors.host.sampler import Sampler
@@ -32,6 +34,7 @@ from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_address
 from decahertz.app.api_processes import ApiProcesses
+from decahertz.app.own_keys import own_key
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
 from decahertz.bus import Bus, LocalBus
@@ -67,6 +70,7 @@ from storage.write.lease import HolderFile, RecorderLease
 from storage.write.writer import Writer
 
 if TYPE_CHECKING:
+    from api.http.access import Scope
     from decahertz.app.settings import Settings
     from decahertz.feed import Progress
     from decahertz.thresholds import AlertsSettings
@@ -314,10 +318,12 @@ class Pipeline:
                 Exporter(bus, sources, registry, settings.exporter, clock, recorder=recorder)
             )
             await self._run(self._watchdog(bus, alerts, registry))
-            keys = KeyRing(ApiKeyStore(self._database), clock)
+            self._keys = keys = KeyRing(ApiKeyStore(self._database), clock)
             self._stack.push_async_callback(keys.stop)
             await keys.start()
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
+            certificate = settings.api.certificate()
+            tls = None if certificate is None else await self._run(ServerTls(certificate, clock, registry))
             if settings.api.processes:
                 self._api_processes = ApiProcesses(
                     settings, self._database.url, bus, latest, alerts, schemas, self._spool
@@ -333,6 +339,9 @@ class Pipeline:
                         bus=bus,
                         keys=keys,
                         auditor=await self._auditor(bus, registry),
+                        sessions=Sessions(
+                            keys, clock, hours=settings.api.session_hours, secure=tls is not None
+                        ),
                         ingest=self._ingest,
                         queries=queries,
                         latest=latest,
@@ -357,6 +366,7 @@ class Pipeline:
                     settings.api,
                     shared=self._shared_cache(api_registry),
                     place=None if apart is None else Place(path=apart.path),
+                    tls=tls,
                 ),
                 registry,
             )
@@ -409,6 +419,17 @@ class Pipeline:
         """Stop the started parts in reverse order. Safe without :meth:`start`, and twice."""
         self.started = False
         await self._stack.aclose()
+
+    async def key_file(self, name: str, *scopes: Scope) -> Path | None:
+        """A file with a key for a program that runs next to the recorder; ``None``: it needs none.
+
+        Raises :class:`StartError`.
+        """
+        if not await asyncio.to_thread(self._settings.api.requires_keys):
+            return None
+        file = self._settings.data_dir.absolute() / "keys" / f"{name}.key"
+        with start_errors():
+            return await own_key(file, scopes, self._keys, ApiKeyStore(self._database), self._clock)
 
     def abandon(self) -> None:
         """Kill the embedded database when a stop takes too long. Its next start recovers."""
@@ -480,8 +501,14 @@ class Pipeline:
 
     @property
     def api_url(self) -> str:
-        """Base URL of the API: ``http://127.0.0.1:8000``."""
+        """Base URL of the API: ``http://127.0.0.1:8000``, or ``https`` with TLS."""
         return self._api.url if self._api_processes is None else self._api_processes.url
+
+    @property
+    def api_certificate(self) -> Path | None:
+        """File with the certificate of the API; ``None``: it speaks plain HTTP."""
+        files = self._settings.api.certificate()
+        return None if files is None else files.certificate.absolute()
 
     @property
     def exporter_url(self) -> str:

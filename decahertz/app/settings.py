@@ -79,6 +79,7 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
 def check_contradictions(settings: Settings) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
+    settings.api.certificate()
     settings.alertmanager.check()
     if settings.alerts.expire_hours * _HOUR_SECONDS <= REPORTED_AGAIN_SECONDS:
         raise SettingsError(

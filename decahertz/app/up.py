@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from api.http.access import Scope
 from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
 from decahertz.app.companions import Companion, running
@@ -72,7 +73,7 @@ async def run_up(
         with suppress(asyncio.CancelledError):
             await starting
         if pipeline.started:
-            companions = _companions(programs, pipeline)
+            companions = await _companions(programs, pipeline)
             addresses: Sequence[tuple[str, str]] = ()
             if stack is not None:
                 companions += await stack.companions(pipeline)
@@ -150,9 +151,17 @@ async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_
         future.result()
 
 
-def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[Companion]:
-    """Companions for programs; ``DECAHERTZ_URL`` tells them the address of the API."""
+async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[Companion]:
+    """Companions for programs: variables tell them the address of the API, its certificate and their key."""
+    if not programs:
+        return []
     environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
+    if pipeline.api_certificate is not None:
+        environment.setdefault("DECAHERTZ_CA_FILE", str(pipeline.api_certificate))
+    if not environment.keys() & {"DECAHERTZ_KEY", "DECAHERTZ_KEY_FILE"}:
+        file = await pipeline.key_file("companions", Scope.READ, Scope.INGEST)
+        if file is not None:
+            environment["DECAHERTZ_KEY_FILE"] = str(file)
     return [Companion(argv=program, environment=environment) for program in programs]
 
 

@@ -27,6 +27,8 @@ from api.parts import ApiParts
 from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from api.security.keys import new_key
+from api.security.sessions import Sessions
+from api.security.tls import ServerTls
 from api.settings import ApiSettings
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
@@ -194,7 +196,16 @@ class Stack:
             self.bus.subscribe(EVENTS, Dispatcher((hosted,), self.clock.monotonic_ns).take)
         self.keys = KeyRing(ApiKeyStore(self.database), self.clock)
         self.auditor = Auditor(self.database, self.bus, self.clock, self.registry, recorder=RECORDER)
-        self.api = Api(self._parts(), self.settings, self.limits)
+        certificate = self.settings.certificate()
+        self.sessions = Sessions(
+            self.keys, self.clock, hours=self.settings.session_hours, secure=certificate is not None
+        )
+        self.tls = (
+            None
+            if certificate is None
+            else ServerTls(certificate, self.clock, self.registry, look_seconds=0.05)
+        )
+        self.api = Api(self._parts(), self.settings, self.limits, tls=self.tls)
         self._sequence = 0
 
     def _parts(self) -> ApiParts:
@@ -204,6 +215,7 @@ class Stack:
             bus=self.bus,
             keys=self.keys,
             auditor=self.auditor,
+            sessions=self.sessions,
             ingest=self.ingest,
             queries=Queries(self.database),
             latest=self.latest,
@@ -236,6 +248,8 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Stack]:
+        if self.tls is not None:
+            await self.tls.start()
         await self.api.start()
         await self.auditor.start()
         try:
@@ -243,6 +257,8 @@ class Stack:
         finally:
             await self.api.stop()
             await self.auditor.stop()
+            if self.tls is not None:
+                await self.tls.stop()
             await self.keys.stop()
 
     async def key(self, *scopes: Scope, expires_ns: int | None = None) -> str:

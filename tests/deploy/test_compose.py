@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from api.security.keys import parse_key
 from decahertz.app.pipeline import database_url
 from decahertz.app.settings import load
 from tests.pipeline.running import ROOT
@@ -87,7 +88,9 @@ def test_secrets_are_generated_once_and_never_shared(tmp_path: Path) -> None:
     assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
     assert secrets.keys() == COMPOSE["secrets"].keys()
     assert {name for name, text in secrets.items() if not text} == YOURS
-    assert len({*secrets.values(), *(file.read_text() for file in (other / "secrets").iterdir())} - {""}) == 6
+    others = {file.read_text() for file in (other / "secrets").iterdir()}
+    assert len({*secrets.values(), *others} - {""}) == 10
+    assert all(parse_key(secrets[name]) for name in ("alertmanager_key", "demo_key"))
     (folder / ".env").write_text("EDITED=1\n")
     compose_env(folder)
     assert {file.name: file.read_text() for file in (folder / "secrets").iterdir()} == secrets

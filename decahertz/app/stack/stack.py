@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from api.http.access import Scope
 from decahertz.addresses import check_port, free_port
 from decahertz.app.companions import Companion
 from decahertz.app.pipeline import StartError
@@ -23,10 +24,12 @@ from decahertz.app.stack.grafana import Grafana
 from decahertz.app.stack.programs import find_programs
 
 if TYPE_CHECKING:
+    from decahertz.app.alertmanager import AlertmanagerSettings
     from decahertz.app.pipeline import Pipeline
     from decahertz.app.settings import Settings
 
 _HOST = "127.0.0.1"
+_NO_FILE = Path()
 
 
 class Stack:
@@ -64,9 +67,8 @@ class Stack:
         exporter = pipeline.exporter_url.removeprefix("http://")
         targets = {"decahertz": exporter, "alertmanager": self._alertmanager}
         await asyncio.to_thread(write_targets, self._folder, targets)
-        alertmanager = await asyncio.to_thread(
-            write_alertmanager, self._folder, self.settings.alertmanager, pipeline.api_url
-        )
+        receivers = await self._receivers(pipeline)
+        alertmanager = await asyncio.to_thread(write_alertmanager, self._folder, receivers, pipeline.api_url)
         companions = [
             Companion(
                 argv=[str(program), *options],
@@ -82,6 +84,17 @@ class Stack:
         if self._grafana is not None:
             companions.append(await self._grafana.companion(f"http://{self._prometheus}", environment))
         return companions
+
+    async def _receivers(self, pipeline: Pipeline) -> AlertmanagerSettings:
+        """The receivers, with the key and the certificate that the recorder requires."""
+        receivers = self.settings.alertmanager
+        if receivers.recorder_key_file == _NO_FILE:
+            file = await pipeline.key_file("alertmanager", Scope.INGEST)
+            receivers = msgspec.structs.replace(receivers, recorder_key_file=file or _NO_FILE)
+        if receivers.recorder_ca_file == _NO_FILE:
+            file = pipeline.api_certificate
+            receivers = msgspec.structs.replace(receivers, recorder_ca_file=file or _NO_FILE)
+        return receivers
 
     def addresses(self) -> list[tuple[str, str]]:
         """Names and addresses of the servers."""
