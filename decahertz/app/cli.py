@@ -41,6 +41,8 @@ from storage.query.export import ExportFormat
 from storage.write.lease import LeaseLostError
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
+_WITH_PASSWORD = ("database_url", "api.redis_url")
+"""Settings that may have a password in them."""
 _CONFIG = Annotated[
     Path | None,
     Parameter(
@@ -266,7 +268,7 @@ def _alertmanager_config(
     ] = None,
 ) -> int:
     """Write the configuration of Alertmanager: routes, inhibition and receivers."""
-    text = alertmanager_config(settings.alertmanager, f"http://127.0.0.1:{settings.api.port}")
+    text = alertmanager_config(settings.alertmanager, settings.api.url(settings.api.port))
     if output is None:
         sys.stdout.write(text)
         return 0
@@ -375,7 +377,7 @@ def _show_settings(settings: Settings) -> int:
             value = getattr(value, part)
         if isinstance(value, tuple):
             value = ",".join(map(str, value))
-        hidden = "(set)" if key.key == "database_url" and value else value
+        hidden = "(set)" if key.key in _WITH_PASSWORD and value else value
         sys.stdout.write(f"{key.key} = {hidden}    # {key.environment}  {key.option}\n")
     return 0
 
