@@ -21,7 +21,7 @@ WEBSOCKET = (DOCS / "websocket.md").read_text("utf-8")
 
 
 def test_every_route_is_listed_and_no_other() -> None:
-    listed = set(re.findall(r"^\| `(GET|POST) (/[a-z_/{}]+)` \|", API, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(GET|POST|DELETE) (/[a-z_/{}]+)` \|", API, re.MULTILINE))
     assert listed == {(route.method, route.path.removeprefix("/api/v1")) for route in ROUTES}
 
 
