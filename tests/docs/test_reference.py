@@ -10,7 +10,7 @@ import pytest
 
 from api.routes.table import ROUTES
 from tests.api.checked import DOCUMENT, validate
-from tests.docs.route_examples import RECORDED, ask_all, decoded
+from tests.docs.route_examples import RECORDED, ask_all, create_key, decoded
 from tests.pipeline.running import RunningDecahertz, environment, running
 
 pytestmark = pytest.mark.timeout(180)
@@ -21,7 +21,9 @@ EXAMPLES: dict[str, dict[str, Any]] = msgspec.json.decode(RECORDED.read_bytes())
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]:
     """The demo, on ports of its own."""
     folder = tmp_path_factory.mktemp("reference")
-    with running("--demo", env=environment(folder), log=folder / "log") as decahertz:
+    env = environment(folder)
+    with running("--demo", env=env, log=folder / "log") as decahertz:
+        create_key(env)
         yield decahertz
 
 

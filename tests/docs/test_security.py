@@ -86,21 +86,19 @@ def test_the_steps_that_let_other_machines_in_work_as_written(folder: Path) -> N
                 continue
             if language == "python":
                 with_key = {**env, "DECAHERTZ_KEY_FILE": "ada.key"}
-                program = [sys.executable, "-c", text]
-                printed = subprocess.check_output(program, env=with_key, cwd=folder, timeout=30, text=True)
+                command = [sys.executable, "-c", text]
+                printed = subprocess.check_output(command, env=with_key, cwd=folder, timeout=30, text=True)
                 assert printed == "ada\n"
                 continue
-            for command in commands(text):
-                if command.startswith(DONE_BY_SHELL):
-                    printed = subprocess.check_output(
-                        ["sh", "-c", command], cwd=folder, timeout=30, text=True
-                    )
-                    assert not command.startswith("curl") or json.loads(printed)["name"] == "ada"
-                elif command.startswith("decahertz up "):
-                    arguments = [*command.split()[2:], "--demo"]
+            for line in commands(text):
+                if line.startswith(DONE_BY_SHELL):
+                    printed = subprocess.check_output(["sh", "-c", line], cwd=folder, timeout=30, text=True)
+                    assert not line.startswith("curl") or json.loads(printed)["name"] == "ada"
+                elif line.startswith("decahertz up "):
+                    arguments = [*line.split()[2:], "--demo"]
                     log = folder / "log"
                     started = running(*arguments, env=env, log=log, subcommand="stack")
                     check_stack(stack.enter_context(started), Desk(folder, port), env, port)
                 else:
-                    done = run(*command.split()[1:], env=env)
+                    done = run(*line.split()[1:], env=env)
                     assert done.returncode == 0, done.stdout + done.stderr

@@ -78,20 +78,20 @@ class Api:
         self._shown = shown
 
     def ask(
-        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+        self, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> tuple[int, str, str]:
         """Status, cookie and text."""
+        method = "GET" if body is None else "POST"
         request = urllib.request.Request(self._url + path, body, method=method)  # noqa: S310 - local
-        for name, value in {"Content-Type": "application/json", **headers}.items():
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             request.add_header(name, value)
         try:
             answer = urllib.request.urlopen(request, timeout=10)  # noqa: S310 - local
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
-            cookie = answer.headers.pop("Set-Cookie", "") if hasattr(answer.headers, "pop") else ""
-            cookie = answer.headers.get("Set-Cookie", cookie)
-            del answer.headers["Set-Cookie"]
+            cookie = answer.headers.get("Set-Cookie", "")
+            del answer.headers["Set-Cookie"]  # its only place
             text = answer.read().decode()
         self._shown.add(f"the answer to {method} {path.partition('?')[0]}", f"{answer.headers}{text}")
         return int(answer.status or 0), cookie, text
@@ -100,11 +100,11 @@ class Api:
 def provoke(api: Api, key: str, url: str) -> str:
     """Everything that a client can get wrong with secrets in its hands; the secret of the session."""
     bearer = {"Authorization": f"Bearer {key}"}
-    assert api.ask("/api/v1/ledger", **bearer)[0] == 200
+    assert api.ask("/api/v1/ledger", bearer)[0] == 200
     for path in (f"/api/v1/ledger?key={key}", f"/api/v1/fills?cursor={key}", f"/ws?key={key}"):
-        assert api.ask(path, **bearer)[0] in (200, 400, 426)
+        assert api.ask(path, bearer)[0] in (200, 400, 426)
     for wrong in (GUESSED, key + "x", f"{key} {key}", "\x01" + key[1:]):
-        assert api.ask("/api/v1/ledger", Authorization=f"Bearer {wrong}")[0] in (400, 401)
+        assert api.ask("/api/v1/ledger", {"Authorization": f"Bearer {wrong}"})[0] in (400, 401)
     whole = json.dumps({"key": key}).encode()
     for body, status in (
         (whole[:-1], 400),
@@ -113,17 +113,17 @@ def provoke(api: Api, key: str, url: str) -> str:
         (json.dumps({"key": key * 9}).encode(), 422),
         (json.dumps({"key": GUESSED}).encode(), 401),
     ):
-        assert api.ask("/api/v1/session", "POST", body)[0] == status, body
-    status, cookie, _ = api.ask("/api/v1/session", "POST", whole)
+        assert api.ask("/api/v1/session", body=body)[0] == status, body
+    status, cookie, _ = api.ask("/api/v1/session", body=whole)
     assert status == 200
     session = cookie.partition(";")[0]
     for more, expected in (({}, 200), ({"Origin": "http://elsewhere.example"}, 403), ({"Host": "else"}, 421)):
-        assert api.ask("/api/v1/ledger", Cookie=session, **more)[0] == expected
-    assert api.ask("/api/v1/events", "POST", whole, Cookie=session)[0] == 403
+        assert api.ask("/api/v1/ledger", {"Cookie": session, **more})[0] == expected
+    assert api.ask("/api/v1/events", {"Cookie": session}, whole)[0] == 403
     # The database refuses: a table is missing, then everything is.
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ALTER TABLE fills RENAME TO hidden")
-        assert api.ask("/api/v1/fills?limit=3", Cookie=session)[0] >= 500
+        assert api.ask("/api/v1/fills?limit=3", {"Cookie": session})[0] >= 500
         connection.execute("ALTER TABLE hidden RENAME TO fills")
     return session.partition("=")[2]
 
