@@ -322,8 +322,6 @@ class Pipeline:
             self._stack.push_async_callback(keys.stop)
             await keys.start()
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
-            certificate = settings.api.certificate()
-            tls = None if certificate is None else await self._run(ServerTls(certificate, clock, registry))
             if settings.api.processes:
                 self._api_processes = ApiProcesses(
                     settings, self._database.url, bus, latest, alerts, schemas, self._spool
@@ -340,7 +338,10 @@ class Pipeline:
                         keys=keys,
                         auditor=await self._auditor(bus, registry),
                         sessions=Sessions(
-                            keys, clock, hours=settings.api.session_hours, secure=tls is not None
+                            keys,
+                            clock,
+                            hours=settings.api.session_hours,
+                            secure=self.api_certificate is not None,
                         ),
                         ingest=self._ingest,
                         queries=queries,
@@ -366,7 +367,7 @@ class Pipeline:
                     settings.api,
                     shared=self._shared_cache(api_registry),
                     place=None if apart is None else Place(path=apart.path),
-                    tls=tls,
+                    tls=await self._tls(registry),
                 ),
                 registry,
             )
@@ -404,6 +405,10 @@ class Pipeline:
         return Watchdog(
             bus, alerts, self._clock, registry, settings.alerts, figures, recorder=settings.recorder
         )
+
+    async def _tls(self, registry: CollectorRegistry) -> ServerTls | None:
+        files = self._settings.api.certificate()
+        return None if files is None else await self._run(ServerTls(files, self._clock, registry))
 
     def _shared_cache(self, registry: CollectorRegistry) -> SharedCache | None:
         url = self._settings.api.redis_url
