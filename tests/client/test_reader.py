@@ -221,7 +221,7 @@ def test_a_history_of_an_unknown_instrument_is_told_from_an_empty_range(reader: 
     (name,) = {item["key"]["instrument"] for item in reader.metrics_current(collector="market")["items"][:1]}
     assert reader.history("market", instrument=name, start=1, end=2).series == []
     with pytest.raises(ProblemError, match=f"similar: {name}") as raised:
-        reader.history("market", instrument=name.replace("-", "/"))
+        reader.history("market", instrument=name.lower())
     assert raised.value.kind == "unknown-name"
 
 
