@@ -18,6 +18,7 @@ from api.processes.messages import (
     AlertChanged,
     Recorded,
     Samples,
+    SessionChanged,
     SnapshotComplete,
     TablesChanged,
     framed,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from api.processes.link import ProcessLink
+    from api.security.sessions import Session, Sessions
     from decahertz.bus import Bus, Subscription
     from decahertz.latest import LatestAlerts, LatestSamples
 
@@ -47,7 +49,14 @@ class LiveFeed:
     """
 
     def __init__(
-        self, bus: Bus, latest: LatestSamples, alerts: LatestAlerts, *, epoch: int, ring_events: int
+        self,
+        bus: Bus,
+        latest: LatestSamples,
+        alerts: LatestAlerts,
+        sessions: Sessions,
+        *,
+        epoch: int,
+        ring_events: int,
     ) -> None:
         """``epoch`` is the highest number of all events so far; ``ring_events`` as in the hub's limits."""
         self.epoch = epoch
@@ -60,6 +69,8 @@ class LiveFeed:
         self._bus = bus
         self._latest = latest
         self._alerts = alerts
+        self._sessions = sessions
+        sessions.on_change = self._session_changed
         self._ring_events = ring_events
         self._ring: deque[tuple[int, int, bytes]] = deque()
         self._links: set[ProcessLink] = set()
@@ -87,6 +98,8 @@ class LiveFeed:
             link.write(_samples(batch))
         for alert in self._alerts:
             link.write(framed(AlertChanged(alert)))
+        for digest, session in self._sessions.all():
+            link.write(framed(SessionChanged(digest, session)))
         link.write(framed(SnapshotComplete()))
         self._links.add(link)
 
@@ -103,6 +116,9 @@ class LiveFeed:
         """Tells the processes that rows were stored in tables, for their caches."""
         if self._links:
             self._write(framed(TablesChanged(list(tables))))
+
+    def _session_changed(self, digest: bytes, session: Session | None) -> None:
+        self._write(framed(SessionChanged(digest, session)))
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, SampleBatch) and not self._links:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from api.live.statistics import ClientStatistics
+from api.security.sessions import Session
 from decahertz.alert import Alert
 from decahertz.event import Arrival
 
@@ -41,6 +42,14 @@ class TablesChanged(Struct, frozen=True, tag="tables", array_like=True):
     """Rows were stored in these tables."""
 
     tables: list[str]
+
+
+class SessionChanged(Struct, frozen=True, tag="session", array_like=True):
+    """A browser has signed in, or out."""
+
+    digest: bytes
+    session: Session | None
+    """``None``: it has ended."""
 
 
 class SnapshotComplete(Struct, frozen=True, tag="complete", array_like=True):
@@ -96,7 +105,9 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
     families: list[Family]
 
 
-ToProcess: TypeAlias = Samples | Recorded | AlertChanged | TablesChanged | SnapshotComplete | SpoolPage
+ToProcess: TypeAlias = (
+    Samples | Recorded | AlertChanged | TablesChanged | SessionChanged | SnapshotComplete | SpoolPage
+)
 ToRecorder: TypeAlias = Attach | Listening | ReadSpool | Report
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

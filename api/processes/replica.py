@@ -20,6 +20,7 @@ from api.processes.messages import (
     Report,
     Samples,
     Series,
+    SessionChanged,
     SnapshotComplete,
     SpoolPage,
     TablesChanged,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from api.live.statistics import LiveStatistics
+    from api.security.sessions import Session
     from decahertz.bus import Bus
     from decahertz.event import Arrival
 
@@ -64,6 +66,8 @@ class Replica:
         """Set once the snapshot is here."""
         self.on_changed: Callable[[Iterable[str]], None] = lambda _: None
         """Called with the tables in which the recorder has stored rows."""
+        self.on_session: Callable[[bytes, Session | None], None] = lambda _digest, _session: None
+        """Called with a session of a browser that begins or, with ``None``, ends."""
         self._reader = reader
         self._writer = writer
         self._bus = bus
@@ -116,6 +120,8 @@ class Replica:
                 self._bus.publish(ALERTS, message.alert)
             case TablesChanged():
                 self.on_changed(message.tables)
+            case SessionChanged():
+                self.on_session(message.digest, message.session)
             case SnapshotComplete():
                 self.complete.set()
             case SpoolPage():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
+from api.http.access import Caller
 from api.http.guard import is_own_origin
 from api.http.problems import ProblemError
 from decahertz.clock import NS_PER_SECOND
@@ -17,7 +18,6 @@ from decahertz.clock import NS_PER_SECOND
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from api.http.access import Caller
     from api.security.keyring import KeyRing
     from decahertz.clock import Clock
 
@@ -55,6 +55,8 @@ class Sessions:
         self._numbers = itertools.count(1)
         self.on_end: Callable[[], None] = lambda: None
         """Called after a session was ended by its browser: its connections end too."""
+        self.on_change: Callable[[bytes, Session | None], None] = lambda _digest, _session: None
+        """Called with a session that begins or, with ``None``, ends: API processes have copies."""
 
     def begin(self, caller: Caller, headers: Mapping[str, str]) -> tuple[Session, str]:
         """Begins a session for the owner of a key; returns it and the value of ``Set-Cookie``."""
@@ -67,8 +69,20 @@ class Sessions:
             msgspec.structs.replace(caller, session=next(self._numbers)),
             now_ns + self._lifetime_seconds * NS_PER_SECOND,
         )
-        self._sessions[_digest(secret)] = self._by_number[session.caller.session] = session
+        self.put(_digest(secret), session)
+        self.on_change(_digest(secret), session)
         return session, self._cookie(headers, secret, self._lifetime_seconds)
+
+    def all(self) -> list[tuple[bytes, Session]]:
+        """All sessions, for :meth:`put`."""
+        return list(self._sessions.items())
+
+    def put(self, digest: bytes, session: Session | None) -> None:
+        """Takes over what ``on_change`` of another process reported."""
+        if session is not None:
+            self._sessions[digest] = self._by_number[session.caller.session] = session
+        elif self._remove(digest):
+            self.on_end()
 
     def end(self, headers: Mapping[str, str]) -> tuple[bool, str]:
         """Ends the session of a request; whether there was one, and the ``Set-Cookie`` that removes it."""
@@ -111,6 +125,7 @@ class Sessions:
         session = self._sessions.pop(digest, None)
         if session is not None:
             del self._by_number[session.caller.session]
+            self.on_change(digest, None)
         return session is not None
 
     def _is_valid(self, session: Session, now_ns: int) -> bool:

@@ -113,6 +113,8 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
             tls = ServerTls(certificate, clock, CollectorRegistry())  # the recorder exports its expiry
             stack.push_async_callback(tls.stop)
             await tls.start()
+        sessions = Sessions(keys, clock, hours=settings.api.session_hours, secure=tls is not None)
+        replica.on_session = sessions.put
         api = Api(
             ApiParts(
                 recorder=settings.recorder,
@@ -120,7 +122,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 bus=bus,
                 keys=keys,
                 auditor=auditor,
-                sessions=Sessions(keys, clock, hours=settings.api.session_hours, secure=tls is not None),
+                sessions=sessions,
                 ingest=None,
                 queries=Queries(database, clock, settings.retention, settings.recorder),
                 latest=latest,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from api.processes.messages import Report
+    from api.security.sessions import Sessions
     from decahertz.app.settings import Settings
     from decahertz.bus import Bus
     from decahertz.latest import LatestAlerts, LatestSamples
@@ -93,12 +94,13 @@ class ApiProcesses:
         alerts: LatestAlerts,
         schemas: Sequence[SampleSchema],
         spool: WaitingEvents,
+        sessions: Sessions,
     ) -> None:
         count, limits = settings.api.processes, HubLimits()
         self._folder = tempfile.TemporaryDirectory(prefix="decahertz-")  # only its owner may enter it
         self.path = str(Path(self._folder.name) / "api")
         """Socket at which the recorder's API has to listen before ``start``."""
-        self.feed = LiveFeed(bus, latest, alerts, epoch=spool.epoch, ring_events=limits.ring_events)
+        self.feed = LiveFeed(bus, latest, alerts, sessions, epoch=spool.epoch, ring_events=limits.ring_events)
         self.figures = ProcessFigures(self.feed, self._reports, max_clients=count * limits.max_clients)
         self._settings = settings
         self._database_url = database_url

@@ -318,13 +318,13 @@ class Pipeline:
                 Exporter(bus, sources, registry, settings.exporter, clock, recorder=recorder)
             )
             await self._run(self._watchdog(bus, alerts, registry))
-            self._keys = keys = KeyRing(ApiKeyStore(self._database), clock)
-            self._stack.push_async_callback(keys.stop)
-            await keys.start()
+            keys = await self._run_keys()
             self._feeds = FeedHost(self._ingest, clock, registry, feeds.plugins)
+            is_secure = self.api_certificate is not None
+            sessions = Sessions(keys, clock, hours=settings.api.session_hours, secure=is_secure)
             if settings.api.processes:
                 self._api_processes = ApiProcesses(
-                    settings, self._database.url, bus, latest, alerts, schemas, self._spool
+                    settings, self._database.url, bus, latest, alerts, schemas, self._spool, sessions
                 )
             apart = self._api_processes
             # The figures of the processes take the place of those of the API in this one.
@@ -337,12 +337,7 @@ class Pipeline:
                         bus=bus,
                         keys=keys,
                         auditor=await self._auditor(bus, registry),
-                        sessions=Sessions(
-                            keys,
-                            clock,
-                            hours=settings.api.session_hours,
-                            secure=self.api_certificate is not None,
-                        ),
+                        sessions=sessions,
                         ingest=self._ingest,
                         queries=queries,
                         latest=latest,
@@ -374,6 +369,12 @@ class Pipeline:
             await self._run(self._feeds)
             registry.register(ProgramMetrics(self.components, self.feeds))
         self.started = True
+
+    async def _run_keys(self) -> KeyRing:
+        self._keys = KeyRing(ApiKeyStore(self._database), self._clock)
+        self._stack.push_async_callback(self._keys.stop)
+        await self._keys.start()
+        return self._keys
 
     async def _run_api(self, api: Api, registry: CollectorRegistry) -> None:
         self._api = await self._run(api)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from api.http.access import Caller, Scope
 from api.live.statistics import no_statistics
 from api.processes import link as link_module
 from api.processes.feed import LiveFeed
@@ -18,14 +19,20 @@ from api.processes.figures import ProcessFigures
 from api.processes.link import ProcessLink
 from api.processes.messages import READ_AHEAD_BYTES, Attach, Report, framed, read_frame
 from api.processes.replica import Replica, families_of
+from api.security.keyring import KeyRing
+from api.security.sessions import Session, Sessions
 from decahertz.alert import TOPIC as ALERTS
 from decahertz.bus import RECORDED, LocalBus, Message, samples_topic
+from decahertz.clock import SystemClock
 from decahertz.event import Arrival, EventBatch
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.sample import SampleBatch
+from storage.database import Database
+from storage.settings import StorageSettings
 from storage.spool.errors import SpoolError
+from storage.write.api_keys import ApiKeyStore
 from tests.alert_examples import alert
-from tests.api.helpers import PROBE, START_NS, ProbeSample, quote, wait_for
+from tests.api.helpers import NOWHERE, PROBE, START_NS, ProbeSample, quote, wait_for
 
 _RING_EVENTS = 3
 
@@ -48,8 +55,16 @@ class Recorder:
     def __init__(self) -> None:
         self.bus = LocalBus()
         self.spool = Spool()
+        clock = SystemClock()
+        keys = KeyRing(ApiKeyStore(Database(NOWHERE, StorageSettings())), clock)
+        self.sessions = Sessions(keys, clock, hours=1, secure=False)
         self.feed = LiveFeed(
-            self.bus, LatestSamples(self.bus), LatestAlerts(self.bus), epoch=10, ring_events=_RING_EVENTS
+            self.bus,
+            LatestSamples(self.bus),
+            LatestAlerts(self.bus),
+            self.sessions,
+            epoch=10,
+            ring_events=_RING_EVENTS,
         )
         self.feed.start()
 
@@ -65,7 +80,9 @@ class Recorder:
             await asyncio.wait_for(task, 5)
 
     @asynccontextmanager
-    async def followed(self) -> AsyncIterator[tuple[Replica, list[Message]]]:
+    async def followed(
+        self, on_session: Callable[[bytes, Session | None], None] = lambda _digest, _session: None
+    ) -> AsyncIterator[tuple[Replica, list[Message]]]:
         """A replica that has its snapshot, and the messages of its bus."""
         async with self.linked() as (_, connection):
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_AHEAD_BYTES)
@@ -75,6 +92,7 @@ class Recorder:
             for topic in ("samples:*", RECORDED, ALERTS):
                 bus.subscribe(topic, heard.append)
             replica = Replica(reader, writer, bus, [PROBE], 10)
+            replica.on_session = on_session
             task = asyncio.create_task(replica.run())
             try:
                 await asyncio.wait_for(replica.complete.wait(), 5)
@@ -114,6 +132,26 @@ async def test_a_process_gets_the_present_state_and_then_every_message() -> None
         recorder.feed.changed(["fills"])
         await wait_for(lambda: changed == ["fills"], "the change of a table")
         assert heard == news
+
+
+async def test_a_process_knows_the_browsers_that_have_signed_in() -> None:
+    recorder = Recorder()
+    ada = Caller(name="ada", key_id="k1", scopes=frozenset({Scope.READ}))
+    first, _ = recorder.sessions.begin(ada, {})
+    known: dict[bytes, Session] = {}
+
+    def changed(digest: bytes, session: Session | None) -> None:
+        if session is None:
+            del known[digest]
+        else:
+            known[digest] = session
+
+    async with recorder.followed(changed):
+        assert list(known.values()) == [first]
+        second, cookie = recorder.sessions.begin(ada, {})  # ends the first one: there is no such key
+        await wait_for(lambda: list(known.values()) == [second], "the new session")
+        recorder.sessions.end({"Cookie": cookie.partition(";")[0]})
+        await wait_for(lambda: not known, "its end")
 
 
 async def test_a_process_reads_the_spool_of_the_recorder() -> None:
