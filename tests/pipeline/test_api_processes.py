@@ -15,12 +15,13 @@ from typing import Any
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.routes.table import ROUTES
 from decahertz_client import Client
 from tests.docs.route_examples import ask_all
-from tests.pipeline.running import RunningDecahertz, environment, read, running, wait_until
+from tests.pipeline.running import RunningDecahertz, environment, read, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 _LIMIT_SECONDS = 30.0
@@ -195,6 +196,41 @@ def test_head_of_a_forwarded_response_has_the_length_of_its_body(apart: RunningD
     request = urllib.request.Request(f"{apart.api}/api/v1/health/ready", method="HEAD")  # noqa: S310 - local
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - local
         assert int(answer.headers["Content-Length"]) == len(read(request.full_url))
+
+
+def test_a_browser_that_has_signed_in_is_known_to_all_processes(folder: Path) -> None:
+    env = environment(folder, DECAHERTZ_API_PROCESSES="2", DECAHERTZ_API_REQUIRE_KEYS="true")
+    with running("--feeds-enabled", "", env=env, log=folder / "log") as decahertz:
+        key = run("keys", "create", "ada", "--scope", "read", env=env).stdout.strip()
+        session = f"{decahertz.api}/api/v1/session"
+
+        def ask(url: str, method: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, str]:
+            request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - local
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - local
+                    return answer.status, answer.headers.get("Set-Cookie", "")
+            except urllib.error.HTTPError as error:
+                return error.code, ""
+
+        def statuses(cookie: str) -> set[int]:
+            fills = f"{decahertz.api}/api/v1/fills"
+            return {ask(fills, "GET", {"Cookie": cookie})[0] for _ in range(20)}
+
+        sign_in = json.dumps({"key": key}).encode()
+        own = {"Origin": decahertz.api, "Content-Type": "application/json"}
+        status, cookie = ask(session, "POST", own, sign_in)
+        assert status == 200
+        cookie = cookie.partition(";")[0]
+        wait_until("the session", _LIMIT_SECONDS, lambda: statuses(cookie) == {200})
+        with connect(
+            decahertz.websocket, proxy=None, additional_headers={"Cookie": cookie, "Origin": decahertz.api}
+        ) as reader:
+            assert json.loads(reader.recv(timeout=_LIMIT_SECONDS))["type"] == "connected"
+            assert ask(session, "DELETE", {**own, "Cookie": cookie})[0] == 200
+            with pytest.raises(ConnectionClosed) as closed:
+                reader.recv(timeout=_LIMIT_SECONDS)
+            assert closed.value.rcvd is not None
+        wait_until("its end", _LIMIT_SECONDS, lambda: statuses(cookie) == {401})
 
 
 def test_api_processes_end_when_the_recorder_is_killed(folder: Path) -> None:
