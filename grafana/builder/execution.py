@@ -210,7 +210,7 @@ def order_cells() -> dict[str, Cell]:
         "reason": Cell(title="Reason"),
         "order_id": Cell(
             title="Order",
-            link=address("orders", "recorder", order=field("order_id")),
+            link=address("orders", "recorder", "venue", "strategy", order=field("order_id")),
             link_title="The order's life",
         ),
     }

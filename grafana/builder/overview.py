@@ -36,7 +36,7 @@ def overview() -> Dashboard:
         [
             Line(4, [(3, panel) for panel in _figures()]),
             Line(
-                20, [(11, [(11, _pnl()), (9, _strategies())]), (13, [(6, _alerts()), (14, _instruments())])]
+                20, [(12, [(11, _pnl()), (9, _strategies())]), (12, [(6, _alerts()), (14, _instruments())])]
             ),
         ],
     )
@@ -234,7 +234,7 @@ def _strategies() -> PanelBuilder:
                 title="Strategy",
                 link=address("strategy", "recorder", strategy=field("strategy")),
                 link_title="Strategy",
-                width=125,
+                width=115,
             ),
             "equity": Cell(WHOLE_MONEY, "Equity"),
             "daily_pnl": Cell(money, "P&L today", colours=signed()),
@@ -271,6 +271,7 @@ def _instruments() -> PanelBuilder:
                 title="Instrument",
                 link=address("market", "recorder", venue=field("venue"), instrument=field("instrument")),
                 link_title="Market",
+                width=95,
             ),
             "verdict": Cell(title="Feed", mapping=style.VERDICT),
             "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY), width=115),

@@ -70,7 +70,7 @@ def rows(about: About, query: Query, cells: Mapping[str, Cell], *, sort: str = "
     """A table; ``cells`` by the names of the columns."""
     panel = described(table.Panel(), about, style.PLAIN, [query])
     panel = panel.cell_height(common_model.TableCellHeight.SM).min_width(_LEAST_WIDTH)
-    panel = panel.thresholds(style.no_colour()).no_value("none")
+    panel = panel.thresholds(style.no_colour()).no_value("-")
     if sort:
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])
     for name, cell in cells.items():
