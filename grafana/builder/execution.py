@@ -212,5 +212,6 @@ def order_cells() -> dict[str, Cell]:
             title="Order",
             link=address("orders", "recorder", "venue", "strategy", order=field("order_id")),
             link_title="The order's life",
+            width=225,
         ),
     }

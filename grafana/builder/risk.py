@@ -39,7 +39,7 @@ def risk() -> model.Dashboard:
             Line(4, list(zip((5, 5, 5, 5, 4), _figures(), strict=True))),
             Line(8, [(8, _usage_now()), (16, _usage())]),
             Line(8, [(8, _exposure()), (8, _drawdown()), (8, _daily_loss())]),
-            Line(8, [(9, _measures()), (15, _positions())]),
+            Line(8, [(11, _measures()), (13, _positions())]),
         ],
     )
 
@@ -163,12 +163,13 @@ def _measures() -> PanelBuilder:
                 title="Strategy",
                 link=address("strategy", "recorder", strategy=field("strategy")),
                 link_title="Strategy",
+                width=115,
             ),
-            "risk": Cell(title="Measure"),
+            "risk": Cell(title="Measure", width=120),
             "value": Cell(figures, "Value"),
             "limit_value": Cell(figures, "Limit"),
             "usage_ratio": Cell(RATIO, "Used", colours=rising(0.8 * _LIMIT, _LIMIT)),
-            "breached": Cell(title="Limit is", mapping=style.BREACHED),
+            "breached": Cell(title="Limit is", mapping=style.BREACHED, width=95),
             "age_seconds": Cell(style.display_of(Unit.SECONDS), "Age"),
         },
         sort="Used",
@@ -194,7 +195,7 @@ def _positions() -> PanelBuilder:
         ),
         query,
         {
-            "strategy": Cell(title="Strategy"),
+            "strategy": Cell(title="Strategy", width=115),
             "venue": Cell(title="Venue"),
             "instrument": Cell(
                 title="Instrument",
@@ -206,10 +207,10 @@ def _positions() -> PanelBuilder:
                 "Quantity",
                 colours=style.thresholds((0, style.TEXT), (1e-12, style.BUY), base=style.SELL),
             ),
-            "average_price": Cell(price, "Average price"),
+            "average_price": Cell(price, "Average price", width=115),
             "mark_price": Cell(price, "Mark price"),
             "profit": Cell(MONEY, "Profit", colours=signed()),
             "held_by": Cell(title="Held by"),
-            "time": Cell(style.TIME, "Reported", width=190),
+            "time": Cell(style.TIME, "Reported", width=165),
         },
     )
