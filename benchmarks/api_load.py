@@ -62,6 +62,9 @@ class Requests(asyncio.Protocol):
         path = _HEALTH if number % _HEALTH_EVERY == 0 else _PATHS[number % len(_PATHS)]
         path = path.format(instrument=self._instruments[number % len(self._instruments)], digit=number % 10)
         assert self._transport is not None  # noqa: S101 - connected before
+        if self._transport.is_closing():
+            self.failed += 1
+            return
         self._transport.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         self.waiting.append(due)
 

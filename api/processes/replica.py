@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from decahertz.event import Arrival
 
 _REPORT_SECONDS: Final = 1.0
+_BYTES_PER_ITERATION: Final = 256 * 1024
+"""A burst must not keep the clients waiting, nor clients the messages of the recorder: a process that is busy
+has few iterations of its event loop."""
 _SPOOL_SECONDS: Final = 10.0
 """Timeout of the recorder's answer about the spool."""
 
@@ -80,10 +83,15 @@ class Replica:
 
     async def run(self) -> None:
         """Publishes what arrives; returns when the recorder has ended."""
+        taken = 0
         with contextlib.suppress(EOFError, OSError):
             while True:
-                self._take(TO_PROCESS.decode(await read_frame(self._reader)))
-                await asyncio.sleep(0)  # a burst must not keep the sockets of clients waiting
+                frame = await read_frame(self._reader)
+                self._take(TO_PROCESS.decode(frame))
+                taken += len(frame)
+                if taken >= _BYTES_PER_ITERATION:
+                    taken = 0
+                    await asyncio.sleep(0)
 
     async def report(self, statistics: Callable[[], LiveStatistics], registry: CollectorRegistry) -> None:
         """Says that this process listens, and reports its figures every second."""
