@@ -145,7 +145,9 @@ class LiveFeed:
         elif isinstance(message, Alert) and self._links:
             self._write(framed(AlertChanged(message)))
         elif isinstance(message, SampleBatch) and self._links:
-            self._write(_samples(message))
+            frame = _samples(message)
+            for link in tuple(self._links):
+                link.write_state(frame)
 
     def _kept(self, arrival: Arrival) -> bytes:
         """Encodes events, and keeps them for the snapshot."""

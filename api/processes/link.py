@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from api.processes.feed import LiveFeed
     from storage.query.event_log import WaitingEvents
 
+_MAX_STATE_BYTES: Final = 4 * 1024 * 1024
+"""Written and not read by the process: it gets no states until it has caught up."""
 _MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Written and not read by the process: it is cut off. A snapshot fits in several times."""
 
@@ -66,6 +68,12 @@ class ProcessLink:
             for task in self._tasks:
                 task.cancel()
             writer.transport.abort()
+
+    def write_state(self, frame: bytes) -> None:
+        """Writes a frame of samples, or leaves it out while the process is behind."""
+        writer = self._writer
+        if writer is not None and writer.transport.get_write_buffer_size() <= _MAX_STATE_BYTES:
+            self.write(frame)
 
     def write(self, frame: bytes) -> None:
         """Writes a frame; cuts the process off if it does not read."""

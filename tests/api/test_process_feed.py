@@ -164,18 +164,23 @@ async def test_a_process_reads_the_spool_of_the_recorder() -> None:
 
 
 async def test_a_process_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "_MAX_STATE_BYTES", 50_000)
     monkeypatch.setattr(link_module, "_MAX_UNREAD_BYTES", 100_000)
     recorder = Recorder()
     async with recorder.linked() as (_, connection), recorder.followed() as (_, heard):
         connection.setblocking(False)
         connection.send(framed(Attach()))
-        sent = 0
-        while connection in _open(connection) and sent < 100_000:
-            recorder.bus.publish(samples_topic("probe"), samples(float(sent)))
-            sent += 1
+        for number in range(5_000):  # states are left out
+            recorder.bus.publish(samples_topic("probe"), samples(float(number)))
             await asyncio.sleep(0)
-        assert sent < 100_000
-        await wait_for(lambda: len(heard) >= sent, "the other process has all samples")
+        assert _open(connection)
+        sent = 0
+        while _open(connection) and sent < 10_000:
+            sent += 1
+            recorder.bus.publish(RECORDED, arrival(10 + sent))
+            await asyncio.sleep(0)
+        assert sent < 10_000
+        await wait_for(lambda: heard[-1] == arrival(10 + sent), "the other process has all events")
 
 
 def _open(connection: socket.socket) -> list[socket.socket]:
