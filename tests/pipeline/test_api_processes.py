@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.routes.table import ROUTES
 from decahertz_client import Client
-from tests.docs.route_examples import ask_all
+from tests.docs.route_examples import ask_all, create_key
 from tests.pipeline.running import RunningDecahertz, environment, read, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -148,6 +148,7 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz
     folder = tmp_path_factory.mktemp("apart")
     env = environment(folder, DECAHERTZ_API_PROCESSES="2")
     with running("--demo", env=env, log=folder / "log") as decahertz:
+        create_key(env)
         yield decahertz
 
 
@@ -238,7 +239,7 @@ def test_api_processes_end_when_the_recorder_is_killed(folder: Path) -> None:
     with running("--feeds-enabled", "", env=env, log=folder / "log") as decahertz:
         (process,) = processes_of(decahertz)
         os.kill(decahertz.process.pid, signal.SIGKILL)
-        decahertz.process.wait()
+        decahertz.process.communicate(timeout=_LIMIT_SECONDS)
         wait_until("the end of the API process", _LIMIT_SECONDS, lambda: has_ended(process))
         port = int(decahertz.api.rpartition(":")[2])
         socket.create_server(("127.0.0.1", port)).close()
