@@ -25,6 +25,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http_writer import _serialize_headers
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 Respond: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
 """Handles the remembered request once more."""
@@ -100,6 +101,17 @@ class Connection(RequestHandler):
             if len(self._known) >= _MAX_HEADS:
                 del self._known[next(iter(self._known))]
             self._known[head] = respond
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Responds to bytes that are no request, without repeating them: a key may be among them."""
+        text = message if message is None else f"{status}: not a valid HTTP request"
+        return super().handle_error(request, status, exc, text)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - of the base class
         """Ends the connection after the request in progress, at the latest after ``timeout`` seconds."""
