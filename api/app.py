@@ -162,6 +162,8 @@ class Api:
             auto_decompress=False,
             lingering_time=0.0,
         )
+        if self._place.has_clients and self._settings.address_connections:
+            runner.connections = self._quotas.connection_limit(self._settings.address_connections)
         await runner.setup()
         if self._place.has_clients:
             self.hub.start()

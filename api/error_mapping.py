@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.http.problems import FieldProblem, ProblemError
 from decahertz.ingest import BatchRefusedError, NotDurableError
-from storage.database import DatabaseUnavailableError
+from storage.database import DatabaseUnavailableError, QueryTimeoutError
 from storage.query.export import TooManyExportsError, UnknownColumnError
 from storage.query.history.history import UnknownFieldError
 from storage.query.pagination import CursorError
@@ -21,6 +21,10 @@ def domain_problem(error: Exception) -> ProblemError | None:
             problem = ProblemError("invalid-batch", f"no part of the batch was stored: {text}", errors)
         case NotDurableError():
             problem = ProblemError("not-durable", f"the batch is not durable yet ({text}); send it again")
+        case QueryTimeoutError():
+            limit = f"{error.seconds:g} s (storage.statement_timeout_seconds)"
+            detail = f"the query took longer than {limit}: ask for a shorter range, or for less at once"
+            problem = ProblemError("query-timeout", detail)
         case DatabaseUnavailableError():
             problem = ProblemError("database-unavailable", "the database does not respond; try again")
         case CursorError():

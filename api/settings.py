@@ -64,6 +64,10 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(ge=0, le=1e6, description="The same for each address of other machines."),
     ] = 1000.0
+    address_connections: Annotated[
+        int,
+        Meta(ge=0, description="Open connections of each address of other machines, WebSockets too; 0: any."),
+    ] = 200
     limit_loopback: Annotated[
         bool,
         Meta(description="Apply the limits per address to programs of this machine too."),

@@ -83,6 +83,14 @@ class DatabaseTimeoutError(DatabaseUnavailableError):
     """A statement exceeded its time limit, or no pooled connection became free in time."""
 
 
+class QueryTimeoutError(DatabaseTimeoutError):
+    """PostgreSQL cancelled a statement that exceeded ``storage.statement_timeout_seconds``."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
 class DatabaseUnsuitableError(DatabaseError):
     """The server or the database lacks something that is required."""
 
@@ -274,7 +282,10 @@ class Database:
             raise self._converted(error) from error
 
     def _converted(self, error: Exception) -> DatabaseUnavailableError:
-        if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+        if isinstance(error, asyncpg.QueryCanceledError):
+            text = f"{self.name} cancelled a query: {first_line(error)}"
+            return QueryTimeoutError(text, self.settings.statement_timeout_seconds)
+        if isinstance(error, TimeoutError):
             return DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}")
         return DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
 

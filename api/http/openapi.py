@@ -208,7 +208,15 @@ def _problem_kinds(route: AnyRoute) -> dict[int, list[str]]:
     body_problems = _BODY_PROBLEMS if route.body is not None else ()
     kinds: dict[int, list[str]] = {}
     key_problems = () if route.scope is Scope.PUBLIC else _KEY_PROBLEMS
-    for kind in (*key_problems, *_COMMON_PROBLEMS, "invalid-parameter", *body_problems, *route.problems):
+    slow = ("query-timeout",) if "database-unavailable" in route.problems else ()
+    for kind in (
+        *key_problems,
+        *_COMMON_PROBLEMS,
+        "invalid-parameter",
+        *body_problems,
+        *route.problems,
+        *slow,
+    ):
         kinds.setdefault(KINDS[kind].status, []).append(kind)
     return kinds
 

@@ -85,6 +85,7 @@ KINDS: Final[Mapping[str, ProblemKind]] = {
     "database-unavailable": ProblemKind(503, "Database unavailable"),
     "not-durable": ProblemKind(503, "Not durable"),
     "overloaded": ProblemKind(503, "Overloaded"),
+    "query-timeout": ProblemKind(504, "Query timeout"),
 }
 """All kinds, by the last segment of their ``type``."""
 

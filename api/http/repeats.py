@@ -27,6 +27,8 @@ from aiohttp.http_writer import _serialize_headers
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
+from api.http.connections import ConnectionLimit
+
 Respond: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
 """Handles the remembered request once more."""
 
@@ -47,12 +49,29 @@ REPEATABLE: Final[web.RequestKey[bool]] = web.RequestKey("repeatable", bool)
 class RepeatRunner(web.AppRunner):
     """Runs an application whose connections are :class:`Connection`."""
 
+    connections: ConnectionLimit | None = None
+    """Counts the connections; ``None``: nothing does."""
+
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001 - no public way
+        server = _Server(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001 - no public way
+        server.limit = self.connections
+        return server
 
 
 class _Server(web.Server):
+    limit: ConnectionLimit | None = None
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if self.limit is not None:
+            self.limit.opened(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self.limit is not None:
+            self.limit.closed(handler)
+
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 

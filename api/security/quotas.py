@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
+from api.http.connections import ConnectionLimit
 from api.http.problems import ProblemError
 from api.http.rate_limit import ALLOWANCE, Allowance, RateLimiter, seconds_up
 
@@ -40,18 +41,22 @@ class Quotas:
         self._limit_loopback = limit_loopback
         refused = Counter(
             "decahertz_api_rate_limited",
-            "Requests and WebSocket messages refused because their key or address has sent too many.",
+            "Requests, WebSocket messages and connections refused: too many of one key or address.",
             ("limit", "kind"),
             registry=registry,
         )
         self._refused = {
             (limit, kind): refused.labels(limit, kind)
             for limit in ("key", "address")
-            for kind in ("request", "message")
+            for kind in ("request", "message", "connection")
         }
         # Parsing an address takes microseconds, a look-up does not.
         self.network = lru_cache(maxsize=4096)(self._network)
         """The name under which an address is counted; ``None``: it has no limits."""
+
+    def connection_limit(self, most: int) -> ConnectionLimit:
+        """Makes the limit of open connections per address."""
+        return ConnectionLimit(most, self.network, self._refused["address", "connection"].inc)
 
     def admit(self, request: web.Request) -> None:
         """Counts a request against its address. Raises :class:`ProblemError` (``rate-limited``)."""

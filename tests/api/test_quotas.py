@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 import websockets
-from aiohttp import ClientSession
+from aiohttp import ClientError, ClientSession
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,9 @@ from api.security.quotas import Quotas
 from api.settings import ApiSettings
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.fakes import ManualClock
-from tests.api.helpers import Stack, quote, reader
+from storage.database import Database
+from storage.settings import StorageSettings
+from tests.api.helpers import LIMIT_SECONDS, Stack, quote, reader
 
 LIMITED = ApiSettings(port=0, address_requests_per_second=5.0, limit_loopback=True)
 """A burst of ten requests."""
@@ -185,3 +188,59 @@ async def test_keys_are_limited_one_by_one_and_programs_without_a_key_are_not(st
             pass
     async with ClientSession(stored.api.url) as session:
         assert await statuses(session, 20, "/api/v1/ledger") == [200] * 20
+
+
+CONNECTIONS = ApiSettings(port=0, address_requests_per_second=0.0, address_connections=3, limit_loopback=True)
+
+
+async def test_connections_of_one_address_are_limited_websockets_too() -> None:
+    async with Stack(settings=CONNECTIONS).running() as stack, reader(stack) as ears:
+        open_ones = [await asyncio.open_connection("127.0.0.1", stack.api.port) for _ in range(2)]
+        incoming, refused = await asyncio.open_connection("127.0.0.1", stack.api.port)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            head, _, body = (await incoming.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429 ")
+        assert b"Retry-After: 1" in head
+        problem = json.loads(body)
+        assert problem["type"] == "urn:decahertz:problem:rate-limited"
+        assert "api.address_connections" in problem["detail"]
+        refused.close()
+        assert stack.counted("decahertz_api_rate_limited_total", limit="address", kind="connection") == 1
+        await ears.until_pong()  # the others stay
+        for _, writer in open_ones:
+            writer.close()
+        async with asyncio.timeout(LIMIT_SECONDS):  # the server hears of it in its own time
+            while True:
+                with contextlib.suppress(ClientError):
+                    async with ClientSession(stack.api.url) as session:
+                        if await statuses(session, 1) == [200]:
+                            break
+                await asyncio.sleep(0.01)
+
+
+async def test_by_default_connections_of_this_machine_are_not_limited(stack: Stack) -> None:
+    most = ApiSettings().address_connections
+    connections = [await asyncio.open_connection("127.0.0.1", stack.api.port) for _ in range(most + 5)]
+    async with ClientSession(stack.api.url) as session:
+        assert await statuses(session, 1) == [200]
+    for _, writer in connections:
+        writer.close()
+
+
+async def test_a_query_that_takes_too_long_says_which_setting_ended_it(stored: Stack) -> None:
+    hasty = Database(stored.database.url, StorageSettings(statement_timeout_seconds=0.2))
+    await hasty.open()
+    try:
+        async with stored.database.query() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE fills IN ACCESS EXCLUSIVE MODE")
+            async with (
+                Stack(database=hasty).running() as stack,
+                ClientSession(stack.api.url) as session,
+                session.get("/api/v1/fills") as response,
+            ):
+                problem = json.loads(await response.read())
+                assert response.status == problem["status"] == 504
+                assert problem["type"] == "urn:decahertz:problem:query-timeout"
+                assert "0.2 s (storage.statement_timeout_seconds)" in problem["detail"]
+    finally:
+        await hasty.close()
