@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from api.http.access import ANONYMOUS, LOCAL, Caller, Scope
@@ -55,9 +56,13 @@ class KeyAccess:
     def sender(self, request: web.Request) -> Caller | None:
         """The sender of a request that was checked before; ``None``: the check found no valid key."""
         text = bearer(request)
-        if text is None:
-            return None if self.required else LOCAL
-        return self._keys.remembered(text)
+        if text is not None:
+            return self._keys.remembered(text)
+        if not self.required:
+            return LOCAL
+        with suppress(ProblemError):  # the check has said so already
+            return self._sessions.caller(request.method, request.headers)
+        return None
 
     async def verify(self, request: web.Request, scope: Scope) -> Caller:
         """The caller, after a slow check of its key."""
