@@ -6,30 +6,34 @@ The first line has the names of the columns. Null is an empty field and an empty
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 CSV_MEDIA_TYPE: Final = "text/csv"
 _NEEDS_QUOTES: Final = re.compile(r'[",\r\n]|^$|^\s|\s$|^\\\.$')
 _json = msgspec.json.Encoder().encode
 
 
+@functools.cache
 def list_columns(type_: Any) -> tuple[str, ...]:  # noqa: ANN401 - a generic alias is not a type
     """The columns of a response that is a list: nothing but ``items`` and its cursor; else nothing."""
-    info = msgspec.inspect.type_info(type_)
-    if not isinstance(info, msgspec.inspect.StructType):
-        return ()
-    fields = {field.name: field.type for field in info.fields}
+    fields = {field.name: field.type for field in _fields(type_)}
     items = fields.pop("items", None)
-    if not isinstance(items, msgspec.inspect.ListType) or fields.keys() - {"next_cursor"}:
+    if get_origin(items) is not list or fields.keys() - {"next_cursor"}:
         return ()
-    item = items.item_type
-    if not isinstance(item, msgspec.inspect.StructType):
-        return ()
-    return tuple(field.encode_name for field in item.fields)
+    return tuple(field.encode_name for field in _fields(*get_args(items)))
+
+
+def _fields(type_: Any) -> tuple[FieldInfo, ...]:  # noqa: ANN401 - as above
+    """The fields of a struct, without a look into them: it takes a tenth of that."""
+    origin = get_origin(type_) or type_
+    is_struct = isinstance(origin, type) and issubclass(origin, msgspec.Struct)
+    return msgspec.structs.fields(type_) if is_struct else ()
 
 
 def to_csv(columns: Sequence[str], items: Iterable[Any]) -> bytes:

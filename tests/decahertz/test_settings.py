@@ -39,6 +39,8 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one for ea
     highs = [bound for m in meta for bound in (m.le, m.lt) if bound is not None]
     low, high = max(lows, default=None), min(highs, default=None)
     name = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
+    if key.key == "api.cors_origins":
+        return st.lists(st.sampled_from(["https://desk.example", "http://[::1]:3000"]), max_size=2).map(tuple)
     if key.key in _TEXTS:
         return st.sampled_from(_TEXTS[key.key])
     if any(m.pattern for m in meta):

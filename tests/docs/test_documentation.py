@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.commands import ELSEWHERE, PAGES, ROOT, Block, Curl, blocks
-from tests.pipeline.running import RunningDecahertz, environment, run, running
+from tests.pipeline.running import RunningDecahertz, environment, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 RUN_ELSEWHERE = {
@@ -31,7 +31,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]
     """The demo, on ports of its own."""
     folder = tmp_path_factory.mktemp("demo")
     with running("--demo", env=environment(folder), log=folder / "log") as decahertz:
+        wait_until("the instrument of the examples", 30, lambda: "BTC-USD" in instruments(decahertz))
         yield decahertz
+
+
+def instruments(decahertz: RunningDecahertz) -> list[str]:
+    """The instruments that the database knows."""
+    return [item["instrument"] for item in decahertz.get("/api/v1/instruments")["items"]]
 
 
 def here(text: str, demo: RunningDecahertz) -> str:

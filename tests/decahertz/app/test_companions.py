@@ -73,7 +73,7 @@ async def test_a_program_that_ends_well_is_not_started_again_and_a_server_is(tmp
 async def test_a_program_that_is_missing_is_reported(tmp_path: Path) -> None:
     with capture_logs() as logs:
         async with running([Companion(argv=[str(tmp_path / "nothing")], environment={})]):
-            await asyncio.sleep(0)
+            await until(lambda: bool(logs))
     [entry] = logs
     assert entry["event"] == "companion_start_failed"
     assert str(tmp_path / "nothing") in entry["reason"]
@@ -83,6 +83,6 @@ async def test_a_log_that_cannot_be_written_does_not_stop_the_recorder(tmp_path:
     log = tmp_path / "missing" / "log"
     with capture_logs() as logs:
         async with running([Companion(argv=["true"], environment={}, log=log)]):
-            await asyncio.sleep(0)
+            await until(lambda: bool(logs))
     [entry] = logs
     assert (entry["event"], entry["exit_code"]) == ("companion_failed", None)

@@ -30,7 +30,7 @@ async def test_fills_come_newest_first_with_their_identity(database: Database) -
     newest = page.items[0]
     assert [newest[name] for name in ("source", "epoch", "sequence")] == ["loop", 7, 6]
     assert newest["received_ns"] == START_NS + 5
-    assert tuple(newest) == StoredFill.__struct_fields__
+    assert newest.__struct_fields__ == StoredFill.__struct_fields__
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
