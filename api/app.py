@@ -149,9 +149,10 @@ class Api:
         """
         host, port = self._settings.host, self._settings.port
         await self._require_keys()
-        await asyncio.to_thread(page_handler)
+        # On the event loop, the routes and their description would take more than a cycle.
+        application = await asyncio.to_thread(self._application)
         runner = RepeatRunner(
-            self._application(),
+            application,
             access_log=None,  # metrics count requests; failures are logged
             logger=self._logger,
             max_line_size=_MAX_REQUEST_LINE_BYTES,

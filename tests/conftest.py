@@ -19,7 +19,7 @@ from tests.embedded_server import chosen_installation, remove_clusters
 from tests.postgres_server import PostgresServer, create_tables
 
 _MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
-_LONGEST = ("quality", "chaos", "pipeline", "prometheus", "docs")
+_LONGEST = ("quality", "chaos", "pipeline", "prometheus", "docs", "deploy", "page")
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
 
 
@@ -35,15 +35,15 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that need the machine alone first, then the longest: two processes then end together."""
+    """Run tests that need the machine alone first, then the longest: the processes then end together."""
     alone = {item.path for item in items if item.get_closest_marker("alone")}
     items.sort(key=lambda item: (item.path not in alone, item.path.parent.name not in _LONGEST))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a test marked ``alone`` runs, the other process waits between two of its tests."""
-    if not hasattr(item.config, "workerinput"):  # there is no other process
+    """While a test marked ``alone`` runs, the other processes wait between two of their tests."""
+    if not hasattr(item.config, "workerinput"):  # there are no other processes
         return (yield)
     with _machine(fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
         return (yield)

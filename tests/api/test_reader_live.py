@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -24,6 +26,17 @@ from tests.api.helpers import START_NS, Stack, quote, wait_for
 FOREVER = 1e10
 
 
+@asynccontextmanager
+async def live_reader(stack: Stack, *topics: str, max_hz: float | None = None) -> AsyncIterator[Live]:
+    """A live iterator. It is closed in a thread, because its server runs on this event loop."""
+    with Reader(stack.api.url) as reader:
+        live = reader.live(*topics, max_hz=max_hz)
+        try:
+            yield live
+        finally:
+            await asyncio.to_thread(live.close)
+
+
 async def following(live: Live) -> LiveMessage:
     """The next message, waited for in a thread."""
     async with asyncio.timeout(15):
@@ -32,7 +45,7 @@ async def following(live: Live) -> LiveMessage:
 
 async def test_it_yields_the_newest_state_first_then_states_and_events(stack: Stack) -> None:
     stack.publish_cycle(7)
-    with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*") as live:
+    async with live_reader(stack, "metrics:probe:**", "quotes:*") as live:
         first = await following(live)
         stack.publish_cycle(8)
         second = await following(live)
@@ -55,7 +68,7 @@ async def cut_off(stack: Stack) -> None:
 async def test_a_lost_connection_is_resumed_without_a_gap_and_without_a_double() -> None:
     async with Stack(limits=HubLimits(resume_seconds=FOREVER)).running() as stack:
         stack.publish_cycle(1)
-        with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*", max_hz=5) as live:
+        async with live_reader(stack, "metrics:probe:**", "quotes:*", max_hz=5) as live:
             assert isinstance(await following(live), State)
             await stack.emit(quote("A", 1.0))
             found = [await following(live)]
@@ -73,7 +86,7 @@ async def test_a_lost_connection_is_resumed_without_a_gap_and_without_a_double()
 async def test_a_connection_that_cannot_be_resumed_goes_on_after_a_gap() -> None:
     async with Stack(limits=HubLimits(resume_seconds=0.001)).running() as stack:
         stack.publish_cycle(1)
-        with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", "quotes:*") as live:
+        async with live_reader(stack, "metrics:probe:**", "quotes:*") as live:
             assert isinstance(await following(live), State)
             await stack.emit(quote("A", 1.5))
             assert isinstance(await following(live), Event)
@@ -83,7 +96,7 @@ async def test_a_connection_that_cannot_be_resumed_goes_on_after_a_gap() -> None
             assert isinstance(gap, Gap)
             assert (gap.after_ns, gap.reason.partition(":")[0]) == (START_NS, "cannot_resume")
             assert isinstance(state, State)
-            live.close()
+            await asyncio.to_thread(live.close)
             assert list(live) == []
 
 
@@ -105,7 +118,7 @@ async def test_states_are_limited_to_the_rate_that_was_asked_for_and_the_skipped
     stack: Stack,
 ) -> None:
     stack.publish_cycle(0)
-    with Reader(stack.api.url) as reader, reader.live("metrics:probe:**", max_hz=1) as live:
+    async with live_reader(stack, "metrics:probe:**", max_hz=1) as live:
         await following(live)
         for number in range(1, 21):
             stack.publish_cycle(number)
@@ -120,8 +133,9 @@ async def test_states_are_limited_to_the_rate_that_was_asked_for_and_the_skipped
 
 async def test_a_topic_that_is_none_is_refused_with_the_reason(stack: Stack) -> None:
     refused = pytest.raises(ReaderError, match=r"bad_topic: 'quo\*'")
-    with Reader(stack.api.url) as reader, reader.live("quo*") as live, refused:
-        await following(live)
+    async with live_reader(stack, "quo*") as live:
+        with refused:
+            await following(live)
     with pytest.raises(ValueError, match="needs a topic"):
         Reader(stack.api.url).live()
 
@@ -136,7 +150,7 @@ async def test_a_server_that_is_away_at_the_start_or_refuses_the_handshake_is_an
 
 async def test_a_reader_that_is_interrupted_leaves_no_client_behind(stack: Stack) -> None:
     stack.publish_cycle(1)
-    with Reader(stack.api.url) as reader, reader.live("metrics:**") as live:
+    async with live_reader(stack, "metrics:**") as live:
         await following(live)
         assert len(stack.clients()) == 1
     await wait_for(lambda: not stack.clients(), "the client to be gone")

@@ -18,7 +18,7 @@ from tests.pipeline.running import IS_LONG, wait_until
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 240)
 _AWAY_SECONDS = 30.0 if IS_LONG else 1.5
-_KILLS = 5 if IS_LONG else 2
+_KILLS = 5 if IS_LONG else 1
 _TOPICS = ["quotes:BTC/USD", "fills", "risk", "logs"]
 _NUMBERS = {"quote": "sequence", "fill": "fill_id", "log": "message", "risk": "value"}
 

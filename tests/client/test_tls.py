@@ -73,8 +73,9 @@ async def test_a_certificate_that_is_not_trusted_is_refused_with_what_to_do(
                 next(live)
         with Client(url, "test", ca_file=ca_file) as client:
             client.log(component="a", level="info", message="b")
-            client.flush(2)
+            client.flush(1)
             stats = client.stats()
+            client.close(0)
         assert not stats.acknowledged
         assert expected in (stats.last_error or "")
 

@@ -31,13 +31,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz]
     """The demo, on ports of its own."""
     folder = tmp_path_factory.mktemp("demo")
     with running("--demo", env=environment(folder), log=folder / "log") as decahertz:
-        wait_until("the instrument of the examples", 30, lambda: "BTC-USD" in instruments(decahertz))
+        wait_until("the names of the examples in the database", 60, lambda: knows_the_names(decahertz))
         yield decahertz
 
 
-def instruments(decahertz: RunningDecahertz) -> list[str]:
-    """The instruments that the database knows."""
-    return [item["instrument"] for item in decahertz.get("/api/v1/instruments")["items"]]
+def knows_the_names(decahertz: RunningDecahertz) -> bool:
+    """Whether the instrument and the strategy that the examples name are known: they are 404 before."""
+    instruments = [item["instrument"] for item in decahertz.get("/api/v1/instruments")["items"]]
+    strategies = {item["strategy"] for item in decahertz.get("/api/v1/fills?limit=1000")["items"]}
+    return "BTC-USD" in instruments and "momentum" in strategies
 
 
 def here(text: str, demo: RunningDecahertz) -> str:
