@@ -323,7 +323,7 @@ async def test_a_plain_request_is_told_to_upgrade(stack: Stack) -> None:
 
 
 async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> None:
-    limits = HubLimits(heartbeat_seconds=0.1, dead_after_seconds=0.6)
+    limits = HubLimits(heartbeat_seconds=0.1, dead_after_seconds=1.5)
     async with (
         Stack(limits=limits).running() as stack,
         reader(stack) as alive,

@@ -126,7 +126,7 @@ def check_operation(operation: Any, mode: GenerationMode, base_url: str) -> None
     """Let schemathesis ask one operation in many ways, by its schema or against it."""
 
     @settings(
-        max_examples=25,
+        max_examples=15,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -67,8 +67,12 @@ def check_stack(decahertz: RunningDecahertz, desk: Desk, env: dict[str, str], po
     wait_until("fills of the demo", 40, lambda: bool(desk.items("fills?limit=1")))
     alerts = "alerts?name=DeadMansSwitch"
     wait_until("an alert by Alertmanager's webhook", 60, lambda: bool(desk.items(alerts)))
-    targets = json.loads(read(f"{decahertz.address('Prometheus')}/api/v1/targets"))["data"]["activeTargets"]
-    assert [target["health"] for target in targets] == ["up"]
+
+    def health_of_targets() -> list[str]:
+        found = json.loads(read(f"{decahertz.address('Prometheus')}/api/v1/targets"))["data"]["activeTargets"]
+        return [target["health"] for target in found]
+
+    wait_until("a scrape by Prometheus", 30, lambda: health_of_targets() == ["up"])
 
 
 def test_the_steps_that_let_other_machines_in_work_as_written(folder: Path) -> None:
