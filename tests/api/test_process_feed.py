@@ -1,4 +1,4 @@
-"""What the recorder sends an API process, and what the process reports."""
+"""The feed of an API process: messages of the recorder, and reports of the process."""
 
 from __future__ import annotations
 

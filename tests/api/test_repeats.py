@@ -194,10 +194,12 @@ async def test_a_flood_while_a_request_is_in_progress_is_not_read() -> None:
         client.writer.write(a)
         await gate.until(2)
         client.writer.write(a * 50_000)
-        await asyncio.sleep(0.2)
         assert runner.server is not None
         (connection,) = runner.server.connections
         assert isinstance(connection, Connection)
+        async with asyncio.timeout(10):
+            while connection.transport is None or connection.transport.is_reading():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.001)
         assert len(connection._waiting) < 1024 * 1024
         gate.open.set()
         for number in range(2, 100):

@@ -174,7 +174,7 @@ def _found(route: AnyRoute, demo: RunningDecahertz) -> str:
 
 
 def in_order(routes: Iterable[AnyRoute]) -> list[AnyRoute]:
-    """Those that write first, so that there is something to read, but for what needs one."""
+    """Sorts routes: first those that write, so that lists have rows; last those that need an id."""
     return sorted(routes, key=lambda route: (route.body is None, route.name in _FOUND))
 
 

@@ -41,7 +41,7 @@ def commands(text: str) -> list[str]:
 
 
 class Desk:
-    """What a person with a key sees from afar."""
+    """Reads the API from another machine, with a key."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._url = f"https://localhost:{port}/api/v1/"

@@ -103,7 +103,7 @@ class Pipeline:
 
     @property
     def connections(self) -> list[ConnectionState]:
-        """What the heartbeats said, without repetitions."""
+        """The connection states of the heartbeats, without repetitions."""
         return [state for state, _ in groupby(heartbeat.connection for heartbeat in self.of(Heartbeat))]
 
 

@@ -222,7 +222,7 @@ def read_whole(path: Path) -> tuple[list[AnyEvent], dict[str, int]]:
 
 
 def facts(events: list[AnyEvent]) -> list[tuple[object, ...]]:
-    """What a replay must not change: all but the times."""
+    """The fields of market events that a replay keeps: all but the times."""
     return [
         structs.astuple(structs.replace(event, time_ns=1))
         for event in events
