@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,7 @@ from msgspec import Struct
 
 from benchmarks.bench_sampler_grid import free_port, wait_ready
 from benchmarks.engines import engines
-from benchmarks.harness import ROUNDS, Measure, compared, medians
+from benchmarks.harness import ROUNDS, Measure, compared, environment, medians
 
 CONNECTIONS = (10, 1000)
 SECONDS = 2
@@ -90,7 +89,9 @@ class Load(Struct, frozen=True):
 
 
 def wrk(url: str, connections: int, headers: tuple[str, ...] = ()) -> Load:
-    """Asks for ``url`` over so many connections."""
+    """Asks for ``url`` over so many connections, once the server is done with what earlier ones abandoned."""
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own
+        answer.read()
     command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--timeout", "10s"]
     command += ["-s", str(Path(__file__).with_name("wrk.lua")), url]
     for header in headers:
@@ -103,10 +104,10 @@ def wrk(url: str, connections: int, headers: tuple[str, ...] = ()) -> Load:
 
 
 @contextlib.contextmanager
-def running(command: list[str], ready: str, folder: Path, environment: dict[str, str]) -> Iterator[int]:
+def running(command: list[str], ready: str, folder: Path, settings: dict[str, str]) -> Iterator[int]:
     """Runs a server until the end of the block, from when it is ready; yields its process id."""
     with (folder / f"{command[2]}.log").open("w+") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
+        child = subprocess.Popen(command, stdout=log, stderr=log, env=environment(**settings))
         try:
             wait_ready(child, ready)
             yield child.pid

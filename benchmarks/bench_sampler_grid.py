@@ -32,7 +32,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.engines import Engine, engines
-from benchmarks.harness import Measure, compared
+from benchmarks.harness import Measure, compared, environment
 from decahertz_client import Client
 
 INSTRUMENTS = 1_000
@@ -169,8 +169,8 @@ def running_decahertz(
         runner.run(server.start())
         stack.callback(lambda: runner.run(server.stop()))
         log = stack.enter_context((folder / "log").open("w+"))
-        environment = {**os.environ, "DECAHERTZ_DATABASE_URL": server.url}
-        child = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        settings = environment(DECAHERTZ_DATABASE_URL=server.url)
+        child = subprocess.Popen(command, stdout=log, stderr=log, env=settings)
         try:
             wait_ready(child, f"http://127.0.0.1:{api}/api/v1/health/ready")
             urls = f"http://127.0.0.1:{exporter}/metrics", f"http://127.0.0.1:{api}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,12 @@ class Measure(Struct, frozen=True, kw_only=True):
     """``ours / reference``, or its inverse where a smaller figure is better; ``goal`` tells which."""
     goal: str
     """The bound of the ratio or of our figure: ``ratio >= 20``, ``ours <= 1.5``."""
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment of a server: these settings of Decahertz, and none of the shell's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DECAHERTZ_")}
+    return {**inherited, **settings}
 
 
 def compared(

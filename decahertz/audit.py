@@ -28,9 +28,10 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     address: str | None = None
     """Where the request came from."""
     action: str
-    """`alert.acknowledge`, `alert.silence`, `alerts.report`, `key.create` or `key.revoke`."""
+    """`alert.acknowledge`, `alert.silence`, `alerts.report`, `key.create`, `key.revoke` or
+    `dead_letters.replay`."""
     target: str
-    """Id of the thing that was changed."""
+    """Id of the thing that was changed; of dead letters their stream, or `all`."""
     result: str = DONE
     """`done`, or the kind of the problem for which the call was refused."""
     before: dict[str, Any] | None = None

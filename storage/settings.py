@@ -24,6 +24,10 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 200_000
     connect_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for a connection attempt.")] = 10.0
     statement_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for one statement.")] = 30.0
+    max_exports: Annotated[
+        int,
+        Meta(ge=1, le=100, description="Exports at once, each on a connection of its own; more are refused."),
+    ] = 4
 
 
 class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):

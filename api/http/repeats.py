@@ -141,9 +141,17 @@ class Connection(RequestHandler):
         await super().shutdown(timeout)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forgets the requests."""
+        """Forgets the requests, and stops to read for a client that is gone.
+
+        A request that changes something goes on to its end: its client may ask later what became of it.
+        """
+        request, task = self._current_request, self._task_handler
         super().connection_lost(exc)
         self._known, self._waiting = {}, b""
+        if self._repeat is not None:
+            self._repeat.cancel()
+        elif task is not None and request is not None and _only_reads(request):
+            task.cancel()
 
     def _is_idle(self) -> bool:
         """Whether aiohttp waits for the next request."""
@@ -207,6 +215,11 @@ def rendered(response: web.StreamResponse) -> bytes:
     if response.status != web.HTTPNotModified.status_code:
         headers["Content-Length"] = str(len(body))
     return _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers) + body
+
+
+def _only_reads(request: BaseRequest) -> bool:
+    # A WebSocket closes itself in order.
+    return request.method in {"GET", "HEAD"} and "Upgrade" not in request.headers
 
 
 def _is_whole_get(data: bytes) -> bool:

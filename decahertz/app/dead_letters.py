@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from collectors.host.plugins import load_collectors
+from decahertz.app.command_line_audit import command_line_entry
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database
 from decahertz.clock import SystemClock, format_time
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
+from storage.write.audit import AuditStore
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
@@ -64,6 +66,13 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
                 ids=wanted,
                 report=lambda done: bars.update(task, completed=done),
             )
+        if total:
+            outcome = {"stored": replayed.stored, "refused": len(replayed.refused)}
+            target = stream or "all"
+            entry = command_line_entry(
+                "dead_letters.replay", target, clock.time_ns(), {"rows": total}, outcome
+            )
+            await AuditStore(database).add(entry)
     for id_, reason in list(replayed.refused.items())[:_REASONS_SHOWN]:
         sys.stdout.write(f"{id_}: {reason}\n")
     missing = len(wanted) - total if wanted else 0

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
 
 from api.http.access import Scope
 from api.security.keys import GRANTABLE, KeyText, matches, new_key, parse_key
+from decahertz.app.command_line_audit import command_line_entry
 from decahertz.app.own_keys import PRIVATE_FILE
 from decahertz.app.pipeline import StartError, open_database, refuse_without_database, start_errors
-from decahertz.audit import COMMAND_LINE, AuditEntry
 from decahertz.clock import NS_PER_SECOND, SystemClock, TimeFormatError, format_time, parse_time
 from storage.write.api_keys import ApiKey, ApiKeyStore
 
@@ -75,7 +73,7 @@ async def run_create(
             if output is not None:
                 _write(output, text.reveal())
             granted = {"name": name, "scopes": key.scopes, "expires_ns": key.expires_ns}
-            await store.add(key, _entry("key.create", key.id, now_ns, None, granted))
+            await store.add(key, command_line_entry("key.create", key.id, now_ns, None, granted))
     until = "never expires" if key.expires_ns is None else f"expires {format_time(key.expires_ns)}"
     sys.stderr.write(f"Key {key.id} ({name}): {', '.join(key.scopes)}; {until}.\n")
     if output is None and given is None:
@@ -121,31 +119,14 @@ async def run_revoke(settings: Settings, ids: Sequence[str]) -> int:
                 elif await store.revoke(
                     key_id,
                     now_ns,
-                    _entry("key.revoke", key_id, now_ns, {"revoked_ns": None}, {"revoked_ns": now_ns}),
+                    command_line_entry(
+                        "key.revoke", key_id, now_ns, {"revoked_ns": None}, {"revoked_ns": now_ns}
+                    ),
                 ):
                     sys.stdout.write(f"{key_id} ({known[key_id].name}) is revoked.\n")
                 else:
                     sys.stdout.write(f"{key_id} ({known[key_id].name}) was revoked before.\n")
     return 1 if missing else 0
-
-
-def _entry(
-    action: str, key_id: str, now_ns: int, before: dict[str, Any] | None, after: dict[str, Any]
-) -> AuditEntry:
-    user_id = os.getuid()
-    try:
-        user = pwd.getpwuid(user_id).pw_name
-    except KeyError:  # as in a container
-        user = str(user_id)
-    return AuditEntry(
-        time_ns=now_ns,
-        recorder="",
-        actor=f"{COMMAND_LINE} ({user})",
-        action=action,
-        target=key_id,
-        before=before,
-        after=after,
-    )
 
 
 def _scopes(texts: Sequence[str]) -> list[Scope]:

@@ -261,7 +261,13 @@ class Pipeline:
                     alertmanager=_firing_alerts(settings.alerts, clock),
                 )
             )
-            queries = Queries(self._database, clock, settings.retention, settings.recorder)
+            queries = Queries(
+                self._database,
+                clock,
+                settings.retention,
+                settings.recorder,
+                max_exports=settings.storage.max_exports,
+            )
             stored = await recently_stored_events(self._database)
             sampled_ns = await newest_sample_ns(self._database, schemas, recorder, clock.time_ns())
             self._spool = await self._run(

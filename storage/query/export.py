@@ -33,7 +33,6 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 Reached: TypeAlias = Callable[[int], None]
 """Called with the time of the newest row that was written, in nanoseconds."""
 
-MOST_AT_ONCE: Final = 4
 _ROWS_AT_ONCE: Final = 5_000
 _LONGEST_SECONDS: Final = 7 * 86_400.0
 _LATEST_NS: Final = 2**63 - 1
@@ -194,10 +193,11 @@ def _check(names: Sequence[str] | Mapping[str, object], known: Sequence[str]) ->
 
 
 class Exports:
-    """Runs up to four exports at once, each on a connection of its own."""
+    """Runs a limited number of exports at once, each on a connection of its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, most_at_once: int = 4) -> None:
         self._database = database
+        self._most_at_once = most_at_once
         self._running = 0
 
     async def run(
@@ -242,8 +242,8 @@ class Exports:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        if self._running >= MOST_AT_ONCE:
-            raise TooManyExportsError(f"{MOST_AT_ONCE} exports are running already")
+        if self._running >= self._most_at_once:
+            raise TooManyExportsError(f"{self._running} exports are running already (storage.max_exports)")
         self._running += 1
         try:
             connection = await self._database.connect("export")

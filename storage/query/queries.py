@@ -145,6 +145,8 @@ class Queries:
         clock: Clock | None = None,
         retention: RetentionSettings | None = None,
         recorder: str | None = None,
+        *,
+        max_exports: int = 4,
     ) -> None:
         """``clock`` and ``retention`` tell how far each tier reaches back.
 
@@ -153,7 +155,7 @@ class Queries:
         self._database = database
         self._recorder = recorder
         self.history = Histories(database, clock, retention).history
-        self.exports = Exports(database)
+        self.exports = Exports(database, most_at_once=max_exports)
 
     async def fills(self, which: FillFilter, *, limit: int, cursor: str | None = None) -> RowPage:
         """Fills (:class:`StoredFill`), newest first. Raises :class:`CursorError`."""

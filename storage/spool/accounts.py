@@ -75,6 +75,11 @@ class SpoolAccounts:
         self.ledger.apply(changes)
         self._memory_only.merge(changes)
 
+    def note_rescued(self, changes: Changes) -> None:
+        """Note that the file counts these rows as emitted now, which were in memory only before."""
+        for stream, account in changes:
+            self._memory_only.emit(stream, -account.emitted)
+
     def saved(self) -> None:
         """Note that the unsaved changes were committed."""
         self.unsaved = Changes()

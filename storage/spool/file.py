@@ -163,8 +163,16 @@ class SpoolFile:
         self.accounts.apply(lost)
         self.backlog = self._count_backlog()
 
-    def write(self, arrivals: Sequence[Arrival] = (), samples: Sequence[SampleBatch] = ()) -> CommitResult:
+    def write(
+        self,
+        arrivals: Sequence[Arrival] = (),
+        samples: Sequence[SampleBatch] = (),
+        rescued: Sequence[Entry] = (),
+    ) -> CommitResult:
         """Commit one transaction; returns when it is on disk.
+
+        ``rescued`` are entries that exist in memory only, see :meth:`number_events`; with the commit they
+        get their ids.
 
         Raises :class:`~storage.spool.errors.SpoolUnwritableError` or
         :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed. After a
@@ -182,6 +190,7 @@ class SpoolFile:
             evicted_ns = self._evict_emitters(transaction)
             result.events = [transaction.append_events(arrival) for arrival in arrivals]
             entries = [transaction.append_samples(batch) for batch in samples]
+            transaction.append_rescued(rescued)
             self._trim(transaction)
             transaction.save(self.accounts.unsaved)
             tables.count_commit(self.connection, transaction.next_id)
@@ -189,12 +198,15 @@ class SpoolFile:
         except BaseException as error:
             tables.roll_back(self.connection)
             self._reuse_log()
+            for entry in rescued:
+                entry.id = 0
             if isinstance(error, sqlite3.Error):
                 raise translated(error) from error
             raise
         self._counter.count()
         transaction.apply()
         self.accounts.saved()
+        self.accounts.note_rescued(transaction.rescued)
         self._evicted_ns = evicted_ns
         for id_ in self._acked:
             self.state.in_flight.remove(id_)

@@ -118,7 +118,9 @@ class Report:
     rows: int = 0
     """Rows that waited for this commit."""
     entries: list[Entry] = field(default_factory=list)
-    """For the memory queue; those with the id 0 are not on disk."""
+    """New ones, for the memory queue; those with the id 0 are not on disk."""
+    rescued: list[Entry] = field(default_factory=list)
+    """Entries that were in memory only, for the memory queue again; those with the id 0 still are."""
     receipts: list[tuple[Answer, Receipt | SpoolError]] = field(default_factory=list)
     result: CommitResult = field(default_factory=CommitResult)
     error: SpoolError | None = None
@@ -135,12 +137,16 @@ class WriteJob(Job):
     answers: list[Answer | None] = field(default_factory=list)
     """For each arrival; ``None`` if no caller waits."""
     samples: list[SampleBatch] = field(default_factory=list)
+    rescued: list[Entry] = field(default_factory=list)
+    """Entries that an earlier job could not write, and that are in memory only since."""
 
     @property
     def rows(self) -> int:
         """Events and samples."""
-        return sum(len(arrival.batch.events) for arrival in self.arrivals) + sum(
-            len(batch.samples) for batch in self.samples
+        return (
+            sum(len(arrival.batch.events) for arrival in self.arrivals)
+            + sum(len(batch.samples) for batch in self.samples)
+            + sum(entry.rows for entry in self.rescued)
         )
 
     @property
@@ -153,18 +159,21 @@ class WriteJob(Job):
         batch.write.arrivals += self.arrivals
         batch.write.answers += self.answers
         batch.write.samples += self.samples
+        batch.write.rescued += self.rescued
 
     def split(self) -> Iterator[WriteJob]:
-        """Yield a job of its own for each arrival and each batch of samples."""
+        """Yield a job of its own for each arrival, each batch of samples and each entry."""
         for arrival, answer in zip(self.arrivals, self.answers, strict=True):
             yield WriteJob(self.report, [arrival], [answer])
         for batch in self.samples:
             yield WriteJob(self.report, samples=[batch])
+        for entry in self.rescued:
+            yield WriteJob(self.report, rescued=[entry])
 
     def run(self, file: SpoolFile) -> None:
         """Commit, and report the entries on disk."""
-        result = file.write(self.arrivals, self.samples)
-        report = Report(self.rows, list(result.samples), result=result)
+        result = file.write(self.arrivals, self.samples, self.rescued)
+        report = Report(self.rows, list(result.samples), self.rescued, result=result)
         for answer, (receipt, entries) in zip(self.answers, result.events, strict=True):
             report.entries += entries
             if answer is not None:
@@ -174,7 +183,7 @@ class WriteJob(Job):
 
     def continue_in_memory(self, file: SpoolFile, error: SpoolError) -> None:
         """Refuse arrivals that a caller waits for, and report the rest as entries in memory only."""
-        report = Report(self.rows, error=error)
+        report = Report(self.rows, rescued=self.rescued, error=error)
         for answer, entries in zip(self.answers, self._events_in_memory(error), strict=True):
             file.number_events(entries)
             if answer is not None:
@@ -191,7 +200,7 @@ class WriteJob(Job):
     def refuse(self, error: SpoolError) -> None:
         """Refuse all arrivals: the thread has ended."""
         receipts = [(answer, error) for answer in self.answers if answer is not None]
-        self.report(Report(self.rows, receipts=list(receipts), error=error))
+        self.report(Report(self.rows, rescued=self.rescued, receipts=list(receipts), error=error))
 
     def _events_in_memory(self, error: SpoolError) -> list[list[Entry]]:
         """Entries for each arrival, with the batch ids under which they may reappear after a crash."""

@@ -48,10 +48,6 @@ class MemoryQueue:
         """Whether there is no entry, not even one without rows."""
         return not self._spooled and not self._unspooled
 
-    def unspooled(self) -> list[Entry]:
-        """Return the entries that are in memory only."""
-        return [entry for _, entry in self._unspooled]
-
     def put(self, entries: Iterable[Entry]) -> None:
         """Add new entries."""
         if self.is_empty:
@@ -62,6 +58,15 @@ class MemoryQueue:
             self.rows += entry.rows
         self._shrink()
         self._notify()
+
+    def take_unspooled(self, max_rows: int) -> list[Entry]:
+        """Take the oldest entries that are in memory only, about ``max_rows`` rows."""
+        taken: list[Entry] = []
+        limit = self.rows - max_rows
+        while self._unspooled and self.rows > limit:
+            taken.append(self._remove_first(self._unspooled))
+        self._notify()
+        return taken
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Take back entries that could not be stored. Those on disk join the backlog."""

@@ -25,7 +25,7 @@ from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolError
 from storage.spool.health import SpoolHealth
 from storage.spool.jobs import AckJob, CallJob, LossJob, ReleaseJob, Report, WriteJob, answer_to, result_of
-from storage.spool.memory_queue import MemoryQueue
+from storage.spool.memory_queue import FULL_ROWS, MemoryQueue
 from storage.spool.self_metrics import LedgerMetrics, SpoolMetrics
 from storage.spool.worker import SpoolWorker
 
@@ -62,7 +62,7 @@ class Spool:
     An entry is on disk from its commit until it is acked or dropped. In flight it is in memory too: the
     memory queue keeps the newest ``queue_rows`` rows, and only evicted entries are read back. While the disk
     fails, emitters are refused and send again; samples, and events of this process's feeds, are in memory
-    only, and are dropped when the memory queue is full.
+    only, and are dropped when the memory queue is full. When the disk takes rows again it gets them too.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Spool:
             self._subscription.cancel()
             self._subscription = None
         self._has_room.set()
-        dropped = [Ack(entry, {SHUTDOWN: entry.rows}) for entry in self.queue.unspooled()]
+        dropped = [Ack(entry, {SHUTDOWN: entry.rows}) for entry in await self._rescue_last()]
         if dropped:
             self.ack(dropped)
         await asyncio.to_thread(self._worker.close)
@@ -271,6 +271,25 @@ class Spool:
     def _release(self, entries: Sequence[Entry]) -> None:
         self._worker.put(ReleaseJob([entry.id for entry in entries]))
 
+    def _rescue(self) -> None:
+        """Write entries that are in memory only, now that the disk takes rows."""
+        entries = self.queue.take_unspooled(FULL_ROWS)
+        if entries and not self._is_closed:
+            job = WriteJob(self._report, rescued=entries)
+            self._uncommitted_rows += job.rows
+            self._worker.put(job)
+
+    async def _rescue_last(self) -> list[Entry]:
+        """Write what is in memory only, for the last time; returns what the disk does not take."""
+        if self._loop is None:
+            return []
+        await self._call(lambda _: None)  # what waits for the disk may be refused too
+        entries = self.queue.take_unspooled(self.queue.rows)
+        if entries:
+            self._worker.put(WriteJob(self._report, rescued=entries))
+            await self._call(lambda _: None)
+        return [entry for entry in entries if not entry.id]
+
     def _drop(self, entries: Sequence[Entry]) -> None:
         self.ack([Ack(entry, {QUEUE_FULL: entry.rows}) for entry in entries])
 
@@ -319,7 +338,9 @@ class Spool:
         result = report.result
         self._health.note_encoding(result.encoding_error, has_samples=bool(result.samples))
         self._health.note_dropped(result.dropped_rows, has_backlog=self.has_backlog)
-        self.queue.put(report.entries)
+        if report.error is None and (report.entries or any(entry.id for entry in report.rescued)):
+            self._rescue()
+        self.queue.put([*report.rescued, *report.entries])
         for entry in report.entries:
             if entry.rows and isinstance(entry.content, Arrival):
                 self._bus.publish(RECORDED, entry.content)

@@ -74,6 +74,8 @@ class SpoolTransaction:
         self.next_id = max(state.next_id, self._now_ns // NS_PER_MICROSECOND)
         """The lowest id that no entry has."""
         self.changes = Changes()
+        self.rescued = Changes()
+        """Rows of rescued entries: emitted in the file, and counted in the process before."""
         self.encoding_error = ""
         """Why samples could not be encoded, if any could not."""
         self.dropped_rows = 0
@@ -154,12 +156,40 @@ class SpoolTransaction:
         self.changes.emit(stream, entry.rows)
         return entry
 
+    def append_rescued(self, entries: Iterable[Entry]) -> None:
+        """Append entries that exist in memory only, as far as they can be encoded.
+
+        They keep their batch ids, under which an uncertain commit may have written them before, and their
+        events keep their numbers.
+        """
+        for entry in entries:
+            content = entry.content
+            if isinstance(content, Arrival):
+                batch = content.batch
+                emitter = (batch.source, batch.epoch)
+                self._seen.add(emitter)
+                sequences = self._sequences_of(emitter)
+                sequences.add(batch.first_sequence, batch.last_sequence)
+                self._sequences[emitter] = sequences
+                entry.id = content.number
+                self._put(entry, EntryKind.EVENTS, content.received_ns, "", encode_events(batch))
+            elif isinstance(content, SampleBatch):
+                try:
+                    payload = encode_samples(content.samples)
+                except _ENCODING_ERRORS:
+                    continue
+                entry.id, self.next_id = self.next_id, self.next_id + 1
+                layout = self._layout(content.schema)
+                self._put(entry, EntryKind.SAMPLES, content.time_ns, layout, payload)
+            self.rescued.emit(entry.stream, entry.rows)
+
     def save(self, unsaved: Changes) -> None:
         """Save emitters and ledger; ``unsaved`` are earlier changes of the ledger."""
         tables.save_emitters(self._connection, self._sequences, self._now_ns)
         tables.save_drops(self._connection, self._drops)
         tables.add_to_ledger(self._connection, unsaved.accounts)
         tables.add_to_ledger(self._connection, self.changes.accounts)
+        tables.add_to_ledger(self._connection, self.rescued.accounts)
 
     def apply(self) -> None:
         """Update the state after the commit."""
@@ -231,6 +261,9 @@ class SpoolTransaction:
     def _insert(self, entry: Entry, kind: EntryKind, time_ns: int, layout: str, payload: bytes) -> None:
         entry.id = self.next_id
         self.next_id += max(entry.rows, 1) if kind is EntryKind.EVENTS else 1
+        self._put(entry, kind, time_ns, layout, payload)
+
+    def _put(self, entry: Entry, kind: EntryKind, time_ns: int, layout: str, payload: bytes) -> None:
         self._new.append(entry)
         row = (
             *(entry.id, kind.value, entry.stream, entry.rows, len(payload), self._now_ns, time_ns),

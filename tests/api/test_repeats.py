@@ -61,8 +61,12 @@ async def serving(handler: Handler) -> AsyncIterator[tuple[RepeatRunner, int]]:
         request.protocol.remember(request, functools.partial(handler, request))
         return response
 
+    async def plain(request: web.Request) -> web.StreamResponse:
+        return await handler(request)
+
     app = web.Application()
     app.router.add_get("/{path:.*}", remembering)
+    app.router.add_post("/{path:.*}", plain)
     runner = RepeatRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5)
     await runner.setup()
     try:
@@ -80,13 +84,19 @@ class Gate:
         self.open = asyncio.Event()
         self.open.set()
         self.came = asyncio.Condition()
+        self.abandoned, self.finished = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, request: web.Request) -> web.Response:
         self.requests += 1
         number = self.requests
         async with self.came:
             self.came.notify_all()
-        await self.open.wait()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.abandoned.set()
+            raise
+        self.finished.set()
         return web.Response(body=f"{number} {request.path}".encode())
 
     async def until(self, requests: int) -> None:
@@ -266,9 +276,43 @@ async def test_a_client_that_leaves_is_forgotten() -> None:
         assert repeat is not None
         assert lost is not None
         await asyncio.wait([lost])
-        gate.open.set()
-        await repeat
+        await asyncio.wait([repeat])
+        assert repeat.cancelled()
         assert (connection.transport, connection._known) == (None, {})
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+async def test_a_read_is_abandoned_when_its_client_leaves(repeats: int) -> None:
+    gate = Gate()
+    async with serving(gate) as (_, port):
+        async with connected(port) as client:
+            for _ in range(repeats):
+                await client.ask(head("/a"))
+            gate.open.clear()
+            client.writer.write(head("/a"))
+            await gate.until(repeats + 1)
+        async with asyncio.timeout(10):
+            await gate.abandoned.wait()
+        gate.open.set()
+        async with connected(port) as other:
+            assert body((await other.ask(head("/b")))[0]) == f"{repeats + 2} /b".encode()
+
+
+async def test_a_change_is_not_abandoned_when_its_client_leaves() -> None:
+    gate = Gate()
+    gate.open.clear()
+    async with serving(gate) as (_, port):
+        async with connected(port) as client:
+            client.writer.write(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            await gate.until(1)
+        async with connected(port) as other:  # by now the server knows that the first one has left
+            other.writer.write(head("/b"))
+            await gate.until(2)
+            gate.open.set()
+            await other.answer()
+        async with asyncio.timeout(10):
+            await gate.finished.wait()
+        assert not gate.abandoned.is_set()
 
 
 async def test_a_failed_repeat_closes_the_connection() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from storage.postgres.embedded import Installation
-from tests.chaos.world import World, live_through, now_ns, world
+from tests.chaos.world import Full, World, live_through, now_ns, world
 from tests.pipeline.running import IS_LONG, ROOT
 from tests.small_disk import fill_up, small_disk
 
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(MINUTES * 60 + (600 if IS_LONG else 160))
 Heal = Callable[[], object]
 _LONGEST_STEP = 3.0
 """Seconds. Of a longer step back instants are sampled a second time, by design."""
+_RESCUE_NS = 500_000_000
+"""Time in which a disk that has room again gets the rows that it had refused."""
 
 
 def postgres_stopped(chaos: World) -> Heal:
@@ -36,7 +38,10 @@ def postgres_killed(chaos: World) -> Heal:
 
 
 def pipeline_killed(chaos: World) -> Heal:
+    life = chaos.pipeline.lives[-1]
     chaos.pipeline.kill()
+    if chaos.disk.ended_ns + _RESCUE_NS > life.died_ns:  # what is in memory only, it takes with it
+        life.unclear.append((chaos.disk.began_ns, life.died_ns))
     return chaos.start_pipeline
 
 
@@ -62,8 +67,14 @@ def answers_lost(chaos: World) -> Heal:
 
 def disk_full(chaos: World) -> Heal:
     filler = chaos.spool / "filler"
+    chaos.disk = Full(now_ns())
     fill_up(filler)
-    return filler.unlink
+
+    def make_room() -> None:
+        filler.unlink()
+        chaos.disk.ended_ns = now_ns()
+
+    return make_room
 
 
 def clock_stepped(chaos: World) -> Heal:

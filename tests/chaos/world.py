@@ -103,6 +103,14 @@ class Watch:
 
 
 @dataclass
+class Full:
+    """A time in which the spool's disk is full."""
+
+    began_ns: int
+    ended_ns: int = sys.maxsize
+
+
+@dataclass
 class World:
     """Everything that is running."""
 
@@ -116,6 +124,8 @@ class World:
     arguments: tuple[str, ...]
     dead_letters: set[int] = field(default_factory=set)
     """Numbers of events that are expected in the dead letters rather than in a table."""
+    disk: Full = field(default_factory=lambda: Full(0, 0))
+    """When the disk was full the last time."""
     fills_seen: int = 0
     """Fills counted by the strategy collector after the client had sent everything."""
 

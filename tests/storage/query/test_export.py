@@ -34,7 +34,6 @@ from decahertz.event import (
     Tick,
 )
 from storage.database import Database
-from storage.query import export as module
 from storage.query.export import (
     ExportFormat,
     Exports,
@@ -172,10 +171,9 @@ async def test_the_bounds_are_the_times_of_the_first_and_last_row(database: Data
     assert await Exports(database).bounds(question) == (START_NS + CYCLE_NS, START_NS + 40 * CYCLE_NS)
 
 
-async def test_only_some_exports_run_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 1)
+async def test_only_some_exports_run_at_once(database: Database) -> None:
     await fill_books(database, 10)
-    exports, reader = Exports(database), SlowReader()
+    exports, reader = Exports(database, most_at_once=1), SlowReader()
     work = asyncio.create_task(exports.run(samples_request(BOOK), ExportFormat.CSV, reader))
     await reader.waiting.wait()
     with pytest.raises(TooManyExportsError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from decahertz.event import Arrival
 from decahertz.ledger import Ledger
 from decahertz.sample import SampleBatch
 from decahertz.testing import START_NS, ManualClock
-from storage.entry import Ack, Entry
+from storage.entry import Ack, Entry, entry_of
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolUnwritableError
 from storage.spool.file import SpoolFile
@@ -45,7 +46,9 @@ class SpoolMachine(RuleBasedStateMachine):
         self.acknowledged: set[tuple[str, int]] = set()
         self.sampled: Counter[tuple[str, int]] = Counter()
         self.in_flight: dict[int, Entry] = {}
+        self.in_memory: list[Entry] = []
         self.cycle = 0
+        self.fed = 0
         self.generation = 0
         self.open(self.folder / "0")
 
@@ -53,7 +56,7 @@ class SpoolMachine(RuleBasedStateMachine):
         folder.mkdir(exist_ok=True)
         self.ledger = Ledger()
         self.file = SpoolFile(folder / FILE_NAME, SpoolSettings(), self.clock, self.ledger)
-        self.in_flight = {}
+        self.in_flight, self.in_memory = {}, []
 
     def write(self, arrivals: list[Arrival], samples: list[SampleBatch]) -> bool:
         try:
@@ -84,7 +87,55 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def sample(self, count: int) -> None:
         self.cycle += 1
-        self.write([], [books(self.cycle, *(book(f"i{n}") for n in range(count)))])
+        batch = books(self.cycle, *(book(f"i{n}") for n in range(count)))
+        if not self.write([], [batch]):
+            self.keep(entry_of(batch))
+
+    @rule(count=st.integers(1, 5))
+    def read_feed(self, count: int) -> None:
+        """A feed of the process emits events: nobody sends them again."""
+        batch = arrival(self.fed + 1, [quote(self.fed + n + 1) for n in range(count)], "feed")
+        self.fed += count
+        if not self.write([batch], []):
+            self.keep(entry_of(batch))
+
+    def keep(self, entry: Entry) -> None:
+        self.file.number_events([entry])
+        self.file.accounts.add_memory_only([entry])
+        self.in_memory.append(entry)
+
+    @rule(data=st.data())
+    def rescue(self, data: st.DataObject) -> None:
+        """Entries in memory are written, if the disk has room."""
+        if not self.in_memory:
+            return
+        chosen = sorted(data.draw(st.sets(st.sampled_from(range(len(self.in_memory))))))
+        entries = [self.in_memory[index] for index in chosen]
+        try:
+            self.file.write(rescued=entries)
+        except SpoolUnwritableError:
+            assert all(not entry.id for entry in entries)
+            return
+        assert all(entry.id for entry in entries)
+        self.in_memory = [entry for entry in self.in_memory if not entry.id]
+        self.in_flight |= {entry.id: entry for entry in entries}
+        self.count(entries)
+
+    def count(self, entries: Iterable[Entry]) -> None:
+        """These entries may no longer be lost."""
+        for entry in entries:
+            if isinstance(entry.content, SampleBatch):
+                self.sampled.update(rows_of(entry))
+            else:
+                self.acknowledged |= set(rows_of(entry))
+
+    @rule(data=st.data())
+    def store_from_memory(self, data: st.DataObject) -> None:
+        if self.in_memory:
+            entry = self.in_memory.pop(data.draw(st.sampled_from(range(len(self.in_memory)))))
+            self.count([entry])
+            self.database.update(rows_of(entry))
+            self.file.ack([Ack(entry)])
 
     @rule(data=st.data(), refused=st.integers(0, 2), deleted=st.booleans())
     def store(self, data: st.DataObject, refused: int, deleted: bool) -> None:  # noqa: FBT001 - hypothesis gives it
@@ -154,6 +205,9 @@ class SpoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Drained to the end, the database has all that was acknowledged, each once."""
         self.make_room()
+        self.file.write(rescued=self.in_memory)
+        self.count(self.in_memory)
+        self.in_flight |= {entry.id: entry for entry in self.in_memory}
         while True:
             entries = [*self.in_flight.values(), *self.file.read_backlog(1000)]
             self.in_flight = {}

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from decahertz.bus import LocalBus, samples_topic
+from decahertz.bus import RECORDED, LocalBus, samples_topic
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
@@ -296,13 +296,14 @@ async def check_full_disk(disk: Path) -> None:
         await one.spool.flush()
         emitted, _, spooled, dropped = one.account("samples:book")
         assert (emitted, spooled + sum(dropped.values())) == (10_000, 10_000)
-        in_memory = one.spool.queue.unspooled()
-        assert in_memory
         assert one.spool.queue.rows <= 10_000
         ballast.unlink()
         await one.spool.append(quotes(last + 1, last + 2000), 10)
         assert one.spool.status().health is Health.OK
+        await one.spool.flush()  # the rows that were in memory only
+        await until(lambda: one.spool.queue.rows > 2000)
         stored = one.store_all()
+        assert all(entry.id for entry in stored)
         await one.spool.flush()
         while one.spool.has_backlog:
             found = await one.spool.read_backlog(10_000)
@@ -320,6 +321,50 @@ async def check_full_disk(disk: Path) -> None:
         before = one.spool.ledger()
     async with opened(disk / "spool") as again:
         assert again.spool.ledger() == before
+
+
+def take_no_rows(one: Opened, reserve_bytes: int) -> None:
+    """The disk of a spool has no room from now on, or again if nothing is reserved."""
+    assert one.spool._worker._file is not None
+    one.spool._worker._file._reserve_bytes = reserve_bytes
+
+
+async def sample_in_memory(one: Opened) -> None:
+    """Thirty samples and five events of a feed that a full disk refuses."""
+    take_no_rows(one, 2**62)
+    for tick in range(10):
+        one.sample(books(tick, *(book(f"i{n}") for n in range(3))))
+    await one.spool.enqueue(quotes(1, 5))
+    await one.spool.flush()
+    await until(lambda: one.spool.queue.rows == 35)
+    take_no_rows(one, 0)
+
+
+async def test_rows_of_a_full_disk_survive_a_kill_once_it_has_room(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        recorded: list[object] = []
+        one.bus.subscribe(RECORDED, recorded.append)
+        await sample_in_memory(one)
+        await one.spool.append(quotes(1, 1, "client"), 10)
+        await one.spool.flush()
+        shutil.copytree(tmp_path / "spool", tmp_path / "copy")
+        assert len(recorded) == 2
+    async with opened(tmp_path / "copy") as again:
+        assert again.account("samples:book") == (30, 0, 30, {})
+        assert again.account("events:loop") == (5, 0, 5, {})
+        assert [list(known) for known in again.spool.known().values()] == [[(1, 1)], [(1, 5)]]
+        assert sum(entry.rows for entry in await again.spool.read_backlog(1000)) == 36
+
+
+async def test_rows_of_a_full_disk_are_written_at_the_stop(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        await sample_in_memory(one)
+    async with opened(tmp_path) as again:
+        assert again.account("samples:book") == (30, 0, 30, {})
+        take_no_rows(again, 2**62)
+        again.sample(books(100, *(book(f"i{n}" * 10) for n in range(1000))))
+    async with opened(tmp_path) as last:
+        assert last.account("samples:book") == (1030, 0, 30, {"shutdown": 1000})
 
 
 APPENDER = """
