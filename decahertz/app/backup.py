@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from decahertz.app.database import embedded_dir, refuse_without_database, start_errors
 from decahertz.app.output_file import target
-from decahertz.app.pipeline import StartError, embedded_dir, refuse_without_database, start_errors
+from decahertz.app.start_error import StartError
 from storage.maintenance import backup, pg_archive
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
@@ -31,7 +32,7 @@ _OWN_SERVER = (
 async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
     """Write a backup and verify it by reading it back. ``decahertz up`` may be running.
 
-    ``file`` is an absolute path. Raises :class:`~decahertz.app.pipeline.StartError`; then no file has
+    ``file`` is an absolute path. Raises :class:`~decahertz.app.start_error.StartError`; then no file has
     changed.
     """
     _refuse_own_server(settings, "backup", "pg_dump")
@@ -49,7 +50,7 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
 async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
     """Replace the embedded database with a backup. No other process may use it meanwhile.
 
-    Raises :class:`~decahertz.app.pipeline.StartError`; then the database has not changed.
+    Raises :class:`~decahertz.app.start_error.StartError`; then the database has not changed.
     """
     _refuse_own_server(settings, "restore", "pg_restore")
     with _errors():
@@ -87,7 +88,7 @@ def _errors() -> Iterator[None]:
 async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
     """Run the embedded server within the context; with ``share``, use the one that runs already.
 
-    Does nothing when ``database_url`` is set. Raises :class:`~decahertz.app.pipeline.StartError` if, with
+    Does nothing when ``database_url`` is set. Raises :class:`~decahertz.app.start_error.StartError` if, with
     ``share``, there is no database yet.
     """
     folder = embedded_dir(settings)

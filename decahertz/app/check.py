@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from api.security.certificate import checked_expiry
 from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
 from decahertz.addresses import check_port
-from decahertz.app.pipeline import StartError, database_url, embedded_dir, start_errors
+from decahertz.app.database import database_url, embedded_dir, start_errors
 from decahertz.app.settings import check_contradictions
+from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock, format_time
 from decahertz.settings import SettingsError
 from storage.database import Database, ServerInfo

@@ -14,35 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import uvloop
 from cyclopts import App, Parameter
 
-from collectors.host.plugins import builtin_classes
 from decahertz import __version__
-from decahertz.app.alertmanager import alertmanager_config
-from decahertz.app.backup import run_backup, run_restore
-from decahertz.app.check import run_check
-from decahertz.app.db_grant_read import run_grant_read
-from decahertz.app.db_status import run_status
-from decahertz.app.dead_letters import run_list, run_replay
-from decahertz.app.export import Wanted, run_export
-from decahertz.app.health import run_health
-from decahertz.app.import_ import run_import
-from decahertz.app.keys import run_create, run_revoke
-from decahertz.app.keys import run_list as run_list_keys
 from decahertz.app.logs import configure_logs
-from decahertz.app.output_file import target
-from decahertz.app.pipeline import StartError, database_url
 from decahertz.app.settings import Settings, load
-from decahertz.app.stack.stack import Stack
-from decahertz.app.up import run_up
+from decahertz.app.start_error import StartError
 from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, keys_of
-from storage.query.export import ExportFormat
-from storage.write.lease import LeaseLostError
+from storage.query.export_format import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
 _WITH_PASSWORD = ("database_url", "api.redis_url")
 """Settings that may have a password in them."""
+_WITH_PLUGINS = ("up", "stack", "check", "settings")
+"""Subcommands with the options of plugins."""
 _CONFIG = Annotated[
     Path | None,
     Parameter(
@@ -54,8 +39,9 @@ _CONFIG = Annotated[
 def main(tokens: Sequence[str] | None = None) -> None:
     """Entry point of the command; ends the process."""
     try:
-        sys.exit(build_app()(sys.argv[1:] if tokens is None else list(tokens), result_action="return_value"))
-    except (SettingsError, StartError, LeaseLostError) as error:
+        given = sys.argv[1:] if tokens is None else list(tokens)
+        sys.exit(build_app(given[0] if given else "")(given, result_action="return_value"))
+    except (SettingsError, StartError) as error:
         sys.stderr.write(f"decahertz: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
@@ -64,15 +50,21 @@ def main(tokens: Sequence[str] | None = None) -> None:
 
 def all_keys() -> Iterator[Key]:
     """Every setting of the program and of the built-in plugins."""
+    from collectors.host.plugins import builtin_classes
+
     yield from keys_of(Settings)
     for table in PLUGIN_TABLES:
         for name, plugin in builtin_classes(table).items():
             yield from keys_of(plugin.options_type, f"{table}.{name}")
 
 
-def build_app() -> App:
-    """Build the command with its subcommands."""
-    keys = list(all_keys())
+def build_app(named: str | None = None) -> App:
+    """Build the command with its subcommands.
+
+    ``named`` is the subcommand that will run; without it, all have all their options. The options of plugins
+    are left out where no subcommand that takes them is named, as they take the import of all plugins.
+    """
+    keys = list(all_keys() if named in {None, *_WITH_PLUGINS} else keys_of(Settings))
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, keys), name="up")
     app.command(_with_settings(_stack, keys), name="stack")
@@ -174,6 +166,8 @@ def _up(
     until_finished: _UNTIL_FINISHED = False,
 ) -> int:
     """Record until Ctrl-C."""
+    from decahertz.app.up import run_up
+
     return _run(run_up(settings, demo=demo, commands=run, until_finished=until_finished))
 
 
@@ -185,17 +179,24 @@ def _stack(
     until_finished: _UNTIL_FINISHED = False,
 ) -> int:
     """Record until Ctrl-C, with Prometheus, Alertmanager and Grafana of this machine next to the recorder."""
+    from decahertz.app.stack.stack import Stack
+    from decahertz.app.up import run_up
+
     stack = Stack(settings)
     return _run(run_up(stack.settings, demo=demo, commands=run, until_finished=until_finished, stack=stack))
 
 
 def _check(settings: Settings) -> int:
     """Check settings, plugins, ports and database, and list the problems."""
+    from decahertz.app.check import run_check
+
     return _run(run_check(settings))
 
 
 def _health(settings: Settings) -> int:
     """Show the health of the running recorder; the exit code is 1 when a component has failed."""
+    from decahertz.app.health import run_health
+
     return run_health(settings)
 
 
@@ -207,6 +208,8 @@ def _import(
     ],
 ) -> int:
     """Store a recording under its original times. Importing it again stores nothing."""
+    from decahertz.app.import_ import run_import
+
     return _run(run_import(settings, file))
 
 
@@ -217,6 +220,8 @@ def _backup(
     force: Annotated[bool, Parameter(negative="", help="Replace an existing file.")] = False,
 ) -> int:
     """Back up the embedded database to a file; `decahertz up` may be running."""
+    from decahertz.app.backup import run_backup
+
     return _run(run_backup(settings, file.absolute(), force=force))
 
 
@@ -227,6 +232,8 @@ def _restore(
     force: Annotated[bool, Parameter(negative="", help="Replace existing data.")] = False,
 ) -> int:
     """Replace the embedded database with a backup. Stop `decahertz up` first."""
+    from decahertz.app.backup import run_restore
+
     return _run(run_restore(settings, file.absolute(), force=force))
 
 
@@ -249,6 +256,8 @@ def _export(  # noqa: PLR0913 - the options of the command
     force: Annotated[bool, Parameter(negative="", help="Replace an existing file.")] = False,
 ) -> int:
     """Write samples or events to a CSV or Parquet file; `decahertz up` may be running."""
+    from decahertz.app.export import Wanted, run_export
+
     wanted = Wanted(
         what=what,
         form=output,
@@ -268,6 +277,9 @@ def _alertmanager_config(
     ] = None,
 ) -> int:
     """Write the configuration of Alertmanager: routes, inhibition and receivers."""
+    from decahertz.app.alertmanager import alertmanager_config
+    from decahertz.app.output_file import target
+
     text = alertmanager_config(settings.alertmanager, settings.api.url(settings.api.port))
     if output is None:
         sys.stdout.write(text)
@@ -281,6 +293,8 @@ def _alertmanager_config(
 
 def _db_url(settings: Settings) -> int:
     """Print the URL of the database in use, for psql or Grafana."""
+    from decahertz.app.database import database_url
+
     sys.stdout.write(database_url(settings) + "\n")
     return 0
 
@@ -291,6 +305,8 @@ def _db_status(
     json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
     """Show sizes, compression, roll-up, policies, spool and emitters."""
+    from decahertz.app.db_status import run_status
+
     return _run(run_status(settings, as_json=json))
 
 
@@ -303,6 +319,8 @@ def _db_grant_read(
     ] = None,
 ) -> int:
     """Let a database role read every table, for Grafana and other readers. Safe to repeat."""
+    from decahertz.app.db_grant_read import run_grant_read
+
     return _run(run_grant_read(settings, role, password_file=password_file))
 
 
@@ -319,6 +337,8 @@ def _list_letters(
     json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
     """List the rows that the database refused, with the reasons."""
+    from decahertz.app.dead_letters import run_list
+
     return _run(run_list(settings, stream=stream, limit=limit, as_json=json))
 
 
@@ -328,6 +348,8 @@ def _replay_letters(
     stream: _STREAM = "",
 ) -> int:
     """Store refused rows again once the cause is fixed; `decahertz up` may be running."""
+    from decahertz.app.dead_letters import run_replay
+
     return _run(run_replay(settings, ids, stream=stream))
 
 
@@ -350,6 +372,8 @@ def _create_key(
     ] = None,
 ) -> int:
     """Create a key of the API and print it, once; `decahertz up` may be running."""
+    from decahertz.app.keys import run_create
+
     if input is not None and output is not None:
         raise StartError("Give --output for a new key or --input for a given one, not both.")
     return _run(run_create(settings, name, scope, expires=expires, output=output, given=input))
@@ -361,11 +385,15 @@ def _list_keys(
     json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
 ) -> int:
     """List the keys of the API, with their scopes, states and last use."""
-    return _run(run_list_keys(settings, as_json=json))
+    from decahertz.app.keys import run_list
+
+    return _run(run_list(settings, as_json=json))
 
 
 def _revoke_keys(settings: Settings, *ids: Annotated[str, Parameter(help="Ids from the list.")]) -> int:
     """Revoke keys of the API; a running recorder refuses them within two seconds."""
+    from decahertz.app.keys import run_revoke
+
     return _run(run_revoke(settings, ids))
 
 
@@ -383,6 +411,8 @@ def _show_settings(settings: Settings) -> int:
 
 
 def _run(work: Any) -> int:  # noqa: ANN401 - a coroutine of int
+    import uvloop
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return int(runner.run(work))
 

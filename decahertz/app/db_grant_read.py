@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from decahertz.app.pipeline import open_database, start_errors
+from decahertz.app.database import open_database, start_errors
 from decahertz.settings import SettingsError
 from storage.maintenance.grants import grant_read
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def run_grant_read(settings: Settings, role: str, *, password_file: Path | None = None) -> int:
     """Grant the role read access, and create it when there is a password.
 
-    Starts the embedded database if it does not run. Raises :class:`~decahertz.app.pipeline.StartError` and
+    Starts the embedded database if it does not run. Raises :class:`~decahertz.app.start_error.StartError` and
     :class:`~decahertz.settings.SettingsError`.
     """
     password = None if password_file is None else _read(password_file)

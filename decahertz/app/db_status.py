@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from decahertz.app.backup import embedded_server
-from decahertz.app.pipeline import database_url, start_errors
+from decahertz.app.database import database_url, start_errors
 from decahertz.clock import SystemClock, format_time
 from storage.database import Database
 from storage.maintenance.status import (
@@ -46,7 +46,7 @@ class Status(Struct, frozen=True, kw_only=True):
 async def run_status(settings: Settings, *, as_json: bool) -> int:
     """Print the status of the database and of the spool.
 
-    Starts the embedded database if it does not run. Raises :class:`~decahertz.app.pipeline.StartError` if
+    Starts the embedded database if it does not run. Raises :class:`~decahertz.app.start_error.StartError` if
     there is none or it is unreachable.
     """
     with start_errors():

@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from collectors.host.plugins import load_collectors
 from decahertz.app.command_line_audit import command_line_entry
-from decahertz.app.pipeline import StartError, open_database, refuse_without_database
+from decahertz.app.database import open_database, refuse_without_database
+from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock, format_time
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 from storage.write.audit import AuditStore
@@ -26,7 +27,7 @@ _MAX_ID = 2**63
 
 
 async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
-    """Print the newest dead letters. Raises :class:`~decahertz.app.pipeline.StartError`."""
+    """Print the newest dead letters. Raises :class:`~decahertz.app.start_error.StartError`."""
     if not 1 <= limit <= _MAX_LIMIT:
         raise StartError(f"--limit must be between 1 and {_MAX_LIMIT:,}: {limit}")
     refuse_without_database(settings)
@@ -45,7 +46,7 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
 async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
     """Store dead letters again; return 1 if some are refused again or do not exist.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` or :class:`~decahertz.settings.SettingsError`.
+    Raises :class:`~decahertz.app.start_error.StartError` or :class:`~decahertz.settings.SettingsError`.
     """
     clock = SystemClock()
     collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)

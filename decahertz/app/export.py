@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from collectors.host.plugins import load_collectors
+from decahertz.app.database import open_database, refuse_without_database
 from decahertz.app.output_file import target
-from decahertz.app.pipeline import StartError, open_database, refuse_without_database
+from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import DatabaseError, DatabaseTimeoutError
@@ -56,7 +57,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
     """Write the file under a temporary name, and rename it when it is complete.
 
-    Raises :class:`~decahertz.app.pipeline.StartError`.
+    Raises :class:`~decahertz.app.start_error.StartError`.
     """
     request = _request(settings, wanted)
     form = wanted.form or _form_of(file)

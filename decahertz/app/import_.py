@@ -13,7 +13,8 @@ from rich.progress import Progress
 
 from collectors.feeds.recordings.captures import Recording, import_source, open_recording
 from collectors.feeds.recordings.errors import RecordingError
-from decahertz.app.pipeline import StartError, open_database
+from decahertz.app.database import open_database
+from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from storage.database import DatabaseUnavailableError
@@ -30,7 +31,7 @@ _ATTEMPT_SECONDS = 60.0
 async def run_import(settings: Settings, file: Path) -> int:
     """Store a recording. Importing the same content again stores nothing.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` for an unreadable file or an unusable database.
+    Raises :class:`~decahertz.app.start_error.StartError` for an unreadable file or an unusable database.
     """
     try:
         source, epoch = import_source(file)

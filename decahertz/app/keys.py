@@ -12,8 +12,9 @@ from msgspec import Struct
 from api.http.access import Scope
 from api.security.keys import GRANTABLE, KeyText, matches, new_key, parse_key
 from decahertz.app.command_line_audit import command_line_entry
+from decahertz.app.database import open_database, refuse_without_database, start_errors
 from decahertz.app.own_keys import PRIVATE_FILE
-from decahertz.app.pipeline import StartError, open_database, refuse_without_database, start_errors
+from decahertz.app.start_error import StartError
 from decahertz.clock import NS_PER_SECOND, SystemClock, TimeFormatError, format_time, parse_time
 from storage.write.api_keys import ApiKey, ApiKeyStore
 
@@ -52,7 +53,7 @@ async def run_create(
 ) -> int:
     """Create a key and print it, once; or that in the file ``given``, which is not printed.
 
-    Raises :class:`~decahertz.app.pipeline.StartError`.
+    Raises :class:`~decahertz.app.start_error.StartError`.
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise StartError("The name of a key has 1 to 128 characters and no control characters.")
@@ -83,7 +84,7 @@ async def run_create(
 
 
 async def run_list(settings: Settings, *, as_json: bool) -> int:
-    """Print every key, the oldest first. Raises :class:`~decahertz.app.pipeline.StartError`."""
+    """Print every key, the oldest first. Raises :class:`~decahertz.app.start_error.StartError`."""
     refuse_without_database(settings)
     now_ns = SystemClock().time_ns()
     with start_errors():
@@ -102,7 +103,7 @@ async def run_list(settings: Settings, *, as_json: bool) -> int:
 
 
 async def run_revoke(settings: Settings, ids: Sequence[str]) -> int:
-    """Revoke keys; return 1 if one does not exist. Raises :class:`~decahertz.app.pipeline.StartError`."""
+    """Revoke keys; return 1 if one does not exist. Raises :class:`~decahertz.app.start_error.StartError`."""
     refuse_without_database(settings)
     if not ids:
         raise StartError("Name the keys to revoke by their ids, which `decahertz keys list` shows.")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from decahertz.app.pipeline import StartError
+from decahertz.app.start_error import StartError
 
 
 def target(file: Path, *, force: bool) -> Path:
     """Return the path to write to: ``file``, with symbolic links resolved.
 
     Only a regular file may be replaced, and only with ``force``. Raises
-    :class:`~decahertz.app.pipeline.StartError`.
+    :class:`~decahertz.app.start_error.StartError`.
     """
     try:
         path = file.resolve()

@@ -7,11 +7,10 @@ nothing new arrives while data is on its way to the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -34,6 +33,7 @@ from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
 from decahertz.addresses import check_port, reachable_address
 from decahertz.app.api_processes import ApiProcesses
+from decahertz.app.database import open_database, start_errors
 from decahertz.app.own_keys import own_key
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import check_contradictions
@@ -44,24 +44,18 @@ from decahertz.conditions import CONDITION_BY_ALERT
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, ProcessFigures, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
-from decahertz.settings import SettingsError
 from decahertz.watchdog.probes import CycleCounts
 from decahertz.watchdog.readings import Figures
 from decahertz.watchdog.self_metrics import export_thresholds
 from decahertz.watchdog.watchdog import Watchdog
 from exporter.exporter import Exporter
 from exporter.exposition import Source
-from storage.database import Database, DatabaseError
-from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
-from storage.postgres.embedded import database_url as embedded_url
 from storage.postgres.supervisor import PostgresSupervisor
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
 from storage.schema.emitters import recently_stored_events
-from storage.schema.migrate import migrate
 from storage.spool import Spool
-from storage.tiers.engine import prepare_tiers
 from storage.tiers.worker import RollUpWorker
 from storage.write.alert_queue import AlertQueue, FiringElsewhere
 from storage.write.alerts import AlertStore
@@ -79,16 +73,9 @@ _PartT = TypeVar("_PartT", bound="_Part")
 _CollectorT = TypeVar("_CollectorT", bound=BaseCollector[Any])
 
 
-_POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
-
-
 class _Part(Component, Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
-
-
-class StartError(Exception):
-    """Raised when a command cannot start; the message is one line."""
 
 
 class StatusFigures(Struct, frozen=True, kw_only=True):
@@ -102,85 +89,6 @@ class StatusFigures(Struct, frozen=True, kw_only=True):
     dropped: int
     unhealthy: list[ComponentStatus]
     """Parts that are degraded or failed."""
-
-
-def embedded_dir(settings: Settings) -> Path:
-    """Folder of the embedded PostgreSQL."""
-    return settings.data_dir / "postgres"
-
-
-def database_url(settings: Settings) -> str:
-    """URL of the database in use, running or not.
-
-    Raises :class:`~decahertz.settings.SettingsError` if ``database_password_file`` cannot be used.
-    """
-    if settings.database_password_file != Path():
-        return _url_with_password(settings)
-    return settings.database_url or embedded_url(embedded_dir(settings))
-
-
-def _url_with_password(settings: Settings) -> str:
-    """The URL of the database with the password of ``database_password_file``."""
-    key = "database_password_file"
-    try:
-        password = settings.database_password_file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise SettingsError(key, f"cannot be read: {error}") from error
-    parts = urlsplit(settings.database_url)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at or ":" in user:
-        raise SettingsError(
-            key, "database_url has to name a user, and no password: postgresql://user@host/db"
-        )
-    if not password:
-        raise SettingsError(key, f"{settings.database_password_file} is empty")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
-
-
-@contextmanager
-def start_errors() -> Iterator[None]:
-    """Convert the errors of a failed start to :class:`StartError`."""
-    try:
-        yield
-    except (EmbeddedPostgresError, DatabaseError, OSError) as error:
-        raise StartError(str(error)) from error
-
-
-def refuse_without_database(settings: Settings) -> None:
-    """Raise :class:`StartError` if the embedded database has not been created yet."""
-    folder = embedded_dir(settings)
-    if not settings.database_url and not (folder / "cluster").exists():
-        raise StartError(f"there is no database in {folder} yet: `decahertz up` creates it")
-
-
-@asynccontextmanager
-async def open_database(
-    settings: Settings,
-    *,
-    share: bool = False,
-) -> AsyncIterator[tuple[Database, PostgresSupervisor | None]]:
-    """Open the database and migrate it; starts the embedded server, and yields its supervisor too.
-
-    With ``share``, uses an embedded server that another process runs; without, refuses to. Raises
-    :class:`StartError`.
-    """
-    supervisor = None
-    async with AsyncExitStack() as stack:
-        with start_errors():
-            runs_already = share and running_pid(embedded_dir(settings)) is not None
-            if not settings.database_url and not runs_already:
-                supervisor = PostgresSupervisor(
-                    lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES)
-                )
-                stack.push_async_callback(supervisor.stop)
-                await supervisor.start()
-            database = Database(database_url(settings), settings.storage)
-            stack.push_async_callback(database.close)
-            await database.open()
-            await migrate(database)
-            if share:
-                await prepare_tiers(database, (), settings.tiers, settings.retention, SystemClock())
-        yield database, supervisor
 
 
 def _silences(settings: AlertsSettings) -> Silences | None:
@@ -221,8 +129,8 @@ class Pipeline:
     async def start(self) -> None:
         """Start all parts, from the database to the feeds.
 
-        Raises :class:`StartError` or :class:`~decahertz.settings.SettingsError`; :meth:`stop` stops the
-        parts started before the error.
+        Raises :class:`~decahertz.app.start_error.StartError` or
+        :class:`~decahertz.settings.SettingsError`; :meth:`stop` stops the parts started before the error.
         """
         settings, clock = self._settings, self._clock
         check_port("api", settings.api.host, settings.api.port)
@@ -435,7 +343,7 @@ class Pipeline:
     async def key_file(self, name: str, *scopes: Scope) -> Path | None:
         """A file with a key for a program that runs next to the recorder; ``None``: it needs none.
 
-        Raises :class:`StartError`.
+        Raises :class:`~decahertz.app.start_error.StartError`.
         """
         if not await asyncio.to_thread(self._settings.api.requires_keys):
             return None

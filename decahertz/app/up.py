@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from api.http.access import Scope
 from collectors.feeds.settings import FeedsSettings
 from decahertz import __version__
 from decahertz.app.companions import Companion, running
+from decahertz.app.database import start_errors
 from decahertz.app.garbage_collection import collecting
-from decahertz.app.pipeline import Pipeline, StartError
+from decahertz.app.pipeline import Pipeline
+from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -50,8 +48,8 @@ async def run_up(
     """Run until SIGINT or SIGTERM, or until all feeds have ended; return the exit code.
 
     ``commands`` are programs to run next to the recorder, and ``stack`` has servers.
-    Raises :class:`~decahertz.app.pipeline.StartError` if a part cannot start, and
-    :class:`~storage.write.lease.LeaseLostError` after another process took over the recorder's name.
+    Raises :class:`~decahertz.app.start_error.StartError` if a part cannot start, and after another process
+    took over the recorder's name.
     """
     programs = [shlex.split(command) for command in commands]
     if [] in programs:
@@ -148,7 +146,8 @@ async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_
     for future in rest - {stopping}:
         future.cancel()
     for future in done:
-        future.result()
+        with start_errors():  # a lost lease is one
+            future.result()
 
 
 async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[Companion]:
@@ -218,6 +217,12 @@ async def _plain(pipeline: Pipeline) -> None:
 
 
 async def _live(pipeline: Pipeline) -> None:
+    # Only a terminal needs them.
+    from rich.console import Console, Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     bars = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                     TimeRemainingColumn())  # fmt: skip
     tasks: dict[str, TaskID] = {}

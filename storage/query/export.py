@@ -14,12 +14,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import EVENT_BY_TABLE, Event
 from decahertz.sample import SampleSchema
+from storage.query.export_format import ExportFormat
 from storage.query.history.raw_samples import MICROSECONDS, key_conditions
 from storage.query.parquet import ParquetPieces
 from storage.schema.events import event_columns
@@ -38,18 +38,6 @@ _LONGEST_SECONDS: Final = 7 * 86_400.0
 _LATEST_NS: Final = 2**63 - 1
 _MICROSECOND_NS: Final = 1000
 _TEXT: Final = "text"
-
-
-class ExportFormat(StrEnum):
-    """Format of an export."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-
-    @property
-    def media_type(self) -> str:
-        """The media type of a file in this format."""
-        return "text/csv" if self is ExportFormat.CSV else "application/vnd.apache.parquet"
 
 
 class TooManyExportsError(RuntimeError):

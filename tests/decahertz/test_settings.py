@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct, convert
 
-from decahertz.app.pipeline import database_url
+from decahertz.app.database import database_url
 from decahertz.app.settings import Settings, load
 from decahertz.event import Name
 from decahertz.settings import FILE_NAME, Key, SettingsError, default_data_dir, environment_name, keys_of

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from api.security.keys import parse_key
-from decahertz.app.pipeline import database_url
+from decahertz.app.database import database_url
 from decahertz.app.settings import load
 from tests.pipeline.running import ROOT
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from decahertz.app.alertmanager import AlertmanagerSettings, alertmanager_config
-from decahertz.app.pipeline import StartError
+from decahertz.app.start_error import StartError
 
 SHIPPED = Path(__file__).resolve().parents[3]
 """Folder of the shipped files: the checkout."""
@@ -50,7 +50,7 @@ def write_prometheus(folder: Path) -> Path:
 def check_prometheus(file: Path, program: Path) -> None:
     """Check the configuration and all rules with the ``promtool`` of ``program``, if there is one.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` with its first finding.
+    Raises :class:`~decahertz.app.start_error.StartError` with its first finding.
     """
     promtool = shutil.which(program.parent / "promtool") or shutil.which("promtool")
     if promtool is None:

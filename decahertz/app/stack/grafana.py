@@ -10,7 +10,7 @@ import psycopg.conninfo
 import structlog
 
 from decahertz.app.companions import Companion
-from decahertz.app.pipeline import database_url
+from decahertz.app.database import database_url
 from decahertz.app.settings import Settings
 from decahertz.app.stack.configuration import SHIPPED, generated_password
 from storage.database import Database, DatabaseError

@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from decahertz.app.pipeline import StartError
 from decahertz.app.stack.settings import StackSettings
+from decahertz.app.start_error import StartError
 from decahertz.settings import SettingsError
 
 _NOWHERE = Path()
@@ -29,7 +29,7 @@ class Programs:
 def find_programs(settings: StackSettings) -> Programs:
     """Find all programs.
 
-    Raises :class:`~decahertz.app.pipeline.StartError` if Prometheus or Alertmanager is missing, and
+    Raises :class:`~decahertz.app.start_error.StartError` if Prometheus or Alertmanager is missing, and
     :class:`~decahertz.settings.SettingsError` if the program of a setting cannot be executed.
     """
     return Programs(

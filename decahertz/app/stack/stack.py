@@ -12,7 +12,6 @@ import msgspec
 from api.http.access import Scope
 from decahertz.addresses import check_port, free_port
 from decahertz.app.companions import Companion
-from decahertz.app.pipeline import StartError
 from decahertz.app.stack.configuration import (
     SHIPPED,
     check_prometheus,
@@ -22,6 +21,7 @@ from decahertz.app.stack.configuration import (
 )
 from decahertz.app.stack.grafana import Grafana
 from decahertz.app.stack.programs import find_programs
+from decahertz.app.start_error import StartError
 
 if TYPE_CHECKING:
     from decahertz.app.alertmanager import AlertmanagerSettings
@@ -38,7 +38,7 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         """Find the programs, choose their ports, and check Prometheus's rules; blocking.
 
-        Raises :class:`~decahertz.app.pipeline.StartError` and :class:`~decahertz.settings.SettingsError`.
+        Raises :class:`~decahertz.app.start_error.StartError` and :class:`~decahertz.settings.SettingsError`.
         """
         if not (SHIPPED / "prometheus.yml").exists():
             raise StartError("the files of the stack are not installed: run decahertz stack in a checkout")

@@ -1,0 +1,103 @@
+"""The database of the settings: its URL, its embedded server, and how a command opens it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from decahertz.app.start_error import StartError
+from decahertz.clock import SystemClock
+from decahertz.settings import SettingsError
+from storage.database import Database, DatabaseError
+from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, Options, running_pid
+from storage.postgres.embedded import database_url as embedded_url
+from storage.postgres.supervisor import PostgresSupervisor
+from storage.schema.migrate import migrate
+from storage.tiers.engine import prepare_tiers
+
+if TYPE_CHECKING:
+    from decahertz.app.settings import Settings
+
+_POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
+
+
+def embedded_dir(settings: Settings) -> Path:
+    """Folder of the embedded PostgreSQL."""
+    return settings.data_dir / "postgres"
+
+
+def database_url(settings: Settings) -> str:
+    """URL of the database in use, running or not.
+
+    Raises :class:`~decahertz.settings.SettingsError` if ``database_password_file`` cannot be used.
+    """
+    if settings.database_password_file != Path():
+        return _url_with_password(settings)
+    return settings.database_url or embedded_url(embedded_dir(settings))
+
+
+def _url_with_password(settings: Settings) -> str:
+    """The URL of the database with the password of ``database_password_file``."""
+    key = "database_password_file"
+    try:
+        password = settings.database_password_file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(key, f"cannot be read: {error}") from error
+    parts = urlsplit(settings.database_url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at or ":" in user:
+        raise SettingsError(
+            key, "database_url has to name a user, and no password: postgresql://user@host/db"
+        )
+    if not password:
+        raise SettingsError(key, f"{settings.database_password_file} is empty")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+
+@contextmanager
+def start_errors() -> Iterator[None]:
+    """Convert the errors of a failed start to :class:`StartError`."""
+    try:
+        yield
+    except (EmbeddedPostgresError, DatabaseError, OSError) as error:
+        raise StartError(str(error)) from error
+
+
+def refuse_without_database(settings: Settings) -> None:
+    """Raise :class:`StartError` if the embedded database has not been created yet."""
+    folder = embedded_dir(settings)
+    if not settings.database_url and not (folder / "cluster").exists():
+        raise StartError(f"there is no database in {folder} yet: `decahertz up` creates it")
+
+
+@asynccontextmanager
+async def open_database(
+    settings: Settings,
+    *,
+    share: bool = False,
+) -> AsyncIterator[tuple[Database, PostgresSupervisor | None]]:
+    """Open the database and migrate it; starts the embedded server, and yields its supervisor too.
+
+    With ``share``, uses an embedded server that another process runs; without, refuses to. Raises
+    :class:`StartError`.
+    """
+    supervisor = None
+    async with AsyncExitStack() as stack:
+        with start_errors():
+            runs_already = share and running_pid(embedded_dir(settings)) is not None
+            if not settings.database_url and not runs_already:
+                supervisor = PostgresSupervisor(
+                    lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES)
+                )
+                stack.push_async_callback(supervisor.stop)
+                await supervisor.start()
+            database = Database(database_url(settings), settings.storage)
+            stack.push_async_callback(database.close)
+            await database.open()
+            await migrate(database)
+            if share:
+                await prepare_tiers(database, (), settings.tiers, settings.retention, SystemClock())
+        yield database, supervisor
