@@ -63,7 +63,9 @@ class SampleCheck:
         names = self._type.__struct_fields__
         self._names = names
         row = tuple(hints.get(name, str) for name in names)
-        self._rows: Any = list[tuple[row]]  # type: ignore[valid-type] # created at run time
+        rows: Any = list[tuple[row]]  # type: ignore[valid-type] # created at run time
+        # A struct, as msgspec analyses any other type again on each call.
+        self._batch: Any = msgspec.defstruct("_Batch", [("rows", rows)])
         self._states = [(m, attrgetter(m.name)) for m in schema.metrics if m.states]
         self._key = _key_getter(schema.key)
         self._known: AbstractSet[object] = set()
@@ -89,7 +91,7 @@ class SampleCheck:
         if not {*map(type, samples)} <= {self._type}:
             return False
         try:
-            msgspec.convert([msgspec.structs.astuple(sample) for sample in samples], self._rows)
+            msgspec.convert({"rows": [*map(msgspec.structs.astuple, samples)]}, self._batch)
         except msgspec.ValidationError:
             return False
         for metric, get in self._states:
@@ -130,7 +132,7 @@ class SampleCheck:
         if type(sample) is not self._type:
             return Reason.TYPE, f"{type(sample).__name__} instead of {self._type.__name__}"
         try:
-            msgspec.convert([msgspec.structs.astuple(sample)], self._rows)
+            msgspec.convert({"rows": [msgspec.structs.astuple(sample)]}, self._batch)
         except msgspec.ValidationError as error:
             return Reason.VALUE, f"{self._with_name(str(error))}: {sample!r}"
         for metric, get in self._states:
@@ -139,8 +141,8 @@ class SampleCheck:
         return Reason.KEY, f"the key {self._key(sample)!r} is not valid in a topic"
 
     def _with_name(self, message: str) -> str:
-        """Replace the path ``$[0][3]`` in a message by the name of the field."""
-        return re.sub(r"`\$\[0\]\[(\d+)\]`", lambda found: f"`{self._names[int(found[1])]}`", message)
+        """Replace the path ``$.rows[0][3]`` in a message by the name of the field."""
+        return re.sub(r"`\$\.rows\[0\]\[(\d+)\]`", lambda found: f"`{self._names[int(found[1])]}`", message)
 
 
 def _hint(metric: MetricField) -> Any:  # noqa: ANN401 - a type for msgspec
