@@ -31,7 +31,7 @@ from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.self_metrics import HubMetrics
-from api.page_handler import page_handler
+from api.page_handler import page
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.security.access import KeyAccess
@@ -149,7 +149,7 @@ class Api:
         """
         host, port = self._settings.host, self._settings.port
         await self._require_keys()
-        # On the event loop, the routes and their description would take more than a cycle.
+        # On the event loop, the routes would take more than a cycle.
         application = await asyncio.to_thread(self._application)
         runner = RepeatRunner(
             application,
@@ -252,7 +252,6 @@ class Api:
             return app
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
         app.router.add_get("/ws", self._websocket.__call__, allow_head=False)
-        page = page_handler().__call__
         app.router.add_get("/", page)
         app.router.add_get("/page/{file:.+}", page)
         app.router.add_get("/docs", docs)
@@ -260,24 +259,28 @@ class Api:
         return app
 
 
-@functools.cache
 def _document_handler(version: str) -> Handler:
-    """Builds the document in advance: on the event loop it would take a third of a cycle."""
-    plain = msgspec.json.encode(api_document(version))
-    compressed = gzipped((plain,), GZIP_LEVEL)
-    tag = entity_tag(plain)
     headers = {
         "Content-Type": "application/json",
-        "ETag": tag,
         "Vary": "Accept-Encoding",
         "Cache-Control": f"private, max-age={_OPENAPI_CACHE_SECONDS}",
     }
 
     async def openapi(request: web.Request) -> web.Response:
+        # The first request builds the document, in a thread: few recorders need it.
+        plain, compressed, tag = await asyncio.to_thread(_document, version)
+        tagged = {**headers, "ETag": tag}
         if is_known(request.headers.get("If-None-Match"), tag):
-            return web.Response(status=304, headers=headers)
+            return web.Response(status=304, headers=tagged)
         if accepts_gzip(request.headers.get("Accept-Encoding")):
-            return web.Response(body=compressed, headers={**headers, "Content-Encoding": "gzip"})
-        return web.Response(body=plain, headers=headers)
+            return web.Response(body=compressed, headers={**tagged, "Content-Encoding": "gzip"})
+        return web.Response(body=plain, headers=tagged)
 
     return openapi
+
+
+@functools.cache
+def _document(version: str) -> tuple[bytes, bytes, str]:
+    """The OpenAPI document: plain, compressed, and its entity tag. Blocks for a third of a cycle."""
+    plain = msgspec.json.encode(api_document(version))
+    return plain, gzipped((plain,), GZIP_LEVEL), entity_tag(plain)

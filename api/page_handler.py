@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from pathlib import Path
 from typing import Final
+
+from aiohttp import web
 
 from api.http.files import StaticFiles, read_files
 
@@ -24,7 +27,11 @@ _HEADERS: Final = {
 }
 
 
+async def page(request: web.Request) -> web.Response:
+    """Serves ``/`` and ``/page/{file}``. The first request reads the files."""
+    return await (await asyncio.to_thread(_files))(request)
+
+
 @functools.cache
-def page_handler() -> StaticFiles:
-    """Makes the handler of ``/`` and ``/page/{file}``. The first call reads the files."""
+def _files() -> StaticFiles:
     return StaticFiles(read_files(PAGE_FOLDER), _HEADERS, "index.html")
