@@ -12,13 +12,8 @@ from api.http.stream import Stream, Write
 from api.parts import Request
 from api.routes.names import Names, unknown_name
 from decahertz.event import EVENT_BY_TABLE
-from storage.query.export import (
-    ExportFormat,
-    ExportRequest,
-    UnknownColumnError,
-    events_request,
-    samples_request,
-)
+from storage.query.export import ExportRequest, UnknownColumnError, events_request, samples_request
+from storage.query.export_format import ExportFormat
 
 _LATEST_NS: Final = 2**63 - 1
 EventTable: TypeAlias = Annotated[

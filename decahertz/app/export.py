@@ -22,7 +22,6 @@ from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_tim
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
-    ExportFormat,
     ExportRequest,
     Exports,
     ExportStoppedError,
@@ -30,6 +29,7 @@ from storage.query.export import (
     events_request,
     samples_request,
 )
+from storage.query.export_format import ExportFormat
 from storage.query.parquet import ParquetMissingError
 
 if TYPE_CHECKING:

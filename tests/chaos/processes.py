@@ -22,7 +22,7 @@ import psutil
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
 from tests.embedded_server import create_data, has_timescale
-from tests.pipeline.running import ROOT, RunningDecahertz, await_welcome, command, read, started
+from tests.pipeline.running import ROOT, Forked, Program, RunningDecahertz, await_welcome, read, started
 
 STOP_SECONDS = 60.0
 _TIMESCALE = {
@@ -89,7 +89,7 @@ class Pipeline:
     def __init__(self, env: Mapping[str, str], log: Path, program: Sequence[str] = ()) -> None:
         self._env = dict(env)
         self._log = log
-        self._program = list(program) or command("up")
+        self._program = list(program)
         self.port, self._exporter_port = free_port(), free_port()
         self.lives: list[Life] = []
         self.running: RunningDecahertz | None = None
@@ -102,7 +102,12 @@ class Pipeline:
         """Start it; returns when it is recording."""
         life = Life(time.time_ns())
         ports = ["--api-port", str(self.port), "--exporter-port", str(self._exporter_port)]
-        process = started([*self._program, *ports, *arguments], self._env, self._log, stdin=subprocess.PIPE)
+        process: Program
+        if self._program:
+            given = [*self._program, *ports, *arguments]
+            process = started(given, self._env, self._log, stdin=subprocess.PIPE)
+        else:
+            process = Forked(["up", *ports, *arguments], self._env, self._log)
         self.running = RunningDecahertz(process, await_welcome(process, self._log))
         life.ready_ns = time.time_ns()
         self.lives.append(life)
@@ -134,7 +139,7 @@ class Pipeline:
         self.running.process.stdin.write(line + "\n")
         self.running.process.stdin.flush()
 
-    def _end(self, number: signal.Signals) -> subprocess.Popen[str]:
+    def _end(self, number: signal.Signals) -> Program:
         assert self.running is not None
         with suppress(OSError, ValueError, HTTPException):  # it may be in a bad way
             self.note_missed()

@@ -77,7 +77,8 @@ async def test_its_table_its_gauge_and_its_topic_appear(
     }
     checked = check(env)
     assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked, checked
-    with running("--feeds-enabled", "synthetic", env=env, log=data_dir / "log") as decahertz:
+    log = data_dir / "log"
+    with running("--feeds-enabled", "synthetic", env=env, log=log, is_forked=False) as decahertz:
         topic = await first_topic(decahertz)
         assert topic.startswith("metrics:imbalance:")
         venue, instrument = topic.split(":")[2:]

@@ -153,7 +153,7 @@ async def test_no_secret_is_in_logs_answers_metrics_errors_addresses_and_process
         shown.add("keys create", made.stdout + made.stderr)
         key = (folder / "ada.key").read_text().strip()
         log = folder / "log"
-        with running("--demo", env=settings, log=log) as decahertz:
+        with running("--demo", env=settings, log=log, is_forked=False) as decahertz:
             api = Api(decahertz.api, shown)
             session = provoke(api, key, plain)
             own = (folder / "keys" / "companions.key").read_text().strip()

@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from storage.database import Database
-from storage.query.export import ExportFormat, ExportRequest, Exports
+from storage.query.export import ExportRequest, Exports
+from storage.query.export_format import ExportFormat
 from tests.storage_examples import START_NS
 
 BOTH = pytest.mark.parametrize("form", list(ExportFormat))

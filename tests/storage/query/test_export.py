@@ -35,13 +35,13 @@ from decahertz.event import (
 )
 from storage.database import Database
 from storage.query.export import (
-    ExportFormat,
     Exports,
     TooManyExportsError,
     UnknownColumnError,
     events_request,
     samples_request,
 )
+from storage.query.export_format import ExportFormat
 from storage.query.parquet import ParquetMissingError
 from storage.schema.events import event_columns
 from tests.storage.query.exports import BOTH, SlowReader, exported, fill_books, rows_of

@@ -12,7 +12,8 @@ import pytest_asyncio
 
 from storage.database import Database
 from storage.query import parquet
-from storage.query.export import ExportFormat, Exports, ExportStoppedError, samples_request
+from storage.query.export import Exports, ExportStoppedError, samples_request
+from storage.query.export_format import ExportFormat
 from storage.settings import StorageSettings
 from tests.postgres_server import PostgresServer, create_tables
 from tests.storage.query.exports import BOTH, SlowReader, fill_books

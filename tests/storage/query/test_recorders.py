@@ -10,7 +10,8 @@ from decahertz.clock import NS_PER_SECOND, to_datetime
 from decahertz.event import Tick
 from storage.database import Database
 from storage.query.bars import BarFilter
-from storage.query.export import ExportFormat, ExportRequest, events_request, samples_request
+from storage.query.export import ExportRequest, events_request, samples_request
+from storage.query.export_format import ExportFormat
 from storage.query.history.history import UnknownFieldError
 from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import FillFilter, Queries, RoundTripFilter

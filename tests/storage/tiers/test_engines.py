@@ -8,7 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from storage.query.bars import BarFilter
-from storage.query.export import ExportFormat, Exports, events_request
+from storage.query.export import Exports, events_request
+from storage.query.export_format import ExportFormat
 from storage.query.queries import Queries
 from tests.storage_examples import START_NS
 from tests.tiered_database import TieredDatabase
