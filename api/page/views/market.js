@@ -9,6 +9,7 @@ import { colours } from "../theme.js";
 
 const ARRANGE_MS = 2000;
 const OLD_MS = 1500;
+const CALM = 5;
 const SPARK = { width: 132, height: 22, points: 300 };
 export const VERDICTS = ["live", "quiet", "stale", "mute", "gap", "closed"];
 const TONES = { live: "good", quiet: "calm", stale: "bad", mute: "bad", gap: "warn", closed: "calm" };
@@ -60,13 +61,13 @@ export class MarketView {
         tone: (row) => (move(row) > 0 ? "up" : move(row) < 0 ? "down" : "") },
       { name: "spread", title: "Spread", help: "Basis points of the mid", value: field("spread_bps"),
         text: (row) => number(row.data.spread_bps, 2), tone: (row) => (row.data.crossed ? "bad" : "") },
-      { name: "sizes", title: "Sizes", class: "wide", help: "At the best bid and ask",
+      { name: "sizes", every: CALM, title: "Sizes", class: "wide", help: "At the best bid and ask",
         text: (row) => `${compact(row.data.bid_size)} × ${compact(row.data.ask_size)}` },
-      { name: "quotes", title: "Quotes/s", class: "wide", value: field("quote_rate"), text: (row) => number(row.data.quote_rate, 1) },
-      { name: "ticks", title: "Ticks/s", class: "wide", value: field("tick_rate"), text: (row) => number(row.data.tick_rate, 1) },
+      { name: "quotes", every: CALM, title: "Quotes/s", class: "wide", value: field("quote_rate"), text: (row) => number(row.data.quote_rate, 1) },
+      { name: "ticks", every: CALM, title: "Ticks/s", class: "wide", value: field("tick_rate"), text: (row) => number(row.data.tick_rate, 1) },
       { name: "age", title: "Age", class: "mid", help: "Since the newest quote or tick", value: field("age_seconds"),
         text: (row) => seconds(row.data.age_seconds) },
-      { name: "latency", title: "Latency", class: "wide", help: "From venue to receipt", value: field("latency_seconds"),
+      { name: "latency", every: CALM, title: "Latency", class: "wide", help: "From venue to receipt", value: field("latency_seconds"),
         text: (row) => milliseconds(row.data.latency_seconds) },
       { name: "verdict", title: "Verdict", left: true, class: "verdict", value: field("verdict"),
         cell: (cell, row, now) => verdictCell(cell, row, now) },
