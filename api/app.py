@@ -15,7 +15,6 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from api.docs_handler import docs
 from api.error_mapping import domain_problem
 from api.http.cache import ResponseCache
 from api.http.cors import Cors
@@ -31,7 +30,7 @@ from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.self_metrics import HubMetrics
-from api.page_handler import page
+from api.pages import docs, page
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
 from api.security.access import KeyAccess
@@ -252,10 +251,9 @@ class Api:
             return app
         app.router.add_get("/api/v1/openapi.json", _document_handler(self._parts.version))
         app.router.add_get("/ws", self._websocket.__call__, allow_head=False)
-        app.router.add_get("/", page)
-        app.router.add_get("/page/{file:.+}", page)
-        app.router.add_get("/docs", docs)
-        app.router.add_get("/docs/{file:.+}", docs)
+        for files, paths in ((page(), ("/", "/page/{file:.+}")), (docs(), ("/docs", "/docs/{file:.+}"))):
+            for path in paths:
+                app.router.add_get(path, files.__call__)
         return app
 
 

@@ -1,7 +1,8 @@
-"""Static files, read once and served from memory."""
+"""Static files, read at the first request and served from memory."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,16 +57,25 @@ def _read(path: Path) -> StaticFile:
 
 
 class StaticFiles:
-    """Serves files that a browser revalidates by their ETag at each use."""
+    """Serves a folder that a browser revalidates by ETags at each use, confined to this server."""
 
-    def __init__(self, files: Mapping[str, StaticFile], headers: Mapping[str, str], index: str) -> None:
-        """``headers`` go with every response; ``index`` is the file of a request that names none."""
-        self._files = files
-        self._headers = headers
+    def __init__(self, folder: Path, security_policy: str, index: str = "index.html") -> None:
+        """``security_policy`` is the Content-Security-Policy; ``index`` the file of a request without one."""
+        self._folder = folder
         self._index = index
+        self._files: Mapping[str, StaticFile] | None = None
+        self._headers = {
+            "Content-Security-Policy": security_policy,
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
 
     async def __call__(self, request: web.Request) -> web.Response:
         """Responds with the file that the path field ``file`` names."""
+        if self._files is None:  # few recorders are looked at
+            self._files = await asyncio.to_thread(read_files, self._folder)
         file = self._files.get(request.match_info.get("file", self._index))
         if file is None:
             raise web.HTTPNotFound

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
-from api.docs_handler import DOCS_FOLDER
+from api.pages import DOCS_FOLDER
 from api.routes.table import ROUTES
 from tests.page.watched import watched
 from tests.pipeline.running import RunningDecahertz, environment, read, running
