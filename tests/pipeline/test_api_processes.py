@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from api.routes.table import ROUTES
 from decahertz_client import Client
+from tests.certificates import make_certificate
 from tests.docs.route_examples import ask_all, create_key
 from tests.pipeline.running import RunningDecahertz, environment, read, run, running, wait_until
 
@@ -199,19 +201,31 @@ def test_head_of_a_forwarded_response_has_the_length_of_its_body(apart: RunningD
         assert int(answer.headers["Content-Length"]) == len(read(request.full_url))
 
 
-def test_a_browser_that_has_signed_in_is_known_to_all_processes(folder: Path) -> None:
-    env = environment(folder, DECAHERTZ_API_PROCESSES="2", DECAHERTZ_API_REQUIRE_KEYS="true")
+def test_sessions_keys_tls_and_the_audit_log_are_those_of_all_processes(folder: Path) -> None:
+    certificate = make_certificate(folder, "127.0.0.1")
+    trusted = ssl.create_default_context(cafile=str(certificate.certificate))
+    env = environment(
+        folder,
+        DECAHERTZ_API_PROCESSES="2",
+        DECAHERTZ_API_REQUIRE_KEYS="true",
+        DECAHERTZ_API_TLS_CERTIFICATE=str(certificate.certificate),
+        DECAHERTZ_API_TLS_KEY=str(certificate.key),
+    )
     with running("--feeds-enabled", "", env=env, log=folder / "log") as decahertz:
+        assert decahertz.api.startswith("https://")
         key = run("keys", "create", "ada", "--scope", "read", env=env).stdout.strip()
+        admin = run("keys", "create", "root", "--scope", "admin", env=env).stdout.strip()
         session = f"{decahertz.api}/api/v1/session"
 
-        def ask(url: str, method: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, str]:
+        def ask(
+            url: str, method: str, headers: dict[str, str], body: bytes | None = None
+        ) -> tuple[int, str, bytes]:
             request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - local
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - local
-                    return answer.status, answer.headers.get("Set-Cookie", "")
+                with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:  # noqa: S310 - local
+                    return answer.status, answer.headers.get("Set-Cookie", ""), answer.read()
             except urllib.error.HTTPError as error:
-                return error.code, ""
+                return error.code, "", b""
 
         def statuses(cookie: str) -> set[int]:
             fills = f"{decahertz.api}/api/v1/fills"
@@ -219,12 +233,15 @@ def test_a_browser_that_has_signed_in_is_known_to_all_processes(folder: Path) ->
 
         sign_in = json.dumps({"key": key}).encode()
         own = {"Origin": decahertz.api, "Content-Type": "application/json"}
-        status, cookie = ask(session, "POST", own, sign_in)
-        assert status == 200
+        status, cookie, _ = ask(session, "POST", own, sign_in)
+        assert (status, "Secure" in cookie) == (200, True)
         cookie = cookie.partition(";")[0]
         wait_until("the session", _LIMIT_SECONDS, lambda: statuses(cookie) == {200})
         with connect(
-            decahertz.websocket, proxy=None, additional_headers={"Cookie": cookie, "Origin": decahertz.api}
+            decahertz.websocket,
+            proxy=None,
+            ssl=trusted,
+            additional_headers={"Cookie": cookie, "Origin": decahertz.api},
         ) as reader:
             assert json.loads(reader.recv(timeout=_LIMIT_SECONDS))["type"] == "connected"
             assert ask(session, "DELETE", {**own, "Cookie": cookie})[0] == 200
@@ -232,6 +249,21 @@ def test_a_browser_that_has_signed_in_is_known_to_all_processes(folder: Path) ->
                 reader.recv(timeout=_LIMIT_SECONDS)
             assert closed.value.rcvd is not None
         wait_until("its end", _LIMIT_SECONDS, lambda: statuses(cookie) == {401})
+
+        bearer = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        refused = {ask(f"{decahertz.api}/api/v1/alerts/webhook", "POST", bearer, b"{}")[0] for _ in range(4)}
+        assert refused == {403}
+
+        def refusals() -> list[dict[str, Any]]:
+            question = f"{decahertz.api}/api/v1/audit?action=alerts.report"
+            _, _, body = ask(question, "GET", {"Authorization": f"Bearer {admin}"})
+            items: list[dict[str, Any]] = json.loads(body)["items"]
+            return items
+
+        wait_until("the refusals in the audit log", _LIMIT_SECONDS, lambda: len(refusals()) == 4)
+        assert {(row["actor"], row["result"], row["address"]) for row in refusals()} == {
+            ("ada", "insufficient-scope", "127.0.0.1")
+        }
 
 
 def test_api_processes_end_when_the_recorder_is_killed(folder: Path) -> None:
