@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from structlog.testing import capture_logs
 
 from decahertz.app.companions import Companion, running
 from decahertz.app.garbage_collection import collecting
@@ -74,6 +75,13 @@ async def fail_thread(pipeline: Pipeline, thread: threading.Thread) -> None:
 
 
 @asynccontextmanager
+async def silent() -> AsyncIterator[None]:
+    """Without the log: showing the stack of an error takes longer than the health may take to tell it."""
+    with capture_logs():
+        yield
+
+
+@asynccontextmanager
 async def recording(folder: Path) -> AsyncIterator[Pipeline]:
     """The whole program but for its command line."""
     await asyncio.to_thread(create_data, folder / "postgres")
@@ -95,6 +103,7 @@ async def test_each_task_and_thread_is_supervised_and_goes_on_after_an_error(fol
         return sorted(asyncio.all_tasks() - others, key=lambda task: task.get_name())
 
     async with (
+        silent(),
         recording(folder) as pipeline,
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{pipeline.api_url.replace('http', 'ws')}/ws") as reader,
