@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -184,12 +184,14 @@ def load_settings(
     environ: Mapping[str, str],
     arguments: Mapping[str, Any] | None,
     defaults: Mapping[str, Any],
+    following: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
 ) -> SettingsT:
     """Load ``type_`` from all sources.
 
     ``file`` is the TOML file; ``None`` reads ``decahertz.toml`` in the working folder if it exists.
     ``arguments`` holds the values from the command line by dotted key, ``defaults`` those that depend on
-    the machine. Raises :class:`SettingsError`.
+    the machine, and ``following`` returns those that follow from what is given. Raises
+    :class:`SettingsError`.
     """
     variables = {k: v for k, v in environ.items() if k.startswith(ENVIRONMENT_PREFIX)}
     sources = (
@@ -209,6 +211,7 @@ def load_settings(
                 values[key] = Path()  # no file
             else:
                 values[key] = _convert(declared[key], value, source.origin)
+    values = {**following(values), **values}
     return _build(type_, "", {**values, "sources": Sources(sources)})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +11,9 @@ from msgspec import Meta, Struct
 
 from decahertz.event import EVENT_TYPES
 from decahertz.settings import Seconds
+
+MIN_LATE_HOURS = 4
+_DAY_HOURS = 24
 
 
 class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,12 +28,7 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=1000, description="Rows held in memory for the writer; the rest stays in the spool."),
     ] = 200_000
     connect_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for a connection attempt.")] = 10.0
-    statement_timeout_seconds: Annotated[
-        Seconds, Meta(description="Timeout for one statement that stores rows or serves a command.")
-    ] = 30.0
-    read_timeout_seconds: Annotated[
-        Seconds, Meta(description="Timeout for one read of the API, connecting included.")
-    ] = 5.0
+    statement_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for one statement.")] = 30.0
     max_exports: Annotated[
         int,
         Meta(ge=1, le=100, description="Exports at once, each on a connection of its own; more are refused."),
@@ -76,7 +76,10 @@ class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 72
     late_hours: Annotated[
         int,
-        Meta(ge=4, description="How late a sample may arrive and still be rolled up into every tier."),
+        Meta(
+            ge=MIN_LATE_HOURS,
+            description="How late a sample may arrive and still be rolled up into every tier.",
+        ),
     ] = 144
     lag_seconds: Annotated[
         Seconds,
@@ -108,9 +111,48 @@ _EventRetention: Any = msgspec.defstruct(
 
 
 class RetentionSettings(_EventRetention, Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):  # type: ignore[misc] # one field per bulk event type
-    """Retention by the rows' own time. 0 keeps them forever."""
+    """Retention by the rows' own time. 0 keeps them forever.
 
-    raw_days: Annotated[Days, Meta(description="Retention of raw samples; 0 keeps them forever.")] = 7
+    Events older than the database were imported and are kept.
+    """
+
+    raw_days: Annotated[
+        Days,
+        Meta(
+            description="Retention of raw samples; 0 keeps them forever. Followed, unless set"
+            " themselves, by quotes, ticks, tiers.late_hours, spool.max_age_hours, and shorter coarse tiers."
+        ),
+    ] = 7
     one_second_days: Annotated[Days, Meta(description="Retention of the 1 s tier.")] = 30
     one_minute_days: Annotated[Days, Meta(description="Retention of the 1 m tier.")] = 730
     one_hour_days: Annotated[Days, Meta(description="Retention of the 1 h tier.")] = 0
+
+
+def following(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of settings that follow from the given ones, so that one of them is enough.
+
+    Quotes and ticks are kept as long as raw samples, coarser tiers at least as long; rows may be late, and
+    wait in the spool, as long as the raw samples they belong to are kept.
+    """
+    tiers, spool, retention = TiersSettings(), SpoolSettings(), RetentionSettings()
+    values: dict[str, Any] = {}
+    raw_days = given.get("retention.raw_days")
+    if raw_days is not None:
+        values |= {f"retention.{event.table}_days": raw_days for event in EVENT_TYPES if event.follows_raw}
+    kept = retention.raw_days if raw_days is None else raw_days
+    for key in ("one_second_days", "one_minute_days", "one_hour_days"):
+        default = getattr(retention, key)
+        values[f"retention.{key}"] = max(default, kept) if default and kept else 0
+        kept = given.get(f"retention.{key}", values[f"retention.{key}"])
+    late_hours = tiers.late_hours
+    if raw_days:
+        chunk_hours = given.get("tiers.chunk_hours", tiers.chunk_hours)
+        late_hours = min(late_hours, max(_DAY_HOURS * raw_days - chunk_hours, MIN_LATE_HOURS))
+    values["tiers.late_hours"] = late_hours
+    limits = [given.get("tiers.late_hours", late_hours)]
+    if "tiers.compress_after_hours" in given:
+        limits.append(given["tiers.compress_after_hours"])
+    values["spool.max_age_hours"] = float(min(spool.max_age_hours, *limits))
+    spooled = given.get("spool.max_age_hours", values["spool.max_age_hours"])
+    values["tiers.compress_after_hours"] = max(tiers.compress_after_hours, math.ceil(spooled))
+    return values

@@ -22,7 +22,7 @@ from decahertz.ingest import IngestSettings
 from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
 from decahertz.thresholds import AlertsSettings, check_thresholds
 from exporter.settings import ExporterSettings
-from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings
+from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings, following
 from storage.tiers.lint import lint
 
 _NAME_LENGTH = 128
@@ -99,4 +99,11 @@ def load(
     """Load the settings of the program; see :func:`~decahertz.settings.load_settings`."""
     environ = os.environ if environ is None else environ
     defaults = {"data_dir": default_data_dir(environ)}
-    return load_settings(Settings, file=file, environ=environ, arguments=arguments, defaults=defaults)
+    return load_settings(
+        Settings,
+        file=file,
+        environ=environ,
+        arguments=arguments,
+        defaults=defaults,
+        following=following,
+    )

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -106,3 +107,9 @@ def value_of(connection: SchemaConnection, statement: str, *values: object) -> A
     """The first value of the first row; ``None`` when there is no row."""
     row = execute(connection, statement, *values).fetchone()
     return None if row is None else row[0]
+
+
+def created_at(connection: SchemaConnection) -> datetime:
+    """When this database got its tables. Older events were imported."""
+    time: datetime = value_of(connection, "SELECT min(time) FROM schema_migrations")
+    return time

@@ -27,6 +27,8 @@ AHEAD = 2
 LOCK_LIMIT = "3s"
 """How long to wait for a table lock, because others queue up behind it."""
 
+BEGINNING = to_datetime(0)
+
 _DAY_NS = 86_400 * 10**9
 _PARTITIONS = r"""
 SELECT low::timestamptz, name FROM (
@@ -128,31 +130,41 @@ def _create_partition(connection: SchemaConnection, table: Partitioned, start: d
         )
 
 
-def has_older(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> bool:
+def has_older(
+    connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
+) -> bool:
     """Whether :func:`drop_before` has anything to drop."""
-    if _older(connection, table, horizon):
+    if _older(connection, table, horizon, start):
         return True
     found: bool = value_of(
         connection,
-        f"SELECT EXISTS (SELECT FROM {quoted(table.default)} WHERE {TIME} < %s)",  # noqa: S608 - quoted
+        f"SELECT EXISTS (SELECT FROM {quoted(table.default)} WHERE {TIME} >= %s AND {TIME} < %s)",  # noqa: S608 - quoted
+        start,
         horizon,
     )
     return found
 
 
-def drop_before(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> None:
-    """Drop the partitions that end before the horizon. Call it in a transaction."""
-    names = _older(connection, table, horizon)
+def drop_before(
+    connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
+) -> None:
+    """Drop the partitions that begin at ``start`` or later and end before the horizon, in a transaction."""
+    names = _older(connection, table, horizon, start)
     for name in names:
         execute(connection, f"DROP TABLE {quoted(name)}")
-    execute(connection, f"DELETE FROM {quoted(table.default)} WHERE {TIME} < %s", horizon)  # noqa: S608 - quoted
+    execute(
+        connection,
+        f"DELETE FROM {quoted(table.default)} WHERE {TIME} >= %s AND {TIME} < %s",  # noqa: S608 - quoted
+        start,
+        horizon,
+    )
     if names:
         structlog.get_logger(part="tiers").info("partitions_dropped", table=table.name, partitions=names)
 
 
-def _older(connection: SchemaConnection, table: Partitioned, horizon: datetime) -> list[str]:
+def _older(connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime) -> list[str]:
     partitions = partitions_of(connection, table)
-    return [name for start, name in partitions.items() if start + table.width <= horizon]
+    return [name for low, name in partitions.items() if start <= low and low + table.width <= horizon]
 
 
 def limit_locks(connection: SchemaConnection) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from decahertz.clock import NS_PER_SECOND
+from decahertz.clock import NS_PER_SECOND, from_datetime
 from storage.schema.samples import TIME, quoted
-from storage.tiers.administration import execute, value_of
+from storage.tiers.administration import created_at, execute, value_of
 from storage.tiers.names import ROLLED, Tier, width_ns
 from storage.tiers.plain.partitions import Partitioned, drop_before, has_older, limit_locks
 
@@ -44,12 +44,18 @@ def drop_old_rows(
 
 
 def drop_old_events(connection: SchemaConnection, table: Partitioned, days: int, now_ns: int) -> None:
-    """Drop events older than ``days`` (0 keeps them)."""
+    """Drop events older than ``days`` (0 keeps them), but none from before the database was created.
+
+    Those were imported, and are kept until somebody takes the import back.
+    """
+    if not days:
+        return
     horizon = table.start_of(now_ns - days * _DAY_NS)
-    if days and has_older(connection, table, horizon):
+    start = table.start_of(from_datetime(created_at(connection)))
+    if has_older(connection, table, horizon, start):
         with connection.transaction():
             limit_locks(connection)
-            drop_before(connection, table, horizon)
+            drop_before(connection, table, horizon, start)
 
 
 def _is_dirty(connection: SchemaConnection, table: PlainTable, tier: Tier, horizon: datetime) -> bool:

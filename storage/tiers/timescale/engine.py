@@ -24,7 +24,7 @@ from storage.schema.connection import schema_connection
 from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import RECORDER, quoted, table_of
 from storage.settings import RetentionSettings, TiersSettings
-from storage.tiers.administration import execute, value_of
+from storage.tiers.administration import created_at, execute, value_of
 from storage.tiers.names import ROLLED, Tier, event_days, relation_of, retention_days, width_ns
 from storage.tiers.schema import columns_in, listed, tier_schema_of
 from storage.tiers.timescale.generations import Generation, ensure_generation, generations_of
@@ -82,11 +82,10 @@ class TimescaleEngine:
 
     def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Create hypertables, generations, views and policies."""
-        days = event_days(self._retention)
         for event in BULK_EVENTS:
             self._ensure_hypertable(connection, event.table)
             segment, after = listed([*event.key, RECORDER]), self._tiers.compress_after_hours
-            apply_policies(connection, Policies(event.table, segment, after, days[event.table]))
+            apply_policies(connection, Policies(event.table, segment, after, 0))
         for schema in schemas:
             self._prepare_samples(connection, schema, now_ns)
         self._tables = [table_of(schema) for schema in schemas]
@@ -97,8 +96,21 @@ class TimescaleEngine:
         return await session.run(lambda connection: self._refresh_all(connection, now_ns))
 
     def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
-        """Report the jobs that fail."""
-        del now_ns  # jobs go by the server's clock
+        """Drop events that are too old, and report the jobs that fail.
+
+        A retention policy would drop events from before the database was created, too; those were imported.
+        """
+        start = created_at(connection) - timedelta(hours=self._tiers.chunk_hours)
+        for table, days in event_days(self._retention).items():
+            if days:
+                execute(
+                    connection,
+                    "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz,"
+                    " newer_than => %s::timestamptz)",
+                    quoted(table),
+                    to_datetime(now_ns) - timedelta(days=days),
+                    start,
+                )
         return failing_jobs(connection)
 
     def _prepare_samples(self, connection: SchemaConnection, schema: SampleSchema, now_ns: int) -> None:

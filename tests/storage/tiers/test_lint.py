@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from decahertz.app.pipeline import Pipeline
-from decahertz.app.settings import Settings
+from decahertz.app.settings import Settings, check_contradictions, load
 from decahertz.settings import SettingsError
 from storage.settings import RetentionSettings, SpoolSettings, TiersSettings
 from storage.tiers.lint import lint
@@ -72,6 +73,53 @@ def test_a_spool_whose_rows_would_be_too_late_for_the_tiers_is_refused() -> None
     tiers = TiersSettings(late_hours=48, compress_after_hours=72)
     with pytest.raises(SettingsError, match=r"spool\.max_age_hours: 72 hours .* not reach every tier"):
         check(tiers=tiers)
+
+
+@pytest.mark.parametrize("days", [*range(8), 14, 31, 365, 731, 36_500])
+def test_the_retention_of_raw_samples_is_the_only_setting_needed(days: int) -> None:
+    settings = load(environ={}, arguments={"retention.raw_days": days})
+    check_contradictions(settings)
+    assert settings.retention.raw_days == days
+    assert settings.retention.quotes_days == settings.retention.ticks_days == days
+    assert settings.retention.logs_days == 30
+
+
+def test_two_days_of_raw_samples_bound_what_is_late_and_what_waits() -> None:
+    settings = load(environ={"DECAHERTZ_RETENTION_RAW_DAYS": "2"})
+    assert (settings.tiers.late_hours, settings.spool.max_age_hours) == (42, 42.0)
+    assert settings.retention.one_second_days == 30
+
+
+def test_without_a_setting_everything_has_its_default() -> None:
+    settings = load(environ={})
+    assert (settings.spool, settings.tiers) == (SpoolSettings(), TiersSettings())
+    assert settings.retention == RetentionSettings()
+    assert settings.retention.quotes_days == settings.retention.ticks_days == 30
+
+
+@pytest.mark.parametrize(
+    ("given", "followed", "value"),
+    [
+        ({"retention.raw_days": 2, "retention.quotes_days": 90}, "retention.quotes_days", 90),
+        ({"retention.raw_days": 60}, "retention.one_second_days", 60),
+        ({"retention.raw_days": 0}, "retention.one_minute_days", 0),
+        ({"retention.one_second_days": 1000}, "retention.one_minute_days", 1000),
+        ({"tiers.late_hours": 48}, "spool.max_age_hours", 48.0),
+        ({"tiers.compress_after_hours": 24}, "spool.max_age_hours", 24.0),
+        ({"spool.max_age_hours": 100}, "tiers.compress_after_hours", 100),
+    ],
+)
+def test_what_is_not_set_follows_what_is(given: dict[str, Any], followed: str, value: float) -> None:
+    settings = load(environ={}, arguments=given)
+    check_contradictions(settings)
+    section, name = followed.split(".")
+    assert getattr(getattr(settings, section), name) == value
+
+
+def test_a_contradiction_of_what_is_set_is_refused() -> None:
+    settings = load(environ={}, arguments={"retention.raw_days": 2, "tiers.late_hours": 144})
+    with pytest.raises(SettingsError, match=r"tiers\.late_hours"):
+        check_contradictions(settings)
 
 
 async def test_a_start_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
