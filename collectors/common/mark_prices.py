@@ -1,11 +1,14 @@
-"""Mark prices: the newest mid of every instrument, at which open positions are valued."""
+"""Mark prices: the newest mid of every instrument, at which open positions are valued.
+
+An instrument has one name unless its definition lists others in ``aliases``.
+"""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
 from collectors.common.values import is_usable
-from decahertz.event import Quote
+from decahertz.event import Instrument, Quote
 
 
 class MarkPrice(Struct, gc=False):
@@ -27,6 +30,24 @@ class MarkPrices:
 
     def __init__(self) -> None:
         self._prices: dict[tuple[str, str], MarkPrice] = {}
+        self._definitions: dict[tuple[str, str], Instrument] = {}
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
+        """All names of an instrument, by each of them; only of those with several."""
+
+    def define(self, definition: Instrument) -> None:
+        """Makes the aliases of an instrument name the same instrument. The newest definition counts."""
+        venue, key = definition.venue, (definition.venue, definition.instrument)
+        known = self._definitions.get(key)
+        if known is not None:
+            if definition.time_ns < known.time_ns:
+                return
+            for name in known.aliases:
+                self._names.pop((venue, name), None)
+            self._names.pop(key, None)
+        self._definitions[key] = definition
+        if definition.aliases:
+            names = (definition.instrument, *definition.aliases)
+            self._names.update(dict.fromkeys(((venue, name) for name in names), names))
 
     def take(self, quote: Quote, received_ns: int) -> None:
         """Updates the mark price by a quote."""
@@ -46,15 +67,34 @@ class MarkPrices:
             mark.price = mid if is_usable(mid) else None
 
     def get(self, venue: str, instrument: str) -> MarkPrice | None:
-        """Returns the mark price of an instrument; ``None`` before its first quote."""
-        return self._prices.get((venue, instrument))
+        """Returns the mark price of an instrument under any of its names; ``None`` before its first quote."""
+        key = (venue, instrument)
+        mark = self._prices.get(key)
+        if mark is None and key in self._names:
+            marks = (self._prices.get((venue, name)) for name in self._names[key])
+            mark = next((one for one in marks if one is not None), None)
+        return mark
 
     def price(self, venue: str, instrument: str) -> float | None:
         """Returns the mid of an instrument; ``None`` if there is none."""
-        mark = self._prices.get((venue, instrument))
+        mark = self.get(venue, instrument)
         return None if mark is None else mark.price
+
+    def similar(self, venue: str, instrument: str) -> tuple[str, str] | None:
+        """Returns the venue and name of a quoted instrument whose name has the same letters and digits.
+
+        One of the same venue is preferred.
+        """
+        letters = _letters(instrument)
+        found = [key for key in self._prices if _letters(key[1]) == letters and key != (venue, instrument)]
+        return min(found, key=lambda key: (key[0] != venue, key), default=None)
 
     def retire(self, before_ns: int) -> None:
         """Drops instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
             del self._prices[key]
+
+
+def _letters(name: str) -> str:
+    """``BTCUSD`` of ``BTC-USD``, ``BTC/USD`` and ``btcusd``."""
+    return "".join(filter(str.isalnum, name)).upper()

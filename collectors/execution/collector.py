@@ -19,7 +19,7 @@ from collectors.execution.signals import Signals
 from collectors.execution.state import ExecutionState, Limits
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
-from decahertz.event import Event, Fill, Order, OrderState, Quote, Signal
+from decahertz.event import Event, Fill, Instrument, Order, OrderState, Quote, Signal
 from decahertz.histogram import Histogram
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
@@ -63,11 +63,12 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
     """Order life cycle, latencies and costs by strategy and venue."""
 
     sample_type: ClassVar[type[Sample]] = ExecutionSample
-    events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Signal, Order, Fill})
+    events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Instrument, Signal, Order, Fill})
     restored: ClassVar[Mapping[type[Event], float]] = {  # the orders of a day, with their signals and fills
         Signal: _DAY_SECONDS,
         Order: _DAY_SECONDS,
         Fill: _DAY_SECONDS,
+        Instrument: 400 * _DAY_SECONDS,
     }
     options_type: ClassVar[type[msgspec.Struct]] = ExecutionOptions
 
@@ -101,6 +102,8 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
+        elif isinstance(event, Instrument):
+            self._mark_prices.define(event)
         elif isinstance(event, Order):
             signal = None
             if event.signal_id is not None:

@@ -16,12 +16,13 @@ from msgspec import Meta
 from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import finite
 from collectors.strategy.figures import StrategyFigures, figures_of
-from collectors.strategy.position import HeldPosition, position_of
+from collectors.strategy.holding import Holding
+from collectors.strategy.position import NO_MARK, HeldPosition, position_of
 from collectors.strategy.sample import StrategySample
-from collectors.strategy.state import StrategyState, mark_of
+from collectors.strategy.state import StrategyState, hint_of, mark_of
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
-from decahertz.event import Equity, Event, Fill, Position, Quote, Regime, Signal
+from decahertz.event import Equity, Event, Fill, Instrument, Position, Quote, Regime, Signal
 from decahertz.sample import Sample
 
 _DAY_SECONDS = 86_400.0
@@ -58,9 +59,12 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
     """P&L, positions and statistics by strategy."""
 
     sample_type: ClassVar[type[Sample]] = StrategySample
-    events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Fill, Position, Equity, Signal, Regime})
+    events: ClassVar[frozenset[type[Event]]] = frozenset(
+        {Quote, Instrument, Fill, Position, Equity, Signal, Regime}
+    )
     restored: ClassVar[Mapping[type[Event], float]] = {
         Fill: math.inf,  # realised P&L includes every fill
+        Instrument: 400 * _DAY_SECONDS,
         Equity: 400 * _DAY_SECONDS,
         Position: 7 * _DAY_SECONDS,
         Regime: 7 * _DAY_SECONDS,
@@ -81,6 +85,8 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
+        elif isinstance(event, Instrument):
+            self._mark_prices.define(event)
         elif isinstance(event, Fill):
             self._state(event.strategy, received_ns).add_fill(event, received_ns)
         elif isinstance(event, Position):
@@ -104,12 +110,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
     def positions(self, now_ns: int) -> list[HeldPosition]:
         """Returns the position of every strategy in every instrument, flat ones included."""
         return [
-            position_of(
-                state.strategy,
-                holding,
-                mark_of(holding, self._mark_prices),
-                differs=holding.has_differed(now_ns, self._break_ns),
-            )
+            self._position(state.strategy, holding, now_ns)
             for state in self._states.values()
             for holding in state.holdings.values()
         ]
@@ -120,6 +121,16 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             figures_of(state, state.value(self._mark_prices), now_ns)
             for _, state in sorted(self._states.items())
         ]
+
+    def _position(self, strategy: str, holding: Holding, now_ns: int) -> HeldPosition:
+        mark = mark_of(holding, self._mark_prices)
+        return position_of(
+            strategy,
+            holding,
+            mark,
+            differs=holding.has_differed(now_ns, self._break_ns),
+            no_mark=NO_MARK + (hint_of(holding, self._mark_prices) if mark.price is None else ""),
+        )
 
     def _sample(self, state: StrategyState, now_ns: int) -> StrategySample:
         value = state.value(self._mark_prices)

@@ -100,10 +100,12 @@ class Mark(Struct, frozen=True, gc=False):
     source: MarkSource
 
 
-def position_of(strategy: str, holding: Holding, mark: Mark, *, differs: bool) -> HeldPosition:
-    """Describes a holding at a mark price."""
+def position_of(
+    strategy: str, holding: Holding, mark: Mark, *, differs: bool, no_mark: str = NO_MARK
+) -> HeldPosition:
+    """Describes a holding at a mark price; ``no_mark`` is the reason if there is none."""
     price = mark.price
-    no_price = NO_MARK if price is None else TOO_LARGE
+    no_price = no_mark if price is None else TOO_LARGE
     figures = Figures()
     if holding.fills:
         basis, quantity = Basis.FILLS, holding.trip.position
@@ -119,9 +121,9 @@ def position_of(strategy: str, holding: Holding, mark: Mark, *, differs: bool) -
         gain = None if price is None or average is None else finite(quantity * (price - average))
         no_gain = no_price if price is None else "there is no average price"
         figures.add("unrealised_pnl", gain if quantity else 0.0, no_gain)
-    figures.add("mark_price", price, NO_MARK)
-    figures.add("mark_source", None if price is None else mark.source, NO_MARK)
-    figures.add("mark_ns", None if price is None else mark.received_ns, NO_MARK)
+    figures.add("mark_price", price, no_mark)
+    figures.add("mark_source", None if price is None else mark.source, no_mark)
+    figures.add("mark_ns", None if price is None else mark.received_ns, no_mark)
     value = None if price is None else finite(price * quantity)
     figures.add("value", value if quantity else 0.0, no_price)
     return HeldPosition(

@@ -155,3 +155,14 @@ def mark_of(holding: Holding, mark_prices: MarkPrices) -> Mark:
     if mark is not None and mark.price is not None:
         return Mark(mark.price, mark.received_ns, MarkSource.QUOTE)
     return Mark(holding.reported_mark, holding.reported_mark_received_ns, MarkSource.REPORT)
+
+
+def hint_of(holding: Holding, mark_prices: MarkPrices) -> str:
+    """Names the quotes that a holding without a mark price may have missed; empty if there are none."""
+    similar = mark_prices.similar(holding.venue, holding.instrument)
+    if similar is None:
+        return ""
+    venue, instrument = similar
+    if venue == holding.venue:
+        return f"; {instrument} is quoted: if it is the same, list one in aliases of the other's definition"
+    return f"; {instrument} is quoted at {venue}: names of venue and instrument must be those of the quotes"

@@ -44,7 +44,7 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=128,
-            pattern=r"^(?:[^\s:*](?:[^:*\x00-\x1f]*[^\s:*])?)?$(?!\n)",
+            pattern=r"^(?:[^\s](?:[^\x00-\x1f]*[^\s])?)?$(?!\n)",
             description="Name of this machine in keys and labels; default: its host name.",
         ),
     ] = ""

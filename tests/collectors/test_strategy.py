@@ -23,6 +23,8 @@ from decahertz.event import (
     Equity,
     Event,
     Fill,
+    Instrument,
+    InstrumentKind,
     Position,
     PositionSource,
     Quote,
@@ -71,6 +73,12 @@ class Desk:
 
     def sample(self, at: float) -> StrategySample:
         return self.samples(at)["trend"]
+
+
+def a_definition(at: float, *aliases: str, instrument: str = "EUR/USD") -> Instrument:
+    return Instrument(
+        time_ns=ns(at), venue="fx", instrument=instrument, kind=InstrumentKind.FX, aliases=aliases
+    )
 
 
 @pytest.fixture
@@ -553,3 +561,42 @@ def test_realised_and_unrealised_profits_are_cash_plus_what_the_position_would_f
 def test_a_day_is_a_day() -> None:
     assert DAY_NS == DAY * NS_PER_SECOND
     assert T0 % DAY_NS == 0
+
+
+@pytest.mark.parametrize(
+    ("quoted", "defined"), [("EURUSD", "EUR/USD"), ("EURUSD", "EURUSD"), ("EURUSD", "E")]
+)
+def test_a_position_is_valued_by_quotes_under_any_name_of_its_instrument(
+    desk: Desk, quoted: str, defined: str
+) -> None:
+    desk.fill("buy", 2, 100, 1)
+    desk.mark(110, 2, instrument=quoted)
+    assert desk.sample(3).unrealised_pnl is None
+    names = {"EUR/USD", "EURUSD"} - {defined}
+    desk.take(a_definition(4, *names, instrument=defined), 4)
+    assert desk.sample(5).unrealised_pnl == 20
+    desk.take(a_definition(3, instrument=defined), 6)  # an older definition that arrives late
+    assert desk.sample(7).unrealised_pnl == 20
+    desk.take(a_definition(8, instrument=defined), 8)
+    assert desk.sample(9).unrealised_pnl is None
+
+
+@pytest.mark.parametrize(
+    ("venue", "instrument", "hint"),
+    [
+        ("fx", "EUR-USD", "; EUR-USD is quoted: if it is the same, list one in aliases"),
+        ("fx", "eurusd", "; eurusd is quoted"),
+        ("bank", "EUR/USD", "; EUR/USD is quoted at bank"),
+        ("fx", "EUR/USDT", None),
+    ],
+)
+def test_a_position_without_a_mark_price_names_quotes_that_may_be_meant(
+    desk: Desk, venue: str, instrument: str, hint: str | None
+) -> None:
+    desk.fill("buy", 2, 100, 1)
+    desk.take(Quote(time_ns=ns(2), venue=venue, instrument=instrument, bid=1.0, ask=2.0), 2)
+    (position,) = desk.collector.positions(ns(3))
+    assert position.unrealised_pnl is None
+    for name in ("mark_price", "value", "unrealised_pnl"):
+        assert position.reasons[name].partition(";")[0] == "no quote and no reported mark price"
+        assert (hint in position.reasons[name]) if hint else (";" not in position.reasons[name])

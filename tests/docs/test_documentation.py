@@ -114,3 +114,12 @@ def test_every_program_of_a_page_works_against_the_demo(block: Block, demo: Runn
     else:
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 0, errors
+
+
+def test_the_position_of_the_first_example_has_a_value(demo: RunningDecahertz) -> None:
+    (block,) = [block for block in blocks("python") if block.page == "README.md" and "Client(" in block.text]
+    subprocess.run([sys.executable, "-c", here(block.text, demo)], cwd=ROOT, check=True, timeout=30)
+    (position,) = demo.get("/api/v1/positions/BTC-USD?strategy=breakout")["items"]
+    assert position["quantity"] > 0
+    assert position["mark_source"] == "quote"
+    assert position["unrealised_pnl"] is not None

@@ -129,7 +129,7 @@ async def test_a_feed_that_waits_for_its_restart_degrades_the_host(pipeline: Pip
 
 
 async def test_a_bad_event_is_refused_and_the_valid_ones_pass(pipeline: Pipeline) -> None:
-    bad = (a_tick(math.nan), a_tick(math.inf), a_tick(9.0, instrument="a:b"))
+    bad = (a_tick(math.nan), a_tick(math.inf), a_tick(9.0, instrument="a\tb"))
     host = await pipeline.play(ScriptedFeed(emitting(a_tick(1.0), *bad, a_tick(2.0))))
     assert prices(pipeline) == [1.0, 2.0]
     assert host.feeds()[0].counters == {"messages": 5, "refused": 3}

@@ -59,7 +59,7 @@ def test_the_readme_names_every_module() -> None:
         (CoinbaseFeed, "max_message_bytes", 10),
         (SyntheticFeed, "instruments", -1),
         (SyntheticFeed, "venues", ""),
-        (SyntheticFeed, "venues", "a:b"),
+        (SyntheticFeed, "venues", "a\tb"),
         (SyntheticFeed, "pause_kind", "loud"),
         (SyntheticFeed, "pause_interval_seconds", 0.5),
         (SyntheticFeed, "burst_factor", 0),

@@ -210,7 +210,7 @@ def test_a_type_that_is_not_understood_is_ignored() -> None:
         json.dumps(a_match(7, 1, size="-1")).encode(),
         json.dumps(a_match(7, 1, time="yesterday")).encode(),
         json.dumps(a_match(7, 1, time="1969-12-31T23:59:59Z")).encode(),
-        json.dumps(a_match(7, 1, product_id="a:b")).encode(),
+        json.dumps(a_match(7, 1, product_id="a\tb")).encode(),
         json.dumps(a_match(-7, 1)).encode(),
         json.dumps(an_update(["buy", "100", "-1"])).encode(),
         json.dumps(an_update(["hold", "100", "1"])).encode(),

@@ -117,7 +117,7 @@ def test_trades_of_the_same_time_are_all_ticks_but_those_repeated_after_a_reconn
         b"[1]",
         b'[1,{},"book-none","XBT/USD"]',
         b'[1,{},"book-0","XBT/USD"]',
-        b'[1,{},"book-10","a:b"]',
+        b'[1,{},"book-10","a\\tb"]',
         b'[1,{"b":[["NaN","1","1618678133.3"]]},"book-10","XBT/USD"]',
         b'[1,{"b":[["1","-1","1618678133.3"]]},"book-10","XBT/USD"]',
         b'[1,{"b":[["1","1","soon"]]},"book-10","XBT/USD"]',

@@ -156,7 +156,7 @@ def test_a_file_whose_name_tells_no_instrument_needs_one(tmp_path: Path) -> None
         open_recording(path)
     assert len(list(recorded_events(path, instrument="EUR/USD"))) == 1
     with pytest.raises(RecordingError, match="is not a valid instrument name"):
-        open_recording(path, instrument="a:b")
+        open_recording(path, instrument="a\tb")
 
 
 def test_the_same_content_has_the_same_identity_under_any_name(tmp_path: Path) -> None:
