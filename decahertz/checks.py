@@ -25,8 +25,8 @@ from decahertz.sample import MetricField, Sample, SampleSchema
 _Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _TYPES: dict[type, Any] = {float: _Finite, int: _Integer, bool: bool}
-# The rules of ``decahertz.event.Name``: a key is a segment of a topic.
-_INNER = r":*\x00-\x1f\ud800-\udfff"
+# The rules of ``decahertz.event.Name``.
+_INNER = r"\x00-\x1f\ud800-\udfff"
 _KEY = re.compile(rf"[^\s{_INNER}](?:[^{_INNER}]*[^\s{_INNER}])?")
 _MAX_KEY_LENGTH = 256
 _MAX_PROBLEM_LENGTH = 500
@@ -40,7 +40,7 @@ class Reason(StrEnum):
     VALUE = "value"
     """A value is NaN, infinite, out of range or not of the declared type."""
     KEY = "key"
-    """A part of the key is not a valid topic segment: empty, too long, with a colon or an asterisk."""
+    """A part of the key is no valid name: empty, too long, or with a control character."""
     DUPLICATE = "duplicate"
     """An earlier sample of the batch has the same key."""
 
@@ -138,7 +138,7 @@ class SampleCheck:
         for metric, get in self._states:
             if type(get(sample)) not in (metric.type, type(None)):
                 return Reason.VALUE, f"{metric.name} is not a {metric.type.__name__}: {sample!r}"
-        return Reason.KEY, f"the key {self._key(sample)!r} is not valid in a topic"
+        return Reason.KEY, f"the key {self._key(sample)!r} is no valid name"
 
     def _with_name(self, message: str) -> str:
         """Replace the path ``$.rows[0][3]`` in a message by the name of the field."""

@@ -20,6 +20,12 @@ CYCLE_NS = 100_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MICROSECOND = timedelta(microseconds=1)
+_OTHER_UNITS = (
+    (10**8, "seconds", 10**9),
+    (10**11, "milliseconds", 10**6),
+    (10**14, "microseconds", 10**3),
+)
+"""The least time of each unit that can be told: March 1973."""
 _NANOSECONDS = re.compile(r"-?[0-9]{1,19}")
 _RFC_3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})"
@@ -112,6 +118,22 @@ def from_datetime(value: datetime) -> int:
     return (value - _EPOCH) // _ONE_MICROSECOND * 1000
 
 
+class TimeUnitError(TimeFormatError):
+    """Raised for an integer time that is in another unit than nanoseconds."""
+
+
+def other_unit(value: int) -> tuple[str, int] | None:
+    """The unit of an integer time that is not in nanoseconds, and the same time in nanoseconds.
+
+    The magnitude tells the unit of every time from March 1973 to the year 5138. ``None``: the time is in
+    nanoseconds, or too close to 1970 to tell.
+    """
+    for least, unit, factor in _OTHER_UNITS:
+        if least <= value < 1000 * least:
+            return unit, value * factor
+    return None
+
+
 def parse_time(text: str) -> int:
     """Parse integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``) to nanoseconds.
 
@@ -120,7 +142,12 @@ def parse_time(text: str) -> int:
     """
     text = text.strip()
     if _NANOSECONDS.fullmatch(text):
-        return int(text)
+        time_ns = int(text)
+        other = other_unit(time_ns)
+        if other is not None:
+            unit, meant_ns = other
+            raise TimeUnitError(f"{text} is a time in {unit}; write nanoseconds: {meant_ns}")
+        return time_ns
     parts = _RFC_3339.fullmatch(text)
     if parts is None:
         raise TimeFormatError(f"{text[:64]!r} is neither nanoseconds nor an RFC 3339 time with its zone")

@@ -20,6 +20,8 @@ from typing import Annotated, ClassVar, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
+from decahertz.topic import segment
+
 TimeNs: TypeAlias = Annotated[
     int, Meta(gt=0, le=2**63 - 1, description="Nanoseconds since the Unix epoch, UTC.")
 ]
@@ -31,9 +33,9 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # The sum over all starts of an emitter must fit into 64 bits too.
 Loss: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
 # The last group rejects a trailing line break, which ``$`` alone accepts in Python.
-_NAME = r"^[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]*[^\s:*\x00-\x1f])?$(?!\n)"
+_NAME = r"^[^\s\x00-\x1f](?:[^\x00-\x1f]*[^\s\x00-\x1f])?$(?!\n)"
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
-"""A topic segment: no colon, asterisk or control character, no leading or trailing whitespace."""
+"""A name: no control character, no leading or trailing whitespace. In topics it is escaped."""
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 Text: TypeAlias = Annotated[str, Meta(max_length=16_384, pattern=r"^[^\x00]*$")]
 
@@ -42,6 +44,7 @@ Text: TypeAlias = Annotated[str, Meta(max_length=16_384, pattern=r"^[^\x00]*$")]
 _VenueSequence: TypeAlias = Annotated[
     int, Meta(ge=-(2**63), le=2**63 - 1, extra={"column": "venue_sequence"})
 ]
+_StatedTime: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Limit: TypeAlias = Annotated[Number, Meta(extra={"column": "limit_value"})]
 
 
@@ -98,9 +101,7 @@ class ConnectionState(StrEnum):
     OPEN = "open"
     """Connected and subscribed."""
     CLOSED = "closed"
-    """The market is closed."""
-    DISCONNECTED = "disconnected"
-    """Not connected; the feed tries again."""
+    """Not connected, or the market is closed."""
 
 
 class InstrumentKind(StrEnum):
@@ -148,6 +149,8 @@ class Event(
     """Whether the table grows without bound; a bulk table is partitioned and has a retention setting."""
     retention_days: ClassVar[int] = 0
     """Default retention of a bulk table; 0 keeps its rows forever."""
+    follows_raw: ClassVar[bool] = False
+    """Whether that retention follows the one of raw samples, where this is set."""
     key: ClassVar[tuple[str, ...]] = ()
     """Fields that identify one series in a bulk table; it is indexed and compressed by them."""
 
@@ -160,10 +163,14 @@ class MarketEvent(Event, frozen=True, kw_only=True):
 
     topic_key = "instrument"
     bulk = True
+    retention_days = 30
+    follows_raw = True
     key = ("venue", "instrument")
 
     venue: Name
+    """The venue, as in the orders and fills that go there."""
     instrument: Name
+    """Name of the instrument, as in orders and fills."""
     sequence: _VenueSequence | None = None
     """The venue's own sequence number of the message, if it numbers them."""
     missed: Count = 0
@@ -177,9 +184,13 @@ class Quote(MarketEvent, frozen=True, kw_only=True):
     topic = "quotes"
 
     bid: Number | None = None
+    """Best bid price."""
     ask: Number | None = None
+    """Best ask price."""
     bid_size: Size | None = None
+    """Quantity at the best bid."""
     ask_size: Size | None = None
+    """Quantity at the best ask."""
 
 
 class Tick(MarketEvent, frozen=True, kw_only=True):
@@ -189,10 +200,13 @@ class Tick(MarketEvent, frozen=True, kw_only=True):
     topic = "ticks"
 
     price: Number
+    """Price of the trade."""
     size: Size
+    """Quantity of the trade."""
     side: Side | None = None
     """The aggressor's side."""
     trade_id: Identifier | None = None
+    """The venue's own id of the trade."""
 
 
 class Instrument(Event, frozen=True, kw_only=True):
@@ -202,9 +216,11 @@ class Instrument(Event, frozen=True, kw_only=True):
     topic = "instruments"
 
     venue: Name
+    """The venue."""
     instrument: Name
     """Name of the instrument at the venue, as in quotes, ticks and orders."""
     kind: InstrumentKind
+    """Kind of the instrument."""
     base_currency: Name | None = None
     """Currency or asset of the quantity: ``BTC`` of ``BTC-USD``."""
     quote_currency: Name | None = None
@@ -220,15 +236,18 @@ class Instrument(Event, frozen=True, kw_only=True):
     lot_size: _Positive | None = None
     """Smallest quantity increment."""
     aliases: tuple[Name, ...] = ()
-    """Other names of the instrument."""
+    """Other names of the instrument: a position is valued by quotes under any of them."""
 
 
 class StrategyEvent(Event, frozen=True, kw_only=True):
     """Base of the events of a strategy in one instrument."""
 
     strategy: Name
+    """The strategy."""
     venue: Name
+    """The venue, as in its quotes."""
     instrument: Name
+    """Name of the instrument, as in its quotes."""
 
 
 class Signal(StrategyEvent, frozen=True, kw_only=True):
@@ -238,13 +257,17 @@ class Signal(StrategyEvent, frozen=True, kw_only=True):
     topic = "signals"
 
     signal_id: Identifier
+    """Identifies the signal in orders."""
     direction: Direction
+    """The action that the strategy wants."""
     strength: Number | None = None
+    """How sure the strategy is, on a scale of its own."""
     price: Number | None = None
     """Decision price: the market price when the strategy decided."""
     risk: Size | None = None
     """Money at risk if the trade goes to its stop: the R of the trade."""
     reason: Text | None = None
+    """Why the strategy decided so."""
 
 
 class Order(StrategyEvent, frozen=True, kw_only=True):
@@ -254,18 +277,27 @@ class Order(StrategyEvent, frozen=True, kw_only=True):
     topic = "orders"
 
     order_id: Identifier
+    """Identifies the order within its strategy, venue and instrument."""
     state: OrderState
+    """The new state."""
     side: Side
+    """Side of the order."""
     quantity: Size
+    """Quantity ordered."""
     filled_quantity: Size | None = None
+    """Quantity filled so far."""
     price: Number | None = None
     """Limit price, if any."""
     arrival_price: Number | None = None
     """Mid of the market when the order was submitted."""
     order_type: Identifier | None = None
+    """Type of the order, in the strategy's own words: ``limit``."""
     signal_id: Identifier | None = None
+    """The signal that led to the order."""
     reason: Text | None = None
     """Why it was rejected, cancelled or expired."""
+    stated_time_ns: _StatedTime | None = None
+    """The time that the emitter stated, if it is impossible; ``time_ns`` is that of receipt, or corrected."""
 
 
 class Fill(StrategyEvent, frozen=True, kw_only=True):
@@ -275,15 +307,23 @@ class Fill(StrategyEvent, frozen=True, kw_only=True):
     topic = "fills"
 
     order_id: Identifier
+    """The order."""
     fill_id: Identifier
+    """Identifies the fill within its order: a fill that is reported again counts once."""
     side: Side
+    """Side of the fill."""
     price: Number
+    """Price of the fill."""
     quantity: _Positive
+    """Quantity filled by it."""
     fee: Number = 0.0
     """Fee paid, in money; a rebate is negative."""
     liquidity: Liquidity | None = None
+    """Whether it provided or took liquidity."""
     risk: Size | None = None
     """Money at risk in the trade that this fill opens, if known: the R of the trade."""
+    stated_time_ns: _StatedTime | None = None
+    """The time that the emitter stated, if it is impossible; ``time_ns`` is that of receipt, or corrected."""
 
 
 class Position(StrategyEvent, frozen=True, kw_only=True):
@@ -293,9 +333,13 @@ class Position(StrategyEvent, frozen=True, kw_only=True):
     topic = "positions"
 
     quantity: Number
+    """Quantity held; negative when short."""
     average_price: Number | None = None
+    """Average entry price."""
     mark_price: Number | None = None
+    """Price to value it at, where no quotes are recorded."""
     held_by: PositionSource = PositionSource.BOT
+    """Who holds it."""
 
 
 class Equity(Event, frozen=True, kw_only=True):
@@ -305,8 +349,11 @@ class Equity(Event, frozen=True, kw_only=True):
     topic = "equity"
 
     strategy: Name
+    """The strategy."""
     equity: Number
+    """Equity of its account."""
     cash: Number | None = None
+    """The part that is cash."""
 
 
 class Regime(Event, frozen=True, kw_only=True):
@@ -316,8 +363,11 @@ class Regime(Event, frozen=True, kw_only=True):
     topic = "regime"
 
     regime: Name
+    """The regime, in words of the strategy or desk."""
     strategy: Name | None = None
+    """The strategy that assumes it; without one, the desk."""
     confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Probability that it is right."""
 
 
 class Risk(Event, frozen=True, kw_only=True):
@@ -327,10 +377,15 @@ class Risk(Event, frozen=True, kw_only=True):
     topic = "risk"
 
     name: Name
+    """Name of the measure."""
     value: Number
+    """Its value."""
     limit: _Limit | None = None
+    """Its limit."""
     strategy: Name | None = None
+    """The strategy; without one, the desk."""
     breached: bool = False
+    """Whether the limit is breached."""
 
 
 class News(Event, frozen=True, kw_only=True):
@@ -340,9 +395,13 @@ class News(Event, frozen=True, kw_only=True):
     topic = "news"
 
     headline: Text
+    """The headline."""
     publisher: Identifier | None = None
+    """Who published it."""
     instruments: tuple[Name, ...] = ()
+    """The instruments that it is about."""
     sentiment: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    """-1 is bad, 1 is good."""
 
 
 class Log(Event, frozen=True, kw_only=True):
@@ -355,8 +414,11 @@ class Log(Event, frozen=True, kw_only=True):
     key = ("component",)
 
     component: Name
+    """The component that wrote it."""
     level: LogLevel
+    """Severity."""
     message: Text
+    """The message."""
 
 
 class Heartbeat(Event, frozen=True, kw_only=True):
@@ -372,10 +434,17 @@ class Heartbeat(Event, frozen=True, kw_only=True):
     key = ("component",)
 
     component: Name
+    """The feed or component."""
     connection: ConnectionState = ConnectionState.OPEN
+    """Whether it is connected."""
     venue: Name | None = None
+    """The venue of a feed."""
     instrument: Name | None = None
+    """The instrument; without one, all of the venue."""
 
+
+Execution: TypeAlias = Order | Fill
+"""Events that are stored even if their time is impossible."""
 
 AnyEvent: TypeAlias = (
     Quote
@@ -400,7 +469,7 @@ EVENT_BY_TABLE: Mapping[str, type[Event]] = {event_type.table: event_type for ev
 def event_topic(event: AnyEvent) -> str:
     """The topic of an event: ``quotes:BTC-USD`` for a quote, ``fills`` for a fill."""
     key = event.topic_key
-    return f"{event.topic}:{getattr(event, key)}" if key else event.topic
+    return f"{event.topic}:{segment(getattr(event, key))}" if key else event.topic
 
 
 class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

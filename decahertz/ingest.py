@@ -8,8 +8,7 @@ durable in time is refused after it was published, and is not published again wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Protocol
 
 from msgspec import Meta, Struct
@@ -17,6 +16,8 @@ from msgspec import Meta, Struct
 from decahertz.bus import EVENTS, Bus
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import AnyEvent, Arrival, EventBatch
+from decahertz.event_times import BatchRefusedError, EventTimes
+from decahertz.health import ComponentStatus
 from decahertz.sequences import SequenceSet
 from decahertz.settings import Seconds
 
@@ -25,8 +26,6 @@ MAX_RANGES = 4096
 FORGET_NS = 7 * 24 * 3600 * NS_PER_SECOND
 """Emitters silent for this long are evicted from memory; PostgreSQL still rejects their duplicates."""
 _EVICTION_INTERVAL_NS = 3600 * NS_PER_SECOND
-_PROBLEMS_LISTED = 20
-_CLOCK_STEP_GRACE_NS = 3600 * NS_PER_SECOND
 
 
 class IngestSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,24 +54,6 @@ class Receipt(Struct, frozen=True, kw_only=True):
     """Events of this batch that were stored before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Reason why an event of a batch is refused."""
-
-    index: int
-    """Position in the batch, from 0."""
-    field: str
-    reason: str
-
-
-class BatchRefusedError(ValueError):
-    """Raised for an invalid batch; none of it is published or stored."""
-
-    def __init__(self, reason: str, refusals: Sequence[Refusal] = ()) -> None:
-        super().__init__(reason)
-        self.refusals = tuple(refusals)
-
-
 class NotDurableError(RuntimeError):
     """Raised when a batch does not become durable in time; the emitter should resend it."""
 
@@ -95,27 +76,6 @@ class EventSink(Protocol):
 EmitterId = tuple[str, int]
 
 
-class _Latest:
-    """The latest acceptable time of an event.
-
-    When the clock is set back, events from just before lie in the future although they are correct. So for an
-    hour the limit stays where it would be without the step.
-    """
-
-    def __init__(self, clock: Clock, max_future_ns: int) -> None:
-        self.max_future_ns = max_future_ns
-        self._clock = clock
-        self._offset_ns = clock.time_ns() - clock.monotonic_ns()
-        self._last_true_ns = clock.monotonic_ns()
-
-    def time_ns(self) -> int:
-        monotonic_ns = self._clock.monotonic_ns()
-        offset_ns = self._clock.time_ns() - monotonic_ns
-        if offset_ns >= self._offset_ns or monotonic_ns - self._last_true_ns > _CLOCK_STEP_GRACE_NS:
-            self._offset_ns, self._last_true_ns = offset_ns, monotonic_ns
-        return monotonic_ns + self._offset_ns + self.max_future_ns
-
-
 class Ingest:
     """Checks, publishes and stores arriving events."""
 
@@ -133,7 +93,7 @@ class Ingest:
         self._bus = bus
         self._sink = sink
         self._clock = clock
-        self._latest = _Latest(clock, max_future_ns)
+        self._times = EventTimes(clock, max_future_ns)
         self._timeout_seconds = timeout_seconds
         self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
         self._evicted_ns = clock.monotonic_ns()
@@ -150,8 +110,8 @@ class Ingest:
         Raises :class:`BatchRefusedError` for an invalid batch, :class:`NotDurableError` for one to resend.
         """
         now_ns = self._clock.time_ns()
-        self._check(batch)
-        arrival = Arrival(batch=batch, received_ns=now_ns, encoded=encoded)
+        checked = self._check(batch, now_ns)
+        arrival = Arrival(batch=checked, received_ns=now_ns, encoded=encoded if checked is batch else b"")
         self._publish(arrival)
         return await self._sink.append(arrival, self._timeout_seconds)
 
@@ -160,25 +120,26 @@ class Ingest:
 
         ``encoded`` as in :meth:`submit`.
         """
-        self._check(batch)
-        arrival = Arrival(batch=batch, received_ns=received_ns, encoded=encoded)
+        checked = self._check(batch, received_ns)
+        arrival = Arrival(
+            batch=checked, received_ns=received_ns, encoded=encoded if checked is batch else b""
+        )
         self._publish(arrival)
         await self._sink.enqueue(arrival)
 
-    def _check(self, batch: EventBatch) -> None:
-        latest = self._latest.time_ns()
-        late = [i for i, event in enumerate(batch.events) if event.time_ns > latest]
-        if late:
-            ahead = self._latest.max_future_ns / 1e9
-            raise BatchRefusedError(
-                f"{len(late)} events are more than {ahead:g} s in the future: check the emitter's clock",
-                [Refusal(i, "time_ns", f"more than {ahead:g} s ahead") for i in late[:_PROBLEMS_LISTED]],
-            )
+    def status(self) -> ComponentStatus:
+        """Names the emitter whose orders and fills had impossible times lately."""
+        return self._times.status()
+
+    def _check(self, batch: EventBatch, received_ns: int) -> EventBatch:
+        """Returns the batch, with possible times. Raises :class:`BatchRefusedError`."""
+        checked = self._times.checked(batch, received_ns)
         seen = self._seen.get((batch.source, batch.epoch))
         if seen is None or seen.range_count < MAX_RANGES:
-            return
+            return checked
         if batch.events and not seen.touches(batch.first_sequence, batch.last_sequence):
             raise BatchRefusedError(f"the sequence of this emitter has more than {MAX_RANGES} gaps")
+        return checked
 
     def _publish(self, arrival: Arrival) -> None:
         batch = arrival.batch

@@ -25,6 +25,7 @@ from typing import Annotated, ClassVar, Union, get_args, get_origin
 import msgspec
 
 from decahertz.metric import Kind, Metric
+from decahertz.topic import segment
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _MAX_NAME_LENGTH = 48  # fits the 63 bytes of PostgreSQL with prefix, unit and suffix
@@ -80,7 +81,7 @@ class SampleSchema:
 
     def topic_of(self, sample: Sample) -> str:
         """The WebSocket topic of one sample: ``metrics:{collector}:{key…}``."""
-        return ":".join(("metrics", self.collector, *self.key_of(sample)))
+        return ":".join(("metrics", self.collector, *map(segment, self.key_of(sample))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,29 @@
 """Topics and patterns of topics.
 
-A topic consists of segments separated by colons. Segments may contain dots, dashes, slashes and spaces but no
-colon and no asterisk. In a pattern ``*`` matches one segment, and a final ``**`` one or more.
+A topic consists of segments separated by colons. A name becomes a segment by :func:`segment`, which writes
+a colon as ``%3A``, an asterisk as ``%2A`` and a percent sign as ``%25``. In a pattern ``*`` matches one
+segment, and a final ``**`` one or more.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 _MAX_LENGTH = 512
+_ESCAPES = str.maketrans({":": "%3A", "*": "%2A", "%": "%25"})
+
+
+def segment(name: str) -> str:
+    """The segment of a topic that stands for a name: ``BTC/USDT%3AUSDT`` for ``BTC/USDT:USDT``."""
+    if ":" in name or "*" in name or "%" in name:
+        return name.translate(_ESCAPES)
+    return name
+
+
+def segment_name(text: str) -> str:
+    """The name that a segment stands for: the inverse of :func:`segment`."""
+    return unquote(text) if "%" in text else text
 
 
 class TopicError(ValueError):

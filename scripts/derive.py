@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from event_fields import events_page, fields_file
 from metrics_page import metric_tables
 from reader_code import reader_files
 from reference_page import reference_page
@@ -143,6 +144,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     examples = msgspec.json.decode((ROOT / "docs" / "examples.json").read_bytes())
     yield ROOT / "docs" / "reference.md", reference_page(document, examples)
     yield from reader_files(document, ROOT / "client" / "decahertz_client")
+    yield fields_file(ROOT / "client" / "decahertz_client")
+    yield ROOT / "docs" / "events.md", events_page()
     for path, text in dashboard_files():
         yield ROOT / path, text
 

@@ -37,10 +37,11 @@ def reader_files(document: Json, folder: Path) -> Iterator[tuple[Path, str]]:
     code = _ReaderCode(document)
     routes = code.routes()
     for name, text in (("_routes.py", routes), ("records.py", code.records())):
-        yield folder / name, _formatted(text, folder / name)
+        yield folder / name, formatted(text, folder / name)
 
 
-def _formatted(text: str, path: Path) -> str:
+def formatted(text: str, path: Path) -> str:
+    """The text of a module as ruff formats it."""
     ruff = Path(sys.executable).with_name("ruff")
     for command in (["check", "--select=I,F401", "--fix", "--quiet"], ["format"]):
         done = subprocess.run(

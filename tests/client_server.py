@@ -22,7 +22,8 @@ from aiohttp import web
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import AnyEvent, Arrival, EventBatch, Fill
-from decahertz.ingest import BatchRefusedError, EmitterId, Ingest, Receipt, part_of
+from decahertz.event_times import BatchRefusedError
+from decahertz.ingest import EmitterId, Ingest, Receipt, part_of
 from decahertz.sequences import SequenceSet
 from decahertz.wire import Codec, Decoder, decoder, encode
 

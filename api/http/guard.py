@@ -16,6 +16,7 @@ from aiohttp import web
 from api.http.cors import Cors
 from api.http.problems import ProblemError
 
+_MAX_ECHO_CHARACTERS = 80
 _MAX_REMEMBERED_HOSTS = 100
 """Tunnels use a few ports; a scan uses many."""
 
@@ -35,7 +36,11 @@ class Guard:
         host = request.headers.get("Host", "")
         if host not in self._accepted:
             if _host_name(host) not in self._names:
-                raise ProblemError("misdirected-request", "the header Host does not name this machine")
+                raise ProblemError(
+                    "misdirected-request",
+                    f"the header Host is {host[:_MAX_ECHO_CHARACTERS]!r} and does not name this machine:"
+                    " list the name of the host in the setting api.host_names to permit it",
+                )
             if len(self._accepted) < _MAX_REMEMBERED_HOSTS:
                 self._accepted.add(host)
         origin = request.headers.get("Origin")

@@ -171,7 +171,7 @@ def explained(pattern: str, reason: str) -> str:
 
 explained(
     get_args(Name)[1].pattern,
-    "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end",
+    "a name has 1 to 128 characters, no control character, no blank at either end",
 )
 explained(get_args(Text)[1].pattern, "a text has no NUL characters")
 

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from api.http.presentation import AS_REQUESTED, AnyPresentation, Presentation
 from api.http.problems import FieldProblem, ProblemError, field_problem
-from decahertz.clock import Clock, TimeFormatError, parse_time
+from decahertz.clock import Clock, TimeFormatError, TimeUnitError, parse_time
 from decahertz.duration import parse_duration
 
 QueryT = TypeVar("QueryT", bound=Struct)
@@ -71,6 +71,8 @@ def parse_moment(text: str, clock: Clock) -> int:
         return max(0, clock.time_ns() - parse_duration(text[1:]))
     try:
         return parse_time(text)
+    except TimeUnitError:
+        raise
     except (ValueError, OverflowError) as error:
         shown = text[:_MAX_ECHO_CHARACTERS]
         raise TimeFormatError(

@@ -18,7 +18,7 @@ from api.live.replay import ReplayError
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND
 from decahertz.duration import parse_duration
 from decahertz.event import Tick
-from decahertz.topic import Pattern, TopicError
+from decahertz.topic import Pattern, TopicError, segment, segment_name
 from storage.database import DatabaseError
 from storage.spool.errors import SpoolError
 
@@ -96,7 +96,7 @@ class _Series:
     """The current bar of one instrument and the one before."""
 
     def __init__(self, instrument: str, timeframe: str, width_ns: int) -> None:
-        self.topic = f"{TOPIC}:{instrument}:{timeframe}"
+        self.topic = f"{TOPIC}:{segment(instrument)}:{timeframe}"
         self._instrument = instrument
         self._timeframe = timeframe
         self._width_ns = width_ns
@@ -147,7 +147,7 @@ class _Group:
     """The series of one pattern: of one instrument, or of all."""
 
     def __init__(self, instrument: str, timeframe: str, width_ns: int, wanted_until: float) -> None:
-        self.instrument = None if instrument == "*" else instrument
+        self.instrument = None if instrument == "*" else segment_name(instrument)
         self.wanted_until = wanted_until
         """Time of the event loop until which it is kept without subscribers."""
         self.series: dict[str, _Series] = {}

@@ -19,7 +19,7 @@ from api.live.client import encode_frames
 from api.live.messages import ErrorCode, EventMessage
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND
 from decahertz.event import EVENT_TYPES, AnyEvent, Event, event_topic
-from decahertz.topic import Pattern
+from decahertz.topic import Pattern, segment_name
 from storage.database import DatabaseError
 from storage.query.event_log import Numbered, Wanted
 from storage.spool.errors import SpoolError
@@ -150,7 +150,7 @@ def wanted_events(patterns: Iterable[Pattern]) -> dict[type[Event], Sequence[str
                 if length == 1 or segments[1] in ("*", "**"):
                     wanted[event_type] = None
                 else:
-                    keys.append(segments[1])
+                    keys.append(segment_name(segments[1]))
         if keys and event_type not in wanted:
             wanted[event_type] = keys
     return wanted

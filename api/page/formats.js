@@ -11,6 +11,11 @@ export function setZone(name) {
   state.zone = name === "local" ? "local" : "UTC";
 }
 
+const ESCAPES = { ":": "%3A", "*": "%2A", "%": "%25" };
+
+/** The segment of a topic that stands for a name: "BTC/USDT%3AUSDT" for "BTC/USDT:USDT". */
+export const segment = (name) => name.replace(/[:*%]/g, (one) => ESCAPES[one]);
+
 const signed = (text) => text.replace("-", MINUS);
 const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 

@@ -1,6 +1,6 @@
 // The live state: the newest sample of every key, short series of it, and how regularly cycles arrive.
 
-import { decimals, fromNs, stamp } from "./formats.js";
+import { decimals, fromNs, segment, stamp } from "./formats.js";
 import { get } from "./rest.js";
 import { Ring } from "./series.js";
 
@@ -99,7 +99,7 @@ export class Store {
     const body = await get("metrics/history", { collector, fields: name, recorder, ...range }).catch(() => null);
     for (const { key, time_ns: times, fields } of body?.series ?? []) {
       const names = Object.keys(key).filter((one) => one !== "recorder");
-      const topic = ["metrics", collector, ...names.map((one) => key[one])].join(":");
+      const topic = ["metrics", collector, ...names.map((one) => segment(key[one]))].join(":");
       const entry = this.entries(collector).get(topic);
       if (entry !== undefined) prepend(entry, times, fields[name]);
     }

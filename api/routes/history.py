@@ -141,10 +141,10 @@ def _resolution_request(query: HistoryQuery, length_ns: int) -> ResolutionReques
 
 
 def _body_time(name: str, given: int | str | None, clock: Clock) -> int | None:
-    if not isinstance(given, str):
-        return given
+    if given is None:
+        return None
     try:
-        time_ns = parse_moment(given, clock)
+        time_ns = parse_moment(str(given), clock)
     except TimeFormatError as error:
         raise _invalid_time(name, str(error)) from error
     if not 0 <= time_ns < 2**63:

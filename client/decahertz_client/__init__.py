@@ -25,6 +25,7 @@ installed. See :class:`Reader`.
 """
 
 from decahertz_client._client import Client
+from decahertz_client._correction import InvalidEventError
 from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
 from decahertz_client._history import History, Series
 from decahertz_client._http import VERSION
@@ -39,6 +40,7 @@ __all__ = [
     "Event",
     "Gap",
     "History",
+    "InvalidEventError",
     "Live",
     "LiveMessage",
     "NoAnswerError",

@@ -16,13 +16,14 @@ import weakref
 from pathlib import Path
 from typing import Callable, SupportsFloat
 
+from decahertz_client._correction import checked, named_fields
 from decahertz_client._http import Connection, parse_endpoint
 from decahertz_client._key import find_key
 from decahertz_client._packer import Item, Packer
 from decahertz_client._sender import Options, Ring, Sender, Stats
 
-# The rule of decahertz.event.Name: a segment of a topic.
-_NAME = re.compile(r"[^\s:*\x00-\x1f](?:[^:*\x00-\x1f]{0,126}[^\s:*\x00-\x1f])?")
+# The rule of decahertz.event.Name.
+_NAME = re.compile(r"[^\s\x00-\x1f](?:[^\x00-\x1f]{0,126}[^\s\x00-\x1f])?")
 _EXIT_SECONDS = 2.0  # maximum delay of an interpreter that exits without close()
 
 
@@ -30,7 +31,7 @@ class Client:
     """Records events and sends them from a background thread.
 
     ``url`` is the address of the Decahertz API (a path before ``/api`` is kept). ``source`` names this
-    process among all emitters: up to 128 characters without colons, asterisks or control characters; the
+    process among all emitters: up to 128 characters without control characters; the
     default is program and host. ``capacity`` bounds the events kept in memory, waiting or unacknowledged;
     threads that emit at the same moment may exceed it by one event each. ``key`` is an API key with the
     scope ``ingest``, by default that of ``DECAHERTZ_KEY`` or of the file ``DECAHERTZ_KEY_FILE``. With
@@ -38,9 +39,12 @@ class Client:
     server's own; default: ``DECAHERTZ_CA_FILE``.
     ``flush_seconds`` is the pause between two batches, ``timeout_seconds`` the limit for connecting and for
     a response (the server may take 10 s to make a batch durable). Raises ``ValueError`` for invalid
-    arguments; no other method raises.
+    arguments; no other method raises, unless the client is ``strict``: then a method that emits an event
+    raises :class:`InvalidEventError` if the server would refuse it. That costs some microseconds per call.
 
     Every emitting method returns whether the event was accepted into the ring; ``time_ns`` defaults to now.
+    Values that are nearly right (``side="BUY"``, ``quantity="1"``, a time in milliseconds) are corrected by
+    the background thread; events that the server refuses count as ``rejected`` in :meth:`stats`.
     Numbers may be ``int``, ``float``, ``Decimal`` or NumPy scalars; texts may be members of an ``Enum``.
     Lists must not be modified after they are emitted.
     """
@@ -57,10 +61,11 @@ class Client:
         max_batch_bytes: int = 1 << 20,
         key: str | None = None,
         ca_file: str | os.PathLike[str] | None = None,
+        strict: bool = False,
     ) -> None:
         name = _default_source() if source is None else source
         if not _NAME.fullmatch(name):
-            raise ValueError(f"source {name!r}: 1 to 128 characters, no colon, asterisk or control character")
+            raise ValueError(f"source {name!r}: 1 to 128 characters, no control character")
         for argument, value in (
             ("capacity", capacity),
             ("max_batch_events", max_batch_events),
@@ -77,6 +82,8 @@ class Client:
         self._options = Options(
             name, capacity, flush_seconds, timeout_seconds, max_batch_events, max_batch_bytes
         )
+        if strict:
+            self._put = self._put_strictly  # type: ignore[method-assign] # costs other clients nothing
         self._starting = threading.Lock()
         self._new_sender()
         self._sender.start()
@@ -408,6 +415,9 @@ class Client:
         ring.items.append(item)
         return True
 
+    def _put_strictly(self, item: Item) -> bool:
+        return Client._put(self, checked(named_fields(item, _FIELDS)))
+
     def _put_slowly(self, item: Item) -> bool:
         """Handles a ring without room: it is full or closed, or this forked child has no thread yet."""
         ring, sender = self._ring, self._sender
@@ -456,4 +466,4 @@ def _default_source() -> str:
     program = Path(sys.argv[0] if sys.argv else "")
     stem = program.parent.name if program.stem == "__main__" else program.stem
     name = f"{stem if stem not in ('', '-c') else 'python'}@{socket.gethostname() or 'localhost'}"
-    return re.sub(r"[:*\s\x00-\x1f]", "_", name)[:128]
+    return re.sub(r"[\s\x00-\x1f]", "_", name)[:128]

@@ -88,10 +88,15 @@ class Response(NamedTuple):
         """The events of a batch of ``count`` that a problem document names, each with the reason."""
         errors = self.content.get("errors")
         return {
-            error["index"]: f"{error.get('field')}: {error.get('reason')}"[:_MAX_ERROR_CHARACTERS]
+            error["index"]: f"{error.get('field')}: {_without_place(error)}"[:_MAX_ERROR_CHARACTERS]
             for error in (errors if isinstance(errors, list) else ())
             if isinstance(error, dict) and type(error.get("index")) is int and 0 <= error["index"] < count
         }
+
+
+def _without_place(error: dict[str, Any]) -> str:
+    """The reason without the position in the batch, so that the same mistake has the same reason."""
+    return str(error.get("reason")).partition(" - at `$")[0]
 
 
 class Connection:

@@ -6,11 +6,14 @@ import enum
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Union
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
+
+from decahertz_client._correction import Corrections, named_fields
+from decahertz_client._times import FIRST_NS
 
 Item = Union[dict[str, Any], tuple[Any, ...]]
 """An event in the ring: fields by name, or values in the order of a method's parameters."""
@@ -52,6 +55,9 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
 
     @property
     def first(self) -> Batch:
@@ -125,29 +131,53 @@ class Outbox:
 
 
 class Packer:
-    """Encodes events and batches as MessagePack. ``fields`` names the values of each type's tuple."""
+    """Encodes events and batches as MessagePack. ``fields`` names the values of each type's tuple.
+
+    Values are corrected where encoding or the time shows that they need it, and everywhere from the first
+    event on that the server has refused: see :mod:`decahertz_client._correction`.
+    """
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self.corrections = Corrections()
         self._fields = fields
         self._packer = msgpack.Packer(default=_to_plain)
+        self._corrects_all = False
 
     def pack(self, items: Iterable[Item]) -> tuple[list[bytes], list[str]]:
         """Encodes each event by itself; also returns why each of the missing ones could not be encoded."""
         events: list[bytes] = []
         errors: list[str] = []
-        pack = self._packer.pack
+        pack, corrects_all = self._packer.pack, self._corrects_all
         for item in items:
-            named = item.items() if isinstance(item, dict) else zip(self._fields[item[0]], item)
-            fields = {name: value for name, value in named if value is not None}
+            fields = named_fields(item, self._fields)
+            time_ns = fields.get("time_ns")
+            if corrects_all or type(time_ns) is not int or time_ns < FIRST_NS:
+                fields = self.corrections.correct(fields)
             try:
                 events.append(pack(fields))
             except Exception:  # noqa: BLE001 - a value's own methods may raise anything
-                errors.append(self._describe_failure(fields))
+                try:
+                    events.append(pack(self.corrections.correct(fields)))
+                except Exception:  # noqa: BLE001 - the same
+                    errors.append(self._describe_failure(fields))
         if _NOT_FINITE.search(b"".join(events)):
             checked = [(event, _not_finite_field(msgpack.unpackb(event))) for event in events]
             errors += [error for _, error in checked if error]
             events = [event for event, error in checked if not error]
         return events, errors
+
+    def correct_all(self, batches: Iterable[Batch]) -> bool:
+        """Corrects all events from now on, and those of ``batches``; returns whether any of these changed.
+
+        Only the first call does anything.
+        """
+        before = self.corrections.count
+        if not self._corrects_all:
+            self._corrects_all = True
+            for batch in batches:
+                unpacked = map(msgpack.unpackb, batch.events)
+                batch.events = [self._packer.pack(self.corrections.correct(event)) for event in unpacked]
+        return self.corrections.count > before
 
     def pack_batch(self, source: str, epoch: int, batch: Batch, drops: dict[str, int]) -> bytes:
         """Encodes the body of a request, an ``EventBatch``."""

@@ -17,6 +17,7 @@ import msgpack  # type: ignore[import-untyped]  # it ships no types
 from decahertz_client._errors import NoAnswerError, ProblemError
 from decahertz_client._http import VERSION, parse_endpoint, parse_retry_after
 from decahertz_client._key import find_key
+from decahertz_client._times import datetime_ns
 from decahertz_client._tls import tls_failure
 
 Time = Union[int, str, dt.datetime]
@@ -27,7 +28,6 @@ Query = Mapping[str, object]
 
 _MSGPACK = "application/vnd.msgpack"
 _PROBLEM = "application/problem+json"
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _MAX_QUERY_CHARACTERS = 6000
 _RETRIED = (429, 503)
 
@@ -39,13 +39,7 @@ def quoted(text: str) -> str:
 
 def time_value(value: object) -> object:
     """Converts a ``datetime`` to nanoseconds; returns anything else as it is. Raises ``ValueError``."""
-    if not isinstance(value, dt.datetime):
-        return value
-    if value.tzinfo is None:
-        raise ValueError(f"the time {value} has no zone: 10:00 of which place? Use datetime(…, tzinfo=…)")
-    since = value - _EPOCH
-    exact = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
-    return exact + int(getattr(value, "nanosecond", 0))  # of a pandas.Timestamp
+    return datetime_ns(value) if isinstance(value, dt.datetime) else value
 
 
 class Session:

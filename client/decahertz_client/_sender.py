@@ -45,6 +45,8 @@ class Stats:
     """Lost, by reason: ``ring_full``, ``unserialisable`` (a value that is not finite, or not a number, a text
     or a list of these), ``rejected`` (by the server), ``too_large`` (for the server), ``closed`` (emitted
     after :meth:`Client.close`, or not sent before its timeout)."""
+    corrected: int
+    """Events with a value that was nearly right and was corrected, such as ``side="BUY"``."""
     resends: int
     """Batches sent again."""
     connected: bool
@@ -154,6 +156,7 @@ class Sender:
                 acknowledged=self._acknowledged,
                 pending=self._in_flight + waiting,
                 dropped=dropped,
+                corrected=self._packer.corrections.count,
                 resends=self._resends,
                 connected=self._connected,
                 last_error=self._last_error,
@@ -246,6 +249,7 @@ class Sender:
         events, errors = self._packer.pack(items)
         for error in errors:
             self._log_cause("unserialisable", error)
+        self._log_corrections()
         self._account(count - len(events), "unserialisable")
         return events
 
@@ -317,7 +321,10 @@ class Sender:
         self._recover()
 
     def _reject(self, batch: Batch, response: Response) -> None:
-        """Drops the events that the server names; if it names none, finds them by halving the batch."""
+        """Corrects all events the first time; later drops those that the server names, or looks for them."""
+        if self._packer.correct_all(self._outbox):
+            self._log_corrections()
+            return
         rejected = response.rejected_events(len(batch.events))
         if not rejected and len(batch.events) > 1:
             self._outbox.halve_first()
@@ -410,6 +417,13 @@ class Sender:
         if (reason, cause) not in self._logged_causes and len(self._logged_causes) < _MAX_LOGGED_CAUSES:
             self._logged_causes.add((reason, cause))
             _log.warning("events dropped as %s: %s", reason, cause)
+
+    def _log_corrections(self) -> None:
+        """Logs what was corrected, once per field of an event type."""
+        news = self._packer.corrections.news
+        for text in news:
+            _log.warning("event corrected: %s", text)
+        news.clear()
 
 
 def _new_epoch() -> int:

@@ -37,7 +37,7 @@ PositionSource = Literal["autonomous", "bot", "manual"]
 """Who holds a position."""
 QualityBasis = Literal["live", "stored"]
 """Where the figures come from."""
-RunState = Literal["connecting", "failed", "finished", "running", "stopped"]
+RunState = Literal["failed", "finished", "running", "stopped"]
 """Run state of a plugin."""
 Scope = Literal["admin", "ingest", "public", "read", "trade"]
 """Permission that a route requires and that a key grants."""
@@ -624,6 +624,7 @@ class StoredFill(TypedDict):
     fee: float
     liquidity: Liquidity | None
     risk: float | None
+    stated_time_ns: int | None
     source: str
     epoch: int
     sequence: int
@@ -677,6 +678,7 @@ class StoredOrder(TypedDict):
     order_type: str | None
     signal_id: str | None
     reason: str | None
+    stated_time_ns: int | None
     source: str
     epoch: int
     sequence: int
@@ -706,6 +708,7 @@ class StoredOrderChange(TypedDict):
     order_type: str | None
     signal_id: str | None
     reason: str | None
+    stated_time_ns: int | None
     source: str
     epoch: int
     sequence: int

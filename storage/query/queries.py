@@ -57,6 +57,8 @@ class StoredFill(Struct, frozen=True, kw_only=True):
     liquidity: Liquidity | None = None
     risk: float | None = None
     """Money at risk of the trade that this fill opens, if known."""
+    stated_time_ns: int | None = None
+    """The time that the emitter stated, if it was impossible; null otherwise."""
     source: str
     epoch: int
     sequence: int

@@ -96,7 +96,7 @@ async def test_an_empty_batch_is_taken(stored_caller: Caller) -> None:
     assert (answer.status, answer.body["accepted"], answer.body["duplicates"]) == (200, 0, 0)
 
 
-NO_NAME = "a name has 1 to 128 characters, no colon, asterisk or control character, no blank at either end"
+NO_NAME = "a name has 1 to 128 characters, no control character, no blank at either end"
 NOT_FINITE = "must be a finite number"
 BAD_EVENTS: list[tuple[dict[str, Any], str, str | None]] = [
     ({**QUOTE, "bid_size": -1.0}, "bid_size", "Expected `float` >= 0.0"),
@@ -105,8 +105,7 @@ BAD_EVENTS: list[tuple[dict[str, Any], str, str | None]] = [
     ({**QUOTE, "time_ns": 1.5}, "time_ns", None),
     ({**QUOTE, "time_ns": "now"}, "time_ns", None),
     ({**QUOTE, "venue": ""}, "venue", None),
-    ({**QUOTE, "instrument": "A:B"}, "instrument", NO_NAME),
-    ({**QUOTE, "instrument": "A*"}, "instrument", NO_NAME),
+    ({**QUOTE, "instrument": "A\tB"}, "instrument", NO_NAME),
     ({**QUOTE, "instrument": "A\n"}, "instrument", NO_NAME),
     ({**QUOTE, "instrument": " A"}, "instrument", NO_NAME),
     ({**QUOTE, "instrument": "x" * 129}, "instrument", None),

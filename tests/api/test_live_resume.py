@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote as quote_path
 
 import msgspec
 import pytest
@@ -13,7 +14,8 @@ from api.live.replay import wanted_events
 from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_TYPES, Fill, Log, Quote, Risk, Tick, event_topic
 from decahertz.fakes import example_events
-from decahertz.topic import Pattern
+from decahertz.topic import Pattern, segment
+from tests.api.checked import Caller
 from tests.api.helpers import START_NS, Reader, Stack, quote, reader
 
 MSGPACK = "decahertz.v1.msgpack"
@@ -104,6 +106,28 @@ async def test_the_database_has_what_the_memory_no_longer_has(stored: Stack) -> 
         *missed, _ = await resume(client, epoch, sequences[-3], "quotes:A", "quotes:B", "fills")
         assert bids(missed) == [2498.0, 2499.0, 7.0]
     assert stored.counted("decahertz_api_websocket_resumed_total", source="database") == 2
+
+
+NAMES = ("1000PEPE/USDT:USDT", "a*b", "50%", "ES=F", "^GSPC", "BRK.B", "贵州茅台")
+
+
+async def test_any_name_of_an_instrument_is_stored_sent_and_resumed(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    epoch = stored.api.hub.epoch
+    topics = [f"quotes:{segment(name)}" for name in NAMES]
+    async with reader(stored) as client:
+        await client.subscribe(*topics)
+        await stored.emit(*(now(stored, name, n) for n, name in enumerate(NAMES)))
+        assert [one["topic"] for one in await client.until_pong()] == topics
+    await stored.emit(*(now(stored, "B", n) for n in range(100)))  # more than the memory holds
+    await stored.all_stored()
+    async with reader(stored) as client:
+        *missed, _ = await resume(client, epoch, epoch, *topics)
+        assert [message["data"]["instrument"] for message in missed] == list(NAMES)
+    for n, name in enumerate(NAMES):
+        (item,) = (await stored_caller.get(f"market/quotes/{quote_path(name)}")).body["items"]
+        assert (item["instrument"], item["bid"]) == (name, float(n))
 
 
 async def test_events_that_only_the_spool_has_come_too(stored: Stack) -> None:

@@ -240,7 +240,11 @@ async def test_large_answers_are_compressed_where_that_is_accepted(stack: Stack)
 async def test_requests_of_foreign_pages_are_rejected(
     caller: Caller, headers: dict[str, str], status: int, kind: str
 ) -> None:
-    assert (await caller.get("ping", headers=headers)).problem(kind)["status"] == status
+    problem = (await caller.get("ping", headers=headers)).problem(kind)
+    assert problem["status"] == status
+    if "Host" in headers:
+        assert headers["Host"] in problem["detail"]
+        assert "api.host_names" in problem["detail"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:9999", "127.0.0.1", "[::1]:8000"])

@@ -69,6 +69,28 @@ def test_another_text_is_refused_and_named(text: str) -> None:
         QueryParser(RangeQuery, ManualClock(START_NS)).parse(f"start={text}")
 
 
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [("1735689600", "seconds"), ("1735689600000", "milliseconds"), ("1735689600000000", "microseconds")],
+)
+def test_an_integer_in_another_unit_is_refused_with_the_unit(text: str, unit: str) -> None:
+    meant = rf"start: {text} is a time in {unit}; write nanoseconds: 1735689600000000000"
+    with pytest.raises(ProblemError, match=meant):
+        QueryParser(RangeQuery, ManualClock(START_NS)).parse(f"start={text}")
+
+
+@pytest.mark.parametrize("text", ["0", "99999999", "100000000000000000", "1735689600000000000"])
+def test_an_integer_in_nanoseconds_is_taken(text: str) -> None:
+    parsed = QueryParser(RangeQuery, ManualClock(START_NS)).parse(f"start={text}")
+    assert parsed.query.start == int(text)
+
+
+async def test_a_list_in_seconds_is_refused(caller: Caller) -> None:
+    problem = (await caller.get("fills?start=1735689600")).problem("invalid-parameter")
+    assert problem["errors"][0]["field"] == "start"
+    assert "seconds" in problem["detail"]
+
+
 async def test_a_list_takes_a_relative_range(stored: Stack, stored_caller: Caller) -> None:
     now_ns = stored.clock.time_ns()
     fills = [fill(now_ns - minutes * MINUTE_NS, minutes) for minutes in (5, 20, 90)]

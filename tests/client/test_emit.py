@@ -51,7 +51,8 @@ _TYPES = {type_name(event_type): event_type for event_type in EVENT_TYPES}
 def whole(name: str) -> dict[str, Any]:
     """The fields of an event: none has its default, and no two numbers are equal."""
     fields = inspect.type_info(_TYPES[name]).fields  # type: ignore[attr-defined]  # it is a StructType
-    return {field.name: _value(field, number) for number, field in enumerate(fields, 2)}
+    given = [field for field in fields if field.name != "stated_time_ns"]
+    return {field.name: _value(field, number) for number, field in enumerate(given, 2)}
 
 
 def _value(field: inspect.Field, number: int) -> object:
@@ -73,7 +74,8 @@ def _value(field: inspect.Field, number: int) -> object:
 
 
 def plain(event: Event) -> dict[str, Any]:
-    return {name: getattr(event, name) for name in event.__struct_fields__}
+    names = [name for name in event.__struct_fields__ if name != "stated_time_ns"]
+    return {name: getattr(event, name) for name in names}
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_a_method_takes_exactly_the_fields_of_its_event(name: str) -> None:
     named = {p.name for p in parameters} - {"self"}
     required = {p.name for p in parameters if p.default is p.empty} - {"self"}
     fields = {f.name: f for f in msgspec.structs.fields(_TYPES[name])}
-    assert named == set(fields)
+    assert named == set(fields) - {"stated_time_ns"}  # that is for the client and the recorder
     assert required == {f for f, field in fields.items() if field.required} - {"time_ns"}
 
 
@@ -289,9 +291,8 @@ def test_a_batch_is_bounded_in_bytes(server: Recorder) -> None:
         {"url": "http://127.0.0.1/?key=secret"},
         {"url": "http://127.0.0.1:99999"},
         {"source": ""},
-        {"source": "a:b"},
+        {"source": "a\tb"},
         {"source": " a"},
-        {"source": "a*"},
         {"source": "a\nb"},
         {"source": "x" * 129},
         {"capacity": 0},

@@ -73,8 +73,7 @@ def test_sound_samples_pass_in_their_order() -> None:
         (Reason.VALUE, "venue", None),
         (Reason.VALUE, "venue", ["SIM"]),
         (Reason.KEY, "venue", ""),
-        (Reason.KEY, "venue", "a:b"),
-        (Reason.KEY, "venue", "*"),
+        (Reason.KEY, "venue", "a\tb"),
         (Reason.KEY, "venue", " SIM"),
         (Reason.KEY, "venue", "SIM\n"),
         (Reason.KEY, "venue", "\ud800"),
@@ -117,7 +116,7 @@ def test_of_two_samples_with_one_key_the_first_stands() -> None:
 def test_a_bad_key_is_refused_again_in_the_next_batch() -> None:
     checker = check()
     for _ in range(2):
-        assert checker([sample(venue="*")]).dropped == {Reason.KEY: 1}
+        assert checker([sample(venue="\t")]).dropped == {Reason.KEY: 1}
 
 
 def test_a_collector_without_a_key_has_one_sample() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from freezegun import freeze_time
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from decahertz.clock import (
@@ -17,6 +17,7 @@ from decahertz.clock import (
     TimeFormatError,
     format_time,
     from_datetime,
+    other_unit,
     parse_time,
     to_datetime,
 )
@@ -54,6 +55,7 @@ def test_an_interval_that_does_not_divide_a_second_is_refused(interval: int) -> 
 @given(times)
 def test_a_time_is_written_and_read_back_to_the_nanosecond(time_ns: int) -> None:
     assert parse_time(format_time(time_ns)) == time_ns
+    assume(other_unit(time_ns) is None)
     assert parse_time(str(time_ns)) == time_ns
 
 

@@ -120,7 +120,7 @@ def test_fields_at_their_defaults_are_left_out() -> None:
             {"type": "news", "time_ns": 1, "headline": "h", "sentiment": -1.01}, "sentiment", id="below -1"
         ),
         pytest.param(
-            {"type": "news", "time_ns": 1, "headline": "h", "instruments": ["a", "b:c"]},
+            {"type": "news", "time_ns": 1, "headline": "h", "instruments": ["a", "b\tc"]},
             "instruments[1]",
             id="name in a list",
         ),
@@ -161,7 +161,7 @@ def test_nan_and_infinity_in_json_are_refused_in_any_spelling(text: str) -> None
     ("spoiled", "field"),
     [
         ({"source": ""}, "source"),
-        ({"source": "a:b"}, "source"),
+        ({"source": "a\tb"}, "source"),
         ({"epoch": -1}, "epoch"),
         ({"epoch": 2**63}, "epoch"),
         ({"first_sequence": 0}, "first_sequence"),
@@ -194,7 +194,10 @@ def test_more_events_than_a_batch_may_hold_are_refused() -> None:
         decode(Codec.MSGPACK, {**BATCH, "events": [QUOTE] * 100_001})
 
 
-@pytest.mark.parametrize("name", ["a", "BTC/USD", "BRK.B", "S&P 500", "日経225", "a b", "x" * 128, "-", "é"])
+@pytest.mark.parametrize(
+    "name",
+    ["a", "BTC/USD", "BRK.B", "S&P 500", "日経225", "a b", "x" * 128, "-", "é", "a:b", "*", "a*", "5%"],
+)
 def test_names_in_use_are_accepted(name: str) -> None:
     assert msgspec.convert(name, Name) == name
 
@@ -206,9 +209,6 @@ def test_names_in_use_are_accepted(name: str) -> None:
         " ",
         " a",
         "a ",
-        "a:b",
-        "*",
-        "a*",
         "a\n",
         "\na",
         "a\tb",
@@ -219,7 +219,7 @@ def test_names_in_use_are_accepted(name: str) -> None:
         "\u2028a",
     ],
 )
-def test_a_name_that_would_spoil_a_topic_is_refused(name: str) -> None:
+def test_a_name_with_invisible_characters_at_its_ends_or_control_characters_is_refused(name: str) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(name, Name)
 

@@ -376,4 +376,4 @@ def test_a_recorder_is_named_as_its_host(monkeypatch: pytest.MonkeyPatch, host: 
     assert load(environ={}).recorder == recorder
     assert convert(recorder, Name) == recorder
     with pytest.raises(SettingsError, match="recorder"):
-        load(environ={}, arguments={"recorder": "a:b"})
+        load(environ={}, arguments={"recorder": "a\tb"})

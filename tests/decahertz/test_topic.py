@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decahertz.topic import Pattern, TopicError
+from decahertz.topic import Pattern, TopicError, segment, segment_name
 
 segments = st.text(st.sampled_from("ab/. -"), min_size=1, max_size=3)
 topics = st.lists(segments, min_size=1, max_size=5).map(":".join)
@@ -42,6 +42,28 @@ def test_a_pattern_made_from_a_topic_matches_it(topic: str, data: st.DataObject)
     cut = data.draw(st.integers(0, len(parts)))
     assert Pattern(":".join(pattern)).matches(topic)
     assert Pattern(":".join([*pattern[:cut], "**"])).matches(topic) == (cut < len(parts))
+
+
+@given(st.text(st.sampled_from("aé/:*%2A3"), min_size=1))
+def test_a_name_is_one_segment_and_comes_back(name: str) -> None:
+    assert segment_name(segment(name)) == name
+    assert Pattern(f"quotes:{segment(name)}").segments == ("quotes", segment(name))
+    assert Pattern("quotes:*").matches(f"quotes:{segment(name)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("EUR/USD", "EUR/USD"),
+        ("1000PEPE/USDT:USDT", "1000PEPE/USDT%3AUSDT"),
+        ("a*b", "a%2Ab"),
+        ("50%", "50%25"),
+        ("ES=F", "ES=F"),
+        ("贵州茅台", "贵州茅台"),
+    ],
+)
+def test_only_what_topics_need_is_escaped(name: str, expected: str) -> None:
+    assert segment(name) == expected
 
 
 @pytest.mark.parametrize(

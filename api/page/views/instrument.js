@@ -3,7 +3,7 @@
 import { Bars, TIMEFRAMES, timeframe } from "../bars.js";
 import { drawCandles, drawMarks } from "../charts.js";
 import { fill, h, panel, setClass, setText } from "../dom.js";
-import { change, clock, compact, decimals, duration, fromNs, milliseconds, number, recent, seconds, stamp } from "../formats.js";
+import { change, clock, compact, decimals, duration, fromNs, milliseconds, number, recent, seconds, segment, stamp } from "../formats.js";
 import { History } from "../history.js";
 import { RangedChart } from "../ranged.js";
 import { get } from "../rest.js";
@@ -89,7 +89,9 @@ export class InstrumentView {
   }
 
   get topics() {
-    return [`metrics:market:${this.venue || "*"}:${this.instrument}`, `ticks:${this.instrument}`, "fills", "signals"];
+    const venue = this.venue ? segment(this.venue) : "*";
+    const instrument = segment(this.instrument);
+    return [`metrics:market:${venue}:${instrument}`, `ticks:${instrument}`, "fills", "signals"];
   }
 
   enter({ path, query }) {

@@ -2,7 +2,7 @@
 
 import { fill, h, panel, setText, tile } from "../dom.js";
 import { Digits } from "../fills.js";
-import { change, compact, duration, moment, number } from "../formats.js";
+import { change, compact, duration, moment, number, segment } from "../formats.js";
 import { History } from "../history.js";
 import { RangedChart } from "../ranged.js";
 import { poll } from "../rest.js";
@@ -68,7 +68,7 @@ export class StrategyView {
   }
 
   get topics() {
-    return [`metrics:strategy:${this.strategy}`];
+    return [`metrics:strategy:${segment(this.strategy)}`];
   }
 
   enter({ path, query }) {
@@ -176,7 +176,7 @@ export class StrategyView {
     this.ranged.render();
     this.trades.render(this.rows, now);
     this.positions.render(this.held, now);
-    const entry = this.store.entries("strategy").get(`metrics:strategy:${this.strategy}`);
+    const entry = this.store.entries("strategy").get(`metrics:strategy:${segment(this.strategy)}`);
     if (entry === undefined) return;
     const { data } = entry;
     const { day, week, open, equity } = this.tiles;
