@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 NS_PER_SECOND = 1_000_000_000
@@ -27,6 +27,7 @@ _OTHER_UNITS = (
 )
 """The least time of each unit that can be told: March 1973."""
 _NANOSECONDS = re.compile(r"-?[0-9]{1,19}")
+_LOCAL = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?")
 _RFC_3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})"
     r"(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",
@@ -157,6 +158,27 @@ def parse_time(text: str) -> int:
     except ValueError as error:
         raise TimeFormatError(f"{text!r} is not a valid time: {error}") from error
     return from_datetime(parsed) + int(fraction.ljust(9, "0"))
+
+
+def parse_local_time(text: str, zone: tzinfo) -> int:
+    """Parse a time without a zone (``2026-01-02T03:04:05.678``), which is in ``zone``, to nanoseconds.
+
+    Raises :class:`TimeFormatError`, also for a time that the change to or from daylight saving time skips or
+    repeats.
+    """
+    parts = _LOCAL.fullmatch(text)
+    if parts is None:
+        raise TimeFormatError(f"{text[:64]!r} is neither nanoseconds nor an RFC 3339 time without a zone")
+    seconds, fraction = parts.groups(default="")
+    try:
+        parsed = datetime.fromisoformat(seconds).replace(tzinfo=zone)
+        if parsed.utcoffset() != parsed.replace(fold=1).utcoffset():
+            raise TimeFormatError(f"{text!r} does not exist, or twice, in the zone {zone}")
+        return from_datetime(parsed) + int(fraction.ljust(9, "0"))
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, TimeFormatError):
+            raise
+        raise TimeFormatError(f"{text!r} is not a valid time: {error}") from error
 
 
 def format_time(time_ns: int) -> str:

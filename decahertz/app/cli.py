@@ -71,6 +71,11 @@ def build_app(named: str | None = None) -> App:
     app.command(_with_settings(_check, keys), name="check")
     where = _only(keys, ("data_dir", "database_url", "database_password_file"))
     app.command(_with_settings(_import, [*where, *_only(keys, ("recorder",))]), name="import")
+    imports = App(name="imports", help="List the files that were imported, and take one back.")
+    imports.command(_with_settings(_list_imports, where), name="list")
+    imports.default(_with_settings(_list_imports, where))
+    imports.command(_with_settings(_undo_import, where), name="undo")
+    app.command(imports)
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
@@ -204,13 +209,63 @@ def _import(
     settings: Settings,
     file: Annotated[
         Path,
-        Parameter(help="Recording: a captured WebSocket stream, or CSV of quotes or trades."),
+        Parameter(help="Recording: a captured WebSocket stream, or CSV of quotes or trades; also .gz."),
     ],
+    *,
+    venue: Annotated[str, Parameter(help="Venue of a CSV file. Default: its column, or derived.")] = "",
+    instrument: Annotated[
+        str, Parameter(help="Instrument of a CSV file. Default: its column, or derived from the file name.")
+    ] = "",
+    timezone: Annotated[
+        str,
+        Parameter(
+            help="Zone of times without one: Europe/Berlin, -05:00. Default: UTC; HistData: -05:00 all year."
+        ),
+    ] = "",
+    strict: Annotated[bool, Parameter(negative="", help="Store nothing if a line is refused.")] = False,
+    dry_run: Annotated[bool, Parameter(negative="", help="Show what would be stored.")] = False,
+    refused: Annotated[
+        Path | None, Parameter(help="CSV file to write: refused lines with numbers and reasons.")
+    ] = None,
 ) -> int:
-    """Store a recording under its original times. Importing it again stores nothing."""
-    from decahertz.app.import_ import run_import
+    """Store a recording under its original times; `decahertz up` may be running.
 
-    return _run(run_import(settings, file))
+    Events that are stored already are not stored again, whatever file or feed they came from. Every line of
+    the file is accounted for: stored, already there, refused, or without an event.
+    """
+    from decahertz.app.import_ import ImportOptions, run_import, timezone_option
+
+    options = ImportOptions(
+        venue=venue or None,
+        instrument=instrument or None,
+        zone=timezone_option(timezone),
+        is_strict=strict,
+        is_dry_run=dry_run,
+        refused=refused,
+    )
+    return _run(run_import(settings, file.absolute(), options))
+
+
+def _list_imports(
+    settings: Settings,
+    *,
+    limit: Annotated[int, Parameter(help="Number of imports, newest first.")] = 20,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+) -> int:
+    """List the files that were imported, with what became of their lines."""
+    from decahertz.app.imports import run_list
+
+    return _run(run_list(settings, limit=limit, as_json=json))
+
+
+def _undo_import(
+    settings: Settings,
+    number: Annotated[int, Parameter(help="Number of the import in the list.")],
+) -> int:
+    """Delete what an import has stored; `decahertz up` may be running."""
+    from decahertz.app.imports import run_undo
+
+    return _run(run_undo(settings, number))
 
 
 def _backup(

@@ -1,8 +1,8 @@
 """Bars of any timeframe, made from ticks.
 
 A bar begins at a multiple of its timeframe since the Unix epoch. Open and close are the prices of the first
-and the last tick by time; ticks of the same time are ordered as their source emitted them. A timeframe
-without a tick has no bar.
+and the last tick by time; ticks of the same time are ordered by the venue's trade id, and without one as
+their source emitted them. A timeframe without a tick has no bar.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ SELECT max(newest.time_ns) FROM unnest($2::text[]) AS wanted (venue), LATERAL (
     ORDER BY time_ns DESC LIMIT 1
 ) AS newest
 """
-_ORDERED = "array_agg(price ORDER BY time_ns, source, epoch, sequence)"
+# Numbers as texts are in their order by length first. Ticks without an id keep the order of their source.
+_ORDERED = "array_agg(price ORDER BY time_ns, length(trade_id), trade_id, source, epoch, sequence)"
 _BARS = f"""
 SELECT time_ns - time_ns % $8 AS time_ns, ({_ORDERED})[1] AS open, max(price) AS high, min(price) AS low,
        ({_ORDERED})[count(*)::int] AS close, count(*) AS trades, {{volume}}

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import TypeVar
 
 from decahertz.clock import Clock
 from decahertz.event import Arrival
 from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Ack, Entry, entry_of
 from storage.spool.memory_queue import FULL_ROWS
-from storage.write.result import DEAD_LETTER, DUPLICATE
 from storage.write.transaction import EntryWriter
+
+ResultT = TypeVar("ResultT")
 
 _PAUSE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Counts of imported events, by result."""
+async def patiently(work: Callable[[], Awaitable[ResultT]], timeout_seconds: float) -> ResultT:
+    """Repeat ``work`` while the database is unavailable.
 
-    stored: int
-    duplicates: int
-    """Events that were stored before."""
-    dead_letters: int
-    """Events that the database refused."""
+    Raises :class:`~storage.database.DatabaseUnavailableError` after ``timeout_seconds``.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout_seconds
+    while True:
+        try:
+            return await work()
+        except DatabaseUnavailableError:
+            if clock() >= deadline:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 class DirectWriter:
@@ -36,31 +42,27 @@ class DirectWriter:
         self._database = database
         self._writer = EntryWriter(database, recorder, clock)
 
-    async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float) -> Stored:
+    async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float) -> list[Ack]:
         """Store the events that are not stored yet; retry while the database is unavailable.
+
+        Returns what became of each batch, in the order of ``arrivals``.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` after ``timeout_seconds``; the next
         attempt recognises the events stored by then.
         """
-        waiting = [entry_of(arrival) for arrival in arrivals]
+        entries = waiting = [entry_of(arrival) for arrival in arrivals]
         acked: list[Ack] = []
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + timeout_seconds
-        while waiting:
-            try:
-                await self._attempt(waiting, acked)
-            except DatabaseUnavailableError:
-                if clock() >= deadline:
-                    raise
-                await asyncio.sleep(_PAUSE_SECONDS)
+
+        async def attempt() -> None:
+            nonlocal waiting
             done = {ack.entry.batch_id for ack in acked}
             waiting = [entry for entry in waiting if entry.batch_id not in done]
+            await self._attempt(waiting, acked)
+
+        await patiently(attempt, timeout_seconds)
         self._writer.forget(ack.entry.batch_id for ack in acked)
-        return Stored(
-            stored=sum(ack.stored for ack in acked),
-            duplicates=sum(ack.dropped.get(DUPLICATE, 0) for ack in acked),
-            dead_letters=sum(ack.dropped.get(DEAD_LETTER, 0) for ack in acked),
-        )
+        by_id = {ack.entry.batch_id: ack for ack in acked}
+        return [by_id[entry.batch_id] for entry in entries]
 
     async def close(self) -> None:
         """Write the rows that the writer has deferred."""

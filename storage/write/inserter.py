@@ -26,6 +26,7 @@ from storage.write.instruments import InstrumentTable, save_instruments
 from storage.write.orders import PlacedOrder, update_orders
 from storage.write.result import DUPLICATE, SUPERSEDED, WriteResult
 from storage.write.round_trips import PlacedFill, fold_fills
+from storage.write.stored_rows import known_prints, lock_prints
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -36,15 +37,34 @@ ROWS_AT_ONCE = 1000
 _CACHED_SCHEMAS = 256
 
 
+@dataclass(frozen=True, slots=True)
+class _Print:
+    """A print with an id of the venue, and what its row needs."""
+
+    tick: Tick
+    entry: Entry
+    index: int
+    sequence: int
+    number: int
+    origin: bytes
+
+
 @dataclass(slots=True)
 class _NewEvents:
     """Events that are not stored yet: encoded, and grouped by the tables that they update."""
 
     rows: dict[type[Event], list[bytes]] = field(default_factory=dict)
     counts: dict[type[Event], int] = field(default_factory=dict)
+    prints: list[_Print] = field(default_factory=list)
+    """Prints with an id of the venue: not encoded yet, as the database may have them."""
     fills: list[PlacedFill] = field(default_factory=list)
     orders: list[PlacedOrder] = field(default_factory=list)
     definitions: list[Instrument] = field(default_factory=list)
+
+    def add(self, kind: type[Event], pieces: Iterable[bytes]) -> None:
+        """Add the row of an event."""
+        self.rows.setdefault(kind, []).extend(pieces)
+        self.counts[kind] = self.counts.get(kind, 0) + 1
 
 
 class Inserter:
@@ -141,6 +161,8 @@ class Inserter:
         new = _NewEvents()
         for entry, arrival in items:
             await self._collect(entry, arrival, stored, new, result)
+        if new.prints:
+            await self._add_prints(connection, new, result)
         for event_type, pieces in new.rows.items():
             rows = self._event_rows(event_type)
             await connection.copy_to_table(
@@ -188,13 +210,36 @@ class Inserter:
                 rows = self._event_rows(kind)
                 if kind not in origins:
                     origins[kind] = rows.origin(batch.source, batch.epoch, arrival.received_ns)
-                pieces = rows.encode(event, sequence, first + step * index, origins[kind])
+                number = first + step * index
+                if isinstance(event, Tick) and event.trade_id is not None:
+                    new.prints.append(_Print(event, entry, index, sequence, number, origins[kind]))
+                    continue
+                pieces = rows.encode(event, sequence, number, origins[kind])
             except ENCODING_ERRORS as error:
                 result.refuse(entry, (index,), f"{type(error).__name__}: {error}")
                 continue
-            new.rows.setdefault(kind, []).extend(pieces)
-            new.counts[kind] = new.counts.get(kind, 0) + 1
+            new.add(kind, pieces)
             self._derive(event, arrival, sequence, new)
+
+    async def _add_prints(self, connection: AnyConnection, new: _NewEvents, result: WriteResult) -> None:
+        """Encode the prints that the database does not have; the others count as duplicates."""
+        ticks = [one.tick for one in new.prints]
+        await lock_prints(connection, ticks)
+        known = await known_prints(connection, ticks, self._recorder)
+        rows = self._event_rows(Tick)
+        for done, one in enumerate(new.prints, start=1):
+            if done % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            tick = one.tick
+            if not known.add((tick.venue, tick.instrument, tick.trade_id), tick.time_ns):
+                result.drop(one.entry, DUPLICATE, 1)
+                continue
+            try:
+                new.add(Tick, rows.encode(tick, one.sequence, one.number, one.origin))
+            except ENCODING_ERRORS as error:
+                result.refuse(one.entry, (one.index,), f"{type(error).__name__}: {error}")
+                continue
+            self._instruments.note(tick.venue, tick.instrument, tick.time_ns)
 
     def _derive(self, event: AnyEvent, arrival: Arrival, sequence: int, new: _NewEvents) -> None:
         batch = arrival.batch

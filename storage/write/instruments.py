@@ -1,7 +1,8 @@
 """The table ``instruments``: when each instrument was seen in market events, and its newest definition.
 
 The last time of an active instrument changes with every quote; it is written when the instrument is new, and
-then every few seconds.
+then every few seconds. The first time is written in the transaction that stores an earlier quote or tick, so
+that no stored row is older than it: bars begin there.
 """
 
 from __future__ import annotations
@@ -81,7 +82,12 @@ class InstrumentTable:
             (*key, seen.first_ns, seen.last_ns)
             for key, seen in self._seen.items()
             if seen.written != (seen.first_ns, seen.last_ns)
-            and (everything or seen.written is None or seen.written_at_ns <= before)
+            and (
+                everything
+                or seen.written is None
+                or seen.first_ns < seen.written[0]
+                or seen.written_at_ns <= before
+            )
         )
 
     def mark(self, rows: list[SeenRow]) -> None:

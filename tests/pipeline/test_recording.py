@@ -119,8 +119,8 @@ async def test_an_import_keeps_the_recorded_times_and_stores_the_same_file_once(
     first = run("import", str(recording), env=env)
     second = run("import", str(recording), env=env)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "2,001 events stored, 0 were stored before" in first.stdout
-    assert "0 events stored, 2,001 were stored before" in second.stdout
+    assert "2,002 lines: 2,001 stored, 0 already there, 0 refused" in first.stdout
+    assert "2,002 lines: 0 stored, 2,001 already there, 0 refused" in second.stdout
     with running("--feeds-enabled", "", env=env, log=data_dir / "log") as decahertz:
         found = await rows(
             decahertz.database,

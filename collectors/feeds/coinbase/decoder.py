@@ -91,8 +91,6 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
     def _match(self, message: Match) -> list[AnyEvent]:
         time_ns = _time(message.time)
         product = message.product_id
-        if self._sequences.take(("match", product), message.sequence) is None:
-            return []
         missed = self._trades.take(product, message.trade_id)
         if missed is None:
             return []

@@ -2,9 +2,10 @@
 
 * ``YYYYMMDD HHMMSSmmm,bid,ask,volume`` without a header (HistData): quotes
 * ``timestamp,bid,ask`` with a header, also ``bid_size`` and ``ask_size``: quotes
-* ``timestamp,price,quantity`` with a header, also ``trade_id`` and ``buyer_maker``: trades
+* ``timestamp,price,quantity`` with a header, also ``trade_id`` and ``side`` or ``buyer_maker``: trades
 
-Times without a zone are UTC. CSV has no times of receipt; each row counts as received at its own time.
+Columns ``symbol`` and ``venue`` name the instrument and the venue of each row; without them the name of the
+file does. CSV has no times of receipt; each row counts as received at its own time.
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
 
-from collectors.feeds.messages import Numbering
-from collectors.feeds.recordings.errors import BarsError, RecordingError, UnknownRecordingError
-from decahertz.clock import TimeFormatError, parse_time
-from decahertz.event import Name, Number, Quote, Side, Size, Tick
+from collectors.feeds.recordings.csv_columns import Columns, cells_of, columns_of
+from collectors.feeds.recordings.errors import RecordingError, RowError
+from collectors.feeds.recordings.times import time_of
+from decahertz.event import Name, Quote, Side, Tick
 
-_HISTDATA = re.compile(r"(\d{4})(\d{2})(\d{2}) (\d{2})(\d{2})(\d{2})(\d{3})")
-_ZONE = re.compile(r"(?:[Zz]|[+-]\d{2}:?\d{2})$")
-_HISTDATA_COLUMNS = ("timestamp", "bid", "ask", "volume")
-_BARS = frozenset({"open", "high", "low", "close"})
-_LONGEST_ROW = 4096
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_LARGEST = 1e300
+_LONGEST_ID = 256
+_LARGEST_SEQUENCE = 2**62
+_SIDES = {
+    **dict.fromkeys(("buy", "b", "bid"), Side.BUY),
+    **dict.fromkeys(("sell", "s", "ask"), Side.SELL),
+    **dict.fromkeys(("", "unknown"), None),
+}
+_FLAGS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 # fmt: off
 _CURRENCIES = frozenset({
     "AUD", "BRL", "CAD", "CHF", "CNH", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "INR", "JPY",
@@ -35,141 +40,210 @@ _CURRENCIES = frozenset({
 })
 # fmt: on
 
-_Id: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
-
-
-class _QuoteRow(Struct, frozen=True):
-    timestamp: str
-    bid: Number
-    ask: Number
-    bid_size: Size | None = None
-    ask_size: Size | None = None
-
-
-class _TradeRow(Struct, frozen=True):
-    timestamp: str
-    price: Number
-    quantity: Size
-    trade_id: _Id | None = None
-    buyer_maker: bool | None = None
-
 
 class CsvRows:
     """Decodes the rows of one file into events."""
 
-    def __init__(self, columns: tuple[str, ...], venue: str, instrument: str, *, has_header: bool) -> None:
-        self.venue = venue
-        self.instrument = instrument
+    def __init__(self, columns: Columns, venue: _Named, instrument: _Named, zone: tzinfo | None) -> None:
+        self.columns = columns
         self.counts: Counter[str] = Counter()
-        self._columns = columns
-        self._row_type: type[_QuoteRow | _TradeRow] = _TradeRow if "price" in columns else _QuoteRow
-        self._has_header = has_header
-        self._trades = Numbering(self.counts, contiguous=True)
+        self._venue = venue
+        self._instrument = instrument
+        self._zone = zone
+        self._highest: dict[str, int | None] = {}
+        """The highest trade id of each instrument; ``None`` once the ids were not ascending."""
 
-    def event(self, line: bytes | None, *, is_first: bool) -> Quote | Tick | None:
-        """Returns the event of one line; ``None`` for the header, an empty line or a malformed one."""
-        if (is_first and self._has_header) or (line is not None and not line.strip()):
-            return None
+    @property
+    def venue(self) -> str:
+        """The venue of rows that name none."""
+        return self._venue.default
+
+    @property
+    def reading(self) -> str:
+        """Interpretation of the file in one line."""
+        kind = "trades" if self.columns.has_trades else "quotes"
+        text = f"{kind}, instrument {self._instrument.origin}, venue {self._venue.origin}"
+        unused = ",".join(self.columns.unused)
+        return f"{text}; columns not used: {unused}" if unused else text
+
+    def event(self, line: bytes | None) -> Quote | Tick:
+        """Returns the event of a row.
+
+        Raises :class:`~collectors.feeds.recordings.errors.RowError`.
+        """
         try:
-            event = self._event(_cells(line))
-        except (TimeFormatError, UnicodeError, ValueError, csv.Error):
+            event = self._event(cells_of(line, self.columns.delimiter))
+        except (UnicodeError, ValueError, csv.Error) as error:
             self.counts["malformed"] += 1
-            return None
+            raise error if isinstance(error, RowError) else RowError(str(error)) from error
         self.counts["messages"] += 1
         return event
 
-    def _event(self, cells: list[str]) -> Quote | Tick | None:
-        given = {name: cell for name, cell in zip(self._columns, cells, strict=True) if cell}
-        row = msgspec.convert(given, self._row_type, strict=False)
-        time_ns = _time_ns(row.timestamp)
-        return self._quote(row, time_ns) if isinstance(row, _QuoteRow) else self._tick(row, time_ns)
-
-    def _quote(self, row: _QuoteRow, time_ns: int) -> Quote:
+    def _event(self, cells: list[str]) -> Quote | Tick:
+        if len(cells) != self.columns.cells:
+            raise RowError(f"{len(cells)} cells instead of {self.columns.cells}")
+        row = {name: cells[place] for name, place in self.columns.places.items()}
+        time_ns = time_of(row["timestamp"], self._zone)
+        venue, instrument = self._venue.of(row), self._instrument.of(row)
+        if self.columns.has_trades:
+            return self._tick(row, time_ns, venue, instrument)
+        bid, ask = _optional(row, "bid"), _optional(row, "ask")
+        if bid is None and ask is None:
+            raise RowError("bid and ask are empty")
         return Quote(
             time_ns=time_ns,
-            venue=self.venue,
-            instrument=self.instrument,
-            bid=row.bid,
-            ask=row.ask,
-            bid_size=row.bid_size,
-            ask_size=row.ask_size,
+            venue=venue,
+            instrument=instrument,
+            bid=bid,
+            ask=ask,
+            bid_size=_size(row, "bid_size"),
+            ask_size=_size(row, "ask_size"),
         )
 
-    def _tick(self, row: _TradeRow, time_ns: int) -> Tick | None:
-        missed = 0 if row.trade_id is None else self._trades.take(self.instrument, row.trade_id)
-        if missed is None:
-            return None
+    def _tick(self, row: dict[str, str], time_ns: int, venue: str, instrument: str) -> Tick:
+        price, size = _optional(row, "price"), _size(row, "quantity")
+        if price is None or size is None:
+            raise RowError("price is empty" if price is None else "quantity is empty")
+        trade_id = row.get("trade_id") or None
+        if trade_id and (len(trade_id) > _LONGEST_ID or "\0" in trade_id):
+            raise RowError(f"trade_id {trade_id[:64]!r} is too long or holds a zero byte")
+        number = int(trade_id) if trade_id and trade_id.isdecimal() and len(trade_id) < 20 else None  # noqa: PLR2004
+        if number is not None and number > _LARGEST_SEQUENCE:
+            number = None
         return Tick(
             time_ns=time_ns,
-            venue=self.venue,
-            instrument=self.instrument,
-            sequence=row.trade_id,
-            missed=missed,
-            price=row.price,
-            size=row.quantity,
-            side=None if row.buyer_maker is None else Side.SELL if row.buyer_maker else Side.BUY,
-            trade_id=None if row.trade_id is None else str(row.trade_id),
+            venue=venue,
+            instrument=instrument,
+            sequence=number,
+            missed=0 if number is None else self._missed(instrument, number),
+            price=price,
+            size=size,
+            side=_side(row),
+            trade_id=trade_id,
         )
 
+    def _missed(self, instrument: str, number: int) -> int:
+        """Returns how many ids are missing before this one, as long as the ids ascend."""
+        highest = self._highest.get(instrument, number)
+        if highest is None or number < highest:
+            self._highest[instrument] = None
+            return 0
+        self._highest[instrument] = number
+        return max(number - highest - 1, 0)
 
-def csv_rows(path: Path, first_line: bytes, venue: str | None, instrument: str | None) -> CsvRows:
+
+class _Named:
+    """The venue or the instrument of the rows: an option, a column, or a default for all of them."""
+
+    def __init__(self, path: Path, what: str, option: str | None, column: str | None, default: str) -> None:
+        self.default = _name(path, what, option or default)
+        self._what = what
+        self._option = option
+        self._column = column
+        self._first: str | None = None
+        """With an option: the one value that the column may have."""
+        self._known: dict[str, str] = {}
+
+    @property
+    def origin(self) -> str:
+        """Where the name comes from, for people."""
+        if self._option:
+            return f"{self.default} (as asked for)"
+        return f"from the column {self._column}" if self._column else self.default
+
+    def of(self, row: dict[str, str]) -> str:
+        """Returns the name for a row. Raises :class:`RowError`."""
+        if self._column is None:
+            return self.default
+        text = row[self._what]
+        if self._option:
+            if self._first is None:
+                self._first = text
+            if text != self._first:
+                raise RowError(
+                    f"{self._column} is {text[:64]!r}, and {self._first[:64]!r} before:"
+                    f" --{self._what} names only one"
+                )
+            return self.default
+        known = self._known.get(text)
+        if known is None:
+            try:
+                known = self._known[text] = msgspec.convert(text, Name)
+            except msgspec.ValidationError as error:
+                raise RowError(f"{self._column} {text[:64]!r} is no valid name: {error}") from error
+        return known
+
+
+def csv_rows(
+    path: Path, first_line: bytes, venue: str | None, instrument: str | None, zone: tzinfo | None = None
+) -> CsvRows:
     """Returns the decoder of a file that begins with ``first_line``.
 
-    Raises :class:`BarsError`, :class:`UnknownRecordingError`, or :class:`RecordingError` when no instrument
-    is given and none can be derived from the file name.
+    Raises :class:`~collectors.feeds.recordings.errors.RecordingError`, also when no instrument is given and
+    neither a column nor the file name tells one.
     """
-    columns: tuple[str, ...]
-    try:
-        cells = tuple(cell.strip().lower() for cell in _cells(first_line))
-    except (UnicodeError, ValueError, csv.Error):
-        cells = ()
-    if len(cells) == len(_HISTDATA_COLUMNS) and _HISTDATA.fullmatch(cells[0]):
-        columns, has_header = _HISTDATA_COLUMNS, False
-    elif set(cells) >= _BARS:
-        raise BarsError(path, "it holds bars; only quotes and trades can be replayed or imported")
-    elif {"timestamp", "bid", "ask"} <= set(cells) or {"timestamp", "price", "quantity"} <= set(cells):
-        columns, has_header = cells, True
-    else:
-        raise UnknownRecordingError(path, "neither a WebSocket capture nor CSV quotes or trades")
+    columns = columns_of(path, first_line)
     guess = instrument or instrument_of(path)
-    if guess is None:
+    if guess is None and "instrument" not in columns.places:
         raise RecordingError(path, "no instrument can be derived from the file name; set one")
-    default_venue = "binance" if "buyer_maker" in columns else "fx" if "/" in guess else "csv"
-    return CsvRows(columns, venue or default_venue, _name(path, guess), has_header=has_header)
+    default_venue = "binance" if "buyer_maker" in columns.places else "fx" if "/" in (guess or "") else "csv"
+    return CsvRows(
+        columns,
+        _Named(path, "venue", venue, columns.names.get("venue"), default_venue),
+        _Named(path, "instrument", instrument, columns.names.get("instrument"), guess or "-"),
+        zone,
+    )
 
 
 def instrument_of(path: Path) -> str | None:
-    """Returns the instrument that a file name begins with: ``eurusd-quotes.csv`` → ``EUR/USD``.
+    """Returns the instrument that a file name tells: ``eurusd-quotes.csv`` → ``EUR/USD``.
 
-    Six letters that form two currencies get a slash; other names are only converted to upper case.
+    A word of six letters that form two currencies gets a slash; otherwise it is the first word, in upper
+    case.
     """
-    word = re.split(r"[-_. ]", path.name, maxsplit=1)[0].upper()
-    if word[:3] in _CURRENCIES and word[3:] in _CURRENCIES:
-        return f"{word[:3]}/{word[3:]}"
-    return word or None
+    words = [word for word in re.split(r"[-_. ]", path.name.upper()) if word]
+    for word in words:
+        if word[:3] in _CURRENCIES and word[3:] in _CURRENCIES:
+            return f"{word[:3]}/{word[3:]}"
+    return words[0] if words and not path.name.startswith(("-", "_", ".", " ")) else None
 
 
-def _name(path: Path, instrument: str) -> str:
+def _name(path: Path, what: str, text: str) -> str:
     try:
-        return msgspec.convert(instrument, Name)
+        return msgspec.convert(text, Name)
     except msgspec.ValidationError as error:
-        raise RecordingError(path, f"{instrument!r} is not a valid instrument name: {error}") from error
+        raise RecordingError(path, f"{text!r} is not a valid {what} name: {error}") from error
 
 
-def _cells(line: bytes | None) -> list[str]:
-    if line is None or len(line) > _LONGEST_ROW:
-        raise ValueError("the row is too long")
-    return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], strict=True), [])
+def _optional(row: dict[str, str], name: str) -> float | None:
+    """Returns a number; ``None`` for an empty cell or without the column. Raises :class:`RowError`."""
+    text = row.get(name)
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise RowError(f"{name} {text[:64]!r} is not a number")
+    number = float(text)
+    if not -_LARGEST < number < _LARGEST:
+        raise RowError(f"{name} {text[:64]!r} is too large")
+    return number
 
 
-def _time_ns(text: str) -> int:
-    found = _HISTDATA.fullmatch(text)
-    if found:
-        year, month, day, hour, minute, second, milli = found.groups()
-        text = f"{year}-{month}-{day}T{hour}:{minute}:{second}.{milli}Z"
-    elif not _ZONE.search(text) and not text.isdecimal():
-        text += "Z"
-    time_ns = parse_time(text)
-    if time_ns <= 0:
-        raise ValueError(f"time {text!r} is before 1970")
-    return time_ns
+def _size(row: dict[str, str], name: str) -> float | None:
+    size = _optional(row, name)
+    if size is not None and size < 0:
+        raise RowError(f"{name} {row[name]} is negative")
+    return size
+
+
+def _side(row: dict[str, str]) -> Side | None:
+    side = row.get("side", "").lower()
+    if side not in _SIDES:
+        raise RowError(f"side {side[:64]!r} is neither buy nor sell")
+    if _SIDES[side] is not None or "buyer_maker" not in row:
+        return _SIDES[side]
+    flag = row["buyer_maker"].lower()
+    if not flag:
+        return None
+    if flag not in _FLAGS:
+        raise RowError(f"buyer_maker {flag[:64]!r} is neither true nor false")
+    return Side.SELL if _FLAGS[flag] else Side.BUY

@@ -20,3 +20,7 @@ class UnknownRecordingError(RecordingError):
 
 class BarsError(RecordingError):
     """The file holds bars, from which the events cannot be recovered."""
+
+
+class RowError(ValueError):
+    """A row is not understood; the text says which cell is wrong."""

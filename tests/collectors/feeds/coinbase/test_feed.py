@@ -83,11 +83,11 @@ async def test_it_emits_what_the_exchange_says_and_tells_skipped_and_repeated_tr
     assert exchange.requests == [
         {"type": "subscribe", "product_ids": ["A-B"], "channels": ["ticker", "matches", "level2"]},
     ]
-    assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("6", 0)]
+    assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("4", 0), ("6", 0)]
     assert [quote.bid for quote in pipeline.of(Quote)] == [10.0]
     (heartbeat,) = pipeline.of(Heartbeat)
     assert (heartbeat.component, heartbeat.venue) == ("feed-coinbase", "coinbase")
-    counters = {"subscriptions": 1, "messages": 8, "duplicates": 2, "gaps": 1, "missed": 2}
+    counters = {"subscriptions": 1, "messages": 8, "duplicates": 1, "late": 1, "gaps": 1, "missed": 2}
     assert feed.counters == counters
 
 

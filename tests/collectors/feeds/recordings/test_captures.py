@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import shutil
+import gzip
 from pathlib import Path
 
 import pytest
 
-from collectors.feeds.recordings import captures as module
-from collectors.feeds.recordings.captures import import_source, open_recording, recorded_events
+from collectors.feeds.recordings import lines as module
+from collectors.feeds.recordings.captures import RefusedLine, open_recording, recorded_events
 from collectors.feeds.recordings.errors import BarsError, RecordingError, UnknownRecordingError
 from decahertz.clock import parse_time
 from decahertz.event import Quote, Side, Tick
@@ -100,56 +100,6 @@ def test_quotes_with_a_header_name_their_pair_by_the_file(tmp_path: Path) -> Non
     assert quote == Quote(time_ns=received_ns, venue="fx", instrument="USD/JPY", bid=86.655, ask=86.728)
 
 
-def test_quotes_without_a_header_are_taken_as_utc(tmp_path: Path) -> None:
-    path = a_file(tmp_path, "eurusd.csv", "20200101 170000065,1.121200,1.121720,0\n")
-    ((received_ns, (quote,)),) = recorded_events(path, venue="dukascopy", instrument="EURUSD")
-    assert received_ns == quote.time_ns == parse_time("2020-01-01T17:00:00.065Z")
-    assert isinstance(quote, Quote)
-    assert (quote.venue, quote.instrument, quote.bid, quote.ask) == ("dukascopy", "EURUSD", 1.1212, 1.12172)
-
-
-def test_trades_tell_gaps_repetitions_and_the_aggressor(tmp_path: Path) -> None:
-    path = a_file(
-        tmp_path,
-        "btcusdt-trades.csv",
-        "timestamp,trade_id,price,quantity,buyer_maker\n"
-        "2021-01-08T00:00:00.278+00:00,1,39432.48,0.5,true\n"
-        "2021-01-08T00:00:00.278+00:00,1,39432.48,0.5,true\n"
-        "2021-01-08T00:00:01,4,39432.49,0.25,false\n",
-    )
-    recording = open_recording(path)
-    first, second = (event for record in recording.records() for event in record.events)
-    assert isinstance(first, Tick)
-    assert isinstance(second, Tick)
-    what = (first.venue, first.instrument, first.side, first.trade_id)
-    assert what == ("binance", "BTCUSDT", Side.SELL, "1")
-    assert (second.missed, second.side, second.time_ns) == (2, Side.BUY, parse_time("2021-01-08T00:00:01Z"))
-    assert recording.counts["duplicates"] == 1
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        "2013-01-01T22:00:00Z,1",
-        "2013-01-01T22:00:00Z,1,2,3",
-        "2013-01-01T22:00:00Z,NaN,2",
-        "2013-01-01T22:00:00Z,1e999,2",
-        "2013-13-01T22:00:00Z,1,2",
-        "1950-01-01T22:00:00Z,1,2",
-        "soon,1,2",
-        ",1,2",
-        '"2013-01-01T22:00:00Z,1,2',
-        "2013-01-01T22:00:00Z,1," + "2" * 5_000,
-        "2013-01-01T22:00:00Z,one,2",
-    ],
-)
-def test_a_malformed_row_is_counted_and_skipped(tmp_path: Path, row: str) -> None:
-    path = a_file(tmp_path, "eurusd.csv", f"timestamp,bid,ask\n{row}\n2013-01-01T22:00:00Z,1,2\n")
-    recording = open_recording(path)
-    assert len(list(recording.records())) == 1
-    assert recording.counts["malformed"] == 1
-
-
 def test_a_file_whose_name_tells_no_instrument_needs_one(tmp_path: Path) -> None:
     path = a_file(tmp_path, "-.csv", "timestamp,bid,ask\n2013-01-01T22:00:00Z,1,2\n")
     with pytest.raises(RecordingError, match="set one"):
@@ -159,26 +109,45 @@ def test_a_file_whose_name_tells_no_instrument_needs_one(tmp_path: Path) -> None
         open_recording(path, instrument="a\tb")
 
 
-def test_the_same_content_has_the_same_identity_under_any_name(tmp_path: Path) -> None:
+def test_every_line_of_a_capture_is_accounted_for(tmp_path: Path) -> None:
+    recording = open_recording(a_file(tmp_path, "c.ws", CAPTURE))
+    refused: list[RefusedLine] = []
+    recording.on_refused = refused.append
+    records = list(recording.records())
+    assert recording.lines == 8
+    assert recording.without_events == {"connections": 1, "sent": 1, "empty": 1}
+    assert [(record.line, len(record.events)) for record in records] == [(3, 0), (4, 1), (8, 1)]
+    assert [one.line for one in refused] == [5, 6]
+    assert refused[0].content == b"not a message\n"
+    assert refused[0].reason == "neither a message with its time nor a connection"
+
+
+def test_prints_of_a_capture_that_come_in_another_order_are_not_repetitions(tmp_path: Path) -> None:
+    lines = CAPTURE.splitlines(keepends=True)
+    path = a_file(tmp_path, "c.ws", "".join([lines[0], lines[7], lines[3], lines[7]]))
+    recording = open_recording(path)
+    records = list(recording.records())
+    ids = [event.trade_id for record in records for event in record.events if isinstance(event, Tick)]
+    assert ids == ["2", "1"]
+    assert [record.is_repeated for record in records] == [False, False, True]
+
+
+def test_a_capture_takes_no_name_for_its_venue(tmp_path: Path) -> None:
     path = a_file(tmp_path, "c.ws", CAPTURE)
-    copy = Path(shutil.copy(path, tmp_path / "other.ws"))
-    assert import_source(path) == import_source(copy)
-    source, epoch = import_source(path)
-    assert source.startswith("import-")
-    assert epoch == 1618677817500000000
-    changed = a_file(tmp_path, "changed.ws", CAPTURE.replace('"10"', '"12"'))
-    assert import_source(changed)[0] != source
+    with pytest.raises(RecordingError, match="omit venue"):
+        open_recording(path, venue="coinbase")
 
 
-def test_what_a_file_is_taken_for_belongs_to_its_identity(tmp_path: Path) -> None:
-    path = a_file(tmp_path, "eurusd.csv", "timestamp,bid,ask\n2013-01-01T22:00:00Z,1,2\n")
-    assert import_source(path)[0] != import_source(path, instrument="GBP/USD")[0]
-
-
-def test_a_recording_without_any_event_has_no_identity(tmp_path: Path) -> None:
-    path = a_file(tmp_path, "eurusd.csv", "timestamp,bid,ask\n")
-    with pytest.raises(UnknownRecordingError, match="it contains no event"):
-        import_source(path)
+def test_a_compressed_file_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "c.ws.gz"
+    path.write_bytes(gzip.compress(CAPTURE.encode()))
+    recording = open_recording(path)
+    records = list(recording.records())
+    assert len([record for record in records if record.events]) == 2
+    assert records[-1].offset == recording.total_bytes
+    path.write_bytes(gzip.compress(CAPTURE.encode() * 100)[:-20])
+    with pytest.raises(RecordingError, match="damaged or cut off"):
+        list(open_recording(path).records())
 
 
 @pytest.mark.recordings

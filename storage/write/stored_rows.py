@@ -1,0 +1,118 @@
+"""Finds market events that the database has already, whatever their source.
+
+A print is identified by its venue, its instrument and the venue's own trade id. The id counts within a second
+of the print's time: venues round the times of one print differently, and many begin their ids again every
+day, on a new contract, or after a restart. A second print with a used id at another time is another print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+from zlib import crc32
+
+from decahertz.clock import NS_PER_SECOND, to_datetime
+from decahertz.event import Instrument, MarketEvent, Tick
+from storage.schema.samples import quoted
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from storage.database import AnyConnection
+
+SAME_PRINT_NS = NS_PER_SECOND
+
+_PRINTS_LOCK = 0x70726E74
+"""First key of the advisory locks of the venues whose prints a transaction stores."""
+_LATEST_NS = 2**63 - 1
+_LOCK = "SELECT pg_advisory_xact_lock($1, venue) FROM unnest($2::int[]) AS venue"
+# LATERAL with OFFSET keeps one index scan for each range. The bounds $7 and $8 select the partitions when the
+# statement is planned, those of each range when it runs.
+_ROWS = """
+SELECT found.* FROM unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[]
+) AS wanted (venue, instrument, low_ns, high_ns, low, high), LATERAL (
+    SELECT {columns} FROM {table}
+    WHERE venue = wanted.venue AND instrument = wanted.instrument
+      AND time_ns >= wanted.low_ns AND time_ns <= wanted.high_ns
+      AND time >= wanted.low AND time <= wanted.high AND time >= $7 AND time <= $8
+      AND ($9::text IS NULL OR recorder = $9)
+    OFFSET 0
+) AS found
+"""
+
+_Range: TypeAlias = tuple[str, str, int, int]
+
+
+class KnownIds:
+    """Times of the prints, or of other events with an id, that are known."""
+
+    def __init__(self) -> None:
+        self._times: dict[Hashable, list[int]] = {}
+
+    def add(self, identity: Hashable, time_ns: int) -> bool:
+        """Adds an event; returns whether it is new."""
+        times = self._times.setdefault(identity, [])
+        if any(abs(time_ns - known) <= SAME_PRINT_NS for known in times):
+            return False
+        times.append(time_ns)
+        return True
+
+
+async def lock_prints(connection: AnyConnection, ticks: Iterable[Tick]) -> None:
+    """Makes other transactions that store prints of these venues wait until this one ends."""
+    # Sorted, so that two writers lock in the same order.
+    keys = sorted({crc32(venue.encode()) - 2**31 for venue in {tick.venue for tick in ticks}})
+    await connection.execute(_LOCK, _PRINTS_LOCK, keys)
+
+
+async def known_prints(connection: AnyConnection, ticks: Sequence[Tick], recorder: str) -> KnownIds:
+    """The ids of the prints that the database has from this recorder near the times of ``ticks``."""
+    known = KnownIds()
+    columns = ("venue", "instrument", "trade_id", "time_ns")
+    for row in await stored_rows(connection, Tick, ticks, columns, recorder):
+        *identity, time_ns = row
+        known.add(tuple(identity), time_ns)
+    return known
+
+
+async def stored_rows(
+    connection: AnyConnection,
+    event_type: type[MarketEvent | Instrument],
+    events: Sequence[MarketEvent | Instrument],
+    columns: Sequence[str] = (),
+    recorder: str | None = None,
+) -> list[asyncpg.Record]:
+    """The stored rows of the instruments of ``events`` near their times, with all columns by default."""
+    ranges = _ranges(events)
+    if not ranges:
+        return []
+    statement = _ROWS.format(
+        columns=", ".join(map(quoted, columns)) if columns else "*", table=quoted(event_type.table)
+    )
+    venues, instruments, low, high = map(list, zip(*ranges, strict=True))
+    times = (list(map(to_datetime, low)), list(map(to_datetime, high)))
+    bounds = (to_datetime(min(low)), to_datetime(max(high)))
+    return await connection.fetch(statement, venues, instruments, low, high, *times, *bounds, recorder)
+
+
+def _ranges(events: Iterable[MarketEvent | Instrument]) -> list[_Range]:
+    """The ranges of time around the events of each instrument; ranges that touch are joined."""
+    times: dict[tuple[str, str], list[int]] = {}
+    for event in events:
+        times.setdefault((event.venue, event.instrument), []).append(event.time_ns)
+    ranges: list[_Range] = []
+    for (venue, instrument), found in times.items():
+        found.sort()
+        low = previous = found[0]
+        for time_ns in found:
+            if time_ns - previous > 2 * SAME_PRINT_NS:
+                ranges.append(_around(venue, instrument, low, previous))
+                low = time_ns
+            previous = time_ns
+        ranges.append(_around(venue, instrument, low, previous))
+    return ranges
+
+
+def _around(venue: str, instrument: str, low: int, high: int) -> _Range:
+    return venue, instrument, low - SAME_PRINT_NS, min(high + SAME_PRINT_NS, _LATEST_NS)
