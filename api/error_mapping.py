@@ -23,7 +23,7 @@ def domain_problem(error: Exception) -> ProblemError | None:
         case NotDurableError():
             problem = ProblemError("not-durable", f"the batch is not durable yet ({text}); send it again")
         case QueryTimeoutError():
-            limit = f"{error.seconds:g} s (storage.statement_timeout_seconds)"
+            limit = f"{error.seconds:g} s (storage.read_timeout_seconds)"
             detail = f"the query took longer than {limit}: ask for a shorter range, or for less at once"
             problem = ProblemError("query-timeout", detail)
         case DatabaseUnavailableError():

@@ -101,7 +101,9 @@ class ConnectionState(StrEnum):
     OPEN = "open"
     """Connected and subscribed."""
     CLOSED = "closed"
-    """Not connected, or the market is closed."""
+    """The market is closed."""
+    DISCONNECTED = "disconnected"
+    """Not connected; the feed tries again."""
 
 
 class InstrumentKind(StrEnum):

@@ -89,6 +89,16 @@ class BaseFeed(ABC, Generic[OptionsT]):
         return None
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the feed is connected to its source; always, unless a feed says otherwise."""
+        return True
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the connection could not be made or was lost the last time; ``None``: never."""
+        return None
+
+    @property
     def counters(self) -> dict[str, int]:
         """A copy of the counters."""
         return dict(self._counters)

@@ -55,6 +55,8 @@ class RunState(StrEnum):
     """Run state of a plugin."""
 
     RUNNING = "running"
+    CONNECTING = "connecting"
+    """A feed that is not connected to its venue, and tries again."""
     STOPPED = "stopped"
     FAILED = "failed"
     """Could not be loaded or started; for a feed also: waits for its restart."""

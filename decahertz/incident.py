@@ -40,6 +40,11 @@ class Incident:
         """Whether it began and has not ended."""
         return self._failures > 0
 
+    @property
+    def failures(self) -> int:
+        """Failures since it began; 0 while it is not active."""
+        return self._failures
+
     def fail(self, now_ns: int, error: BaseException | None = None, **details: object) -> None:
         """Count a failure, and log it if it is the first. ``now_ns`` matters to :meth:`look` only."""
         self._last_ns = now_ns

@@ -14,13 +14,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from decahertz.query_times import QUERY_TIMES
+from storage.connection import LimitedConnection
 from storage.connection_pool import ConnectionPool
 
 if TYPE_CHECKING:
     from storage.settings import StorageSettings
 
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-    AnyConnection: TypeAlias = Connection
+    Connection: TypeAlias = LimitedConnection
+    AnyConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 ResultT = TypeVar("ResultT")
 
@@ -30,6 +31,8 @@ OLDEST_MAJOR = 15
 _POOL_SIZE = 8
 _GRACE_SECONDS = 5.0
 """Time beyond the server's own limit after which the connection counts as lost."""
+_SERVER_SHARE = 0.9
+"""The server cancels a read after this part of its time limit; a dead server does not."""
 _CLOSE_SECONDS = 3.0
 _ENCODING = "UTF8"
 _SCHEMES = ("postgresql", "postgres")
@@ -53,22 +56,12 @@ _LIBPQ_ONLY = frozenset(
         "tcp_user_timeout",
     }
 )
-# The server or the connection is at fault, not the statement: a retry may succeed.
-_TRANSIENT_ERRORS = (
-    OSError,  # TimeoutError is one
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-)
+# Classes of SQLSTATE: the values of a row are at fault, or the statement. All others blame the server.
+_ROW_CLASSES = frozenset({"09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0"})
+_STATEMENT_CLASSES = _ROW_CLASSES | {"0A", "42"}
+_PRIVILEGE_STATE = "42501"
+"""A right that somebody can grant again; PostgreSQL also reports it for files that it may not open."""
+_CLIENT_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)  # TimeoutError is an OSError
 
 
 class DatabaseError(RuntimeError):
@@ -84,7 +77,7 @@ class DatabaseTimeoutError(DatabaseUnavailableError):
 
 
 class QueryTimeoutError(DatabaseTimeoutError):
-    """PostgreSQL cancelled a statement that exceeded ``storage.statement_timeout_seconds``."""
+    """PostgreSQL cancelled a statement that exceeded its time limit."""
 
     def __init__(self, text: str, seconds: float) -> None:
         super().__init__(text)
@@ -120,6 +113,22 @@ def redact(url: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, without passwords; its type where it has no text."""
     return redact(str(error).strip().partition("\n")[0]) or type(error).__name__
+
+
+def blames_database(error: Exception) -> bool:
+    """Whether the server or the connection is at fault, not the statement: a retry may succeed."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state == _PRIVILEGE_STATE or state[:2] not in _STATEMENT_CLASSES
+    # A ValueError of asyncpg is a value that it cannot encode.
+    return isinstance(error, _CLIENT_ERRORS) and not isinstance(error, ValueError)
+
+
+def blames_row(error: Exception) -> bool:
+    """Whether a row is at fault, so that others can be stored: its values, or an error of our encoders."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _ROW_CLASSES
+    return not blames_database(error)
 
 
 async def within(seconds: float, query: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -169,7 +178,9 @@ class Database:
         """
         info = await self.check()
         if self._pool is None:
-            self._pool = ConnectionPool(partial(self._connected, "queries"), _POOL_SIZE)
+            self._pool = ConnectionPool(
+                partial(self.connect, "queries", seconds=self.settings.read_timeout_seconds), _POOL_SIZE
+            )
         return info
 
     async def close(self) -> None:
@@ -177,7 +188,7 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        with suppress(*_TRANSIENT_ERRORS):
+        with suppress(asyncpg.PostgresError, *_CLIENT_ERRORS):
             await pool.close(_CLOSE_SECONDS)
 
     async def check(self) -> ServerInfo:
@@ -205,24 +216,48 @@ class Database:
             )
         return ServerInfo(row["version"].split()[0], row["database"], row["username"], row["timescaledb"])
 
-    async def connect(self, purpose: str, *, unlimited: bool = False) -> Connection:
+    async def connect(
+        self, purpose: str, *, unlimited: bool = False, seconds: float | None = None
+    ) -> Connection:
         """Open a connection outside the pool; close it with :meth:`disconnect`.
 
-        ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit.
-        Raises :class:`DatabaseUnavailableError`.
+        ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit; with
+        ``seconds``, another one than that of the settings. Raises :class:`DatabaseUnavailableError`.
         """
-        with self.errors():
-            return await self._connected(purpose, unlimited=unlimited)
+        if unlimited:
+            return await self._connected(purpose, None, None)
+        if seconds is not None:
+            return await self._connected(purpose, seconds * _SERVER_SHARE, seconds)
+        seconds = self.settings.statement_timeout_seconds
+        return await self._connected(purpose, seconds, seconds + _GRACE_SECONDS)
 
-    async def _connected(self, purpose: str, *, unlimited: bool = False) -> Connection:
-        return await asyncpg.connect(
-            self._dsn,
-            timeout=self.settings.connect_timeout_seconds,
-            command_timeout=None if unlimited else self.settings.statement_timeout_seconds + _GRACE_SECONDS,
-            server_settings=self._server_settings(purpose)
-            | ({"statement_timeout": "0"} if unlimited else {}),
-            max_cached_statement_lifetime=0,  # a prepared statement is as good after five minutes
-        )
+    async def _connected(
+        self, purpose: str, server_seconds: float | None, client_seconds: float | None
+    ) -> Connection:
+        """Connect; the server cancels a statement after one time, the client gives it up after the other."""
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self.settings.connect_timeout_seconds,
+                command_timeout=client_seconds,
+                server_settings=_server_settings(purpose, server_seconds),
+                max_cached_statement_lifetime=0,  # a prepared statement is as good after five minutes
+                connection_class=LimitedConnection,
+            )
+        except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:  # whatever it is, a retry may succeed
+            raise self._converted(error) from error
+        connection.copy_seconds = client_seconds
+        return connection
+
+    @asynccontextmanager
+    async def session(self, purpose: str) -> AsyncIterator[Connection]:
+        """A connection outside the pool, for work longer than a read; raises as :meth:`query` does."""
+        connection = await self.connect(purpose)
+        try:
+            with self.errors():
+                yield connection
+        finally:
+            await self.disconnect(connection)
 
     async def disconnect(self, connection: Connection) -> None:
         """Close a connection in any state."""
@@ -242,10 +277,13 @@ class Database:
         times = QUERY_TIMES.get()
         with self.errors():
             asked_ns = times.now_ns() if times is not None else 0
-            connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            connection = await self._acquired(pool)
             acquired_ns = times.acquired(asked_ns) if times is not None else 0
             try:
                 yield connection
+            except TimeoutError:
+                connection.terminate()  # the next query on it would wait for the end of this one
+                raise
             finally:
                 pool.release(connection)
                 if times is not None:
@@ -257,16 +295,26 @@ class Database:
         times = QUERY_TIMES.get()
         try:
             asked_ns = times.now_ns() if times is not None else 0
-            connection = await pool.acquire(self.settings.connect_timeout_seconds)
+            connection = await self._acquired(pool)
             acquired_ns = times.acquired(asked_ns) if times is not None else 0
             try:
                 return await connection.fetch(statement, *values)
+            except TimeoutError:
+                connection.terminate()  # the next query on it would wait for the end of this one
+                raise
             finally:
                 pool.release(connection)
                 if times is not None:
                     times.released(acquired_ns)
-        except (TimeoutError, asyncpg.QueryCanceledError, *_TRANSIENT_ERRORS) as error:
+        except Exception as error:
+            if not blames_database(error):
+                raise
             raise self._converted(error) from error
+
+    async def _acquired(self, pool: ConnectionPool) -> AnyConnection:
+        seconds = min(self.settings.connect_timeout_seconds, self.settings.read_timeout_seconds)
+        async with asyncio.timeout(seconds):
+            return await pool.acquire(seconds)
 
     def _opened(self) -> ConnectionPool:
         if self._pool is None:
@@ -278,24 +326,20 @@ class Database:
         """Convert errors of the connection and the server to those of this module; others pass through."""
         try:
             yield
-        except (TimeoutError, asyncpg.QueryCanceledError, *_TRANSIENT_ERRORS) as error:
+        except Exception as error:
+            if not blames_database(error):
+                raise
             raise self._converted(error) from error
 
     def _converted(self, error: Exception) -> DatabaseUnavailableError:
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(error.__context__, Exception):
+            error = error.__context__  # a transaction cannot be rolled back on a lost connection
         if isinstance(error, asyncpg.QueryCanceledError):
             text = f"{self.name} cancelled a query: {first_line(error)}"
-            return QueryTimeoutError(text, self.settings.statement_timeout_seconds)
+            return QueryTimeoutError(text, self.settings.read_timeout_seconds)
         if isinstance(error, TimeoutError):
             return DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}")
         return DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
-
-    def _server_settings(self, purpose: str) -> dict[str, str]:
-        return {
-            "application_name": f"decahertz {purpose}",
-            "timezone": "UTC",
-            "statement_timeout": str(round(self.settings.statement_timeout_seconds * 1000)),
-            "jit": "off",  # compiling costs more than our short queries
-        }
 
 
 def _for_asyncpg(url: str) -> str:
@@ -311,25 +355,10 @@ def _for_asyncpg(url: str) -> str:
     return urlunsplit(parts._replace(query=kept))
 
 
-@asynccontextmanager
-async def ends_when_lost(connection: AnyConnection) -> AsyncIterator[None]:
-    """Ends the work on a connection that is lost meanwhile, with an error that :meth:`Database.errors` knows.
-
-    A COPY of asyncpg does not end by itself then: it waits for room in the buffer of the lost connection.
-    """
-    limit = asyncio.timeout(None)
-
-    def end(_: object) -> None:
-        with suppress(RuntimeError):  # the work has ended already
-            limit.reschedule(asyncio.get_running_loop().time())
-
-    connection.add_termination_listener(end)
-    try:
-        async with limit:
-            yield
-    except TimeoutError as error:
-        if limit.expired():
-            raise asyncpg.ConnectionDoesNotExistError("the connection was lost") from error
-        raise
-    finally:
-        connection.remove_termination_listener(end)
+def _server_settings(purpose: str, statement_seconds: float | None) -> dict[str, str]:
+    return {
+        "application_name": f"decahertz {purpose}",
+        "timezone": "UTC",
+        "statement_timeout": str(round((statement_seconds or 0.0) * 1000)),
+        "jit": "off",  # compiling costs more than our short queries
+    }

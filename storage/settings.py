@@ -28,7 +28,12 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(ge=1000, description="Rows held in memory for the writer; the rest stays in the spool."),
     ] = 200_000
     connect_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for a connection attempt.")] = 10.0
-    statement_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for one statement.")] = 30.0
+    statement_timeout_seconds: Annotated[
+        Seconds, Meta(description="Timeout for one statement that stores rows or serves a command.")
+    ] = 30.0
+    read_timeout_seconds: Annotated[
+        Seconds, Meta(description="Timeout for one read of the API, connecting included.")
+    ] = 5.0
     max_exports: Annotated[
         int,
         Meta(ge=1, le=100, description="Exports at once, each on a connection of its own; more are refused."),

@@ -33,6 +33,7 @@ from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.event import Arrival, event_topic
 from decahertz.incident import Incident
 from decahertz.sample import SampleBatch
+from decahertz.supervision import supervise
 from decahertz.topic import Pattern
 from decahertz.wire import Codec
 
@@ -102,7 +103,7 @@ class Hub:
             self._bus.subscribe(ALERTS, self._receive),
             self._bus.subscribe(AUDIT, self._receive),
         ]
-        self._heartbeat = asyncio.get_running_loop().create_task(self._run_heartbeat())
+        self._heartbeat = supervise(self._run_heartbeat, "websocket-heartbeat")
 
     def stop(self) -> None:
         """Starts to disconnect all clients and accepts no new ones. Safe twice and without ``start``."""
@@ -187,7 +188,7 @@ class Hub:
         loop = asyncio.get_running_loop()
         await self._bars.prepare(patterns, loop.time(), lambda: self.sequence)
         if self._bars.is_active and self._bars_task is None and not self._stopped:
-            self._bars_task = loop.create_task(self._run_bars())
+            self._bars_task = supervise(self._run_bars, "websocket-bars")
 
     def subscribe(self, client: Client, patterns: Sequence[Pattern]) -> None:
         """Adds patterns and sends a snapshot of the topics that are new to the client.

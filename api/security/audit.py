@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from api.http.rate_limit import RateLimiter
 from decahertz.audit import DONE, TOPIC, AuditEntry
 from decahertz.clock import NS_PER_SECOND
 from decahertz.incident import Incident
+from decahertz.supervision import supervise
 from storage.database import DatabaseError, within
 from storage.query.audit import entries_since
 from storage.write.audit import AuditStore
@@ -68,7 +70,7 @@ class Auditor:
 
     async def start(self) -> None:
         """Begins to publish the entries that are made from now on."""
-        self._task = asyncio.create_task(self._run(self._clock.time_ns()), name="audit")
+        self._task = supervise(partial(self._run, self._clock.time_ns()), "audit")
 
     async def stop(self) -> None:
         """Stops; safe without :meth:`start`, and twice."""

@@ -15,6 +15,7 @@ from api.http.access import Caller, Scope
 from api.security.keys import matches, parse_key
 from decahertz.clock import NS_PER_SECOND
 from decahertz.incident import Incident
+from decahertz.supervision import supervise
 from storage.database import DatabaseError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class KeyRing:
     async def start(self) -> None:
         """Reads the keys and keeps them current. Raises :class:`~storage.database.DatabaseError`."""
         await self.refresh()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = supervise(self._run, "api-keys")
 
     async def stop(self) -> None:
         """Stops; stores the last uses. Safe without ``start``, and twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,6 +14,7 @@ from decahertz.clock import NS_PER_SECOND, format_time
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from decahertz.settings import SettingsError
+from decahertz.supervision import supervise
 
 if TYPE_CHECKING:
     import ssl
@@ -68,7 +70,7 @@ class ServerTls:
         # Even if it has expired: recording matters more than clients that have to be told to trust it.
         self._expires_ns = await asyncio.to_thread(self._files.load, self.context)
         self._warn()
-        self._task = asyncio.get_running_loop().create_task(self._watch(signature))
+        self._task = supervise(partial(self._watch, signature), "certificate")
 
     async def stop(self) -> None:
         """Stops to watch the files. Safe without ``start``, and twice."""

@@ -148,7 +148,7 @@ EVENT_FIELDS: dict[str, dict[str, Field]] = {
     "heartbeat": {
         "time_ns": Field("time", required=True),
         "component": Field("name", required=True),
-        "connection": Field("choice", choices=("open", "closed")),
+        "connection": Field("choice", choices=("open", "closed", "disconnected")),
         "venue": Field("name"),
         "instrument": Field("name"),
     },

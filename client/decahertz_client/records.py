@@ -37,7 +37,7 @@ PositionSource = Literal["autonomous", "bot", "manual"]
 """Who holds a position."""
 QualityBasis = Literal["live", "stored"]
 """Where the figures come from."""
-RunState = Literal["failed", "finished", "running", "stopped"]
+RunState = Literal["connecting", "failed", "finished", "running", "stopped"]
 """Run state of a plugin."""
 Scope = Literal["admin", "ingest", "public", "read", "trade"]
 """Permission that a route requires and that a key grants."""

@@ -23,6 +23,7 @@ from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import Ingest
+from decahertz.supervision import supervise
 
 
 class FeedHost:
@@ -50,9 +51,7 @@ class FeedHost:
         """Starts all feeds and returns at once. May be called once."""
         if self._tasks:
             raise RuntimeError("the feeds are already started")
-        self._tasks = [
-            asyncio.create_task(runner.run(), name=f"feed {runner.name}") for runner in self._runners
-        ]
+        self._tasks = [supervise(runner.run, f"feed {runner.name}") for runner in self._runners]
 
     async def stop(self, timeout_seconds: float = 2.0) -> None:
         """Cancels the feeds and waits for them to end. Safe without ``start`` and twice.
@@ -91,15 +90,17 @@ class FeedHost:
         return [runner.status() for runner in self._runners]
 
     def status(self) -> ComponentStatus:
-        """Returns degraded while a feed waits for its restart, failed while all do."""
-        down = [runner for runner in self._runners if runner.state is RunState.FAILED]
-        if not down:
-            return ComponentStatus(name="feeds", health=Health.OK)
-        return ComponentStatus(
-            name="feeds",
-            health=Health.FAILED if len(down) == len(self._runners) else Health.DEGRADED,
-            detail="; ".join(f"{runner.name}: {runner.last_error}" for runner in down),
-        )
+        """Returns degraded while a feed waits for its restart or cannot connect, failed if all wait."""
+        feeds = self.feeds()
+        down = [feed for feed in feeds if feed.state is RunState.FAILED]
+        # A feed that has just been started is connecting, too; only an error makes that a limitation.
+        connecting = [feed for feed in feeds if feed.state is RunState.CONNECTING and feed.last_error]
+        details = [f"{feed.name}: {feed.last_error}" for feed in down]
+        details += [f"{feed.name} is connecting: {feed.last_error}" for feed in connecting]
+        health = Health.DEGRADED if details else Health.OK
+        if down and len(down) == len(feeds):
+            health = Health.FAILED
+        return ComponentStatus(name="feeds", health=health, detail="; ".join(details))
 
 
 class FeedMetrics(Collector):

@@ -62,7 +62,7 @@ class FeedRunner:
 
     async def run(self) -> None:
         """Runs the feed until it ends or this task is cancelled."""
-        self._epoch = self._clock.time_ns()
+        self._epoch = self._epoch or self._clock.time_ns()
         while True:
             self.state = RunState.RUNNING
             stable = asyncio.get_running_loop().call_later(self._restarts.stable_seconds, self._recovered)
@@ -92,15 +92,30 @@ class FeedRunner:
 
     def status(self) -> FeedStatus:
         """Returns the status for the API."""
+        is_running = self.state is RunState.RUNNING
         return FeedStatus(
             name=self.name,
-            state=self.state,
+            state=RunState.CONNECTING if is_running and not self.is_connected else self.state,
             events=self.events,
             restarts=self.restarts,
-            last_error=self.last_error,
+            last_error=self.connection_error if is_running and self.connection_error else self.last_error,
             last_event_ns=self.last_event_ns,
             counters={**self.counters(), "refused": self.refused},
         )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the feed is connected; a plugin that does not derive from ``BaseFeed`` may not say."""
+        with suppress(Exception):
+            return bool(getattr(self.feed, "is_connected", True))
+        return True
+
+    @property
+    def connection_error(self) -> str | None:
+        """Why the feed lost its connection, or could not make it, the last time."""
+        with suppress(Exception):
+            return getattr(self.feed, "last_error", None)
+        return None
 
     def counters(self) -> dict[str, int]:
         """Returns the counters of the feed; none while reading them raises."""

@@ -68,12 +68,12 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
            │             │ refused, closed             │
            └── backoff ◄─┴───── lost ◄─────────────────┘
 
-    While live, a heartbeat a second reports the venue as open, as long as the venue sends messages; a lost
-    connection is reported by a closing heartbeat. The connection incident begins with the first loss and
-    ends with the next confirmation. The backoff starts over after a connection that was live for longer than
-    the longest wait.
+    While live, a heartbeat a second reports the venue as open, as long as the venue sends messages; a
+    connection that is not made yet or is lost is reported by heartbeats of the venue and of each instrument.
+    The connection incident begins with the first loss and ends with the next confirmation. The backoff
+    starts over after a connection that was live for longer than the longest wait.
 
-    A venue provides its options, its decoder, :meth:`subscribe` and :meth:`check`.
+    A venue provides its options, its decoder, :meth:`instruments`, :meth:`subscribe` and :meth:`check`.
     """
 
     decoder_type: ClassVar[Callable[[], VenueDecoder[Any]]]
@@ -83,12 +83,17 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
     def __init__(self, clock: Clock, options: OptionsT) -> None:
         super().__init__(clock, options)
         self.decoder: VenueDecoder[MessageT] = type(self).decoder_type()
-        self._pulse = Pulse(clock, f"feed-{self.name}", self.decoder.venue)
+        self._pulse = Pulse(clock, f"feed-{self.name}", self.decoder.venue, self.instruments())
         self._backoff = Backoff(options.backoff_seconds, options.backoff_max_seconds)
         self._random = Random().random  # noqa: S311 - jitter, no secret
         self._attempt = 0
         self._live_since_ns: int | None = None
+        self._last_error: str | None = None
         self._incident = Incident("feed_connection", structlog.get_logger(part="feeds", feed=self.name))
+
+    def instruments(self) -> Sequence[str]:
+        """Returns the instruments that the feed subscribes to, by the names that their events have."""
+        return ()
 
     @abstractmethod
     def subscribe(self) -> Sequence[str]:
@@ -114,12 +119,24 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
         return ConnectionLostError(f"the venue refused the subscription: {reason}".rstrip())
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the venue has confirmed the subscription of the present connection."""
+        return self._live_since_ns is not None
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last connection was lost or could not be made."""
+        return self._last_error
+
+    @property
     def counters(self) -> dict[str, int]:
         """Counts of the connection (reconnects, subscriptions, errors, malformed) and of the decoder."""
         return {**self._counters, **self.decoder.counts}
 
     async def run(self, emit: Emit) -> None:
         """Stays connected until cancelled."""
+        now_ns = self.clock.time_ns()
+        await emit(self._pulse.disconnected(now_ns), now_ns)
         async with aiohttp.ClientSession() as session:
             while True:
                 try:
@@ -184,14 +201,15 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
                 self.count("malformed")
                 return
             self.check(message)
-        if self._live_since_ns is not None and (heartbeat := self._pulse.next(now_ns)) is not None:
-            events.append(heartbeat)
+        if self._live_since_ns is not None:
+            events += self._pulse.next(now_ns)
         if events:
             await emit(events, now_ns)
 
     async def _lost(self, error: Exception, emit: Emit) -> None:
         monotonic_ns = self.clock.monotonic_ns()
-        self._incident.fail(monotonic_ns, url=self.options.url, reason=str(error) or repr(error))
+        self._last_error = str(error) or repr(error)
+        self._incident.fail(monotonic_ns, url=self.options.url, reason=self._last_error)
         since_ns, self._live_since_ns = self._live_since_ns, None
         if (
             since_ns is not None
@@ -199,4 +217,4 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
         ):
             self._attempt = 0
         now_ns = self.clock.time_ns()
-        await emit([self._pulse.closed(now_ns)], now_ns)
+        await emit(self._pulse.disconnected(now_ns), now_ns)

@@ -62,9 +62,12 @@ class Dispatcher:
             self._scheduled = None
 
     def _continue(self) -> None:
-        self._deliver_slice()
-        loop = asyncio.get_running_loop()
-        self._scheduled = loop.call_soon(self._continue) if self._waiting else None
+        self._scheduled = None  # first: an error must not end the deliveries
+        try:
+            self._deliver_slice()
+        finally:
+            if self._waiting:
+                self._scheduled = asyncio.get_running_loop().call_soon(self._continue)
 
     def _deliver_slice(self) -> None:
         count = min(SLICE, len(self._waiting))

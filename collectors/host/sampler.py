@@ -17,13 +17,14 @@ from prometheus_client import CollectorRegistry
 
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
-from collectors.host.plugins import LoadedCollector, PluginFailure, describe
+from collectors.host.plugins import LoadedCollector, PluginFailure
 from collectors.host.restore import History, no_history, restore
 from collectors.host.self_metrics import SamplerMetrics
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
 from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
+from decahertz.supervision import supervise
 
 LIMIT_SECONDS = 10.0
 """Time limit for the start and the stop of a collector."""
@@ -70,7 +71,6 @@ class Sampler:
         self._last_cycle_monotonic_ns = 0
         self._last_missed_ns: int | None = None
         self._last_step_ns: int | None = None
-        self._failure = ""
         self.cycles = 0
         self.missed_cycles = 0
         self.clock_steps = 0
@@ -92,7 +92,7 @@ class Sampler:
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
-        self._task = asyncio.create_task(self._run(), name="sampler")
+        self._task = supervise(self._run, "sampler")
 
     async def stop(self) -> None:
         """Stops the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
@@ -109,12 +109,8 @@ class Sampler:
             await hosted.stop(self._limit_seconds)
 
     async def _run(self) -> None:
-        try:
-            while True:
-                self._run_cycle(await self._timer.next())
-        except Exception as error:  # noqa: BLE001 - reported by status; the process goes on
-            self._failure = f"the sampler stopped: {describe(error)}"
-            self._log.exception("sampler_failed")
+        while True:
+            self._run_cycle(await self._timer.next())
 
     def _run_cycle(self, cycle: Cycle) -> None:
         self._record(cycle)
@@ -159,8 +155,8 @@ class Sampler:
 
     def status(self) -> ComponentStatus:
         """Returns failed if the sampler does not run, degraded if cycles are missed or collectors fail."""
-        if self._failure or self._task is None or self._stopped:
-            detail = self._failure or ("stopped" if self._stopped else "not started")
+        if self._task is None or self._task.done() or self._stopped:
+            detail = "not started" if self._task is None else "stopped"
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
         problems = self._grid_problems(self._clock.monotonic_ns())
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]

@@ -18,7 +18,7 @@ from collectors.market.link import Link
 from collectors.market.sample import LATENCY_BOUNDS, MarketSample
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
-from decahertz.event import Event, Heartbeat, Quote, Tick
+from decahertz.event import ConnectionState, Event, Heartbeat, Quote, Tick
 from decahertz.histogram import Histogram
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
@@ -172,7 +172,8 @@ class MarketCollector(BaseCollector[MarketOptions]):
         if heartbeat.venue is None:
             return
         venue = self._venue(heartbeat.venue)
-        venue.received_ns = received_ns
+        if heartbeat.connection is not ConnectionState.DISCONNECTED or not venue.received_ns:
+            venue.received_ns = received_ns
         if heartbeat.instrument is None:
             venue.link.update(heartbeat, received_ns)
             return

@@ -11,7 +11,8 @@ a message is a quote or a tick of the instrument, late ones included.
     Heartbeats have reported the link open for ``mute_seconds``, and no message has arrived since it was
     (re)opened.
 ``stale``
-    No message or heartbeat of any instrument of the venue for ``stale_seconds``.
+    The feed lost its connection after the newest message; or for ``stale_seconds`` neither a message of any
+    instrument of the venue came, nor a heartbeat of a connected feed.
 ``gap``
     Sequence numbers were missed within the last ``gap_seconds``.
 ``quiet``
@@ -43,16 +44,18 @@ def judge(instrument: InstrumentState, now_ns: int, thresholds: Thresholds) -> V
     venue = instrument.venue_state
     link = instrument.link
     opened_ns = venue.link.opened_ns
-    is_closed = venue.link.is_closed
+    is_closed, lost_ns = venue.link.is_closed, venue.link.lost_ns
     if link is not None:
         opened_ns = max(opened_ns, link.opened_ns)
+        lost_ns = link.lost_ns
         is_closed = link.is_closed or (is_closed and link.last_open_ns <= venue.link.closed_ns)
     received_ns = instrument.received_ns
     if is_closed:
         return Verdict.CLOSED
     if received_ns < opened_ns <= now_ns - thresholds.mute_ns:
         return Verdict.MUTE
-    if venue.received_ns <= now_ns - thresholds.stale_ns:
+    # Before the first message the connection has ``stale_seconds`` to be made.
+    if venue.received_ns <= now_ns - thresholds.stale_ns or 0 < received_ns <= lost_ns:
         return Verdict.STALE
     if instrument.gap_ns > now_ns - thresholds.gap_ns:
         return Verdict.GAP

@@ -8,8 +8,9 @@ from decahertz.event import ConnectionState, Heartbeat
 class Link:
     """One link, as reported by the components that send heartbeats about it.
 
-    The link is closed once the newest heartbeat of every component says so: a second feed of the same venue
-    keeps it open, unless that feed has been silent for ``stale_ns``. A heartbeat older (by its own time) than
+    The link is closed or lost once no newest heartbeat of a component says that it is open: a second feed of
+    the same venue keeps it open, unless that feed has been silent for ``stale_ns``. It is closed if all say
+    that the market is closed, else lost. A heartbeat older (by its own time) than
     the newest one of its component is ignored. The times kept here are times of receipt.
     """
 
@@ -18,8 +19,10 @@ class Link:
         self._stale_ns = stale_ns
         self._heartbeats: dict[str, tuple[Heartbeat, int]] = {}
         self.is_closed = False
+        self.lost_ns = 0
+        """First heartbeat that reported that no feed is connected, since it was open; 0: not lost."""
         self.opened_ns = 0
-        """First heartbeat that reported it open, since the start or since it was closed; 0: none."""
+        """First heartbeat that reported it open, since it was closed or lost; 0: none."""
         self.last_open_ns = 0
         """Last heartbeat that reported it open; 0: none."""
         self.closed_ns = 0
@@ -38,12 +41,18 @@ class Link:
             if self.is_closed or not self.opened_ns:
                 self.opened_ns = received_ns
             self.is_closed = False
-        elif not self.is_closed and self._is_closed_by_all(received_ns - self._stale_ns):
-            self.is_closed = True
-            self.closed_ns = received_ns
+            self.lost_ns = 0
+        elif not self.is_closed:
+            states = self._states(received_ns - self._stale_ns)
+            if states == {ConnectionState.CLOSED}:
+                self.is_closed = True
+                self.closed_ns = received_ns
+                self.lost_ns = 0
+            elif ConnectionState.OPEN not in states:
+                self.lost_ns = self.lost_ns or received_ns
+                self.opened_ns = 0
 
-    def _is_closed_by_all(self, since_ns: int) -> bool:
+    def _states(self, since_ns: int) -> set[ConnectionState]:
+        """The newest state of each component that has reported since then."""
         self._heartbeats = {name: entry for name, entry in self._heartbeats.items() if entry[1] > since_ns}
-        return all(
-            heartbeat.connection is ConnectionState.CLOSED for heartbeat, _ in self._heartbeats.values()
-        )
+        return {heartbeat.connection for heartbeat, _ in self._heartbeats.values()}

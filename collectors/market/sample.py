@@ -20,13 +20,13 @@ class Verdict(StrEnum):
     QUIET = "quiet"
     """No recent message of this instrument, and no sign of a broken feed."""
     STALE = "stale"
-    """Neither messages nor heartbeats from the venue."""
+    """Neither messages nor heartbeats from the venue, or the feed is not connected."""
     MUTE = "mute"
     """Connected, but no message since."""
     GAP = "gap"
     """Messages were missed recently, according to the sequence numbers."""
     CLOSED = "closed"
-    """The feed reports that it is disconnected or that the market is closed."""
+    """The market is closed, as heartbeats report."""
 
 
 class MarketSample(Sample, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.supervision import supervised_thread
 
 PROBE_SECONDS = 0.025
 WATCH_SECONDS = 0.05
@@ -84,13 +85,13 @@ class LoopMonitor:
 
     def _probe(self) -> None:
         lag_ns = self._lag_ns = max(0, self._clock.monotonic_ns() - self.due_ns)
+        self._schedule()
         self._interval_max_ns = max(lag_ns, self._interval_max_ns)
         if lag_ns > self._late_ns:
             self._late += 1
         if lag_ns > self._block_ns:
             self.blocked_ns = lag_ns
             self._blocks += 1
-        self._schedule()
 
     def _schedule(self) -> None:
         if self._loop is not None:
@@ -109,7 +110,7 @@ class Watchdog:
         self._reported_ns = 0
         self._checked_ns = clock.monotonic_ns()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="system-watchdog", daemon=True)
+        self._thread = supervised_thread(self._run, "system-watchdog")
         self._log = structlog.get_logger(part="system")
 
     def start(self) -> None:

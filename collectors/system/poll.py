@@ -11,6 +11,7 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.incident import Incident
+from decahertz.supervision import supervised_thread
 
 T = TypeVar("T")
 _STALE_ROUNDS = 10
@@ -65,7 +66,7 @@ class Poll:
         self._readings = readings
         self._interval_seconds = interval_seconds
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"system-{name}", daemon=True)
+        self._thread = supervised_thread(self._run, f"system-{name}")
 
     @property
     def errors(self) -> int:

@@ -14,6 +14,7 @@ import socket
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,6 +37,7 @@ from decahertz.app.logs import configure_logs
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
@@ -161,7 +163,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         await _first(replica.complete.wait(), following)
         if not following.done():
             await api.start()
-        reporting = asyncio.create_task(replica.report(api.hub.statistics, registry))
+        reporting = supervise(partial(replica.report, api.hub.statistics, registry), "reports")
         stack.callback(reporting.cancel)
         await _first(_stop_requested().wait(), following)
         if following.done():

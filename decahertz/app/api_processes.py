@@ -35,6 +35,7 @@ from decahertz.backoff import Backoff
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from decahertz.settings import SettingsError, Sources
+from decahertz.supervision import supervise
 from storage.postgres.launcher import Launch
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class ApiProcesses:
             raise SettingsError("api.processes", reason) from error
         self._sockets = await asyncio.to_thread(listening_sockets, "api", api.host, api.port, LISTEN_BACKLOG)
         self.feed.start()
-        self._tasks = [asyncio.create_task(self._keep_running(slot), name=slot.name) for slot in self._slots]
+        self._tasks = [supervise(partial(self._keep_running, slot), slot.name) for slot in self._slots]
         try:
             async with asyncio.timeout(_START_SECONDS):
                 for slot in self._slots:

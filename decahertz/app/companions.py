@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import random
 
@@ -19,6 +20,7 @@ import structlog
 
 from decahertz.backoff import Backoff
 from decahertz.incident import Incident
+from decahertz.supervision import supervise
 from storage.postgres.launcher import Launch
 from storage.postgres.log import ServerLog
 
@@ -48,7 +50,10 @@ class Companion:
 @asynccontextmanager
 async def running(companions: Sequence[Companion]) -> AsyncIterator[None]:
     """Run the programs until the end of the block."""
-    tasks = [asyncio.create_task(_keep_running(companion)) for companion in companions]
+    tasks = [
+        supervise(partial(_keep_running, companion), f"companion {companion.name}")
+        for companion in companions
+    ]
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from decahertz.clock import NS_PER_SECOND, Clock, Grid
+from decahertz.supervision import supervise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -87,7 +88,7 @@ async def collecting(clock: Clock) -> AsyncIterator[None]:
     """Let a :class:`GarbageCollector` run the full collections within the context."""
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
-    task = asyncio.create_task(GarbageCollector(clock).run(), name="garbage")
+    task = supervise(GarbageCollector(clock).run, "garbage")
     try:
         yield
     finally:

@@ -44,6 +44,7 @@ from decahertz.conditions import CONDITION_BY_ALERT
 from decahertz.health import Component, ComponentStatus, FeedStatus, Health, ProcessFigures, RunState
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.supervision import Supervision
 from decahertz.watchdog.probes import CycleCounts
 from decahertz.watchdog.readings import Figures
 from decahertz.watchdog.self_metrics import export_thresholds
@@ -112,6 +113,12 @@ def _source(plugin: LoadedCollector) -> Source:
     return Source(plugin.schema, getattr(collector, "histograms", ()), collector.every)
 
 
+def _check(settings: Settings) -> None:
+    check_port("api", settings.api.host, settings.api.port)
+    check_port("exporter", settings.exporter.host, settings.exporter.port)
+    check_contradictions(settings)
+
+
 class Pipeline:
     """All parts of the process. Call :meth:`start` once; :meth:`stop` is safe at any time."""
 
@@ -119,6 +126,7 @@ class Pipeline:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
+        self.supervision = Supervision(self._clock)
         self._components: list[Component] = []
         self._api_processes: ApiProcesses | None = None
         self._supervisor: PostgresSupervisor | None = None
@@ -133,9 +141,8 @@ class Pipeline:
         :class:`~decahertz.settings.SettingsError`; :meth:`stop` stops the parts started before the error.
         """
         settings, clock = self._settings, self._clock
-        check_port("api", settings.api.host, settings.api.port)
-        check_port("exporter", settings.exporter.host, settings.exporter.port)
-        check_contradictions(settings)
+        _check(settings)
+        self._stack.enter_context(self.supervision.watching())
         registry, bus = CollectorRegistry(), LocalBus()
         collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
         feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
@@ -376,7 +383,8 @@ class Pipeline:
             for failure in self._failed_feeds
         ]
         apart = [] if self._api_processes is None else self._api_processes.components()
-        return [*(part.status() for part in self._components), *apart, *failed]
+        tasks = self.supervision.status()
+        return [*(part.status() for part in self._components), tasks, *apart, *failed]
 
     def feeds(self) -> list[FeedStatus]:
         """Status of every enabled feed; those that could not be loaded come last."""

@@ -51,7 +51,8 @@ def _families() -> tuple[InfoMetricFamily, GaugeMetricFamily, GaugeMetricFamily]
         ),
         GaugeMetricFamily(
             "decahertz_feed_up",
-            "1 while the feed runs; 0 while it waits for a restart, has ended, or cannot be loaded.",
+            "1 while the feed runs and is connected; 0 while it is connecting, waits for a restart, has"
+            " ended, or cannot be loaded.",
             labels=["feed"],
         ),
     )

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from decahertz.app.garbage_collection import collecting
 from decahertz.app.pipeline import Pipeline
 from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock
+from decahertz.supervision import SUPERVISION, supervise
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
@@ -62,6 +64,7 @@ async def run_up(
             settings = msgspec.structs.replace(settings, feeds=FeedsSettings(enabled=("synthetic",)))
     stop = _stop_on_signals()
     pipeline = Pipeline(settings)
+    SUPERVISION.set(pipeline.supervision)
     starting = asyncio.create_task(pipeline.start())
     stopping: asyncio.Future[object] = asyncio.create_task(stop.requested.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -200,7 +203,7 @@ async def _status(pipeline: Pipeline, addresses: Sequence[tuple[str, str]]) -> A
     sys.stdout.write(welcome(pipeline, addresses))
     sys.stdout.flush()
     show = _live if sys.stdout.isatty() else _plain
-    task = asyncio.create_task(show(pipeline))
+    task = supervise(partial(show, pipeline), "status-line")
     try:
         yield
     finally:

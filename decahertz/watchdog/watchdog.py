@@ -120,9 +120,9 @@ class Watchdog:
 
     def _watch(self) -> None:
         """Evaluate when no samples came; again after a cycle."""
+        self._timer = asyncio.get_running_loop().call_later(CYCLE_NS / NS_PER_SECOND, self._watch)
         if self._clock.monotonic_ns() - self._evaluated_ns > _LATE_NS:
             self.evaluate()
-        self._timer = asyncio.get_running_loop().call_later(CYCLE_NS / NS_PER_SECOND, self._watch)
 
     def evaluate(self) -> None:
         """Evaluate all conditions once."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +34,7 @@ from typing import Self
 import asyncpg
 import structlog
 
+from decahertz.supervision import supervise
 from storage.postgres.cluster import (
     DATABASE,
     ClusterPaths,
@@ -206,7 +208,7 @@ class EmbeddedPostgres:
             if await self._is_ready(runner):
                 break
             await asyncio.sleep(_RETRY_EVERY_S)  # only another start shows whether they have ended
-        self._watcher = asyncio.create_task(self._watch(runner), name="embedded-postgres-watch")
+        self._watcher = supervise(partial(self._watch, runner), "embedded-postgres-watch")
 
     def _prepare(self) -> tuple[ProgramRunner, Server | None]:
         """Lock the data directory, and look for a server that its last owner left behind."""

@@ -15,6 +15,7 @@ from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
+from decahertz.supervision import supervise
 from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 _BACKOFF = Backoff(first_seconds=0.5, most_seconds=10.0)
@@ -35,7 +36,7 @@ class PostgresSupervisor:
     async def start(self) -> str:
         """Start the first server; returns the URL. Raises :class:`EmbeddedPostgresError`."""
         url = await self._server.start()
-        self._task = asyncio.create_task(self._supervise(), name="embedded-postgres-supervisor")
+        self._task = supervise(self._supervise, "embedded-postgres-supervisor")
         return url
 
     async def stop(self) -> None:
@@ -60,8 +61,9 @@ class PostgresSupervisor:
 
     async def _supervise(self) -> None:
         while True:
-            code = await self._server.wait_ended()
-            self._fail(f"the embedded PostgreSQL ended with exit code {code} and is being restarted")
+            if not self._problem:  # else an earlier restart has not come to its end
+                code = await self._server.wait_ended()
+                self._fail(f"the embedded PostgreSQL ended with exit code {code} and is being restarted")
             await self._server.stop()
             await self._restart()
             self._problem = ""

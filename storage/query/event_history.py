@@ -75,7 +75,7 @@ class EventHistory:
         of :mod:`storage.spool.errors`.
         """
         async with (
-            self._database.query() as connection,
+            self._database.session("history") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             sources = [_read(connection, event_type, self._recorder, since_ns) for event_type in event_types]

@@ -234,13 +234,9 @@ class Exports:
             raise TooManyExportsError(f"{self._running} exports are running already (storage.max_exports)")
         self._running += 1
         try:
-            connection = await self._database.connect("export")
-            try:
-                with self._database.errors():
-                    await connection.execute("SET statement_timeout = 0")
-                    yield connection
-            finally:
-                await self._database.disconnect(connection)  # ends a query that still runs on the server
+            async with self._database.session("export") as connection:  # its end ends a query on the server
+                await connection.execute("SET statement_timeout = 0")
+                yield connection
         finally:
             self._running -= 1
 

@@ -37,6 +37,11 @@ def schema_connection(database: Database, purpose: str) -> Iterator[SchemaConnec
             autocommit=True,
             application_name=f"decahertz {purpose}",
             connect_timeout=max(2, round(database.settings.connect_timeout_seconds)),
+            # A network that drops every packet ends even a statement that has no time-out.
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30_000,
         ) as connection:
             connection.execute("SET timezone = 'UTC'")
             connection.execute("SET statement_timeout = 0")  # an index on a large table takes its time

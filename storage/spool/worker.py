@@ -19,6 +19,7 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
+from decahertz.supervision import current
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
 from storage.spool.file import Backlog, CommitResult, SpoolFile
@@ -57,6 +58,7 @@ class SpoolWorker:
         self._report = report
         self._queue = SpoolQueue(clock, settings.commit_seconds)
         self._unanswered: Sequence[Job] = ()
+        self._supervision = current()
         self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._file: SpoolFile | None = None
@@ -131,16 +133,13 @@ class SpoolWorker:
                 opened.put(error)
                 return
             opened.put({emitter: sequences.copy() for emitter, sequences in file.state.sequences.items()})
-            try:
-                file = self._work(file)
-            except Exception as error:  # noqa: BLE001 - a bug: report it instead of hanging
-                self.failure = f"{type(error).__name__}: {error}"
-                self._log.error("spool_failed", exc_info=error)
-            file.close()
+            self._work(file).close()
+        except BaseException as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            raise
         finally:
             closed = SpoolError(self.failure or "the spool is not open")
-            for job in self._unanswered:
-                job.refuse(closed)
+            self._refuse_unanswered(closed)
             self._queue.close(closed)
             os.close(lock)
 
@@ -156,18 +155,33 @@ class SpoolWorker:
     def _work(self, file: SpoolFile) -> SpoolFile:
         """Run jobs until :meth:`close`; returns the file that is in use then."""
         while not self._is_stopping:
-            jobs = self._queue.collect(has_unsaved=file.has_unsaved)
-            if not jobs and not file.has_unsaved:
-                self._tidy(file)
-                continue
-            self._unanswered = jobs
-            file = self._process(file, JobBatch(self._report, jobs))
-            self._unanswered = ()
+            try:
+                file = self._run_jobs(file)
+            except Exception as error:  # noqa: BLE001 - a bug: its jobs are refused, later ones go on
+                file = self._file or file
+                self._supervision.failed("spool", error)
+                self._refuse_unanswered(SpoolUnwritableError(f"{type(error).__name__}: {error}"))
         return file
+
+    def _run_jobs(self, file: SpoolFile) -> SpoolFile:
+        jobs = self._queue.collect(has_unsaved=file.has_unsaved)
+        if not jobs and not file.has_unsaved:
+            self._tidy(file)
+            return file
+        self._unanswered = jobs
+        file = self._process(file, JobBatch(self._report, jobs))
+        self._unanswered = ()
+        return file
+
+    def _refuse_unanswered(self, error: SpoolError) -> None:
+        jobs, self._unanswered = self._unanswered, ()
+        for job in jobs:
+            job.refuse(error)
 
     def _process(self, file: SpoolFile, batch: JobBatch) -> SpoolFile:
         for job in batch.before_commit:
-            job.run(file)
+            file = self._call(file, job)
+        self._unanswered = [batch.write, *batch.after_commit]
         file = self._write(file, batch.write)
         self._unanswered = batch.after_commit
         for job in batch.after_commit:

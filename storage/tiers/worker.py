@@ -18,6 +18,7 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from decahertz.sample import SampleSchema
+from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
 from storage.tiers.administration import AdminSession
 from storage.tiers.engine import Engine, prepare_tiers
@@ -79,7 +80,7 @@ class RollUpWorker:
         """Prepare, then work in the background. Raises as :meth:`prepare`."""
         await self.prepare()
         self._complete_ns = self._clock.monotonic_ns()
-        self._task = asyncio.create_task(self._run(), name="roll-up-worker")
+        self._task = supervise(self._run, "roll-up-worker")
 
     async def stop(self) -> None:
         """Stop and roll back the statement in progress. Safe without :meth:`start`, and twice."""

@@ -22,6 +22,7 @@ from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
+from decahertz.supervision import supervise
 from storage.database import DatabaseUnavailableError, first_line
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class AlertQueue:
 
     async def start(self) -> None:
         """Start to store."""
-        self._task = asyncio.create_task(self._run(), name="alert-queue")
+        self._task = supervise(self._run, "alert-queue")
 
     async def stop(self) -> None:
         """Store what waits, unless that takes long. Safe without :meth:`start`, and twice."""

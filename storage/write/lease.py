@@ -20,6 +20,7 @@ import asyncpg
 import structlog
 
 from decahertz.health import ComponentStatus, Health
+from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.files import open_locked
 
@@ -30,6 +31,8 @@ LEASE_SECONDS = 10.0
 """A lease that is not renewed expires after this time; another process may then take it."""
 RENEW_SECONDS = 2.0
 
+_ANSWER_SECONDS = 4.0
+"""Limit of each statement: a server that is frozen is noticed before the lease expires."""
 _STANDBY_SECONDS = 0.5
 _UNBLOCK_SECONDS = 1.0
 _RELEASE_SECONDS = 1.0
@@ -136,7 +139,7 @@ class RecorderLease:
             await asyncio.sleep(_STANDBY_SECONDS)
         if waits:
             self._log.warning("lease_taken_over")
-        self._task = asyncio.create_task(self._renew_forever(), name="recorder-lease")
+        self._task = supervise(self._renew_forever, "recorder-lease")
 
     async def stop(self) -> None:
         """Release the lease, so that another process can take it at once. Safe twice."""
@@ -232,7 +235,7 @@ class RecorderLease:
             try:
                 if not await self._extend(LEASE_SECONDS):
                     self.lose()
-            except DatabaseError as error:
+            except (DatabaseError, asyncpg.PostgresError) as error:
                 if not self._problem:
                     self._log.warning("lease_renewal_failed", error=str(error))
                 self._problem = str(error)
@@ -255,7 +258,7 @@ class RecorderLease:
     async def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             await self._disconnect()
-            self._connection = await self._database.connect("lease")
+            self._connection = await self._database.connect("lease", seconds=_ANSWER_SECONDS)
         return self._connection
 
     async def _disconnect(self) -> None:

@@ -2,6 +2,7 @@
 
 The ids of the batches are recorded in the same transaction, so that a retry recognises a first attempt that
 succeeded. Rows that the database refuses are found by bisection and become dead letters; the rest is stored.
+Every other error blames the database: a lost connection, a missing right or table. Then all entries wait.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from decahertz.clock import Clock
 from decahertz.event import Arrival
-from storage.database import Database, DatabaseError, DatabaseUnavailableError, ends_when_lost, first_line
+from storage.connection import ends_when_lost
+from storage.database import (
+    Database,
+    DatabaseError,
+    DatabaseUnavailableError,
+    blames_row,
+    first_line,
+)
 from storage.entry import Ack, Entry
 from storage.write.dead_letters import save_dead_letters
 from storage.write.emitters import lock_emitters, save_emitters
@@ -93,8 +99,10 @@ class EntryWriter:
                 result = await self.write(connection, group)
             except DatabaseError:
                 raise
-            except Exception:  # noqa: BLE001 - no entry may stop those after it
-                if len(group) > 1:
+            except Exception as error:
+                if not blames_row(error):
+                    raise self._refused(error) from error
+                if len(group) > 1:  # no entry may stop those after it
                     middle = len(group) // 2
                     pending += [group[middle:], group[:middle]]
                     continue
@@ -108,14 +116,17 @@ class EntryWriter:
             raise
         except Exception as error:
             # Not even a dead letter can be written: the database is at fault.
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise DatabaseUnavailableError(f"{self._database.name} refuses every row: {reason}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> DatabaseUnavailableError:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return DatabaseUnavailableError(f"{self._database.name} refuses every row: {reason}")
 
     async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> WriteResult:
         """Store entries in one transaction; returns when it is committed.
 
-        Raises :class:`~storage.database.DatabaseUnavailableError` when the commit is uncertain. Any other
-        error of asyncpg means that the database refused a row; then nothing is stored.
+        Raises :class:`~storage.database.DatabaseUnavailableError` when the commit is uncertain. After any
+        other error nothing is stored.
         """
         async with self._transaction(connection, entries) as (result, fresh):
             await self._inserter.fill(connection, fresh, result)
@@ -174,9 +185,10 @@ class EntryWriter:
                     await self._inserter.fill(connection, [entry], part)
         except DatabaseError:
             raise
-        except Exception as error:  # noqa: BLE001 - it concerns this entry only
-            # A missing table or privilege affects every row.
-            if entry.rows <= 1 or isinstance(error, asyncpg.SyntaxOrAccessError):
+        except Exception as error:
+            if not blames_row(error):
+                raise
+            if entry.rows <= 1:
                 await _refuse(connection, entry, error, result)
                 return
             middle = entry.rows // 2

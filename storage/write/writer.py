@@ -13,6 +13,7 @@ from contextlib import aclosing, suppress
 from random import random
 from typing import TYPE_CHECKING
 
+import asyncpg
 import structlog
 
 from decahertz.backoff import Backoff
@@ -20,7 +21,8 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import EVENT_BY_TABLE
 from decahertz.health import ComponentStatus, Health
 from decahertz.sample import SampleSchema
-from storage.database import Database, DatabaseUnavailableError
+from decahertz.supervision import supervise
+from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.entry import Entry
 from storage.schema.samples import table_of
 from storage.spool import Spool
@@ -62,7 +64,7 @@ class Writer:
         *,
         backlog_rows_per_second: float = 50_000,
         stop_seconds: float = 3.0,
-        unanswered_seconds: float = 5.0,
+        unanswered_seconds: float = 4.0,
     ) -> None:
         """The counters of the tables of ``schemas`` exist from the start.
 
@@ -101,7 +103,7 @@ class Writer:
             with self._database.errors():
                 await connection.execute(_FORGET_BATCHES, self._lease.recorder)
         self._spool.on_acked = self._entries.forget
-        self._task = asyncio.create_task(self._run(), name="storage-writer")
+        self._task = supervise(self._run, "storage-writer")
 
     async def stop(self) -> None:
         """Store the entries in memory, for a limited time; the rest stays in the spool. Safe twice."""
@@ -177,10 +179,15 @@ class Writer:
             except LeaseLostError:
                 self._release()
                 return
+            except Exception:
+                self._asked_ns = None
+                self._terminate()
+                self._release()
+                raise
             else:
                 attempt = 0
         if self._connection is not None:
-            with suppress(DatabaseUnavailableError):
+            with suppress(DatabaseError, asyncpg.PostgresError):
                 await self._entries.finish(self._connection)
 
     def _is_finished(self) -> bool:
@@ -256,8 +263,10 @@ class Writer:
 
     async def _connect(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
+            self._asked_ns = self._clock.monotonic_ns()
             await self._disconnect()
             self._connection = await self._database.connect("writer")
+            self._asked_ns = None
         return self._connection
 
     async def _disconnect(self) -> None:

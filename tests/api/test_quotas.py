@@ -228,7 +228,7 @@ async def test_by_default_connections_of_this_machine_are_not_limited(stack: Sta
 
 
 async def test_a_query_that_takes_too_long_says_which_setting_ended_it(stored: Stack) -> None:
-    hasty = Database(stored.database.url, StorageSettings(statement_timeout_seconds=0.2))
+    hasty = Database(stored.database.url, StorageSettings(read_timeout_seconds=0.2))
     await hasty.open()
     try:
         async with stored.database.query() as connection, connection.transaction():
@@ -241,6 +241,6 @@ async def test_a_query_that_takes_too_long_says_which_setting_ended_it(stored: S
                 problem = json.loads(await response.read())
                 assert response.status == problem["status"] == 504
                 assert problem["type"] == "urn:decahertz:problem:query-timeout"
-                assert "0.2 s (storage.statement_timeout_seconds)" in problem["detail"]
+                assert "0.2 s (storage.read_timeout_seconds)" in problem["detail"]
     finally:
         await hasty.close()

@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -55,6 +55,24 @@ class Postgres:
         server, self._server = self._server, None
         if server is not None:
             self._background.call(server.stop())
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All processes of the server stand still."""
+        assert self._server is not None
+        parent = psutil.Process(self._server.pid)
+        stopped = [parent]
+        parent.suspend()  # first, so that it starts no others
+        try:
+            for process in parent.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+                    stopped.append(process)
+            yield
+        finally:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def kill(self) -> None:
         """SIGKILL, for the server and, as after a crash of the machine, for all its processes."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import asyncpg
@@ -21,6 +24,11 @@ _AWAY_SECONDS = 60.0 if IS_LONG else 5.0
 _BACKLOG_SECONDS = 600.0 if IS_LONG else 6.0
 _KILLS = 10 if IS_LONG else 1
 _LOST_ANSWERS = 50 if IS_LONG else 5
+_REFUSED_SECONDS = 60.0 if IS_LONG else 2.0
+_FROZEN_SECONDS = 60.0 if IS_LONG else 1.0
+_END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'decahertz'"
+_TOLD_SECONDS = 5.0
+_READ_SECONDS = 6.0  # storage.read_timeout_seconds, and the time of a busy machine
 
 
 def test_after_an_outage_now_comes_first_while_the_backlog_drains(
@@ -85,6 +93,63 @@ def test_a_poison_row(installation: Installation, folder: Path) -> None:
         assert chaos.ask("SELECT id FROM dead_letters") == []
         chaos.dead_letters = set()
         chaos.check_events()
+
+
+def test_a_database_that_takes_no_connections_or_is_frozen(installation: Installation, folder: Path) -> None:
+    with world(folder, installation) as chaos:
+        chaos.start_client()
+        chaos.wait_acknowledged()
+        admin = chaos.postgres.url.replace("/decahertz?", "/postgres?")
+        ask(chaos, admin, "ALTER DATABASE decahertz ALLOW_CONNECTIONS false")
+        ask(
+            chaos, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'decahertz'"
+        )
+        wait_until("the reason", _TOLD_SECONDS, lambda: "not currently accepting" in health(chaos)["storage"])
+        live_through(_REFUSED_SECONDS)
+        ask(chaos, admin, "ALTER DATABASE decahertz ALLOW_CONNECTIONS true")
+        wait_until("health", _TOLD_SECONDS, lambda: health(chaos)["storage"] == "ok")
+
+        chaos.wait_acknowledged()
+        with chaos.postgres.frozen():
+            wait_until("the lack of answers", _TOLD_SECONDS, lambda: "degraded" in health(chaos)["storage"])
+            assert get(chaos, "/api/v1/health/ready")[0] == 503
+            began = time.monotonic()
+            assert get(chaos, "/api/v1/fills")[0] == 503
+            assert time.monotonic() - began < _READ_SECONDS
+            live_through(_FROZEN_SECONDS)
+        wait_until("health", LIMIT_SECONDS, lambda: health(chaos)["storage"] == "ok")
+        assert get(chaos, "/api/v1/fills")[0] == 200
+        chaos.wait_acknowledged()
+        chaos.check()
+
+
+def ask(chaos: World, url: str, statement: str) -> None:
+    """Run a statement on another database of the server."""
+
+    async def run_it() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    chaos.background.call(run_it())
+
+
+def get(chaos: World, path: str) -> tuple[int, bytes]:
+    """The status and the body of an answer."""
+    try:
+        with urllib.request.urlopen(chaos.pipeline.url + path, timeout=60) as answer:  # noqa: S310 - ours
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def health(chaos: World) -> dict[str, str]:
+    """Health and detail of each component."""
+    components = json.loads(get(chaos, "/api/v1/health")[1])["components"]
+    return {c["name"]: " ".join(filter(None, (c["health"], c["detail"]))) for c in components}
 
 
 def kill_in_copy(chaos: World) -> None:

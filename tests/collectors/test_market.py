@@ -61,7 +61,7 @@ def market() -> Market:
     return Market()
 
 
-OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
+OPEN, CLOSED, LOST = ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.DISCONNECTED
 
 
 def test_before_anything_was_seen_there_is_no_sample() -> None:
@@ -332,6 +332,51 @@ def test_a_second_feed_keeps_the_venue_open_while_it_speaks(market: Market) -> N
     assert market.verdict(at=17.1) is Verdict.CLOSED
 
 
+def test_an_instrument_whose_feed_never_connects_is_quiet_and_then_stale(market: Market) -> None:
+    for at in range(0, 4000, 60):
+        market.heartbeat(LOST, at=at)
+        market.heartbeat(LOST, at=at, instrument="EUR/USD")
+    assert market.verdict(at=3999) is Verdict.STALE  # and not retired
+    market = Market()
+    market.heartbeat(LOST, at=0)
+    market.heartbeat(LOST, at=0, instrument="EUR/USD")
+    assert market.verdict(at=14.9) is Verdict.QUIET
+    assert market.verdict(at=15) is Verdict.STALE
+    market.heartbeat(OPEN, at=20)
+    market.heartbeat(OPEN, at=20, instrument="EUR/USD")
+    assert market.verdict(at=20) is Verdict.QUIET
+    for at in range(21, 40):
+        market.heartbeat(OPEN, at=at)
+    assert market.verdict(at=35) is Verdict.MUTE
+
+
+def test_an_instrument_whose_feed_lost_its_connection_is_stale_at_once(market: Market) -> None:
+    market.heartbeat(OPEN, at=0)
+    market.quote(1.0, 2.0, at=1)
+    market.heartbeat(LOST, at=2)
+    assert market.verdict(at=2) is Verdict.STALE
+    market.heartbeat(LOST, at=4)
+    market.quote(1.0, 2.0, at=5)  # by another way
+    market.heartbeat(LOST, at=6)
+    assert market.verdict(at=6) is Verdict.LIVE
+    market.heartbeat(OPEN, at=7)
+    market.quote(1.0, 2.0, at=7)
+    assert market.verdict(at=7) is Verdict.LIVE
+    market.heartbeat(CLOSED, at=8)
+    market.heartbeat(LOST, at=9)
+    assert market.verdict(at=9) is Verdict.CLOSED
+
+
+def test_a_second_feed_keeps_a_venue_from_being_stale(market: Market) -> None:
+    market.heartbeat(OPEN, at=1, component="a")
+    market.heartbeat(OPEN, at=1, component="b")
+    market.quote(1.0, 2.0, at=1)
+    market.heartbeat(LOST, at=2, component="a")
+    assert market.verdict(at=2) is Verdict.LIVE
+    market.heartbeat(LOST, at=3, component="b")
+    assert market.verdict(at=3) is Verdict.STALE
+
+
 def test_a_heartbeat_without_a_venue_and_one_that_comes_late_are_ignored(market: Market) -> None:
     market.take(Heartbeat(time_ns=ns(1), component="bot", connection=CLOSED), at=1)
     market.quote(1.0, 2.0, at=1)
@@ -404,7 +449,7 @@ NUMBER = st.one_of(
 SIZE = st.one_of(st.floats(min_value=0, max_value=1e6), st.floats(min_value=0, max_value=1e299))
 STEP = st.fixed_dictionaries(
     {
-        "what": st.sampled_from(["quote", "tick", "open", "closed", "sample"]),
+        "what": st.sampled_from(["quote", "tick", "open", "closed", "disconnected", "sample"]),
         "instrument": st.sampled_from(["a", "b"]),
         "wait_ms": st.integers(0, 3000),
         "delay_ms": st.integers(-50, 500),

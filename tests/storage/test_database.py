@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import asyncpg
+import psutil
 import pytest
 
 from storage import database as module
@@ -14,6 +15,8 @@ from storage.database import (
     DatabaseTooOldError,
     DatabaseUnavailableError,
     DatabaseUnsuitableError,
+    blames_database,
+    blames_row,
     redact,
     within,
 )
@@ -114,11 +117,11 @@ async def test_sessions_say_who_they_are_and_think_in_utc(database: Database) ->
             " current_setting('statement_timeout')"
         )
     assert row is not None
-    assert tuple(row) == ("decahertz queries", "UTC", "30s")
+    assert tuple(row) == ("decahertz queries", "UTC", "4500ms")
 
 
 async def test_a_question_that_takes_too_long_is_ended(database_url: str) -> None:
-    database = Database(database_url, StorageSettings(statement_timeout_seconds=0.05))
+    database = Database(database_url, StorageSettings(read_timeout_seconds=0.05))
     await database.open()
     try:
         with pytest.raises(DatabaseTimeoutError):
@@ -126,6 +129,92 @@ async def test_a_question_that_takes_too_long_is_ended(database_url: str) -> Non
                 await connection.execute("SELECT pg_sleep(30)")
     finally:
         await database.close()
+
+
+@pytest.fixture
+def hasty(database_url: str) -> Database:
+    """One with short time limits."""
+    return Database(database_url, StorageSettings(statement_timeout_seconds=0.2, read_timeout_seconds=0.3))
+
+
+async def test_reads_of_a_frozen_server_end_in_time(hasty: Database) -> None:
+    await hasty.open()
+    try:
+        (row,) = await hasty.fetch("SELECT pg_backend_pid() AS pid")
+        backend = psutil.Process(row["pid"])
+        backend.suspend()
+        try:
+            async with asyncio.timeout(5):
+                with pytest.raises(DatabaseTimeoutError):
+                    await hasty.fetch("SELECT 1")
+                # The next one does not wait for it.
+                assert [row["n"] for row in await hasty.fetch("SELECT 1 AS n")] == [1]
+        finally:
+            backend.resume()
+    finally:
+        await hasty.close()
+
+
+async def test_a_copy_into_a_server_that_takes_no_more_ends_in_time(
+    hasty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 0.1)
+    connection = await hasty.connect("test")
+    await connection.execute("CREATE TABLE texts (text text)")
+    backend = psutil.Process(connection.get_server_pid())
+    rows = [("x" * 100_000,)] * 200  # more than the buffers of a socket hold
+
+    async def copy() -> None:
+        with hasty.errors():
+            async with connection.transaction():
+                backend.suspend()
+                await connection.copy_records_to_table("texts", records=rows)
+
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(DatabaseTimeoutError, match="took too long"):
+                await copy()
+        assert connection.is_closed()
+    finally:
+        backend.resume()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_database", "is_of_row"),
+    [
+        (asyncpg.ObjectNotInPrerequisiteStateError(), True, False),
+        (asyncpg.InsufficientPrivilegeError(), True, False),
+        (asyncpg.InternalServerError(), True, False),
+        (asyncpg.QueryCanceledError(), True, False),
+        (asyncpg.InterfaceError("closed"), True, False),
+        (ConnectionResetError(), True, False),
+        (asyncpg.UndefinedTableError(), False, False),
+        (asyncpg.FeatureNotSupportedError(), False, False),
+        (asyncpg.CheckViolationError(), False, True),
+        (asyncpg.NumericValueOutOfRangeError(), False, True),
+        (asyncpg.RaiseError(), False, True),
+        (ValueError("a text with NUL"), False, True),
+    ],
+    ids=repr,
+)
+def test_who_is_to_blame_for_an_error(error: Exception, *, is_of_database: bool, is_of_row: bool) -> None:
+    assert (blames_database(error), blames_row(error)) == (is_of_database, is_of_row)
+
+
+async def test_a_value_that_asyncpg_cannot_encode_is_of_its_row(database: Database) -> None:
+    with pytest.raises(asyncpg.DataError, match="out of") as caught:
+        async with database.query() as connection:
+            await connection.fetchval("SELECT $1::int", 2**40)
+    assert blames_row(caught.value)
+
+
+async def test_a_database_that_takes_no_connections_is_unavailable(
+    database_url: str, postgres_server: PostgresServer
+) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    await postgres_server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    with pytest.raises(DatabaseUnavailableError, match="not currently accepting connections"):
+        await Database(database_url, SETTINGS).open()
 
 
 async def test_a_lost_connection_is_said_once_and_made_again(database: Database) -> None:

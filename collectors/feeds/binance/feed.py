@@ -37,6 +37,10 @@ class BinanceFeed(WebSocketFeed[BinanceOptions, StreamMessage]):
     decoder_type = BinanceDecoder
     has_ping: ClassVar[bool] = True  # one every 20 s
 
+    def instruments(self) -> Sequence[str]:
+        """Returns the symbols."""
+        return [symbol.upper() for symbol in self.options.symbols]
+
     def subscribe(self) -> Sequence[str]:
         """Returns one request for all symbols and streams."""
         options = self.options

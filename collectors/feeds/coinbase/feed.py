@@ -43,6 +43,10 @@ class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
     options_type: ClassVar[type[Struct]] = CoinbaseOptions
     decoder_type = CoinbaseDecoder
 
+    def instruments(self) -> Sequence[str]:
+        """Returns the products."""
+        return self.options.products
+
     def subscribe(self) -> Sequence[str]:
         """Returns one request for all products and channels."""
         request = {

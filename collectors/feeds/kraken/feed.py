@@ -39,6 +39,10 @@ class KrakenFeed(WebSocketFeed[KrakenOptions, AnyMessage]):
     decoder_type = KrakenDecoder
     _unconfirmed: set[tuple[str, str]]
 
+    def instruments(self) -> Sequence[str]:
+        """Returns the pairs."""
+        return self.options.pairs
+
     def subscribe(self) -> Sequence[str]:
         """Returns one request per channel."""
         options = self.options

@@ -110,7 +110,7 @@ class ReplayFeed(BaseFeed[ReplayOptions]):
             await asyncio.wait([chunk])
         self._done_bytes = recording.total_bytes
         now_ns = self.clock.time_ns()
-        await emit([pulse.closed(now_ns)], now_ns)
+        await emit(pulse.closed(now_ns), now_ns)
 
     async def _play(self, player: _Player, records: list[Record]) -> None:
         pending: list[Record] = []
@@ -143,17 +143,14 @@ class _Player:
         while wait_ns := self.pacer.wait_ns(record.received_ns):
             await asyncio.sleep(min(wait_ns, self._pulse.due_ns()) / NS_PER_SECOND)
             now_ns = self._clock.time_ns()
-            heartbeat = self._pulse.next(now_ns)
-            if heartbeat is not None:
-                await self._emit([heartbeat], now_ns)
+            heartbeats = self._pulse.next(now_ns)
+            if heartbeats:
+                await self._emit(heartbeats, now_ns)
 
     async def emit(self, records: list[Record]) -> None:
         """Moves the events to the present and emits them at once."""
         now_ns = self._clock.time_ns()
-        events: list[AnyEvent] = []
-        heartbeat = self._pulse.next(now_ns)
-        if heartbeat is not None:
-            events.append(heartbeat)
+        events: list[AnyEvent] = [*self._pulse.next(now_ns)]
         for record in records:
             events += self._shifter.shift(record.events, record.received_ns, now_ns)
         if events:

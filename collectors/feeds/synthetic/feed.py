@@ -76,8 +76,8 @@ class SyntheticFeed(BaseFeed[SyntheticOptions]):
         kind = self.options.pause_kind if is_pause else "quiet"
         if kind == "quiet":
             self._is_closed = False
-            return [due for pulse in self._pulses if (due := pulse.next(now_ns)) is not None]
+            return [due for pulse in self._pulses for due in pulse.next(now_ns)]
         if kind == "silent" or self._is_closed:
             return []
         self._is_closed = True
-        return [pulse.closed(now_ns) for pulse in self._pulses]
+        return [closing for pulse in self._pulses for closing in pulse.closed(now_ns)]

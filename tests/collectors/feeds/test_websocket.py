@@ -18,6 +18,7 @@ from collectors.feeds.coinbase.feed import CoinbaseFeed
 from collectors.feeds.host import FeedHost
 from collectors.feeds.kraken.feed import KrakenFeed
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
+from decahertz.health import Health, RunState
 from tests.collectors.feeds.exchange import Act, Exchange, Request, Script, coinbase_confirmation
 from tests.collectors.feeds.parts import Pipeline, texts_of, until
 
@@ -132,7 +133,7 @@ def prices(pipeline: Pipeline) -> list[float]:
     return [tick.price for tick in pipeline.of(Tick)]
 
 
-OPEN, CLOSED = ConnectionState.OPEN, ConnectionState.CLOSED
+OPEN, LOST = ConnectionState.OPEN, ConnectionState.DISCONNECTED
 
 
 async def test_it_subscribes_and_emits_what_the_venue_sends(pipeline: Pipeline, venue: Venue) -> None:
@@ -142,8 +143,17 @@ async def test_it_subscribes_and_emits_what_the_venue_sends(pipeline: Pipeline, 
             await until(lambda: prices(pipeline) == [1.0, 2.0])
         await until(lambda: exchange.left)  # with a closing frame
     assert exchange.requests == venue.requests
-    (heartbeat,) = pipeline.of(Heartbeat)
-    assert (heartbeat.component, heartbeat.venue) == (f"feed-{venue.feed.name}", venue.feed.name)
+    heartbeats = pipeline.of(Heartbeat)
+    assert {(beat.component, beat.venue) for beat in heartbeats} == {
+        (f"feed-{venue.feed.name}", venue.feed.name)
+    }
+    (instrument,) = {tick.instrument for tick in pipeline.of(Tick)}
+    assert [(beat.instrument, beat.connection) for beat in heartbeats] == [
+        (None, LOST),
+        (instrument, LOST),
+        (None, OPEN),
+        (instrument, OPEN),
+    ]
     assert host.feeds()[0].counters["subscriptions"] == 1
 
 
@@ -156,7 +166,7 @@ async def test_after_a_disconnect_it_connects_and_subscribes_again(
     async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: 2.0 in prices(pipeline))
     assert exchange.requests == venue.requests * 2
-    assert pipeline.connections == [OPEN, CLOSED, OPEN]
+    assert pipeline.connections == [LOST, OPEN, LOST, OPEN]
     assert [entry["event"] for entry in logs if entry["event"].startswith("feed_")] == [
         "feed_connection_failed",
         "feed_connection_recovered",
@@ -171,9 +181,17 @@ async def test_a_handshake_that_is_refused_is_tried_again(
     exchange = venue.exchange()
     async with exchange.serving() as url, venue.running(pipeline, url) as host:
         await until(lambda: exchange.refused >= 3)
+        (status,) = host.feeds()
+        assert status.state is RunState.CONNECTING
+        assert status.last_error is not None
+        health = host.status()
+        assert health.health is Health.DEGRADED
+        assert health.detail == f"{venue.feed.name} is connecting: {status.last_error}"
         exchange.scripts.append([Act.CONFIRM, venue.trade(1), Act.HOLD])
         await until(lambda: prices(pipeline))
-    assert pipeline.connections == [CLOSED, OPEN]
+        assert host.feeds()[0].state is RunState.RUNNING
+        assert host.status().health is Health.OK
+    assert pipeline.connections == [LOST, OPEN]
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
     assert host.feeds()[0].restarts == 0
 
@@ -188,7 +206,7 @@ async def test_without_a_confirmation_in_time_it_reconnects(
     exchange = venue.exchange(first, [Act.CONFIRM, venue.trade(2), Act.HOLD])
     async with exchange.serving() as url, venue.running(pipeline, url, confirm_seconds=0.2) as host:
         await until(lambda: 2.0 in prices(pipeline))
-    assert pipeline.connections == [CLOSED, OPEN]
+    assert pipeline.connections == [LOST, OPEN]
     counters = host.feeds()[0].counters
     assert (counters["subscriptions"], counters["reconnects"]) == (1, 1)
 
@@ -211,7 +229,7 @@ async def test_a_silent_connection_is_closed_and_replaced(pipeline: Pipeline, ve
     async with exchange.serving() as url, venue.running(pipeline, url, stale_seconds=0.2):
         await until(lambda: prices(pipeline))
         assert exchange.left == 1
-    assert pipeline.connections == [OPEN, CLOSED, OPEN]
+    assert pipeline.connections == [LOST, OPEN, LOST, OPEN]
 
 
 async def test_a_malformed_message_is_counted_and_costs_nothing_else(
@@ -229,7 +247,7 @@ async def test_kraken_is_live_only_when_each_pair_is_confirmed_on_each_channel(p
     exchange = KRAKEN.exchange([*half, Act.HOLD], [Act.CONFIRM, kraken_trade(1), Act.HOLD])
     async with exchange.serving() as url, KRAKEN.running(pipeline, url, confirm_seconds=0.2):
         await until(lambda: prices(pipeline))
-    assert pipeline.connections == [CLOSED, OPEN]
+    assert pipeline.connections == [LOST, OPEN]
 
 
 async def test_binances_pings_are_answered_and_count_as_messages(pipeline: Pipeline) -> None:
@@ -237,7 +255,7 @@ async def test_binances_pings_are_answered_and_count_as_messages(pipeline: Pipel
     async with exchange.serving() as url, BINANCE.running(pipeline, url) as host:
         await until(lambda: prices(pipeline))
     assert host.feeds()[0].counters["messages"] == 2  # the confirmation and the trade
-    assert pipeline.connections == [OPEN]
+    assert pipeline.connections == [LOST, OPEN]
 
 
 @pytest.mark.recordings
@@ -255,7 +273,7 @@ async def test_the_kraken_recording_is_confirmed_and_emits_its_quotes(
     counters = host.feeds()[0].counters
     assert counters["subscriptions"] == 1
     assert "malformed" not in counters
-    assert pipeline.connections == [OPEN]
+    assert pipeline.connections == [LOST, OPEN]
 
 
 @pytest.mark.recordings

@@ -118,7 +118,7 @@ async def test_an_export_that_is_cancelled_stops_the_query(database: Database, f
 
 
 async def test_an_export_may_take_longer_than_other_statements(tables_url: str, database: Database) -> None:
-    hasty = Database(tables_url, StorageSettings(statement_timeout_seconds=0.2))
+    hasty = Database(tables_url, StorageSettings(read_timeout_seconds=0.2))
     await hasty.open()
     pieces = 0
 

@@ -156,16 +156,62 @@ async def test_rows_that_the_database_refuses_are_found_among_the_others(bench: 
     assert by_stream["events:loop"]["sequence"] == 37
 
 
-async def test_a_table_that_is_missing_holds_up_nothing_else(database: Database) -> None:
-    async with writing(database) as bench:
-        await bench.rows("DROP TABLE book_samples CASCADE")
-        bench.sample(books(0, book("a"), book("b")))
-        assert (await bench.append(quotes(1, 1))).accepted == 1
-        assert bench.account("samples:book") == (2, 0, 0, {"dead_letter": 2})
-        assert len(await bench.rows(LETTERS)) == 2
-        assert bench.writer.status().health is Health.DEGRADED
-        await bench.append(quotes(2, 2))
-        assert bench.writer.status().health is Health.OK
+@pytest.mark.parametrize(
+    ("damage", "repair", "reason"),
+    [
+        ("REVOKE INSERT ON quotes FROM recorder", "GRANT INSERT ON quotes TO recorder", "permission denied"),
+        ("ALTER TABLE quotes RENAME TO gone", "ALTER TABLE gone RENAME TO quotes", "Undefined"),
+    ],
+    ids=["right", "table"],
+)
+async def test_what_is_missing_for_every_row_is_waited_for(
+    database: Database, damage: str, repair: str, reason: str
+) -> None:
+    async with database.session("test") as owner:  # before the role is that of each session
+        name = await owner.fetchval("SELECT current_database()")
+        await owner.execute(
+            "CREATE ROLE recorder; GRANT ALL ON ALL TABLES IN SCHEMA public TO recorder;"
+            " GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO recorder;"
+            f" ALTER DATABASE {name} SET role = 'recorder'"
+        )
+        try:
+            async with writing(database) as bench:
+                await bench.append(quotes(1, 2))
+                await owner.execute(damage)
+                await bench.spool.append(quotes(3, 4), 10)
+                await until(lambda: bench.writer.status().health is Health.DEGRADED)
+                assert reason in bench.writer.status().detail
+                assert bench.writer.is_database_lost
+                await owner.execute(repair)
+                await bench.drained()
+                assert bench.writer.status().health is Health.OK
+                assert bench.account("events:loop") == (4, 4, 0, {})
+                assert await owner.fetchval("SELECT count(*) FROM quotes") == 4
+                assert await owner.fetchval("SELECT count(*) FROM dead_letters") == 0
+        finally:
+            await owner.execute(
+                f"ALTER DATABASE {name} RESET role; DROP OWNED BY recorder; DROP ROLE recorder"
+            )
+
+
+async def test_a_writer_that_fails_releases_what_it_had_and_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+
+    def fail(_: object) -> None:
+        nonlocal failures
+        failures += 1
+        raise KeyError("injected")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.writer, "_record", fail)
+        await bench.spool.append(quotes(1, 5), 10)
+        await until(lambda: failures >= 2)
+    await bench.drained()
+    assert await bench.stored_quotes() == [1, 2, 3, 4, 5]
+    assert bench.account("events:loop") == (5, 5, 0, {})
+    assert bench.writer.status().health is Health.OK
 
 
 async def test_where_not_even_dead_letters_can_be_written_everything_waits(bench: Bench) -> None:

@@ -85,8 +85,10 @@ async def test_it_emits_what_the_exchange_says_and_tells_skipped_and_repeated_tr
     ]
     assert trades(pipeline) == [("1", 0), ("2", 0), ("5", 2), ("4", 0), ("6", 0)]
     assert [quote.bid for quote in pipeline.of(Quote)] == [10.0]
-    (heartbeat,) = pipeline.of(Heartbeat)
-    assert (heartbeat.component, heartbeat.venue) == ("feed-coinbase", "coinbase")
+    assert {(beat.component, beat.venue, beat.instrument) for beat in pipeline.of(Heartbeat)} == {
+        ("feed-coinbase", "coinbase", None),
+        ("feed-coinbase", "coinbase", "A-B"),
+    }
     counters = {"subscriptions": 1, "messages": 8, "duplicates": 1, "late": 1, "gaps": 1, "missed": 2}
     assert feed.counters == counters
 
@@ -122,7 +124,7 @@ async def test_a_subscription_that_is_not_confirmed_whole_is_given_up(
     scripts: tuple[Script, ...] = [*answer, Act.HOLD], [Act.CONFIRM, a_match(2), Act.HOLD]
     async with connected(pipeline, *scripts, confirm_seconds=0.2) as (_, feed):
         await until(lambda: any(trade == "2" for trade, _ in trades(pipeline)))
-    assert pipeline.connections == [ConnectionState.CLOSED, ConnectionState.OPEN]
+    assert pipeline.connections == [ConnectionState.DISCONNECTED, ConnectionState.OPEN]
     assert (feed.counters["subscriptions"], feed.counters["reconnects"]) == (1, 1)
 
 
@@ -164,7 +166,7 @@ async def test_it_keeps_trying_where_nobody_listens(
     feed = a_feed(pipeline, f"ws://127.0.0.1:{unused_tcp_port}/")
     async with pipeline.running(feed):
         await until(lambda: feed.counters.get("reconnects", 0) >= 3)
-        assert pipeline.connections == [ConnectionState.CLOSED]
+        assert pipeline.connections == [ConnectionState.DISCONNECTED]
         async with Exchange([Act.CONFIRM, a_match(1), Act.HOLD]).serving(unused_tcp_port):
             await until(lambda: pipeline.of(Tick))
     assert [entry["event"] for entry in logs].count("feed_connection_failed") == 1
@@ -228,7 +230,7 @@ async def test_the_recording_with_mishaps_in_the_middle(pipeline: Pipeline, reco
     assert [(tick.instrument, tick.trade_id, tick.missed) for tick in pipeline.of(Tick) if tick.missed] == [
         (lost["product_id"], str(lost["trade_id"] + 1), 1)
     ]
-    assert pipeline.connections == [ConnectionState.OPEN, ConnectionState.CLOSED, ConnectionState.OPEN]
+    assert pipeline.connections == [ConnectionState.DISCONNECTED, ConnectionState.OPEN] * 2
     assert len(exchange.requests) == 2
     assert exchange.requests[0] == exchange.requests[1]
     counters = feed.counters
