@@ -51,11 +51,19 @@ def coinbase_trade(number: int) -> str:
 
 
 def kraken_trade(number: int) -> str:
-    return json.dumps([1, [[str(number), "1", f"{number}.5", "b", "l", ""]], "trade", "A/B"])
+    return json.dumps([1, [[str(number), "1", f"{1_600_000_000 + number}.5", "b", "l", ""]], "trade", "A/B"])
 
 
 def binance_trade(number: int) -> str:
-    data = {"e": "aggTrade", "s": "AB", "a": number, "p": str(number), "q": "1", "T": number, "m": False}
+    data = {
+        "e": "aggTrade",
+        "s": "AB",
+        "a": number,
+        "p": str(number),
+        "q": "1",
+        "T": 1_600_000_000_000 + number,
+        "m": False,
+    }
     return json.dumps({"stream": "ab@aggTrade", "data": data})
 
 
