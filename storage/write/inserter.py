@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from decahertz.clock import Clock, to_datetime
 from decahertz.event import AnyEvent, Arrival, Event, Fill, Instrument, Order, Quote, Tick
@@ -37,13 +37,13 @@ ROWS_AT_ONCE = 1000
 _CACHED_SCHEMAS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Print:
+class _Print(NamedTuple):
     """A print with an id of the venue, and what its row needs."""
 
     tick: Tick
     entry: Entry
-    index: int
+    place: int
+    """Index in its batch."""
     sequence: int
     number: int
     origin: bytes
@@ -237,7 +237,7 @@ class Inserter:
             try:
                 new.add(Tick, rows.encode(tick, one.sequence, one.number, one.origin))
             except ENCODING_ERRORS as error:
-                result.refuse(one.entry, (one.index,), f"{type(error).__name__}: {error}")
+                result.refuse(one.entry, (one.place,), f"{type(error).__name__}: {error}")
                 continue
             self._instruments.note(tick.venue, tick.instrument, tick.time_ns)
 

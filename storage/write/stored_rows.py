@@ -8,7 +8,7 @@ day, on a new contract, or after a restart. A second print with a used id at ano
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
@@ -36,10 +36,14 @@ SELECT found.* FROM unnest(
     WHERE venue = wanted.venue AND instrument = wanted.instrument
       AND time_ns >= wanted.low_ns AND time_ns <= wanted.high_ns
       AND time >= wanted.low AND time <= wanted.high AND time >= $7 AND time <= $8
-      AND ($9::text IS NULL OR recorder = $9)
+      AND ($9::text IS NULL OR recorder = $9){more}
     OFFSET 0
 ) AS found
 """
+
+# Only the rows of known prints leave the server. IS TRUE keeps the subquery a hash table that is built once;
+# without it the planner makes a join of it for each range.
+_SAME_IDS = " AND (trade_id IN (SELECT unnest($10::text[]))) IS TRUE"
 
 _Range: TypeAlias = tuple[str, str, int, int]
 
@@ -52,7 +56,10 @@ class KnownIds:
 
     def add(self, identity: Hashable, time_ns: int) -> bool:
         """Adds an event; returns whether it is new."""
-        times = self._times.setdefault(identity, [])
+        times = self._times.get(identity)
+        if times is None:
+            self._times[identity] = [time_ns]
+            return True
         if any(abs(time_ns - known) <= SAME_PRINT_NS for known in times):
             return False
         times.append(time_ns)
@@ -70,7 +77,8 @@ async def known_prints(connection: AnyConnection, ticks: Sequence[Tick], recorde
     """The ids of the prints that the database has from this recorder near the times of ``ticks``."""
     known = KnownIds()
     columns = ("venue", "instrument", "trade_id", "time_ns")
-    for row in await stored_rows(connection, Tick, ticks, columns, recorder):
+    statement, values = _query(Tick, ticks, columns, recorder, _SAME_IDS)
+    for row in await connection.fetch(statement, *values, [tick.trade_id for tick in ticks]):
         *identity, time_ns = row
         known.add(tuple(identity), time_ns)
     return known
@@ -80,20 +88,30 @@ async def stored_rows(
     connection: AnyConnection,
     event_type: type[MarketEvent | Instrument],
     events: Sequence[MarketEvent | Instrument],
+) -> list[asyncpg.Record]:
+    """The stored rows of the instruments of ``events`` near their times, of all recorders."""
+    if not events:
+        return []
+    statement, values = _query(event_type, events)
+    return await connection.fetch(statement, *values)
+
+
+def _query(
+    event_type: type[MarketEvent | Instrument],
+    events: Sequence[MarketEvent | Instrument],
     columns: Sequence[str] = (),
     recorder: str | None = None,
-) -> list[asyncpg.Record]:
-    """The stored rows of the instruments of ``events`` near their times, with all columns by default."""
-    ranges = _ranges(events)
-    if not ranges:
-        return []
+    more: str = "",
+) -> tuple[str, tuple[Any, ...]]:
     statement = _ROWS.format(
-        columns=", ".join(map(quoted, columns)) if columns else "*", table=quoted(event_type.table)
+        columns=", ".join(map(quoted, columns)) if columns else "*",
+        table=quoted(event_type.table),
+        more=more,
     )
-    venues, instruments, low, high = map(list, zip(*ranges, strict=True))
+    venues, instruments, low, high = map(list, zip(*_ranges(events), strict=True))
     times = (list(map(to_datetime, low)), list(map(to_datetime, high)))
     bounds = (to_datetime(min(low)), to_datetime(max(high)))
-    return await connection.fetch(statement, venues, instruments, low, high, *times, *bounds, recorder)
+    return statement, (venues, instruments, low, high, *times, *bounds, recorder)
 
 
 def _ranges(events: Iterable[MarketEvent | Instrument]) -> list[_Range]:
