@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from api.error_mapping import domain_problem
+from api.http.body_memory import BodyMemory
 from api.http.cache import ResponseCache
 from api.http.cors import Cors
 from api.http.guard import Guard
@@ -40,6 +41,7 @@ from api.security.tls import ServerTls
 from api.settings import ApiSettings
 from decahertz.addresses import UnsafeAddressError, listen_error
 from decahertz.health import ComponentStatus, Health
+from decahertz.http_server import IDLE_SECONDS
 from decahertz.negotiation import accepts_gzip, gzipped
 
 __all__ = ["Api", "ApiParts", "Place"]
@@ -48,8 +50,6 @@ _SHUTDOWN_SECONDS = 2.0
 _OPENAPI_CACHE_SECONDS = 300
 LISTEN_BACKLOG: Final = 1024
 """After a restart all clients reconnect at once."""
-_IDLE_SECONDS = 75.0
-"""How long a connection may be idle, or take over the head of a request; aiohttp's default is an hour."""
 _MAX_REQUEST_LINE_BYTES = 64 * 1024
 """Above the limit of the query parser, which responds with a problem document where aiohttp would not."""
 
@@ -91,6 +91,7 @@ class Api:
         self._place = place or Place()
         self._tls = tls
         self._metrics = HttpMetrics(parts.registry)
+        self._bodies = BodyMemory(settings.max_inflight_bytes, parts.registry)
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(
@@ -156,7 +157,7 @@ class Api:
             logger=self._logger,
             max_line_size=_MAX_REQUEST_LINE_BYTES,
             handle_signals=False,
-            keepalive_timeout=_IDLE_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
             shutdown_timeout=_SHUTDOWN_SECONDS,
             # A few kilobytes could decompress to gigabytes on the event loop; rejected bodies are not read.
             auto_decompress=False,
@@ -235,7 +236,9 @@ class Api:
             client_max_size=limit,
         )
         for route in sorted(ROUTES, key=lambda route: "{" in route.path):  # a field takes any path
-            endpoint = Endpoint(route, self._parts, self._parts.clock, self._access, limit, self.cache)
+            endpoint = Endpoint(
+                route, self._parts, self._parts.clock, self._access, limit, self._bodies, self.cache
+            )
             handler: Handler = endpoint.__call__
             if self._place.forward is not None and not route.anywhere:
                 handler = self._place.forward

@@ -55,6 +55,14 @@ class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1024, description="Largest accepted request body."),
     ] = 8 * 1024 * 1024
+    max_inflight_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            description="Memory for the request bodies above 64 KiB that are read or handled at a time; one"
+            " that finds no room is refused with 503.",
+        ),
+    ] = 64 * 1024 * 1024
 
     key_requests_per_second: Annotated[
         float,

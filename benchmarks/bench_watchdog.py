@@ -58,7 +58,12 @@ def _evaluation() -> Measure:
             if type(event) in collector.events:
                 collector.on_event(event, now_ns)
     bus = LocalBus()
-    figures = Figures(cycles=lambda: CycleCounts(0, 0), unbalanced=dict, database_lost_seconds=lambda: None)
+    figures = Figures(
+        cycles=lambda: CycleCounts(0, 0),
+        unbalanced=dict,
+        database_lost_seconds=lambda: None,
+        keys_over_budget=dict,
+    )
     watchdog = Watchdog(
         bus, LatestAlerts(bus), clock, CollectorRegistry(), AlertsSettings(), figures, recorder="bench"
     )

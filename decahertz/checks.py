@@ -19,6 +19,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from decahertz.key_budget import DEFAULT_MAX_KEYS
 from decahertz.sample import MetricField, Sample, SampleSchema
 
 # The bounds reject NaN, infinities, and integers of more than eight bytes.
@@ -41,6 +42,8 @@ class Reason(StrEnum):
     """A value is NaN, infinite, out of range or not of the declared type."""
     KEY = "key"
     """A part of the key is no valid name: empty, too long, or with a control character."""
+    OVER_BUDGET = "over_budget"
+    """More samples than the collector's key budget."""
     DUPLICATE = "duplicate"
     """An earlier sample of the batch has the same key."""
 
@@ -57,7 +60,8 @@ class CheckResult(NamedTuple):
 class SampleCheck:
     """Validates the batches of one collector. Keys of the previous batch are not validated again."""
 
-    def __init__(self, schema: SampleSchema) -> None:
+    def __init__(self, schema: SampleSchema, max_keys: int = DEFAULT_MAX_KEYS) -> None:
+        self._max_keys = max_keys
         self._type = schema.type
         hints = {metric.name: _hint(metric) for metric in schema.metrics}
         names = self._type.__struct_fields__
@@ -75,6 +79,10 @@ class SampleCheck:
         returned = tuple(samples)
         dropped: Counter[Reason] = Counter()
         problems: list[str] = []
+        if len(returned) > self._max_keys:
+            dropped[Reason.OVER_BUDGET] = len(returned) - self._max_keys
+            problems.append(f"{len(returned):,} samples, more than the key budget of {self._max_keys:,}")
+            returned = returned[: self._max_keys]
         valid = (
             returned if self._all_valid(returned) else tuple(self._valid_ones(returned, dropped, problems))
         )

@@ -14,6 +14,10 @@ Life cycle of a collector
    ``sample`` returns the newest result of that task.
 4. The host awaits ``stop``. It is safe without ``start`` and safe twice; afterwards nothing is emitted.
 
+A collector that keeps state by key asks its key budget (``self.keys.admit``) before it keeps a new one, and
+gives the room back (``self.keys.release``) when it retires the key. An event of a key without room changes
+nothing; the host reports it.
+
 A collector never sleeps to keep a schedule, never sets the time of its samples (the host does) and never
 talks to storage, exporter or API: it only returns samples.
 
@@ -29,6 +33,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
+
+from decahertz.key_budget import DEFAULT_MAX_KEYS, DEFAULT_MAX_KEYS_PER_EMITTER, CollectorOptions, KeyBudget
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
@@ -57,6 +63,8 @@ class Collector(Protocol):
     """Sampled on every ``every``-th cycle: 1 is 10 Hz, 10 is once a second."""
     histograms: Sequence[Histogram]
     """Distributions that it keeps next to its samples, for Prometheus."""
+    budgets: Sequence[KeyBudget]
+    """Its key budgets; the first one limits its samples."""
 
     async def start(self) -> None:
         """Open resources. Called once."""
@@ -86,12 +94,24 @@ class BaseCollector(ABC, Generic[OptionsT]):
     restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
     every: ClassVar[int] = 1
     histograms: Sequence[Histogram] = ()
-    options_type: ClassVar[type[msgspec.Struct]] = NoOptions
+    budgets: Sequence[KeyBudget] = ()
+    options_type: ClassVar[type[msgspec.Struct]] = CollectorOptions
     """Struct that the collector's section of the settings is converted to."""
 
     def __init__(self, clock: Clock, options: OptionsT) -> None:
         self.clock = clock
         self.options = options
+        self.keys = self.key_budget(
+            "max_keys",
+            getattr(options, "max_keys", DEFAULT_MAX_KEYS),
+            getattr(options, "max_keys_per_emitter", DEFAULT_MAX_KEYS_PER_EMITTER),
+        )
+        self.budgets = (self.keys,)
+
+    def key_budget(self, option: str, limit: int, emitter_limit: int | None = None) -> KeyBudget:
+        """Returns a budget that the option sets; one emitter may take half of it by default."""
+        setting = f"collectors.{self.sample_type.collector}.{option}"
+        return KeyBudget(setting, limit, -(-limit // 2) if emitter_limit is None else emitter_limit)
 
     async def start(self) -> None:
         """Nothing to open."""

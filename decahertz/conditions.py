@@ -338,6 +338,16 @@ CONDITIONS: tuple[Condition, ...] = (
         default=5.0,
     ),
     Condition(
+        alert="KeysOverBudget",
+        severity=Severity.TICKET,
+        labels=("collector",),
+        help="Keys of a collector that have no room in its key budget: stored as events, and not sampled.",
+        key="keys_over_budget",
+        default=0.0,
+        clear_seconds=2.0,
+        is_watched=True,
+    ),
+    Condition(
         alert="LabelBudgetExceeded",
         severity=Severity.TICKET,
         labels=("collector",),

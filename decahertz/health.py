@@ -80,6 +80,10 @@ class CollectorStatus(Struct, frozen=True, kw_only=True):
     errors: int = 0
     skipped: int = 0
     """Cycles on which it was due but not sampled (over budget, failing)."""
+    keys_over_budget: int = 0
+    """Keys without room in the key budget; their events are stored, and they are not sampled."""
+    refused_events: int = 0
+    """Events since the start that changed no sample because their key has no room."""
     last_error: str | None = None
     last_sample_ns: int | None = None
     duration_last_seconds: float | None = None

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from decahertz.addresses import listen_error
 from decahertz.bus import Bus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
+from decahertz.host_names import HostNames
+from decahertz.http_server import IDLE_SECONDS, TimedRunner
 from decahertz.incident import Incident
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch
@@ -82,12 +85,15 @@ class Exporter:
         self._subscription = bus.subscribe("samples:*", self._take)
 
     async def start(self) -> None:
-        """Starts to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails."""
+        """Starts to listen. Raises :class:`~decahertz.settings.SettingsError` if that fails or is unsafe."""
+        await asyncio.to_thread(self._settings.check_exposure)
         self._process_registry = await asyncio.to_thread(_make_process_registry)
-        app = web.Application()
+        app = web.Application(middlewares=[_host_check(self._settings)])
         app.router.add_get("/", _serve_page)
         app.router.add_get("/metrics", self._serve_metrics)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = TimedRunner(
+            app, access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, self._settings.host, self._settings.port).start()
@@ -198,6 +204,20 @@ class Exporter:
                 await asyncio.sleep(0)
                 end_ns = self._clock.monotonic_ns() + SLICE_NS
         return rendered
+
+
+def _host_check(settings: ExporterSettings) -> Middleware:
+    """Refuses requests whose header Host does not name this machine."""
+    names = HostNames((settings.host, *settings.host_names))
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not names.accepts(request.headers.get("Host", "")):
+            text = "421: the header Host does not name this machine (exporter.host_names)"
+            return web.Response(status=421, text=text)
+        return await handler(request)
+
+    return check
 
 
 async def _serve_page(_: web.Request) -> web.Response:

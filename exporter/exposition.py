@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.histogram import Histogram
 from decahertz.sample import SampleBatch, SampleSchema
-from exporter.budget import KeyBudget
 from exporter.family import AnyFamily, colliding, families_of, histogram_families
 from exporter.histograms import HistogramRenderer
+from exporter.label_budget import LabelBudget
 from exporter.negotiation import Format
 from exporter.samples import Frame, SampleRenderer
 
@@ -115,7 +115,7 @@ class _Collector:
         recorder: str,
         limits: Limits,
     ) -> None:
-        budgets = [KeyBudget(limits.max_keys, limits.ttl_ns) for _ in (source.schema, *source.histograms)]
+        budgets = [LabelBudget(limits.max_keys, limits.ttl_ns) for _ in (source.schema, *source.histograms)]
         self._stale_ns = source.stale_ns
         families = [family for family in families_of(source.schema) if family not in omitted]
         self.samples = SampleRenderer(source.schema, families, recorder, limits.window_ns, budgets[0])

@@ -8,8 +8,8 @@ from itertools import accumulate
 from operator import add
 
 from decahertz.histogram import Observations
-from exporter.budget import OTHER, Key, KeyBudget
 from exporter.family import RECORDER_LABEL, HistogramFamily, label_pairs
+from exporter.label_budget import OTHER, Key, LabelBudget
 from exporter.lines import created_line, interleave, number_texts, seconds_text
 from exporter.negotiation import Format
 
@@ -41,7 +41,7 @@ class _Text:
 class HistogramRenderer:
     """Renders one histogram with a constant label for the recorder."""
 
-    def __init__(self, family: HistogramFamily, recorder: str, budget: KeyBudget) -> None:
+    def __init__(self, family: HistogramFamily, recorder: str, budget: LabelBudget) -> None:
         self._family = family
         self._histogram = family.histogram
         self._names = (RECORDER_LABEL, *family.histogram.key)

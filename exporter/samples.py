@@ -10,9 +10,9 @@ from operator import attrgetter
 from decahertz.clock import NS_PER_SECOND
 from decahertz.metric import Kind
 from decahertz.sample import Sample, SampleBatch, SampleSchema
-from exporter.budget import OTHER, Key, KeyBudget
 from exporter.extremes import Extremes, Frozen
 from exporter.family import RECORDER_LABEL, Family, label_pairs
+from exporter.label_budget import OTHER, Key, LabelBudget
 from exporter.lines import KeyLabels, KeySet, interleave, number_texts, state_block
 from exporter.negotiation import Format
 
@@ -43,7 +43,7 @@ class SampleRenderer:
         families: Sequence[Family],
         recorder: str,
         window_ns: int,
-        budget: KeyBudget,
+        budget: LabelBudget,
     ) -> None:
         self._recorder = recorder
         self._names = (RECORDER_LABEL, *schema.key)

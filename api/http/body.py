@@ -34,7 +34,7 @@ class BodyReader(Generic[BodyT]):
         try:
             return self._decoders[codec].decode(data)
         except msgspec.ValidationError as error:
-            problem = field_problem(error)
+            problem = field_problem(error, self.type)
             detail = f"{problem.field}: {problem.reason}" if problem.field else problem.reason
             raise ProblemError("invalid-body", detail, [problem]) from error
         except DECODE_ERRORS as error:

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
+from api.http.raw_problem import raw_problem
 
-from api.http.problems import KINDS, MEDIA_TYPE, RETRY_SECONDS, Problem
-
-_KIND: Final = "rate-limited"
+_REFUSAL: Final = "too many connections from this address (api.address_connections)"
 
 
 class ConnectionLimit:
@@ -35,7 +33,7 @@ class ConnectionLimit:
         count = self._counts.get(name, 0)
         if count >= self._most:
             self._refused()
-            transport.write(_refusal())
+            transport.write(raw_problem("rate-limited", "Too Many Requests", _REFUSAL))
             transport.close()
             return
         self._counts[name] = count + 1
@@ -48,20 +46,3 @@ class ConnectionLimit:
             self._counts[name] -= 1
             if not self._counts[name]:
                 del self._counts[name]
-
-
-def _refusal() -> bytes:
-    kind = KINDS[_KIND]
-    document = Problem(
-        type=f"urn:decahertz:problem:{_KIND}",
-        title=kind.title,
-        status=kind.status,
-        detail="too many connections from this address (api.address_connections)",
-        request_id="",
-    )
-    body = msgspec.json.encode(document)
-    head = (
-        f"HTTP/1.1 {kind.status} Too Many Requests\r\nContent-Type: {MEDIA_TYPE}\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_SECONDS}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + body

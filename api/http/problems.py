@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from api.http.allowed_values import allowed_values
 from decahertz.event import Name, Text
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -158,6 +159,7 @@ def content_too_large(limit: int | None) -> ProblemError:
 
 _LOCATION = re.compile(r"(?P<reason>.*) - at `(?P<inner>key` in `)?(?P<path>\$[^`]*)`", re.DOTALL)
 _FIELD_NAME = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
+_NOT_AMONG: Final = ("Invalid enum value", "Invalid value")
 _EVENT_PATH = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
 _PATTERN_REASONS: Final[dict[str, str]] = {}
 """Messages of msgspec about a pattern, and the rule in words."""
@@ -176,14 +178,21 @@ explained(
 explained(get_args(Text)[1].pattern, "a text has no NUL characters")
 
 
-def field_problem(error: msgspec.ValidationError, index: int | None = None) -> FieldProblem:
+def field_problem(
+    error: msgspec.ValidationError,
+    type_: Any,  # noqa: ANN401 - a union is not a type
+    index: int | None = None,
+) -> FieldProblem:
     """Parses a message of msgspec: ``… - at `$.events[3].bid``` is about field ``bid`` of event 3.
 
-    ``index`` is the position of an event that was decoded by itself.
+    ``type_`` is what was decoded; the reason names the values of an enumeration in it. ``index`` is the
+    position of an event that was decoded by itself.
     """
     text = str(error)
     location = _LOCATION.fullmatch(text)
     reason, path = (location["reason"], location["path"]) if location else (text, "$")
+    if reason.startswith(_NOT_AMONG) and (allowed := allowed_values(type_, path)):
+        reason = f"{reason}; allowed: {', '.join(allowed)}"
     event = _EVENT_PATH.fullmatch(path)
     if event is not None and index is None:
         index, path = int(event["index"]), f"$.{event['rest']}"

@@ -165,7 +165,7 @@ def _converted(values: Mapping[str, Any], type_: type[StructT]) -> StructT:
     try:
         converted = msgspec.convert(values, type_, strict=False)
     except msgspec.ValidationError as error:
-        problem = field_problem(error)
+        problem = field_problem(error, type_)
         name = (problem.field or "").partition("[")[0]
         raise parameter_problem(name, problem.reason) from error
     for name in values:

@@ -19,15 +19,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_writer import _serialize_headers
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from api.http.connections import ConnectionLimit
+from api.http.masked_frames import MaskedFrames
+from api.http.problems import ProblemError
+from api.http.raw_problem import raw_problem
+from decahertz.http_server import HEAD_SECONDS, TimedConnection, TimedRunner, TimedServer
+
+if TYPE_CHECKING:
+    from aiohttp._websocket.reader import WebSocketReader
 
 Respond: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
 """Handles the remembered request once more."""
@@ -46,7 +54,7 @@ REPEATABLE: Final[web.RequestKey[bool]] = web.RequestKey("repeatable", bool)
 """Key under which a request says that its handler returns a plain response each time."""
 
 
-class RepeatRunner(web.AppRunner):
+class RepeatRunner(TimedRunner):
     """Runs an application whose connections are :class:`Connection`."""
 
     connections: ConnectionLimit | None = None
@@ -59,7 +67,7 @@ class RepeatRunner(web.AppRunner):
         return server
 
 
-class _Server(web.Server):
+class _Server(TimedServer):
     limit: ConnectionLimit | None = None
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -76,7 +84,7 @@ class _Server(web.Server):
         return Connection(self, loop=self._loop, **self._kwargs)
 
 
-class Connection(RequestHandler):
+class Connection(TimedConnection):
     """A connection of a client, which remembers its last requests."""
 
     __slots__ = ("_head", "_is_aligned", "_known", "_repeat", "_waiting")
@@ -121,6 +129,10 @@ class Connection(RequestHandler):
                 del self._known[next(iter(self._known))]
             self._known[head] = respond
 
+    def set_parser(self, parser: WebSocketReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Begins to read WebSocket frames."""
+        super().set_parser(MaskedFrames(parser), data_received_cb)  # type: ignore[arg-type] # does the same
+
     def handle_error(
         self,
         request: BaseRequest,
@@ -129,8 +141,22 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Responds to bytes that are no request, without repeating them: a key may be among them."""
-        text = message if message is None else f"{status}: not a valid HTTP request"
-        return super().handle_error(request, status, exc, text)
+        super().handle_error(request, status, exc, message)  # logs and counts it
+        if status == web.HTTPBadRequest.status_code:
+            detail = "the request is not valid HTTP/1.1"
+            if isinstance(exc, LineTooLong):
+                detail = "a line of the head of the request is too long"
+            problem = ProblemError("bad-request", detail)
+        else:
+            problem = ProblemError("internal-error", "an unexpected error; see the server's log")
+        response = problem.response("")
+        response.force_close()
+        return response
+
+    def late_head_response(self) -> bytes:
+        """A problem document."""
+        detail = f"the head of the request did not arrive within {HEAD_SECONDS:g} s"
+        return raw_problem("request-timeout", "Request Timeout", detail)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - of the base class
         """Ends the connection after the request in progress, at the latest after ``timeout`` seconds."""

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from api.http.access import ANONYMOUS, Access, Caller, Scope, client_address
 from api.http.body import BodyReader
+from api.http.body_memory import BodyMemory, HeldBody
 from api.http.cache import Cached, Caching, Key, ResponseCache, Watch
 from api.http.cache_headers import cache_headers, insists
 from api.http.csv_format import CSV_MEDIA_TYPE, list_columns, to_csv
@@ -30,7 +31,6 @@ from api.http.presentation import (
     Presentation,
     encoded,
 )
-from api.http.problems import ProblemError, content_too_large
 from api.http.query import Extra, NoQuery, ParsedQuery, QueryParser, QueryT
 from api.http.repeats import REPEATABLE
 from api.http.request_times import RequestTimes
@@ -45,7 +45,6 @@ PartsT = TypeVar("PartsT")
 BodyT = TypeVar("BodyT")
 ContentT = TypeVar("ContentT")
 
-_BODY_TIMEOUT_SECONDS = 30.0
 _MIN_GZIP_BYTES = 4096
 _MIN_GZIP_THREAD_BYTES = 64 * 1024
 """Larger responses are compressed in a thread: it would hold up the event loop for too long."""
@@ -159,6 +158,7 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         clock: Clock,
         access: Access,
         max_body_bytes: int,
+        bodies: BodyMemory,
         cache: ResponseCache | None = None,
     ) -> None:
         self._parts = parts
@@ -179,6 +179,7 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         )
         self._body = route.body
         self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
         self._cache = cache
         self._watch: Watch | None = None
         if cache is not None and route.caching is not None:
@@ -205,7 +206,21 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
             codec = Codec.JSON if self._streams else accepted_codec(headers.get("Accept"))
         if self._watch is not None:
             return await self._cached(http_request, parsed, codec, self._watch)
-        body = await self._read(http_request) if self._body is not None else None
+        if self._body is None:
+            return await self._respond(http_request, parsed, codec, caller, None)
+        with self._bodies.hold() as held:
+            body = await self._read(http_request, held)
+            return await self._respond(http_request, parsed, codec, caller, body)
+
+    async def _respond(
+        self,
+        http_request: web.Request,
+        parsed: ParsedQuery[QueryT],
+        codec: Codec,
+        caller: Caller,
+        body: BodyT | None,
+    ) -> web.StreamResponse:
+        headers = http_request.headers
         times = RequestTimes(self._clock)
         address = client_address(http_request)
         handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address, headers)
@@ -305,23 +320,11 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
                 self._cache.compressed(key, entry, data)
         return entry.compressed or b""
 
-    async def _read(self, http_request: web.Request) -> BodyT:
+    async def _read(self, http_request: web.Request, held: HeldBody) -> BodyT:
         assert self._body is not None  # noqa: S101 - checked by the caller
         check_content_encoding(http_request.headers.getall("Content-Encoding", ()))
         codec = content_codec(http_request.headers.get("Content-Type"))
-        return await self._body.read(await read_body(http_request, self._max_body_bytes), codec)
-
-
-async def read_body(http_request: web.Request, max_bytes: int) -> bytes:
-    """Reads a body. Raises :class:`ProblemError` for one that is too large, or too slow."""
-    if (http_request.content_length or 0) > max_bytes:
-        raise content_too_large(max_bytes)
-    try:
-        async with asyncio.timeout(_BODY_TIMEOUT_SECONDS):
-            return await http_request.read()
-    except TimeoutError as error:
-        detail = f"the body did not arrive within {_BODY_TIMEOUT_SECONDS:g} s"
-        raise ProblemError("request-timeout", detail) from error
+        return await self._body.read(await held.read(http_request, self._max_body_bytes), codec)
 
 
 async def _compressed(http_request: web.Request, data: bytes, headers: dict[str, str]) -> bytes:

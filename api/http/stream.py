@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -20,6 +22,8 @@ FinishResponse: TypeAlias = Callable[[web.StreamResponse], None]
 FINISH_RESPONSE: Final[web.RequestKey[FinishResponse]] = web.RequestKey("finish_response")
 """Key under which a request carries the function that adds the common headers to its response."""
 
+_RESET: Final = struct.pack("ii", 1, 0)
+"""Linger for no time: a closed connection is reset."""
 _WRITE_TIMEOUT_SECONDS: Final = 60.0
 _DISCONNECT_CHECK_SECONDS: Final = 0.2
 """Interval of checks for a disconnected client while nothing is written."""
@@ -69,9 +73,18 @@ class _StreamedResponse:
         return transport is None or transport.is_closing()
 
     def abort(self) -> None:
-        """Cuts the connection without completing the response."""
-        if self._request.transport is not None:
-            self._request.transport.abort()
+        """Resets the connection without completing the response.
+
+        Over HTTP/1.0 the end of the connection is the end of the response: only a reset says that it is
+        incomplete.
+        """
+        transport = self._request.transport
+        if transport is None:
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
 
 
 async def stream_response(request: web.Request, stream: Stream) -> web.StreamResponse:

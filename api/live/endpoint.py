@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import HttpVersion11, WSMessage, WSMsgType, web
 from msgspec import UnsetType
 
 from api.http.access import Caller, Scope
@@ -164,7 +164,7 @@ class WebSocketEndpoint:
             autoping=False,
             autoclose=False,
             compress=False,
-            max_msg_size=limits.max_message_bytes,
+            max_msg_size=limits.max_message_bytes + 1,  # aiohttp refuses this size already
             timeout=limits.close_seconds,
         )
         async with asyncio.timeout(limits.prepare_seconds):
@@ -379,6 +379,12 @@ def _negotiate_protocol(request: web.Request) -> str:
     if request.headers.get("Upgrade", "").strip().lower() != "websocket":
         raise ProblemError(
             "upgrade-required", "this endpoint speaks WebSocket only", headers={"Upgrade": "websocket"}
+        )
+    if request.version < HttpVersion11 or request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise ProblemError(
+            "upgrade-required",
+            "this endpoint speaks version 13 of WebSocket over HTTP/1.1",
+            headers={"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
         )
     offered = [
         name.strip()

@@ -11,8 +11,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from api.http.access import CLIENT_ADDRESS
+from api.http.body_memory import BodyMemory
 from api.http.problems import ProblemError
-from api.http.route import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,9 @@ _OWN: Final = _OF_ONE_HOP | {"date", "server", "server-timing", "x-request-id"}
 class Forwarder:
     """The handler of the routes that only the recorder can answer."""
 
-    def __init__(self, path: str, max_body_bytes: int) -> None:
+    def __init__(self, path: str, max_body_bytes: int, max_inflight_bytes: int) -> None:
         """``path`` is the socket of the recorder's API."""
+        self._bodies = BodyMemory(max_inflight_bytes)
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._session: aiohttp.ClientSession | None = None
@@ -56,7 +57,13 @@ class Forwarder:
         session = self._session
         if session is None:
             raise _unavailable()
-        body = await read_body(request, self._max_body_bytes) if request.can_read_body else None
+        with self._bodies.hold() as held:
+            body = await held.read(request, self._max_body_bytes) if request.can_read_body else None
+            return await self._forwarded(session, request, body)
+
+    async def _forwarded(
+        self, session: aiohttp.ClientSession, request: web.Request, body: bytes | None
+    ) -> web.Response:
         try:
             async with session.request(
                 request.method,

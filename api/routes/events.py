@@ -85,7 +85,7 @@ class EventBatchReader(BodyReader[EncodedBatch]):
                 self._outlines[codec].decode(data)
             batch = self._undecoded[codec].decode(data)
         except msgspec.ValidationError as error:
-            raise _invalid_batch([field_problem(error)]) from error
+            raise _invalid_batch([field_problem(error, EventBatch)]) from error
         except DECODE_ERRORS as error:
             raise malformed(codec, error, data) from error
         events: list[AnyEvent] = []
@@ -110,7 +110,7 @@ class EventBatchReader(BodyReader[EncodedBatch]):
 
 def _problem(error: msgspec.ValidationError, index: int, event: bytes, codec: Codec) -> FieldProblem:
     """Describes an invalid event; for a NaN the decoder only says that it is out of range."""
-    problem = field_problem(error, index)
+    problem = field_problem(error, AnyEvent, index)
     if is_not_finite(event, codec, problem.field):
         return msgspec.structs.replace(problem, reason="must be a finite number")
     return problem

@@ -173,6 +173,8 @@ class CollectorStatus(TypedDict):
     events: int
     errors: int
     skipped: int
+    keys_over_budget: int
+    refused_events: int
     last_error: str | None
     last_sample_ns: int | None
     duration_last_seconds: float | None

@@ -5,10 +5,22 @@ An instrument has one name unless its definition lists others in ``aliases``.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from collectors.common.values import is_usable
 from decahertz.event import Instrument, Quote
+from decahertz.key_budget import KeyBudget
+
+MaxInstruments = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=1_000_000,
+        description="Instruments whose mid is kept; one emitter may take half of them.",
+    ),
+]
 
 
 class MarkPrice(Struct, gc=False):
@@ -25,16 +37,18 @@ class MarkPrice(Struct, gc=False):
 class MarkPrices:
     """The mark prices of all instruments, from their quotes.
 
-    A quote whose venue time is older than the newest of its instrument is ignored.
+    A quote whose venue time is older than the newest of its instrument is ignored, and so is one of an
+    instrument that the budget has no room for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: KeyBudget) -> None:
+        self._budget = budget
         self._prices: dict[tuple[str, str], MarkPrice] = {}
         self._definitions: dict[tuple[str, str], Instrument] = {}
         self._names: dict[tuple[str, str], tuple[str, ...]] = {}
         """All names of an instrument, by each of them; only of those with several."""
 
-    def define(self, definition: Instrument) -> None:
+    def define(self, definition: Instrument, received_ns: int) -> None:
         """Makes the aliases of an instrument name the same instrument. The newest definition counts."""
         venue, key = definition.venue, (definition.venue, definition.instrument)
         known = self._definitions.get(key)
@@ -44,6 +58,8 @@ class MarkPrices:
             for name in known.aliases:
                 self._names.pop((venue, name), None)
             self._names.pop(key, None)
+        elif not self._budget.admit((*key, "definition"), received_ns):
+            return
         self._definitions[key] = definition
         if definition.aliases:
             names = (definition.instrument, *definition.aliases)
@@ -54,6 +70,8 @@ class MarkPrices:
         key = (quote.venue, quote.instrument)
         mark = self._prices.get(key)
         if mark is None:
+            if not self._budget.admit(key, received_ns):
+                return
             mark = self._prices[key] = MarkPrice()
         elif quote.time_ns < mark.time_ns:
             return
@@ -93,6 +111,7 @@ class MarkPrices:
         """Drops instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
             del self._prices[key]
+            self._budget.release(key)
 
 
 def _letters(name: str) -> str:

@@ -1,7 +1,8 @@
 """The execution collector: orders, latencies and costs of every strategy at every venue.
 
-A strategy appears at a venue with its first order or fill there and is retired after ``idle_seconds`` without
-one, unless an order is open. If it comes back, all its values start over, counters included.
+A strategy appears at a venue with its first order or fill there, if the key budget has room for it, and is
+retired after ``idle_seconds`` without one, unless an order is open. If it comes back, all its values start
+over, counters included.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from collectors.common.mark_prices import MarkPrices
+from collectors.common.mark_prices import MarkPrices, MaxInstruments
 from collectors.execution.order import Leg
 from collectors.execution.sample import LATENCY_BOUNDS, ExecutionSample
 from collectors.execution.signals import Signals
@@ -21,6 +22,7 @@ from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Fill, Instrument, Order, OrderState, Quote, Signal
 from decahertz.histogram import Histogram
+from decahertz.key_budget import MaxKeys, MaxKeysPerEmitter
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
 
@@ -57,6 +59,9 @@ class ExecutionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ge=1, description="Maximum number of orders kept per strategy and venue; the oldest are dropped."
         ),
     ] = 100_000
+    max_keys: MaxKeys = 500
+    max_keys_per_emitter: MaxKeysPerEmitter = 250
+    max_instruments: MaxInstruments = 10_000
 
 
 class ExecutionCollector(BaseCollector[ExecutionOptions]):
@@ -95,7 +100,11 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         self.histograms = tuple(self._histograms.values())
         self._states: dict[tuple[str, str], ExecutionState] = {}
         self._signals = Signals(_MAX_SIGNALS)
-        self._mark_prices = MarkPrices()
+        instruments = self.key_budget("max_instruments", options.max_instruments)
+        self.budgets = (self.keys, instruments)
+        for budget in self.budgets:
+            budget.make_room = self._sweep
+        self._mark_prices = MarkPrices(instruments)
         self._swept_ns = 0
 
     def on_event(self, event: Event, received_ns: int) -> None:
@@ -103,7 +112,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
         elif isinstance(event, Instrument):
-            self._mark_prices.define(event)
+            self._mark_prices.define(event, received_ns)
         elif isinstance(event, Order):
             signal = None
             if event.signal_id is not None:
@@ -111,9 +120,13 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             mid = None
             if event.state is OrderState.SUBMITTED:
                 mid = self._mark_prices.price(event.venue, event.instrument)
-            self._state(event, received_ns).take_order(event, received_ns, signal, mid)
+            state = self._state(event, received_ns)
+            if state is not None:
+                state.take_order(event, received_ns, signal, mid)
         elif isinstance(event, Fill):
-            self._state(event, received_ns).take_fill(event, received_ns)
+            state = self._state(event, received_ns)
+            if state is not None:
+                state.take_fill(event, received_ns)
         elif isinstance(event, Signal):
             self._signals.add(event, received_ns)
 
@@ -123,10 +136,13 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             self._sweep(now_ns)
         return [_sample(state, now_ns) for state in self._states.values()]
 
-    def _state(self, event: Order | Fill, received_ns: int) -> ExecutionState:
+    def _state(self, event: Order | Fill, received_ns: int) -> ExecutionState | None:
+        """Returns the state of an order's strategy at its venue; ``None`` if there is no room for it."""
         key = (event.strategy, event.venue)
         state = self._states.get(key)
         if state is None:
+            if not self.keys.admit(key, received_ns):
+                return None
             histograms = {leg: histogram.of(*key) for leg, histogram in self._histograms.items()}
             state = self._states[key] = ExecutionState(*key, self._limits, histograms)
         state.received_ns = received_ns
@@ -141,6 +157,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             state.forget(now_ns)
             if state.received_ns < before_ns and not state.open_orders:
                 del self._states[key]
+                self.keys.release(key)
                 for histogram in self.histograms:
                     histogram.retire(*key)
 

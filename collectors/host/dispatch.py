@@ -26,13 +26,16 @@ class Dispatcher:
 
     def __init__(self, hosted: Iterable[HostedCollector], monotonic_ns: Callable[[], int]) -> None:
         """Routes each event type to the collectors that declare it, in their order."""
+        collectors = tuple(hosted)
         routes: dict[type[Event], list[HostedCollector]] = {}
-        for collector in hosted:
+        for collector in collectors:
             for event_type in collector.events_taken:
                 routes.setdefault(event_type, []).append(collector)
         self._routes = {event_type: tuple(subscribers) for event_type, subscribers in routes.items()}
         self._monotonic_ns = monotonic_ns
-        self._waiting: deque[tuple[AnyEvent, int]] = deque()
+        self._budgets = tuple(budget for collector in collectors for budget in collector.budgets)
+        self._emitter = ""
+        self._waiting: deque[tuple[AnyEvent, int, str]] = deque()
         self._scheduled: asyncio.Handle | None = None
 
     @property
@@ -44,11 +47,11 @@ class Dispatcher:
         """Handles a message of the bus."""
         if not isinstance(message, Arrival):
             return
-        events, received_ns = message.batch.events, message.received_ns
+        events, received_ns, emitter = message.batch.events, message.received_ns, message.batch.source
         if not self._waiting and len(events) <= SLICE:
-            self._deliver([(event, received_ns) for event in events])
+            self._deliver([(event, received_ns, emitter) for event in events])
             return
-        self._waiting.extend((event, received_ns) for event in events)
+        self._waiting.extend((event, received_ns, emitter) for event in events)
         while len(self._waiting) > MAX_PENDING:
             self._deliver_slice()
         if self._scheduled is None:
@@ -73,11 +76,13 @@ class Dispatcher:
         count = min(SLICE, len(self._waiting))
         self._deliver([self._waiting.popleft() for _ in range(count)])
 
-    def _deliver(self, arrivals: Sequence[tuple[AnyEvent, int]]) -> None:
+    def _deliver(self, arrivals: Sequence[tuple[AnyEvent, int, str]]) -> None:
         routes = self._routes
         monotonic_ns = self._monotonic_ns
         before_ns = monotonic_ns()
-        for event, received_ns in arrivals:
+        for event, received_ns, emitter in arrivals:
+            if emitter != self._emitter:
+                self._change_emitter(emitter)
             for collector in routes.get(type(event), ()):
                 try:
                     collector.on_event(event, received_ns)
@@ -88,3 +93,8 @@ class Dispatcher:
                 collector.event_ns += after_ns - before_ns
                 collector.events += 1
                 before_ns = after_ns
+
+    def _change_emitter(self, emitter: str) -> None:
+        self._emitter = emitter
+        for budget in self._budgets:
+            budget.emitter = emitter

@@ -9,7 +9,7 @@ budget. A single slow call (a garbage collection, a stopped process, a busy mach
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,7 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Event
 from decahertz.health import CollectorStatus, RunState
 from decahertz.incident import Incident
+from decahertz.key_budget import DEFAULT_MAX_KEYS, KeyBudget
 from decahertz.sample import SampleBatch
 
 _TOLERATED_BUDGETS = 5
@@ -50,6 +51,8 @@ class HostedCollector:
         # A plugin that does not derive from BaseCollector may not declare it.
         self.events_restored: Mapping[type[Event], float] = getattr(loaded.collector, "restored", {})
         self.on_event = loaded.collector.on_event
+        self.budgets: Sequence[KeyBudget] = getattr(loaded.collector, "budgets", ())
+        """Its key budgets; the first one limits its samples."""
         self.state = RunState.STOPPED
         self.samples = 0
         self.events = 0
@@ -60,7 +63,8 @@ class HostedCollector:
         self.dropped = dict.fromkeys(Reason, 0)
         self.observe_duration: Callable[[float], None] = _ignore
         self._collector = loaded.collector
-        self._check = SampleCheck(loaded.schema)
+        max_keys = self.budgets[0].limit if self.budgets else DEFAULT_MAX_KEYS
+        self._check = SampleCheck(loaded.schema, max_keys)
         self._monotonic_ns = monotonic_ns
         self._budget_ns = budget_ns
         self._consecutive_overruns = 0
@@ -77,11 +81,28 @@ class HostedCollector:
         self._validation_incident = validation = Incident("collector_validation", log)
         self._budget_incident = budget = Incident("collector_budget", log)
         self._incidents = (sample, event, validation, budget)
+        self._key_incident = Incident("key_admission", log)
+        self._refused = 0
+        """Refusals that the incident has seen."""
 
     @property
     def errors(self) -> int:
         """Exceptions raised by ``sample`` and ``on_event``."""
         return self._sample_incident.total + self._event_incident.total
+
+    @property
+    def keys_over_budget(self) -> int:
+        """Keys without room, which are not sampled."""
+        return sum(budget.over for budget in self.budgets)
+
+    @property
+    def refused_events(self) -> int:
+        """Events that changed nothing because their key has no room."""
+        return sum(budget.refused for budget in self.budgets)
+
+    def key_problems(self) -> list[str]:
+        """Returns a line for each key budget that is exceeded."""
+        return [problem for problem in (budget.problem() for budget in self.budgets) if problem]
 
     @property
     def is_failing(self) -> bool:
@@ -139,6 +160,8 @@ class HostedCollector:
             self._sample_incident.fail(before_ns, error)
         now_ns = self._monotonic_ns()
         self._spend(now_ns - before_ns, now_ns)
+        if self._key_incident.active or self.refused_events != self._refused:
+            self._look_at_keys(time_ns, now_ns)
         for incident in self._incidents:
             incident.look(now_ns)
         if checked is None:
@@ -153,6 +176,18 @@ class HostedCollector:
         before, self._keys = self._keys, len(checked.samples)
         # An empty batch says that the keys are gone, or that there are none yet; one is enough.
         return SampleBatch(self.schema, time_ns, checked.samples) if self._keys or before != 0 else None
+
+    def _look_at_keys(self, time_ns: int, now_ns: int) -> None:
+        if time_ns % NS_PER_SECOND == 0:
+            for budget in self.budgets:
+                budget.expire(time_ns)
+        refused = self.refused_events
+        if refused != self._refused:
+            self._refused = refused
+            reason = "" if self._key_incident.active else "; ".join(self.key_problems())
+            self._key_incident.fail(now_ns, reason=reason)
+        if not self.keys_over_budget:
+            self._key_incident.recover()
 
     def _spend(self, duration_ns: int, now_ns: int) -> None:
         self._duration_ns = duration_ns
@@ -192,6 +227,8 @@ class HostedCollector:
             events=self.events,
             errors=self.errors,
             skipped=sum(self.skipped.values()),
+            keys_over_budget=self.keys_over_budget,
+            refused_events=self.refused_events,
             last_error=self._last_error,
             last_sample_ns=self._last_sample_ns,
             duration_last_seconds=_seconds(self._duration_ns),

@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from decahertz.event import AnyEvent, Event
 
 
-History: TypeAlias = "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int], None]]"
-"""Yields the stored events of these types since a time (ns UTC), with their times of receipt, in order of
-receipt."""
+History: TypeAlias = "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int, str], None]]"
+"""Yields the stored events of these types since a time (ns UTC), with their times of receipt and their
+emitters, in order of receipt."""
 
 
 async def no_history(
     event_types: Sequence[type[Event]],  # noqa: ARG001 - a History
     since_ns: int,  # noqa: ARG001 - a History
-) -> AsyncGenerator[tuple[AnyEvent, int], None]:
+) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
     """Yields nothing: the history of a process without storage."""
-    no_events: tuple[tuple[AnyEvent, int], ...] = ()
+    no_events: tuple[tuple[AnyEvent, int, str], ...] = ()
     for item in no_events:
         yield item
 
 
-async def restore(collectors: Iterable[HostedCollector], history: History, now_ns: int) -> int:
+async def restore(collectors: Sequence[HostedCollector], history: History, now_ns: int) -> int:
     """Delivers stored events to the collectors that declare ``restored``; returns their number.
 
     Errors of a collector are counted as for live events. If reading fails, the error is logged and the
@@ -42,19 +42,26 @@ async def restore(collectors: Iterable[HostedCollector], history: History, now_n
     recording.
     """
     log = structlog.get_logger(part="sampler")
-    count = 0
+    count, last_emitter = 0, ""
+    budgets = [budget for collector in collectors for budget in collector.budgets]
     try:
         for seconds, routes in _spans(collectors):
             since_ns = 0 if seconds == math.inf else now_ns - int(seconds * NS_PER_SECOND)
             async with aclosing(history(tuple(routes), since_ns)) as events:
-                async for event, received_ns in events:
+                async for event, received_ns, emitter in events:
                     count += 1
+                    if emitter != last_emitter:
+                        last_emitter = emitter
+                        for budget in budgets:
+                            budget.emitter = emitter
                     _deliver(routes[type(event)], event, received_ns)
     except Exception as error:
         log.exception("history_restore_failed", events=count, reason=describe(error))
     else:
         if count:
             log.info("history_restored", events=count)
+    for budget in budgets:
+        budget.forget_refusals()
     return count
 
 

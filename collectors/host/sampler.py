@@ -145,6 +145,10 @@ class Sampler:
         ordered = sorted(self._lateness)
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / NS_PER_SECOND
 
+    def keys_over_budget(self) -> dict[str, int]:
+        """Returns the keys without room by collector; only collectors that have such."""
+        return {hosted.name: over for hosted in self._hosted if (over := hosted.keys_over_budget)}
+
     def collectors(self) -> list[CollectorStatus]:
         """Returns the status of each collector; those that could not be loaded come last."""
         unloaded = [
@@ -166,6 +170,7 @@ class Sampler:
             problems.append(f"not running: {', '.join(failed)}")
         if failing:
             problems.append(f"failing: {', '.join(failing)}")
+        problems += [problem for c in self._hosted for problem in c.key_problems()]
         health = Health.DEGRADED if problems else Health.OK
         return ComponentStatus(name="sampler", health=health, detail="; ".join(problems))
 

@@ -96,6 +96,19 @@ class SamplerMetrics(Collector):
             "Calls of sample() that exceeded sampler.budget_seconds.",
             lambda c: c.over_budget,
         )
+        yield self._by_collector(
+            "refused_events",
+            "Events that changed no sample because their key has no room in the key budget.",
+            lambda c: c.refused_events,
+        )
+        over = GaugeMetricFamily(
+            "decahertz_sampler_keys_over_budget",
+            "Keys without room in the key budget: their events are stored, and they are not sampled.",
+            labels=["collector"],
+        )
+        for c in self._hosted:
+            over.add_metric([c.name], c.keys_over_budget)
+        yield over
         yield self._by_reason(
             "skipped_cycles", "Cycles in which a due collector was not sampled.", lambda c: c.skipped
         )

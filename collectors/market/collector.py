@@ -1,7 +1,8 @@
 """The market collector: the state of every instrument that a quote, tick or heartbeat has named.
 
-An instrument appears with its first event and is retired after ``idle_seconds`` without one. If it comes
-back, all its values start over, counters included, as after a restart of the process.
+An instrument appears with its first event, if the key budget has room for it, and is retired after
+``idle_seconds`` without one. If it comes back, all its values start over, counters included, as after a
+restart of the process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import ConnectionState, Event, Heartbeat, Quote, Tick
 from decahertz.histogram import Histogram
+from decahertz.key_budget import MaxKeys, MaxKeysPerEmitter
 from decahertz.sample import Sample
 from decahertz.settings import Seconds
 
@@ -29,6 +31,8 @@ Window = Annotated[float, Meta(ge=0.1, le=3600)]
 _STEP_NS = NS_PER_SECOND
 """A time of receipt this far in the future is from before a backward step of the wall clock. It is clamped:
 otherwise a dead feed would look live until the clock has caught up."""
+_SWEEP_NS = 10 * NS_PER_SECOND
+"""Interval between searches for idle venues."""
 _PER_SECOND = NS_PER_SECOND // CYCLE_NS
 """Cycles per second."""
 
@@ -53,6 +57,8 @@ class MarketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gap_seconds: Annotated[
         Seconds, Meta(description="Verdict gap: for this long after messages were missed.")
     ] = 10.0
+    max_keys: MaxKeys = 2_000
+    max_keys_per_emitter: MaxKeysPerEmitter = 1_500
 
 
 class MarketCollector(BaseCollector[MarketOptions]):
@@ -81,15 +87,23 @@ class MarketCollector(BaseCollector[MarketOptions]):
             bounds=LATENCY_BOUNDS,
         )
         self.histograms = (self._latencies,)
+        self._venue_keys = self.key_budget("max_keys", options.max_keys, options.max_keys_per_emitter)
+        """For venues of which only heartbeats are known."""
+        self.budgets = (self.keys, self._venue_keys)
         self._venues: dict[str, VenueState] = {}
+        self._swept_ns = 0
         self._instruments: dict[tuple[str, str], InstrumentState] = {}
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the state by a quote, tick or heartbeat."""
         if isinstance(event, Quote):
-            self._instrument(event.venue, event.instrument, received_ns).take_quote(event, received_ns)
+            state = self._instrument(event.venue, event.instrument, received_ns)
+            if state is not None:
+                state.take_quote(event, received_ns)
         elif isinstance(event, Tick):
-            self._instrument(event.venue, event.instrument, received_ns).take_tick(event, received_ns)
+            state = self._instrument(event.venue, event.instrument, received_ns)
+            if state is not None:
+                state.take_tick(event, received_ns)
         elif isinstance(event, Heartbeat):
             self._take_heartbeat(event, received_ns)
 
@@ -111,7 +125,8 @@ class MarketCollector(BaseCollector[MarketOptions]):
                 state.received_ns = latest_ns
             state.push(index)
             samples.append(self._sample(state, now_ns))
-        if idle:
+        if idle or now_ns - self._swept_ns >= _SWEEP_NS:
+            self._swept_ns = now_ns
             self._retire(idle, before_ns)
         return samples
 
@@ -148,9 +163,10 @@ class MarketCollector(BaseCollector[MarketOptions]):
             late=state.late,
         )
 
-    def _instrument(self, venue: str, instrument: str, received_ns: int) -> InstrumentState:
+    def _instrument(self, venue: str, instrument: str, received_ns: int) -> InstrumentState | None:
+        """Returns the state of an instrument; ``None`` if there is no room for it."""
         state = self._instruments.get((venue, instrument))
-        if state is None:
+        if state is None and self.keys.admit((venue, instrument), received_ns):
             index = received_ns // CYCLE_NS
             state = self._instruments[venue, instrument] = InstrumentState(
                 venue,
@@ -171,13 +187,21 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _take_heartbeat(self, heartbeat: Heartbeat, received_ns: int) -> None:
         if heartbeat.venue is None:
             return
+        state = None
+        if heartbeat.instrument is not None:
+            state = self._instrument(heartbeat.venue, heartbeat.instrument, received_ns)
+            if state is None:
+                return
+        elif heartbeat.venue not in self._venues and not self._venue_keys.admit(
+            (heartbeat.venue,), received_ns
+        ):
+            return
         venue = self._venue(heartbeat.venue)
         if heartbeat.connection is not ConnectionState.DISCONNECTED or not venue.received_ns:
             venue.received_ns = received_ns
-        if heartbeat.instrument is None:
+        if state is None:
             venue.link.update(heartbeat, received_ns)
             return
-        state = self._instrument(heartbeat.venue, heartbeat.instrument, received_ns)
         if state.link is None:
             state.link = Link(self._thresholds.stale_ns)
         state.link.update(heartbeat, received_ns)
@@ -185,10 +209,12 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _retire(self, idle: list[InstrumentState], before_ns: int) -> None:
         for state in idle:
             del self._instruments[state.venue, state.instrument]
+            self.keys.release((state.venue, state.instrument))
         used = {venue for venue, _ in self._instruments}
         for name in self._venues.keys() - used:
             if self._venues[name].received_ns < before_ns:
                 del self._venues[name]
+                self._venue_keys.release((name,))
                 self._latencies.retire(name)
 
 

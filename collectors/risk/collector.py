@@ -1,6 +1,7 @@
 """The risk collector: every risk measure that a strategy or the desk reports, and its limit.
 
-A measure appears with its first ``risk`` event and is retired after ``idle_seconds`` without one.
+A measure appears with its first ``risk`` event, if the key budget has room for it, and is retired after
+``idle_seconds`` without one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collectors.risk.sample import DESK, RiskSample
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Event, Risk
+from decahertz.key_budget import MaxKeys, MaxKeysPerEmitter
 from decahertz.sample import Sample
 
 _DAY_SECONDS = 86_400.0
@@ -27,6 +29,8 @@ class RiskOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: Annotated[
         float, Meta(gt=0, le=2_678_400, description="Retire a measure after this long without a report.")
     ] = _DAY_SECONDS
+    max_keys: MaxKeys = 1_000
+    max_keys_per_emitter: MaxKeysPerEmitter = 500
 
 
 class _Measure:
@@ -58,6 +62,7 @@ class RiskCollector(BaseCollector[RiskOptions]):
         super().__init__(clock, options)
         self._idle_ns = round(options.idle_seconds * NS_PER_SECOND)
         self._measures: dict[tuple[str, str], _Measure] = {}
+        self.keys.make_room = self._retire
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the measure that a ``risk`` event reports."""
@@ -66,17 +71,22 @@ class RiskCollector(BaseCollector[RiskOptions]):
         key = (event.strategy or DESK, event.name)
         measure = self._measures.get(key)
         if measure is None:
-            self._measures[key] = _Measure(event, received_ns)
+            if self.keys.admit(key, received_ns):
+                self._measures[key] = _Measure(event, received_ns)
         else:
             measure.take(event, received_ns)
 
     def sample(self, now_ns: int) -> list[Sample]:
         """Returns one sample per measure."""
+        self._retire(now_ns)
+        return [_sample(key, measure, now_ns) for key, measure in self._measures.items()]
+
+    def _retire(self, now_ns: int) -> None:
         before_ns = now_ns - self._idle_ns
         idle = [key for key, measure in self._measures.items() if measure.received_ns < before_ns]
         for key in idle:
             del self._measures[key]
-        return [_sample(key, measure, now_ns) for key, measure in self._measures.items()]
+            self.keys.release(key)
 
 
 def _sample(key: tuple[str, str], measure: _Measure, now_ns: int) -> RiskSample:

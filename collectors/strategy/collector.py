@@ -1,7 +1,8 @@
 """The strategy collector: P&L, positions and statistics of every strategy that an event has named.
 
-A strategy appears with its first event and is retired after ``idle_seconds`` without one, unless a position
-is open. If it comes back, all its values start over, counters included.
+A strategy appears with its first event, if the key budget has room for it, and is retired after
+``idle_seconds`` without one, unless a position is open. If it comes back, all its values start over,
+counters included.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from collectors.common.mark_prices import MarkPrices
+from collectors.common.mark_prices import MarkPrices, MaxInstruments
 from collectors.common.values import finite
 from collectors.strategy.figures import StrategyFigures, figures_of
 from collectors.strategy.holding import Holding
@@ -23,6 +24,7 @@ from collectors.strategy.state import StrategyState, hint_of, mark_of
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.event import Equity, Event, Fill, Instrument, Position, Quote, Regime, Signal
+from decahertz.key_budget import MaxKeys, MaxKeysPerEmitter
 from decahertz.sample import Sample
 
 _DAY_SECONDS = 86_400.0
@@ -53,6 +55,17 @@ class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=2, le=1000, description="Daily changes required for the Sharpe and Sortino ratios."),
     ] = 5
+    max_keys: MaxKeys = 500
+    max_keys_per_emitter: MaxKeysPerEmitter = 250
+    max_positions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Positions kept, of all strategies together; one emitter may take half of them.",
+        ),
+    ] = 10_000
+    max_instruments: MaxInstruments = 10_000
 
 
 class StrategyCollector(BaseCollector[StrategyOptions]):
@@ -76,7 +89,12 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         self._idle_ns = round(options.idle_seconds * NS_PER_SECOND)
         self._break_ns = round(options.break_seconds * NS_PER_SECOND)
         self._states: dict[str, StrategyState] = {}
-        self._mark_prices = MarkPrices()
+        self._position_keys = self.key_budget("max_positions", options.max_positions)
+        instruments = self.key_budget("max_instruments", options.max_instruments)
+        self.budgets = (self.keys, self._position_keys, instruments)
+        for budget in self.budgets:
+            budget.make_room = self._sweep
+        self._mark_prices = MarkPrices(instruments)
         self.desk_regime: Regime | None = None
         """The newest regime that names no strategy."""
         self._swept_ns = 0
@@ -86,19 +104,15 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         if isinstance(event, Quote):
             self._mark_prices.take(event, received_ns)
         elif isinstance(event, Instrument):
-            self._mark_prices.define(event)
-        elif isinstance(event, Fill):
-            self._state(event.strategy, received_ns).add_fill(event, received_ns)
-        elif isinstance(event, Position):
-            self._state(event.strategy, received_ns).report_position(event, received_ns)
-        elif isinstance(event, Equity):
-            self._state(event.strategy, received_ns).report_equity(event, received_ns)
-        elif isinstance(event, Signal):
-            self._state(event.strategy, received_ns).signals += 1
-        elif isinstance(event, Regime):
+            self._mark_prices.define(event, received_ns)
+        elif isinstance(event, Fill | Position | Equity | Signal | Regime):
             if event.strategy is not None:
-                self._state(event.strategy, received_ns).take_regime(event)
-            elif self.desk_regime is None or event.time_ns >= self.desk_regime.time_ns:
+                state = self._state(event.strategy, received_ns)
+                if state is not None:
+                    _update(state, event, received_ns)
+            elif isinstance(event, Regime) and (
+                self.desk_regime is None or event.time_ns >= self.desk_regime.time_ns
+            ):
                 self.desk_regime = event
 
     def sample(self, now_ns: int) -> list[Sample]:
@@ -182,10 +196,13 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             regime_changes=state.regime_changes,
         )
 
-    def _state(self, strategy: str, received_ns: int) -> StrategyState:
+    def _state(self, strategy: str, received_ns: int) -> StrategyState | None:
+        """Returns the state of a strategy; ``None`` if there is no room for it."""
         state = self._states.get(strategy)
         if state is None:
-            state = self._states[strategy] = StrategyState(strategy, received_ns)
+            if not self.keys.admit((strategy,), received_ns):
+                return None
+            state = self._states[strategy] = StrategyState(strategy, received_ns, self._position_keys)
         # Events are restored type by type, so an older event can follow a newer one.
         state.received_ns = max(state.received_ns, received_ns)
         return state
@@ -197,4 +214,21 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         for name, state in list(self._states.items()):
             state.drop_flat_holdings(before_ns)
             if state.received_ns < before_ns and not state.open_positions:
+                state.release_positions()
                 del self._states[name]
+                self.keys.release((name,))
+
+
+def _update(
+    state: StrategyState, event: Fill | Position | Equity | Signal | Regime, received_ns: int
+) -> None:
+    if isinstance(event, Fill):
+        state.add_fill(event, received_ns)
+    elif isinstance(event, Position):
+        state.report_position(event, received_ns)
+    elif isinstance(event, Equity):
+        state.report_equity(event, received_ns)
+    elif isinstance(event, Signal):
+        state.signals += 1
+    else:
+        state.take_regime(event)

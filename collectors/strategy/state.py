@@ -13,6 +13,7 @@ from collectors.strategy.holding import Holding
 from collectors.strategy.position import Mark, MarkSource
 from collectors.strategy.statistics import RoundTripStatistics
 from decahertz.event import Equity, Fill, Position, Regime
+from decahertz.key_budget import KeyBudget
 
 _FILLS_REMEMBERED = 10_000
 
@@ -36,8 +37,10 @@ class StrategyState:
     unrealised P&L, starting at zero.
     """
 
-    def __init__(self, strategy: str, now_ns: int) -> None:
+    def __init__(self, strategy: str, now_ns: int, position_keys: KeyBudget) -> None:
+        """``position_keys`` is the budget of the positions of all strategies."""
         self.strategy = strategy
+        self._position_keys = position_keys
         self.received_ns = now_ns
         self.holdings: dict[tuple[str, str], Holding] = {}
         self.realised = 0.0
@@ -56,10 +59,12 @@ class StrategyState:
 
     def add_fill(self, fill: Fill, received_ns: int) -> None:
         """Adds a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
+        holding = self._holding(fill.venue, fill.instrument, received_ns)
+        if holding is None:
+            return
         if not self._fills_seen.add((fill.venue, fill.instrument, fill.order_id, fill.fill_id)):
             self.duplicate_fills += 1
             return
-        holding = self._holding(fill.venue, fill.instrument)
         was_open = holding.is_open
         round_trip, realised = holding.add_fill(fill, received_ns)
         self.open_positions += holding.is_open - was_open
@@ -76,7 +81,9 @@ class StrategyState:
 
     def report_position(self, position: Position, received_ns: int) -> None:
         """Records a reported position."""
-        self._holding(position.venue, position.instrument).report(position, received_ns)
+        holding = self._holding(position.venue, position.instrument, received_ns)
+        if holding is not None:
+            holding.report(position, received_ns)
 
     def report_equity(self, event: Equity, received_ns: int) -> None:
         """Records a reported equity unless a newer one is known. Raises :class:`UnusableEventError`."""
@@ -140,11 +147,21 @@ class StrategyState:
         """Drops flat holdings without a fill or report since ``before_ns``."""
         for key, holding in list(self.holdings.items()):
             if not holding.is_open and holding.received_ns < before_ns:
-                del self.holdings[key]
+                self._drop(key)
 
-    def _holding(self, venue: str, instrument: str) -> Holding:
+    def release_positions(self) -> None:
+        """Gives back the room of its positions in the budget."""
+        for key in list(self.holdings):
+            self._drop(key)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        del self.holdings[key]
+        self._position_keys.release((self.strategy, *key))
+
+    def _holding(self, venue: str, instrument: str, received_ns: int) -> Holding | None:
+        """Returns the position in an instrument; ``None`` if there is no room for it."""
         holding = self.holdings.get((venue, instrument))
-        if holding is None:
+        if holding is None and self._position_keys.admit((self.strategy, venue, instrument), received_ns):
             holding = self.holdings[venue, instrument] = Holding(venue, instrument)
         return holding
 

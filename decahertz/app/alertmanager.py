@@ -67,7 +67,7 @@ inhibit_rules:
   - source_matchers: [alertname = EventLoopLag]
     target_matchers: [alertname = CyclesMissed]
     equal: [recorder]
-  - source_matchers: [alertname =~ EventLoopLag|CyclesMissed|ClockStepped]
+  - source_matchers: [alertname =~ EventLoopLag|CyclesMissed|ClockStepped|KeysOverBudget]
     target_matchers: [alertname = ComponentUnhealthy, component = sampler]
     equal: [recorder]
   - source_matchers: [alertname =~ SpoolLarge|EventsDropped|SamplesDropped]

@@ -103,7 +103,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         keys = KeyRing(ApiKeyStore(database), clock)
         stack.push_async_callback(keys.stop)
         await keys.start()
-        forward = Forwarder(start.path, settings.api.max_body_bytes)
+        forward = Forwarder(start.path, settings.api.max_body_bytes, settings.api.max_inflight_bytes)
         stack.push_async_callback(forward.stop)
         await forward.start()
         auditor = Auditor(database, bus, clock, registry, recorder=settings.recorder)

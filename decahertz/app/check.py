@@ -33,6 +33,7 @@ async def run_check(settings: Settings) -> int:
         _policies(settings),
         *_plugins(settings),
         *_ports(settings),
+        _exporter(settings),
         *_certificate(settings),
         *[line async for line in _database(settings)],
     ]
@@ -121,6 +122,15 @@ async def _database(settings: Settings) -> AsyncIterator[Line]:
     except StartError as error:
         yield "database", "", str(error)
     yield _exposure(settings, keys)
+
+
+def _exporter(settings: Settings) -> Line:
+    host = settings.exporter.host
+    try:
+        is_exposed = settings.exporter.check_exposure()
+    except SettingsError as error:
+        return error.key, "", error.reason
+    return "exporter.host", f"{host}: other machines can{'' if is_exposed else 'not'} reach it", ""
 
 
 def _exposure(settings: Settings, keys: int | None) -> Line:

@@ -322,6 +322,7 @@ class Pipeline:
             cycles=lambda: CycleCounts(self._sampler.cycles, self._sampler.missed_cycles),
             unbalanced=self._spool.unbalanced,
             database_lost_seconds=lambda: self._writer.lost_seconds,
+            keys_over_budget=self._sampler.keys_over_budget,
         )
         settings = self._settings
         return Watchdog(

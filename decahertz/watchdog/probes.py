@@ -100,6 +100,11 @@ def unbalanced_streams(rows: Mapping[str, int]) -> Findings:
     return {(stream,): Finding(float(abs(count))) for stream, count in rows.items()}
 
 
+def keys_over_budget(keys: Mapping[str, int]) -> Findings:
+    """Keys without room of each collector."""
+    return {(collector,): Finding(float(count)) for collector, count in keys.items()}
+
+
 def database_lost(seconds: float | None) -> Findings:
     """Time since the database was lost."""
     return {} if seconds is None else {(): Finding(seconds)}

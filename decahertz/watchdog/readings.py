@@ -35,6 +35,8 @@ class Figures:
     """Rows that are unaccounted for, by stream; only streams that have such."""
     database_lost_seconds: Callable[[], float | None]
     """Time since the database was lost; ``None`` while it is reachable."""
+    keys_over_budget: Callable[[], Mapping[str, int]]
+    """Keys without room by collector; only collectors that have such."""
 
 
 class Readings:
@@ -55,6 +57,7 @@ class Readings:
             "EventLoopLag": lambda now: self._read(SystemSample, now, probes.loop_lag),
             "CyclesMissed": lambda now: self._missed.read(figures.cycles(), now),
             "LedgerUnbalanced": lambda _: probes.unbalanced_streams(figures.unbalanced()),
+            "KeysOverBudget": lambda _: probes.keys_over_budget(figures.keys_over_budget()),
             "DatabaseLost": lambda _: probes.database_lost(figures.database_lost_seconds()),
         }
 

@@ -45,6 +45,9 @@ _TEXTS: Mapping[str, Callable[[Key, Finding, str], str]] = {
     ),
     "CyclesMissed": lambda _, f, recorder: f"{recorder} missed {f.value or 0:.0f} cycles within a minute",
     "LedgerUnbalanced": lambda key, f, _: f"{f.value or 0:.0f} rows of {key[0]} are unaccounted for",
+    "KeysOverBudget": lambda key, f, _: (
+        f"{f.value or 0:,.0f} keys of {key[0]} have no room in its key budget and are not sampled"
+    ),
     "DatabaseLost": lambda _, f, recorder: (
         f"{recorder} lost its database {f.value or 0:.0f} s ago: data waits in the spool"
     ),

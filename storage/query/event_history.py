@@ -68,8 +68,8 @@ class EventHistory:
 
     async def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
-        """Events of these types received since then, each with its time of receipt, in that order.
+    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
+        """Events of these types received since then, in that order, with time of receipt and emitter.
 
         Reads in chunks, from one snapshot of the database. Raises ``DatabaseUnavailableError``, or an error
         of :mod:`storage.spool.errors`.
@@ -83,7 +83,7 @@ class EventHistory:
                 _merge([*sources, self._waiting(connection, frozenset(event_types), since_ns)])
             ) as merged:
                 async for place, event in merged:
-                    yield event, place[0]
+                    yield event, place[0], place[1]
 
     async def _waiting(
         self, connection: AnyConnection, event_types: frozenset[type[Event]], since_ns: int

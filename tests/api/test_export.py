@@ -8,7 +8,7 @@ import csv
 import io
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -145,14 +145,14 @@ async def test_a_large_export_is_whole(large: Stack) -> None:
 
 
 @asynccontextmanager
-async def reading_nothing(stack: Stack, path: str) -> AsyncIterator[socket.socket]:
+async def reading_nothing(stack: Stack, path: str, version: str = "1.1") -> AsyncIterator[socket.socket]:
     """A client that has asked and reads nothing."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     raw.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(raw, ("127.0.0.1", stack.api.port))
-    head = f"GET /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    head = f"GET /api/v1/{path} HTTP/{version}\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     await loop.sock_sendall(raw, head.encode())
     with raw:
         yield raw
@@ -209,12 +209,26 @@ async def test_an_error_in_mid_stream_aborts_the_response(large: Stack) -> None:
     assert received.count(b"\n") < MANY
 
 
+async def test_over_http_1_0_an_incomplete_response_ends_with_a_reset(large: Stack) -> None:
+    async with reading_nothing(large, "export?collector=probe", "1.0") as raw:
+        await until(lambda: is_held_up(large.database))
+        async with large.database.query() as connection:
+            await connection.execute(f"SELECT pg_terminate_backend(pid) {EXPORTS}")
+        with pytest.raises(ConnectionResetError):
+            await to_the_end(raw)
+
+
 async def everything(raw: socket.socket) -> bytes:
     """Everything that arrives until the connection ends."""
-    loop = asyncio.get_running_loop()
-    pieces = []
-    async with asyncio.timeout(LIMIT_SECONDS):
-        with contextlib.suppress(ConnectionResetError):
-            while piece := await loop.sock_recv(raw, 2**20):
-                pieces.append(piece)
+    pieces: list[bytes] = []
+    with contextlib.suppress(ConnectionResetError):
+        await to_the_end(raw, pieces.append)
     return b"".join(pieces)
+
+
+async def to_the_end(raw: socket.socket, take: Callable[[bytes], object] = len) -> None:
+    """Reads until the connection ends. Raises ``ConnectionResetError`` if it is reset."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while piece := await loop.sock_recv(raw, 2**20):
+            take(piece)

@@ -104,19 +104,3 @@ async def test_a_request_under_way_is_answered_before_the_stop() -> None:
         response = await request
         assert response.status == 200
         await stopping
-
-
-@pytest.mark.parametrize(
-    "said", [b"", b"GET /api/v1/ping HT", b"GET /api/v1/ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
-)
-async def test_a_connection_that_says_nothing_more_is_closed(
-    monkeypatch: pytest.MonkeyPatch, said: bytes
-) -> None:
-    monkeypatch.setattr("api.app._IDLE_SECONDS", 0.2)
-    async with Stack().running() as stack:
-        incoming, outgoing = await asyncio.open_connection("127.0.0.1", stack.api.port)
-        outgoing.write(said)
-        async with asyncio.timeout(10):
-            answer = await incoming.read()
-        assert answer[:15] == (b"HTTP/1.1 200 OK" if said.endswith(b"\r\n\r\n") else b"")
-        outgoing.close()

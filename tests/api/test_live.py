@@ -251,6 +251,9 @@ def masked(first: int, payload: bytes) -> bytes:
         (masked(0x80, b"{}"), 1002),  # continues nothing
         (masked(0x88, b"\x03"), 1002),  # a close code of one byte
         (b"\x81\xff" + (2**40).to_bytes(8, "big") + bytes(100), 1009),
+        (b"\x81\x0f" + b'{"type":"ping"}', 1002),  # not masked
+        (b"\x81\x7e\x01\x00" + bytes(256), 1002),  # not masked, and longer
+        (masked(0x01, b"{") + b"\x80\x01}", 1002),  # its second part is not masked
     ],
 )
 async def test_a_frame_that_breaks_the_protocol_closes_the_connection(
@@ -262,6 +265,33 @@ async def test_a_frame_that_breaks_the_protocol_closes_the_connection(
         assert client.close_code == code
         await wait_for(lambda: len(stack.clients()) == 1, "the client is forgotten")
         assert await other.until_pong() == []
+
+
+async def test_a_message_of_exactly_the_limit_is_read(stack: Stack) -> None:
+    limit = stack.limits.max_message_bytes
+    around = json.dumps({"type": "subscribe", "topics": [""]})
+    async with reader(stack) as client:
+        text = json.dumps({"type": "subscribe", "topics": ["x" * (limit - len(around))]})
+        assert len(text) == limit
+        await client.socket.send(text)
+        assert (await client.hear())["type"] == "error"
+        assert await client.until_pong() == []
+        await client.socket.send(text + " ")
+        assert await client.close_code() == 1009
+
+
+async def test_frames_may_arrive_in_any_pieces(stack: Stack) -> None:
+    frames = b"".join(
+        bytes((0x81, 0x80 | 126)) + len(text).to_bytes(2, "big") + bytes(4) + text
+        for text in (json.dumps({"type": "ping", "id": str(n) + "x" * 110}).encode() for n in range(5))
+    )
+    async with slow_reader(stack, ["a"]) as client:
+        for at in range(0, len(frames), 3):
+            client.send(frames[at : at + 3])
+            await asyncio.sleep(0)
+        for number in range(5):
+            _, payload = await client.hear()
+            assert json.loads(payload)["id"][0] == str(number)
 
 
 async def test_a_client_has_a_limited_number_of_patterns() -> None:
@@ -308,6 +338,26 @@ async def test_a_handshake_from_elsewhere_or_in_another_protocol_is_refused(
         assert (
             stack.counted("decahertz_api_requests_total", route="/ws", method="GET", status=str(status)) == 1
         )
+
+
+@pytest.mark.parametrize(
+    ("first", "version"), [("GET /ws HTTP/1.1", "8"), ("GET /ws HTTP/1.1", "14"), ("GET /ws HTTP/1.0", "13")]
+)
+async def test_another_version_of_websocket_or_http_is_told_to_upgrade(
+    stack: Stack, first: str, version: str
+) -> None:
+    incoming, outgoing = await asyncio.open_connection("127.0.0.1", stack.api.port)
+    lines = (
+        first, "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade",
+        f"Sec-WebSocket-Version: {version}", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
+    )  # fmt: skip
+    outgoing.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(10):
+        head = (await incoming.readuntil(b"\r\n\r\n")).decode()
+    outgoing.transport.abort()
+    assert head.split()[1] == "426"
+    assert "Sec-WebSocket-Version: 13" in head
+    assert not stack.clients()
 
 
 async def test_a_page_of_this_server_can_connect(stack: Stack) -> None:

@@ -27,7 +27,7 @@ RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data"
 class Market:
     """A market collector, and a time in seconds after the start."""
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
         self.collector = MarketCollector(SystemClock(), MarketOptions(**options))
 
     def take(self, event: Event, at: float) -> None:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import Collector
 from structlog.testing import capture_logs
 
-from decahertz.addresses import PortInUseError
+from decahertz.addresses import PortInUseError, UnsafeAddressError
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import Health
@@ -162,7 +162,7 @@ async def test_a_port_in_use_is_one_line_that_names_the_setting() -> None:
 
 
 async def test_an_address_of_another_machine_is_one_line_that_names_the_setting() -> None:
-    settings = ExporterSettings(host="192.0.2.1", port=0)
+    settings = ExporterSettings(host="192.0.2.1", port=0, private_network=True)
     exporter = Exporter(LocalBus(), (), CollectorRegistry(), settings, recorder=RECORDER)
 
     with pytest.raises(SettingsError, match=r"^exporter\.host: cannot listen on 192\.0\.2\.1: [^\n]+$"):
@@ -323,3 +323,36 @@ async def test_keys_over_budget_are_counted_and_named_in_the_status(rig: Rig, se
     rig.publish(*(book(name, mid=1.0, gaps=5) for name in "AB"))
     assert over(series_in(await scrape(session, rig), Format.TEXT)) == [0, 2]
     assert rig.exporter.status().health is Health.OK
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.7"])  # noqa: S104 - refused
+async def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
+    settings = ExporterSettings(host=host, port=0)
+    exporter = Exporter(LocalBus(), (), CollectorRegistry(), settings, recorder=RECORDER)
+    with pytest.raises(UnsafeAddressError, match=r"^exporter\.host: .*exporter\.private_network"):
+        await exporter.start()
+    assert exporter.status().health is Health.FAILED
+    await exporter.stop()
+
+
+@pytest.mark.parametrize(
+    "rig",
+    [{"host": "0.0.0.0", "private_network": True, "host_names": ("recorder",)}],  # noqa: S104 - for a moment
+    indirect=True,
+)
+async def test_on_a_private_network_it_listens_and_checks_the_host(rig: Rig, session: ClientSession) -> None:
+    for host, status in (("recorder:9464", 200), ("10.0.0.7", 200), ("evil.example", 421), ("", 421)):
+        async with session.get(f"{rig.url}/metrics", headers={"Host": host}) as response:
+            assert response.status == status, host
+
+
+async def test_a_head_that_does_not_arrive_closes_the_connection(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decahertz.http_server.HEAD_SECONDS", 0.2)
+    for said in (b"", b"GET /metrics HT"):
+        incoming, outgoing = await asyncio.open_connection("127.0.0.1", rig.exporter.port)
+        outgoing.write(said)
+        async with asyncio.timeout(10):
+            assert await incoming.read() == b""
+        outgoing.close()

@@ -32,11 +32,11 @@ class StoredEvents:
         self,
         event_types: Sequence[type[Event]],
         since_ns: int,
-    ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
+    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
         self.asked.append((set(event_types), since_ns))
         for event in self.events:
             if type(event) in event_types and event.time_ns >= since_ns:
-                yield event, event.time_ns
+                yield event, event.time_ns, "test"
 
 
 def fill(number: int, side: Side, price: float, time_ns: int) -> Fill:
@@ -122,7 +122,7 @@ async def test_a_history_that_breaks_off_does_not_stop_the_start() -> None:
             self,
             event_types: Sequence[type[Event]],
             since_ns: int,
-        ) -> AsyncGenerator[tuple[AnyEvent, int], None]:
+        ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
             async for item in super().__call__(event_types, since_ns):
                 yield item
                 raise ConnectionResetError("the database went away")

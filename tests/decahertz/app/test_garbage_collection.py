@@ -20,6 +20,7 @@ from decahertz.clock import CYCLE_NS, NS_PER_SECOND, SystemClock
 from decahertz.event import Direction, Fill, Order, OrderState, Quote, Side, Signal
 from decahertz.fakes import START_NS, ManualClock
 from decahertz.histogram import Observations
+from decahertz.key_budget import KeyBudget
 
 MS = 1_000_000
 
@@ -166,7 +167,8 @@ def test_the_most_numerous_objects_are_not_tracked() -> None:
         window_ns=NS_PER_SECOND, window_size=10, finished_ns=NS_PER_SECOND, max_orders=10, live_ns=0
     )
     histograms = {leg: Observations((), 0) for leg in Leg}
-    execution, signals, mark_prices = ExecutionState("s", "v", memory, histograms), Signals(10), MarkPrices()
+    execution, signals = ExecutionState("s", "v", memory, histograms), Signals(10)
+    mark_prices = MarkPrices(KeyBudget("x", 10, 10))
     signals.add(
         Signal(
             strategy="s",

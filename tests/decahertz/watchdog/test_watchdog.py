@@ -54,6 +54,7 @@ class Rig:
         self.cycles = self.missed = 0
         self.lost_since_ns: int | None = None
         self.loop_lag = 0.0
+        self.keys_over_budget: dict[str, int] = {}
         self.heard: list[tuple[float, Alert]] = []
         self.bus.subscribe(TOPIC, self._hear)
         self.collectors: list[BaseCollector[Any]] = [
@@ -84,6 +85,7 @@ class Rig:
             cycles=lambda: CycleCounts(self.cycles, self.missed),
             unbalanced=self.ledger.unbalanced,
             database_lost_seconds=self._lost_seconds,
+            keys_over_budget=lambda: self.keys_over_budget,
         )
 
     @property
@@ -293,6 +295,18 @@ async def test_a_blocked_loop_and_missed_cycles_are_seen(rig: Rig) -> None:
         "the event loop of desk-1 was blocked for 0.80 s",
         "desk-1 missed 8 cycles within a minute",
     ]
+
+
+async def test_keys_without_room_are_seen(rig: Rig) -> None:
+    await rig.run(1)
+    rig.keys_over_budget = {"strategy": 9500}
+    await rig.run(1)
+    rig.keys_over_budget = {}
+    await rig.run(3)
+    assert rig.story() == [(1.1, "KeysOverBudget", "firing"), (4.1, "KeysOverBudget", "resolved")]
+    assert (
+        rig.heard[0][1].summary == "9,500 keys of strategy have no room in its key budget and are not sampled"
+    )
 
 
 async def test_a_sampler_that_stands_still_is_seen_by_the_timer(rig: Rig) -> None:

@@ -34,7 +34,11 @@ _epochs = itertools.count(1)
 async def collected(
     database: Database, types: tuple[type, ...] = EVENT_TYPES, since_ns: int = 0
 ) -> list[tuple[AnyEvent, int]]:
-    return [pair async for pair in EventHistory(database, RECORDER)(types, since_ns)]
+    """The events with their times of receipt."""
+    return [
+        (event, received_ns)
+        async for event, received_ns, _ in EventHistory(database, RECORDER)(types, since_ns)
+    ]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -86,11 +90,12 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
     async with opened_spool(tmp_path, clock=SystemClock(), stored=stored) as spool:
         history = EventHistory(database, RECORDER, spool)
         found = [pair async for pair in history((Quote,), 0)]
-        later = [event async for event, _ in history((Quote, Fill), START_NS + 6001)]
+        later = [event async for event, _, _ in history((Quote, Fill), START_NS + 6001)]
         assert [pair async for pair in history((Fill,), 0)] == []
+        assert {emitter for _, _, emitter in found} == {quotes(1, 1).batch.source}
         assert sum(one.spooled for one in spool.ledger()) == 5900  # it still waits
-    assert [event.time_ns - START_NS for event, _ in found] == list(range(1, 6101))
-    assert [received_ns for _, received_ns in found] == sorted(received_ns for _, received_ns in found)
+    assert [event.time_ns - START_NS for event, _, _ in found] == list(range(1, 6101))
+    assert [received_ns for _, received_ns, _ in found] == sorted(received_ns for _, received_ns, _ in found)
     assert [event.time_ns - START_NS for event in later] == list(range(6001, 6101))
 
 
@@ -103,7 +108,7 @@ async def test_what_waits_of_an_emitter_that_was_silent_for_long_is_no_past_twic
     assert await recently_stored_events(database) == {}
     async with opened_spool(tmp_path, clock=SystemClock()) as spool:
         await spool.append(quotes(1, 50), 10)
-        found = [event async for event, _ in EventHistory(database, RECORDER, spool)((Quote,), 0)]
+        found = [event async for event, _, _ in EventHistory(database, RECORDER, spool)((Quote,), 0)]
     assert [event.time_ns - START_NS for event in found] == list(range(1, 51))
 
 

@@ -297,7 +297,7 @@ async def test_two_recorders_fill_one_database_side_by_side(database: Database) 
             )
         }
         histories = {
-            name: [event async for event, _ in EventHistory(database, name)((Order,), 0)]
+            name: [event async for event, _, _ in EventHistory(database, name)((Order,), 0)]
             for name in (RECORDER, "other", "third")
         }
     assert by_recorder == {

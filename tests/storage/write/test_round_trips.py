@@ -14,6 +14,7 @@ from msgspec import structs
 
 from collectors.strategy.state import StrategyState
 from decahertz.event import Fill, Side
+from decahertz.key_budget import KeyBudget
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
 from storage.database import Database
 from storage.query.queries import FillFilter, Queries, RoundTripFilter
@@ -224,7 +225,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(bench: Bench) -> Non
 
 async def test_storage_and_the_strategy_collector_count_the_same_executions(bench: Bench) -> None:
     generator = random.Random(11)
-    account = StrategyState("trend", START_NS)
+    account = StrategyState("trend", START_NS, KeyBudget("positions", 10, 10))
     original = [
         Sent(
             "loop",

@@ -10,7 +10,7 @@ OTHER = "__other__"
 Key = tuple[str, ...]
 
 
-class KeyBudget:
+class LabelBudget:
     """Admits keys up to a limit.
 
     A retired key keeps its place for ``ttl_ns``, so a key that comes and goes gets its old series back, and

@@ -12,8 +12,8 @@ from decahertz.clock import NS_PER_SECOND
 from decahertz.histogram import Histogram
 from decahertz.sample import SampleBatch
 from decahertz.testing import START_NS, ManualClock
-from exporter.budget import OTHER, KeyBudget
 from exporter.exposition import Exposition, Limits, Source
+from exporter.label_budget import OTHER, LabelBudget
 from exporter.negotiation import Format
 from tests.exporter.parsing import series_in
 from tests.exporter.samples import BOOK, RECORDER, Series, book
@@ -39,14 +39,14 @@ def keys(names: str) -> list[tuple[str, ...]]:
 def test_keys_are_admitted_in_order_and_keep_their_place(
     before: str, seconds: float, then: str, refused: str
 ) -> None:
-    budget = KeyBudget(MAX_KEYS, TTL_NS)
+    budget = LabelBudget(MAX_KEYS, TTL_NS)
     budget.update(keys(before), 0)
 
     assert budget.update(keys(then), round(seconds * NS_PER_SECOND)) == set(keys(refused))
 
 
 def test_the_place_of_a_retired_key_is_free_after_the_time_to_live() -> None:
-    budget = KeyBudget(MAX_KEYS, TTL_NS)
+    budget = LabelBudget(MAX_KEYS, TTL_NS)
     budget.update(keys("ABC"), 0)
     budget.update(keys("ABD"), 1)
     assert budget.update(keys("ABD"), TTL_NS) == set(keys("D"))
@@ -55,7 +55,7 @@ def test_the_place_of_a_retired_key_is_free_after_the_time_to_live() -> None:
 
 
 def test_a_key_named_like_the_other_ones_is_one_of_them() -> None:
-    assert KeyBudget(MAX_KEYS, TTL_NS).update([("A",), (OTHER,)], 0) == {(OTHER,)}
+    assert LabelBudget(MAX_KEYS, TTL_NS).update([("A",), (OTHER,)], 0) == {(OTHER,)}
 
 
 class Shown:
