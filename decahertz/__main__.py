@@ -11,6 +11,7 @@ def main() -> None:
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _import_structlog()
     if sys.argv[1:] == ["health"]:
         from decahertz.app.health import main as run  # noqa: PLC0415 - a probe has no second to spare
     else:
@@ -22,6 +23,17 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _import_structlog() -> None:
+    """Import structlog without rich, which it would load for tracebacks that this program never prints.
+
+    Rich takes 5 MB and a tenth of a second. Commands that show progress import it later.
+    """
+    sys.modules["rich"] = None  # type: ignore[assignment] # as if it were not installed
+    import structlog  # noqa: F401, PLC0415 - see above
+
+    del sys.modules["rich"]
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ from storage.schema.tables import update_tables
 from storage.tiers.administration import AdminSession
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 
 async def ensure_tables(database: Database, schemas: Iterable[SampleSchema]) -> list[str]:
     """Create or change the tables of these samples and of bulk events; returns the statements."""
     session, declared = AdminSession(database, "tables"), list(schemas)
 
-    def update(connection: SchemaConnection) -> list[str]:
-        lock_schema(connection)
-        return update_tables(connection, declared, partitioned=False)
+    async def update(connection: AnyConnection) -> list[str]:
+        await lock_schema(connection)
+        return await update_tables(connection, declared, partitioned=False)
 
     try:
         return await session.run(update)

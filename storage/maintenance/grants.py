@@ -1,12 +1,14 @@
-"""Read-only access to the database for another program, such as Grafana."""
+"""Read-only access to the database for another program, such as Grafana.
+
+It uses psycopg, because libpq hashes passwords.
+"""
 
 from __future__ import annotations
 
 import psycopg
 from psycopg import sql
 
-from storage.database import Database, DatabaseError, first_line
-from storage.schema.connection import schema_connection
+from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
 
 _READ_GRANTS = (
     "GRANT CONNECT ON DATABASE {database} TO {role}",
@@ -35,7 +37,11 @@ def grant_read(database: Database, role: str, password: str | None = None) -> bo
     PostgreSQL refuses.
     """
     try:
-        with schema_connection(database, "grants") as connection, connection.transaction():
+        with psycopg.connect(
+            database.url,
+            application_name="decahertz grants",
+            connect_timeout=max(2, round(database.settings.connect_timeout_seconds)),
+        ) as connection:
             row = connection.execute("SELECT current_database(), current_schema()").fetchone()
             assert row is not None  # noqa: S101 - the statement yields one row
             names = {
@@ -63,6 +69,8 @@ def grant_read(database: Database, role: str, password: str | None = None) -> bo
                 statements += () if exists else _LIMITS
             for statement in statements:
                 connection.execute(sql.SQL(statement).format(**names))
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailableError(f"cannot use {database.name}: {first_line(error)}") from error
     except psycopg.Error as error:
         raise DatabaseError(f"{database.name} refused the grants: {first_line(error)}") from error
     return not exists

@@ -1,68 +1,85 @@
-"""Connections for statements that change the schema: psycopg, autocommit, no statement time-out."""
+"""Connections for statements that change the schema: they have no statement time-out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
-import psycopg
+import asyncpg
 
-from storage.database import Database, DatabaseError, DatabaseUnavailableError, redact
+from storage.database import Database, DatabaseError
 
 if TYPE_CHECKING:
-    from psycopg.rows import TupleRow
-
-    SchemaConnection: TypeAlias = psycopg.Connection[TupleRow]
+    from storage.database import AnyConnection
 
 SCHEMA_LOCK = 0x6461_487A_0001
 """Key of the advisory lock that a process holds while it changes the schema."""
 LOCK_SECONDS = 60
+_SILENCE_LIMITS = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,
+}
 
 
 class SchemaLockedError(DatabaseError):
     """Another process has been changing the schema for too long."""
 
 
-@contextmanager
-def schema_connection(database: Database, purpose: str) -> Iterator[SchemaConnection]:
-    """Connect; ``purpose`` is shown in ``pg_stat_activity``.
+async def connect(database: Database, purpose: str) -> AnyConnection:
+    """Open a connection; close it with :meth:`~storage.database.Database.disconnect`.
+
+    ``purpose`` is shown in ``pg_stat_activity``. Raises :class:`~storage.database.DatabaseUnavailableError`.
+    """
+    connection = await database.connect(purpose, unlimited=True)  # an index on a large table takes its time
+    _limit_silence(connection)
+    with database.errors():
+        await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        # The server notices within a second when this process is killed; the next start does not wait.
+        with suppress(asyncpg.PostgresError):  # not every operating system supports it
+            await connection.execute("SET client_connection_check_interval = '1s'")
+    return connection
+
+
+def _limit_silence(connection: AnyConnection) -> None:
+    """A network that drops every packet ends even a statement that has no time-out."""
+    transport_socket = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined] # noqa: SLF001 - asyncpg shows it nowhere else
+    with socket.socket(fileno=os.dup(transport_socket.fileno())) as duplicate:
+        if duplicate.family == socket.AF_UNIX:
+            return
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _SILENCE_LIMITS.items():
+            if hasattr(socket, option):  # not on every operating system
+                duplicate.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+@asynccontextmanager
+async def schema_connection(database: Database, purpose: str) -> AsyncIterator[AnyConnection]:
+    """A connection for the block; ``purpose`` as in :func:`connect`.
 
     Raises :class:`~storage.database.DatabaseUnavailableError` when the connection fails or is lost; other
-    errors of psycopg pass through.
+    errors of asyncpg pass through.
     """
+    connection = await connect(database, purpose)
     try:
-        with psycopg.connect(
-            database.url,
-            autocommit=True,
-            application_name=f"decahertz {purpose}",
-            connect_timeout=max(2, round(database.settings.connect_timeout_seconds)),
-            # A network that drops every packet ends even a statement that has no time-out.
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=30_000,
-        ) as connection:
-            connection.execute("SET timezone = 'UTC'")
-            connection.execute("SET statement_timeout = 0")  # an index on a large table takes its time
-            connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'".encode())
-            # The server notices within a second when this process is killed; the next start does not wait.
-            with suppress(psycopg.Error):  # not every operating system supports it
-                connection.execute("SET client_connection_check_interval = '1s'")
+        with database.errors():
             yield connection
-    except psycopg.OperationalError as error:
-        reason = redact(str(error).strip().replace("\n", " "))
-        raise DatabaseUnavailableError(f"cannot use {database.name}: {reason}") from error
+    finally:
+        await database.disconnect(connection)
 
 
-def lock_schema(connection: SchemaConnection) -> None:
+async def lock_schema(connection: AnyConnection) -> None:
     """Wait until no other process changes the schema; the lock ends with the connection.
 
     Raises :class:`SchemaLockedError`.
     """
     try:
-        connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
-    except psycopg.errors.LockNotAvailable as error:
+        await connection.execute("SELECT pg_advisory_lock($1)", SCHEMA_LOCK)
+    except asyncpg.LockNotAvailableError as error:
         raise SchemaLockedError(
             f"Another process has been changing the tables for {LOCK_SECONDS} s; try again later."
         ) from error

@@ -14,14 +14,14 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
-import psycopg
+import asyncpg
 import structlog
 
 from storage.database import Database, DatabaseError, first_line
 from storage.schema.connection import lock_schema, schema_connection
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _HISTORY = """
@@ -90,32 +90,30 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
     Raises :class:`~storage.database.DatabaseUnavailableError`, :class:`SchemaTooNewError` or
     :class:`MigrationError` with the file and PostgreSQL's message.
     """
-    return await asyncio.to_thread(_migrate, database, migrations)
-
-
-def _migrate(database: Database, migrations: Sequence[Migration] | None) -> list[Migration]:
     if migrations is None:
-        migrations = shipped_migrations()
+        migrations = await asyncio.to_thread(shipped_migrations)
     try:
-        with schema_connection(database, "migrations") as connection:
-            return _apply(connection, migrations)
-    except psycopg.Error as error:
+        async with schema_connection(database, "migrations") as connection:
+            return await _apply(database, connection, migrations)
+    except asyncpg.PostgresError as error:
         raise MigrationError(f"cannot set up {database.name}: {first_line(error)}") from error
 
 
-def _apply(connection: SchemaConnection, migrations: Sequence[Migration]) -> list[Migration]:
-    lock_schema(connection)
-    connection.execute(_HISTORY)
-    pending = _pending(connection, migrations)
+async def _apply(
+    database: Database, connection: AnyConnection, migrations: Sequence[Migration]
+) -> list[Migration]:
+    await lock_schema(connection)
+    await connection.execute(_HISTORY)
+    pending = await _pending(connection, migrations)
     log = structlog.get_logger(part="migrations")
     for migration in pending:
-        _run(connection, migration)
+        await _run(database, connection, migration)
         log.info("migration_applied", migration=str(migration))
     return pending
 
 
-def _pending(connection: SchemaConnection, migrations: Sequence[Migration]) -> list[Migration]:
-    rows = connection.execute("SELECT number, name, checksum FROM schema_migrations ORDER BY number")
+async def _pending(connection: AnyConnection, migrations: Sequence[Migration]) -> list[Migration]:
+    rows = await connection.fetch("SELECT number, name, checksum FROM schema_migrations ORDER BY number")
     applied: dict[int, tuple[str, str]] = {number: (name, checksum) for number, name, checksum in rows}
     known = {migration.number for migration in migrations}
     for number, (name, _) in applied.items():
@@ -131,14 +129,13 @@ def _pending(connection: SchemaConnection, migrations: Sequence[Migration]) -> l
     return [migration for migration in migrations if migration.number not in applied]
 
 
-def _run(connection: SchemaConnection, migration: Migration) -> None:
-    entry = "INSERT INTO schema_migrations (number, name, checksum) VALUES (%s, %s, %s)"
+async def _run(database: Database, connection: AnyConnection, migration: Migration) -> None:
+    entry = "INSERT INTO schema_migrations (number, name, checksum) VALUES ($1, $2, $3)"
     values = (migration.number, migration.name, migration.checksum)
     try:
-        with connection.transaction():
-            connection.execute(migration.sql.encode())
-            connection.execute(entry, values)
-    except psycopg.OperationalError:
-        raise
-    except psycopg.Error as error:
+        with database.errors():
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(entry, *values)
+    except asyncpg.PostgresError as error:
         raise MigrationError(f"migration {migration} failed: {first_line(error)}") from error

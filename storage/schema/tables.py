@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from psycopg.rows import class_row
 
 from decahertz.sample import SampleSchema
 from storage.database import DatabaseError
@@ -27,13 +26,13 @@ from storage.schema.samples import (
 )
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _COLUMNS = """
 SELECT c.relname AS table_name, a.attname AS name, a.attnotnull AS required,
        format_type(a.atttypid, a.atttypmod) AS sql_type, col_description(c.oid, a.attnum) AS comment
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY(%s)
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1)
   AND a.attnum > 0 AND NOT a.attisdropped
 """
 
@@ -53,8 +52,8 @@ class _StoredColumn:
     comment: str | None
 
 
-def update_tables(
-    connection: SchemaConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
+async def update_tables(
+    connection: AnyConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
 ) -> list[str]:
     """Create the bulk event tables and these sample tables, or add their new columns.
 
@@ -62,25 +61,25 @@ def update_tables(
     created partitioned by ``time``, without partitions.
 
     Raises :class:`SchemaConflictError` when the type of a column or the key of a table has changed, and what
-    psycopg raises.
+    asyncpg raises.
     """
-    with connection.transaction():
-        statements = _pending(connection, schemas, partitioned=partitioned)
+    async with connection.transaction():
+        statements = await _pending(connection, schemas, partitioned=partitioned)
         for statement in statements:
-            connection.execute(statement.encode())
+            await connection.execute(statement)
     if statements:
         structlog.get_logger(part="schema").info("tables_changed", statements=len(statements))
     return statements
 
 
-def _pending(
-    connection: SchemaConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
+async def _pending(
+    connection: AnyConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
 ) -> list[str]:
     events = {event_type.table: event_type for event_type in BULK_EVENTS}
     stored: dict[str, dict[str, _StoredColumn]] = {}
-    with connection.cursor(row_factory=class_row(_StoredColumn)) as cursor:
-        for column in cursor.execute(_COLUMNS, ([*events, *map(table_of, schemas)],)):
-            stored.setdefault(column.table_name, {})[column.name] = column
+    for row in await connection.fetch(_COLUMNS, [*events, *map(table_of, schemas)]):
+        column = _StoredColumn(**row)
+        stored.setdefault(column.table_name, {})[column.name] = column
     statements = []
     for table, event_type in events.items():
         if table not in stored:

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.tiers.administration import execute
-
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _BUCKET = """
 CREATE OR REPLACE FUNCTION decahertz_bucket(at timestamptz, step_ms double precision)
@@ -141,8 +139,8 @@ COMMENT ON FUNCTION decahertz_bars IS
 """  # noqa: E501 - one comment
 
 
-def prepare_dashboard_functions(connection: SchemaConnection) -> None:
+async def prepare_dashboard_functions(connection: AnyConnection) -> None:
     """Create the functions, or replace them by this version's."""
-    with connection.transaction():
+    async with connection.transaction():
         for statement in (_BUCKET, _LINE_TIER, _NEWEST, _POSITIONS, _BARS, _COMMENTS):
-            execute(connection, statement)
+            await connection.execute(statement)

@@ -15,7 +15,7 @@ from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import quoted, table_of
 from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
-from storage.tiers.administration import AdminSession, value_of
+from storage.tiers.administration import AdminSession
 from storage.tiers.dashboard_functions import prepare_dashboard_functions
 from storage.tiers.history_views import prepare_history_views
 from storage.tiers.plain.engine import PlainEngine
@@ -23,7 +23,6 @@ from storage.tiers.timescale.engine import TimescaleEngine, unusable
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
-    from storage.schema.connection import SchemaConnection
 
 
 class Engine(Protocol):
@@ -36,7 +35,7 @@ class Engine(Protocol):
     roll_up_seconds: float
     """Least time between two calls of :meth:`roll_up`."""
 
-    def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
+    async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Adjust partitions, tiers and policies to declarations and settings; a no-op where they fit."""
         ...
 
@@ -44,7 +43,7 @@ class Engine(Protocol):
         """Roll up what has changed in buckets that have ended; returns the number of steps."""
         ...
 
-    def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
+    async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
         """Do the work that is due once a minute; returns the problems, in words."""
         ...
 
@@ -63,8 +62,8 @@ async def prepare_tiers(
     """
     tables = [*(event.table for event in BULK_EVENTS), *map(table_of, schemas)]
 
-    def choose(connection: SchemaConnection) -> Engine:
-        existing = _engine_of_tables(connection, tables)
+    async def choose(connection: AnyConnection) -> Engine:
+        existing = await _engine_of_tables(connection, tables)
         if existing is not None and tiers.engine not in {"auto", existing}:
             raise DatabaseUnsuitableError(
                 f"the tables in {database.name} belong to the engine {existing}: tiers.engine cannot be"
@@ -72,7 +71,7 @@ async def prepare_tiers(
             )
         chosen = existing or tiers.engine
         if chosen != "plain":
-            reason = unusable(database)
+            reason = await unusable(database)
             if reason is None:
                 return TimescaleEngine(tiers, retention)
             if chosen == "timescaledb":
@@ -80,14 +79,14 @@ async def prepare_tiers(
             structlog.get_logger(part="tiers").info("timescaledb_rejected", reason=reason)
         return PlainEngine(tiers, retention, clock)
 
-    def prepare(connection: SchemaConnection) -> Engine:
-        lock_schema(connection)
-        engine = choose(connection)
-        update_tables(connection, schemas, partitioned=engine.partitioned)
-        engine.prepare(connection, schemas, clock.time_ns())
+    async def prepare(connection: AnyConnection) -> Engine:
+        await lock_schema(connection)
+        engine = await choose(connection)
+        await update_tables(connection, schemas, partitioned=engine.partitioned)
+        await engine.prepare(connection, schemas, clock.time_ns())
         if schemas:  # a command without samples knows nothing of them
-            prepare_history_views(connection, schemas, retention)
-            prepare_dashboard_functions(connection)
+            await prepare_history_views(connection, schemas, retention)
+            await prepare_dashboard_functions(connection)
         return engine
 
     session = AdminSession(database, "tiers")
@@ -97,22 +96,20 @@ async def prepare_tiers(
         await session.close()
 
 
-def _engine_of_tables(connection: SchemaConnection, tables: Sequence[str]) -> str | None:
+async def _engine_of_tables(connection: AnyConnection, tables: Sequence[str]) -> str | None:
     """The engine that created the tables; ``None`` before the first start."""
-    partitioned = value_of(
-        connection,
+    partitioned = await connection.fetchval(
         "SELECT count(*) FROM pg_class WHERE relkind = 'p' AND oid = ANY(ARRAY("
-        " SELECT to_regclass(name) FROM unnest(%s::text[]) AS name))",
+        " SELECT to_regclass(name) FROM unnest($1::text[]) AS name))",
         [quoted(table) for table in tables],
     )
     if partitioned:
         return "plain"
-    if value_of(connection, "SELECT to_regclass('timescaledb_information.hypertables') IS NULL"):
+    if await connection.fetchval("SELECT to_regclass('timescaledb_information.hypertables') IS NULL"):
         return None
-    hypertables = value_of(
-        connection,
+    hypertables = await connection.fetchval(
         "SELECT count(*) FROM timescaledb_information.hypertables"
-        " WHERE hypertable_schema = current_schema() AND hypertable_name = ANY(%s)",
+        " WHERE hypertable_schema = current_schema() AND hypertable_name = ANY($1)",
         list(tables),
     )
     return "timescaledb" if hypertables else None

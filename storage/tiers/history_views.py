@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
 from storage.schema.samples import TIME, key_columns, literal, quoted
-from storage.tiers.administration import execute
 from storage.tiers.names import (
     SAMPLES,
     Aggregate,
@@ -29,7 +28,7 @@ from storage.tiers.names import (
 from storage.tiers.schema import columns_in
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
     from storage.settings import RetentionSettings
 
 TIER = "tier"
@@ -42,14 +41,14 @@ def view_of(schema: SampleSchema) -> str:
     return f"{schema.collector}_history"
 
 
-def prepare_history_views(
-    connection: SchemaConnection, schemas: Sequence[SampleSchema], retention: RetentionSettings
+async def prepare_history_views(
+    connection: AnyConnection, schemas: Sequence[SampleSchema], retention: RetentionSettings
 ) -> None:
     """Create or extend the views, and the function that chooses a tier by what the retention keeps."""
-    with connection.transaction():
-        execute(connection, _tier_function(retention))
+    async with connection.transaction():
+        await connection.execute(_tier_function(retention))
         for schema in schemas:
-            _create_view(connection, schema)
+            await _create_view(connection, schema)
 
 
 def _tier_function(retention: RetentionSettings) -> str:
@@ -78,10 +77,10 @@ def _tier_function(retention: RetentionSettings) -> str:
         $function$"""  # noqa: S608 - constants of this program and numbers of the settings
 
 
-def _create_view(connection: SchemaConnection, schema: SampleSchema) -> None:
+async def _create_view(connection: AnyConnection, schema: SampleSchema) -> None:
     """Create the view; columns of metrics that are no longer declared stay and are null."""
     view = view_of(schema)
-    existing = columns_in(connection, view)
+    existing = await columns_in(connection, view)
     branches = {tier: _columns(schema, tier) for tier in Tier}
     names = [*existing, *(name for name in branches[Tier.RAW] if name not in existing)]
     selects = []
@@ -90,7 +89,7 @@ def _create_view(connection: SchemaConnection, schema: SampleSchema) -> None:
             f"{columns.get(name, f'NULL::{existing.get(name)}')} AS {quoted(name)}" for name in names
         )
         selects.append(f"SELECT {selected} FROM {quoted(relation_of(schema, tier))}")  # noqa: S608 - quoted
-    execute(connection, f"CREATE OR REPLACE VIEW {quoted(view)} AS {' UNION ALL '.join(selects)}")
+    await connection.execute(f"CREATE OR REPLACE VIEW {quoted(view)} AS {' UNION ALL '.join(selects)}")
     text = f"All tiers of {schema.collector} samples, for dashboards: compare tier with decahertz_tier()."
     comments = {
         TIER: "Tier of the row: raw, 1s, 1m or 1h.",
@@ -104,7 +103,7 @@ def _create_view(connection: SchemaConnection, schema: SampleSchema) -> None:
         for name, comment in comments.items()
         if name not in existing
     ]
-    execute(connection, "; ".join(statements))
+    await connection.execute("; ".join(statements))
 
 
 def _columns(schema: SampleSchema, tier: Tier) -> dict[str, str]:

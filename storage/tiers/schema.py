@@ -22,11 +22,10 @@ from storage.schema.samples import (
     sql_type_of,
     table_of,
 )
-from storage.tiers.administration import execute
 from storage.tiers.names import SAMPLES, Aggregate, Tier, has_aggregates, width_ns
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _LONGEST = 63
 EPOCH = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
@@ -41,7 +40,7 @@ _AGGREGATE_TEXTS = {
 _COLUMNS = """
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = %s
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = $1
   AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
@@ -108,13 +107,13 @@ def tier_schema_of(
     return TierSchema(table_of(schema), key_columns(schema), tuple(metrics.values()))
 
 
-def columns_in(connection: SchemaConnection, relation: str) -> dict[str, str]:
+async def columns_in(connection: AnyConnection, relation: str) -> dict[str, str]:
     """SQL types by column name of a table or view; empty if it does not exist."""
-    return dict(connection.execute(_COLUMNS, (relation,)).fetchall())
+    return dict(await connection.fetch(_COLUMNS, relation))
 
 
-def comment_tier(
-    connection: SchemaConnection, schema: TierSchema, tier: Tier, commented: Mapping[str, str]
+async def comment_tier(
+    connection: AnyConnection, schema: TierSchema, tier: Tier, commented: Mapping[str, str]
 ) -> None:
     """Comment the view of a tier and its columns, except those that existed before."""
     view = quoted(schema.relation(tier))
@@ -134,7 +133,7 @@ def comment_tier(
     ]
     if statements:
         text = f"Samples in buckets of {tier}: one row per recorder, key and bucket."
-        execute(connection, "; ".join([f"COMMENT ON VIEW {view} IS {literal(text)}", *statements]))
+        await connection.execute("; ".join([f"COMMENT ON VIEW {view} IS {literal(text)}", *statements]))
 
 
 def interval(tier: Tier) -> str:

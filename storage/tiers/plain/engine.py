@@ -7,20 +7,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
-import psycopg
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.sample import SampleSchema
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days
-from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default, is_busy
+from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
 from storage.tiers.plain.retention import drop_old_events, drop_old_rows
 from storage.tiers.plain.roll_up import deduplicate, roll_up
 from storage.tiers.plain.table import PlainTable, prepare_table
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
-    from storage.schema.connection import SchemaConnection
     from storage.tiers.administration import AdminSession
 
 _FIRST_LIMIT, _LARGEST_LIMIT = 8, 4096
@@ -42,12 +40,12 @@ class PlainEngine:
         self._events = {Partitioned(table, 1): days for table, days in event_days(retention).items()}
         self._limits: dict[tuple[str, Tier], int] = {}
 
-    def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
+    async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Create partitions, dirty buckets, the tables of the tiers and the views over them."""
         for events in self._events:
-            ensure_default(connection, events)
-            create_partitions(connection, events, now_ns)
-        self._tables = [prepare_table(connection, schema, now_ns) for schema in schemas]
+            await ensure_default(connection, events)
+            await create_partitions(connection, events, now_ns)
+        self._tables = [await prepare_table(connection, schema, now_ns) for schema in schemas]
 
     async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
         """Roll up the dirty buckets that have ended, the finest first; returns their number."""
@@ -78,21 +76,21 @@ class PlainEngine:
             self._limits[key] = min(_LARGEST_LIMIT, 2 * limit)
         return made
 
-    def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
+    async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
         """Create partitions and drop those that are too old; returns the problems, in words."""
         problems: list[str] = []
         for table in self._tables:
             for tier, days in retention_days(self._retention).items():
                 partitioned = table.partitioned(tier)
                 with _unless_busy(partitioned, problems):
-                    create_partitions(connection, partitioned, now_ns)
+                    await create_partitions(connection, partitioned, now_ns)
                 with _unless_busy(partitioned, problems):
-                    problems += drop_old_rows(connection, table, tier, days, now_ns)
+                    problems += await drop_old_rows(connection, table, tier, days, now_ns)
         for events, days in self._events.items():
             with _unless_busy(events, problems):
-                create_partitions(connection, events, now_ns)
+                await create_partitions(connection, events, now_ns)
             with _unless_busy(events, problems):
-                drop_old_events(connection, events, days, now_ns)
+                await drop_old_events(connection, events, days, now_ns)
         return problems
 
 
@@ -101,7 +99,5 @@ def _unless_busy(table: Partitioned, problems: list[str]) -> Iterator[None]:
     """Turn the error that a table is in use into a problem."""
     try:
         yield
-    except psycopg.OperationalError as error:
-        if not is_busy(error):
-            raise
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         problems.append(f"{table.name} is in use: its partitions are maintained later")

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
 
 from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted
-from storage.tiers.administration import execute, value_of
 from storage.tiers.schema import shortened
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 AHEAD = 2
 """Partitions that are created before they are needed."""
@@ -35,7 +33,7 @@ SELECT low::timestamptz, name FROM (
     SELECT c.relname AS name,
            (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']+)''\)'))[1] AS low
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = to_regclass(%s)
+    WHERE i.inhparent = to_regclass($1)
 ) AS bounds WHERE low IS NOT NULL ORDER BY 1
 """
 
@@ -67,40 +65,39 @@ class Partitioned:
         return shortened(self.name, f"_p{start:%Y%m%d}")
 
 
-def partitions_of(connection: SchemaConnection, table: Partitioned) -> dict[datetime, str]:
+async def partitions_of(connection: AnyConnection, table: Partitioned) -> dict[datetime, str]:
     """Names of the partitions by their start, oldest first; without the default partition."""
-    return dict(execute(connection, _PARTITIONS, quoted(table.name)).fetchall())
+    return dict(await connection.fetch(_PARTITIONS, quoted(table.name)))
 
 
-def ensure_default(connection: SchemaConnection, table: Partitioned) -> None:
+async def ensure_default(connection: AnyConnection, table: Partitioned) -> None:
     """Create the default partition unless it exists."""
-    execute(
-        connection,
+    await connection.execute(
         f"CREATE TABLE IF NOT EXISTS {quoted(table.default)} PARTITION OF {quoted(table.name)} DEFAULT",
     )
 
 
-def create_partitions(connection: SchemaConnection, table: Partitioned, now_ns: int) -> None:
+async def create_partitions(connection: AnyConnection, table: Partitioned, now_ns: int) -> None:
     """Create the partitions of now and ahead, and those of the rows in the default partition.
 
-    Each partition takes one transaction, which moves its rows. Raises what psycopg raises when the table
+    Each partition takes one transaction, which moves its rows. Raises what asyncpg raises when the table
     stays in use for longer than :data:`LOCK_LIMIT`; partitions created by then remain.
     """
     first = table.start_of(now_ns)
     wanted = {first + number * table.width for number in range(AHEAD + 1)}
-    wanted |= _starts_in_default(connection, table)
-    for start in sorted(wanted - partitions_of(connection, table).keys()):
-        _create_partition(connection, table, start)
+    wanted |= await _starts_in_default(connection, table)
+    existing = await partitions_of(connection, table)
+    for start in sorted(wanted - existing.keys()):
+        await _create_partition(connection, table, start)
 
 
-def _starts_in_default(connection: SchemaConnection, table: Partitioned) -> set[datetime]:
+async def _starts_in_default(connection: AnyConnection, table: Partitioned) -> set[datetime]:
     """Starts of the partitions that the rows in the default partition belong to."""
     found: set[datetime] = set()
     after = datetime(1, 1, 1, tzinfo=UTC)
     while True:
-        time = value_of(
-            connection,
-            f"SELECT min({TIME}) FROM {quoted(table.default)} WHERE {TIME} >= %s",  # noqa: S608 - quoted
+        time = await connection.fetchval(
+            f"SELECT min({TIME}) FROM {quoted(table.default)} WHERE {TIME} >= $1",  # noqa: S608 - quoted
             after,
         )
         if time is None:
@@ -111,50 +108,46 @@ def _starts_in_default(connection: SchemaConnection, table: Partitioned) -> set[
         after = start + table.width
 
 
-def _create_partition(connection: SchemaConnection, table: Partitioned, start: datetime) -> None:
+async def _create_partition(connection: AnyConnection, table: Partitioned, start: datetime) -> None:
     parent, default, partition = quoted(table.name), quoted(table.default), quoted(table.partition(start))
     low, high = start.isoformat(), (start + table.width).isoformat()
-    with connection.transaction():
-        limit_locks(connection)
+    async with connection.transaction():
+        await limit_locks(connection)
         # Created apart and attached: CREATE TABLE … PARTITION OF would block readers and writers.
-        execute(connection, f"CREATE TABLE {partition} (LIKE {parent} INCLUDING DEFAULTS)")
-        execute(connection, f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
-        execute(
-            connection,
+        await connection.execute(f"CREATE TABLE {partition} (LIKE {parent} INCLUDING DEFAULTS)")
+        await connection.execute(f"LOCK TABLE {default} IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(
             f"WITH moved AS (DELETE FROM {default} WHERE {TIME} >= '{low}' AND {TIME} < '{high}' RETURNING *)"  # noqa: S608 - quoted
             f" INSERT INTO {partition} SELECT * FROM moved",
         )
-        execute(
-            connection,
+        await connection.execute(
             f"ALTER TABLE {parent} ATTACH PARTITION {partition} FOR VALUES FROM ('{low}') TO ('{high}')",
         )
 
 
-def has_older(
-    connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
+async def has_older(
+    connection: AnyConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
 ) -> bool:
     """Whether :func:`drop_before` has anything to drop."""
-    if _older(connection, table, horizon, start):
+    if await _older(connection, table, horizon, start):
         return True
-    found: bool = value_of(
-        connection,
-        f"SELECT EXISTS (SELECT FROM {quoted(table.default)} WHERE {TIME} >= %s AND {TIME} < %s)",  # noqa: S608 - quoted
+    found: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM {quoted(table.default)} WHERE {TIME} >= $1 AND {TIME} < $2)",  # noqa: S608 - quoted
         start,
         horizon,
     )
     return found
 
 
-def drop_before(
-    connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
+async def drop_before(
+    connection: AnyConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
 ) -> None:
     """Drop the partitions that begin at ``start`` or later and end before the horizon, in a transaction."""
-    names = _older(connection, table, horizon, start)
+    names = await _older(connection, table, horizon, start)
     for name in names:
-        execute(connection, f"DROP TABLE {quoted(name)}")
-    execute(
-        connection,
-        f"DELETE FROM {quoted(table.default)} WHERE {TIME} >= %s AND {TIME} < %s",  # noqa: S608 - quoted
+        await connection.execute(f"DROP TABLE {quoted(name)}")
+    await connection.execute(
+        f"DELETE FROM {quoted(table.default)} WHERE {TIME} >= $1 AND {TIME} < $2",  # noqa: S608 - quoted
         start,
         horizon,
     )
@@ -162,16 +155,13 @@ def drop_before(
         structlog.get_logger(part="tiers").info("partitions_dropped", table=table.name, partitions=names)
 
 
-def _older(connection: SchemaConnection, table: Partitioned, horizon: datetime, start: datetime) -> list[str]:
-    partitions = partitions_of(connection, table)
+async def _older(
+    connection: AnyConnection, table: Partitioned, horizon: datetime, start: datetime
+) -> list[str]:
+    partitions = await partitions_of(connection, table)
     return [name for low, name in partitions.items() if start <= low and low + table.width <= horizon]
 
 
-def limit_locks(connection: SchemaConnection) -> None:
+async def limit_locks(connection: AnyConnection) -> None:
     """In a transaction: give up on a lock rather than block others for long."""
-    execute(connection, f"SET LOCAL lock_timeout = '{LOCK_LIMIT}'")
-
-
-def is_busy(error: psycopg.Error) -> bool:
-    """Whether it failed because others use the table; the next attempt may succeed."""
-    return isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)
+    await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_LIMIT}'")

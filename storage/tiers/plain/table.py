@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
 from storage.schema.samples import RECORDER, TIME, literal, quoted, table_of
-from storage.tiers.administration import execute, value_of
 from storage.tiers.names import ROLLED, Tier, finer, relation_of, width_ns
 from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
 from storage.tiers.schema import (
@@ -31,7 +30,7 @@ from storage.tiers.schema import (
 )
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 PARTITION_DAYS = {Tier.RAW: 1, Tier.S1: 1, Tier.M1: 30, Tier.H1: 360}
 
@@ -100,54 +99,53 @@ def dirty_buckets_of(table: str) -> str:
     return shortened(table, "_dirty_buckets")
 
 
-def prepare_table(connection: SchemaConnection, schema: SampleSchema, now_ns: int) -> PlainTable:
+async def prepare_table(connection: AnyConnection, schema: SampleSchema, now_ns: int) -> PlainTable:
     """Create the tiers of a partitioned sample table, or add the columns of new metrics."""
     raw = Partitioned(table_of(schema), PARTITION_DAYS[Tier.RAW])
-    with connection.transaction():  # all or nothing: a row must not be stored without its dirty buckets
-        ensure_default(connection, raw)
-        rolled = columns_in(connection, shortened(relation_of(schema, Tier.S1), "_rolled"))
-        table = PlainTable(tier_schema_of(schema, columns_in(connection, raw.name), rolled))
-        _record_dirty_buckets(connection, table)
-        table = PlainTable(table.schema, {tier: _ensure_rolled(connection, table, tier) for tier in ROLLED})
+    async with connection.transaction():  # all or nothing: a row must not be stored without its dirty buckets
+        await ensure_default(connection, raw)
+        rolled = await columns_in(connection, shortened(relation_of(schema, Tier.S1), "_rolled"))
+        table = PlainTable(tier_schema_of(schema, await columns_in(connection, raw.name), rolled))
+        await _record_dirty_buckets(connection, table)
+        table = PlainTable(
+            table.schema, {tier: await _ensure_rolled(connection, table, tier) for tier in ROLLED}
+        )
         for tier in ROLLED:
-            commented = columns_in(connection, table.schema.relation(tier))
-            execute(connection, table.view(tier))
-            comment_tier(connection, table.schema, tier, commented)
+            commented = await columns_in(connection, table.schema.relation(tier))
+            await connection.execute(table.view(tier))
+            await comment_tier(connection, table.schema, tier, commented)
     for tier in Tier:
-        create_partitions(connection, table.partitioned(tier), now_ns)
+        await create_partitions(connection, table.partitioned(tier), now_ns)
     return table
 
 
-def _record_dirty_buckets(connection: SchemaConnection, table: PlainTable) -> None:
+async def _record_dirty_buckets(connection: AnyConnection, table: PlainTable) -> None:
     dirty_buckets = quoted(table.dirty_buckets)
-    execute(
-        connection,
-        "INSERT INTO tier_state (table_name) VALUES (%s) ON CONFLICT DO NOTHING",
+    await connection.execute(
+        "INSERT INTO tier_state (table_name) VALUES ($1) ON CONFLICT DO NOTHING",
         table.schema.table,
     )
-    if value_of(connection, "SELECT to_regclass(%s) IS NULL", dirty_buckets):
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", dirty_buckets):
         # Rows come and go all the time: autovacuum goes by their number, not by their share.
-        execute(
-            connection,
+        await connection.execute(
             f"CREATE TABLE {dirty_buckets} ({TIME} timestamptz NOT NULL, width_seconds integer NOT NULL) WITH"
             " (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,"
             " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 2000)",
         )
         index = quoted(shortened(table.dirty_buckets, "_i"))
-        execute(connection, f"CREATE INDEX {index} ON {dirty_buckets} (width_seconds, {TIME})")
+        await connection.execute(f"CREATE INDEX {index} ON {dirty_buckets} (width_seconds, {TIME})")
         comments = {
             f"TABLE {dirty_buckets}": "Buckets whose raw rows changed since they were last rolled up.",
             f"COLUMN {dirty_buckets}.{TIME}": "Start of the bucket.",
             f"COLUMN {dirty_buckets}.width_seconds": "Width of the bucket.",
         }
         for target, text in comments.items():
-            execute(connection, f"COMMENT ON {target} IS {literal(text)}")
-    schema = quoted(value_of(connection, "SELECT current_schema()"))
+            await connection.execute(f"COMMENT ON {target} IS {literal(text)}")
+    schema = quoted(await connection.fetchval("SELECT current_schema()"))
     function = quoted(shortened(table.schema.table, "_record_dirty_buckets"))
-    execute(connection, _trigger_function(table, schema, function))
+    await connection.execute(_trigger_function(table, schema, function))
     for trigger, event, rows in _TRIGGERS:
-        execute(
-            connection,
+        await connection.execute(
             f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.schema.table)}"
             f" REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()",
         )
@@ -170,15 +168,17 @@ def _trigger_function(table: PlainTable, schema: str, function: str) -> str:
         END $function$"""  # noqa: S608 - see above
 
 
-def _ensure_rolled(connection: SchemaConnection, table: PlainTable, tier: Tier) -> list[str]:
+async def _ensure_rolled(connection: AnyConnection, table: PlainTable, tier: Tier) -> list[str]:
     """Create the rolled-up table of a tier, or add missing columns; returns its columns in order."""
     rolled = table.rolled(tier)
-    stored = columns_in(connection, rolled.name)
+    stored = await columns_in(connection, rolled.name)
     declared = table.schema.columns()
     if stored:
         missing = {name: sql_type for name, sql_type in declared.items() if name not in stored}
         for name, sql_type in missing.items():
-            execute(connection, f"ALTER TABLE {quoted(rolled.name)} ADD COLUMN {quoted(name)} {sql_type}")
+            await connection.execute(
+                f"ALTER TABLE {quoted(rolled.name)} ADD COLUMN {quoted(name)} {sql_type}"
+            )
         return [*stored, *missing]
     required = {TIME, *table.schema.key}
     definitions = ", ".join(
@@ -187,15 +187,17 @@ def _ensure_rolled(connection: SchemaConnection, table: PlainTable, tier: Tier) 
         + (" NOT NULL" if name in required else "")
         for name, sql_type in declared.items()
     )
-    execute(connection, f"CREATE TABLE {quoted(rolled.name)} ({definitions}) PARTITION BY RANGE ({TIME})")
+    await connection.execute(
+        f"CREATE TABLE {quoted(rolled.name)} ({definitions}) PARTITION BY RANGE ({TIME})"
+    )
     text = f"Rows behind the view {table.schema.relation(tier)}; query the view."
-    execute(connection, f"COMMENT ON TABLE {quoted(rolled.name)} IS {literal(text)}")
+    await connection.execute(f"COMMENT ON TABLE {quoted(rolled.name)} IS {literal(text)}")
     # One row per key and bucket, whatever happens. The recorder comes last, because histories often read all
     # recorders.
     key = [name for name in table.schema.key if name != RECORDER]
     columns = listed([*key, TIME, RECORDER])
-    execute(connection, f"CREATE UNIQUE INDEX ON {quoted(rolled.name)} ({columns})")
+    await connection.execute(f"CREATE UNIQUE INDEX ON {quoted(rolled.name)} ({columns})")
     if key:
-        execute(connection, f"CREATE INDEX ON {quoted(rolled.name)} ({TIME})")
-    ensure_default(connection, rolled)
+        await connection.execute(f"CREATE INDEX ON {quoted(rolled.name)} ({TIME})")
+    await ensure_default(connection, rolled)
     return list(declared)

@@ -10,12 +10,12 @@ tiers in one go and more often, so that a late row soon reaches the coarsest one
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import psycopg
+import asyncpg
 
 from decahertz.clock import NS_PER_SECOND, from_datetime, to_datetime
 from decahertz.sample import SampleSchema
@@ -24,7 +24,7 @@ from storage.schema.connection import schema_connection
 from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import RECORDER, quoted, table_of
 from storage.settings import RetentionSettings, TiersSettings
-from storage.tiers.administration import created_at, execute, value_of
+from storage.tiers.administration import created_at
 from storage.tiers.names import ROLLED, Tier, event_days, relation_of, retention_days, width_ns
 from storage.tiers.schema import columns_in, listed, tier_schema_of
 from storage.tiers.timescale.generations import Generation, ensure_generation, generations_of
@@ -32,7 +32,6 @@ from storage.tiers.timescale.policies import Policies, apply_policies, failing_j
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
-    from storage.schema.connection import SchemaConnection
     from storage.tiers.administration import AdminSession
 
 OLDEST = (2, 18)
@@ -46,12 +45,11 @@ _BUSY_SECONDS, _BUSY_ATTEMPTS = 0.5, 120
 """How long to wait for another refresh of the same aggregate, and how often to try again."""
 
 
-def unusable(database: Database) -> str | None:
+async def unusable(database: Database) -> str | None:
     """Create the extension TimescaleDB; returns the reason if that is impossible, else ``None``."""
     try:
-        with schema_connection(database, "extension") as connection:
-            version = value_of(
-                connection,
+        async with schema_connection(database, "extension") as connection:
+            version = await connection.fetchval(
                 "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions"
                 " WHERE name = 'timescaledb'",
             )
@@ -60,10 +58,13 @@ def unusable(database: Database) -> str | None:
             if tuple(map(int, version.split(".")[:2])) < OLDEST:
                 return f"version {version} is older than {'.'.join(map(str, OLDEST))}"
             # A server that does not preload the extension closes the connection here.
-            execute(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-            if value_of(connection, "SELECT current_setting('timescaledb.license', true)") != "timescale":
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+            if (
+                await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
+                != "timescale"
+            ):
                 return "its edition has neither compression nor continuous aggregates"
-    except (psycopg.Error, DatabaseUnavailableError, ValueError) as error:
+    except (asyncpg.PostgresError, DatabaseUnavailableError, ValueError) as error:
         return first_line(error)
     return None
 
@@ -80,50 +81,52 @@ class TimescaleEngine:
         self._retention = retention
         self._tables: list[str] = []
 
-    def prepare(self, connection: SchemaConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
+    async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
         """Create hypertables, generations, views and policies."""
         for event in BULK_EVENTS:
-            self._ensure_hypertable(connection, event.table)
+            await self._ensure_hypertable(connection, event.table)
             segment, after = listed([*event.key, RECORDER]), self._tiers.compress_after_hours
-            apply_policies(connection, Policies(event.table, segment, after, 0))
+            await apply_policies(connection, Policies(event.table, segment, after, 0))
         for schema in schemas:
-            self._prepare_samples(connection, schema, now_ns)
+            await self._prepare_samples(connection, schema, now_ns)
         self._tables = [table_of(schema) for schema in schemas]
 
     async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
         """Refresh every tier, the finest first; returns the number of refreshes."""
-        del connection  # a refresh is psycopg's work
+        del connection  # a refresh may take long
         return await session.run(lambda connection: self._refresh_all(connection, now_ns))
 
-    def maintain(self, connection: SchemaConnection, now_ns: int) -> list[str]:
+    async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
         """Drop events that are too old, and report the jobs that fail.
 
         A retention policy would drop events from before the database was created, too; those were imported.
         """
-        start = created_at(connection) - timedelta(hours=self._tiers.chunk_hours)
+        start = await created_at(connection) - timedelta(hours=self._tiers.chunk_hours)
         for table, days in event_days(self._retention).items():
             if days:
-                execute(
-                    connection,
-                    "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz,"
-                    " newer_than => %s::timestamptz)",
+                await connection.execute(
+                    "SELECT drop_chunks($1::regclass, older_than => $2::timestamptz,"
+                    " newer_than => $3::timestamptz)",
                     quoted(table),
                     to_datetime(now_ns) - timedelta(days=days),
                     start,
                 )
-        return failing_jobs(connection)
+        return await failing_jobs(connection)
 
-    def _prepare_samples(self, connection: SchemaConnection, schema: SampleSchema, now_ns: int) -> None:
+    async def _prepare_samples(self, connection: AnyConnection, schema: SampleSchema, now_ns: int) -> None:
         table = table_of(schema)
-        self._ensure_hypertable(connection, table)
-        raw, seconds = columns_in(connection, table), columns_in(connection, relation_of(schema, Tier.S1))
-        generations = ensure_generation(connection, tier_schema_of(schema, raw, seconds), now_ns)
+        await self._ensure_hypertable(connection, table)
+        raw, seconds = (
+            await columns_in(connection, table),
+            await columns_in(connection, relation_of(schema, Tier.S1)),
+        )
+        generations = await ensure_generation(connection, tier_schema_of(schema, raw, seconds), now_ns)
         segment, after = listed([*schema.key, RECORDER]), self._tiers.compress_after_hours
-        apply_policies(connection, Policies(table, segment, after, self._retention.raw_days))
+        await apply_policies(connection, Policies(table, segment, after, self._retention.raw_days))
         for generation in generations:
             for tier in ROLLED:
                 policies = self._policies(generation, generations[-1], tier, segment, now_ns)
-                apply_policies(connection, policies)
+                await apply_policies(connection, policies)
 
     def _policies(
         self, generation: Generation, newest: Generation, tier: Tier, segment: str, now_ns: int
@@ -144,41 +147,43 @@ class TimescaleEngine:
             refresh_every=timedelta(seconds=_REFRESH_SECONDS[tier]),
         )
 
-    def _ensure_hypertable(self, connection: SchemaConnection, table: str) -> None:
+    async def _ensure_hypertable(self, connection: AnyConnection, table: str) -> None:
         """Make a new table a hypertable, and set the chunk interval."""
-        interval = value_of(
-            connection,
+        interval = await connection.fetchval(
             "SELECT time_interval FROM timescaledb_information.dimensions"
-            " WHERE hypertable_schema = current_schema() AND hypertable_name = %s AND dimension_number = 1",
+            " WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND dimension_number = 1",
             table,
         )
         wanted = timedelta(hours=self._tiers.chunk_hours)
         if interval is None:
-            execute(
-                connection,
-                "SELECT create_hypertable(%s::regclass, by_range('time', %s::interval),"
+            await connection.execute(
+                "SELECT create_hypertable($1::regclass, by_range('time', $2::interval),"
                 " create_default_indexes => false)",
                 quoted(table),
                 wanted,
             )
         elif interval != wanted:
-            execute(connection, "SELECT set_chunk_time_interval(%s::regclass, %s)", quoted(table), wanted)
+            await connection.execute(
+                "SELECT set_chunk_time_interval($1::regclass, $2::interval)", quoted(table), wanted
+            )
 
-    def _refresh_all(self, connection: SchemaConnection, now_ns: int) -> int:
+    async def _refresh_all(self, connection: AnyConnection, now_ns: int) -> int:
         start_ns = now_ns - self._tiers.late_hours * 3600 * NS_PER_SECOND
         end_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         refreshes = 0
         for table in self._tables:
-            generations = generations_of(connection, table)
+            generations = await generations_of(connection, table)
             begins = [from_datetime(one.valid_from) if one.valid_from else 0 for one in generations]
             for generation, begin, end in zip(generations, begins, [*begins[1:], end_ns], strict=True):
                 for tier in ROLLED:
-                    _refresh(connection, generation.view(tier), tier, max(begin, start_ns), min(end, end_ns))
+                    await _refresh(
+                        connection, generation.view(tier), tier, max(begin, start_ns), min(end, end_ns)
+                    )
                     refreshes += 1
         return refreshes
 
 
-def _refresh(connection: SchemaConnection, view: str, tier: Tier, start_ns: int, end_ns: int) -> None:
+async def _refresh(connection: AnyConnection, view: str, tier: Tier, start_ns: int, end_ns: int) -> None:
     """Refresh the buckets of a tier that lie within the range."""
     width = width_ns(tier)
     start, end = start_ns // width * width, end_ns // width * width
@@ -187,11 +192,11 @@ def _refresh(connection: SchemaConnection, view: str, tier: Tier, start_ns: int,
     bounds = f"'{to_datetime(start).isoformat()}', '{to_datetime(end).isoformat()}'"
     for attempt in range(1, _BUSY_ATTEMPTS + 1):
         try:
-            execute(connection, f"CALL refresh_continuous_aggregate('{quoted(view)}', {bounds})")
-        except psycopg.errors.LockNotAvailable:
+            await connection.execute(f"CALL refresh_continuous_aggregate('{quoted(view)}', {bounds})")
+        except asyncpg.LockNotAvailableError:
             # A job or another process refreshes it; older versions of TimescaleDB wait by themselves.
             if attempt == _BUSY_ATTEMPTS:
                 raise
-            time.sleep(_BUSY_SECONDS)
+            await asyncio.sleep(_BUSY_SECONDS)
         else:
             return

@@ -14,7 +14,6 @@ import structlog
 
 from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted
-from storage.tiers.administration import execute
 from storage.tiers.names import ROLLED, Tier, finer, width_ns
 from storage.tiers.schema import (
     TierSchema,
@@ -26,7 +25,7 @@ from storage.tiers.schema import (
 )
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _LAST = "last({value}, time) FILTER (WHERE {value} IS NOT NULL)"
 
@@ -45,42 +44,43 @@ class Generation:
         return shortened(f"{self.table}_{tier}", f"_g{self.number}")
 
 
-def generations_of(connection: SchemaConnection, table: str) -> list[Generation]:
+async def generations_of(connection: AnyConnection, table: str) -> list[Generation]:
     """The generations of a table, oldest first."""
-    rows = execute(
-        connection,
+    rows = await connection.fetch(
         "SELECT generation, nullif(valid_from, '-infinity') FROM tier_generations"
-        " WHERE table_name = %s ORDER BY generation",
+        " WHERE table_name = $1 ORDER BY generation",
         table,
     )
     return [Generation(table, number, valid_from) for number, valid_from in rows]
 
 
-def ensure_generation(connection: SchemaConnection, schema: TierSchema, now_ns: int) -> list[Generation]:
+async def ensure_generation(connection: AnyConnection, schema: TierSchema, now_ns: int) -> list[Generation]:
     """Create a generation unless the newest has all columns; returns all of them, oldest first."""
-    existing = generations_of(connection, schema.table)
-    if existing and schema.columns().keys() <= columns_in(connection, existing[-1].view(Tier.S1)).keys():
+    existing = await generations_of(connection, schema.table)
+    if (
+        existing
+        and schema.columns().keys() <= (await columns_in(connection, existing[-1].view(Tier.S1))).keys()
+    ):
         return existing
-    with connection.transaction():
-        generations = [*existing, _create(connection, schema, existing, now_ns)]
+    async with connection.transaction():
+        generations = [*existing, await _create(connection, schema, existing, now_ns)]
         for tier in ROLLED:
-            _create_view(connection, schema, tier, generations)
+            await _create_view(connection, schema, tier, generations)
     log = structlog.get_logger(part="tiers")
     log.info("generation_created", table=schema.table, generation=len(generations))
     return generations
 
 
-def _create(
-    connection: SchemaConnection, schema: TierSchema, existing: list[Generation], now_ns: int
+async def _create(
+    connection: AnyConnection, schema: TierSchema, existing: list[Generation], now_ns: int
 ) -> Generation:
     """Create the continuous aggregates, empty: until its first refresh each computes every answer."""
     hour_ns = width_ns(Tier.H1)
     valid_from = to_datetime(now_ns // hour_ns * hour_ns) if existing else None
     created = Generation(schema.table, len(existing) + 1, valid_from)
-    execute(
-        connection,
+    await connection.execute(
         "INSERT INTO tier_generations (table_name, generation, valid_from)"
-        " VALUES (%s, %s, coalesce(%s::timestamptz, '-infinity'))",
+        " VALUES ($1, $2, coalesce($3::timestamptz, '-infinity'))",
         created.table,
         created.number,
         created.valid_from,
@@ -91,8 +91,7 @@ def _create(
         start = f"time_bucket({interval(tier)}, {TIME})"
         keys = [quoted(name) for name in schema.key]
         made = (f"{value} AS {quoted(name)}" for name, value in values.items())
-        execute(
-            connection,
+        await connection.execute(
             f"CREATE MATERIALIZED VIEW {quoted(created.view(tier))}"  # noqa: S608 - names are quoted
             " WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS"
             f" SELECT {', '.join([f'{start} AS {TIME}', *keys, *made])} FROM {quoted(source)}"
@@ -101,17 +100,17 @@ def _create(
     return created
 
 
-def _create_view(
-    connection: SchemaConnection, schema: TierSchema, tier: Tier, generations: list[Generation]
+async def _create_view(
+    connection: AnyConnection, schema: TierSchema, tier: Tier, generations: list[Generation]
 ) -> None:
     """Create the view over all generations, each for its own time. New columns come last."""
     name = schema.relation(tier)
-    commented = columns_in(connection, name)
+    commented = await columns_in(connection, name)
     wanted = commented | schema.columns()
     parts = []
     ends = [later.valid_from for _, later in pairwise(generations)]
     for generation, end in zip(generations, [*ends, None], strict=True):
-        columns = columns_in(connection, generation.view(tier))
+        columns = await columns_in(connection, generation.view(tier))
         selected = ", ".join(
             quoted(column) if column in columns else f"NULL::{sql_type} AS {quoted(column)}"
             for column, sql_type in wanted.items()
@@ -123,5 +122,5 @@ def _create_view(
             bounds.append(f"{TIME} < '{end.isoformat()}'")
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
         parts.append(f"SELECT {selected} FROM {quoted(generation.view(tier))}{where}")  # noqa: S608 - quoted
-    execute(connection, f"CREATE OR REPLACE VIEW {quoted(name)} AS {' UNION ALL '.join(parts)}")
-    comment_tier(connection, schema, tier, commented)
+    await connection.execute(f"CREATE OR REPLACE VIEW {quoted(name)} AS {' UNION ALL '.join(parts)}")
+    await comment_tier(connection, schema, tier, commented)

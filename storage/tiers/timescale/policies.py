@@ -6,21 +6,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import psycopg
+import asyncpg
 import structlog
 
 from storage.schema.samples import quoted
-from storage.tiers.administration import execute, value_of
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _JOBS = """
 SELECT proc_name, schedule_interval,
        coalesce(config->>'drop_after', config->>'compress_after')::interval AS age,
        (config->>'start_offset')::interval AS start, (config->>'end_offset')::interval AS until
 FROM timescaledb_information.jobs
-WHERE hypertable_schema = current_schema() AND hypertable_name = %s
+WHERE hypertable_schema = current_schema() AND hypertable_name = $1
 """
 _FAILING = """
 SELECT j.proc_name, j.hypertable_name AS name, e.err_message AS reason
@@ -31,10 +30,10 @@ LEFT JOIN LATERAL (
 ) AS e ON true
 WHERE s.last_run_status = 'Failed' AND j.hypertable_schema = current_schema()
   AND j.proc_name IN ('policy_refresh_continuous_aggregate', 'policy_compression', 'policy_retention')
-  AND e.sqlerrcode IS DISTINCT FROM %s
+  AND e.sqlerrcode IS DISTINCT FROM $1
 ORDER BY j.job_id
 """
-_BUSY = psycopg.errors.LockNotAvailable.sqlstate
+_BUSY = asyncpg.LockNotAvailableError.sqlstate
 _RETENTION, _COMPRESSION = "policy_retention", "policy_compression"
 _REFRESH = "policy_refresh_continuous_aggregate"
 
@@ -68,82 +67,83 @@ class _Job:
     until: timedelta | None
 
 
-def apply_policies(connection: SchemaConnection, wanted: Policies) -> None:
+async def apply_policies(connection: AnyConnection, wanted: Policies) -> None:
     """Adjust the jobs; queries and changes nothing where they fit."""
-    jobs = {name: _Job(*values) for name, *values in execute(connection, _JOBS, wanted.name)}
+    jobs = {name: _Job(*values) for name, *values in await connection.fetch(_JOBS, wanted.name)}
     name, hours = quoted(wanted.name), wanted.compress_after_hours
     is_aggregate = wanted.chunk is not None
     if is_aggregate:
-        _set_chunk_interval(connection, wanted)
+        await _set_chunk_interval(connection, wanted)
     changed = []
-    with connection.transaction():
-        changed += _enable_columnstore(connection, wanted, is_aggregate=is_aggregate)
+    async with connection.transaction():
+        changed += await _enable_columnstore(connection, wanted, is_aggregate=is_aggregate)
         if _COMPRESSION not in jobs or jobs[_COMPRESSION].age != timedelta(hours=hours):
-            execute(connection, f"CALL remove_columnstore_policy('{name}', if_exists => true)")
-            execute(connection, f"CALL add_columnstore_policy('{name}', after => INTERVAL '{hours} hours')")
+            await connection.execute(f"CALL remove_columnstore_policy('{name}', if_exists => true)")
+            await connection.execute(
+                f"CALL add_columnstore_policy('{name}', after => INTERVAL '{hours} hours')"
+            )
             changed.append("compression")
         keep = timedelta(days=wanted.keep_days) if wanted.keep_days else None
         if (jobs[_RETENTION].age if _RETENTION in jobs else None) != keep:
-            execute(connection, "SELECT remove_retention_policy(%s::regclass, true)", name)
+            await connection.execute("SELECT remove_retention_policy($1::regclass, true)", name)
             if keep is not None:
                 # Hourly, so that the chunks of a day do not all go at once.
-                execute(
-                    connection,
-                    "SELECT add_retention_policy(%s::regclass, drop_after => %s::interval,"
+                await connection.execute(
+                    "SELECT add_retention_policy($1::regclass, drop_after => $2::interval,"
                     " schedule_interval => INTERVAL '1 hour')",
                     name,
                     keep,
                 )
             changed.append("retention")
         if is_aggregate:
-            changed += _set_refresh(connection, wanted, jobs.get(_REFRESH))
+            changed += await _set_refresh(connection, wanted, jobs.get(_REFRESH))
     if changed:
         structlog.get_logger(part="tiers").info("policies_changed", relation=wanted.name, policies=changed)
 
 
-def _set_chunk_interval(connection: SchemaConnection, wanted: Policies) -> None:
-    hypertable = _hypertable_of(connection, wanted.name)
-    interval = value_of(
-        connection,
+async def _set_chunk_interval(connection: AnyConnection, wanted: Policies) -> None:
+    hypertable = await _hypertable_of(connection, wanted.name)
+    interval = await connection.fetchval(
         "SELECT time_interval FROM timescaledb_information.dimensions"
-        " WHERE format('%%I.%%I', hypertable_schema, hypertable_name) = %s AND dimension_number = 1",
+        " WHERE format('%I.%I', hypertable_schema, hypertable_name) = $1 AND dimension_number = 1",
         hypertable,
     )
     if interval != wanted.chunk:
-        execute(connection, "SELECT set_chunk_time_interval(%s::regclass, %s)", hypertable, wanted.chunk)
+        await connection.execute(
+            "SELECT set_chunk_time_interval($1::regclass, $2::interval)", hypertable, wanted.chunk
+        )
 
 
-def _enable_columnstore(connection: SchemaConnection, wanted: Policies, *, is_aggregate: bool) -> list[str]:
-    target = _hypertable_of(connection, wanted.name) if is_aggregate else quoted(wanted.name)
-    if value_of(
-        connection,
+async def _enable_columnstore(
+    connection: AnyConnection, wanted: Policies, *, is_aggregate: bool
+) -> list[str]:
+    target = await _hypertable_of(connection, wanted.name) if is_aggregate else quoted(wanted.name)
+    if await connection.fetchval(
         "SELECT EXISTS (SELECT FROM timescaledb_information.hypertable_columnstore_settings"
-        " WHERE hypertable = %s::regclass AND orderby IS NOT NULL)",
+        " WHERE hypertable = $1::regclass AND orderby IS NOT NULL)",
         target,
     ):
         return []
     kind = "MATERIALIZED VIEW" if is_aggregate else "TABLE"
-    execute(
-        connection,
+    await connection.execute(
         f"ALTER {kind} {quoted(wanted.name)} SET (timescaledb.enable_columnstore = true,"
         f" timescaledb.segmentby = '{wanted.segment}', timescaledb.orderby = 'time DESC')",
     )
     return ["columnstore"]
 
 
-def _hypertable_of(connection: SchemaConnection, view: str) -> str:
+async def _hypertable_of(connection: AnyConnection, view: str) -> str:
     """The hypertable that stores a continuous aggregate."""
-    name: str = value_of(
-        connection,
-        "SELECT format('%%I.%%I', materialization_hypertable_schema, materialization_hypertable_name)"
+    name: str = await connection.fetchval(
+        "SELECT format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
         " FROM timescaledb_information.continuous_aggregates"
-        " WHERE view_schema = current_schema() AND view_name = %s",
+        " WHERE view_schema = current_schema() AND view_name = $1",
         view,
     )
     return name
 
 
-def _set_refresh(connection: SchemaConnection, wanted: Policies, job: _Job | None) -> list[str]:
+async def _set_refresh(connection: AnyConnection, wanted: Policies, job: _Job | None) -> list[str]:
     name = quoted(wanted.name)
     window = (wanted.refresh_from, wanted.refresh_until, wanted.refresh_every)
     if wanted.refresh_from is None:
@@ -151,21 +151,22 @@ def _set_refresh(connection: SchemaConnection, wanted: Policies, job: _Job | Non
             return []
     elif job is not None and (job.start, job.until, job.schedule_interval) == window:
         return []
-    execute(connection, "SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", name)
+    await connection.execute(
+        "SELECT remove_continuous_aggregate_policy($1::regclass, if_exists => true)", name
+    )
     if wanted.refresh_from is not None:
-        execute(
-            connection,
-            "SELECT add_continuous_aggregate_policy(%s::regclass, start_offset => %s::interval,"
-            " end_offset => %s::interval, schedule_interval => %s::interval)",
+        await connection.execute(
+            "SELECT add_continuous_aggregate_policy($1::regclass, start_offset => $2::interval,"
+            " end_offset => $3::interval, schedule_interval => $4::interval)",
             name,
             *window,
         )
     return ["refresh"]
 
 
-def failing_jobs(connection: SchemaConnection) -> list[str]:
+async def failing_jobs(connection: AnyConnection) -> list[str]:
     """The jobs whose last run failed, in words. A job that found its work in progress has not failed."""
     return [
         f"{job} of {name} failed" + (f": {reason}" if reason else "")
-        for job, name, reason in execute(connection, _FAILING, _BUSY)
+        for job, name, reason in await connection.fetch(_FAILING, _BUSY)
     ]

@@ -1,20 +1,19 @@
-"""Administration: in a thread, cancelled with its caller, reconnected after a lost connection."""
+"""Administration: cancelled with its caller, reconnected after a lost connection."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
-from storage.tiers.administration import AdminSession, execute, value_of
+from storage.tiers.administration import AdminSession
 from tests.storage_examples import until
 
 if TYPE_CHECKING:
-    from storage.schema.connection import SchemaConnection
+    from storage.database import AnyConnection
 
 _SLEEPING = (
     "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
@@ -34,7 +33,7 @@ async def test_a_cancelled_caller_cancels_the_statement_and_the_event_loop_never
     database: Database,
 ) -> None:
     session = AdminSession(database, "test")
-    work = asyncio.create_task(session.run(lambda connection: execute(connection, "SELECT pg_sleep(60)")))
+    work = asyncio.create_task(session.run(lambda connection: connection.execute("SELECT pg_sleep(60)")))
     await until(lambda: is_sleeping(database))
     start = time.monotonic()
     work.cancel()
@@ -42,17 +41,17 @@ async def test_a_cancelled_caller_cancels_the_statement_and_the_event_loop_never
         await work
     assert time.monotonic() - start < 5
     await until(lambda: is_idle(database))
-    assert await session.run(lambda connection: value_of(connection, "SELECT 1")) == 1
+    assert await session.run(lambda connection: connection.fetchval("SELECT 1")) == 1
     await session.close()
 
 
 async def test_work_of_several_statements_ends_with_the_first_that_is_cancelled(database: Database) -> None:
-    session, done, ended = AdminSession(database, "test"), list[int](), threading.Event()
+    session, done, ended = AdminSession(database, "test"), list[int](), asyncio.Event()
 
-    def many(connection: SchemaConnection) -> None:
+    async def many(connection: AnyConnection) -> None:
         try:
             for number in range(1000):
-                execute(connection, "SELECT pg_sleep(0.01)")
+                await connection.execute("SELECT pg_sleep(0.01)")
                 done.append(number)
         finally:
             ended.set()
@@ -69,18 +68,18 @@ async def test_work_of_several_statements_ends_with_the_first_that_is_cancelled(
 
 async def test_a_lost_connection_is_opened_again(database: Database) -> None:
     session = AdminSession(database, "test")
-    pid = await session.run(lambda connection: value_of(connection, "SELECT pg_backend_pid()"))
+    pid = await session.run(lambda connection: connection.fetchval("SELECT pg_backend_pid()"))
     async with database.query() as connection:
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
     with pytest.raises(DatabaseUnavailableError):
-        await session.run(lambda connection: value_of(connection, "SELECT 1"))
-    assert await session.run(lambda connection: value_of(connection, "SELECT 1")) == 1
+        await session.run(lambda connection: connection.fetchval("SELECT 1"))
+    assert await session.run(lambda connection: connection.fetchval("SELECT 1")) == 1
     await session.close()
 
 
 async def test_an_error_of_postgresql_is_one_line(database: Database) -> None:
     session = AdminSession(database, "test")
     with pytest.raises(DatabaseError, match='relation "missing" does not exist') as refused:
-        await session.run(lambda connection: execute(connection, "SELECT * FROM missing"))
+        await session.run(lambda connection: connection.execute("SELECT * FROM missing"))
     assert "\n" not in str(refused.value)
     await session.close()
