@@ -45,7 +45,12 @@ class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     commit_seconds: Annotated[
         float,
-        Meta(gt=0, le=0.1, description="How long samples may wait to share a disk write with others."),
+        Meta(
+            gt=0,
+            le=0.1,
+            description="How long samples may wait to share a disk write with others; a second while no event"
+            " arrives.",
+        ),
     ] = 0.05
     max_bytes: Annotated[
         int,

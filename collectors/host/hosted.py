@@ -28,6 +28,8 @@ _TOLERATED_BUDGETS = 5
 """Accumulated excess, in budgets, after which the collector is skipped."""
 _MAX_OVERRUN_NS = NS_PER_SECOND
 """Most excess counted for one call: a longer gap is likelier a suspended process than slow work."""
+_MAX_RESTED = 9
+"""Cycles in a row that a collector without keys and events is not asked in."""
 
 
 class Skip(StrEnum):
@@ -71,6 +73,9 @@ class HostedCollector:
         self._overrun_ns = 0
         self._skip_cycles = 0
         self._keys: int | None = None
+        self._asked_events = 0
+        """Events delivered when the collector was last asked for samples."""
+        self._rested = 0
         self._last_error: str | None = None
         self._last_sample_ns: int | None = None
         self._duration_ns: int | None = None
@@ -147,7 +152,19 @@ class HostedCollector:
         if is_skipped:
             self.skipped[Skip.OVER_BUDGET] += 1
             return None
+        if self._rests():
+            return None
         return self._sample(time_ns)
+
+    def _rests(self) -> bool:
+        """Whether it has nothing to sample: it had no keys and has got no event since."""
+        has_news = self._keys != 0 or not self.events_taken or self.events != self._asked_events
+        if has_news or self._rested >= _MAX_RESTED:
+            self._asked_events = self.events
+            self._rested = 0
+            return False
+        self._rested += 1
+        return True
 
     def _sample(self, time_ns: int) -> SampleBatch | None:
         before_ns = self._monotonic_ns()

@@ -53,7 +53,7 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     fast_seconds: Annotated[
         Seconds, Meta(description="Interval between readings of processor and memory.")
-    ] = 0.1
+    ] = 0.5
     slow_seconds: Annotated[
         Seconds, Meta(description="Interval between readings of disks, network, swap and processes.")
     ] = 1.0

@@ -1,6 +1,6 @@
 """Lag of the event loop, and the stack of what blocks it.
 
-A probe, a timer of 25 ms, measures how late it runs, with the resolution of the loop's timers: about a
+A probe, a timer of 50 ms, measures how late it runs, with the resolution of the loop's timers: about a
 millisecond. A watchdog thread logs the stack of the event loop when the probe stops; the function that blocks
 is on it.
 """
@@ -19,8 +19,8 @@ import structlog
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.supervision import supervised_thread
 
-PROBE_SECONDS = 0.025
-WATCH_SECONDS = 0.05
+PROBE_SECONDS = 0.05
+WATCH_SECONDS = 0.1
 _PROBE_NS = round(PROBE_SECONDS * NS_PER_SECOND)
 _JOIN_SECONDS = 1.0
 _FRAMES_SHOWN = 25

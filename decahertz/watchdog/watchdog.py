@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _LATE_NS = CYCLE_NS + CYCLE_NS // 2
 """Without samples for this long, the timer evaluates."""
+_WATCH_SECONDS = (_LATE_NS + CYCLE_NS // 10) / NS_PER_SECOND
 _HOLD_NS = 5 * NS_PER_SECOND
 """Time after the start in which no alert of the previous process is resolved."""
 
@@ -119,10 +120,15 @@ class Watchdog:
             asyncio.get_running_loop().call_soon(self.evaluate)
 
     def _watch(self) -> None:
-        """Evaluate when no samples came; again after a cycle."""
-        self._timer = asyncio.get_running_loop().call_later(CYCLE_NS / NS_PER_SECOND, self._watch)
+        """Evaluate when no samples came, and watch again. Each evaluation postpones it."""
+        self._postpone()
         if self._clock.monotonic_ns() - self._evaluated_ns > _LATE_NS:
             self.evaluate()
+
+    def _postpone(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch)
 
     def evaluate(self) -> None:
         """Evaluate all conditions once."""
@@ -130,6 +136,7 @@ class Watchdog:
         if self._subscription is None:
             return
         now_ns = self._evaluated_ns = self._clock.monotonic_ns()
+        self._postpone()
         for tracker, reading in self._trackers.values():
             try:
                 findings = reading(now_ns)

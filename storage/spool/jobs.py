@@ -36,6 +36,11 @@ class Job(ABC):
         """Whether a caller waits for the job."""
         return False
 
+    @property
+    def has_events(self) -> bool:
+        """Whether it stores events."""
+        return False
+
     def add_to(self, batch: JobBatch) -> None:
         """Add the job to a batch: by default before the commit."""
         batch.before_commit.append(self)
@@ -153,6 +158,11 @@ class WriteJob(Job):
     def is_urgent(self) -> bool:
         """Whether a caller waits; samples and the events of feeds wait for others to share a commit."""
         return any(answer is not None for answer in self.answers)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether it has arrivals, or entries that an earlier job could not write."""
+        return bool(self.arrivals or self.rescued)
 
     def add_to(self, batch: JobBatch) -> None:
         """Join the batch's transaction."""

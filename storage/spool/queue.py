@@ -11,6 +11,10 @@ from storage.spool.jobs import Job
 
 _BATCH_ROWS = 20_000
 _IDLE_SECONDS = 1.0
+_QUIET_AFTER_NS = 10 * NS_PER_SECOND
+"""Without an event for so long nothing is recorded but the state of the machine."""
+_QUIET_COMMIT_SECONDS = 1.0
+"""How long jobs may wait then: a commit costs a processor as much as ten cycles of the sampler."""
 
 
 class SpoolQueue:
@@ -23,6 +27,8 @@ class SpoolQueue:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed: SpoolError | None = None
+        self._event_ns = clock.monotonic_ns()
+        """When the last event was collected, or the start."""
 
     def put(self, job: Job) -> None:
         """Add a job; returns at once."""
@@ -42,21 +48,32 @@ class SpoolQueue:
     def collect(self, *, has_unsaved: bool) -> list[Job]:
         """Return the jobs of the next commit: until one is urgent, the commit is large, or time is up.
 
-        Returns an empty list after a second without a job, with unsaved changes after ``commit_seconds``.
+        Time is up ``commit_seconds`` after the first job, or a second if no event arrived for ten. Returns an
+        empty list after a second without a job, and after the same time with unsaved changes.
         """
         try:
-            jobs = [self._jobs.get(timeout=self._commit_seconds if has_unsaved else _IDLE_SECONDS)]
+            job = self._jobs.get(timeout=self._patience_seconds() if has_unsaved else _IDLE_SECONDS)
         except queue.Empty:
             return []
-        deadline_ns = self._clock.monotonic_ns() + round(self._commit_seconds * NS_PER_SECOND)
-        rows, is_urgent = jobs[0].rows, jobs[0].is_urgent
-        while rows < _BATCH_ROWS:
-            left = 0 if is_urgent else (deadline_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
-            try:
-                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
-            except queue.Empty:
-                break
+        first_ns = self._clock.monotonic_ns()
+        jobs: list[Job] = []
+        rows, is_urgent = 0, False
+        while True:
             jobs.append(job)
             rows += job.rows
             is_urgent = is_urgent or job.is_urgent
-        return jobs
+            now_ns = self._clock.monotonic_ns()
+            if job.has_events:
+                self._event_ns = now_ns
+            if rows >= _BATCH_ROWS:
+                return jobs
+            left = 0 if is_urgent else self._patience_seconds() - (now_ns - first_ns) / NS_PER_SECOND
+            try:
+                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+            except queue.Empty:
+                return jobs
+
+    def _patience_seconds(self) -> float:
+        """How long a job that is not urgent may wait now."""
+        is_quiet = self._clock.monotonic_ns() - self._event_ns > _QUIET_AFTER_NS
+        return _QUIET_COMMIT_SECONDS if is_quiet else self._commit_seconds

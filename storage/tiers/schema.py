@@ -109,7 +109,7 @@ def tier_schema_of(
 
 async def columns_in(connection: AnyConnection, relation: str) -> dict[str, str]:
     """SQL types by column name of a table or view; empty if it does not exist."""
-    return dict(await connection.fetch(_COLUMNS, relation))
+    return {row[0]: row[1] for row in await connection.fetch(_COLUMNS, relation)}
 
 
 async def comment_tier(

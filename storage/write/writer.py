@@ -41,7 +41,7 @@ BACKLOG_ROWS = 5_000
 """Backlog rows in one transaction: the longest that new rows wait for."""
 
 _RETRY = Backoff(first_seconds=0.05, most_seconds=0.5)
-_BACKLOG_POLL_SECONDS = 0.2
+_BACKLOG_POLL_SECONDS = 1.0
 """Interval at which the writer checks for a backlog."""
 _SUPERSEDED_REASON = (
     "While this recorder was cut off from the database, another process recorded under its name. Samples in"

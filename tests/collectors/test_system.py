@@ -178,7 +178,7 @@ async def test_a_block_is_reported_once_and_so_is_its_end() -> None:
     monitor.stop()
 
     assert [entry["event"] for entry in logs] == ["loop_blocked", "loop_recovered"]
-    assert (monitor.lag().blocks, logs[1]["seconds"]) == (1, 0.475)
+    assert (monitor.lag().blocks, logs[1]["seconds"]) == (1, 0.45)
 
 
 async def test_no_stack_is_blamed_when_the_whole_process_stood_still() -> None:

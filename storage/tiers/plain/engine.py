@@ -14,7 +14,7 @@ from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days
 from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
 from storage.tiers.plain.retention import drop_old_events, drop_old_rows
-from storage.tiers.plain.roll_up import deduplicate, roll_up
+from storage.tiers.plain.roll_up import deduplicate, roll_up, with_dirty_buckets
 from storage.tiers.plain.table import PlainTable, prepare_table
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class PlainEngine:
         del session  # rows are asyncpg's work
         before_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         buckets = 0
-        for table in self._tables:
+        for table in await with_dirty_buckets(connection, self._tables):
             for tier in ROLLED:
                 while made := await self._step(connection, table, tier, before_ns):
                     buckets += made

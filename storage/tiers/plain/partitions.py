@@ -67,7 +67,8 @@ class Partitioned:
 
 async def partitions_of(connection: AnyConnection, table: Partitioned) -> dict[datetime, str]:
     """Names of the partitions by their start, oldest first; without the default partition."""
-    return dict(await connection.fetch(_PARTITIONS, quoted(table.name)))
+    rows = await connection.fetch(_PARTITIONS, quoted(table.name))
+    return {row[0]: row[1] for row in rows}
 
 
 async def ensure_default(connection: AnyConnection, table: Partitioned) -> None:

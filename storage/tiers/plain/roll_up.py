@@ -7,6 +7,7 @@ and a repeated one gives the same result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,17 @@ async def roll_up(
             buckets,
         )
     return len(buckets)
+
+
+async def with_dirty_buckets(connection: AnyConnection, tables: Sequence[PlainTable]) -> list[PlainTable]:
+    """The tables that have dirty buckets, finished or not, by one statement for all."""
+    checks = [
+        f"SELECT {number} WHERE EXISTS (SELECT FROM {quoted(table.dirty_buckets)})"  # noqa: S608 - quoted
+        for number, table in enumerate(tables)
+    ]
+    return (
+        [tables[number] for (number,) in await connection.fetch(" UNION ALL ".join(checks))] if tables else []
+    )
 
 
 async def deduplicate(connection: AnyConnection, table: PlainTable) -> None:

@@ -340,6 +340,18 @@ async def test_an_empty_batch_says_that_the_keys_are_gone_and_says_it_once(rig: 
     assert batches[-1].time_ns == last
 
 
+async def test_without_keys_and_events_a_collector_is_asked_once_a_second(rig: Rig) -> None:
+    rig.one.names = []
+    await rig.timer.cycle(21)
+    assert len(rig.one.sampled) == 3
+    rig.publish(quote())
+    rig.one.names = ["a"]
+    await rig.timer.cycle(2)
+    assert len(rig.one.sampled) == 5
+    assert len(rig.two.sampled) == 23
+    assert rig.metric("samples_total", collector="one") == 2
+
+
 async def test_one_call_over_budget_is_counted_and_forgiven_however_long_it_took(rig: Rig) -> None:
     rig.one.during_sample = rig.take_time(3_000 * MS)
     with capture_logs() as logs:
