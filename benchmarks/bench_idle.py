@@ -12,7 +12,7 @@ finds the tables as they should be, is the one that counts, as it is that of eve
 * The start is the processor time until the recorder answers that it is ready, without PostgreSQL's.
 
 The reference of memory and processor time is a bare Python process that imports the same libraries (aiohttp,
-asyncpg, msgspec, psycopg, structlog, uvloop) and wakes ten times a second; that of the start is the import of
+asyncpg, msgspec, structlog, uvloop) and wakes ten times a second; that of the start is the import of
 these libraries.
 """
 
@@ -39,7 +39,7 @@ _MIB = 1024 * 1024
 
 _BARE = """
 import asyncio, sys
-import aiohttp, aiohttp.web, asyncpg, msgspec, prometheus_client, psutil, psycopg, structlog, uvloop
+import aiohttp, aiohttp.web, asyncpg, msgspec, prometheus_client, psutil, structlog, uvloop
 
 async def main():
     print("ready", flush=True)

@@ -61,14 +61,15 @@ def all_keys() -> Iterator[Key]:
 def build_app(named: str | None = None) -> App:
     """Build the command with its subcommands.
 
-    ``named`` is the subcommand that will run; without it, all have all their options. The options of plugins
-    are left out where no subcommand that takes them is named, as they take the import of all plugins.
+    ``named`` is the subcommand that will run; without it, all have all their options. The hundreds of options
+    of other subcommands are left out, and those of plugins, whose import takes time, where none takes them.
     """
     keys = list(all_keys() if named in {None, *_WITH_PLUGINS} else keys_of(Settings))
+    all_of = {name: keys if named in {None, name} else () for name in _WITH_PLUGINS}
     app = App(name="decahertz", help=_HELP, version=__version__)
-    app.command(_with_settings(_up, keys), name="up")
-    app.command(_with_settings(_stack, keys), name="stack")
-    app.command(_with_settings(_check, keys), name="check")
+    app.command(_with_settings(_up, all_of["up"]), name="up")
+    app.command(_with_settings(_stack, all_of["stack"]), name="stack")
+    app.command(_with_settings(_check, all_of["check"]), name="check")
     where = _only(keys, ("data_dir", "database_url", "database_password_file"))
     app.command(_with_settings(_import, [*where, *_only(keys, ("recorder",))]), name="import")
     imports = App(name="imports", help="List the files that were imported, and take one back.")
@@ -100,7 +101,7 @@ def build_app(named: str | None = None) -> App:
     key_commands.command(_with_settings(_list_keys, where), name="list")
     key_commands.command(_with_settings(_revoke_keys, where), name="revoke")
     app.command(key_commands)
-    app.command(_with_settings(_show_settings, keys), name="settings")
+    app.command(_with_settings(_show_settings, all_of["settings"]), name="settings")
     return app
 
 
