@@ -13,7 +13,7 @@ import asyncpg
 from storage.database import Database, DatabaseError
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection
+    from storage.database import AnyConnection, Connection
 
 SCHEMA_LOCK = 0x6461_487A_0001
 """Key of the advisory lock that a process holds while it changes the schema."""
@@ -30,7 +30,7 @@ class SchemaLockedError(DatabaseError):
     """Another process has been changing the schema for too long."""
 
 
-async def connect(database: Database, purpose: str) -> AnyConnection:
+async def connect(database: Database, purpose: str) -> Connection:
     """Open a connection; close it with :meth:`~storage.database.Database.disconnect`.
 
     ``purpose`` is shown in ``pg_stat_activity``. Raises :class:`~storage.database.DatabaseUnavailableError`.
@@ -45,7 +45,7 @@ async def connect(database: Database, purpose: str) -> AnyConnection:
     return connection
 
 
-def _limit_silence(connection: AnyConnection) -> None:
+def _limit_silence(connection: Connection) -> None:
     """A network that drops every packet ends even a statement that has no time-out."""
     transport_socket = connection._transport.get_extra_info("socket")  # type: ignore[attr-defined] # noqa: SLF001 - asyncpg shows it nowhere else
     with socket.socket(fileno=os.dup(transport_socket.fileno())) as duplicate:

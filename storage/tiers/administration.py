@@ -13,7 +13,7 @@ from storage.database import Database, DatabaseError, DatabaseUnavailableError, 
 from storage.schema.connection import connect
 
 if TYPE_CHECKING:
-    from storage.database import AnyConnection
+    from storage.database import AnyConnection, Connection
 
 _T = TypeVar("_T")
 
@@ -30,7 +30,7 @@ class AdminSession:
     def __init__(self, database: Database, purpose: str) -> None:
         self._database = database
         self._purpose = purpose
-        self._connection: AnyConnection | None = None
+        self._connection: Connection | None = None
 
     async def run(self, work: Callable[[AnyConnection], Awaitable[_T]]) -> _T:
         """Run ``work`` on the connection. A cancelled caller cancels its statement.

@@ -316,7 +316,7 @@ async def test_a_sample_that_raises_is_counted_logged_once_and_the_others_go_on(
 
 
 async def test_a_bad_sample_is_dropped_and_counted_and_the_others_are_published(rig: Rig) -> None:
-    rig.one.names = ["a", "b:b", "c", "a"]
+    rig.one.names = ["a", "b\nb", "c", "a"]
     with capture_logs() as logs:
         await rig.timer.cycle(3)
     samples = rig.recorder.batches("one")[0].samples
