@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
-from decahertz_client._correction import Corrections, named_fields
+from decahertz_client._correction import Corrections
 from decahertz_client._times import FIRST_NS
 
 Item = Union[dict[str, Any], tuple[Any, ...]]
@@ -149,8 +149,9 @@ class Packer:
         errors: list[str] = []
         pack, corrects_all = self._packer.pack, self._corrects_all
         for item in items:
-            fields = named_fields(item, self._fields)
-            time_ns = fields.get("time_ns")
+            named = item.items() if isinstance(item, dict) else zip(self._fields[item[0]], item)
+            fields = {name: value for name, value in named if value is not None}
+            time_ns = fields["time_ns"]
             if corrects_all or type(time_ns) is not int or time_ns < FIRST_NS:
                 fields = self.corrections.correct(fields)
             try:
