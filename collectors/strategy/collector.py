@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
+import structlog
 from msgspec import Meta
 
 from collectors.common.mark_prices import MarkPrices, MaxInstruments
@@ -95,6 +96,8 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         for budget in self.budgets:
             budget.make_room = self._sweep
         self._mark_prices = MarkPrices(instruments)
+        self._hinted: set[tuple[str, str]] = set()
+        self._log = structlog.get_logger(part="strategy")
         self.desk_regime: Regime | None = None
         """The newest regime that names no strategy."""
         self._swept_ns = 0
@@ -143,8 +146,12 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
             holding,
             mark,
             differs=holding.has_differed(now_ns, self._break_ns),
-            no_mark=NO_MARK + (hint_of(holding, self._mark_prices) if mark.price is None else ""),
+            no_mark=self._no_mark(holding) if mark.price is None else NO_MARK,
         )
+
+    def _no_mark(self, holding: Holding) -> str:
+        hint = hint_of(holding, self._mark_prices)
+        return f"{NO_MARK}; {hint}" if hint else NO_MARK
 
     def _sample(self, state: StrategyState, now_ns: int) -> StrategySample:
         value = state.value(self._mark_prices)
@@ -207,11 +214,22 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         state.received_ns = max(state.received_ns, received_ns)
         return state
 
+    def _log_hints(self, state: StrategyState) -> None:
+        """Logs once per instrument that quotes under a similar name may be meant for a position."""
+        for holding in state.open_holdings():
+            name = (holding.venue, holding.instrument)
+            if name not in self._hinted and mark_of(holding, self._mark_prices).price is None:
+                hint = hint_of(holding, self._mark_prices)
+                if hint:
+                    self._hinted.add(name)
+                    self._log.warning("mark_price_missed", venue=name[0], instrument=name[1], hint=hint)
+
     def _sweep(self, now_ns: int) -> None:
         self._swept_ns = now_ns
         before_ns = now_ns - self._idle_ns
         self._mark_prices.retire(before_ns)
         for name, state in list(self._states.items()):
+            self._log_hints(state)
             state.drop_flat_holdings(before_ns)
             if state.received_ns < before_ns and not state.open_positions:
                 state.release_positions()

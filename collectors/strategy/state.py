@@ -181,5 +181,5 @@ def hint_of(holding: Holding, mark_prices: MarkPrices) -> str:
         return ""
     venue, instrument = similar
     if venue == holding.venue:
-        return f"; {instrument} is quoted: if it is the same, list one in aliases of the other's definition"
-    return f"; {instrument} is quoted at {venue}: names of venue and instrument must be those of the quotes"
+        return f"{instrument} is quoted: if it is the same, list one in aliases of the other's definition"
+    return f"{instrument} is quoted at {venue}: names of venue and instrument must be those of the quotes"

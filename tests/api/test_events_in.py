@@ -9,6 +9,7 @@ import pytest
 
 from api.routes.events import EncodedBatch, EventBatchReader
 from api.settings import ApiSettings
+from decahertz.clock import NS_PER_SECOND
 from decahertz.event import Quote
 from decahertz.fakes import MessageLog
 from decahertz.wire import Codec
@@ -23,6 +24,17 @@ QUOTE: dict[str, Any] = {
     "instrument": "A",
     "bid": 1.0,
     "ask": 2.0,
+}
+
+FILL: dict[str, Any] = {
+    "type": "fill",
+    "strategy": "s",
+    "venue": "SIM",
+    "instrument": "A",
+    "order_id": "o",
+    "side": "buy",
+    "price": 1.0,
+    "quantity": 1.0,
 }
 
 
@@ -89,6 +101,34 @@ async def test_batches_out_of_order_are_taken_and_stored_once(stored: Stack, sto
         assert answer.status == 200
         assert answer.body["durable_sequence"] == 6
     assert await stored_sequences(stored) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_fill_with_an_impossible_time_is_stored_with_a_flag(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    now_ns = stored.clock.time_ns()
+    ahead_ns, milliseconds = now_ns + 90 * NS_PER_SECOND, (now_ns - NS_PER_SECOND) // 10**6
+    fills = [
+        {**FILL, "fill_id": str(number), "time_ns": time_ns}
+        for number, time_ns in enumerate((now_ns, ahead_ns, milliseconds))
+    ]
+    assert (await stored_caller.send(batch(*fills))).status == 200
+    await stored.all_stored()
+    items = (await stored_caller.get("fills")).body["items"]
+    found = {item["fill_id"]: (item["time_ns"], item["stated_time_ns"]) for item in items}
+    (receipt_ns,) = {item["received_ns"] for item in items}
+    assert found == {
+        "0": (now_ns, None),
+        "1": (receipt_ns, ahead_ns),
+        "2": (milliseconds * 10**6, milliseconds),
+    }
+
+
+async def test_a_quote_in_milliseconds_is_refused_with_the_unit(stored_caller: Caller) -> None:
+    answer = await stored_caller.send(batch(QUOTE, {**QUOTE, "time_ns": START_NS // 10**6}))
+    (error,) = answer.problem("invalid-batch")["errors"]
+    assert (error["index"], error["field"]) == (1, "time_ns")
+    assert "milliseconds" in error["reason"]
 
 
 async def test_an_empty_batch_is_taken(stored_caller: Caller) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -600,3 +601,14 @@ def test_a_position_without_a_mark_price_names_quotes_that_may_be_meant(
     for name in ("mark_price", "value", "unrealised_pnl"):
         assert position.reasons[name].partition(";")[0] == "no quote and no reported mark price"
         assert (hint in position.reasons[name]) if hint else (";" not in position.reasons[name])
+
+
+def test_a_similar_name_is_logged_once(desk: Desk) -> None:
+    desk.fill("buy", 2, 100, 1)
+    desk.mark(110, 2, instrument="EUR-USD")
+    with structlog.testing.capture_logs() as logged:
+        for seconds in (20, 40, 60):
+            desk.sample(seconds)
+    (event,) = logged
+    assert (event["event"], event["venue"], event["instrument"]) == ("mark_price_missed", "fx", "EUR/USD")
+    assert "EUR-USD is quoted" in event["hint"]
