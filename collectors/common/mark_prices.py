@@ -58,7 +58,7 @@ class MarkPrices:
             for name in known.aliases:
                 self._names.pop((venue, name), None)
             self._names.pop(key, None)
-        elif not self._budget.admit((*key, "definition"), received_ns):
+        elif not (definition.aliases and self._budget.admit((*key, "definition"), received_ns)):
             return
         self._definitions[key] = definition
         if definition.aliases:
