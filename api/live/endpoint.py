@@ -31,7 +31,7 @@ from api.live.messages import (
     Subscribe,
     Unsubscribe,
 )
-from api.live.replay import ReplayError
+from api.live.replay import ReplayError, pattern_of
 from decahertz.audit import TOPIC as AUDIT
 from decahertz.topic import Pattern, TopicError
 from decahertz.wire import Codec, Decoder, decoder
@@ -306,7 +306,7 @@ class WebSocketEndpoint:
 
     def _patterns(self, client: Client, texts: tuple[str, ...]) -> list[Pattern] | Error:
         try:
-            patterns = [Pattern(text) for text in dict.fromkeys(texts)]
+            patterns = [pattern_of(text) for text in dict.fromkeys(texts)]
         except TopicError as error:
             return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
         if not client.sees_audit and any(pattern.text == AUDIT for pattern in patterns):

@@ -13,13 +13,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from api.live.client import encode_frames
 from api.live.messages import ErrorCode, EventMessage
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND
 from decahertz.event import EVENT_TYPES, AnyEvent, Event, event_topic
-from decahertz.topic import Pattern, segment_name
+from decahertz.topic import Pattern, TopicError, segment, segment_name
 from storage.database import DatabaseError
 from storage.query.event_log import Numbered, Wanted
 from storage.spool.errors import SpoolError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from api.live.self_metrics import HubMetrics
     from decahertz.clock import Clock
 
+_KEYED_TOPICS: Final = frozenset(kind.topic for kind in EVENT_TYPES if kind.topic_key)
+_KEYED_SEGMENTS = 2
 _EVENTS_PER_WRITE = 500
 _READERS_AT_ONCE = 2
 """After a restart all readers resume at once; each page takes the database a millisecond or more."""
@@ -134,6 +136,18 @@ class Replay:
         await asyncio.sleep(0)
         await client.writable()
         client.last_heard_ns = self._clock.monotonic_ns()  # its pongs wait behind this request
+
+
+def pattern_of(text: str) -> Pattern:
+    """Parses a pattern. Raises :class:`~decahertz.topic.TopicError`, also where a name needs escapes."""
+    pattern = Pattern(text)
+    segments = pattern.segments
+    if segments[0] in _KEYED_TOPICS and len(segments) > _KEYED_SEGMENTS:
+        name = text.removeprefix(f"{segments[0]}:")
+        raise TopicError(
+            f"{text!r} has too many segments: write {segments[0]}:{segment(name)} if it is a name"
+        )
+    return pattern
 
 
 def wanted_events(patterns: Iterable[Pattern]) -> dict[type[Event], Sequence[str] | None]:

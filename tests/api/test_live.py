@@ -191,6 +191,7 @@ BAD: list[tuple[str | bytes, str]] = [
     ('{"type":"subscribe","topics":["a::b"]}', "bad_topic"),
     ('{"type":"subscribe","topics":["quotes:*","**:a"]}', "bad_topic"),
     ('{"type":"subscribe","topics":["quo*"]}', "bad_topic"),
+    ('{"type":"subscribe","topics":["quotes:BTC/USDT:USDT"]}', "bad_topic"),
 ]
 
 
@@ -208,6 +209,16 @@ async def test_a_bad_message_is_refused_with_a_reason_and_the_connection_stays(
         stack.publish_cycle(1)
         await stack.emit(quote())
         assert await client.until_pong() == []  # nothing of a refused subscription took effect
+
+
+async def test_a_name_with_a_colon_is_answered_with_its_topic(stack: Stack) -> None:
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["quotes:BTC/USDT:USDT"])
+        assert "quotes:BTC/USDT%3AUSDT" in (await client.hear())["text"]
+        await client.subscribe("quotes:BTC/USDT%3AUSDT")
+        await stack.emit(quote("BTC/USDT:USDT"))
+        (event,) = await client.until_pong()
+        assert event["data"]["instrument"] == "BTC/USDT:USDT"
 
 
 async def test_text_is_refused_where_messagepack_was_agreed_on(stack: Stack) -> None:
