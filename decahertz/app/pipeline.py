@@ -116,6 +116,7 @@ def _source(plugin: LoadedCollector) -> Source:
 def _check(settings: Settings) -> None:
     check_port("api", settings.api.host, settings.api.port)
     check_port("exporter", settings.exporter.host, settings.exporter.port)
+    settings.exporter.check_exposure()
     check_contradictions(settings)
 
 

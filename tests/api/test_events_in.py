@@ -10,7 +10,7 @@ import pytest
 from api.routes.events import EncodedBatch, EventBatchReader
 from api.settings import ApiSettings
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import Quote
+from decahertz.event import EVENT_TYPES, ConnectionState, Quote
 from decahertz.fakes import MessageLog
 from decahertz.wire import Codec
 from tests.api.checked import MSGPACK, Caller
@@ -138,6 +138,7 @@ async def test_an_empty_batch_is_taken(stored_caller: Caller) -> None:
 
 NO_NAME = "a name has 1 to 128 characters, no control character, no blank at either end"
 NOT_FINITE = "must be a finite number"
+TYPES = [str(kind.__struct_config__.tag) for kind in EVENT_TYPES]
 BAD_EVENTS: list[tuple[dict[str, Any], str, str | None]] = [
     ({**QUOTE, "bid_size": -1.0}, "bid_size", "Expected `float` >= 0.0"),
     ({**QUOTE, "time_ns": 0}, "time_ns", None),
@@ -151,7 +152,16 @@ BAD_EVENTS: list[tuple[dict[str, Any], str, str | None]] = [
     ({**QUOTE, "instrument": "x" * 129}, "instrument", None),
     ({**QUOTE, "missed": -1}, "missed", None),
     ({**QUOTE, "extra": 1}, "extra", None),
-    ({**QUOTE, "type": "mystery"}, "type", None),
+    (
+        {**QUOTE, "type": "mystery"},
+        "type",
+        f"Invalid value 'mystery'; allowed: {', '.join(TYPES)}",
+    ),
+    (
+        {"type": "heartbeat", "time_ns": START_NS, "component": "c", "connection": "shut"},
+        "connection",
+        f"Invalid enum value 'shut'; allowed: {', '.join(ConnectionState)}",
+    ),
     ({key: value for key, value in QUOTE.items() if key != "type"}, "type", None),
     ({key: value for key, value in QUOTE.items() if key != "venue"}, "venue", None),
     (

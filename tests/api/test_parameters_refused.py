@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from decahertz.event import PositionSource
 from tests.api.checked import Caller
 
 CURRENT = [
@@ -116,3 +117,9 @@ async def test_an_invalid_parameter_is_named(caller: Caller, path: str, field: s
     answer = await caller.get(path)
     assert answer.status == 400
     assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
+
+
+async def test_the_values_of_an_enumeration_are_named(caller: Caller) -> None:
+    answer = await caller.get("positions?held_by=desk")
+    (error,) = answer.problem("invalid-parameter")["errors"]
+    assert error["reason"] == f"Invalid enum value 'desk'; allowed: {', '.join(PositionSource)}"

@@ -106,6 +106,7 @@ def test_a_file_that_is_no_recording_is_refused(env: dict[str, str], data_dir: P
     ("option", "value", "setting"),
     [
         ("--api-host", "0.0.0.0", "api.host"),  # noqa: S104 - it has to be refused
+        ("--exporter-host", "0.0.0.0", "exporter.host"),  # noqa: S104 - the same
         ("--tiers-chunk-hours", "5", "tiers.chunk_hours"),
         ("--database-url", "postgresql://nobody@127.0.0.1:1/none", "database"),
     ],
