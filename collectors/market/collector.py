@@ -58,7 +58,7 @@ class MarketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Seconds, Meta(description="Verdict gap: for this long after messages were missed.")
     ] = 10.0
     max_keys: MaxKeys = 2_000
-    max_keys_per_emitter: MaxKeysPerEmitter = 1_500
+    max_keys_per_emitter: MaxKeysPerEmitter = 1_000
 
 
 class MarketCollector(BaseCollector[MarketOptions]):
