@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
@@ -109,6 +109,16 @@ class KeyBudget:
             self._held_by[emitter] -= 1
             if not self._held_by[emitter]:
                 del self._held_by[emitter]
+
+    def held(self) -> list[tuple[Key, str]]:
+        """Returns the keys that it has admitted, with their emitters, for a checkpoint."""
+        return list(self._held.items())
+
+    def resume(self, held: Iterable[tuple[Key, str]]) -> None:
+        """Holds the keys of a checkpoint, and no others, whatever the limits are now."""
+        self._held = dict(held)
+        self._held_by = Counter(self._held.values())
+        self._over.clear()
 
     def expire(self, now_ns: int) -> None:
         """Forgets the keys over budget that no event has named recently; ``now_ns`` as ``received_ns``."""

@@ -81,5 +81,18 @@ def test_a_full_budget_asks_for_room_at_intervals_of_the_events(budget: KeyBudge
     assert asked == [start_ns, start_ns + MAKE_ROOM_NS]
 
 
+def test_a_checkpoint_keeps_the_keys_and_whose_they_are(budget: KeyBudget) -> None:
+    admitted(budget, "runaway", 1000)
+    admitted(budget, "calm", 2)
+    resumed = KeyBudget("collectors.market.max_keys", LIMIT, EMITTER_LIMIT)
+    resumed.resume(budget.held())
+    assert resumed.held() == budget.held()
+    assert admitted(resumed, "runaway", 1000) == EMITTER_LIMIT
+    assert admitted(resumed, "calm", 3) == 3
+    for key, _ in resumed.held():
+        resumed.release(key)
+    assert admitted(resumed, "runaway", 1000) == EMITTER_LIMIT
+
+
 def test_the_limit_of_an_emitter_is_never_above_that_of_all() -> None:
     assert KeyBudget("x", 3, 5).emitter_limit == 3
