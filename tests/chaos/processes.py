@@ -25,7 +25,9 @@ from tests.embedded_server import create_data, has_timescale
 from tests.pipeline.running import ROOT, Forked, Program, RunningDecahertz, await_welcome, read, started
 
 STOP_SECONDS = 60.0
+_SETTINGS = {"max_connections": "40"}
 _TIMESCALE = {
+    **_SETTINGS,
     "shared_preload_libraries": "timescaledb",
     "timescaledb.telemetry_level": "off",
     "max_worker_processes": "24",
@@ -39,7 +41,7 @@ class Postgres:
         self._background = background
         self._folder = folder
         self._installation = installation
-        self._settings = _TIMESCALE if has_timescale(installation) else {}
+        self._settings = _TIMESCALE if has_timescale(installation) else _SETTINGS
         self._server: EmbeddedPostgres | None = None
         self.url = database_url(create_data(folder, installation))
 
@@ -76,15 +78,17 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL, for the server and, as after a crash of the machine, for all its processes."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.stop()
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes, the parent first."""
         assert self._server is not None
         assert self._server.pid is not None
         parent = psutil.Process(self._server.pid)
-        for process in (parent, *parent.children(recursive=True)):
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self.stop()
+        return [parent, *parent.children(recursive=True)]
 
 
 @dataclass
