@@ -122,7 +122,7 @@ class TieredDatabase:
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """An open database; a call that blocks the event loop meanwhile fails the test."""
-    database = Database(url, StorageSettings(flush_seconds=0.01))
+    database = Database(url, StorageSettings(flush_seconds=0.01, read_timeout_seconds=60.0))
     with blockbuster_ctx("storage") as guard:
         # asyncpg looks for the files ~/.pgpass and ~/.postgresql before it connects.
         for function in guard.functions.values():
