@@ -241,7 +241,7 @@ class SpoolWorker:
         return file
 
     def _unexpected(self, error: Exception) -> SpoolError:
-        self._log.error("spool_job_failed", exc_info=error)
+        self._supervision.failed("spool", error)
         return SpoolUnwritableError(f"{type(error).__name__}: {error}")
 
     def _tidy(self, file: SpoolFile) -> None:

@@ -26,6 +26,7 @@ from decahertz.event import AnyEvent, Arrival, Event, EventBatch, Heartbeat, Quo
 from decahertz.health import Health, RunState
 from decahertz.metric import Kind, Metric
 from decahertz.sample import Sample, schema_of
+from decahertz.supervision import SUPERVISION, Supervision
 from decahertz.testing import START_NS, ManualClock, ManualTimer, MessageLog
 
 MS = 1_000_000
@@ -217,20 +218,32 @@ async def test_silence_of_the_grid_is_said(rig: Rig) -> None:
     assert "no cycle for 3 s" in status.detail
 
 
-async def test_a_grid_that_breaks_is_a_failure_and_not_the_end_of_the_process() -> None:
-    class Broken:
-        async def next(self) -> Cycle:
-            raise OSError("no clock")
-
+async def test_a_grid_that_breaks_is_told_and_the_cycles_go_on() -> None:
     clock = ManualClock()
+
+    class Broken:
+        calls = 0
+
+        async def next(self) -> Cycle:
+            self.calls += 1
+            if self.calls == 1:
+                raise OSError("no clock")
+            if self.calls > 2:
+                await asyncio.Event().wait()
+            return Cycle(clock.time_ns(), 0, 0, 0)
+
+    supervision = Supervision(clock)
+    SUPERVISION.set(supervision)
     sampler = Sampler(LocalBus(), clock, Broken(), CollectorRegistry(), SamplerSettings(), [])
-    await sampler.start()
-    with capture_logs() as logs:
-        await asyncio.sleep(0)
-    assert [log["event"] for log in logs] == ["sampler_failed"]
-    assert sampler.status().health is Health.FAILED
-    assert "no clock" in sampler.status().detail
+    with capture_logs():
+        await sampler.start()
+        async with asyncio.timeout(10):
+            while not sampler.cycles:  # noqa: ASYNC110 - nothing tells of a cycle
+                await asyncio.sleep(0.01)
+    assert supervision.status().detail == "sampler failed: OSError: no clock"
+    assert sampler.status().health is Health.OK
     await sampler.stop()
+    assert sampler.status().health is Health.FAILED
 
 
 # Events

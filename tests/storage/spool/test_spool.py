@@ -25,6 +25,7 @@ from decahertz.event import Arrival, EventBatch
 from decahertz.health import Health
 from decahertz.ingest import NotDurableError, Receipt
 from decahertz.sample import SampleBatch
+from decahertz.supervision import SUPERVISION, Supervision
 from decahertz.testing import ManualClock
 from storage.entry import Ack, Entry
 from storage.settings import SpoolSettings
@@ -213,13 +214,40 @@ async def test_a_bug_in_one_job_is_reported_to_its_caller_and_others_go_on(tmp_p
     assert ["a bug" in str(error) for error in told] == [True]
 
 
-async def test_callers_are_refused_when_the_thread_ends_by_a_bug(tmp_path: Path) -> None:
+async def test_a_bug_is_told_and_the_thread_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervision = Supervision(SystemClock())
+    SUPERVISION.set(supervision)
+
+    def break_down() -> Iterator[Ack]:
+        raise RuntimeError("a bug")
+        yield
+
+    async with opened(tmp_path) as one:
+        one.spool._worker.put(AckJob(break_down()))  # type: ignore[arg-type]  # that is the mistake
+        assert (await one.spool.append(quotes(1, 10), 10)).accepted == 10
+        assert supervision.status().detail == "spool failed: RuntimeError: a bug"
+
+        with monkeypatch.context() as patched:
+            patched.setattr(one.spool._worker, "_process", _raise)
+            with pytest.raises(NotDurableError, match="LookupError: another"):
+                await one.spool.append(quotes(11, 20), 10)
+        assert supervision.status().detail == "spool failed 2 times: LookupError: another"
+        assert (await one.spool.append(quotes(11, 20), 10)).accepted == 10
+        assert one.spool.status().health is Health.OK
+
+
+def _raise(*_: object) -> SpoolFile:
+    raise LookupError("another")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_callers_are_refused_when_the_thread_ends(tmp_path: Path) -> None:
     begun, released = threading.Event(), threading.Event()
 
     def break_down() -> Iterator[Ack]:
         begun.set()
         released.wait(20)
-        raise RuntimeError("a bug")
+        raise SystemExit("a bug")
         yield
 
     async def waiting() -> list[Arrival]:
@@ -251,7 +279,7 @@ async def test_callers_are_refused_when_the_thread_ends_by_a_bug(tmp_path: Path)
         assert (flushed, read) == (None, [])
         assert isinstance(waited, SpoolError)
         status = one.spool.status()
-        assert (status.health, status.detail) == (Health.FAILED, "RuntimeError: a bug")
+        assert (status.health, status.detail) == (Health.FAILED, "SystemExit: a bug")
         async with asyncio.timeout(10):  # and so are those who come later
             with pytest.raises(NotDurableError):
                 await one.spool.append(quotes(11, 20), 600)
