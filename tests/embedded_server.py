@@ -20,7 +20,15 @@ import psutil
 import pytest
 
 import storage
+from collectors.host.plugins import load_collectors
+from collectors.host.settings import CollectorsSettings
+from decahertz.clock import SystemClock
+from decahertz.settings import Sources
+from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
+from storage.schema.migrate import migrate
+from storage.settings import RetentionSettings, StorageSettings, TiersSettings
+from storage.tiers.engine import prepare_tiers
 
 LIMIT_S = 20.0
 _CLUSTERS: list[Path] = []
@@ -50,27 +58,43 @@ def remove_clusters() -> None:
 
 
 @cache
-def _cluster(installation: Installation) -> Path:
+def _cluster(installation: Installation, *, has_tables: bool) -> Path:
     """The data folder of a server that started once and stopped; made once for each process of a test run."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
     _CLUSTERS.append(folder)
 
     async def started() -> None:
-        async with EmbeddedPostgres(folder, installation=installation):
-            pass
+        async with EmbeddedPostgres(folder, installation=installation) as server:
+            if has_tables:
+                await _create_tables(server.url)
 
     with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
         thread.submit(asyncio.run, started()).result()
     return folder
 
 
-def create_data(data_dir: Path, installation: Installation | None = None) -> Path:
+async def _create_tables(url: str) -> None:
+    """Create what the first start of a recorder with default settings creates."""
+    clock = SystemClock()
+    collectors = load_collectors(CollectorsSettings().enabled, Sources(), clock)
+    schemas = [loaded.schema for loaded in collectors.plugins]
+    database = Database(url, StorageSettings())
+    await database.open()
+    await migrate(database)
+    await prepare_tiers(database, schemas, TiersSettings(), RetentionSettings(), clock)
+    await database.close()
+
+
+def create_data(
+    data_dir: Path, installation: Installation | None = None, *, has_tables: bool = False
+) -> Path:
     """Create an empty database in ``data_dir`` by copying one: five times faster than initdb.
 
-    Durable against the end of any process, not against a power cut.
+    With ``has_tables`` it is as the first start of a recorder leaves it. It is durable against the end of any
+    process, not against a power cut.
     """
     data_dir.mkdir(mode=0o700, parents=True)
-    cluster = _cluster(installation or find_installation()) / "cluster"
+    cluster = _cluster(installation or find_installation(), has_tables=has_tables) / "cluster"
     subprocess.run(["cp", "-a", str(cluster), str(data_dir)], check=True)
     with (data_dir / "cluster" / "postgresql.conf").open("a") as settings:
         settings.write("fsync = off\n")

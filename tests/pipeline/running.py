@@ -261,7 +261,7 @@ def running(
     """
     data = Path(env["DECAHERTZ_DATA_DIR"]) / "postgres"
     if "DECAHERTZ_DATABASE_URL" not in env and not data.exists():
-        create_data(data)
+        create_data(data, has_tables=True)
     process: Program
     if is_forked and not prefix:
         process = Forked([subcommand, *arguments], env, log)
