@@ -192,7 +192,8 @@ class Api:
         self._access.required = await asyncio.to_thread(self._settings.requires_keys)
         if self._place.sockets:
             return  # the recorder has checked it before it listened
-        if self._access.required and not self._parts.keys.has_valid_keys():
+        keys = self._parts.keys
+        if self._access.required and keys.is_read and not keys.has_valid_keys():
             if await asyncio.to_thread(self._settings.is_exposed):
                 raise UnsafeAddressError(
                     "api.host",

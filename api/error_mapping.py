@@ -5,7 +5,7 @@ from __future__ import annotations
 from api.http.problems import FieldProblem, ProblemError
 from decahertz.event_times import BatchRefusedError
 from decahertz.ingest import NotDurableError
-from storage.database import DatabaseUnavailableError, QueryTimeoutError
+from storage.database import DatabaseClosedError, DatabaseUnavailableError, QueryTimeoutError
 from storage.query.export import TooManyExportsError, UnknownColumnError
 from storage.query.history.history import UnknownFieldError
 from storage.query.pagination import CursorError
@@ -27,7 +27,11 @@ def domain_problem(error: Exception) -> ProblemError | None:
             detail = f"the query took longer than {limit}: ask for a shorter range, or for less at once"
             problem = ProblemError("query-timeout", detail)
         case DatabaseUnavailableError():
-            problem = ProblemError("database-unavailable", "the database does not respond; try again")
+            is_closed = isinstance(error, DatabaseClosedError)
+            detail = (
+                f"the database is not open yet ({text})" if is_closed else "the database does not respond"
+            )
+            problem = ProblemError("database-unavailable", f"{detail}; try again")
         case CursorError():
             problem = ProblemError("invalid-cursor", text, [FieldProblem(field="cursor", reason=text)])
         case UnknownFieldError():

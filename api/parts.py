@@ -34,6 +34,10 @@ def no_threshold(_alert: str) -> None:
     """Threshold of an alert in a process without alerts."""
 
 
+def no_strategies() -> None:
+    """State of strategies in a process without collectors."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
     """Collaborators, made by the composition root. The callables are cheap and return the current state."""
@@ -60,7 +64,7 @@ class ApiParts:
     components: Callable[[], list[ComponentStatus]]
     ready: Callable[[], bool]
     """Whether every part is started and the database responds."""
-    strategy: StrategyCollector | None = None
+    strategy: Callable[[], StrategyCollector | None] = no_strategies
     """State of strategies and their positions; ``None``: the collector is not enabled."""
     ledger: Callable[[], list[StreamLedger]] = list
     """The loss ledger: a consistent reading of all streams."""

@@ -101,6 +101,14 @@ class Ingest:
         self.events = 0
         """Events published, without duplicates."""
 
+    def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
+        """Learn which events are in storage, if it was opened after the start: a resend is recognised."""
+        for emitter, ranges in known.items():
+            seen = self._seen.setdefault(emitter, SequenceSet())
+            self._last_seen_ns.setdefault(emitter, self._clock.monotonic_ns())
+            for low, high in ranges:
+                seen.add(low, high)
+
     async def submit(self, batch: EventBatch, encoded: bytes = b"") -> Receipt:
         """Admit a batch of a client, and return when it is durable.
 

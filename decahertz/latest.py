@@ -40,8 +40,9 @@ class LatestAlerts:
         bus.subscribe(TOPIC, self._store)
 
     def load(self, alerts: Iterable[Alert]) -> None:
-        """Add the alerts that fired before the start."""
-        self._firing.update((alert.id, alert) for alert in alerts if alert.is_firing)
+        """Add the alerts that fired before the start; what arrived since is newer."""
+        before = {alert.id: alert for alert in alerts if alert.is_firing}
+        self._firing = before | self._firing
 
     def get(self, alert_id: str) -> Alert | None:
         """The alert, if it fires."""

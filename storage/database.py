@@ -72,6 +72,10 @@ class DatabaseUnavailableError(DatabaseError):
     """The database cannot be reached, or the connection was lost. A retry may succeed."""
 
 
+class DatabaseClosedError(DatabaseUnavailableError):
+    """The database has not been opened yet; the message says why."""
+
+
 class DatabaseTimeoutError(DatabaseUnavailableError):
     """A statement exceeded its time limit, or no pooled connection became free in time."""
 
@@ -169,6 +173,8 @@ class Database:
         self.settings = settings
         self._dsn = _for_asyncpg(url)
         self._pool: ConnectionPool | None = None
+        self.closed_reason = "it is not open"
+        """Why there is no pool, for those who ask for a connection of it."""
 
     async def open(self) -> ServerInfo:
         """Check the server and open the pool.
@@ -318,7 +324,7 @@ class Database:
 
     def _opened(self) -> ConnectionPool:
         if self._pool is None:
-            raise DatabaseUnavailableError(f"{self.name} is not open")
+            raise DatabaseClosedError(self.closed_reason)
         return self._pool
 
     @contextmanager

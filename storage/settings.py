@@ -27,6 +27,12 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1000, description="Rows held in memory for the writer; the rest stays in the spool."),
     ] = 200_000
+    start_timeout_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long the start waits for each step of opening the database; it goes on without."
+        ),
+    ] = 10.0
     connect_timeout_seconds: Annotated[Seconds, Meta(description="Timeout for a connection attempt.")] = 10.0
     statement_timeout_seconds: Annotated[
         Seconds, Meta(description="Timeout for one statement that stores rows or serves a command.")

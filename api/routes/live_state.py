@@ -10,10 +10,11 @@ from decahertz.health import RunState
 
 def strategy_state(parts: ApiParts) -> StrategyCollector:
     """Returns the strategy collector. Raises :class:`ProblemError` (``not-enabled``) unless it runs."""
-    if parts.strategy is None:
+    strategy = parts.strategy()
+    if strategy is None:
         raise _not_enabled("strategy")
     check_running(parts, "strategy")
-    return parts.strategy
+    return strategy
 
 
 def check_running(parts: ApiParts, collector: str) -> None:

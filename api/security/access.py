@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from api.http.access import ANONYMOUS, LOCAL, Caller, Scope
 from api.http.problems import ProblemError
-from api.security.keyring import BusyError
+from api.security.keyring import BusyError, KeysUnreadError
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -85,6 +85,9 @@ async def verified(keys: KeyRing, text: str) -> Caller:
         caller = keys.remembered(text) or await keys.verify(text)
     except BusyError as error:
         raise ProblemError("overloaded", "too many keys are being verified; try again") from error
+    except KeysUnreadError as error:
+        detail = f"no key can be checked before the database is open, try again: {error}"
+        raise ProblemError("database-unavailable", detail) from error
     if caller is None:
         raise unauthorized("the key is unknown, expired or revoked")
     return caller

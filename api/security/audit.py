@@ -18,7 +18,7 @@ from decahertz.audit import DONE, TOPIC, AuditEntry
 from decahertz.clock import NS_PER_SECOND
 from decahertz.incident import Incident
 from decahertz.supervision import supervise
-from storage.database import DatabaseError, within
+from storage.database import DatabaseClosedError, DatabaseError, within
 from storage.query.audit import entries_since
 from storage.write.audit import AuditStore
 
@@ -134,6 +134,8 @@ class Auditor:
             self._changed.clear()
             try:
                 found = await entries_since(self._database, since_ns)
+            except DatabaseClosedError:  # its opening reports why
+                continue
             except DatabaseError as error:
                 self._incident.fail(self._clock.monotonic_ns(), error)
                 continue

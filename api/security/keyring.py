@@ -39,6 +39,10 @@ class BusyError(Exception):
     """Too many keys are being verified."""
 
 
+class KeysUnreadError(Exception):
+    """The keys have not been read from the database yet; the message says why."""
+
+
 class KeyRing:
     """Verifies keys.
 
@@ -52,7 +56,8 @@ class KeyRing:
                     ▼
         scrypt in a thread, one at a time ── matches ──► remember the digest (one per key)
 
-    While the database is away, the keys read last stay valid until they expire.
+    While the database is away, the keys read last stay valid until they expire. Before the first read no key
+    is known, and none can be called wrong.
     """
 
     def __init__(self, store: ApiKeyStore, clock: Clock) -> None:
@@ -68,13 +73,18 @@ class KeyRing:
         self._turn = asyncio.Lock()
         self._looking_up = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._unread = ""
+        """Why the keys have never been read; empty: they have."""
         self._incident = Incident("key_refresh", structlog.get_logger(part="api"))
         self.on_refresh: Callable[[], None] = lambda: None
         """Called after each look at the table: connections of revoked keys end."""
 
     async def start(self) -> None:
-        """Reads the keys and keeps them current. Raises :class:`~storage.database.DatabaseError`."""
-        await self.refresh()
+        """Reads the keys and keeps them current; a database that is away is awaited."""
+        try:
+            await self.refresh()
+        except DatabaseError as error:
+            self._unread = str(error)
         self._task = supervise(self._run, "api-keys")
 
     async def stop(self) -> None:
@@ -85,6 +95,11 @@ class KeyRing:
             await asyncio.wait([task])
             with contextlib.suppress(DatabaseError):
                 await self._store_uses(0)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the keys have been read."""
+        return not self._unread
 
     def has_valid_keys(self) -> bool:
         """Whether any key can be used now."""
@@ -107,13 +122,18 @@ class KeyRing:
         return self._caller(key.id)
 
     async def verify(self, text: str) -> Caller | None:
-        """The owner of a key; ``None`` for a key that is invalid. Raises :class:`BusyError`."""
+        """The owner of a key; ``None`` for a key that is invalid.
+
+        Raises :class:`BusyError`, and :class:`KeysUnreadError`.
+        """
         key = parse_key(text)
         if key is None:
             return None
         if not self.is_valid(key.id):
             await self._look_up()
             if not self.is_valid(key.id):
+                if self._unread:
+                    raise KeysUnreadError(self._unread)
                 return None
         if self._waiting >= _MAX_WAITING:
             raise BusyError
@@ -144,6 +164,7 @@ class KeyRing:
     async def refresh(self) -> None:
         """Reads all keys. Raises :class:`~storage.database.DatabaseError`."""
         keys = await self._store.all()
+        self._unread = ""
         self._keys = {key.id: (key, _caller_of(key)) for key in keys}
         self._digests = {id_: digest for id_, digest in self._digests.items() if self.is_valid(id_)}
         self.on_refresh()
@@ -178,6 +199,9 @@ class KeyRing:
                 await self.refresh()
                 await self._store_uses(_USED_NS)
             except DatabaseError as error:
+                if self._unread:  # the database has not been opened yet, which its opening reports
+                    self._unread = str(error)
+                    continue
                 self._incident.fail(now_ns, error)
             else:
                 self._incident.recover()

@@ -33,7 +33,7 @@ class Dispatcher:
                 routes.setdefault(event_type, []).append(collector)
         self._routes = {event_type: tuple(subscribers) for event_type, subscribers in routes.items()}
         self._monotonic_ns = monotonic_ns
-        self._budgets = tuple(budget for collector in collectors for budget in collector.budgets)
+        self._collectors = collectors
         self._emitter = ""
         self._waiting: deque[tuple[AnyEvent, int, str]] = deque()
         self._scheduled: asyncio.Handle | None = None
@@ -96,5 +96,10 @@ class Dispatcher:
 
     def _change_emitter(self, emitter: str) -> None:
         self._emitter = emitter
-        for budget in self._budgets:
-            budget.emitter = emitter
+        for collector in self._collectors:
+            for budget in collector.budgets:
+                budget.emitter = emitter
+
+    def forget_emitter(self) -> None:
+        """Tell the emitter of the next event to all budgets: some of them are new."""
+        self._emitter = ""

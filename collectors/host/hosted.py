@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +19,7 @@ import structlog
 from collectors.host.plugins import LoadedCollector, describe
 from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
+from decahertz.collector import Collector
 from decahertz.event import Event
 from decahertz.health import CollectorStatus, RunState
 from decahertz.incident import Incident
@@ -65,6 +67,7 @@ class HostedCollector:
         self.dropped = dict.fromkeys(Reason, 0)
         self.observe_duration: Callable[[float], None] = _ignore
         self._collector = loaded.collector
+        self._loaded = loaded
         max_keys = self.budgets[0].limit if self.budgets else DEFAULT_MAX_KEYS
         self._check = SampleCheck(loaded.schema, max_keys)
         self._monotonic_ns = monotonic_ns
@@ -133,6 +136,30 @@ class HostedCollector:
             await _within(self._collector.stop(), limit_seconds)
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._log.error("collector_stop_failed", reason=describe(error), exc_info=error)
+
+    def successor(self) -> HostedCollector | None:
+        """Returns a new collector of the same kind, which has seen no event; ``None`` if none can be made."""
+        if self._loaded.make is None:
+            return None
+        loaded = replace(self._loaded, collector=self._loaded.make())
+        return HostedCollector(loaded, self._monotonic_ns, self._budget_ns)
+
+    def exchange(self, other: HostedCollector) -> None:
+        """Exchanges the collectors of both; counts and incidents stay."""
+        self._collector, other._collector = other._collector, self._collector
+        self.on_event, other.on_event = other.on_event, self.on_event
+        self.budgets, other.budgets = other.budgets, self.budgets
+        self._refused = self.refused_events
+        before, now = other._collector, self._collector
+        for kept, current in zip(
+            getattr(before, "histograms", ()), getattr(now, "histograms", ()), strict=True
+        ):
+            kept.series = current.series  # the exporter goes on with the histograms that it knows
+
+    @property
+    def collector(self) -> Collector:
+        """The collector itself; another one after it has caught up."""
+        return self._collector
 
     def event_failed(self, error: Exception) -> None:
         """Records that ``on_event`` raised."""

@@ -12,6 +12,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -60,6 +61,8 @@ class LoadedCollector:
     distribution: str
     collector: Collector
     schema: SampleSchema
+    make: Callable[[], Collector] | None = None
+    """Constructs another one; ``None``: it cannot be restored a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,8 @@ def load_collectors(
     def make(point: EntryPoint) -> LoadedCollector:
         class_ = _load(point)
         schema = _check_collector(point.name, class_)
-        collector: Collector = _construct(class_, sources, "collectors", point.name, clock)
-        return LoadedCollector(point.name, _distribution(point), collector, schema)
+        construct = partial(_construct, class_, sources, "collectors", point.name, clock)
+        return LoadedCollector(point.name, _distribution(point), construct(), schema, construct)
 
     return _load_all(sources, "collectors", enabled, points, make)
 

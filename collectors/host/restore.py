@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import structlog
 
@@ -13,11 +14,12 @@ from collectors.host.plugins import describe
 from decahertz.clock import NS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from collectors.host.hosted import HostedCollector
     from decahertz.event import AnyEvent, Event
+    from decahertz.ingest import EmitterId
+    from decahertz.sequences import SequenceSet
 
+_EVENTS_AT_ONCE = 200
 
 History: TypeAlias = "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int, str], None]]"
 """Yields the stored events of these types since a time (ns UTC), with their times of receipt and their
@@ -34,52 +36,92 @@ async def no_history(
         yield item
 
 
-async def restore(collectors: Sequence[HostedCollector], history: History, now_ns: int) -> int:
-    """Delivers stored events to the collectors that declare ``restored``; returns their number.
+class WholeHistory(Protocol):
+    """A :data:`History` of the database and the spool."""
+
+    @property
+    def spooled(self) -> dict[EmitterId, SequenceSet]:
+        """The events of this process that the last reading found in the spool."""
+        ...
+
+    def __call__(
+        self, event_types: Sequence[type[Event]], since_ns: int
+    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
+        """See :data:`History`."""
+        ...
+
+
+async def restore(collectors: Sequence[HostedCollector], history: History, now_ns: int) -> bool:
+    """Delivers stored events to the collectors that declare ``restored``; returns whether it got them all.
 
     Errors of a collector are counted as for live events. If reading fails, the error is logged and the
     collectors continue with the events delivered so far: recording without a history is better than not
     recording.
     """
     log = structlog.get_logger(part="sampler")
-    count, last_emitter = 0, ""
-    budgets = [budget for collector in collectors for budget in collector.budgets]
+    delivery = Delivery(collectors)
     try:
-        for seconds, routes in _spans(collectors):
-            since_ns = 0 if seconds == math.inf else now_ns - int(seconds * NS_PER_SECOND)
-            async with aclosing(history(tuple(routes), since_ns)) as events:
-                async for event, received_ns, emitter in events:
-                    count += 1
-                    if emitter != last_emitter:
-                        last_emitter = emitter
-                        for budget in budgets:
-                            budget.emitter = emitter
-                    _deliver(routes[type(event)], event, received_ns)
+        for seconds, routes in spans_of(collectors):
+            await delivery.replay(routes, seconds, history, now_ns)
     except Exception as error:
-        log.exception("history_restore_failed", events=count, reason=describe(error))
-    else:
-        if count:
-            log.info("history_restored", events=count)
-    for budget in budgets:
-        budget.forget_refusals()
-    return count
+        log.exception("history_restore_failed", events=delivery.events, reason=describe(error))
+        return False
+    finally:
+        delivery.end()
+    if delivery.events:
+        log.info("history_restored", events=delivery.events)
+    return True
+
+
+class Delivery:
+    """Delivers past events to collectors, and tells their key budgets whose events they are."""
+
+    def __init__(self, collectors: Sequence[HostedCollector]) -> None:
+        self._budgets = [budget for collector in collectors for budget in collector.budgets]
+        self._emitter = ""
+        self.events = 0
+        """Events read from the history."""
+
+    async def replay(self, routes: Routes, seconds: float, history: History, now_ns: int) -> None:
+        """Delivers the stored events of the last ``seconds``. Raises if reading fails.
+
+        It returns to the event loop now and then, as cycles may run meanwhile.
+        """
+        since_ns = 0 if seconds == math.inf else now_ns - int(seconds * NS_PER_SECOND)
+        async with aclosing(history(tuple(routes), since_ns)) as events:
+            async for event, received_ns, emitter in events:
+                self.events += 1
+                self.deliver(routes[type(event)], event, received_ns, emitter)
+                if self.events % _EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def deliver(
+        self, collectors: Sequence[HostedCollector], event: AnyEvent, received_ns: int, emitter: str
+    ) -> None:
+        """Delivers an event; errors are counted."""
+        if emitter != self._emitter:
+            self._emitter = emitter
+            for budget in self._budgets:
+                budget.emitter = emitter
+        for collector in collectors:
+            try:
+                collector.on_event(event, received_ns)
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                collector.event_failed(error)
+
+    def end(self) -> None:
+        """Says that all events are delivered: what the budgets have refused is the past."""
+        for budget in self._budgets:
+            budget.forget_refusals()
 
 
 Routes: TypeAlias = "dict[type[Event], list[HostedCollector]]"
 
 
-def _spans(collectors: Iterable[HostedCollector]) -> list[tuple[float, Routes]]:
+def spans_of(collectors: Sequence[HostedCollector]) -> list[tuple[float, Routes]]:
     """Groups the collectors by how far back they restore events; the longest time first."""
     spans: dict[float, Routes] = {}
     for collector in collectors:
         for event_type, seconds in collector.events_restored.items():
             spans.setdefault(seconds, {}).setdefault(event_type, []).append(collector)
     return sorted(spans.items(), key=lambda span: -span[0])
-
-
-def _deliver(collectors: Sequence[HostedCollector], event: AnyEvent, received_ns: int) -> None:
-    for collector in collectors:
-        try:
-            collector.on_event(event, received_ns)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            collector.event_failed(error)

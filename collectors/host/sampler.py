@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from typing import TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
 
+from collectors.host.catch_up import CatchUp
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
 from collectors.host.plugins import LoadedCollector, PluginFailure
-from collectors.host.restore import History, no_history, restore
+from collectors.host.restore import History, WholeHistory, no_history, restore
 from collectors.host.self_metrics import SamplerMetrics
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
@@ -32,6 +34,8 @@ _LATENESS_CYCLES = 6_000
 """Cycles whose lateness is kept for the percentiles: ten minutes."""
 _SILENCE_NS = 2 * NS_PER_SECOND
 _RECENTLY_NS = 60 * NS_PER_SECOND
+
+CollectorT = TypeVar("CollectorT")
 
 
 class Sampler:
@@ -51,9 +55,13 @@ class Sampler:
         *,
         failures: Sequence[PluginFailure] = (),
         history: History = no_history,
+        is_whole: bool = True,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
-        """``history`` restores the collectors; ``limit_seconds`` bounds the start and the stop of each."""
+        """``history`` restores the collectors; ``limit_seconds`` bounds the start and the stop of each.
+
+        If the history is not the whole one, :meth:`catch_up` is expected.
+        """
         budget_ns = int(settings.budget_seconds * NS_PER_SECOND)
         self._hosted = tuple(HostedCollector(c, clock.monotonic_ns, budget_ns) for c in collectors)
         self._failures = tuple(failures)
@@ -61,6 +69,8 @@ class Sampler:
         self._clock = clock
         self._timer = timer
         self._history = history
+        self._is_whole = is_whole
+        self._is_behind = False
         self._grid = Grid()
         self._limit_seconds = limit_seconds
         self._dispatcher = Dispatcher((), clock.monotonic_ns)
@@ -88,11 +98,23 @@ class Sampler:
             await self.stop()
             raise
         running = [hosted for hosted in self._hosted if hosted.state is RunState.RUNNING]
-        await restore(running, self._history, self._clock.time_ns())
+        is_restored = await restore(running, self._history, self._clock.time_ns())
+        self._is_behind = not (is_restored and self._is_whole)
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
         self._task = supervise(self._run, "sampler")
+
+    async def catch_up(self, history: WholeHistory) -> None:
+        """Restores the collectors again, from all of their past, while the cycles go on.
+
+        For a start without the database. Raises if reading fails; then it can be called again.
+        """
+        behind = [c for c in self._hosted if c.events_restored and c.state is RunState.RUNNING]
+        catch_up = CatchUp(behind, self._bus, lambda: self._dispatcher.pending)
+        await catch_up.run(history, self._clock.time_ns(), self._limit_seconds)
+        self._dispatcher.forget_emitter()
+        self._is_behind = False
 
     async def stop(self) -> None:
         """Stops the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
@@ -149,6 +171,15 @@ class Sampler:
         """Returns the keys without room by collector; only collectors that have such."""
         return {hosted.name: over for hosted in self._hosted if (over := hosted.keys_over_budget)}
 
+    def collector(self, type_: type[CollectorT]) -> CollectorT | None:
+        """Returns the running collector of a type, if there is one."""
+        return next((c.collector for c in self._hosted if isinstance(c.collector, type_)), None)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether collectors lack a part of their past: :meth:`catch_up` is due."""
+        return self._is_behind
+
     def collectors(self) -> list[CollectorStatus]:
         """Returns the status of each collector; those that could not be loaded come last."""
         unloaded = [
@@ -163,6 +194,9 @@ class Sampler:
             detail = "not started" if self._task is None else "stopped"
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
         problems = self._grid_problems(self._clock.monotonic_ns())
+        if self._is_behind:
+            behind = ", ".join(c.name for c in self._hosted if c.events_restored)
+            problems.append(f"without the past that only the database has: {behind}")
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
         failed += [failure.name for failure in self._failures]
         failing = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.is_failing]

@@ -73,6 +73,13 @@ def refuse_without_database(settings: Settings) -> None:
         raise StartError(f"there is no database in {folder} yet: `decahertz up` creates it")
 
 
+def embedded_supervisor(settings: Settings) -> PostgresSupervisor | None:
+    """The supervisor of the embedded PostgreSQL, not started; ``None`` if the settings name a database."""
+    if settings.database_url:
+        return None
+    return PostgresSupervisor(lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES))
+
+
 @asynccontextmanager
 async def open_database(
     settings: Settings,
@@ -84,14 +91,11 @@ async def open_database(
     With ``share``, uses an embedded server that another process runs; without, refuses to. Raises
     :class:`StartError`.
     """
-    supervisor = None
     async with AsyncExitStack() as stack:
         with start_errors():
             runs_already = share and running_pid(embedded_dir(settings)) is not None
-            if not settings.database_url and not runs_already:
-                supervisor = PostgresSupervisor(
-                    lambda: EmbeddedPostgres(embedded_dir(settings), options=_POSTGRES)
-                )
+            supervisor = None if runs_already else embedded_supervisor(settings)
+            if supervisor is not None:
                 stack.push_async_callback(supervisor.stop)
                 await supervisor.start()
             database = Database(database_url(settings), settings.storage)

@@ -85,7 +85,7 @@ class Watchdog:
 
     async def start(self) -> None:
         """Take over what was firing, and evaluate from now on."""
-        self._adopt()
+        self.adopt()
         self._subscription = self._bus.subscribe("samples:*", self._take)
         self._watch()
 
@@ -198,8 +198,11 @@ class Watchdog:
         self._log.info("alert_resolved", alert=alert.name, id=alert.id, summary=alert.summary)
         self._bus.publish(TOPIC, resolved)
 
-    def _adopt(self) -> None:
-        """Take over the alerts that were firing when the previous process ended; the newest of each thing."""
+    def adopt(self) -> None:
+        """Take over the alerts that were firing when the previous process ended; the newest of each thing.
+
+        Again when the database opens after the start.
+        """
         now_ns = self._clock.monotonic_ns()
         for alert in sorted(self._latest, key=lambda alert: -alert.starts_ns):
             if alert.origin is not AlertOrigin.WATCHDOG or alert.recorder != self._recorder:
@@ -207,7 +210,10 @@ class Watchdog:
             tracker, _ = self._trackers.get(alert.name, (None, None))
             if tracker is not None and alert.labels.keys() >= set(tracker.condition.labels):
                 key = tuple(alert.labels[name] for name in tracker.condition.labels)
-                if (alert.name, key) not in self._firing:
+                current = self._firing.get((alert.name, key))
+                if current is not None and current.id == alert.id:
+                    continue
+                if current is None:
                     self._firing[alert.name, key] = alert
                     tracker.adopt(key, now_ns, now_ns + _hold_ns(tracker))
                     continue

@@ -22,7 +22,11 @@ from urllib.parse import quote
 import psutil
 
 from storage.files import open_locked
-from storage.postgres.installation import EmbeddedPostgresError, Installation
+from storage.postgres.installation import (
+    EmbeddedPostgresError,
+    EmbeddedPostgresUnusableError,
+    Installation,
+)
 
 DATABASE = "decahertz"
 ROLE = "decahertz"
@@ -81,7 +85,7 @@ class ClusterPaths:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-            raise EmbeddedPostgresError(
+            raise EmbeddedPostgresUnusableError(
                 f"{folder} can be written by other users: choose a data directory with a shorter path"
             )
         if not self.alias.is_symlink() or self.alias.readlink() != self.cluster:
@@ -102,9 +106,11 @@ class ClusterPaths:
         try:
             found = (self.cluster / "PG_VERSION").read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            raise EmbeddedPostgresError(f"{self.cluster} is not a data directory of PostgreSQL") from None
+            raise EmbeddedPostgresUnusableError(
+                f"{self.cluster} is not a data directory of PostgreSQL"
+            ) from None
         if found != str(installation.major):
-            raise EmbeddedPostgresError(
+            raise EmbeddedPostgresUnusableError(
                 f"{self.cluster} was made by PostgreSQL {found}, and {installation.prefix} is "
                 f"{installation.version}: use a PostgreSQL {found}, or dump the data with it and restore "
                 "the dump into a new data directory"
@@ -192,13 +198,13 @@ def server_user(paths: ClusterPaths) -> ServerUser | None:
     owner = paths.cluster.stat() if paths.cluster.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner.st_uid != os.geteuid():
-            raise EmbeddedPostgresError(
+            raise EmbeddedPostgresUnusableError(
                 f"{paths.cluster} belongs to {_name_of(owner.st_uid)}, not to this user"
             )
         return None
     if owner is not None:
         if owner.st_uid == 0:
-            raise EmbeddedPostgresError(
+            raise EmbeddedPostgresUnusableError(
                 f"{paths.cluster} belongs to root, and PostgreSQL refuses to run as root"
             )
         return ServerUser(owner.st_uid, owner.st_gid)
@@ -209,7 +215,9 @@ def server_user(paths: ClusterPaths) -> ServerUser | None:
             continue
         if entry.pw_uid != 0:
             return ServerUser(entry.pw_uid, entry.pw_gid)
-    raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and the user nobody does not exist")
+    raise EmbeddedPostgresUnusableError(
+        "PostgreSQL refuses to run as root, and the user nobody does not exist"
+    )
 
 
 def own_name() -> str:
@@ -217,7 +225,7 @@ def own_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise EmbeddedPostgresError(
+        raise EmbeddedPostgresUnusableError(
             f"PostgreSQL needs a user with a name, and user id {os.geteuid()} has none on this machine"
         ) from None
 

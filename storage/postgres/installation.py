@@ -29,6 +29,10 @@ class EmbeddedPostgresError(RuntimeError):
     """Raised when the embedded PostgreSQL cannot start, run or stop. ``str()`` of it is one line."""
 
 
+class EmbeddedPostgresUnusableError(EmbeddedPostgresError):
+    """Raised for what another attempt cannot heal: the programs, the data or the user have to be changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """An installed PostgreSQL."""
@@ -70,7 +74,7 @@ def find_installation(prefix: Path | None = None) -> Installation:
         except EmbeddedPostgresError as error:
             refusals.append(str(error))
     reasons = "; ".join(refusals) or f"neither the package {_WHEEL} nor a PostgreSQL is installed"
-    raise EmbeddedPostgresError(f"no PostgreSQL found: {reasons}")
+    raise EmbeddedPostgresUnusableError(f"no PostgreSQL found: {reasons}")
 
 
 def _candidates() -> Iterator[Path]:
@@ -87,18 +91,18 @@ def _candidates() -> Iterator[Path]:
 def _inspect(prefix: Path) -> Installation:
     for name in ("postgres", "initdb"):
         if not os.access(prefix / "bin" / name, os.X_OK):
-            raise EmbeddedPostgresError(f"{prefix} has no program bin/{name}")
+            raise EmbeddedPostgresUnusableError(f"{prefix} has no program bin/{name}")
     command = [str(prefix / "bin" / "postgres"), "--version"]
     try:
         answer = subprocess.run(  # noqa: S603 - an existing program, without a shell
             command, capture_output=True, text=True, timeout=_VERSION_LIMIT_S, check=True, errors="replace"
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise EmbeddedPostgresError(f"{prefix} does not run: {error}") from error
+        raise EmbeddedPostgresUnusableError(f"{prefix} does not run: {error}") from error
     words = answer.stdout.split()
     found = Installation(prefix, words[2] if len(words) > 2 else "")  # noqa: PLR2004 - "postgres (PostgreSQL) 18.6"
     if found.major < MINIMUM_MAJOR:
-        raise EmbeddedPostgresError(
+        raise EmbeddedPostgresUnusableError(
             f"PostgreSQL {found.version or 'of an unknown version'} in {prefix} is too old: "
             f"{MINIMUM_MAJOR} or newer is required"
         )
@@ -195,6 +199,6 @@ def _refuse_foreign(cache: Path) -> None:
     """Refuse a cache that other users can write to: root runs its programs."""
     stat = cache.lstat()
     if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
-        raise EmbeddedPostgresError(
+        raise EmbeddedPostgresUnusableError(
             f"{cache} can be written by other users: programs in it would not be safe to run"
         )

@@ -15,7 +15,12 @@ import psutil
 import structlog
 
 from storage.postgres.cluster import SOCKET_NAME, Server, ServerUser
-from storage.postgres.installation import EmbeddedPostgresError, Installation, readable_copy
+from storage.postgres.installation import (
+    EmbeddedPostgresError,
+    EmbeddedPostgresUnusableError,
+    Installation,
+    readable_copy,
+)
 from storage.postgres.launcher import DATA_DIRECTORY, NOT_THE_USER, Launch
 
 P = ParamSpec("P")
@@ -116,10 +121,10 @@ async def runnable(runner: ProgramRunner, installation: Installation, cache: Pat
         return installation
     refusal = f"{installation.prefix} cannot be run by user id {runner.user.uid}"
     if not installation.relocatable:
-        raise EmbeddedPostgresError(f"{refusal}: install PostgreSQL where every user can read it")
+        raise EmbeddedPostgresUnusableError(f"{refusal}: install PostgreSQL where every user can read it")
     copy = await in_thread(readable_copy, installation, cache)
     if not await _is_runnable(runner, copy):
-        raise EmbeddedPostgresError(f"{refusal}, nor can its copy in {copy.prefix}")
+        raise EmbeddedPostgresUnusableError(f"{refusal}, nor can its copy in {copy.prefix}")
     return copy
 
 
@@ -127,7 +132,7 @@ async def _is_runnable(runner: ProgramRunner, installation: Installation) -> boo
     """Whether the server's user can run the programs: mount options and libraries matter too."""
     code = await runner.run(installation.program("initdb"), "--version")
     if code == NOT_THE_USER and runner.user is not None:
-        raise EmbeddedPostgresError(
+        raise EmbeddedPostgresUnusableError(
             f"PostgreSQL refuses to run as root, and changing to user id {runner.user.uid} is not permitted: "
             "start Decahertz as an ordinary user, or with the capabilities SETUID, SETGID and CHOWN"
         )

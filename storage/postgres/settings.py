@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from storage.postgres.cluster import MARK, ROLE, ClusterPaths
-from storage.postgres.installation import EmbeddedPostgresError, Installation
+from storage.postgres.installation import EmbeddedPostgresUnusableError, Installation
 
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
@@ -53,10 +53,12 @@ def _fixed(paths: ClusterPaths) -> dict[str, str]:
 
 
 def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
-    """Raise :class:`EmbeddedPostgresError` if a caller changes a fixed setting."""
+    """Raise :class:`EmbeddedPostgresUnusableError` if a caller changes a fixed setting."""
     fixed = ", ".join(sorted(_fixed(paths).keys() & settings.keys()))
     if fixed:
-        raise EmbeddedPostgresError(f"settings of the embedded PostgreSQL that cannot be changed: {fixed}")
+        raise EmbeddedPostgresUnusableError(
+            f"settings of the embedded PostgreSQL that cannot be changed: {fixed}"
+        )
 
 
 def server_options(paths: ClusterPaths, installation: Installation, settings: Mapping[str, str]) -> list[str]:

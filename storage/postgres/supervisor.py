@@ -31,11 +31,18 @@ class PostgresSupervisor:
         self._task: asyncio.Task[None] | None = None
         self._incident = Incident("postgres", structlog.get_logger(part="embedded_postgres"))
         self._problem = ""
+        self._is_starting = True
         self._random = Random().random  # noqa: S311 - jitter
 
     async def start(self) -> str:
-        """Start the first server; returns the URL. Raises :class:`EmbeddedPostgresError`."""
-        url = await self._server.start()
+        """Start the first server; returns the URL. Again after an :class:`EmbeddedPostgresError`."""
+        self._server = self._make()
+        try:
+            url = await self._server.start()
+        except EmbeddedPostgresError as error:
+            self._problem = str(error)
+            raise
+        self._problem, self._is_starting = "", False
         self._task = supervise(self._supervise, "embedded-postgres-supervisor")
         return url
 
@@ -55,9 +62,10 @@ class PostgresSupervisor:
                 os.kill(self._server.pid, signal.SIGKILL)
 
     def status(self) -> ComponentStatus:
-        """Failed while no server runs."""
-        health = Health.FAILED if self._problem else Health.OK
-        return ComponentStatus(name="postgres", health=health, detail=self._problem)
+        """Failed while no server runs, degraded during its first start."""
+        health = Health.FAILED if self._problem else Health.DEGRADED if self._is_starting else Health.OK
+        detail = self._problem or ("the embedded PostgreSQL is starting" if self._is_starting else "")
+        return ComponentStatus(name="postgres", health=health, detail=detail)
 
     async def _supervise(self) -> None:
         while True:

@@ -16,6 +16,7 @@ import structlog
 
 from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import AnyEvent, Event
+from decahertz.sequences import SequenceSet
 from storage.schema.emitters import stored_of
 from storage.schema.events import IDENTITY, read_event
 from storage.schema.samples import RECORDER, TIME, quoted, table_of
@@ -23,7 +24,6 @@ from storage.schema.samples import RECORDER, TIME, quoted, table_of
 if TYPE_CHECKING:
     from decahertz.ingest import EmitterId
     from decahertz.sample import SampleSchema
-    from decahertz.sequences import SequenceSet
     from storage.database import AnyConnection, Database
     from storage.spool import Spool
 
@@ -61,10 +61,13 @@ class EventHistory:
     stored already, so that every event is read once, from the database or from the spool.
     """
 
-    def __init__(self, database: Database, recorder: str, spool: Spool | None = None) -> None:
+    def __init__(self, database: Database | None, recorder: str, spool: Spool | None = None) -> None:
+        """Without a ``database``, the history is what the spool has."""
         self._database = database
         self._recorder = recorder
         self._spool = spool
+        self.spooled: dict[EmitterId, SequenceSet] = {}
+        """The events of this process that the last reading found in the spool."""
 
     async def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
@@ -74,6 +77,11 @@ class EventHistory:
         Reads in chunks, from one snapshot of the database. Raises ``DatabaseUnavailableError``, or an error
         of :mod:`storage.spool.errors`.
         """
+        self.spooled = {}
+        if self._database is None:
+            async for place, event in self._spooled(frozenset(event_types), since_ns):
+                yield event, place[0], place[1]
+            return
         async with (
             self._database.session("history") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -85,6 +93,18 @@ class EventHistory:
                 async for place, event in merged:
                     yield event, place[0], place[1]
 
+    async def _spooled(self, event_types: frozenset[type[Event]], since_ns: int) -> AsyncIterator[_Row]:
+        """All events in the spool."""
+        if self._spool is None:
+            return
+        async for arrival in self._spool.waiting_events():
+            batch = arrival.batch
+            if arrival.received_ns < since_ns:
+                continue
+            for sequence, event in enumerate(batch.events, batch.first_sequence):
+                if type(event) in event_types:
+                    yield (arrival.received_ns, batch.source, batch.epoch, sequence), event
+
     async def _waiting(
         self, connection: AnyConnection, event_types: frozenset[type[Event]], since_ns: int
     ) -> AsyncIterator[_Row]:
@@ -94,9 +114,11 @@ class EventHistory:
         known: dict[EmitterId, SequenceSet] = {}
         async for arrival in self._spool.waiting_events():
             batch = arrival.batch
+            emitter = (batch.source, batch.epoch)
+            if arrival.number > self._spool.epoch:
+                self.spooled.setdefault(emitter, SequenceSet()).add(batch.first_sequence, batch.last_sequence)
             if arrival.received_ns < since_ns:
                 continue
-            emitter = (batch.source, batch.epoch)
             if emitter not in known:
                 known[emitter] = await stored_of(connection, emitter)
             stored = known[emitter]

@@ -39,6 +39,10 @@ class SpoolUncertainError(SpoolUnwritableError):
         self.samples = samples
 
 
+class SpoolRemovedError(SpoolError):
+    """A file of the spool was removed or exchanged while in use. Nothing of the transaction is in it."""
+
+
 class SpoolDamagedError(SpoolError):
     """The file does not hold what was written to it."""
 

@@ -29,7 +29,7 @@ from storage.spool import tables
 from storage.spool.accounts import DAMAGED, SpoolAccounts
 from storage.spool.backlog import DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.codec import encode_layout, fingerprint, layout_of
-from storage.spool.commit_counter import CommitCounter
+from storage.spool.commit_counter import CommitCounter, counter_path
 from storage.spool.errors import (
     INVALID_VALUE_ERRORS,
     SpoolDamagedError,
@@ -37,9 +37,12 @@ from storage.spool.errors import (
     SpoolUnwritableError,
     translated,
 )
+from storage.spool.identity import FileIdentities
 from storage.spool.state import eviction_limit_ns, load_state
 from storage.spool.transaction import LayoutCache, SpoolTransaction
 
+FILE_SUFFIXES = ("", "-wal", "-shm")
+"""Suffixes of the files that make up a SQLite database."""
 _NS_PER_HOUR = 3600 * NS_PER_SECOND
 _HOURS_PER_DAY = 24
 _FREE_PAGES = 4_096
@@ -109,6 +112,8 @@ class SpoolFile:
             self.connection.close()
             raise
         self._counter = CommitCounter(path, file_id, commits, clock)
+        names = [path.with_name(path.name + suffix) for suffix in FILE_SUFFIXES]
+        self.files = FileIdentities([*names, counter_path(path)])
         if before is not None:
             self._take_over(before, accounts)
         self.lost = self.accounts.load(accounts)
@@ -135,10 +140,13 @@ class SpoolFile:
         """Ids of deleted entries that a lost log would bring back."""
         return list(self._deleted)
 
-    def adopt(self, known: Mapping[EmitterId, SequenceSet], schemas: Iterable[SampleSchema] = ()) -> None:
-        """Add the sequences that the database has, and the layouts of the program's own samples."""
+    def declare(self, schemas: Iterable[SampleSchema]) -> None:
+        """Set the layouts of the program's own samples."""
         layouts = [encode_layout(layout_of(schema)) for schema in schemas]
         self.state.declared = {fingerprint(layout): layout for layout in layouts}
+
+    def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
+        """Add the sequences that the database has."""
         for emitter, stored in known.items():
             sequences = self.state.sequences.setdefault(emitter, SequenceSet())
             self.state.last_seen_ns.setdefault(emitter, self._clock.time_ns())
@@ -174,11 +182,13 @@ class SpoolFile:
         ``rescued`` are entries that exist in memory only, see :meth:`number_events`; with the commit they
         get their ids.
 
-        Raises :class:`~storage.spool.errors.SpoolUnwritableError` or
+        Raises :class:`~storage.spool.errors.SpoolUnwritableError`,
+        :class:`~storage.spool.errors.SpoolRemovedError` or
         :class:`~storage.spool.errors.SpoolDamagedError`; then nothing has changed. After a
         :class:`~storage.spool.errors.SpoolUncertainError` the next process may find it changed.
         """
         self._require_open()
+        self.files.check()
         transaction = SpoolTransaction(
             self.connection, self.state, self.accounts.ledger, self._clock, self._layouts
         )
@@ -274,6 +284,7 @@ class SpoolFile:
 
         Returns the batches that are forgettable now, see :class:`CommitResult`. Raises as :meth:`write` does.
         """
+        self.files.check()
         try:
             if self.connection.execute("PRAGMA freelist_count").fetchone()[0] > _FREE_PAGES:
                 self.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()

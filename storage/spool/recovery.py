@@ -18,15 +18,13 @@ from storage.settings import SpoolSettings
 from storage.spool import tables
 from storage.spool.commit_counter import missing_commits, open_read_only
 from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolInUseError, translated
-from storage.spool.file import SpoolFile
+from storage.spool.file import FILE_SUFFIXES, SpoolFile
 
 FILE_NAME = "spool.sqlite"
 LOCK_NAME = "spool.lock"
-_NEW_NAME = FILE_NAME + ".new"
+NEW_NAME = FILE_NAME + ".new"
 """The replacement of a damaged file while it is being filled."""
 
-FILE_SUFFIXES = ("", "-wal", "-shm")
-"""Suffixes of the files that make up a SQLite database."""
 _LARGEST_ID = 2**53
 _SINGLE_STEPS = 500
 _UUID_BYTES = 16
@@ -80,7 +78,7 @@ def open_spool(
     The caller has locked the folder with :func:`lock_spool`. Raises an error of :mod:`storage.spool.errors`.
     """
     path = folder / FILE_NAME
-    _finish_replacement(path, clock)
+    finish_replacement(path, clock)
     missing = missing_commits(path)
     if missing:
         reason = (
@@ -111,17 +109,17 @@ def replace_file(
     place until the new one is complete: after a crash, or with a full disk, the next attempt finds it.
     """
     path = folder / FILE_NAME
-    new = folder / _NEW_NAME
+    new = folder / NEW_NAME
     if before is not None:
         before.close()
-    _remove(new)
+    remove_file(new)
     try:
         rows = _fill_new_file(path, new, before, clock.time_ns())
     except SpoolError:
-        _remove(new)
+        remove_file(new)
         raise
-    recovery = Recovery(_set_aside(path, clock), reason, rows, lost_transactions=missing)
-    _finish_replacement(path, clock)
+    recovery = Recovery(set_aside(path, clock), reason, rows, lost_transactions=missing)
+    finish_replacement(path, clock)
     file = SpoolFile(path, settings, clock, ledger, before)
     recovery.lost = file.lost
     sync_folder(folder)
@@ -145,23 +143,25 @@ def _fill_new_file(path: Path, new: Path, before: SpoolFile | None, now_ns: int)
     return rows
 
 
-def _finish_replacement(path: Path, clock: Clock) -> None:
+def finish_replacement(path: Path, clock: Clock) -> None:
     """Rename a complete new file into the place of one that was set aside; remove an incomplete one."""
-    new = path.with_name(_NEW_NAME)
+    new = path.with_name(NEW_NAME)
     if path.exists() or not new.exists():
-        _remove(new)
+        remove_file(new)
         return
     if any(Path(f"{path}{suffix}").exists() for suffix in FILE_SUFFIXES):
-        _set_aside(path, clock)  # the old file's log must not be applied to the new file
+        set_aside(path, clock)  # the old file's log must not be applied to the new file
     new.rename(path)
 
 
-def _remove(file: Path) -> None:
+def remove_file(file: Path) -> None:
+    """Remove a SQLite database with its log."""
     for suffix in FILE_SUFFIXES:
         Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
-def _set_aside(path: Path, clock: Clock) -> Path:
+def set_aside(path: Path, clock: Clock) -> Path:
+    """Rename a file and its log; returns its new path."""
     target = path.with_name(f"{path.name}.damaged-{clock.time_ns()}")
     while target.exists():
         target = target.with_name(target.name + "x")

@@ -140,6 +140,11 @@ class Spool:
         """Return the sequences of all events that were durable at the start."""
         return self._known
 
+    async def adopt(self, stored: Mapping[EmitterId, SequenceSet]) -> None:
+        """Learn which events the database has, if it was opened after the start: duplicates are rejected."""
+        if not self._is_closed:
+            await self._call(lambda file: file.adopt(stored))
+
     @property
     def newest_sample_ns(self) -> int | None:
         """Time of the newest sample of an earlier process that was in the spool at the start."""
@@ -195,6 +200,8 @@ class Spool:
             health, detail = Health.DEGRADED, condition
         elif self._worker.recovery is not None:
             health, detail = Health.DEGRADED, str(self._worker.recovery)
+        elif self._worker.removal:
+            health, detail = Health.DEGRADED, self._worker.removal
         return ComponentStatus(name="spool", health=health, detail=detail)
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:

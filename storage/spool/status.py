@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND
 from storage.spool.commit_counter import open_read_only
-from storage.spool.recovery import FILE_NAME, FILE_SUFFIXES
+from storage.spool.file import FILE_SUFFIXES
+from storage.spool.recovery import FILE_NAME
 
 _STREAMS = """
 SELECT stream, sum(rows), count(*), min(spooled_ns) FROM entries GROUP BY stream ORDER BY stream

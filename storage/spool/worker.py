@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,18 @@ from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
 from decahertz.supervision import current
 from storage.settings import SpoolSettings
-from storage.spool.errors import SpoolDamagedError, SpoolError, SpoolUnwritableError
+from storage.spool.errors import (
+    SpoolDamagedError,
+    SpoolError,
+    SpoolInUseError,
+    SpoolRemovedError,
+    SpoolUnwritableError,
+)
 from storage.spool.file import Backlog, CommitResult, SpoolFile
 from storage.spool.jobs import CallJob, Job, JobBatch, Report, WriteJob
 from storage.spool.queue import SpoolQueue
 from storage.spool.recovery import Recovery, lock_spool, open_spool, replace_file
+from storage.spool.removal import rewrite_file
 
 if TYPE_CHECKING:
     from decahertz.sample import SampleSchema
@@ -61,11 +69,14 @@ class SpoolWorker:
         self._supervision = current()
         self._is_stopping = False
         self._thread: threading.Thread | None = None
+        self._lock = -1
         self._file: SpoolFile | None = None
         self._replaced_ns: int | None = None
         self._log = structlog.get_logger(part="spool")
         self.recovery: Recovery | None = None
         """The last replacement of a damaged file."""
+        self.removal = ""
+        """Report of the last removal of files while in use; empty: there was none."""
         self.failure = ""
         """Why the thread ended before :meth:`close`."""
         self.newest_sample_ns: int | None = None
@@ -122,7 +133,7 @@ class SpoolWorker:
     def _run(self, known: Mapping[EmitterId, SequenceSet], opened: queue.SimpleQueue[_Opened]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = lock_spool(self._folder)
+            self._lock = lock_spool(self._folder)
         except OSError as error:
             opened.put(error)
             return
@@ -141,12 +152,13 @@ class SpoolWorker:
             closed = SpoolError(self.failure or "the spool is not open")
             self._refuse_unanswered(closed)
             self._queue.close(closed)
-            os.close(lock)
+            os.close(self._lock)
 
     def _open(self, known: Mapping[EmitterId, SequenceSet]) -> SpoolFile:
         file, self.recovery = open_spool(self._folder, self._settings, self._clock, self._ledger)
         self._log_recovery()
-        file.adopt(known, self._schemas)
+        file.declare(self._schemas)
+        file.adopt(known)
         self._file = file
         self.newest_sample_ns = file.state.newest_sample_ns
         self.first_new_id = file.state.next_id
@@ -166,8 +178,7 @@ class SpoolWorker:
     def _run_jobs(self, file: SpoolFile) -> SpoolFile:
         jobs = self._queue.collect(has_unsaved=file.has_unsaved)
         if not jobs and not file.has_unsaved:
-            self._tidy(file)
-            return file
+            return self._tidy(file)
         self._unanswered = jobs
         file = self._process(file, JobBatch(self._report, jobs))
         self._unanswered = ()
@@ -213,12 +224,36 @@ class SpoolWorker:
         try:
             try:
                 job.run(file)
+            except SpoolRemovedError as error:
+                file = self._rewrite(file, error)
+                job.run(file)
             except SpoolDamagedError as error:
                 file = self._replace(file, error)
                 job.run(file)
         except Exception as error:  # noqa: BLE001 - even a bug: its caller is told, other jobs go on
             return file, error
         return file, None
+
+    def _rewrite(self, file: SpoolFile, error: SpoolRemovedError) -> SpoolFile:
+        """Write the files again that were removed, with all that the open ones hold."""
+        try:
+            file = rewrite_file(self._folder, self._settings, self._clock, self._ledger, file)
+            self._renew_lock()
+        except SpoolError:
+            raise
+        except OSError as failure:
+            raise SpoolUnwritableError(f"{error}; they cannot be written again: {failure}") from failure
+        self._file = file
+        rows = file.state.rows
+        self.removal = f"{error}; they were written again with all {rows} rows"
+        self._log.error("spool_files_removed", reason=str(error), rows_written=rows)
+        return file
+
+    def _renew_lock(self) -> None:
+        with suppress(SpoolInUseError):  # the file of the lock is still there
+            lock = lock_spool(self._folder)
+            os.close(self._lock)
+            self._lock = lock
 
     def _replace(self, file: SpoolFile, error: SpoolError) -> SpoolFile:
         now_ns = self._clock.monotonic_ns()
@@ -244,14 +279,19 @@ class SpoolWorker:
         self._supervision.failed("spool", error)
         return SpoolUnwritableError(f"{type(error).__name__}: {error}")
 
-    def _tidy(self, file: SpoolFile) -> None:
+    def _tidy(self, file: SpoolFile) -> SpoolFile:
         try:
-            forgettable = file.tidy()
+            try:
+                forgettable = file.tidy()
+            except SpoolRemovedError as error:
+                file = self._rewrite(file, error)
+                forgettable = file.tidy()
         except SpoolError as error:
             self._log.warning("spool_tidy_failed", error=str(error))
-            return
+            return file
         if forgettable:
             self._report(Report(result=CommitResult(forgettable=forgettable)))
+        return file
 
     def _log_recovery(self) -> None:
         if self.recovery is not None:

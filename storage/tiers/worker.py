@@ -103,6 +103,9 @@ class RollUpWorker:
 
     def status(self) -> ComponentStatus:
         """The health of the part ``tiers``."""
+        if self._engine is None:
+            detail = "the tables are prepared when the database is there"
+            return ComponentStatus(name="tiers", health=Health.DEGRADED, detail=detail)
         if self._task is None or self._task.done():
             return ComponentStatus(
                 name="tiers", health=Health.DEGRADED, detail="the roll-up worker is not running"

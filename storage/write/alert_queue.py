@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _MAX_WAITING = 10_000
 _AT_ONCE = 500
-_RETRY = Backoff(first_seconds=0.5, most_seconds=5.0)
+_RETRY = Backoff(first_seconds=0.5, most_seconds=2.0)
 _STOP_SECONDS = 1.0
 _EXPIRE_SECONDS = 60.0
 """Interval between searches for alerts whose end was never reported."""

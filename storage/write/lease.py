@@ -195,8 +195,12 @@ class RecorderLease:
         while True:
             await asyncio.sleep(_UNBLOCK_SECONDS)
             try:
-                async with self._database.query() as connection:
-                    ended = await connection.fetchval(_UNBLOCK, pid)
+                connection = await self._database.connect("lease")
+                try:
+                    with self._database.errors():
+                        ended = await connection.fetchval(_UNBLOCK, pid)
+                finally:
+                    await self._database.disconnect(connection)
                 self._log.warning("lease_holder_sessions_terminated", sessions=ended)
             except (DatabaseError, asyncpg.PostgresError) as error:
                 self._log.warning("lease_unblock_failed", error=str(error))
@@ -222,6 +226,9 @@ class RecorderLease:
 
     def status(self) -> ComponentStatus:
         """Current status."""
+        if self._task is None:
+            detail = "the lease of the name is taken when the database is there"
+            return ComponentStatus(name="recorder", health=Health.DEGRADED, detail=detail)
         if self._lost.is_set():
             return ComponentStatus(name="recorder", health=Health.FAILED, detail=str(self.loss()))
         if self._problem:

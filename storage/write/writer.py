@@ -96,6 +96,11 @@ class Writer:
         self.on_stored: Callable[[Iterable[str]], None] | None = None
         """Called after each transaction, with the names of the tables that have new rows."""
 
+    def await_database(self) -> None:
+        """Count the database as lost until the first transaction after :meth:`start`."""
+        self._lost_since_ns = self._clock.monotonic_ns()
+        self._problem = "the database is not open yet"
+
     async def start(self) -> None:
         """Start writing. Raises ``DatabaseUnavailableError``."""
         connection = await self._connect()
@@ -147,10 +152,18 @@ class Writer:
         """Whether no entry waits, in memory or on disk."""
         return self._spool.queue.is_empty and not self._in_flight and not self._spool.has_backlog
 
+    @property
+    def _is_awaiting(self) -> bool:
+        """Whether the database was not open yet at the start."""
+        return self._task is None and self._lost_since_ns is not None
+
     def status(self) -> ComponentStatus:
         """Current status."""
         health, detail = Health.OK, ""
-        if self._task is None or self._task.done():
+        if self._is_awaiting:
+            rows = self.rows_waiting + self._spool.backlog_rows
+            health, detail = Health.DEGRADED, f"{rows} rows waiting: {self._problem}"
+        elif self._task is None or self._task.done():
             health, detail = Health.FAILED, "the writer has stopped"
         elif (seconds := self.lost_seconds) is not None:
             rows = self.rows_waiting + self._spool.backlog_rows

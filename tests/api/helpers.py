@@ -233,7 +233,7 @@ class Stack:
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
             components=lambda: [*self.components, self.api.status()],
             ready=lambda: self.is_ready,
-            strategy=self.strategy,
+            strategy=lambda: self.strategy,
             ledger=self.sink.spool.ledger if isinstance(self.sink, StoringSink) else list,
             registry=self.registry,
             version="0.0.test",

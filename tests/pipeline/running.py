@@ -190,6 +190,7 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
         "DECAHERTZ_API_PORT": "0",
         "DECAHERTZ_EXPORTER_PORT": "0",
         "PYTHONUNBUFFERED": "1",
+        "DECAHERTZ_STORAGE_START_TIMEOUT_SECONDS": "60",  # on a busy machine too, tests find an open database
         **more,
     }
 

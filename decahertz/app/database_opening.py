@@ -1,0 +1,175 @@
+"""Opens the recorder's database: at the start, or as soon as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from random import random
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import structlog
+
+from decahertz.backoff import Backoff
+from decahertz.health import ComponentStatus, Health
+from decahertz.incident import Incident
+from decahertz.supervision import supervise
+from storage.database import DatabaseUnavailableError, first_line
+from storage.postgres.installation import EmbeddedPostgresError, EmbeddedPostgresUnusableError
+from storage.schema.connection import SchemaLockedError
+from storage.write.lease import LeaseTakenError
+
+if TYPE_CHECKING:
+    from decahertz.clock import Clock
+    from storage.database import Database
+
+Step: TypeAlias = Callable[[], Awaitable[object]]
+"""A step of the opening; it is taken again if it fails."""
+
+_RETRY: Final = Backoff(first_seconds=0.2, most_seconds=1.0)
+_AWAY: Final = (DatabaseUnavailableError, SchemaLockedError, OSError)
+
+
+class DatabaseOpening:
+    """Takes the steps that open the database, in order, until each of them has succeeded.
+
+    States::
+
+        opening ── all steps taken ──────────────────────────────► open
+           │ the database is away, or a step is slow                 ▲
+           ▼                                                         │
+        awaited ── all steps taken, and those of :meth:`finish` ─────┘
+           │ another process holds the recorder's name
+           ▼
+        refused: :meth:`refused` raises, and the process ends
+
+    While it is *opening*, nothing is recorded yet, and a database that cannot be used ends the start. While
+    it is *awaited*, the recorder records: it tries again whatever the reason is.
+    """
+
+    def __init__(self, database: Database, clock: Clock, steps: Sequence[Step], *, wait: bool) -> None:
+        """With ``wait``, :meth:`start` waits for the database however long that takes."""
+        self._database = database
+        self._clock = clock
+        self._steps = list(steps)
+        self._taken = 0
+        self._has_more = False
+        self._limit_seconds = None if wait else database.settings.start_timeout_seconds
+        self._is_late = False
+        self._task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[bool] = loop.create_future()
+        """Result of the start: whether the database is open."""
+        self._more: asyncio.Future[Sequence[Step]] = loop.create_future()
+        self._refusal: asyncio.Future[None] = loop.create_future()
+        self._problem, self._is_unusable = "it is starting", False
+        self._incident = Incident("database_opening", structlog.get_logger(part="database"))
+
+    async def start(self) -> bool:
+        """Open the database; returns whether it is open. If not, the attempts go on.
+
+        Raises an error of a database that cannot be used, and
+        :class:`~storage.write.lease.LeaseTakenError`.
+        """
+        self._database.closed_reason = self._problem
+        self._task = supervise(self._run, "database-opening")
+        while not self._opened.done():
+            taken = self._taken
+            await asyncio.wait((self._opened,), timeout=self._limit_seconds)
+            if not self._opened.done() and self._taken == taken:
+                self._is_late = True
+                return False
+        return self._opened.result()
+
+    async def finish(self, steps: Sequence[Step]) -> None:
+        """Take the last steps too: at once if the database is open, else when it is."""
+        self._more.set_result(steps)
+        if not self._is_late:
+            self._is_late = True
+            self._task = supervise(self._run, "database-opening")
+            await asyncio.wait((self._task,), timeout=self._limit_seconds)
+
+    async def stop(self) -> None:
+        """Give up. Safe without :meth:`start`, and twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def refused(self) -> None:
+        """Raise :class:`~storage.write.lease.LeaseTakenError` if another process holds the name."""
+        await self._refusal
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all steps are taken."""
+        return not self._problem
+
+    def status(self) -> ComponentStatus:
+        """Degraded while the database is awaited, failed while it cannot be used."""
+        if self.is_open:
+            return ComponentStatus(name="database", health=Health.OK)
+        health = Health.FAILED if self._is_unusable else Health.DEGRADED
+        detail = f"not open yet, the spool keeps what is recorded: {self._problem}"
+        return ComponentStatus(name="database", health=health, detail=detail)
+
+    async def _run(self) -> None:
+        try:
+            await self._take_steps()
+            if self._is_late:
+                if not self._has_more:
+                    more = await self._more
+                    self._steps += more
+                    self._has_more = True
+                await self._take_steps()
+        except Exception as error:
+            if not self._is_late:
+                self._opened.set_exception(error)
+            elif isinstance(error, LeaseTakenError):
+                self._problem, self._is_unusable = str(error), True
+                self._refusal.set_exception(error)
+            else:
+                raise
+            return
+        self._problem = ""
+        self._incident.recover()
+        if not self._opened.done():
+            self._opened.set_result(True)
+
+    async def _take_steps(self) -> None:
+        attempt = 0
+        while self._taken < len(self._steps):
+            if await self._succeeds(self._steps[self._taken]):
+                self._taken += 1
+                attempt = 0
+            else:
+                await asyncio.sleep(_RETRY.seconds(attempt, random))
+                attempt += 1
+
+    async def _succeeds(self, step: Step) -> bool:
+        """Whether a step succeeds. Raises the errors that no other attempt can heal."""
+        try:
+            await step()
+        except LeaseTakenError:
+            raise
+        except Exception as error:
+            is_away = _is_away(error)
+            if not self._is_late and not is_away:
+                raise
+            self._fail(error, is_unusable=not is_away)
+            return False
+        return True
+
+    def _fail(self, error: Exception, *, is_unusable: bool) -> None:
+        self._problem, self._is_unusable = first_line(error), is_unusable
+        self._database.closed_reason = self._problem
+        self._incident.fail(self._clock.monotonic_ns(), reason=self._problem)
+        if not self._is_late and self._limit_seconds is not None:
+            self._is_late = True
+            self._opened.set_result(False)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database may be there again by itself."""
+    if isinstance(error, EmbeddedPostgresError):
+        return not isinstance(error, EmbeddedPostgresUnusableError)
+    return isinstance(error, _AWAY)

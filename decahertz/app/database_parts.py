@@ -1,0 +1,96 @@
+"""The parts of the recorder that need the database, and the order in which they come up with it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from decahertz.app.database import database_url, embedded_supervisor
+from decahertz.app.database_opening import DatabaseOpening, Step
+from decahertz.app.past import Past, read_past
+from storage.database import Database
+from storage.schema.migrate import migrate
+from storage.tiers.worker import RollUpWorker
+from storage.write.alerts import AlertStore
+from storage.write.lease import HolderFile, LeaseLostError, RecorderLease
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from decahertz.app.running_parts import RunningParts
+    from decahertz.app.settings import Settings
+    from decahertz.clock import Clock
+    from decahertz.sample import SampleSchema
+
+
+class DatabaseParts:
+    """The database with its server, the lease, the tiers and the stored past.
+
+    They come up in this order: the embedded server, the migrations, the lease of the recorder's name, the
+    tiers, the connections for queries, and what the rest of the process has to know of the past.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        registry: CollectorRegistry,
+        schemas: tuple[SampleSchema, ...],
+        holder: HolderFile,
+    ) -> None:
+        """Raises :class:`~storage.database.DatabaseUnsuitableError` for a URL that is not PostgreSQL's."""
+        recorder = settings.recorder
+        database = self.database = Database(database_url(settings), settings.storage)
+        self.alert_store = AlertStore(database, recorder)
+        self.lease = RecorderLease(database, recorder, holder.holder, standby=settings.standby)
+        self.past = Past()
+        self._schemas = schemas
+        self._clock = clock
+        self._supervisor = embedded_supervisor(settings)
+        self._roll_ups = RollUpWorker(database, clock, registry, settings.tiers, settings.retention, schemas)
+        steps: list[Step] = [
+            database.check,
+            partial(migrate, database),
+            self.lease.start,
+            self._roll_ups.start,
+            database.open,
+            self._read_past,
+        ]
+        if self._supervisor is not None:
+            steps.insert(0, self._supervisor.start)
+        self.opening = DatabaseOpening(database, clock, steps, wait=settings.standby)
+
+    def add_to(self, running: RunningParts) -> None:
+        """Add the parts: their health is shown, and they are stopped at the end."""
+        if self._supervisor is not None:
+            running.add(self._supervisor)
+        running.stack.push_async_callback(self.database.close)
+        running.add(self.lease)
+        running.add(self._roll_ups)
+        running.add(self.opening)
+
+    async def lost(self) -> None:
+        """Raise the error of the lease once another process has taken the name over, or proves to hold it."""
+        waiting: list[asyncio.Task[LeaseLostError | None]] = [
+            asyncio.create_task(self.lease.lost(), name="lease-lost"),
+            asyncio.create_task(self.opening.refused(), name="lease-refused"),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                if task.done() and (error := task.result()) is not None:
+                    raise error
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def kill_server(self) -> None:
+        """Kill the embedded server. Its next start recovers."""
+        if self._supervisor is not None:
+            self._supervisor.kill()
+
+    async def _read_past(self) -> None:
+        self.past = await read_past(
+            self.database, self.alert_store, self._schemas, self.lease.recorder, self._clock
+        )

@@ -1,0 +1,53 @@
+"""Writes the files of a spool again that were removed while it is in use, from the open descriptors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.files import sync_folder
+from storage.spool.errors import translated
+from storage.spool.file import SpoolFile
+from storage.spool.recovery import FILE_NAME, NEW_NAME, finish_replacement, remove_file, set_aside
+
+if TYPE_CHECKING:
+    from decahertz.clock import Clock
+    from decahertz.ledger import Ledger
+    from storage.settings import SpoolSettings
+
+
+def rewrite_file(
+    folder: Path, settings: SpoolSettings, clock: Clock, ledger: Ledger, before: SpoolFile
+) -> SpoolFile:
+    """Write the content of a file that was removed to a new one in its place, which takes over its state.
+
+    Raises an error of :mod:`storage.spool.errors`, or ``OSError``; then the file can still be used.
+    """
+    path, new = folder / FILE_NAME, folder / NEW_NAME
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    remove_file(new)
+    try:
+        before.connection.execute("VACUUM INTO ?", (str(new),))
+    except sqlite3.Error as error:
+        remove_file(new)
+        raise translated(error) from error
+    _sync(new)
+    before.close()
+    if before.files.is_exchanged(path):
+        set_aside(path, clock)  # somebody else's
+    else:
+        remove_file(path)
+    finish_replacement(path, clock)
+    file = SpoolFile(path, settings, clock, ledger, before)
+    sync_folder(folder)
+    return file
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

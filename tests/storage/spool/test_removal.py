@@ -1,0 +1,82 @@
+"""Files that are removed while the spool is in use are noticed and written again, with everything in them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from decahertz.health import Health
+from storage.entry import Ack
+from storage.spool.errors import SpoolInUseError
+from storage.spool.recovery import FILE_NAME
+from tests.storage.spool.test_spool import Opened, opened
+from tests.storage_examples import books, quotes, until
+
+
+def all_files(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def log(folder: Path) -> None:
+    (folder / f"{FILE_NAME}-wal").unlink()
+
+
+def counter(folder: Path) -> None:
+    (folder / "spool.commits").unlink()
+
+
+def the_folder(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def exchanged(folder: Path) -> None:
+    file = folder / FILE_NAME
+    file.unlink()
+    file.write_bytes(b"not a spool")
+
+
+@pytest.mark.parametrize("remove", [all_files, log, counter, the_folder, exchanged])
+async def test_no_acknowledged_event_is_lost(tmp_path: Path, remove: Callable[[Path], None]) -> None:
+    folder = tmp_path / "spool"
+    async with opened(folder) as one:
+        for first in range(1, 101, 10):
+            await one.spool.append(quotes(first, first + 9), 10)
+        one.sample(books(1))
+        await one.spool.flush()
+        one.spool.queue.release(one.spool.queue.take())  # the spool alone has them
+        remove(folder)
+        await one.spool.append(quotes(101, 120), 10)
+        shutil.copytree(folder, tmp_path / "killed")
+        status = one.spool.status()
+        assert status.health is Health.DEGRADED
+        assert status.detail.startswith("files of the spool were removed while in use: spool.")
+        with pytest.raises(SpoolInUseError):  # the lock is there again too
+            await Opened(folder).spool.start()
+        drained = one.store_all()
+        while entries := await one.spool.read_backlog(1_000):
+            drained += entries
+            one.spool.ack([Ack(entry) for entry in entries])
+        await one.spool.flush()
+        assert sum(entry.rows for entry in drained) == 121
+        assert one.account("events:loop") == (120, 120, 0, {})
+        assert one.account("samples:book") == (1, 1, 0, {})
+    async with opened(tmp_path / "killed") as again:
+        assert again.spool.status().health is Health.OK
+        assert [list(known) for known in again.spool.known().values()] == [[(1, 120)]]
+        assert again.account("events:loop") == (120, 0, 120, {})
+        assert sum(entry.rows for entry in await again.spool.read_backlog(1_000)) == 121
+
+
+async def test_it_is_noticed_while_nothing_is_written(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        await one.spool.append(quotes(1, 10), 10)
+        one.spool.queue.take()
+        all_files(tmp_path / "spool")
+        await until(lambda: one.spool.status().health is Health.DEGRADED)
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+    async with opened(tmp_path / "killed") as again:
+        assert again.account("events:loop") == (10, 0, 10, {})
