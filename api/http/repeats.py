@@ -150,6 +150,7 @@ class Connection(TimedConnection):
         else:
             problem = ProblemError("internal-error", "an unexpected error; see the server's log")
         response = problem.response("")
+        response.headers["Server"] = "decahertz"
         response.force_close()
         return response
 
