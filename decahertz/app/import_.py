@@ -22,7 +22,7 @@ from decahertz.clock import NS_PER_SECOND, Clock, SystemClock, format_time
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from storage.database import Database, DatabaseUnavailableError
 from storage.maintenance.imports import UnknownImportError, begin_import, source_of, update_import
-from storage.write.bulk_import import DirectWriter, patiently
+from storage.write.bulk_import import DirectWriter, import_connection, patiently
 from storage.write.known_events import FILE_EVENTS, KnownEvents
 
 if TYPE_CHECKING:
@@ -145,14 +145,14 @@ class _Importer:
             await self._update((), is_finished=True)
 
     async def _begin(self, file: Path, recording: Recording) -> int:
-        async with self._database.query() as connection:
+        async with import_connection(self._database) as connection:
             return await begin_import(connection, self._recorder, self._epoch, str(file), recording.reading)
 
     async def _update(self, times: Sequence[int], *, is_finished: bool = False) -> None:
         counts = self._report.counts
 
         async def update() -> None:
-            async with self._database.query() as connection:
+            async with import_connection(self._database) as connection:
                 await update_import(
                     connection, self._report.import_id, counts, times, is_finished=is_finished
                 )
@@ -181,7 +181,7 @@ class _Importer:
         events = [event for record in part for event in record.events if isinstance(event, FILE_EVENTS)]
 
         async def find() -> list[bool]:
-            async with self._database.query() as connection:
+            async with import_connection(self._database) as connection:
                 return await known_events.find(connection, events)
 
         known = iter(await patiently(find, _ATTEMPT_SECONDS))

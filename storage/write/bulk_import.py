@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from decahertz.clock import Clock
 from decahertz.event import Arrival
@@ -13,6 +13,9 @@ from storage.database import Database, DatabaseUnavailableError
 from storage.entry import Ack, Entry, entry_of
 from storage.spool.memory_queue import FULL_ROWS
 from storage.write.transaction import EntryWriter
+
+if TYPE_CHECKING:
+    from storage.database import AnyConnection
 
 ResultT = TypeVar("ResultT")
 
@@ -33,6 +36,20 @@ async def patiently(work: Callable[[], Awaitable[ResultT]], timeout_seconds: flo
             if clock() >= deadline:
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+@asynccontextmanager
+async def import_connection(database: Database) -> AsyncIterator[AnyConnection]:
+    """A connection with the time limit of writers, which is longer than that of queries.
+
+    Raises the errors of :mod:`storage.database`.
+    """
+    connection = await database.connect("import")
+    try:
+        with database.errors():
+            yield connection
+    finally:
+        await database.disconnect(connection)
 
 
 class DirectWriter:
@@ -66,21 +83,15 @@ class DirectWriter:
 
     async def close(self) -> None:
         """Write the rows that the writer has deferred."""
-        connection = await self._database.connect("import")
-        try:
+        async with import_connection(self._database) as connection:
             await self._writer.finish(connection)
-        finally:
-            await self._database.disconnect(connection)
 
     async def _attempt(self, entries: list[Entry], acked: list[Ack]) -> None:
-        connection = await self._database.connect("import")
-        try:
+        async with import_connection(self._database) as connection:
             for batch in _batches(entries):
                 async with aclosing(self._writer.deliver(connection, batch)) as results:
                     async for result in results:
                         acked += result.acks.values()
-        finally:
-            await self._database.disconnect(connection)
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
