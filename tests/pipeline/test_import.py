@@ -25,6 +25,7 @@ from storage.write.bulk_import import DirectWriter
 from tests.embedded_server import connected
 from tests.storage_examples import START_NS, arrival, store
 
+pytestmark = pytest.mark.timeout(120)
 TRADES = "timestamp,trade_id,price,quantity\n"
 CONNECTION = "wss://ws-feed.pro.coinbase.com <-> 1618677816.84\n"
 
