@@ -30,6 +30,8 @@ def _import_structlog() -> None:
 
     Rich takes 5 MB and a tenth of a second. Commands that show progress import it later.
     """
+    if "structlog" in sys.modules:
+        return
     sys.modules["rich"] = None  # type: ignore[assignment] # as if it were not installed
     import structlog  # noqa: F401, PLC0415 - see above
 
