@@ -15,6 +15,7 @@ from decahertz_client._times import datetime_ns, other_unit
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _CONTROL = re.compile(r"[\x00-\x1f\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _SYNONYMS = {
     "canceled": "cancelled",
     "partial": "partially_filled",
@@ -67,10 +68,12 @@ def _time(_: Field, value: object) -> int:
     value = _plain(value) if not isinstance(value, (str, int, float)) else value
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MAX_INT:
-        raise ValueError("must be nanoseconds since 1970, or a datetime with a zone")
-    unit = other_unit(value)
-    return int(value) if unit is None else unit[1]
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= _MAX_INT:
+        unit = other_unit(value)
+        time_ns = int(value) if unit is None else unit[1]
+        if time_ns <= _MAX_INT:
+            return time_ns
+    raise ValueError("must be nanoseconds since 1970, or a datetime with a zone")
 
 
 def _number(field: Field, value: object) -> float:
@@ -81,7 +84,7 @@ def _number(field: Field, value: object) -> float:
     if not abs(value) < _LIMIT:  # nor is NaN
         raise ValueError("must be a finite number")
     _check_limits(field, value)
-    return value
+    return value if abs(value) <= _MAX_INT else float(value)  # MessagePack has no longer integers
 
 
 def _integer(field: Field, value: object) -> int:
@@ -89,7 +92,7 @@ def _integer(field: Field, value: object) -> int:
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_INT:
+    if isinstance(value, bool) or not isinstance(value, int) or not -_MAX_INT - 1 <= value <= _MAX_INT:
         raise ValueError("must be an integer of 64 bits")
     _check_limits(field, value)
     return value
@@ -141,14 +144,14 @@ def _names(field: Field, value: object) -> list[str]:
 
 def _identifier(_: Field, value: object) -> str:
     text = _text_of(value)
-    if not text or len(text) > _MAX_IDENTIFIER or "\0" in text:
+    if not text or len(text) > _MAX_IDENTIFIER or _UNSTORABLE.search(text):
         raise ValueError(f"must be a text of 1 to {_MAX_IDENTIFIER} characters")
     return text
 
 
 def _text(_: Field, value: object) -> str:
     text = _text_of(value)
-    if len(text) > _MAX_TEXT or "\0" in text:
+    if len(text) > _MAX_TEXT or _UNSTORABLE.search(text):
         raise ValueError(f"must be a text of up to {_MAX_TEXT} characters")
     return text
 

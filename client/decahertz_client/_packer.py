@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -18,6 +19,7 @@ from decahertz_client._times import FIRST_NS
 Item = Union[dict[str, Any], tuple[Any, ...]]
 """An event in the ring: fields by name, or values in the order of a method's parameters."""
 
+_CHUNK = 64  # events corrected between two offers of the interpreter lock to the trading thread
 # A MessagePack double whose exponent bits are all ones: NaN or an infinity.
 _NOT_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 
@@ -176,9 +178,15 @@ class Packer:
         if not self._corrects_all:
             self._corrects_all = True
             for batch in batches:
-                unpacked = map(msgpack.unpackb, batch.events)
-                batch.events = [self._packer.pack(self.corrections.correct(event)) for event in unpacked]
+                for start in range(0, len(batch.events), _CHUNK):
+                    chunk = slice(start, start + _CHUNK)
+                    batch.events[chunk] = [self._corrected(event) for event in batch.events[chunk]]
+                    time.sleep(0)  # lets a trading thread that waits for the interpreter go first
         return self.corrections.count > before
+
+    def _corrected(self, event: bytes) -> bytes:
+        packed: bytes = self._packer.pack(self.corrections.correct(msgpack.unpackb(event)))
+        return packed
 
     def pack_batch(self, source: str, epoch: int, batch: Batch, drops: dict[str, int]) -> bytes:
         """Encodes the body of a request, an ``EventBatch``."""

@@ -8,10 +8,16 @@ import time
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from decahertz.event import EVENT_TYPES, Event, Fill, Order, OrderState, Side
+from decahertz.clock import other_unit
+from decahertz.event import EVENT_TYPES, AnyEvent, Event, Fill, Order, OrderState, Side
+from decahertz.wire import Codec, decoder
 from decahertz_client import Client, InvalidEventError
+from decahertz_client._correction import checked
 from decahertz_client._event_fields import EVENT_FIELDS
 from tests.client.test_emit import FILL, whole
 from tests.client_server import Recorder
@@ -194,3 +200,46 @@ def test_the_client_knows_the_fields_of_every_event() -> None:
     assert {name: sorted(fields) for name, fields in EVENT_FIELDS.items()} == {
         type_name(event_type): sorted(names(event_type)) for event_type in EVENT_TYPES
     }
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([0, 1, -1, 10**8, 10**11, 10**17, 2**63 - 1, 2**63, NOW_NS, NOW_NS // 10**6]),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["buy", "BUY", "filled", "Canceled", "spot", "info", "open", "bot", "maker", "1.5", "7"]),
+    st.sampled_from(["", " ", " a ", "a\tb", "a\0", "\ud800", "x" * 129, "x" * 257, "x" * 16_385, "\u2028a"]),
+    st.lists(st.text(max_size=3), max_size=2),
+    st.binary(max_size=3),
+)
+FIELDS = st.sampled_from(
+    [(name, field) for name, fields in EVENT_FIELDS.items() for field in fields if field != "stated_time_ns"]
+)
+SERVER = decoder(Codec.MSGPACK, AnyEvent)
+
+
+def is_taken(event: dict[str, Any]) -> bool:
+    """Whether the server takes the event as it is."""
+    try:
+        decoded = SERVER.decode(msgspec.msgpack.encode(event))
+    except (ValueError, OverflowError):
+        return False
+    return other_unit(decoded.time_ns) is None
+
+
+@settings(max_examples=600, deadline=None)
+@given(FIELDS, VALUES)
+def test_a_strict_client_takes_what_the_server_takes_and_what_can_be_corrected(
+    place: tuple[str, str], value: object
+) -> None:
+    name, field = place
+    event: dict[str, Any] = {"type": name, **whole(name), "time_ns": NOW_NS, field: value}
+    event = {key: one for key, one in event.items() if one is not None}
+    try:
+        corrected = checked(event)
+    except InvalidEventError:
+        assert not is_taken(event), (field, value)
+    else:
+        assert is_taken(corrected), (field, value)
