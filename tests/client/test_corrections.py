@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from decahertz.clock import other_unit
 from decahertz.event import EVENT_TYPES, AnyEvent, Event, Fill, Order, OrderState, Side
-from decahertz.wire import Codec, decoder
+from decahertz.wire import Codec, Decoder, decoder
 from decahertz_client import Client, InvalidEventError
 from decahertz_client._correction import checked
 from decahertz_client._event_fields import EVENT_FIELDS
@@ -39,6 +39,7 @@ NEAR_MISSES: list[tuple[str, str, object, object]] = [
     ("fill", "quantity", "1", 1.0),
     ("fill", "price", "67321.5", 67321.5),
     ("fill", "price", " 6.73e4 ", 67300.0),
+    ("fill", "price", 1 << 80, 2.0**80),
     ("fill", "order_id", 17, "17"),
     ("fill", "fill_id", uuid.UUID(int=7), str(uuid.UUID(int=7))),
     ("fill", "instrument", "ESZ5 ", "ESZ5"),
@@ -217,7 +218,7 @@ VALUES = st.one_of(
 FIELDS = st.sampled_from(
     [(name, field) for name, fields in EVENT_FIELDS.items() for field in fields if field != "stated_time_ns"]
 )
-SERVER = decoder(Codec.MSGPACK, AnyEvent)
+SERVER: Decoder[AnyEvent] = decoder(Codec.MSGPACK, AnyEvent)
 
 
 def is_taken(event: dict[str, Any]) -> bool:

@@ -178,7 +178,7 @@ class Trap:
         Scalar(float("inf")),
         object(),
         Trap(),
-        1 << 80,
+        10**400,
         "\ud800",
     ],
     ids=lambda value: repr(value).partition(" at 0x")[0],  # two processes have to agree
