@@ -6,8 +6,11 @@ Life cycle of a collector
    converted to ``options_type``). The constructor stores them and does no work.
 2. The host awaits ``start`` once. A collector opens its resources and starts its own tasks here. If it
    raises, the host reports the collector as failed and goes on with the others.
-   A collector whose state must survive a restart (positions, open orders) names the event types that build
-   this state in ``restored``; the host delivers their stored history to ``on_event`` before any new event.
+   A collector whose state must survive a restart (positions, open orders) names the type of this state in
+   ``checkpoint_type``: the host saves ``checkpoint()`` every few seconds and at the stop, and passes the last
+   one to ``resume`` before any event. Then it repeats the events and cycles since that checkpoint.
+   Without a checkpoint (the first start, a new ``checkpoint_version``, a damaged file) the host delivers the
+   stored history of the event types in ``restored`` to ``on_event`` instead.
 3. The host calls ``on_event`` for each arriving event of the declared types, and ``sample`` on every
    ``every``-th cycle of the 10 Hz grid. Both are synchronous, run in the event loop and must return within
    a fraction of a millisecond; the host measures them. Slower work belongs in a task of the collector, and
@@ -30,7 +33,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -59,6 +62,11 @@ class Collector(Protocol):
     restored: ClassVar[Mapping[type[Event], float]]
     """Event types whose stored history is delivered between ``start`` and the first cycle, and how many
     seconds of it (``math.inf``: all). Types with the same number come in one order of receipt."""
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None]
+    """Type of the state that survives a restart, with everything that samples depend on; ``None``: nothing
+    survives but what ``restored`` builds."""
+    checkpoint_version: ClassVar[int]
+    """A checkpoint with another version is not used: change it with the meaning of the state."""
     every: ClassVar[int]
     """Sampled on every ``every``-th cycle: 1 is 10 Hz, 10 is once a second."""
     histograms: Sequence[Histogram]
@@ -82,6 +90,14 @@ class Collector(Protocol):
         """Return the state at the cycle ``now_ns``: one sample per key."""
         ...
 
+    def checkpoint(self) -> msgspec.Struct:
+        """Return the state, of ``checkpoint_type``. The host encodes it at once: there is no need to copy."""
+        ...
+
+    def resume(self, checkpoint: Any) -> None:  # noqa: ANN401 - of checkpoint_type
+        """Continue from a state, which belongs to the collector from now on."""
+        ...
+
 
 OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
 
@@ -92,6 +108,8 @@ class BaseCollector(ABC, Generic[OptionsT]):
     sample_type: ClassVar[type[Sample]]
     events: ClassVar[frozenset[type[Event]]] = frozenset()
     restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None] = None
+    checkpoint_version: ClassVar[int] = 1
     every: ClassVar[int] = 1
     histograms: Sequence[Histogram] = ()
     budgets: Sequence[KeyBudget] = ()
@@ -121,6 +139,14 @@ class BaseCollector(ABC, Generic[OptionsT]):
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Ignore the event."""
+
+    def checkpoint(self) -> msgspec.Struct:
+        """Needed with a ``checkpoint_type`` only."""
+        raise NotImplementedError
+
+    def resume(self, checkpoint: Any) -> None:  # noqa: ANN401 - of checkpoint_type
+        """Needed with a ``checkpoint_type`` only."""
+        raise NotImplementedError
 
     @abstractmethod
     def sample(self, now_ns: int) -> Iterable[Sample]:

@@ -11,24 +11,27 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from decahertz.metric import Unit
 
 if TYPE_CHECKING:
     from decahertz.clock import Clock
 
 
-class Observations:
+class Observations(Struct):
     """Observations of one key, counted by bucket."""
 
-    __slots__ = ("bounds", "counts", "created_ns", "sum")
+    bounds: tuple[float, ...]
+    created_ns: int
+    """When it began to count, nanoseconds UTC."""
+    counts: list[int] = []
+    """Observations in each bucket alone; the last one has no upper bound."""
+    sum: float = 0.0
 
-    def __init__(self, bounds: Sequence[float], created_ns: int) -> None:
-        self.bounds = bounds
-        self.created_ns = created_ns
-        """When it began to count, nanoseconds UTC."""
-        self.counts = [0] * (len(bounds) + 1)
-        """Observations in each bucket alone; the last one has no upper bound."""
-        self.sum = 0.0
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
 
     def observe(self, value: float) -> None:
         """Counts an observation. ``value`` is finite and not negative, so that the sum only grows."""

@@ -23,7 +23,7 @@ MaxInstruments = Annotated[
 ]
 
 
-class MarkPrice(Struct, gc=False):
+class MarkPrice(Struct, gc=False, array_like=True):
     """The newest mid of one instrument.
 
     ``price`` is ``None`` before the first quote and while a side is empty.
@@ -34,19 +34,22 @@ class MarkPrice(Struct, gc=False):
     received_ns: int = 0
 
 
-class MarkPrices:
+class MarkPrices(Struct):
     """The mark prices of all instruments, from their quotes.
 
     A quote whose venue time is older than the newest of its instrument is ignored, and so is one of an
     instrument that the budget has no room for.
     """
 
-    def __init__(self, budget: KeyBudget) -> None:
-        self._budget = budget
-        self._prices: dict[tuple[str, str], MarkPrice] = {}
-        self._definitions: dict[tuple[str, str], Instrument] = {}
-        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
-        """All names of an instrument, by each of them; only of those with several."""
+    _budget: KeyBudget
+    _prices: dict[tuple[str, str], MarkPrice] = {}
+    _definitions: dict[tuple[str, str], Instrument] = {}
+    _names: dict[tuple[str, str], tuple[str, ...]] = {}
+    """All names of an instrument, by each of them; only of those with several."""
+
+    def resume(self, before: MarkPrices) -> None:
+        """Takes over the prices and definitions of a checkpoint."""
+        self._prices, self._definitions, self._names = before._prices, before._definitions, before._names
 
     def define(self, definition: Instrument, received_ns: int) -> None:
         """Makes the aliases of an instrument name the same instrument. The newest definition counts."""

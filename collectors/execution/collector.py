@@ -8,6 +8,7 @@ over, counters included.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -64,6 +65,15 @@ class ExecutionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_instruments: MaxInstruments = 10_000
 
 
+class ExecutionCheckpoint(msgspec.Struct, frozen=True):
+    """The state of the collector."""
+
+    swept_ns: int
+    states: dict[tuple[str, str], ExecutionState]
+    signals: Signals
+    mark_prices: MarkPrices
+
+
 class ExecutionCollector(BaseCollector[ExecutionOptions]):
     """Order life cycle, latencies and costs by strategy and venue."""
 
@@ -75,6 +85,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         Fill: _DAY_SECONDS,
         Instrument: 400 * _DAY_SECONDS,
     }
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None] = ExecutionCheckpoint
     options_type: ClassVar[type[msgspec.Struct]] = ExecutionOptions
 
     def __init__(self, clock: Clock, options: ExecutionOptions) -> None:
@@ -106,6 +117,23 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             budget.make_room = self._sweep
         self._mark_prices = MarkPrices(instruments)
         self._swept_ns = 0
+
+    def checkpoint(self) -> ExecutionCheckpoint:
+        """Returns the state."""
+        for state in self._states.values():
+            state.prepare_checkpoint()
+        return ExecutionCheckpoint(self._swept_ns, self._states, self._signals, self._mark_prices)
+
+    def resume(self, checkpoint: ExecutionCheckpoint) -> None:
+        """Continues from a state. All observations count in the histograms, as its own did."""
+        self._limits = replace(self._limits, live_ns=0)
+        self._swept_ns, self._signals = checkpoint.swept_ns, checkpoint.signals
+        self._states = checkpoint.states
+        self._mark_prices.resume(checkpoint.mark_prices)
+        for key, state in self._states.items():
+            state.apply_limits(self._limits)
+            for leg, observations in state.histograms.items():
+                self._histograms[leg].series[key] = observations
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""

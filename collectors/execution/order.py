@@ -32,7 +32,7 @@ _ENDS = {
 }
 
 
-class Benchmark(Struct, gc=False):
+class Benchmark(Struct, gc=False, array_like=True):
     """A reference price of an order, and the fills received before it is known."""
 
     price: float | None = None
@@ -69,7 +69,7 @@ class Benchmark(Struct, gc=False):
         return None if bps is None else (bps, weight)
 
 
-class OrderRecord(Struct, gc=False):
+class OrderRecord(Struct, gc=False, array_like=True):
     """The known facts about one order. Times are event times; ``None`` until known.
 
     The records are not tracked by the garbage collector: there are hundreds of thousands of them, and they

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from decahertz.event import Signal
 
 
-class SignalRecord(Struct, gc=False):
+class SignalRecord(Struct, gc=False, array_like=True):
     """The facts about a signal that its orders need."""
 
     time_ns: int
@@ -19,12 +19,11 @@ class SignalRecord(Struct, gc=False):
     """Whether the latency to its first order has been measured; later slices are late on purpose."""
 
 
-class Signals:
+class Signals(Struct):
     """The newest ``limit`` signals by strategy and id; the oldest go first."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._records: OrderedDict[tuple[str, str], SignalRecord] = OrderedDict()
+    limit: int
+    _records: OrderedDict[tuple[str, str], SignalRecord] = field(default_factory=OrderedDict)
 
     def add(self, signal: Signal, received_ns: int) -> None:
         """Adds a signal; a repeated id is ignored."""
@@ -32,7 +31,7 @@ class Signals:
         if key in self._records:
             return
         self._records[key] = SignalRecord(signal.time_ns, signal.price, received_ns)
-        if len(self._records) > self._limit:
+        if len(self._records) > self.limit:
             self._records.popitem(last=False)
 
     def get(self, strategy: str, signal_id: str) -> SignalRecord | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from msgspec import Struct, field
 
 from collectors.common.values import UnusableEventError, is_usable
 from collectors.common.windows import Quantiles, RecentSet, WeightedMean
@@ -33,36 +34,53 @@ class Limits:
     """Events received before this time were restored, and are not counted in the histograms."""
 
 
-class ExecutionState:
+class ExecutionState(Struct):
     """The orders of one strategy at one venue.
 
     An order appears with its first event and is counted once in each state, even if events are repeated or
-    arrive out of order. The first final state is kept.
+    arrive out of order. The first final state is kept. ``histograms`` get the latencies of the events that
+    arrive after the start.
     """
 
-    def __init__(
-        self, strategy: str, venue: str, limits: Limits, histograms: Mapping[Leg, Observations]
-    ) -> None:
-        """``histograms`` get the latencies of the events that arrive after the start."""
-        self.strategy = strategy
-        self.venue = venue
-        self.received_ns = 0
-        self.submitted = self.accepted = self.forgotten = self.conflicts = 0
-        self.finals: Counter[OrderState] = Counter()
-        self.fills = self.duplicate_fills = 0
-        self.commissions = 0.0
-        self.negative_latencies = 0
-        self.legs = {leg: Quantiles(limits.window_size, limits.window_ns) for leg in Leg}
-        self.slippage_decision = WeightedMean(limits.window_size, limits.window_ns)
-        self.slippage_arrival = WeightedMean(limits.window_size, limits.window_ns)
-        self._limits = limits
-        self._histograms = histograms
-        self._open: OrderedDict[str, OrderRecord] = OrderedDict()
-        self._unanswered: dict[str, int] = {}
-        """Receipt of the submission of each open order without an answer from the venue; oldest first."""
-        self._closed: OrderedDict[str, OrderRecord] = OrderedDict()
-        self._fills_seen = RecentSet(_MAX_FILLS)
-        self._maker_value = self._taker_value = 0.0
+    strategy: str
+    venue: str
+    limits: Limits
+    histograms: dict[Leg, Observations]
+    received_ns: int = 0
+    submitted: int = 0
+    accepted: int = 0
+    forgotten: int = 0
+    conflicts: int = 0
+    finals: Counter[OrderState] = field(default_factory=Counter)
+    fills: int = 0
+    duplicate_fills: int = 0
+    commissions: float = 0.0
+    negative_latencies: int = 0
+    legs: dict[Leg, Quantiles] = {}
+    slippage_decision: WeightedMean = field(default_factory=lambda: WeightedMean(0, 0))
+    slippage_arrival: WeightedMean = field(default_factory=lambda: WeightedMean(0, 0))
+    _open: OrderedDict[str, OrderRecord] = field(default_factory=OrderedDict)
+    _unanswered: dict[str, int] = {}
+    """Receipt of the submission of each open order without an answer from the venue; oldest first."""
+    _closed: OrderedDict[str, OrderRecord] = field(default_factory=OrderedDict)
+    _fills_seen: RecentSet = field(default_factory=lambda: RecentSet(_MAX_FILLS))
+    _maker_value: float = 0.0
+    _taker_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.legs = self.legs or {leg: Quantiles(0, 0) for leg in Leg}
+        self.apply_limits(self.limits)
+
+    def apply_limits(self, limits: Limits) -> None:
+        """Sets the limits."""
+        self.limits = limits
+        windows: list[Quantiles | WeightedMean] = [self.slippage_decision, self.slippage_arrival]
+        for window in [*self.legs.values(), *windows]:
+            window.limit, window.window_ns = limits.window_size, limits.window_ns
+
+    def prepare_checkpoint(self) -> None:
+        """Rebuilds the orders in their order, because msgspec encodes them as they were inserted."""
+        self._open, self._closed = OrderedDict(self._open), OrderedDict(self._closed)
 
     @property
     def open_orders(self) -> int:
@@ -144,7 +162,7 @@ class ExecutionState:
 
     def forget(self, now_ns: int) -> None:
         """Drops finished orders, and fills of unknown orders, without an event for ``finished_ns``."""
-        before_ns = now_ns - self._limits.finished_ns
+        before_ns = now_ns - self.limits.finished_ns
         while self._closed and next(iter(self._closed.values())).updated_ns < before_ns:
             self._closed.popitem(last=False)
 
@@ -155,7 +173,7 @@ class ExecutionState:
         record = records.get(order_id)
         if record is None:
             record = records[order_id] = OrderRecord.of(event.side)
-            if len(records) > self._limits.max_orders:
+            if len(records) > self.limits.max_orders:
                 records.popitem(last=False)
         else:
             records.move_to_end(order_id)
@@ -168,7 +186,7 @@ class ExecutionState:
         self._open[order_id] = self._closed.pop(order_id)
         if record.fill_ns is None:
             self._unanswered[order_id] = received_ns
-        if len(self._open) > self._limits.max_orders:
+        if len(self._open) > self.limits.max_orders:
             forgotten_id, _ = self._open.popitem(last=False)
             self._unanswered.pop(forgotten_id, None)
             self.forgotten += 1
@@ -186,8 +204,8 @@ class ExecutionState:
         for leg, duration_ns in record.measure():
             self.legs[leg].add(received_ns, duration_ns / NS_PER_SECOND)
             self.negative_latencies += duration_ns < 0
-            if duration_ns >= 0 and received_ns >= self._limits.live_ns:
-                self._histograms[leg].observe(duration_ns / NS_PER_SECOND)
+            if duration_ns >= 0 and received_ns >= self.limits.live_ns:
+                self.histograms[leg].observe(duration_ns / NS_PER_SECOND)
         for benchmark, slippage in (
             (record.decision, self.slippage_decision),
             (record.arrival, self.slippage_arrival),

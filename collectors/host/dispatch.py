@@ -57,6 +57,11 @@ class Dispatcher:
         if self._scheduled is None:
             self._scheduled = asyncio.get_running_loop().call_soon(self._continue)
 
+    def drain(self) -> None:
+        """Delivers the whole queue."""
+        while self._waiting:
+            self._deliver_slice()
+
     def close(self) -> None:
         """Discards the queue."""
         self._waiting.clear()

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 import structlog
 
+from collectors.common.checkpoints import decode, encode
 from collectors.host.plugins import LoadedCollector, describe
 from decahertz.checks import Reason, SampleCheck
 from decahertz.clock import NS_PER_SECOND
@@ -88,7 +90,8 @@ class HostedCollector:
         self._event_incident = event = Incident("collector_event", log)
         self._validation_incident = validation = Incident("collector_validation", log)
         self._budget_incident = budget = Incident("collector_budget", log)
-        self._incidents = (sample, event, validation, budget)
+        self._checkpoint_incident = checkpoint = Incident("collector_checkpoint", log)
+        self._incidents = (sample, event, validation, budget, checkpoint)
         self._key_incident = Incident("key_admission", log)
         self._refused = 0
         """Refusals that the incident has seen."""
@@ -160,6 +163,43 @@ class HostedCollector:
     def collector(self) -> Collector:
         """The collector itself; another one after it has caught up."""
         return self._collector
+
+    @property
+    def checkpoint_name(self) -> str:
+        """Name of its state in a checkpoint; empty if it has none."""
+        # A plugin that does not derive from BaseCollector may not declare it.
+        type_ = getattr(self._collector, "checkpoint_type", None)
+        return f"{self.name}/{self._collector.checkpoint_version}" if type_ is not None else ""
+
+    def checkpoint(self) -> bytes | None:
+        """Returns the encoded state; ``None`` if that fails."""
+        now_ns = self._monotonic_ns()
+        try:
+            return encode(self._collector.checkpoint(), self.budgets)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._last_error = f"checkpoint raised {describe(error)}"
+            self._checkpoint_incident.fail(now_ns, error)
+            return None
+
+    def resume(self, state: bytes) -> bool:
+        """Continues from an encoded state; returns whether the collector takes it."""
+        type_ = self._collector.checkpoint_type
+        assert type_ is not None  # noqa: S101 - a collector without it has no checkpoint_name
+        try:
+            found, budgets = decode(state, type_)
+            for budget, held in zip(self.budgets, budgets, strict=True):
+                budget.resume(held)
+            self._collector.resume(found)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._log.warning("checkpoint_not_used", reason=describe(error))
+            return False
+        return True
+
+    def repeat_cycle(self, time_ns: int, index: int) -> None:
+        """Runs a cycle of before the start again, without publishing its samples."""
+        if index % self.every == 0:
+            with suppress(Exception):  # it was counted then
+                self._collector.sample(time_ns)
 
     def event_failed(self, error: Exception) -> None:
         """Records that ``on_event`` raised."""

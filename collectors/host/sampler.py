@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from collectors.host.catch_up import CatchUp
+from collectors.host.checkpointer import Checkpointer, NoCheckpoints
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
 from collectors.host.plugins import LoadedCollector, PluginFailure
@@ -24,6 +25,7 @@ from collectors.host.restore import History, WholeHistory, no_history, restore
 from collectors.host.self_metrics import SamplerMetrics
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
+from decahertz.checkpoint import CheckpointStore
 from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
 from decahertz.supervision import supervise
@@ -56,9 +58,10 @@ class Sampler:
         failures: Sequence[PluginFailure] = (),
         history: History = no_history,
         is_whole: bool = True,
+        checkpoints: CheckpointStore | None = None,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
-        """``history`` restores the collectors; ``limit_seconds`` bounds the start and the stop of each.
+        """``checkpoints`` and ``history`` restore the collectors; ``limit_seconds`` bounds a start or stop.
 
         If the history is not the whole one, :meth:`catch_up` is expected.
         """
@@ -70,14 +73,19 @@ class Sampler:
         self._timer = timer
         self._history = history
         self._is_whole = is_whole
-        self._is_behind = False
+        self._behind: list[HostedCollector] = []
+        """Collectors that lack a part of their past."""
         self._grid = Grid()
+        self._checkpointer = Checkpointer(
+            checkpoints or NoCheckpoints(), clock, self._grid, settings.checkpoint_seconds
+        )
         self._limit_seconds = limit_seconds
         self._dispatcher = Dispatcher((), clock.monotonic_ns)
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
         self._started = self._stopped = False
         self._lateness: deque[int] = deque(maxlen=_LATENESS_CYCLES)
+        self._cycle_ns = clock.time_ns()
         self._last_cycle_monotonic_ns = 0
         self._last_missed_ns: int | None = None
         self._last_step_ns: int | None = None
@@ -98,8 +106,11 @@ class Sampler:
             await self.stop()
             raise
         running = [hosted for hosted in self._hosted if hosted.state is RunState.RUNNING]
-        is_restored = await restore(running, self._history, self._clock.time_ns())
-        self._is_behind = not (is_restored and self._is_whole)
+        others = await self._checkpointer.resume(running)
+        is_restored = await restore(others, self._history, self._clock.time_ns())
+        if not (is_restored and self._is_whole):
+            self._behind = [collector for collector in others if collector.events_restored]
+        self._checkpointer.take_part(collector for collector in running if collector not in self._behind)
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
@@ -110,11 +121,17 @@ class Sampler:
 
         For a start without the database. Raises if reading fails; then it can be called again.
         """
-        behind = [c for c in self._hosted if c.events_restored and c.state is RunState.RUNNING]
+        behind = self._behind
         catch_up = CatchUp(behind, self._bus, lambda: self._dispatcher.pending)
         await catch_up.run(history, self._clock.time_ns(), self._limit_seconds)
         self._dispatcher.forget_emitter()
-        self._is_behind = False
+        self._behind = []
+        self._checkpointer.take_part(behind)
+
+    def outdate(self) -> None:
+        """Says that what the collectors have continued from lacks events: they have to catch up."""
+        self._behind = [c for c in self._hosted if c.events_restored and c.state is RunState.RUNNING]
+        self._checkpointer.take_part((), without=self._behind)
 
     async def stop(self) -> None:
         """Stops the cycles, then the collectors in reverse order. Safe without ``start`` and twice."""
@@ -126,6 +143,8 @@ class Sampler:
             await asyncio.wait({self._task})
         if self._subscription is not None:
             self._subscription.cancel()
+            self._dispatcher.drain()
+            self._checkpointer.save(self._cycle_ns)
         self._dispatcher.close()
         for hosted in reversed(self._hosted):
             await hosted.stop(self._limit_seconds)
@@ -141,6 +160,8 @@ class Sampler:
             batch = hosted.cycle(cycle.time_ns, index, cycle.missed)
             if batch is not None:
                 self._bus.publish(samples_topic(hosted.name), batch)
+        self._cycle_ns = cycle.time_ns
+        self._checkpointer.after_cycle(cycle.time_ns, self._dispatcher.pending)
 
     def _record(self, cycle: Cycle) -> None:
         self._last_cycle_monotonic_ns = self._clock.monotonic_ns()
@@ -178,7 +199,7 @@ class Sampler:
     @property
     def is_behind(self) -> bool:
         """Whether collectors lack a part of their past: :meth:`catch_up` is due."""
-        return self._is_behind
+        return bool(self._behind)
 
     def collectors(self) -> list[CollectorStatus]:
         """Returns the status of each collector; those that could not be loaded come last."""
@@ -194,8 +215,8 @@ class Sampler:
             detail = "not started" if self._task is None else "stopped"
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
         problems = self._grid_problems(self._clock.monotonic_ns())
-        if self._is_behind:
-            behind = ", ".join(c.name for c in self._hosted if c.events_restored)
+        if self._behind:
+            behind = ", ".join(collector.name for collector in self._behind)
             problems.append(f"without the past that only the database has: {behind}")
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
         failed += [failure.name for failure in self._failures]

@@ -20,6 +20,10 @@ class SamplerSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Seconds,
         Meta(description="A larger jump of the wall clock counts as a step, not as drift."),
     ] = 0.05
+    checkpoint_seconds: Annotated[
+        Seconds,
+        Meta(description="Interval of saving the state of the collectors, from which a restart continues."),
+    ] = 10.0
 
 
 class CollectorsSettings(Struct, frozen=True):

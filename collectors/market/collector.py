@@ -1,8 +1,7 @@
 """The market collector: the state of every instrument that a quote, tick or heartbeat has named.
 
 An instrument appears with its first event, if the key budget has room for it, and is retired after
-``idle_seconds`` without one. If it comes back, all its values start over, counters included, as after a
-restart of the process.
+``idle_seconds`` without one. If it comes back, all its values start over, counters included.
 """
 
 from __future__ import annotations
@@ -61,11 +60,20 @@ class MarketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_keys_per_emitter: MaxKeysPerEmitter = 1_000
 
 
+class MarketCheckpoint(msgspec.Struct, frozen=True):
+    """The state of the collector."""
+
+    swept_ns: int
+    venues: dict[str, VenueState]
+    instruments: list[InstrumentState]
+
+
 class MarketCollector(BaseCollector[MarketOptions]):
     """Market state by venue and instrument."""
 
     sample_type: ClassVar[type[Sample]] = MarketSample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Quote, Tick, Heartbeat})
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None] = MarketCheckpoint
     options_type: ClassVar[type[msgspec.Struct]] = MarketOptions
 
     def __init__(self, clock: Clock, options: MarketOptions) -> None:
@@ -93,6 +101,29 @@ class MarketCollector(BaseCollector[MarketOptions]):
         self._venues: dict[str, VenueState] = {}
         self._swept_ns = 0
         self._instruments: dict[tuple[str, str], InstrumentState] = {}
+
+    def checkpoint(self) -> MarketCheckpoint:
+        """Returns the state."""
+        return MarketCheckpoint(self._swept_ns, self._venues, list(self._instruments.values()))
+
+    def resume(self, checkpoint: MarketCheckpoint) -> None:
+        """Continues from a state. Windows whose length has been set anew begin empty."""
+        self._swept_ns, self._venues = checkpoint.swept_ns, checkpoint.venues
+        for name, venue in self._venues.items():
+            venue.link.stale_ns = self._thresholds.stale_ns
+            self._latencies.series[name,] = venue.latencies
+        self._instruments = {}
+        for state in checkpoint.instruments:
+            self._instruments[state.venue, state.instrument] = state
+            state.venue_state = self._venues[state.venue]
+            if state.link is not None:
+                state.link.stale_ns = self._thresholds.stale_ns
+            if state.quote_window.size != self._rate_size:
+                index = state.quote_window.index
+                state.quote_window = CountWindow(self._rate_size, index)
+                state.tick_window = CountWindow(self._rate_size, index)
+            if state.trade_window.size != self._trade_size:
+                state.trade_window = TradeWindow(self._trade_size, state.trade_window.index)
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the state by a quote, tick or heartbeat."""
@@ -181,7 +212,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
     def _venue(self, name: str) -> VenueState:
         venue = self._venues.get(name)
         if venue is None:
-            venue = self._venues[name] = VenueState(self._thresholds.stale_ns, self._latencies.of(name))
+            venue = self._venues[name] = VenueState(Link(self._thresholds.stale_ns), self._latencies.of(name))
         return venue
 
     def _take_heartbeat(self, heartbeat: Heartbeat, received_ns: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from collectors.common.values import is_usable
 from collectors.common.windows import CountWindow, TradeWindow
@@ -16,18 +17,16 @@ _MOST_GAPS = 2**62
 """A feed can report any number; a sample has eight bytes for it."""
 
 
-class VenueState:
+class VenueState(Struct):
     """The state that all instruments of a venue share."""
 
-    def __init__(self, stale_ns: int, latencies: Observations) -> None:
-        self.link = Link(stale_ns)
-        self.latencies = latencies
-        self.received_ns = 0
-        """Time of receipt of the last message or heartbeat of the venue."""
+    link: Link
+    latencies: Observations
+    received_ns: int = 0
+    """Time of receipt of the last message or heartbeat of the venue."""
 
 
-@dataclass(slots=True, eq=False)
-class InstrumentState:
+class InstrumentState(Struct):
     """One instrument at one venue.
 
     A quote or tick is late if its venue time, or its sequence number at the same time, is below the newest of

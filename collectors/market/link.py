@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from decahertz.event import ConnectionState, Heartbeat
 
 
-class Link:
+class Link(Struct):
     """One link, as reported by the components that send heartbeats about it.
 
     The link is closed or lost once no newest heartbeat of a component says that it is open: a second feed of
     the same venue keeps it open, unless that feed has been silent for ``stale_ns``. It is closed if all say
-    that the market is closed, else lost. A heartbeat older (by its own time) than
-    the newest one of its component is ignored. The times kept here are times of receipt.
+    that the market is closed, else lost. A heartbeat older (by its own time) than the newest one of its
+    component is ignored. The times kept here are times of receipt. Initially the link is neither.
     """
 
-    def __init__(self, stale_ns: int) -> None:
-        """Initially neither open nor closed."""
-        self._stale_ns = stale_ns
-        self._heartbeats: dict[str, tuple[Heartbeat, int]] = {}
-        self.is_closed = False
-        self.lost_ns = 0
-        """First heartbeat that reported that no feed is connected, since it was open; 0: not lost."""
-        self.opened_ns = 0
-        """First heartbeat that reported it open, since it was closed or lost; 0: none."""
-        self.last_open_ns = 0
-        """Last heartbeat that reported it open; 0: none."""
-        self.closed_ns = 0
-        """When the last component reported it closed; 0: never."""
-        self.received_ns = 0
+    stale_ns: int
+    _heartbeats: dict[str, tuple[Heartbeat, int]] = {}
+    is_closed: bool = False
+    lost_ns: int = 0
+    """First heartbeat that reported that no feed is connected, since it was open; 0: not lost."""
+    opened_ns: int = 0
+    """First heartbeat that reported it open, since it was closed or lost; 0: none."""
+    last_open_ns: int = 0
+    """Last heartbeat that reported it open; 0: none."""
+    closed_ns: int = 0
+    """When the last component reported it closed; 0: never."""
+    received_ns: int = 0
 
     def update(self, heartbeat: Heartbeat, received_ns: int) -> None:
         """Updates the state by the heartbeat of one component."""
@@ -43,7 +43,7 @@ class Link:
             self.is_closed = False
             self.lost_ns = 0
         elif not self.is_closed:
-            states = self._states(received_ns - self._stale_ns)
+            states = self._states(received_ns - self.stale_ns)
             if states == {ConnectionState.CLOSED}:
                 self.is_closed = True
                 self.closed_ns = received_ns

@@ -33,21 +33,25 @@ class RiskOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_keys_per_emitter: MaxKeysPerEmitter = 500
 
 
-class _Measure:
+class Measure(msgspec.Struct):
     """One measure: its newest report by time of the event."""
 
-    __slots__ = ("newest", "received_ns", "reports")
-
-    def __init__(self, report: Risk, received_ns: int) -> None:
-        self.newest = report
-        self.received_ns = received_ns
-        self.reports = 1
+    newest: Risk
+    received_ns: int
+    reports: int = 1
 
     def take(self, report: Risk, received_ns: int) -> None:
+        """Counts a report."""
         self.reports += 1
         if report.time_ns >= self.newest.time_ns:
             self.newest = report
             self.received_ns = received_ns
+
+
+class RiskCheckpoint(msgspec.Struct, frozen=True):
+    """The state of the collector."""
+
+    measures: dict[tuple[str, str], Measure]
 
 
 class RiskCollector(BaseCollector[RiskOptions]):
@@ -56,13 +60,22 @@ class RiskCollector(BaseCollector[RiskOptions]):
     sample_type: ClassVar[type[Sample]] = RiskSample
     events: ClassVar[frozenset[type[Event]]] = frozenset({Risk})
     restored: ClassVar[Mapping[type[Event], float]] = {Risk: _DAY_SECONDS}
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None] = RiskCheckpoint
     options_type: ClassVar[type[msgspec.Struct]] = RiskOptions
 
     def __init__(self, clock: Clock, options: RiskOptions) -> None:
         super().__init__(clock, options)
         self._idle_ns = round(options.idle_seconds * NS_PER_SECOND)
-        self._measures: dict[tuple[str, str], _Measure] = {}
+        self._measures: dict[tuple[str, str], Measure] = {}
         self.keys.make_room = self._retire
+
+    def checkpoint(self) -> RiskCheckpoint:
+        """Returns the state."""
+        return RiskCheckpoint(self._measures)
+
+    def resume(self, checkpoint: RiskCheckpoint) -> None:
+        """Continues from a state."""
+        self._measures = checkpoint.measures
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the measure that a ``risk`` event reports."""
@@ -72,7 +85,7 @@ class RiskCollector(BaseCollector[RiskOptions]):
         measure = self._measures.get(key)
         if measure is None:
             if self.keys.admit(key, received_ns):
-                self._measures[key] = _Measure(event, received_ns)
+                self._measures[key] = Measure(event, received_ns)
         else:
             measure.take(event, received_ns)
 
@@ -89,7 +102,7 @@ class RiskCollector(BaseCollector[RiskOptions]):
             self.keys.release(key)
 
 
-def _sample(key: tuple[str, str], measure: _Measure, now_ns: int) -> RiskSample:
+def _sample(key: tuple[str, str], measure: Measure, now_ns: int) -> RiskSample:
     report = measure.newest
     limit = report.limit
     return RiskSample(

@@ -69,6 +69,15 @@ class StrategyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_instruments: MaxInstruments = 10_000
 
 
+class StrategyCheckpoint(msgspec.Struct, frozen=True):
+    """The state of the collector."""
+
+    swept_ns: int
+    states: dict[str, StrategyState]
+    mark_prices: MarkPrices
+    desk_regime: Regime | None
+
+
 class StrategyCollector(BaseCollector[StrategyOptions]):
     """P&L, positions and statistics by strategy."""
 
@@ -83,6 +92,7 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         Position: 7 * _DAY_SECONDS,
         Regime: 7 * _DAY_SECONDS,
     }
+    checkpoint_type: ClassVar[type[msgspec.Struct] | None] = StrategyCheckpoint
     options_type: ClassVar[type[msgspec.Struct]] = StrategyOptions
 
     def __init__(self, clock: Clock, options: StrategyOptions) -> None:
@@ -101,6 +111,18 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         self.desk_regime: Regime | None = None
         """The newest regime that names no strategy."""
         self._swept_ns = 0
+
+    def checkpoint(self) -> StrategyCheckpoint:
+        """Returns the state."""
+        return StrategyCheckpoint(self._swept_ns, self._states, self._mark_prices, self.desk_regime)
+
+    def resume(self, checkpoint: StrategyCheckpoint) -> None:
+        """Continues from a state."""
+        self._swept_ns, self._states = checkpoint.swept_ns, checkpoint.states
+        self._mark_prices.resume(checkpoint.mark_prices)
+        self.desk_regime = checkpoint.desk_regime
+        for state in self._states.values():
+            state.position_keys = self._position_keys
 
     def on_event(self, event: Event, received_ns: int) -> None:
         """Updates the state by an event. Raises ``UnusableEventError`` for excessive numbers."""
@@ -209,7 +231,9 @@ class StrategyCollector(BaseCollector[StrategyOptions]):
         if state is None:
             if not self.keys.admit((strategy,), received_ns):
                 return None
-            state = self._states[strategy] = StrategyState(strategy, received_ns, self._position_keys)
+            state = self._states[strategy] = StrategyState.appearing(
+                strategy, received_ns, self._position_keys
+            )
         # Events are restored type by type, so an older event can follow a newer one.
         state.received_ns = max(state.received_ns, received_ns)
         return state

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from msgspec import Struct, field
+
 from collectors.strategy.statistics import sharpe_ratio, sortino_ratio
 from decahertz.clock import NS_PER_SECOND, to_datetime
 
@@ -14,7 +16,7 @@ _MONDAY = 3
 """Day 0 of the epoch was a Thursday; day 4 was a Monday."""
 
 
-class EquityCurve:
+class EquityCurve(Struct):
     """Equity over time, in money; observed in every cycle.
 
     A drawdown is the fall from the highest value so far. The Sharpe and Sortino ratios are computed from the
@@ -22,17 +24,26 @@ class EquityCurve:
     A day without a value repeats the value of the previous day.
     """
 
-    def __init__(self, now_ns: int, start: float) -> None:
-        """Starts at ``now_ns`` with the value ``start``, the first peak."""
-        self._value = self._peak = start
-        self._peak_ns = now_ns
-        self._day = now_ns // DAY_NS
-        self._day_close: float | None = None
-        self._changes: deque[float] = deque(maxlen=_DAYS_KEPT)
-        self.drawdown = self.max_drawdown = 0.0
-        self.drawdown_ns = self.max_drawdown_ns = 0
-        self.sharpe: float | None = None
-        self.sortino: float | None = None
+    _value: float
+    _peak: float
+    _peak_ns: int
+    _day: int
+    _day_close: float | None = None
+    _changes: deque[float] = field(default_factory=deque)
+    drawdown: float = 0.0
+    max_drawdown: float = 0.0
+    drawdown_ns: int = 0
+    max_drawdown_ns: int = 0
+    sharpe: float | None = None
+    sortino: float | None = None
+
+    def __post_init__(self) -> None:
+        self._changes = deque(self._changes, _DAYS_KEPT)
+
+    @classmethod
+    def starting(cls, now_ns: int, value: float) -> EquityCurve:
+        """Starts a curve with its first value, which is the first peak."""
+        return cls(value, value, now_ns, now_ns // DAY_NS)
 
     @property
     def daily_changes(self) -> int:
@@ -68,13 +79,12 @@ class EquityCurve:
         self.sortino = sortino_ratio(self._changes)
 
 
-class DailyPnl:
+class DailyPnl(Struct):
     """Realised P&L by the UTC day of the fills."""
 
-    def __init__(self) -> None:
-        self._days: dict[int, float] = {}
-        self.daily_loss_streak = 0
-        """Consecutive most recent days with a loss; days without P&L are skipped."""
+    _days: dict[int, float] = {}
+    daily_loss_streak: int = 0
+    """Consecutive most recent days with a loss; days without P&L are skipped."""
 
     def add(self, time_ns: int, amount: float) -> None:
         """Adds P&L realised at ``time_ns``."""
@@ -106,11 +116,10 @@ class DailyPnl:
         return sum(self._days.get(day, 0.0) for day in range(first, today + 1))
 
 
-class DailyR:
+class DailyR(Struct):
     """R multiples of the closed round trips by the UTC day of their closing."""
 
-    def __init__(self) -> None:
-        self._days: dict[int, tuple[float, int]] = {}
+    _days: dict[int, tuple[float, int]] = {}
 
     def add(self, time_ns: int, r_multiple: float) -> None:
         """Adds a round trip closed at ``time_ns``."""

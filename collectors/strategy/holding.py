@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct, field
+
 from collectors.common.values import UnusableEventError, is_usable
 from decahertz.event import Fill, Position, PositionSource
 from decahertz.round_trip import OpenRoundTrip, RoundTrip
@@ -10,42 +12,25 @@ _TOLERANCE = 1e-6
 """Relative difference between reported position and fills that is rounding, not a break."""
 
 
-class Holding:
+class Holding(Struct):
     """The holding of one strategy in one instrument."""
 
-    __slots__ = (
-        "_differs_ns",
-        "_fill_ns",
-        "_mark_ns",
-        "_reported",
-        "_reported_ns",
-        "fees",
-        "fills",
-        "instrument",
-        "realised",
-        "received_ns",
-        "reported_mark",
-        "reported_mark_received_ns",
-        "trip",
-        "venue",
-    )
-
-    def __init__(self, venue: str, instrument: str) -> None:
-        self.venue = venue
-        self.instrument = instrument
-        self.trip = OpenRoundTrip()
-        self._fill_ns = 0
-        self._reported: dict[PositionSource, Position] = {}
-        self._reported_ns = 0
-        self._differs_ns: int | None = None
-        self._mark_ns = 0
-        self.reported_mark: float | None = None
-        """The mark price in the newest report."""
-        self.reported_mark_received_ns = 0
-        self.received_ns = 0
-        self.fills = 0
-        self.realised = self.fees = 0.0
-        """P&L realised by all fills, after fees, and these fees, in money."""
+    venue: str
+    instrument: str
+    trip: OpenRoundTrip = field(default_factory=OpenRoundTrip)
+    _fill_ns: int = 0
+    _reported: dict[PositionSource, Position] = {}
+    _reported_ns: int = 0
+    _differs_ns: int | None = None
+    _mark_ns: int = 0
+    reported_mark: float | None = None
+    """The mark price in the newest report."""
+    reported_mark_received_ns: int = 0
+    received_ns: int = 0
+    fills: int = 0
+    realised: float = 0.0
+    """P&L realised by all fills, after fees, in money."""
+    fees: float = 0.0
 
     @property
     def reports(self) -> list[Position]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from msgspec import Struct, field
+
 from collectors.common.mark_prices import MarkPrices
 from collectors.common.values import UnusableEventError, finite, is_usable
 from collectors.common.windows import RecentSet
@@ -30,32 +32,39 @@ class Valuation:
     current_r: float | None = None
 
 
-class StrategyState:
+class StrategyState(Struct):
     """One strategy.
 
     Its equity curve consists of the strategy's ``equity`` events; before the first one, of realised plus
     unrealised P&L, starting at zero.
     """
 
-    def __init__(self, strategy: str, now_ns: int, position_keys: KeyBudget) -> None:
-        """``position_keys`` is the budget of the positions of all strategies."""
-        self.strategy = strategy
-        self._position_keys = position_keys
-        self.received_ns = now_ns
-        self.holdings: dict[tuple[str, str], Holding] = {}
-        self.realised = 0.0
-        self.daily_pnl = DailyPnl()
-        self.daily_r = DailyR()
-        self.statistics = RoundTripStatistics()
-        self.curve = EquityCurve(now_ns, 0.0)
-        self.equity: float | None = None
-        self._equity_ns = 0
-        self.signals = self.fills = self.duplicate_fills = self.regime_changes = 0
-        self.open_positions = 0
-        """Instruments with an open position."""
-        self._fills_seen = RecentSet(_FILLS_REMEMBERED)
-        self.regime: Regime | None = None
-        """The newest regime reported."""
+    strategy: str
+    received_ns: int
+    curve: EquityCurve
+    position_keys: KeyBudget
+    """The budget of the positions of all strategies."""
+    holdings: dict[tuple[str, str], Holding] = {}
+    realised: float = 0.0
+    daily_pnl: DailyPnl = field(default_factory=DailyPnl)
+    daily_r: DailyR = field(default_factory=DailyR)
+    statistics: RoundTripStatistics = field(default_factory=RoundTripStatistics)
+    equity: float | None = None
+    _equity_ns: int = 0
+    signals: int = 0
+    fills: int = 0
+    duplicate_fills: int = 0
+    regime_changes: int = 0
+    open_positions: int = 0
+    """Instruments with an open position."""
+    _fills_seen: RecentSet = field(default_factory=lambda: RecentSet(_FILLS_REMEMBERED))
+    regime: Regime | None = None
+    """The newest regime reported."""
+
+    @classmethod
+    def appearing(cls, strategy: str, now_ns: int, position_keys: KeyBudget) -> StrategyState:
+        """The state of a strategy before its first event."""
+        return cls(strategy, now_ns, EquityCurve.starting(now_ns, 0.0), position_keys)
 
     def add_fill(self, fill: Fill, received_ns: int) -> None:
         """Adds a fill unless it is a duplicate. Raises :class:`UnusableEventError`."""
@@ -93,7 +102,7 @@ class StrategyState:
             return
         self._equity_ns = event.time_ns
         if self.equity is None:
-            self.curve = EquityCurve(received_ns, event.equity)
+            self.curve = EquityCurve.starting(received_ns, event.equity)
         self.equity = event.equity
         self.curve.observe(received_ns, event.equity)
 
@@ -156,12 +165,12 @@ class StrategyState:
 
     def _drop(self, key: tuple[str, str]) -> None:
         del self.holdings[key]
-        self._position_keys.release((self.strategy, *key))
+        self.position_keys.release((self.strategy, *key))
 
     def _holding(self, venue: str, instrument: str, received_ns: int) -> Holding | None:
         """Returns the position in an instrument; ``None`` if there is no room for it."""
         holding = self.holdings.get((venue, instrument))
-        if holding is None and self._position_keys.admit((self.strategy, venue, instrument), received_ns):
+        if holding is None and self.position_keys.admit((self.strategy, venue, instrument), received_ns):
             holding = self.holdings[venue, instrument] = Holding(venue, instrument)
         return holding
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from collectors.common.values import finite
 from decahertz.round_trip import RoundTrip
 
@@ -64,20 +66,26 @@ def _annual(mean: float, deviation: float) -> float | None:
     return finite(mean / deviation * math.sqrt(DAYS_PER_YEAR))
 
 
-class RoundTripStatistics:
+class RoundTripStatistics(Struct):
     """Statistics of the round trips of one strategy. A round trip without P&L is neither a win nor a loss."""
 
-    def __init__(self) -> None:
-        self.trades = self.r_trades = self.streak = 0
-        self.win_rate: float | None = None
-        self.win_rate_lower: float | None = None
-        self.profit_factor: float | None = None
-        self.expectancy: float | None = None
-        self.expectancy_r: float | None = None
-        self.average_win_r: float | None = None
-        self.average_loss_r: float | None = None
-        self._wins = self._win_r_trades = self._loss_r_trades = 0
-        self._gains = self._losses = self._win_r = self._loss_r = 0.0
+    trades: int = 0
+    r_trades: int = 0
+    streak: int = 0
+    win_rate: float | None = None
+    win_rate_lower: float | None = None
+    profit_factor: float | None = None
+    expectancy: float | None = None
+    expectancy_r: float | None = None
+    average_win_r: float | None = None
+    average_loss_r: float | None = None
+    _wins: int = 0
+    _win_r_trades: int = 0
+    _loss_r_trades: int = 0
+    _gains: float = 0.0
+    _losses: float = 0.0
+    _win_r: float = 0.0
+    _loss_r: float = 0.0
 
     def add(self, round_trip: RoundTrip) -> None:
         """Adds a round trip."""

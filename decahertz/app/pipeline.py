@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +40,7 @@ from exporter.exporter import Exporter
 from exporter.exposition import Source
 from storage.query.event_history import EventHistory
 from storage.spool import Spool
+from storage.spool.checkpoints import SpoolCheckpoints
 from storage.write.alert_queue import AlertQueue
 from storage.write.lease import HolderFile
 from storage.write.writer import Writer
@@ -133,11 +133,18 @@ class Pipeline:
 
     def _last_steps(self, *, is_open: bool) -> list[Step]:
         """Steps that need the open database and precede the writer's start."""
-        steps: list[Step] = [] if is_open else [self._adopt_past]
+        if is_open:
+            catches_up = [self._catch_up] if self._sampler.is_behind else []
+            return [*catches_up, self._writer.start]
+        return [self._adopt_past, self._catch_up, self._writer.start]
+
+    async def _catch_up(self) -> None:
+        """Restore the collectors that lack a part of their past."""
+        if self._stored.lease.was_elsewhere:  # what the other recorder had recorded is in the database only
+            self._sampler.outdate()
         if self._sampler.is_behind:
             history = EventHistory(self._common.database, self._settings.recorder, self._spool)
-            steps.append(partial(self._sampler.catch_up, history))
-        return [*steps, self._writer.start]
+            await self._sampler.catch_up(history)
 
     async def _adopt_past(self) -> None:
         """Tell the parts that started without the database what it has."""
@@ -212,6 +219,9 @@ class Pipeline:
                 failures=collectors.failures,
                 history=EventHistory(common.database if is_open else None, settings.recorder, self._spool),
                 is_whole=is_open,
+                checkpoints=SpoolCheckpoints(
+                    self._spool, settings.recorder, lambda: self._stored.lease.was_elsewhere
+                ),
             ),
         )
 

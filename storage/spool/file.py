@@ -30,6 +30,7 @@ from storage.spool.accounts import DAMAGED, SpoolAccounts
 from storage.spool.backlog import DamagedEntry, read_arrivals, read_backlog, trim
 from storage.spool.codec import encode_layout, fingerprint, layout_of
 from storage.spool.commit_counter import CommitCounter, counter_path
+from storage.spool.delivered import Course, DeliveredEvents
 from storage.spool.errors import (
     INVALID_VALUE_ERRORS,
     SpoolDamagedError,
@@ -50,6 +51,8 @@ _VACUUM_PAGES = 512
 _OLDEST = "SELECT spooled_ns FROM entries ORDER BY id LIMIT 1"
 _RESERVE_BYTES = 16 * 1024 * 1024
 """Room on the disk that entries do not take: deleting them and checkpointing the log need some."""
+_PAGES_TO_KEEP = 4_096
+"""Room that the disk must have to keep stored events for a restart: 16 MB."""
 _CHECKPOINT_DELETIONS = 1_000
 """Deleted entries after which the log is checkpointed, so that PostgreSQL may forget their batches."""
 
@@ -108,6 +111,7 @@ class SpoolFile:
             with _translated_errors():
                 self.state, accounts = load_state(self.connection, self._keep_ns, clock.time_ns())
                 file_id, commits = tables.load_commits(self.connection)
+                self.delivered = DeliveredEvents(self.connection)
         except OSError:
             self.connection.close()
             raise
@@ -176,11 +180,12 @@ class SpoolFile:
         arrivals: Sequence[Arrival] = (),
         samples: Sequence[SampleBatch] = (),
         rescued: Sequence[Entry] = (),
+        course: Course | None = None,
     ) -> CommitResult:
         """Commit one transaction; returns when it is on disk.
 
         ``rescued`` are entries that exist in memory only, see :meth:`number_events`; with the commit they
-        get their ids.
+        get their ids. A checkpoint in ``course`` includes all events that are in the file already.
 
         Raises :class:`~storage.spool.errors.SpoolUnwritableError`,
         :class:`~storage.spool.errors.SpoolRemovedError` or
@@ -195,10 +200,16 @@ class SpoolFile:
         result = CommitResult()
         try:
             tables.begin(self.connection)
-            self._limit_pages()
+            room = self._limit_pages()
+            self.delivered.keep(self._acked, self._clock.monotonic_ns(), has_room=room >= _PAGES_TO_KEEP)
             transaction.delete(self._acked)
             evicted_ns = self._evict_emitters(transaction)
-            result.events = [transaction.append_events(arrival) for arrival in arrivals]
+            positions = [transaction.next_id]
+            for arrival in arrivals:
+                result.events.append(transaction.append_events(arrival))
+                positions.append(transaction.next_id)
+            if course is not None:
+                self.delivered.save(course, positions)
             entries = [transaction.append_samples(batch) for batch in samples]
             transaction.append_rescued(rescued)
             self._trim(transaction)
@@ -207,6 +218,7 @@ class SpoolFile:
             self._commit([appended for _, appended in result.events], entries)
         except BaseException as error:
             tables.roll_back(self.connection)
+            self.delivered.rolled_back()
             self._reuse_log()
             for entry in rescued:
                 entry.id = 0
@@ -214,6 +226,7 @@ class SpoolFile:
                 raise translated(error) from error
             raise
         self._counter.count()
+        self.delivered.committed()
         transaction.apply()
         self.accounts.saved()
         self.accounts.note_rescued(transaction.rescued)
@@ -312,11 +325,15 @@ class SpoolFile:
         with suppress(sqlite3.Error):
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def _limit_pages(self) -> None:
-        """Let the file grow by what the disk has left beyond the reserve; free pages are used in any case."""
+    def _limit_pages(self) -> int:
+        """Let the file grow by what the disk has left beyond the reserve; free pages are used in any case.
+
+        Returns these pages.
+        """
         room = max(0, shutil.disk_usage(self.path.parent).free - self._reserve_bytes) // tables.PAGE_BYTES
         pages = self.connection.execute("PRAGMA page_count").fetchone()[0] + room
         self.connection.execute(f"PRAGMA max_page_count = {pages}")
+        return room
 
     def _count_backlog(self) -> Backlog:
         state = self.state

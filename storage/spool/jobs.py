@@ -14,6 +14,7 @@ from decahertz.ingest import NotDurableError, Receipt
 from decahertz.ledger import Changes
 from decahertz.sample import SampleBatch
 from storage.entry import Ack, Entry, entry_of
+from storage.spool.delivered import Checkpoint, Course
 from storage.spool.errors import SpoolError, SpoolUncertainError
 from storage.spool.file import CommitResult, SpoolFile
 
@@ -87,6 +88,21 @@ class LossJob(Job):
 
 
 @dataclass(frozen=True)
+class CheckpointJob(Job):
+    """Saves a checkpoint with the next commit. If that fails, the one before stays."""
+
+    checkpoint: Checkpoint
+
+    def add_to(self, batch: JobBatch) -> None:
+        """Join the batch's transaction, behind the events that were queued before."""
+        batch.write.course.add_checkpoint(self.checkpoint, len(batch.write.arrivals))
+
+    def run(self, file: SpoolFile) -> None:
+        """Save the checkpoint in a transaction of its own."""
+        file.write(course=Course(checkpoint=self.checkpoint))
+
+
+@dataclass(frozen=True)
 class CallJob(Job, Generic[T]):
     """Calls a function with the file, after the commit of all earlier jobs.
 
@@ -144,6 +160,7 @@ class WriteJob(Job):
     samples: list[SampleBatch] = field(default_factory=list)
     rescued: list[Entry] = field(default_factory=list)
     """Entries that an earlier job could not write, and that are in memory only since."""
+    course: Course = field(default_factory=Course)
 
     @property
     def rows(self) -> int:
@@ -166,6 +183,8 @@ class WriteJob(Job):
 
     def add_to(self, batch: JobBatch) -> None:
         """Join the batch's transaction."""
+        for samples in self.samples:
+            batch.write.course.add_cycle(samples.time_ns, len(batch.write.arrivals))
         batch.write.arrivals += self.arrivals
         batch.write.answers += self.answers
         batch.write.samples += self.samples
@@ -182,7 +201,7 @@ class WriteJob(Job):
 
     def run(self, file: SpoolFile) -> None:
         """Commit, and report the entries on disk."""
-        result = file.write(self.arrivals, self.samples, self.rescued)
+        result = file.write(self.arrivals, self.samples, self.rescued, self.course)
         report = Report(self.rows, list(result.samples), self.rescued, result=result)
         for answer, (receipt, entries) in zip(self.answers, result.events, strict=True):
             report.entries += entries

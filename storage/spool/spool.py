@@ -24,7 +24,17 @@ from storage.entry import Ack, Entry, samples_stream
 from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolError
 from storage.spool.health import SpoolHealth
-from storage.spool.jobs import AckJob, CallJob, LossJob, ReleaseJob, Report, WriteJob, answer_to, result_of
+from storage.spool.jobs import (
+    AckJob,
+    CallJob,
+    Job,
+    LossJob,
+    ReleaseJob,
+    Report,
+    WriteJob,
+    answer_to,
+    result_of,
+)
 from storage.spool.memory_queue import FULL_ROWS, MemoryQueue
 from storage.spool.self_metrics import LedgerMetrics, SpoolMetrics
 from storage.spool.worker import SpoolWorker
@@ -143,7 +153,7 @@ class Spool:
     async def adopt(self, stored: Mapping[EmitterId, SequenceSet]) -> None:
         """Learn which events the database has, if it was opened after the start: duplicates are rejected."""
         if not self._is_closed:
-            await self._call(lambda file: file.adopt(stored))
+            await self.call(lambda file: file.adopt(stored))
 
     @property
     def newest_sample_ns(self) -> int | None:
@@ -231,13 +241,13 @@ class Spool:
     async def flush(self) -> None:
         """Return when every earlier row is on disk, or could not be written."""
         if not self._is_closed:
-            await self._call(lambda _: None)
+            await self.call(lambda _: None)
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
         """Read entries of the backlog, about ``max_rows`` rows; each has to be acked or released."""
         if self._is_closed:
             return []
-        found = await self._call(lambda file: file.read_backlog(max_rows))
+        found = await self.call(lambda file: file.read_backlog(max_rows))
         if isinstance(found, SpoolError):
             self._health.note_write_error(str(found))
             return []
@@ -256,7 +266,7 @@ class Spool:
 
         Raises :class:`SpoolError`.
         """
-        outcome = await self._call(partial(_read_arrivals, after_id))
+        outcome = await self.call(partial(_read_arrivals, after_id))
         if isinstance(outcome, SpoolError):
             raise outcome
         return outcome
@@ -269,7 +279,11 @@ class Spool:
     def _is_closed(self) -> bool:
         return self._stopped or self._loop is None or bool(self._worker.failure)
 
-    async def _call(self, function: Callable[[SpoolFile], T]) -> T | SpoolError:
+    def put(self, job: Job) -> None:
+        """Queue a job for the spool's thread; returns at once."""
+        self._worker.put(job)
+
+    async def call(self, function: Callable[[SpoolFile], T]) -> T | SpoolError:
         """Call a function in the spool's thread."""
         done: asyncio.Future[T | SpoolError] = asyncio.get_running_loop().create_future()
         self._worker.put(CallJob(function, result_of(done)))
@@ -290,11 +304,11 @@ class Spool:
         """Write what is in memory only, for the last time; returns what the disk does not take."""
         if self._loop is None:
             return []
-        await self._call(lambda _: None)  # what waits for the disk may be refused too
+        await self.call(lambda _: None)  # what waits for the disk may be refused too
         entries = self.queue.take_unspooled(self.queue.rows)
         if entries:
             self._worker.put(WriteJob(self._report, rescued=entries))
-            await self._call(lambda _: None)
+            await self.call(lambda _: None)
         return [entry for entry in entries if not entry.id]
 
     def _drop(self, entries: Sequence[Entry]) -> None:

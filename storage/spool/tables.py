@@ -56,6 +56,18 @@ CREATE TABLE ledger (
 CREATE TABLE commits (file_id BLOB NOT NULL, number INTEGER NOT NULL, next_id INTEGER NOT NULL);
 INSERT INTO commits VALUES (randomblob(16), 0, 1);
 """
+_CHECKPOINTS = """
+CREATE TABLE IF NOT EXISTS checkpoints (
+    collector TEXT PRIMARY KEY, position INTEGER NOT NULL, time_ns INTEGER NOT NULL,
+    checksum INTEGER NOT NULL, state BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS delivered (
+    id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, checksum INTEGER NOT NULL, payload BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cycles (
+    number INTEGER PRIMARY KEY, time_ns INTEGER NOT NULL, position INTEGER NOT NULL
+);
+"""
 _EMITTED, _STORED, _DROPPED = "emitted", "stored", "dropped:"
 _ADD = """
 INSERT INTO ledger (stream, account, rows) VALUES (?, ?, ?)
@@ -115,11 +127,13 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise SpoolDamagedError(f"{path} is a SQLite database of another program")
         _create_tables(connection)
+    else:
+        connection.executescript(_CHECKPOINTS)
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
     try:
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        connection.executescript(f"BEGIN; {_SCHEMA} {_CHECKPOINTS} PRAGMA user_version = {VERSION}; COMMIT")
     except sqlite3.Error:
         roll_back(connection)
         raise

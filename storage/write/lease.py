@@ -109,6 +109,8 @@ class RecorderLease:
         self.holder = holder
         self.session = uuid.uuid4()
         """New at each start: of two processes with copies of one data folder only the newer one can write."""
+        self.was_elsewhere = False
+        """Whether another holder had the lease before this process took it."""
         self._standby = standby
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -177,7 +179,9 @@ class RecorderLease:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         unblocking = asyncio.create_task(self._unblock(pid), name="recorder-lease-unblock")
         try:
-            self._check(await connection.fetchrow(f"{_CURRENT} FOR UPDATE", self.recorder))
+            current = await connection.fetchrow(f"{_CURRENT} FOR UPDATE", self.recorder)
+            self._check(current)
+            self.was_elsewhere = current is not None and current["holder"] != self.holder
         finally:
             unblocking.cancel()
             await asyncio.wait([unblocking])

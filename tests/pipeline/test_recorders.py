@@ -8,15 +8,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from decahertz_client import Client
 from storage.write.lease import LEASE_SECONDS
 from tests.pipeline.running import (
     START_LIMIT_SECONDS,
     STOP_LIMIT_SECONDS,
+    RunningDecahertz,
     await_welcome,
     command,
     environment,
@@ -65,7 +69,45 @@ def newest_age(url: str) -> int:
     return ask(url, "SELECT coalesce(extract(epoch FROM now() - max(time)), 1e6)::int FROM market_samples")
 
 
-def test_a_taken_name_is_refused_in_one_line_and_its_killed_holder_starts_again_without_waiting(
+def trade(decahertz: RunningDecahertz) -> dict[str, Any]:
+    """Buy at 100 and let the market fall by 60 and recover by half; the figures of all that."""
+    about: dict[str, Any] = {"venue": "paper", "instrument": "X"}
+    order: dict[str, Any] = {**about, "strategy": "dip", "order_id": "1", "side": "buy", "quantity": 1}
+    with Client(decahertz.api, source="bot") as client:
+        for number, mid in enumerate((100, 40, 70)):
+            client.quote(**about, bid=mid - 1, ask=mid + 1)
+            if number == 0:
+                client.order(**order, state="submitted")
+                client.fill(**order, fill_id="1", price=101)
+            assert client.flush()
+            wait_until("the mark", 10, partial(is_marked, decahertz, mid))
+    return current(decahertz)
+
+
+def is_marked(decahertz: RunningDecahertz, mid: float) -> bool:
+    exposure: float | None = current(decahertz)["strategy"]["exposure"]
+    return exposure == mid
+
+
+PASSING = {
+    "verdict", "quote_rate", "age_seconds", "mark_age_seconds", "silent_seconds", "drawdown_seconds",
+    "max_drawdown_seconds",
+}  # fmt: skip
+"""Metrics of the bot below that pass with the time."""
+
+
+def current(decahertz: RunningDecahertz) -> dict[str, Any]:
+    """Newest values of what the bot trades, by collector, without those that pass with the time."""
+    items = decahertz.get("/api/v1/metrics/current?collector=strategy,execution,market")["items"]
+    found = {
+        item["collector"]: {name: value for name, value in item["values"].items() if name not in PASSING}
+        for item in items
+        if "dip" in item["key"].values() or "paper" in item["key"].values()
+    }
+    return {"strategy": {"exposure": None}, **found}
+
+
+def test_a_taken_name_is_refused_in_one_line_and_its_killed_holder_starts_again_as_it_was(
     database_url: str, tmp_path: Path
 ) -> None:
     env = recorder_env(tmp_path / "one", database_url)
@@ -81,10 +123,14 @@ def test_a_taken_name_is_refused_in_one_line_and_its_killed_holder_starts_again_
         assert "Traceback" not in refused.stderr
         component = {one["name"]: one["health"] for one in first.get("/api/v1/health")["components"]}
         assert component["recorder"] == "ok"
+        figures = trade(first)
         first.process.kill()
         first.process.communicate()
-    with running(env=env, log=tmp_path / "log"):
-        pass
+    strategy, execution = figures["strategy"], figures["execution"]
+    assert (strategy["max_drawdown"], strategy["drawdown"], strategy["equity"]) == (61, 31, None)
+    assert (execution["slippage_arrival_bps"], figures["market"]["quotes"]) == (pytest.approx(100), 3)
+    with running(env=env, log=tmp_path / "log") as again:
+        wait_until("the figures", 10, lambda: current(again) == figures)
     assert "lease_awaited" not in (tmp_path / "log").read_text()
 
 

@@ -225,7 +225,7 @@ async def test_the_same_ids_elsewhere_are_another_execution(bench: Bench) -> Non
 
 async def test_storage_and_the_strategy_collector_count_the_same_executions(bench: Bench) -> None:
     generator = random.Random(11)
-    account = StrategyState("trend", START_NS, KeyBudget("positions", 10, 10))
+    account = StrategyState.appearing("trend", START_NS, KeyBudget("positions", 10, 10))
     original = [
         Sent(
             "loop",
