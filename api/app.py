@@ -64,6 +64,8 @@ class Place:
     """Sockets that the recorder listens on, in an API process."""
     forward: Handler | None = None
     """The handler of the routes that only the recorder can answer, in an API process."""
+    bodies: BodyMemory | None = None
+    """Counts the bodies in memory, with those that ``forward`` reads, in an API process."""
     sequence: int | None = None
     """That of the newest event before the first one on the bus; ``None``: the epoch."""
     client_prefix: str = "c"
@@ -91,7 +93,7 @@ class Api:
         self._place = place or Place()
         self._tls = tls
         self._metrics = HttpMetrics(parts.registry)
-        self._bodies = BodyMemory(settings.max_inflight_bytes, parts.registry)
+        self._bodies = self._place.bodies or BodyMemory(settings.max_inflight_bytes, parts.registry)
         self._settings = settings
         hub_metrics = HubMetrics(parts.registry)
         self.hub = Hub(

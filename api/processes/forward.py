@@ -29,9 +29,9 @@ _OWN: Final = _OF_ONE_HOP | {"date", "server", "server-timing", "x-request-id"}
 class Forwarder:
     """The handler of the routes that only the recorder can answer."""
 
-    def __init__(self, path: str, max_body_bytes: int, max_inflight_bytes: int) -> None:
-        """``path`` is the socket of the recorder's API."""
-        self._bodies = BodyMemory(max_inflight_bytes)
+    def __init__(self, path: str, max_body_bytes: int, bodies: BodyMemory) -> None:
+        """``path`` is the socket of the recorder's API; ``bodies`` counts those of this process."""
+        self._bodies = bodies
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._session: aiohttp.ClientSession | None = None

@@ -22,6 +22,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from api.app import Api, Place
+from api.http.body_memory import BodyMemory
 from api.http.shared_cache import SharedCache
 from api.parts import ApiParts
 from api.processes.forward import Forwarder
@@ -103,7 +104,8 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         keys = KeyRing(ApiKeyStore(database), clock)
         stack.push_async_callback(keys.stop)
         await keys.start()
-        forward = Forwarder(start.path, settings.api.max_body_bytes, settings.api.max_inflight_bytes)
+        bodies = BodyMemory(settings.api.max_inflight_bytes, registry)
+        forward = Forwarder(start.path, settings.api.max_body_bytes, bodies)
         stack.push_async_callback(forward.stop)
         await forward.start()
         auditor = Auditor(database, bus, clock, registry, recorder=settings.recorder)
@@ -150,6 +152,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
             place=Place(
                 sockets=tuple(socket.socket(fileno=number) for number in start.sockets),
                 forward=forward.__call__,
+                bodies=bodies,
                 sequence=start.floor,
                 client_prefix=f"p{start.number}-c",
             ),
