@@ -95,6 +95,7 @@ class HostedCollector:
         self._key_incident = Incident("key_admission", log)
         self._refused = 0
         """Refusals that the incident has seen."""
+        self._expired_ns = 0
 
     @property
     def errors(self) -> int:
@@ -262,7 +263,8 @@ class HostedCollector:
         return SampleBatch(self.schema, time_ns, checked.samples) if self._keys or before != 0 else None
 
     def _look_at_keys(self, time_ns: int, now_ns: int) -> None:
-        if time_ns % NS_PER_SECOND == 0:
+        if not 0 <= time_ns - self._expired_ns < NS_PER_SECOND:
+            self._expired_ns = time_ns
             for budget in self.budgets:
                 budget.expire(time_ns)
         refused = self.refused_events

@@ -144,7 +144,10 @@ async def test_a_runaway_client_does_not_take_the_room_of_others(collector: str,
     (figures,) = [one for one in desk.sampler.collectors() if one.name == collector]
     assert (figures.keys_over_budget, figures.refused_events) == (refused, refused)
     desk.clock.advance(61 * NS_PER_SECOND)
-    await desk.cycles(11)
+    for _ in range(100):  # a collector that took too long is not sampled for some cycles
+        await desk.cycles()
+        if not desk.sampler.keys_over_budget():
+            break
     assert desk.sampler.status().health is not Health.FAILED
     assert desk.sampler.keys_over_budget() == {}
     assert "keys over" not in desk.sampler.status().detail
