@@ -1,4 +1,4 @@
-"""Files that survive a power cut, and files that lock other processes out."""
+"""Files that survive a power cut, lock other processes out, and belong to one user whatever the umask is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and its missing parents, that no other user can enter. One that exists stays."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private_file(path: Path) -> None:
+    """Make an empty file that no other user can read. One that exists stays as it is."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
 
 def open_locked(path: Path) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from api.security.keys import new_key
+from storage.files import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from storage.write.api_keys import ApiKeyStore
 
 PRIVATE_FILE: Final = 0o600
-_PRIVATE_FOLDER: Final = 0o700
 
 
 async def own_key(
@@ -46,7 +46,7 @@ def _read(file: Path) -> str | None:
 
 
 def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+    make_private_folder(file.parent)
     fresh = file.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.touch(PRIVATE_FILE)

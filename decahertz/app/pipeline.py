@@ -61,6 +61,8 @@ class Pipeline:
         self._running = RunningParts()
         self.supervision = Supervision(self._clock)
         self._kill_server: Callable[[], None] = lambda: None
+        self.rows_left: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Returns the rows that the spool keeps for the next start, and those that are not on disk."""
 
     @property
     def started(self) -> bool:
@@ -180,6 +182,8 @@ class Pipeline:
                 queue_rows=settings.storage.queue_rows,
             ),
         )
+        spool = self._spool
+        self.rows_left = lambda: (spool.kept_rows, spool.unkept_rows)
         self._writer = Writer(
             common.database,
             self._spool,

@@ -85,7 +85,7 @@ async def run_up(
         stopping.cancel()
         stopped = await _stop_pipeline(pipeline, stop)
     if not stopped:
-        sys.stdout.write("killed after 5 seconds: data that was not yet in the spool is lost\n")
+        sys.stdout.write(killed(*pipeline.rows_left()))
         sys.stdout.flush()
         os._exit(1)  # what hangs would hang a normal exit too
     sys.stdout.write("stopped\n")
@@ -165,6 +165,12 @@ async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> 
         if file is not None:
             environment["DECAHERTZ_KEY_FILE"] = str(file)
     return [Companion(argv=program, environment=environment) for program in programs]
+
+
+def killed(kept: int, lost: int) -> str:
+    """The text printed when the parts do not stop in time."""
+    text = f"killed after 5 seconds: {kept:,} rows wait in the spool for the next start"
+    return text + (f", {lost:,} rows that had not reached the disk are lost\n" if lost else "\n")
 
 
 def welcome(pipeline: Pipeline, more: Sequence[tuple[str, str]] = ()) -> str:

@@ -35,6 +35,7 @@ import asyncpg
 import structlog
 
 from decahertz.supervision import supervise
+from storage.files import make_private_folder
 from storage.postgres.cluster import (
     DATABASE,
     ClusterPaths,
@@ -212,7 +213,7 @@ class EmbeddedPostgres:
 
     def _prepare(self) -> tuple[ProgramRunner, Server | None]:
         """Lock the data directory, and look for a server that its last owner left behind."""
-        self._paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._paths.root)
         self._lock.acquire()
         output = self._server_log.open()
         self._runner = ProgramRunner(server_user(self._paths), output)

@@ -59,6 +59,11 @@ class MemoryQueue:
         self._shrink()
         self._notify()
 
+    @property
+    def unspooled_rows(self) -> int:
+        """Rows that exist in memory only."""
+        return sum(entry.rows for _, entry in self._unspooled)
+
     def take_unspooled(self, max_rows: int) -> list[Entry]:
         """Take the oldest entries that are in memory only, about ``max_rows`` rows."""
         taken: list[Entry] = []

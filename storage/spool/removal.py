@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.files import sync_folder
+from storage.files import make_private_file, make_private_folder, sync_folder
 from storage.spool.errors import translated
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, NEW_NAME, finish_replacement, remove_file, set_aside
@@ -26,8 +26,9 @@ def rewrite_file(
     Raises an error of :mod:`storage.spool.errors`, or ``OSError``; then the file can still be used.
     """
     path, new = folder / FILE_NAME, folder / NEW_NAME
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(folder)
     remove_file(new)
+    make_private_file(new)
     try:
         before.connection.execute("VACUUM INTO ?", (str(new),))
     except sqlite3.Error as error:

@@ -189,6 +189,16 @@ class Spool:
         return self._worker.backlog.rows
 
     @property
+    def kept_rows(self) -> int:
+        """Rows on disk: the next process finds them."""
+        return self._worker.rows
+
+    @property
+    def unkept_rows(self) -> int:
+        """Rows in memory only: they are lost if the process ends now."""
+        return self._uncommitted_rows + self.queue.unspooled_rows
+
+    @property
     def oldest_seconds(self) -> float:
         """Age of the oldest entry that the database does not have; 0 without one."""
         oldest_ns = self._worker.oldest_ns

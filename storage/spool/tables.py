@@ -12,6 +12,7 @@ import msgspec
 from decahertz.ingest import EmitterId
 from decahertz.ledger import Account
 from decahertz.sequences import SequenceSet
+from storage.files import make_private_file
 from storage.spool.codec import fingerprint
 from storage.spool.errors import (
     SpoolDamagedError,
@@ -96,9 +97,12 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises an error of :mod:`storage.spool.errors`.
     """
     try:
+        make_private_file(path)  # SQLite gives its log the same rights
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
     except sqlite3.Error as error:
         raise translated(error) from error
+    except OSError as error:
+        raise SpoolUnwritableError(f"the spool cannot be opened: {error}") from error
     try:
         _prepare(connection, path)
     except sqlite3.Error as error:

@@ -21,6 +21,7 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
 from decahertz.supervision import current
+from storage.files import make_private_folder
 from storage.settings import SpoolSettings
 from storage.spool.errors import (
     SpoolDamagedError,
@@ -90,6 +91,11 @@ class SpoolWorker:
         return self._file.backlog if self._file is not None else Backlog()
 
     @property
+    def rows(self) -> int:
+        """Rows of all entries in the file."""
+        return self._file.state.rows if self._file is not None else 0
+
+    @property
     def bytes(self) -> int:
         """Bytes of all entries in the file."""
         return self._file.state.size if self._file is not None else 0
@@ -132,7 +138,7 @@ class SpoolWorker:
 
     def _run(self, known: Mapping[EmitterId, SequenceSet], opened: queue.SimpleQueue[_Opened]) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(self._folder)
             self._lock = lock_spool(self._folder)
         except OSError as error:
             opened.put(error)

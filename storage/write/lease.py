@@ -22,7 +22,7 @@ import structlog
 from decahertz.health import ComponentStatus, Health
 from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
-from storage.files import open_locked
+from storage.files import make_private_folder, open_locked
 
 if TYPE_CHECKING:
     from storage.database import Connection
@@ -33,6 +33,8 @@ RENEW_SECONDS = 2.0
 
 _ANSWER_SECONDS = 4.0
 """Limit of each statement: a server that is frozen is noticed before the lease expires."""
+_ID_BYTES = 36
+"""Length of the id in the file of the holder; the id of its process follows."""
 _STANDBY_SECONDS = 0.5
 _UNBLOCK_SECONDS = 1.0
 _RELEASE_SECONDS = 1.0
@@ -74,18 +76,20 @@ class HolderFile:
 
     def __init__(self, path: Path) -> None:
         """Raises :class:`LeaseTakenError` when another process uses the folder, and ``OSError``."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         try:
             self._file = open_locked(path)
         except BlockingIOError as error:
-            raise LeaseTakenError(f"another process records into {path.parent}") from error
+            process = path.read_bytes()[_ID_BYTES:].decode(errors="replace").strip()
+            raise LeaseTakenError(f"another process records into {path.parent}: process {process}") from error
         try:
-            self.holder = uuid.UUID(os.pread(self._file, 36, 0).decode())
+            self.holder = uuid.UUID(os.pread(self._file, _ID_BYTES, 0).decode())
         except ValueError:  # new, or cut off
             self.holder = uuid.uuid4()
-            os.ftruncate(self._file, 0)
             os.pwrite(self._file, str(self.holder).encode(), 0)
-            os.fsync(self._file)
+        os.ftruncate(self._file, _ID_BYTES)
+        os.pwrite(self._file, f" {os.getpid()}\n".encode(), _ID_BYTES)
+        os.fsync(self._file)
 
     def close(self) -> None:
         """Release the lock."""

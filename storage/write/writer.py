@@ -43,6 +43,8 @@ BACKLOG_ROWS = 5_000
 _RETRY = Backoff(first_seconds=0.05, most_seconds=0.5)
 _BACKLOG_POLL_SECONDS = 1.0
 """Interval at which the writer checks for a backlog."""
+_REFUSALS_OVER_NS = 60 * NS_PER_SECOND
+"""The log tells the end of refusals after this long without one: a bad row a second makes two lines."""
 _SUPERSEDED_REASON = (
     "While this recorder was cut off from the database, another process recorded under its name. Samples in"
     " the spool are dropped where the database has that process's samples of the same cycles."
@@ -90,6 +92,9 @@ class Writer:
         self._lost_since_ns: int | None = None
         self._problem = ""
         self._refusal = ""
+        self._refused_ns: int | None = None
+        """When a row was refused last, while the log has not told the end of it."""
+        self._refused_rows = 0
         self._superseded = False
         self._log = structlog.get_logger(part="storage")
         self.samples_stored = 0
@@ -259,14 +264,19 @@ class Writer:
             self._log.warning("samples_superseded", reason=_SUPERSEDED_REASON)
 
     def _report_refusals(self, result: WriteResult) -> None:
+        now_ns = self._clock.monotonic_ns()
         if result.dead_letters:
-            if not self._refusal:
+            if self._refused_ns is None:
                 letter = result.dead_letters[0]
                 self._log.error("rows_refused", stream=letter.stream, reason=letter.reason)
+            self._refused_ns = now_ns
+            self._refused_rows += len(result.dead_letters)
             self._refusal = result.dead_letters[-1].reason
-        elif self._refusal and any(ack.entry.rows and not ack.dropped for ack in result.acks.values()):
-            self._log.info("rows_refused_recovered")
+        elif any(ack.entry.rows and not ack.dropped for ack in result.acks.values()):
             self._refusal = ""
+            if self._refused_ns is not None and now_ns - self._refused_ns >= _REFUSALS_OVER_NS:
+                self._log.info("rows_refused_recovered", rows=self._refused_rows)
+                self._refused_ns, self._refused_rows = None, 0
         for ack in result.acks.values():
             self._metrics.dead_letters.inc(ack.dropped.get(DEAD_LETTER, 0))
 

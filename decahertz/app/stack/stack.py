@@ -22,6 +22,7 @@ from decahertz.app.stack.configuration import (
 from decahertz.app.stack.grafana import Grafana
 from decahertz.app.stack.programs import find_programs
 from decahertz.app.start_error import StartError
+from storage.files import make_private_folder
 
 if TYPE_CHECKING:
     from decahertz.app.alertmanager import AlertmanagerSettings
@@ -56,7 +57,7 @@ class Stack:
             self._grafana = Grafana(
                 self._programs.grafana, self._folder, self._grafana_address, self.settings
             )
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder)
         self._configuration = write_prometheus(self._folder)
         check_prometheus(self._configuration, self._programs.prometheus)
 

@@ -128,6 +128,25 @@ async def test_acknowledged_events_are_in_the_file(tmp_path: Path) -> None:
         assert sum(entry.rows for entry in entries) == 100
 
 
+async def test_no_other_user_can_read_the_spool_whatever_the_umask_is(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        async with opened(tmp_path / "new" / "spool") as one:
+            await one.spool.append(quotes(1, 1), 10)
+            assert (one.spool.kept_rows, one.spool.unkept_rows) == (1, 0)
+            folders = [tmp_path / "new", tmp_path / "new" / "spool"]
+            assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+            files = list((tmp_path / "new" / "spool").iterdir())
+            assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+            for file in files:
+                file.unlink()
+            await one.spool.append(quotes(2, 2), 10)  # the files are written again
+            files = list((tmp_path / "new" / "spool").iterdir())
+            assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    finally:
+        os.umask(umask)
+
+
 async def test_samples_reach_the_disk_and_the_queue(tmp_path: Path) -> None:
     async with opened(tmp_path) as one:
         assert one.account("samples:book") == (0, 0, 0, {})

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from decahertz.clock import to_datetime
 from decahertz.event import Fill, Instrument, InstrumentKind, Order, OrderState, Quote, Side
@@ -108,6 +109,17 @@ async def test_losses_of_an_emitter_and_events_of_a_feed_are_stored(bench: Bench
     await bench.spool.enqueue(quotes(1, 4))
     await bench.drained()
     assert await bench.stored_quotes() == [1, 2, 3, 4]
+
+
+async def test_the_log_tells_refusals_once_while_bad_rows_keep_coming(bench: Bench) -> None:
+    bad = Quote(time_ns=START_NS, venue="sim", instrument="x\0y")
+    with capture_logs() as logs:
+        for sequence in range(1, 9, 2):
+            await bench.append(arrival(sequence, [bad]))
+            await bench.append(quotes(sequence + 1, sequence + 1))
+            await bench.stored_quotes()
+    assert [log["event"] for log in logs if log["event"].startswith("rows_refused")] == ["rows_refused"]
+    assert bench.writer.status().health is Health.OK
 
 
 LETTERS = (
