@@ -2,6 +2,25 @@
 
 import signal
 import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from decahertz.app import API_PROCESS
+
+
+class _OwnPackages:
+    """Finds the other packages of this distribution next to this one, before the import path is searched.
+
+    Their names are common: the folder that a user works in may have an ``api`` of its own, and
+    ``PYTHONPATH=.`` puts that folder before the installed packages.
+    """
+
+    names = frozenset({"api", "collectors", "exporter", "storage"})
+    folder = str(Path(__file__).resolve().parents[1])
+
+    @classmethod
+    def find_spec(cls, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [cls.folder]) if name in cls.names else None
 
 
 def main() -> None:
@@ -11,11 +30,15 @@ def main() -> None:
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if interruptible:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.meta_path.insert(0, _OwnPackages)
     _import_structlog()
-    if sys.argv[1:] == ["health"]:
-        from decahertz.app.health import main as run  # noqa: PLC0415 - a probe has no second to spare
-    else:
-        from decahertz.app.cli import main as run  # noqa: PLC0415 - takes a second, see above
+    match sys.argv[1:]:
+        case ["health"]:
+            from decahertz.app.health import main as run  # noqa: PLC0415 - a probe has no second to spare
+        case [option, _] if option == API_PROCESS:
+            from decahertz.app.api_process import main as run  # noqa: PLC0415 - takes no command line
+        case _:
+            from decahertz.app.cli import main as run  # noqa: PLC0415 - takes a second, see above
 
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,4 +62,6 @@ def _import_structlog() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # ``python -m`` puts the working folder there, the installed command does not
     main()

@@ -35,6 +35,8 @@ _OTHER_VARIABLES = (
     f"{ENVIRONMENT_PREFIX}SOAK_",
 )
 
+_SECRET_WORDS = ("password", "secret", "token", "api_key")
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 T = TypeVar("T", bound=Struct)
@@ -113,6 +115,13 @@ class Sources:
                 values[key] = _convert(declared[key], source.get(key), source.origin)
         return _build(options_type, prefix, values)
 
+    def value(self, key: Key) -> Any:  # noqa: ANN401 - any setting
+        """The value of one option of a plugin: that of the strongest source, or the default."""
+        for source in reversed(self.sources):
+            if key.key in source.keys_below(key.key.rpartition(".")[0], {key.key: key}):
+                return _convert(key, source.get(key.key), source.origin)
+        return key.default
+
     def plugin_names(self, table: str) -> Iterator[tuple[str, str]]:
         """Yield each plugin that a file or the command line sets options of, and the source's name."""
         for source in self.sources:
@@ -130,6 +139,12 @@ class LoadedSettings(Struct, frozen=True, kw_only=True):
 
 
 SettingsT = TypeVar("SettingsT", bound=LoadedSettings)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the name of a setting says that its value is a secret, rather than the file of one."""
+    name = key.rpartition(".")[2]
+    return not name.endswith("_file") and any(word in name for word in _SECRET_WORDS)
 
 
 def environment_name(key: str) -> str:
@@ -270,7 +285,7 @@ def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any se
             value.encode()  # refuses bytes of the environment that are not UTF-8
         return msgspec.convert(value, key.type, strict=False, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
-        shown = "the value" if "url" in key.key or "secret" in key.key else repr(value)
+        shown = "the value" if "url" in key.key or is_secret(key.key) else repr(value)
         raise SettingsError(key.key, f"{shown} is invalid: {error}", origin) from error
 
 

@@ -48,14 +48,23 @@ alertmanager_templates() {
 }
 
 # A program whose libraries are packages of their own is started with these libraries, and nothing else is.
+# A library's package may have another name in another release: libevent-2.1-7t64|libevent-2.1-7.
 unpack_with_libraries() { # unpack_with_libraries PROGRAM PACKAGE…
     wrapped=$1
     shift
-    for package in "$@"; do
-        unpack_package "$package" || return 1
+    for packages in "$@"; do
+        unpacked=
+        for package in $(printf '%s' "$packages" | tr '|' ' '); do
+            unpack_package "$package" && unpacked=1 && break
+        done
+        [ -n "$unpacked" ] || return 1
     done
-    mkdir -p "$SERVERS/libexec"
-    cp -L "$SERVERS/usr/bin/$wrapped" "$SERVERS/libexec/$wrapped" && rm "$SERVERS/usr/bin/$wrapped" || return 1
+    mkdir -p "$SERVERS/libexec" "$SERVERS/usr/bin"
+    for folder in bin sbin; do
+        [ -e "$SERVERS/usr/$folder/$wrapped" ] || continue
+        cp -L "$SERVERS/usr/$folder/$wrapped" "$SERVERS/libexec/$wrapped" &&
+            rm "$SERVERS/usr/$folder/$wrapped" || return 1
+    done
     cat >"$SERVERS/usr/bin/$wrapped" <<WRAPPER
 #!/bin/sh
 LD_LIBRARY_PATH=$(echo "$SERVERS"/usr/lib/*-linux-gnu*) exec "$SERVERS/libexec/$wrapped" "\$@"

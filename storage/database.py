@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
 from decahertz.query_times import QUERY_TIMES
+from decahertz.urls import UrlError
 from storage.connection import LimitedConnection
 from storage.connection_pool import ConnectionPool
+from storage.database_url import check_database_url, for_asyncpg, redact
+from storage.pooler import PooledConnection, is_pooled
 
 if TYPE_CHECKING:
     from storage.settings import StorageSettings
@@ -34,28 +35,8 @@ _GRACE_SECONDS = 5.0
 _SERVER_SHARE = 0.9
 """The server cancels a read after this part of its time limit; a dead server does not."""
 _CLOSE_SECONDS = 3.0
+_CACHED_STATEMENTS = 100
 _ENCODING = "UTF8"
-_SCHEMES = ("postgresql", "postgres")
-# URL parameters of libpq that asyncpg would pass on to the server, which refuses them.
-_LIBPQ_ONLY = frozenset(
-    {
-        "channel_binding",
-        "client_encoding",
-        "connect_timeout",
-        "fallback_application_name",
-        "gssdelegation",
-        "gssencmode",
-        "keepalives",
-        "keepalives_count",
-        "keepalives_idle",
-        "keepalives_interval",
-        "load_balance_hosts",
-        "require_auth",
-        "sslcompression",
-        "sslsni",
-        "tcp_user_timeout",
-    }
-)
 # Classes of SQLSTATE: the values of a row are at fault, or the statement. All others blame the server.
 _ROW_CLASSES = frozenset({"09", "21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0"})
 _STATEMENT_CLASSES = _ROW_CLASSES | {"0A", "42"}
@@ -106,12 +87,8 @@ class ServerInfo:
     user: str
     timescaledb: str | None
     """Version of TimescaleDB that is installed or available; ``None`` without it."""
-
-
-def redact(url: str) -> str:
-    """The URL of a database without its password, for logs and messages."""
-    url = re.sub(r"(?<=://)([^:/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
-    return re.sub(r"(?i)((?:ssl)?password=)[^&\s]*", r"\1***", url)
+    is_pooled: bool
+    """Whether a pooler such as PgBouncer stands between."""
 
 
 def first_line(error: BaseException) -> str:
@@ -167,11 +144,17 @@ class Database:
 
     def __init__(self, url: str, settings: StorageSettings) -> None:
         """Raises :class:`DatabaseUnsuitableError` when ``url`` is not a PostgreSQL URL."""
+        try:
+            check_database_url(url)
+        except UrlError as error:
+            raise DatabaseUnsuitableError(f"database_url: {error}") from error
         self.url = url
         self.name = redact(url)
         """The URL without the password."""
         self.settings = settings
-        self._dsn = _for_asyncpg(url)
+        self._dsn = for_asyncpg(url)
+        self._is_pooled: bool | None = None
+        """``None``: not known yet."""
         self._pool: ConnectionPool | None = None
         self.closed_reason = "it is not open"
         """Why there is no pool, for those who ask for a connection of it."""
@@ -198,8 +181,12 @@ class Database:
             await pool.close(_CLOSE_SECONDS)
 
     async def check(self) -> ServerInfo:
-        """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does."""
-        connection = await self.connect("check")
+        """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does.
+
+        Finds a pooler too: it names another server process than the one that answers.
+        """
+        seconds = self.settings.statement_timeout_seconds
+        connection = await self._connected("check", seconds, seconds + _GRACE_SECONDS, pooled=True)
         try:
             with self.errors():
                 major = connection.get_server_version().major
@@ -208,7 +195,8 @@ class Database:
                         f"{self.name} is PostgreSQL {major}, too old: {OLDEST_MAJOR} or newer is required"
                     )
                 row = await connection.fetchrow(
-                    "SELECT current_setting('server_version') AS version, current_database() AS database,"
+                    "SELECT pg_backend_pid() AS process_id,"
+                    " current_setting('server_version') AS version, current_database() AS database,"
                     " current_user AS username, current_setting('server_encoding') AS encoding,"
                     " (SELECT coalesce(installed_version, default_version) FROM pg_available_extensions"
                     " WHERE name = 'timescaledb') AS timescaledb"
@@ -220,7 +208,10 @@ class Database:
             raise DatabaseUnsuitableError(
                 f"{self.name} has the encoding {row['encoding']}: create the database with {_ENCODING}"
             )
-        return ServerInfo(row["version"].split()[0], row["database"], row["username"], row["timescaledb"])
+        self._is_pooled = row["process_id"] != connection.get_server_pid()
+        return ServerInfo(
+            row["version"].split()[0], row["database"], row["username"], row["timescaledb"], self._is_pooled
+        )
 
     async def connect(
         self, purpose: str, *, unlimited: bool = False, seconds: float | None = None
@@ -230,30 +221,50 @@ class Database:
         ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit; with
         ``seconds``, another one than that of the settings. Raises :class:`DatabaseUnavailableError`.
         """
+        pooled = (await self.check()).is_pooled if self._is_pooled is None else self._is_pooled
         if unlimited:
-            return await self._connected(purpose, None, None)
+            return await self._connected(purpose, None, None, pooled=pooled)
         if seconds is not None:
-            return await self._connected(purpose, seconds * _SERVER_SHARE, seconds)
+            return await self._connected(purpose, seconds * _SERVER_SHARE, seconds, pooled=pooled)
         seconds = self.settings.statement_timeout_seconds
-        return await self._connected(purpose, seconds, seconds + _GRACE_SECONDS)
+        return await self._connected(purpose, seconds, seconds + _GRACE_SECONDS, pooled=pooled)
 
     async def _connected(
-        self, purpose: str, server_seconds: float | None, client_seconds: float | None
+        self, purpose: str, server_seconds: float | None, client_seconds: float | None, *, pooled: bool
     ) -> Connection:
-        """Connect; the server cancels a statement after one time, the client gives it up after the other."""
+        """Connect; the server cancels a statement after one time, the client gives it up after the other.
+
+        With ``pooled``, nothing on the connection needs a session, with or without a pooler.
+        """
+        name, settings = {"application_name": f"decahertz {purpose}"}, _session_settings(server_seconds)
         try:
             connection = await asyncpg.connect(
                 self._dsn,
                 timeout=self.settings.connect_timeout_seconds,
                 command_timeout=client_seconds,
-                server_settings=_server_settings(purpose, server_seconds),
+                server_settings=name if pooled else name | settings,  # PgBouncer refuses most others
+                statement_cache_size=0 if pooled else _CACHED_STATEMENTS,
                 max_cached_statement_lifetime=0,  # a prepared statement is as good after five minutes
-                connection_class=LimitedConnection,
+                connection_class=PooledConnection if pooled else LimitedConnection,
             )
+        except asyncpg.ClientConfigurationError as error:
+            raise DatabaseUnsuitableError(f"database_url: {first_line(error)}") from error
         except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:  # whatever it is, a retry may succeed
             raise self._converted(error) from error
         connection.copy_seconds = client_seconds
+        if is_pooled(connection):
+            connection.settings = " ".join(f"SET LOCAL {key} = '{value}';" for key, value in settings.items())
+            connection.connect_again = partial(
+                self._connected, f"{purpose} lock", server_seconds, client_seconds, pooled=True
+            )
         return connection
+
+    async def lift_statement_timeout(self, connection: Connection) -> None:
+        """Let the server take any time for a statement; the limits of the client stay."""
+        if is_pooled(connection):
+            connection.settings += " SET LOCAL statement_timeout = 0;"
+        else:
+            await connection.execute("SET statement_timeout = 0")
 
     @asynccontextmanager
     async def session(self, purpose: str) -> AsyncIterator[Connection]:
@@ -348,22 +359,8 @@ class Database:
         return DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
 
 
-def _for_asyncpg(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        raise DatabaseUnsuitableError(
-            f"{redact(url)!r} is not a PostgreSQL URL, which begins with postgresql://"
-        )
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    if not _LIBPQ_ONLY.intersection(name for name, _ in pairs):
-        return url
-    kept = urlencode([(name, value) for name, value in pairs if name not in _LIBPQ_ONLY])
-    return urlunsplit(parts._replace(query=kept))
-
-
-def _server_settings(purpose: str, statement_seconds: float | None) -> dict[str, str]:
+def _session_settings(statement_seconds: float | None) -> dict[str, str]:
     return {
-        "application_name": f"decahertz {purpose}",
         "timezone": "UTC",
         "statement_timeout": str(round((statement_seconds or 0.0) * 1000)),
         "jit": "off",  # compiling costs more than our short queries

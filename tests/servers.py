@@ -1,4 +1,4 @@
-"""Programs of others that tests run against: Prometheus and its promtool, alertmanager, …"""
+"""Programs of others that tests run against: Prometheus and its promtool, Alertmanager, PgBouncer, …"""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import asyncpg
 import pytest
 from aiohttp import ClientError, ClientSession
 
@@ -78,3 +81,77 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process) -> None:
             except ClientError:
                 pass
             await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def pgbouncer(server_url: str, **settings: str) -> AsyncIterator[str]:
+    """A PgBouncer in transaction mode before an embedded server; yields its URL, for the same database.
+
+    Each transaction gets the session that was unused for longest, so that no session state lasts by chance.
+    """
+    program = require("pgbouncer")
+    port = free_port()
+    parts = urlsplit(server_url)
+    server = dict(parse_qsl(parts.query))
+    # The user of the server may not reach the folder of its socket by path.
+    descriptor = os.open(server["host"], os.O_RDONLY | os.O_DIRECTORY)
+    user = os.fstat(descriptor).st_uid
+    role = f"pooler_{port}"  # with a password: the role of the server's owner is that user's alone
+    line = f"* = host=/proc/self/fd/{descriptor} port={server['port']} user={role} password={role}"
+    connection = await asyncpg.connect(server_url)
+    await connection.execute(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{role}'")
+    await connection.close()
+    with closing_descriptor(descriptor), tempfile.TemporaryDirectory(prefix="pgbouncer-") as folder:
+        file = _configure_pgbouncer(Path(folder), line, port, settings)
+        for path in (folder, file):
+            os.chown(path, user, -1)
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "--quiet",
+            str(file),
+            user=user,  # PgBouncer refuses to run as root, and the server to talk to others
+            pass_fds=(descriptor,),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not _accepts(port):
+                    assert process.returncode is None, "PgBouncer has ended"
+                    await asyncio.sleep(0.02)
+            yield f"postgresql://{role}@127.0.0.1:{port}{parts.path}"
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+def _configure_pgbouncer(folder: Path, databases: str, port: int, settings: Mapping[str, str]) -> Path:
+    """The file of settings."""
+    options = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "transaction",
+        "server_round_robin": "1",
+        **settings,
+    }
+    file = folder / "pgbouncer.ini"
+    lines = [f"{name} = {value}" for name, value in options.items()]
+    file.write_text("\n".join(["[databases]", databases, "[pgbouncer]", *lines, ""]))
+    return file
+
+
+@contextmanager
+def closing_descriptor(descriptor: int) -> Iterator[None]:
+    """Close an open file at the end of the block."""
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _accepts(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

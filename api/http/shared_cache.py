@@ -24,6 +24,7 @@ from decahertz.backoff import Backoff
 from decahertz.clock import Clock
 from decahertz.incident import Incident
 from decahertz.settings import SettingsError
+from decahertz.urls import UrlError, check_url
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -35,7 +36,7 @@ _MARK_SECONDS: Final = 3600
 _MOST_CONNECTIONS: Final = 8
 _MOST_PUTS: Final = 64
 """Responses that may wait to be stored; further ones are not."""
-_SCHEMES: Final = ("redis://", "rediss://", "unix://")
+_SCHEMES: Final = ("redis", "rediss", "unix")
 
 Marks: TypeAlias = tuple[bytes, ...]
 
@@ -198,9 +199,16 @@ class SharedCache:
             self._connecting = None
 
 
+def check_redis_url(url: str) -> None:
+    """Raise :class:`SettingsError` for a URL or an environment that :class:`SharedCache` cannot use."""
+    _client(url)
+
+
 def _client(url: str) -> Redis:
-    if not url.startswith(_SCHEMES):
-        raise SettingsError("api.redis_url", f"begins with none of {', '.join(_SCHEMES)}")
+    try:
+        check_url(url, _SCHEMES)
+    except UrlError as error:
+        raise SettingsError("api.redis_url", str(error)) from error
     try:
         from redis.asyncio import BlockingConnectionPool, Redis  # noqa: PLC0415 - an optional package
         from redis.asyncio.retry import Retry  # noqa: PLC0415

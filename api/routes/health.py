@@ -39,6 +39,8 @@ class Ready(Struct, frozen=True, kw_only=True):
     ready: bool
     failed: list[ComponentStatus]
     """Components that do not work."""
+    reasons: list[str]
+    """Why the process is not ready: each component that does not work or is limited, with its detail."""
 
 
 class ServerTime(Struct, frozen=True, kw_only=True):
@@ -72,15 +74,22 @@ async def live(_request: Request[NoQuery, None]) -> Live:
 
 async def ready(request: Request[NoQuery, None]) -> Ready | StatusResponse[Ready]:
     """Returns 503 until every component is started and the database responds."""
-    is_ready = request.parts.ready()
-    failed = [status for status in request.parts.components() if status.health is Health.FAILED]
-    report = Ready(ready=is_ready, failed=failed)
+    is_ready, components = request.parts.ready(), request.parts.components()
+    failed = [status for status in components if status.health is Health.FAILED]
+    reasons = [] if is_ready else [_reason(status) for status in components if status.health is not Health.OK]
+    if not is_ready and not reasons:
+        reasons = ["some components have not started yet"]
+    report = Ready(ready=is_ready, failed=failed, reasons=reasons)
     return report if is_ready else StatusResponse(report, _FAILED)
 
 
 async def ping(request: Request[NoQuery, None]) -> ServerTime:
     """Returns the current time of the server."""
     return ServerTime(time_ns=request.parts.clock.time_ns())
+
+
+def _reason(status: ComponentStatus) -> str:
+    return f"{status.name}: {status.detail or status.health.value}"
 
 
 def _worst(components: list[ComponentStatus]) -> Health:

@@ -1,7 +1,8 @@
 """Discovers, validates and constructs plugins: collectors and feeds.
 
 A plugin is a class behind an entry point of the group ``decahertz.collectors`` or ``decahertz.feeds``; the
-built-in ones are registered the same way. Only the plugins named in the settings are imported. Invalid
+built-in ones are registered the same way. Plugins of other distributions are imported when the settings or
+the command line name them; help and ``decahertz settings`` import all of them for their options. Invalid
 settings stop the start with a :class:`~decahertz.settings.SettingsError`; a plugin that cannot be imported
 or whose declaration is invalid is reported as a failure and does not affect the others.
 """
@@ -108,6 +109,19 @@ def builtin_classes(table: str, points: Iterable[EntryPoint] | None = None) -> d
         for point in _points(GROUPS[table], points)
         if _distribution(point) == BUILTIN_DISTRIBUTION
     }
+
+
+def points_of_others(table: str, points: Iterable[EntryPoint] | None = None) -> list[EntryPoint]:
+    """Returns the plugins of other distributions, without importing them.
+
+    ``table`` is ``collectors`` or ``feeds``.
+    """
+    return [point for point in _points(GROUPS[table], points) if _distribution(point) != BUILTIN_DISTRIBUTION]
+
+
+def options_type_of(point: EntryPoint) -> type[msgspec.Struct]:
+    """Imports a plugin and returns the type of its options. Raises :class:`PluginError`."""
+    return _options_type(_load(point))
 
 
 def load_collectors(
@@ -217,15 +231,19 @@ def _load(point: EntryPoint) -> type[Any]:
 
 
 def _construct(class_: type[Any], sources: Sources, table: str, name: str, clock: Clock) -> Any:  # noqa: ANN401 - of the class
-    options_type = getattr(class_, "options_type", NoOptions)
-    if not (isinstance(options_type, type) and issubclass(options_type, msgspec.Struct)):
-        raise PluginError(f"{class_.__name__}.options_type is not a msgspec.Struct")
     try:
-        return class_(clock, sources.plugin_options(table, name, options_type))
-    except SettingsError:
+        return class_(clock, sources.plugin_options(table, name, _options_type(class_)))
+    except (SettingsError, PluginError):
         raise
     except Exception as error:
         raise PluginError(f"{class_.__name__}(clock, options) raised {describe(error)}") from error
+
+
+def _options_type(class_: type[Any]) -> type[msgspec.Struct]:
+    options_type = getattr(class_, "options_type", NoOptions)
+    if not (isinstance(options_type, type) and issubclass(options_type, msgspec.Struct)):
+        raise PluginError(f"{class_.__name__}.options_type is not a msgspec.Struct")
+    return options_type
 
 
 def _check_collector(name: str, class_: type[Any]) -> SampleSchema:

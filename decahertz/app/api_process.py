@@ -7,7 +7,6 @@ requests to the recorder. Ends when the recorder does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import pickle
 import signal
 import socket
@@ -68,9 +67,9 @@ class ProcessStart:
     """Descriptors of the listening sockets."""
 
 
-def main(descriptor: int) -> None:
-    """Runs the process with the socket to the recorder."""
-    connection = socket.socket(fileno=descriptor)
+def main() -> None:
+    """Runs the process; the last argument is the descriptor of the socket to the recorder."""
+    connection = socket.socket(fileno=int(sys.argv[-1]))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(connection))
 
@@ -184,8 +183,3 @@ def _stop_requested() -> asyncio.Event:
     requested = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, requested.set)
     return requested
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        main(int(sys.argv[1]))

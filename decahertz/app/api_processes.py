@@ -29,6 +29,7 @@ from api.processes.feed import LiveFeed
 from api.processes.figures import ProcessFigures
 from api.processes.link import ProcessLink
 from decahertz.addresses import listening_sockets
+from decahertz.app import API_PROCESS
 from decahertz.app.api_process import ProcessStart
 from decahertz.app.companions import terminate
 from decahertz.backoff import Backoff
@@ -110,6 +111,7 @@ class ApiProcesses:
         self._slots = [_Slot(number) for number in range(1, count + 1)]
         self._sockets: list[socket.socket] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._end_expected = False
 
     @property
     def url(self) -> str:
@@ -138,6 +140,10 @@ class ApiProcesses:
                     await slot.started.wait()
         except TimeoutError as error:
             raise OSError(f"an API process did not start within {_START_SECONDS:g} s; see its log") from error
+
+    def expect_end(self) -> None:
+        """Restart no process from now on."""
+        self._end_expected = True
 
     async def stop(self) -> None:
         """Ends the processes, and stops listening. Safe without ``start``, and twice."""
@@ -183,6 +189,8 @@ class ApiProcesses:
             except OSError as error:  # no process can be made
                 slot.incident.fail(0, error)
             else:
+                if self._end_expected:
+                    return
                 slot.incident.fail(0, exit_code=code)
             if now() - began > _STABLE_SECONDS:
                 attempt = 0
@@ -211,7 +219,7 @@ class ApiProcesses:
     async def _launch(self, connection: socket.socket) -> asyncio.subprocess.Process:
         descriptors = (connection.fileno(), *(sock.fileno() for sock in self._sockets))
         launch = Launch(
-            argv=(sys.executable, "-m", "decahertz.app.api_process", str(connection.fileno())),
+            argv=(sys.executable, "-m", "decahertz", API_PROCESS, str(connection.fileno())),
             parent=os.getpid(),
             death_signal=signal.SIGTERM,
             folder=str(Path.cwd()),

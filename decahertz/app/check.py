@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from api.security.certificate import checked_expiry
-from collectors.host.plugins import PluginFailure, load_collectors, load_feeds
-from decahertz.addresses import check_port
+from collectors.host.plugins import Loaded, LoadedCollector, PluginFailure, load_collectors, load_feeds
+from decahertz.addresses import PortInUseError, check_port
 from decahertz.app.database import database_url, embedded_dir, start_errors
+from decahertz.app.health import recorder_of_api, recorder_of_exporter
 from decahertz.app.settings import check_contradictions
 from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock, format_time
 from decahertz.settings import SettingsError
 from storage.database import Database, ServerInfo
 from storage.postgres.embedded import find_installation, running_pid
+from storage.schema.rehearsal import rehearse
 from storage.write.api_keys import ApiKeyStore
+from storage.write.lease import check_lease, holder_of
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
+    from decahertz.sample import SampleSchema
+
+_BLOCK = 4096
 
 
 async def run_check(settings: Settings) -> int:
@@ -29,13 +37,16 @@ async def run_check(settings: Settings) -> int:
     The settings themselves are checked when they are loaded. Raises
     :class:`~decahertz.settings.SettingsError` for invalid options of a plugin.
     """
+    collectors = load_collectors(settings.collectors.enabled, settings.sources, SystemClock())
+    holder, is_running = holder_of(settings.data_dir / "holder")
     lines = [
         _policies(settings),
-        *_plugins(settings),
-        *_ports(settings),
+        *_plugins(settings, collectors),
+        _data_dir(settings),
+        *_ports(settings, is_running=is_running),
         _exporter(settings),
         *_certificate(settings),
-        *[line async for line in _database(settings)],
+        *[line async for line in _database(settings, [one.schema for one in collectors.plugins], holder)],
     ]
     for subject, finding, problem in lines:
         mark = "wrong" if problem else "ok"
@@ -56,10 +67,8 @@ def _policies(settings: Settings) -> Line:
     return "settings", "", ""
 
 
-def _plugins(settings: Settings) -> Iterator[Line]:
-    clock = SystemClock()
-    collectors = load_collectors(settings.collectors.enabled, settings.sources, clock)
-    feeds = load_feeds(settings.feeds.enabled, settings.sources, clock)
+def _plugins(settings: Settings, collectors: Loaded[LoadedCollector]) -> Iterator[Line]:
+    feeds = load_feeds(settings.feeds.enabled, settings.sources, SystemClock())
     for collector in collectors.plugins:
         count = len(collector.schema.metrics)
         yield f"collector {collector.name}", f"{count} metrics, from {collector.distribution}", ""
@@ -73,13 +82,34 @@ def _failed(failure: PluginFailure) -> Line:
     return f"plugin {failure.name}", "", f"{failure.reason} (from {failure.distribution})"
 
 
-def _ports(settings: Settings) -> Iterator[Line]:
-    for table, host, port in (
-        ("api", settings.api.host, settings.api.port),
-        ("exporter", settings.exporter.host, settings.exporter.port),
+def _data_dir(settings: Settings) -> Line:
+    for folder in (settings.data_dir / "spool", settings.data_dir):
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent  # noqa: PLW2901 - the one in which the start creates the rest
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_BLOCK))
+        except OSError as error:
+            return "data_dir", "", f"{folder} cannot be written to: {error.strerror}"
+    return "data_dir", str(settings.data_dir), ""
+
+
+def _ports(settings: Settings, *, is_running: bool) -> Iterator[Line]:
+    """Check both ports; with ``is_running``, this recorder may have them already."""
+    for table, host, port, recorder_of in (
+        ("api", settings.api.host, settings.api.port, recorder_of_api),
+        ("exporter", settings.exporter.host, settings.exporter.port, recorder_of_exporter),
     ):
         try:
             check_port(table, host, port)
+        except PortInUseError as error:
+            name = recorder_of(settings)
+            if is_running and name == settings.recorder:
+                yield error.key, f"{host}:{port} is in use by this recorder, which is running", ""
+            elif name is not None:
+                yield error.key, "", f"{port} on {host} is in use by the recorder {name}"
+            else:
+                yield error.key, "", error.reason
         except SettingsError as error:
             yield error.key, "", error.reason
         else:
@@ -105,15 +135,21 @@ async def _opened(settings: Settings) -> AsyncIterator[tuple[Database, ServerInf
         await database.close()
 
 
-async def _database(settings: Settings) -> AsyncIterator[Line]:
+async def _database(
+    settings: Settings, schemas: Sequence[SampleSchema], holder: uuid.UUID | None
+) -> AsyncIterator[Line]:
     keys: int | None = None
     """Valid keys of the API; unknown while the embedded server does not run."""
     try:
         with start_errors():
             if settings.database_url or running_pid(embedded_dir(settings)) is not None:
                 async with _opened(settings) as (database, info):
+                    await rehearse(database, schemas)
+                    if not settings.standby:
+                        await check_lease(database, settings.recorder, holder)
                     keys = await ApiKeyStore(database).count_valid(SystemClock().time_ns())
-                yield "database", f"PostgreSQL {info.version} at {database.name}", ""
+                pooler = ", through a pooler" if info.is_pooled else ""
+                yield "database", f"PostgreSQL {info.version} at {database.name}{pooler}", ""
             else:
                 directory = embedded_dir(settings)
                 installation = find_installation()

@@ -20,12 +20,13 @@ from decahertz import __version__
 from decahertz.app.logs import configure_logs
 from decahertz.app.settings import Settings, load
 from decahertz.app.start_error import StartError
-from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, keys_of
+from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, is_secret, keys_of
 from storage.query.export_format import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
-_WITH_PASSWORD = ("database_url", "api.redis_url")
-"""Settings that may have a password in them."""
+_WITH_PASSWORD = ("database_url", "api.redis_url", "alertmanager.dead_mans_switch_url")
+"""Settings that may have a secret in them."""
+_SHOWS_OPTIONS = frozenset({"settings", "--help", "-h"})
 _WITH_PLUGINS = ("up", "stack", "check", "settings")
 """Subcommands with the options of plugins."""
 _CONFIG = Annotated[
@@ -40,7 +41,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
     """Entry point of the command; ends the process."""
     try:
         given = sys.argv[1:] if tokens is None else list(tokens)
-        sys.exit(build_app(given[0] if given else "")(given, result_action="return_value"))
+        sys.exit(build_app(given)(given, result_action="return_value"))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"decahertz: {error}\n")
         sys.exit(2)
@@ -58,13 +59,39 @@ def all_keys() -> Iterator[Key]:
             yield from keys_of(plugin.options_type, f"{table}.{name}")
 
 
-def build_app(named: str | None = None) -> App:
+def keys_of_others(tokens: Sequence[str]) -> Iterator[Key]:
+    """Options of the plugins of other distributions that ``tokens`` name; of all if these ask for help.
+
+    Raises :class:`~decahertz.settings.SettingsError` for a plugin that is named and cannot be imported.
+    """
+    from collectors.host.plugins import PluginError, options_type_of, points_of_others
+
+    wants_all = bool(_SHOWS_OPTIONS.intersection(tokens))
+    for table in PLUGIN_TABLES:
+        for point in points_of_others(table):
+            plugin = f"{table}.{point.name}"
+            option = Key(plugin, str, "", "").option + "-"
+            is_named = any(token.startswith(option) for token in tokens)
+            if not is_named and not wants_all:
+                continue
+            try:
+                yield from keys_of(options_type_of(point), plugin)
+            except PluginError as error:
+                if is_named:
+                    raise SettingsError(plugin, str(error)) from error
+
+
+def build_app(tokens: Sequence[str] | None = None) -> App:
     """Build the command with its subcommands.
 
-    ``named`` is the subcommand that will run; without it, all have all their options. The hundreds of options
-    of other subcommands are left out, and those of plugins, whose import takes time, where none takes them.
+    ``tokens`` are the arguments that it will be run with; without them, all subcommands have all their
+    options. The hundreds of options of other subcommands are left out, and those of plugins, whose import
+    takes time, where none takes them.
     """
-    keys = list(all_keys() if named in {None, *_WITH_PLUGINS} else keys_of(Settings))
+    named = None if tokens is None else "".join(tokens[:1])
+    keys = list(keys_of(Settings))
+    if named in {None, *_WITH_PLUGINS}:
+        keys = [*all_keys(), *keys_of_others(tokens or ())]
     all_of = {name: keys if named in {None, name} else () for name in _WITH_PLUGINS}
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, all_of["up"]), name="up")
@@ -454,16 +481,26 @@ def _revoke_keys(settings: Settings, *ids: Annotated[str, Parameter(help="Ids fr
 
 
 def _show_settings(settings: Settings) -> int:
-    """Print the effective settings, with their variables and options."""
-    for key in keys_of(Settings):
-        value: Any = settings
-        for part in key.key.split("."):
-            value = getattr(value, part)
-        if isinstance(value, tuple):
-            value = ",".join(map(str, value))
-        hidden = "(set)" if key.key in _WITH_PASSWORD and value else value
-        sys.stdout.write(f"{key.key} = {hidden}    # {key.environment}  {key.option}\n")
+    """Print the effective settings, with their variables and options; those of plugins last."""
+    effective = [(key, _value_of(settings, key)) for key in keys_of(Settings)]
+    of_plugins = list(all_keys())[len(effective) :] + list(keys_of_others(["settings"]))
+    effective += [(key, settings.sources.value(key)) for key in of_plugins]
+    for key, value in effective:
+        if value is msgspec.NODEFAULT:
+            shown = "(not set)"
+        elif value and (key.key in _WITH_PASSWORD or is_secret(key.key)):
+            shown = "(set)"
+        else:
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        sys.stdout.write(f"{key.key} = {shown}    # {key.environment}  {key.option}\n")
     return 0
+
+
+def _value_of(settings: Settings, key: Key) -> Any:  # noqa: ANN401 - any setting
+    value: Any = settings
+    for part in key.key.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def _run(work: Any) -> int:  # noqa: ANN401 - a coroutine of int

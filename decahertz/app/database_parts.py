@@ -85,6 +85,11 @@ class DatabaseParts:
             for task in waiting:
                 task.cancel()
 
+    def expect_server_end(self) -> None:
+        """Take the end of the embedded server for a part of the stop."""
+        if self._supervisor is not None:
+            self._supervisor.expect_end()
+
     def kill_server(self) -> None:
         """Kill the embedded server. Its next start recovers."""
         if self._supervisor is not None:

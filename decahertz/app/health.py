@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import sys
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 import msgspec
@@ -15,11 +17,13 @@ from decahertz.health import ComponentStatus, Health
 from decahertz.settings import SettingsError
 
 _TIMEOUT_SECONDS = 5.0
+_RECORDER = re.compile(rb'\ndecahertz_\w+\{recorder="([^"\\]+)"')
 
 
 class _Report(Struct):
     """The part of the answer of ``/api/v1/health`` that is shown; importing the API would take a second."""
 
+    recorder: str
     health: Health
     components: list[ComponentStatus]
 
@@ -38,11 +42,11 @@ def run_health(settings: Settings) -> int:
 
     A lost database is a limitation, not a failure: the recorder goes on and fills its spool.
     """
-    host, port = reachable_host(settings.api.host), settings.api.port
     try:
-        report = _report(_connection(host, port, secure=settings.api.certificate() is not None))
+        report = _report(settings)
     except (OSError, HTTPException, msgspec.MsgspecError) as error:
-        sys.stderr.write(f"decahertz: no recorder answers on {reachable_address(host, port)}: {error}\n")
+        address = reachable_address(settings.api.host, settings.api.port)
+        sys.stderr.write(f"decahertz: no recorder answers on {address}: {error}\n")
         return 1
     for component in report.components:
         detail = f": {component.detail}" if component.detail else ""
@@ -50,8 +54,29 @@ def run_health(settings: Settings) -> int:
     return 1 if report.health is Health.FAILED else 0
 
 
-def _connection(host: str, port: int, *, secure: bool) -> HTTPConnection:
-    if not secure:
+def recorder_of_api(settings: Settings) -> str | None:
+    """Name of the recorder that serves the API on the port of the settings; ``None``: none does."""
+    try:
+        return _report(settings).recorder
+    except (OSError, HTTPException, msgspec.MsgspecError):
+        return None
+
+
+def recorder_of_exporter(settings: Settings) -> str | None:
+    """Name of the recorder that exports metrics on the port of the settings; ``None``: none does."""
+    host, port = reachable_host(settings.exporter.host), settings.exporter.port
+    with closing(HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)) as connection:
+        try:
+            connection.request("GET", "/metrics")
+            found = _RECORDER.search(connection.getresponse().read())
+        except (OSError, HTTPException):
+            return None
+    return None if found is None else found[1].decode()
+
+
+def _connection(settings: Settings) -> HTTPConnection:
+    host, port = reachable_host(settings.api.host), settings.api.port
+    if settings.api.certificate() is None:
         return HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     # Question and answer hold no secret, and the certificate need not name the address of this machine.
     context = ssl.create_default_context()
@@ -60,9 +85,7 @@ def _connection(host: str, port: int, *, secure: bool) -> HTTPConnection:
     return HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
 
 
-def _report(connection: HTTPConnection) -> _Report:
-    try:
+def _report(settings: Settings) -> _Report:
+    with closing(_connection(settings)) as connection:
         connection.request("GET", "/api/v1/health", headers={"Accept": "application/json"})
         return msgspec.json.decode(connection.getresponse().read(), type=_Report)
-    finally:
-        connection.close()

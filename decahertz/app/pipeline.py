@@ -63,6 +63,7 @@ class Pipeline:
         self._kill_server: Callable[[], None] = lambda: None
         self.rows_left: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """Returns the rows that the spool keeps for the next start, and those that are not on disk."""
+        self._expect_child_ends: list[Callable[[], None]] = []
 
     @property
     def started(self) -> bool:
@@ -96,6 +97,8 @@ class Pipeline:
             await self._stored.opening.finish(self._last_steps(is_open=is_open))
             self._feeds = FeedHost(self._ingest, clock, common.registry, feeds.plugins)
             self._api = ApiServer(common, self._running, self._spool)
+            if self._api.processes is not None:
+                self._expect_child_ends.append(self._api.processes.expect_end)
             overview = self._overview = Overview(
                 self._running,
                 self.supervision,
@@ -122,6 +125,7 @@ class Pipeline:
         self._stored = DatabaseParts(settings, clock, registry, schemas, holder)
         self._stored.add_to(self._running)
         self._kill_server = self._stored.kill_server
+        self._expect_child_ends.append(self._stored.expect_server_end)
         self._common = CommonParts(
             settings=settings,
             clock=clock,
@@ -259,9 +263,15 @@ class Pipeline:
             recorder=settings.recorder,
         )
 
+    def expect_end(self) -> None:
+        """Take the end of child processes for a part of the stop: a signal may go to all of them."""
+        for expect_end in self._expect_child_ends:
+            expect_end()
+
     async def stop(self) -> None:
         """Stop the started parts in reverse order. Safe without :meth:`start`, and twice."""
         self._running.started = False
+        self.expect_end()
         await self._running.stack.aclose()
 
     async def key_file(self, name: str, *scopes: Scope) -> Path | None:

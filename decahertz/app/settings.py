@@ -21,7 +21,9 @@ from decahertz.event import Name
 from decahertz.ingest import IngestSettings
 from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
 from decahertz.thresholds import AlertsSettings, check_thresholds
+from decahertz.urls import UrlError
 from exporter.settings import ExporterSettings
+from storage.database_url import check_database_url
 from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings, following
 from storage.tiers.lint import lint
 
@@ -80,6 +82,10 @@ def check_contradictions(settings: Settings) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
     settings.api.certificate()
+    if settings.api.redis_url:
+        from api.http.shared_cache import check_redis_url  # noqa: PLC0415 - needs much that few want
+
+        check_redis_url(settings.api.redis_url)
     settings.alertmanager.check()
     if settings.alerts.expire_hours * _HOUR_SECONDS <= REPORTED_AGAIN_SECONDS:
         raise SettingsError(
@@ -96,10 +102,13 @@ def load(
     environ: Mapping[str, str] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Load the settings of the program; see :func:`~decahertz.settings.load_settings`."""
+    """Load the settings of the program; see :func:`~decahertz.settings.load_settings`.
+
+    Every command checks the URL of the database here, before a driver reads it and quotes pieces of it.
+    """
     environ = os.environ if environ is None else environ
     defaults = {"data_dir": default_data_dir(environ)}
-    return load_settings(
+    settings = load_settings(
         Settings,
         file=file,
         environ=environ,
@@ -107,3 +116,9 @@ def load(
         defaults=defaults,
         following=following,
     )
+    if settings.database_url:
+        try:
+            check_database_url(settings.database_url)
+        except UrlError as error:
+            raise SettingsError("database_url", str(error)) from error
+    return settings

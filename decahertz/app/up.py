@@ -81,6 +81,7 @@ async def run_up(
                 addresses = stack.addresses()
             async with collecting(SystemClock()), running(companions), _status(pipeline, addresses):
                 await _until(pipeline, stopping, until_finished=until_finished)
+                pipeline.expect_end()
     finally:
         stopping.cancel()
         stopped = await _stop_pipeline(pipeline, stop)

@@ -120,6 +120,7 @@ class EmbeddedPostgres:
         self._runner: ProgramRunner | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._used = False
+        self._end_expected = False
         self._log = structlog.get_logger(part="embedded_postgres", data_dir=str(self._paths.root))
 
     @property
@@ -182,6 +183,12 @@ class EmbeddedPostgres:
         if self._runner is not None:
             await self._runner.halt(self._options.stop_limit_s)
         await in_thread(self._release)
+
+    def expect_end(self) -> None:
+        """Take the end of the server from now on for a part of the stop: the signal for this process may have
+        gone to its whole group.
+        """
+        self._end_expected = True
 
     async def wait_ended(self) -> int:
         """Wait until the server ends, for whatever reason; returns its exit code."""
@@ -280,6 +287,8 @@ class EmbeddedPostgres:
             except TimeoutError:
                 await in_thread(self._maintain_files)
                 continue
+            if self._end_expected:
+                return
             message = await in_thread(self._server_log.tail)
             self._log.error("postgres_ended", exit_code=code, message=message)
             return

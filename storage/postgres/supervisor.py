@@ -46,6 +46,12 @@ class PostgresSupervisor:
         self._task = supervise(self._supervise, "embedded-postgres-supervisor")
         return url
 
+    def expect_end(self) -> None:
+        """Stop supervising: from now on the server may end, by whomever it is stopped."""
+        if self._task is not None:
+            self._task.cancel()
+        self._server.expect_end()
+
     async def stop(self) -> None:
         """Stop supervising, and the server. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None

@@ -235,7 +235,7 @@ class Exports:
         self._running += 1
         try:
             async with self._database.session("export") as connection:  # its end ends a query on the server
-                await connection.execute("SET statement_timeout = 0")
+                await self._database.lift_statement_timeout(connection)
                 yield connection
         finally:
             self._running -= 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from storage.database import Database, DatabaseError
+from storage.pooler import is_pooled, lock
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection, Connection
@@ -38,6 +39,8 @@ async def connect(database: Database, purpose: str) -> Connection:
     connection = await database.connect(purpose, unlimited=True)  # an index on a large table takes its time
     _limit_silence(connection)
     with database.errors():
+        if is_pooled(connection):
+            return connection  # what is set here would stay in a session that serves others next
         await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         # The server notices within a second when this process is killed; the next start does not wait.
         with suppress(asyncpg.PostgresError):  # not every operating system supports it
@@ -78,7 +81,7 @@ async def lock_schema(connection: AnyConnection) -> None:
     Raises :class:`SchemaLockedError`.
     """
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", SCHEMA_LOCK)
+        await lock(connection, SCHEMA_LOCK, LOCK_SECONDS)
     except asyncpg.LockNotAvailableError as error:
         raise SchemaLockedError(
             f"Another process has been changing the tables for {LOCK_SECONDS} s; try again later."

@@ -94,21 +94,27 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
         migrations = await asyncio.to_thread(shipped_migrations)
     try:
         async with schema_connection(database, "migrations") as connection:
-            return await _apply(database, connection, migrations)
+            await lock_schema(connection)
+            applied = await apply(database, connection, migrations)
     except asyncpg.PostgresError as error:
         raise MigrationError(f"cannot set up {database.name}: {first_line(error)}") from error
+    log = structlog.get_logger(part="migrations")
+    for migration in applied:
+        log.info("migration_applied", migration=str(migration))
+    return applied
 
 
-async def _apply(
+async def apply(
     database: Database, connection: AnyConnection, migrations: Sequence[Migration]
 ) -> list[Migration]:
-    await lock_schema(connection)
+    """Apply pending migrations and return them; ``connection`` holds the schema lock.
+
+    Raises as :func:`migrate`, and what asyncpg raises.
+    """
     await connection.execute(_HISTORY)
     pending = await _pending(connection, migrations)
-    log = structlog.get_logger(part="migrations")
     for migration in pending:
         await _run(database, connection, migration)
-        log.info("migration_applied", migration=str(migration))
     return pending
 
 

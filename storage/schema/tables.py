@@ -64,7 +64,7 @@ async def update_tables(
     asyncpg raises.
     """
     async with connection.transaction():
-        statements = await _pending(connection, schemas, partitioned=partitioned)
+        statements = await pending_statements(connection, schemas, partitioned=partitioned)
         for statement in statements:
             await connection.execute(statement)
     if statements:
@@ -72,9 +72,10 @@ async def update_tables(
     return statements
 
 
-async def _pending(
+async def pending_statements(
     connection: AnyConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
 ) -> list[str]:
+    """The statements that :func:`update_tables` runs. Raises :class:`SchemaConflictError`."""
     events = {event_type.table: event_type for event_type in BULK_EVENTS}
     stored: dict[str, dict[str, _StoredColumn]] = {}
     for row in await connection.fetch(_COLUMNS, [*events, *map(table_of, schemas)]):

@@ -20,6 +20,7 @@ from decahertz.incident import Incident
 from decahertz.sample import SampleSchema
 from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
+from storage.pooler import try_lock
 from storage.tiers.administration import AdminSession
 from storage.tiers.engine import Engine, prepare_tiers
 from storage.tiers.self_metrics import RollUpMetrics
@@ -177,9 +178,7 @@ class RollUpWorker:
             await self._disconnect()
             self._connection = await self._database.connect("tiers")
         # The lock lasts as long as the connection; locking again would only count it twice.
-        self._locked = self._locked or await self._connection.fetchval(
-            "SELECT pg_try_advisory_lock($1)", ROLL_UP_LOCK
-        )
+        self._locked = self._locked or await try_lock(self._connection, ROLL_UP_LOCK)
         return self._connection if self._locked else None
 
     async def _disconnect(self) -> None:

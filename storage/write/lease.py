@@ -9,6 +9,7 @@ another one took over cannot write.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import socket
 import uuid
@@ -96,6 +97,44 @@ class HolderFile:
         os.close(self._file)
 
 
+def holder_of(path: Path) -> tuple[uuid.UUID | None, bool]:
+    """The id in the holder file of a data folder, and whether a process records into that folder.
+
+    Changes nothing; ``None`` where no recorder has run yet.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None, False
+    try:
+        text = os.pread(descriptor, 36, 0).decode(errors="replace")
+        holder = uuid.UUID(text)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder, True
+    except ValueError:
+        return None, False
+    finally:
+        os.close(descriptor)
+    return holder, False
+
+
+async def check_lease(database: Database, recorder: str, holder: uuid.UUID | None) -> None:
+    """Raise :class:`LeaseTakenError` if a process on another data folder than ``holder`` has the lease."""
+    async with database.query() as connection:
+        if await connection.fetchval("SELECT to_regclass('recorders') IS NULL"):
+            return
+        _check_free(recorder, holder, await connection.fetchrow(_CURRENT, recorder))
+
+
+def _check_free(recorder: str, holder: uuid.UUID | None, current: asyncpg.Record | None) -> None:
+    if current is not None and current["holder"] != holder and not current["is_expired"]:
+        raise LeaseTakenError(
+            f"recorder {recorder!r} is already running on host {current['host']}"
+            f" (process {current['process_id']}); choose another name with --recorder, or stop it"
+        )
+
+
 class RecorderLease:
     """Takes, renews and releases the lease of one recorder.
 
@@ -177,26 +216,19 @@ class RecorderLease:
         values = (self.recorder, self.holder, host, process, LEASE_SECONDS, self.session)
         if (await connection.execute(_INSERT, *values)).endswith(" 1"):
             return
-        self._check(await connection.fetchrow(_CURRENT, self.recorder))
+        _check_free(self.recorder, self.holder, await connection.fetchrow(_CURRENT, self.recorder))
         # A transaction of the previous holder keeps the row locked. If that process is paused in the middle
         # of one, its session has to be terminated.
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         unblocking = asyncio.create_task(self._unblock(pid), name="recorder-lease-unblock")
         try:
             current = await connection.fetchrow(f"{_CURRENT} FOR UPDATE", self.recorder)
-            self._check(current)
+            _check_free(self.recorder, self.holder, current)
             self.was_elsewhere = current is not None and current["holder"] != self.holder
         finally:
             unblocking.cancel()
             await asyncio.wait([unblocking])
         await connection.execute(_TAKE, *values)
-
-    def _check(self, current: asyncpg.Record | None) -> None:
-        if current is not None and current["holder"] != self.holder and not current["is_expired"]:
-            raise LeaseTakenError(
-                f"recorder {self.recorder!r} is already running on host {current['host']}"
-                f" (process {current['process_id']}); choose another name with --recorder, or stop it"
-            )
 
     async def _unblock(self, pid: int) -> None:
         """Terminate the sessions that block the session ``pid``."""

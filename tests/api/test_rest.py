@@ -40,10 +40,18 @@ async def test_ready_is_503_until_everything_is_started_and_live_is_not(stack: S
     waiting = await caller.get("health/ready")
     assert (waiting.status, waiting.body["ready"]) == (503, False)
     assert [part["name"] for part in waiting.body["failed"]] == ["storage"]
+    assert waiting.body["reasons"] == ["storage: for a test"]
+    stack.components.clear()
+    stack.fail("storage", Health.DEGRADED)  # as during an outage of the database
+    outage = await caller.get("health/ready")
+    assert (outage.status, outage.body["failed"]) == (503, [])
+    assert outage.body["reasons"] == ["storage: for a test"]
+    stack.components.clear()
+    assert (await caller.get("health/ready")).body["reasons"] == ["some components have not started yet"]
     assert (await caller.get("health/live")).status == 200
     stack.is_ready = True
     stack.components.clear()
-    assert (await caller.get("health/ready")).body == {"ready": True, "failed": []}
+    assert (await caller.get("health/ready")).body == {"ready": True, "failed": [], "reasons": []}
 
 
 async def test_ping_says_the_time(stack: Stack, caller: Caller) -> None:

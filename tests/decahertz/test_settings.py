@@ -24,6 +24,7 @@ _TEXTS = {
     "log.level": ["debug", "info", "warning", "error"],
     "log.format": ["auto", "console", "json"],
     "tiers.engine": ["auto", "plain", "timescaledb"],
+    "database_url": ["", "postgresql://me:p%23ss@db:5432/decahertz?sslmode=require"],
     "alerts.alertmanager_url": ["", "http://127.0.0.1:9093", "https://alerts.example/am/"],
     "alertmanager.recorder_url": ["", "http://127.0.0.1:8000"],
     "alertmanager.dead_mans_switch_url": ["", "https://alerts.example/ping"],
@@ -237,12 +238,12 @@ def test_an_unknown_argument_is_refused_and_an_unknown_variable_is_not_ours(tmp_
 
 def test_the_password_of_the_database_comes_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p@ss/word\n")
-    url, file = "postgresql://me@db:5432/d?x=1", str(tmp_path / "password")
+    url, file = "postgresql://me@db:5432/d?sslmode=prefer", str(tmp_path / "password")
     settings = load(
         file=of_file(tmp_path, ""),
         environ={"DECAHERTZ_DATABASE_URL": url, "DECAHERTZ_DATABASE_PASSWORD_FILE": file},
     )
-    assert database_url(settings) == "postgresql://me:p%40ss%2Fword@db:5432/d?x=1"
+    assert database_url(settings) == "postgresql://me:p%40ss%2Fword@db:5432/d?sslmode=prefer"
 
 
 @pytest.mark.parametrize(

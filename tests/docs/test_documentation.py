@@ -20,7 +20,8 @@ RUN_ELSEWHERE = {
     "scripts/up --stack": "tests/deploy/test_stack.py and tests/docs/test_scripts.py",
     "scripts/compose-env && docker compose up -d": "tests/deploy/test_compose.py",
     "scripts/test": "this very run",
-    ".venv/bin/python -m pip install ./imbalance": "tests/pipeline/test_plugin_guide.py",
+    'export PATH="$PWD/.venv/bin:$PATH"': "every test that runs the command",
+    "python -m pip install ./imbalance": "tests/pipeline/test_plugin_guide.py",
     "export DECAHERTZ_COLLECTORS_ENABLED=market,strategy,execution,risk,system,imbalance": "the same",
     "decahertz up": "tests/pipeline",
 }
@@ -57,6 +58,13 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert missing == []
 
 
+def test_the_command_is_called_in_one_way() -> None:
+    """After the line of README that puts it on the PATH, and so are python and pip."""
+    found = [str(page.relative_to(ROOT)) for page in PAGES if ".venv/bin/" in page.read_text()]
+    assert found == []
+    assert 'export PATH="$PWD/.venv/bin:$PATH"' in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     "block",
     [b for b in blocks("sh") if not b.page.startswith("docs/runbooks/")],  # those need Prometheus too
@@ -80,11 +88,7 @@ def test_every_command_of_a_page_runs(block: Block, demo: RunningDecahertz, tmp_
 def check_command(command: str, folder: Path) -> None:
     """``decahertz up`` and ``stack`` have to accept their options; other sub-commands run to their end."""
     arguments = shlex.split(command)[1:]
-    if "coinbase.ws" in arguments:
-        recording = ROOT.parent / "shared" / "data" / "coinbase.ws"
-        if not recording.exists():
-            pytest.skip("the recordings of real markets are not beside the checkout")
-        arguments = [str(recording) if a == "coinbase.ws" else a for a in arguments]
+    arguments = [str(ROOT / a) if a.startswith("examples/") else a for a in arguments]
     if arguments[0] in ("up", "stack"):
         arguments[0] = "check"
     done = run(*arguments, env=environment(folder))

@@ -163,6 +163,13 @@ class RunningDecahertz:
         return time.monotonic() - began, output
 
 
+def errors_in(log: Path) -> list[str]:
+    """The errors in the log of a process, without those that a busy machine makes."""
+    lines = log.read_text().splitlines()
+    busy = ('"part": "sampler"', '"part": "system"')
+    return [line for line in lines if '"level": "error"' in line and not any(part in line for part in busy)]
+
+
 def wait_until(what: str, limit_seconds: float, condition: Callable[[], bool]) -> float:
     """Poll until ``condition()`` is true; returns the seconds that it took."""
     began = time.monotonic()

@@ -33,7 +33,7 @@ _EVENTS = 300
 def processes_of(decahertz: RunningDecahertz) -> list[psutil.Process]:
     """The API processes."""
     children = psutil.Process(decahertz.process.pid).children()
-    return [child for child in children if "decahertz.app.api_process" in child.cmdline()]
+    return [child for child in children if "--api-process" in child.cmdline()]
 
 
 def has_ended(process: psutil.Process) -> bool:

@@ -8,10 +8,11 @@ import urllib.error
 from contextlib import closing, suppress
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
-from tests.pipeline.running import RunningDecahertz, command, run, running, started, wait_until
+from tests.pipeline.running import RunningDecahertz, command, errors_in, run, running, started, wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -31,7 +32,7 @@ def refused(output: str, *words: str) -> bool:
         (["--collectors-enabled", "market,weather"], ["collectors.enabled", "weather"]),
         (["--feeds-enabled", "replay"], ["feeds.replay.file"]),
         (["--feeds-enabled", "replay", "--feeds-replay-file", "/nowhere.ws"], ["/nowhere.ws"]),
-        (["--database-url", "mysql://nobody:verysecret@127.0.0.1/none"], ["mysql"]),
+        (["--database-url", "mysql://nobody:verysecret@127.0.0.1/none"], ["database_url", "postgresql://"]),
         (["--config", "missing.toml"], ["missing.toml"]),
     ],
 )
@@ -155,6 +156,23 @@ def test_a_database_that_hangs_delays_the_end_by_no_more_than_five_seconds(
         assert decahertz.get("/api/v1/health/ready")["ready"]
 
 
+def test_a_signal_to_every_process_at_once_is_a_stop_like_any_other(
+    env: dict[str, str], data_dir: Path
+) -> None:
+    env, log = {**env, "DECAHERTZ_API_PROCESSES": "1"}, data_dir / "log"
+    with running("--demo", env=env, log=log) as decahertz:
+        wait_until("a trade", 60, lambda: bool(decahertz.get("/api/v1/trades?limit=1")["items"]))
+        own = psutil.Process(decahertz.process.pid)
+        everybody = [own, *own.children(recursive=True)]
+        assert len(everybody) > 10  # PostgreSQL's, the demo trader and the API process
+        for process in everybody:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        decahertz.process.communicate(timeout=20)
+    assert decahertz.process.returncode == 0
+    assert errors_in(log) == []
+
+
 def test_health_grants_and_readiness_while_the_database_is_away(
     idle: tuple[RunningDecahertz, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -176,14 +194,19 @@ def test_health_grants_and_readiness_while_the_database_is_away(
     (server,) = psutil.Process(decahertz.process.pid).children()
     server.suspend()
     server.kill()
-    wait_until("it to be not ready", 10, lambda: not ready(decahertz))
-    wait_until("it to be ready again", 20, lambda: ready(decahertz))
+    wait_until("it to be not ready", 10, lambda: reasons(decahertz) != [])
+    wait_until("the reason", 10, lambda: any("storage: " in reason for reason in reasons(decahertz)))
+    wait_until("it to be ready again", 20, lambda: reasons(decahertz) == [])
 
 
-def ready(decahertz: RunningDecahertz) -> bool:
+def reasons(decahertz: RunningDecahertz) -> list[str]:
+    """Why it is not ready; empty: it is."""
     try:
-        return bool(decahertz.get("/api/v1/health/ready")["ready"])
+        answer = decahertz.get("/api/v1/health/ready")
     except urllib.error.HTTPError as error:
-        if error.code == 503:
-            return False
-        raise
+        if error.code != 503:
+            raise
+        answer = msgspec.json.decode(error.read())
+    assert answer["ready"] is not bool(answer["reasons"])
+    found: list[str] = answer["reasons"]
+    return found

@@ -43,7 +43,9 @@ def test_only_a_failure_is_unhealthy(
     port: int, capsys: pytest.CaptureFixture[str], health: Health, code: int
 ) -> None:
     part = ComponentStatus(name="storage", health=health, detail="7 rows waiting")
-    _Answer.body = msgspec.json.encode({"health": health, "components": [part], "version": "1"})
+    _Answer.body = msgspec.json.encode(
+        {"recorder": "desk", "health": health, "components": [part], "version": "1"}
+    )
     assert run_health(Settings(api=ApiSettings(port=port))) == code
     assert capsys.readouterr().out == f"{health:<9} storage: 7 rows waiting\n"
 
