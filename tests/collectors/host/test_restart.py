@@ -14,8 +14,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from collectors.execution.collector import ExecutionOptions
@@ -298,3 +300,12 @@ def test_every_metric_has_been_compared() -> None:
             for field in schema(class_.sample_type).metrics:
                 found = values.get((name, field.name), set()) - {None}
                 assert len(found) > 1, f"the script does not change {name}.{field.name}: {found}"
+
+
+def test_a_restart_keeps_the_keys_that_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = {"market": 2, "strategy": 1, "execution": 2, "risk": 2}
+    for name, keys in room.items():
+        monkeypatch.setitem(OPTIONS, name, replace(OPTIONS[name], max_keys_per_emitter=keys))
+    recorded = same(list(script(Random(11), 120)))
+    for name, keys in room.items():
+        assert max(len(samples) for (collector, _), samples in recorded.items() if collector == name) == keys
