@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -31,6 +31,18 @@ class SchemaLockedError(DatabaseError):
     """Another process has been changing the schema for too long."""
 
 
+@contextmanager
+def schema_errors(database: Database) -> Iterator[None]:
+    """As :meth:`~storage.database.Database.errors`, but a missing right passes through: it is no outage."""
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError:
+        raise
+    except Exception:
+        with database.errors():
+            raise
+
+
 async def connect(database: Database, purpose: str) -> Connection:
     """Open a connection; close it with :meth:`~storage.database.Database.disconnect`.
 
@@ -38,7 +50,7 @@ async def connect(database: Database, purpose: str) -> Connection:
     """
     connection = await database.connect(purpose, unlimited=True)  # an index on a large table takes its time
     _limit_silence(connection)
-    with database.errors():
+    with schema_errors(database):
         if is_pooled(connection):
             return connection  # what is set here would stay in a session that serves others next
         await connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
@@ -69,7 +81,7 @@ async def schema_connection(database: Database, purpose: str) -> AsyncIterator[A
     """
     connection = await connect(database, purpose)
     try:
-        with database.errors():
+        with schema_errors(database):
             yield connection
     finally:
         await database.disconnect(connection)

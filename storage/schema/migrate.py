@@ -18,7 +18,7 @@ import asyncpg
 import structlog
 
 from storage.database import Database, DatabaseError, first_line
-from storage.schema.connection import lock_schema, schema_connection
+from storage.schema.connection import lock_schema, schema_connection, schema_errors
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -139,7 +139,7 @@ async def _run(database: Database, connection: AnyConnection, migration: Migrati
     entry = "INSERT INTO schema_migrations (number, name, checksum) VALUES ($1, $2, $3)"
     values = (migration.number, migration.name, migration.checksum)
     try:
-        with database.errors():
+        with schema_errors(database):
             async with connection.transaction():
                 await connection.execute(migration.sql)
                 await connection.execute(entry, *values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncpg
 
 from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
-from storage.schema.connection import connect
+from storage.schema.connection import connect, schema_errors
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection, Connection
@@ -53,7 +53,7 @@ class AdminSession:
 
     async def _run(self, work: Callable[[AnyConnection], Awaitable[_T]]) -> _T:
         try:
-            with self._database.errors():
+            with schema_errors(self._database):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await connect(self._database, self._purpose)
                 return await work(self._connection)
