@@ -7,7 +7,8 @@ day, on a new contract, or after a restart. A second print with a used id at ano
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
@@ -25,6 +26,9 @@ SAME_PRINT_NS = NS_PER_SECOND
 _PRINTS_LOCK = 0x70726E74
 """First key of the advisory locks of the venues whose prints a transaction stores."""
 _LATEST_NS = 2**63 - 1
+_DAY_NS = 86_400 * NS_PER_SECOND
+_LONGEST_GAP_NS = _DAY_NS
+_LONGEST_GROUP_NS = 30 * _DAY_NS
 _LOCK = "SELECT pg_advisory_xact_lock($1, venue) FROM unnest($2::int[]) AS venue"
 # LATERAL with OFFSET keeps one index scan for each range. The bounds $7 and $8 select the partitions when the
 # statement is planned, those of each range when it runs.
@@ -77,10 +81,11 @@ async def known_prints(connection: AnyConnection, ticks: Sequence[Tick], recorde
     """The ids of the prints that the database has from this recorder near the times of ``ticks``."""
     known = KnownIds()
     columns = ("venue", "instrument", "trade_id", "time_ns")
-    statement, values = _query(Tick, ticks, columns, recorder, _SAME_IDS)
-    for row in await connection.fetch(statement, *values, [tick.trade_id for tick in ticks]):
-        *identity, time_ns = row
-        known.add(tuple(identity), time_ns)
+    ids = [tick.trade_id for tick in ticks]
+    for statement, values in _queries(Tick, ticks, columns, recorder, _SAME_IDS):
+        for row in await connection.fetch(statement, *values, ids):
+            *identity, time_ns = row
+            known.add(tuple(identity), time_ns)
     return known
 
 
@@ -90,28 +95,50 @@ async def stored_rows(
     events: Sequence[MarketEvent | Instrument],
 ) -> list[asyncpg.Record]:
     """The stored rows of the instruments of ``events`` near their times, of all recorders."""
-    if not events:
-        return []
-    statement, values = _query(event_type, events)
-    return await connection.fetch(statement, *values)
+    found: list[asyncpg.Record] = []
+    for statement, values in _queries(event_type, events):
+        found += await connection.fetch(statement, *values)
+    return found
 
 
-def _query(
+def _queries(
     event_type: type[MarketEvent | Instrument],
     events: Sequence[MarketEvent | Instrument],
     columns: Sequence[str] = (),
     recorder: str | None = None,
     more: str = "",
-) -> tuple[str, tuple[Any, ...]]:
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield statements with their values, one for each group of ranges."""
     statement = _ROWS.format(
         columns=", ".join(map(quoted, columns)) if columns else "*",
         table=quoted(event_type.table),
         more=more,
     )
-    venues, instruments, low, high = map(list, zip(*_ranges(events), strict=True))
-    times = (list(map(to_datetime, low)), list(map(to_datetime, high)))
-    bounds = (to_datetime(min(low)), to_datetime(max(high)))
-    return statement, (venues, instruments, low, high, *times, *bounds, recorder)
+    for ranges in range_groups(events):
+        venues, instruments, low, high = map(list, zip(*ranges, strict=True))
+        times = (list(map(to_datetime, low)), list(map(to_datetime, high)))
+        bounds = (to_datetime(min(low)), to_datetime(max(high)))
+        yield statement, (venues, instruments, low, high, *times, *bounds, recorder)
+
+
+def range_groups(events: Sequence[MarketEvent | Instrument]) -> Iterator[list[_Range]]:
+    """Yield the ranges of time around events, in groups without long gaps.
+
+    PostgreSQL locks every partition between the bounds of a statement, and can lock some thousands.
+    """
+    group: list[_Range] = []
+    start = end = 0
+    for one in sorted(_ranges(events), key=itemgetter(2)):
+        _, _, low, high = one
+        if group and (low - end > _LONGEST_GAP_NS or high - start > _LONGEST_GROUP_NS):
+            yield group
+            group = []
+        if not group:
+            start = end = low
+        group.append(one)
+        end = max(end, high)
+    if group:
+        yield group
 
 
 def _ranges(events: Iterable[MarketEvent | Instrument]) -> list[_Range]:

@@ -13,6 +13,7 @@ from storage.entry import entry_of
 from storage.query.bars import Bar, BarFilter
 from storage.query.queries import Queries
 from storage.write.result import DUPLICATE
+from storage.write.stored_rows import range_groups
 from storage.write.transaction import EntryWriter
 from tests.storage_examples import START_NS, arrival, store
 
@@ -106,6 +107,15 @@ async def test_prints_over_many_days_are_recognised(database: Database) -> None:
     await store(database, arrival(1, prints, source="a"))
     (ack,) = await store(database, arrival(1, prints[::-1], source="b"))
     assert ack.dropped == {DUPLICATE: len(prints)}
+
+
+def test_a_query_spans_only_the_days_that_have_prints() -> None:
+    days = [0, 1, 1, 2, 500, 501, *range(1_000, 1_100)]
+    groups = list(range_groups([tick(None, START_NS + day * DAY_NS) for day in reversed(days)]))
+    spans = [(max(high for *_, high in group) - group[0][2]) // DAY_NS for group in groups]
+    assert spans[:2] == [2, 1]
+    assert max(spans) <= 30
+    assert sum(map(len, groups)) == len(days) - 1  # the two of day 1 are one range
 
 
 async def test_bars_hold_a_print_that_arrived_late_although_the_writer_was_killed(database: Database) -> None:
