@@ -103,6 +103,8 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
 
     clients: list[ClientStatistics]
     families: list[Family]
+    failed_tasks: str = ""
+    """Tasks of the process that failed and are not stable again, in words."""
 
 
 ToProcess: TypeAlias = (

@@ -93,11 +93,16 @@ class Replica:
                     taken = 0
                     await asyncio.sleep(0)
 
-    async def report(self, statistics: Callable[[], LiveStatistics], registry: CollectorRegistry) -> None:
+    async def report(
+        self,
+        statistics: Callable[[], LiveStatistics],
+        registry: CollectorRegistry,
+        failed_tasks: Callable[[], str],
+    ) -> None:
         """Says that this process listens, and reports its figures every second."""
         self._writer.write(framed(Listening()))
         while True:
-            self._writer.write(framed(Report(statistics().clients, families_of(registry))))
+            self._writer.write(framed(Report(statistics().clients, families_of(registry), failed_tasks())))
             await asyncio.sleep(_REPORT_SECONDS)
 
     async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:

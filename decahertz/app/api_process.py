@@ -37,7 +37,7 @@ from decahertz.app.logs import configure_logs
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
-from decahertz.supervision import supervise
+from decahertz.supervision import Supervision, supervise
 from storage.database import Database, DatabaseError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
@@ -96,7 +96,9 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
     settings, clock, registry, bus = start.settings, SystemClock(), CollectorRegistry(), LocalBus()
     latest, alerts = LatestSamples(bus), LatestAlerts(bus)
     replica = Replica(reader, writer, bus, start.schemas, start.epoch)
+    supervision = Supervision(clock)
     async with AsyncExitStack() as stack:
+        stack.enter_context(supervision.watching())
         database = Database(start.database_url, settings.storage)
         stack.push_async_callback(database.close)
         await database.open()
@@ -165,7 +167,10 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         await _first(replica.complete.wait(), following)
         if not following.done():
             await api.start()
-        reporting = supervise(partial(replica.report, api.hub.statistics, registry), "reports")
+        reporting = supervise(
+            partial(replica.report, api.hub.statistics, registry, lambda: supervision.status().detail),
+            "reports",
+        )
         stack.callback(reporting.cancel)
         await _first(_stop_requested().wait(), following)
         if following.done():

@@ -79,6 +79,9 @@ class _Slot:
         return self.link is not None and self.link.listening.is_set()
 
     def status(self) -> ComponentStatus:
+        report = None if self.link is None else self.link.report
+        if report is not None and report.failed_tasks:
+            return ComponentStatus(name=self.name, health=Health.DEGRADED, detail=report.failed_tasks)
         if self.is_listening:
             return ComponentStatus(name=self.name, health=Health.OK)
         return ComponentStatus(name=self.name, health=Health.DEGRADED, detail="is starting")

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -210,13 +210,18 @@ async def _status(pipeline: Pipeline, addresses: Sequence[tuple[str, str]]) -> A
     sys.stdout.write(welcome(pipeline, addresses))
     sys.stdout.flush()
     show = _live if sys.stdout.isatty() else _plain
-    task = supervise(partial(show, pipeline), "status-line")
+    task = supervise(partial(_while_read, show, pipeline), "status-line")
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def _while_read(show: Callable[[Pipeline], Awaitable[None]], pipeline: Pipeline) -> None:
+    with suppress(OSError):  # its reader is gone: a pipe or a terminal
+        await show(pipeline)
 
 
 async def _plain(pipeline: Pipeline) -> None:
