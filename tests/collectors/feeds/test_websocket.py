@@ -17,6 +17,9 @@ from collectors.feeds.binance.feed import BinanceFeed
 from collectors.feeds.coinbase.feed import CoinbaseFeed
 from collectors.feeds.host import FeedHost
 from collectors.feeds.kraken.feed import KrakenFeed
+from collectors.market.collector import MarketCollector, MarketOptions
+from collectors.market.sample import Verdict
+from decahertz.clock import NS_PER_SECOND
 from decahertz.event import ConnectionState, Heartbeat, Quote, Tick
 from decahertz.health import Health, RunState
 from tests.collectors.feeds.exchange import Act, Exchange, Request, Script, coinbase_confirmation
@@ -195,6 +198,12 @@ async def test_a_handshake_that_is_refused_is_tried_again(
         health = host.status()
         assert health.health is Health.DEGRADED
         assert health.detail == f"{venue.feed.name} is connecting: {status.last_error}"
+        market = MarketCollector(pipeline.clock, MarketOptions())
+        now_ns = pipeline.clock.time_ns()
+        for heartbeat in pipeline.of(Heartbeat):
+            market.on_event(heartbeat, now_ns)
+        verdicts = [[s.verdict for s in market.sample(now_ns + ns)] for ns in (0, 15 * NS_PER_SECOND)]  # type: ignore[attr-defined]
+        assert verdicts == [[Verdict.QUIET], [Verdict.STALE]]
         exchange.scripts.append([Act.CONFIRM, venue.trade(1), Act.HOLD])
         await until(lambda: prices(pipeline))
         assert host.feeds()[0].state is RunState.RUNNING
