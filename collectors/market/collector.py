@@ -107,7 +107,7 @@ class MarketCollector(BaseCollector[MarketOptions]):
         return MarketCheckpoint(self._swept_ns, self._venues, list(self._instruments.values()))
 
     def resume(self, checkpoint: MarketCheckpoint) -> None:
-        """Continues from a state. Windows whose length has been set anew begin empty."""
+        """Continues from a state. Windows whose length was changed in the settings begin empty."""
         self._swept_ns, self._venues = checkpoint.swept_ns, checkpoint.venues
         for name, venue in self._venues.items():
             venue.link.stale_ns = self._thresholds.stale_ns

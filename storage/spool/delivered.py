@@ -47,7 +47,7 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class Course:
-    """What a transaction tells about the course of the collectors: cycles, and the last checkpoint."""
+    """Cycles of the collectors in a transaction, and their last checkpoint."""
 
     cycles: list[tuple[int, int]] = field(default_factory=list)
     """Time of each cycle, and the number of arrivals before it."""
