@@ -103,12 +103,13 @@ class TimescaleEngine:
         """
         start = await created_at(connection) - timedelta(hours=self._tiers.chunk_hours)
         for table, days in event_days(self._retention).items():
-            if days:
+            horizon = to_datetime(now_ns) - timedelta(days=days)
+            if days and horizon > start:  # TimescaleDB refuses an empty range
                 await connection.execute(
                     "SELECT drop_chunks($1::regclass, older_than => $2::timestamptz,"
                     " newer_than => $3::timestamptz)",
                     quoted(table),
-                    to_datetime(now_ns) - timedelta(days=days),
+                    horizon,
                     start,
                 )
         return await failing_jobs(connection)

@@ -12,7 +12,7 @@ import sys
 import decahertz.__main__
 decahertz.__main__._import_structlog()
 import decahertz.app.cli
-decahertz.app.cli.build_app({command!r})
+decahertz.app.cli.build_app([{command!r}])
 {more}
 print([name for name in {unwanted} if name in sys.modules])
 """
