@@ -26,13 +26,15 @@ from storage.write.instruments import InstrumentTable, save_instruments
 from storage.write.orders import PlacedOrder, update_orders
 from storage.write.result import DUPLICATE, SUPERSEDED, WriteResult
 from storage.write.round_trips import PlacedFill, fold_fills
-from storage.write.stored_rows import known_prints, lock_prints
+from storage.write.stored_rows import KnownIds, find_prints, lock_prints
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 ROWS_AT_ONCE = 1000
 """Rows encoded before the event loop gets a turn: about a millisecond."""
+PRINTS_AT_ONCE = 500
+"""Prints looked for in the database before the event loop gets a turn."""
 
 _CACHED_SCHEMAS = 256
 
@@ -223,13 +225,18 @@ class Inserter:
 
     async def _add_prints(self, connection: AnyConnection, new: _NewEvents, result: WriteResult) -> None:
         """Encode the prints that the database does not have; the others count as duplicates."""
-        ticks = [one.tick for one in new.prints]
-        await lock_prints(connection, ticks)
-        known = await known_prints(connection, ticks, self._recorder)
+        await lock_prints(connection, {one.tick.venue for one in new.prints})
+        known = KnownIds()
+        for start in range(0, len(new.prints), PRINTS_AT_ONCE):
+            part = new.prints[start : start + PRINTS_AT_ONCE]
+            await find_prints(connection, [one.tick for one in part], self._recorder, known)
+            self._encode_prints(part, known, new, result)
+
+    def _encode_prints(
+        self, prints: Sequence[_Print], known: KnownIds, new: _NewEvents, result: WriteResult
+    ) -> None:
         rows = self._event_rows(Tick)
-        for done, one in enumerate(new.prints, start=1):
-            if done % ROWS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        for one in prints:
             tick = one.tick
             if not known.add((tick.venue, tick.instrument, tick.trade_id), tick.time_ns):
                 result.drop(one.entry, DUPLICATE, 1)

@@ -70,23 +70,23 @@ class KnownIds:
         return True
 
 
-async def lock_prints(connection: AnyConnection, ticks: Iterable[Tick]) -> None:
+async def lock_prints(connection: AnyConnection, venues: Iterable[str]) -> None:
     """Makes other transactions that store prints of these venues wait until this one ends."""
     # Sorted, so that two writers lock in the same order.
-    keys = sorted({crc32(venue.encode()) - 2**31 for venue in {tick.venue for tick in ticks}})
+    keys = sorted({crc32(venue.encode()) - 2**31 for venue in venues})
     await connection.execute(_LOCK, _PRINTS_LOCK, keys)
 
 
-async def known_prints(connection: AnyConnection, ticks: Sequence[Tick], recorder: str) -> KnownIds:
-    """The ids of the prints that the database has from this recorder near the times of ``ticks``."""
-    known = KnownIds()
+async def find_prints(
+    connection: AnyConnection, ticks: Sequence[Tick], recorder: str, known: KnownIds
+) -> None:
+    """Adds the ids of the prints that the database has from this recorder near the times of ``ticks``."""
     columns = ("venue", "instrument", "trade_id", "time_ns")
     ids = [tick.trade_id for tick in ticks]
     for statement, values in _queries(Tick, ticks, columns, recorder, _SAME_IDS):
         for row in await connection.fetch(statement, *values, ids):
             *identity, time_ns = row
             known.add(tuple(identity), time_ns)
-    return known
 
 
 async def stored_rows(
