@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1000
 """Rows encoded before the event loop gets a turn: about a millisecond."""
-PRINTS_AT_ONCE = 500
+PRINTS_AT_ONCE = 1000
 """Prints looked for in the database before the event loop gets a turn."""
 
 _CACHED_SCHEMAS = 256
