@@ -29,6 +29,7 @@ _WITH_PASSWORD = ("database_url", "api.redis_url", "alertmanager.dead_mans_switc
 _SHOWS_OPTIONS = frozenset({"settings", "--help", "-h"})
 _WITH_PLUGINS = ("up", "stack", "check", "settings")
 """Subcommands with the options of plugins."""
+_PLUGIN_OPTIONS = tuple(f"--{table}-" for table in PLUGIN_TABLES)
 _CONFIG = Annotated[
     Path | None,
     Parameter(
@@ -90,7 +91,7 @@ def build_app(tokens: Sequence[str] | None = None) -> App:
     """
     named = None if tokens is None else "".join(tokens[:1])
     keys = list(keys_of(Settings))
-    if named in {None, *_WITH_PLUGINS}:
+    if tokens is None or (named in _WITH_PLUGINS and _may_name_plugins(tokens)):
         keys = [*all_keys(), *keys_of_others(tokens or ())]
     all_of = {name: keys if named in {None, name} else () for name in _WITH_PLUGINS}
     app = App(name="decahertz", help=_HELP, version=__version__)
@@ -130,6 +131,11 @@ def build_app(tokens: Sequence[str] | None = None) -> App:
     app.command(key_commands)
     app.command(_with_settings(_show_settings, all_of["settings"]), name="settings")
     return app
+
+
+def _may_name_plugins(tokens: Sequence[str]) -> bool:
+    """Whether the arguments show options of plugins, or may have one."""
+    return any(token in _SHOWS_OPTIONS or token.startswith(_PLUGIN_OPTIONS) for token in tokens)
 
 
 def _only(keys: Sequence[Key], names: Sequence[str]) -> list[Key]:

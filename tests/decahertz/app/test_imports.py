@@ -22,7 +22,11 @@ print([name for name in {unwanted} if name in sys.modules])
     ("command", "more", "unwanted"),
     [
         ("export", "", ["aiohttp", "asyncpg", "psycopg", "rich", "uvloop"]),
-        ("up", "import decahertz.app.up", ["psycopg", "rich", "redis", "pyarrow"]),
+        (
+            "up",
+            "import decahertz.app.up",
+            ["psycopg", "rich", "redis", "pyarrow", "collectors.feeds.kraken.feed"],
+        ),
     ],
 )
 def test_what_is_not_needed_is_not_imported(command: str, more: str, unwanted: list[str]) -> None:
