@@ -31,7 +31,7 @@ from decahertz_client import Client
 STRATEGIES = 10
 DAYS = 365
 FILLS_PER_DAY = 2_000
-ROUNDS = 3
+ROUNDS = 2
 LOAD_SECONDS = 12
 """Longer than the interval of checkpoints."""
 LOAD_PER_SECOND = 1_000

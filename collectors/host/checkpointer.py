@@ -66,6 +66,8 @@ class Checkpointer:
             for collector in collectors
             if (state := saved.states.get(collector.checkpoint_name)) is not None and collector.resume(state)
         ]
+        if not resumed:
+            return list(collectors)
         try:
             events = await self._repeat(saved, resumed)
         except OSError as error:
