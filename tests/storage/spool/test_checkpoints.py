@@ -120,7 +120,9 @@ async def test_another_recorder_and_one_that_was_replaced_do_not_use_it(tmp_path
 
 @pytest.mark.parametrize(("seconds", "has_room"), [(301, True), (1, False)])
 def test_nothing_is_kept_for_a_checkpoint_that_is_not_renewed_or_on_a_full_disk(
-    tmp_path: Path, seconds: int, has_room: bool  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+    seconds: int,
+    has_room: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     with closing(tables.connect(tmp_path / "spool.sqlite")) as connection:
         delivered = DeliveredEvents(connection)
