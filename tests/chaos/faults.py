@@ -80,13 +80,13 @@ def connections_taken(chaos: World, _: random.Random) -> Heal:
     taken: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def take() -> None:
-        others = 1
-        while others:  # it connects again, or one of ours does first
+        taken.append(await asyncpg.connect(chaos.postgres.url, timeout=10))
+        limit = int(await taken[0].fetchval("SHOW max_connections"))
+        while len(taken) < limit:  # it connects again, or one of ours does first
+            await taken[0].execute(_TERMINATE_OTHERS, [one.get_server_pid() for one in taken])
             with contextlib.suppress(asyncpg.TooManyConnectionsError):
-                while True:
+                while len(taken) < limit:
                     taken.append(await asyncpg.connect(chaos.postgres.url, timeout=10))
-            own = [connection.get_server_pid() for connection in taken]
-            others = await taken[0].fetchval(_TERMINATE_OTHERS, own)
 
     chaos.background.call(take())
 
@@ -208,6 +208,12 @@ def disk_full(chaos: World, _: random.Random) -> Heal:
     return make_room
 
 
+def spool_deleted(chaos: World, _: random.Random) -> Heal:
+    for file in chaos.spool.glob("spool.sqlite*"):
+        file.unlink()
+    return lambda: None
+
+
 def client_killed(chaos: World, _: random.Random) -> Heal:
     chaos.emitter.kill()
     return partial(chaos.start_client, _RATE)
@@ -233,7 +239,7 @@ _TERMINATE = (
     " WHERE datname = 'decahertz' AND pid <> pg_backend_pid()"
 )
 _TERMINATE_OTHERS = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = 'decahertz' AND pid <> ALL ($1::int[])"
 )
 _DATABASE = ("storage",)
@@ -254,6 +260,7 @@ FAULTS = (
     Fault("slow_clients", "descriptors", slow_clients),
     Fault("keys_flooded", "descriptors", keys_flooded),
     Fault("disk_full", "disk", disk_full),
+    Fault("spool_deleted", "disk", spool_deleted, ("spool",)),
     Fault("client_killed", "client", client_killed),
     Fault("network_cut", "network", network_cut),
     Fault("network_slow", "network", network_slow),

@@ -39,7 +39,10 @@ def chosen(chance: random.Random) -> list[Fault]:
         found.setdefault(fault.group, fault)
     names = {fault.name for fault in found.values()}
     if "pipeline_killed" in names:
-        found.pop("descriptors", None)  # whose?
+        # Whose descriptors, and who sees that the file is gone?
+        found.pop("descriptors", None)
+        if "spool_deleted" in names:
+            del found["disk"]
     return list(found.values())
 
 
@@ -73,10 +76,10 @@ def inject(chaos: World, chance: random.Random, faults: Sequence[Fault]) -> None
                 )
     live_through(chance.uniform(0.0, 3.0))
     chance.shuffle(heals)
-    heals.sort(key=lambda heal: heal[0].name == "pipeline_killed")
     for _, heal in heals:
         heal()
-    healed = {part for fault in faults for part in fault.parts}
+    # That a spool was replaced is told until the next start.
+    healed = {part for fault in faults for part in fault.parts} - {"spool"}
     wait_until(f"{healed} to be healthy again", TELL_SECONDS, lambda: not unhealthy(chaos).keys() & healed)
 
 
