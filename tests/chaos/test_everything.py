@@ -39,11 +39,14 @@ def chosen(chance: random.Random) -> list[Fault]:
         found.setdefault(fault.group, fault)
     names = {fault.name for fault in found.values()}
     if "pipeline_killed" in names:
-        # Whose descriptors, and who sees that the file is gone?
+        # Whose descriptors, and who sees that the file is gone? And its start makes a table that is missing.
         found.pop("descriptors", None)
         if "spool_deleted" in names:
             del found["disk"]
-    return list(found.values())
+        if "table_missing" in names:
+            del found["database"]
+    # Last: a frozen process may hold a lock for which another fault would wait.
+    return sorted(found.values(), key=lambda fault: fault.group == "pipeline")
 
 
 def unhealthy(chaos: World) -> dict[str, str]:
@@ -87,7 +90,7 @@ def test_everything_at_once(installation: Installation, folder: Path) -> None:
     chance = random.Random(SEED)
     sys.stdout.write(f"seed {SEED}\n")
     program = [sys.executable, str(Path(__file__).with_name("stepped.py"))]
-    settings = {"PYTHONPATH": str(ROOT)}
+    settings = {"PYTHONPATH": str(ROOT), "DECAHERTZ_STORAGE_START_TIMEOUT_SECONDS": "2"}
     with (
         small_disk(folder / "data" / "spool"),
         world(folder, installation, program=program, settings=settings) as chaos,
