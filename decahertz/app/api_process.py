@@ -14,7 +14,8 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from random import random
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -34,6 +35,7 @@ from api.security.tls import ServerTls
 from decahertz import __version__
 from decahertz.app.garbage_collection import collecting
 from decahertz.app.logs import configure_logs
+from decahertz.backoff import Backoff
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
@@ -41,12 +43,19 @@ from decahertz.supervision import Supervision, supervise
 from storage.database import Database, DatabaseError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
+from storage.schema.samples import quoted, table_of
 from storage.write.alerts import AlertStore
 from storage.write.api_keys import ApiKeyStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from decahertz.app.settings import Settings
     from decahertz.sample import SampleSchema
+
+
+_RETRY: Final = Backoff(first_seconds=0.2, most_seconds=1.0)
+_MISSING: Final = "SELECT count(*) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +110,9 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         stack.enter_context(supervision.watching())
         database = Database(start.database_url, settings.storage)
         stack.push_async_callback(database.close)
-        await database.open()
+        if not await _opens(database, start.schemas):
+            opening = supervise(partial(_open, database, start.schemas), "database-opening")
+            stack.callback(opening.cancel)
         keys = KeyRing(ApiKeyStore(database), clock)
         stack.push_async_callback(keys.stop)
         await keys.start()
@@ -175,6 +186,29 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         await _first(_stop_requested().wait(), following)
         if following.done():
             following.result()
+
+
+async def _open(database: Database, schemas: Sequence[SampleSchema]) -> None:
+    """Opens the database as soon as the recorder has prepared it; until then queries are told why not."""
+    attempt = 0
+    while not await _opens(database, schemas):
+        await asyncio.sleep(_RETRY.seconds(attempt, random))
+        attempt += 1
+
+
+async def _opens(database: Database, schemas: Sequence[SampleSchema]) -> bool:
+    tables = [quoted(table_of(schema)) for schema in schemas]
+    try:
+        async with database.session("api") as connection:
+            missing = await connection.fetchval(_MISSING, tables)
+        if missing:
+            database.closed_reason = "the recorder has not prepared the tables yet"
+            return False
+        await database.open()
+    except DatabaseError as error:
+        database.closed_reason = str(error)
+        return False
+    return True
 
 
 async def _first(wanted: object, following: asyncio.Task[None]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from api.http.shared_cache import SharedCache
 from api.live.statistics import no_statistics
 from api.parts import ApiParts
 from api.security.audit import Auditor
-from api.security.keyring import KeyRing
+from api.security.keyring import REFRESH_SECONDS, KeyRing, KeysUnreadError
 from api.security.sessions import Sessions
 from api.security.tls import ServerTls
 from collectors.strategy.collector import StrategyCollector
@@ -24,6 +25,8 @@ from decahertz.app.api_processes import ApiProcesses
 from decahertz.app.database import start_errors
 from decahertz.app.own_keys import own_key
 from decahertz.conditions import CONDITION_BY_ALERT
+from decahertz.supervision import supervise
+from storage.database import DatabaseUnavailableError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
 from storage.write.api_keys import ApiKeyStore
@@ -140,13 +143,20 @@ class ApiServer:
     async def key_file(self, name: str, *scopes: Scope) -> Path | None:
         """A file with a key for a program that runs next to the recorder; ``None``: it needs none.
 
-        Raises :class:`~decahertz.app.start_error.StartError`.
+        While the database is away, the file may be missing until it is back. Raises
+        :class:`~decahertz.app.start_error.StartError`.
         """
         if not await asyncio.to_thread(self._settings.requires_keys):
             return None
         file = self._common.settings.data_dir.absolute() / "keys" / f"{name}.key"
+        make = partial(own_key, file, scopes, self._keys, self._store, self._common.clock)
         with start_errors():
-            return await own_key(file, scopes, self._keys, self._store, self._common.clock)
+            try:
+                return await make()
+            except (DatabaseUnavailableError, KeysUnreadError):
+                making = supervise(partial(_until_made, make), "own-key")
+                self._running.stack.callback(making.cancel)
+                return file
 
     @property
     def url(self) -> str:
@@ -181,6 +191,15 @@ class ApiServer:
     def _threshold(self, alert: str) -> float | None:
         condition = CONDITION_BY_ALERT.get(alert)
         return None if condition is None else self._common.settings.alerts.threshold(condition)
+
+
+async def _until_made(make: Callable[[], Awaitable[Path]]) -> None:
+    """Make a key as soon as the database is there."""
+    while True:
+        with suppress(DatabaseUnavailableError, KeysUnreadError):
+            await make()
+            return
+        await asyncio.sleep(REFRESH_SECONDS)
 
 
 def _silences(settings: AlertsSettings) -> Silences | None:

@@ -133,8 +133,10 @@ async def test_collectors_get_the_stored_past_when_the_database_is_back(
         proxy.is_cut = True
         other = tmp_path / "other"
         other.mkdir()
-        there = environment(other, DECAHERTZ_DATABASE_URL=proxy.url)
+        there = environment(other, DECAHERTZ_DATABASE_URL=proxy.url, DECAHERTZ_API_PROCESSES="1")
         async with started(there, log) as decahertz:
+            problem = await asyncio.to_thread(refused, decahertz, "/api/v1/fills")
+            assert problem["detail"].startswith("the database is not open yet (cannot use ")
             await asyncio.to_thread(send, decahertz, 2, "sell", 110.0)
             await until("a short position", lambda: bool(strategy(decahertz)))
             found = await asyncio.to_thread(strategy, decahertz)
