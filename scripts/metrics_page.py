@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.registry import Collector
 
+from api.http.body_memory import BodyMemory
 from api.http.cache import ResponseCache
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
@@ -106,6 +107,7 @@ def _registry() -> CollectorRegistry:
     Exporter(bus, (), registry, settings.exporter, clock, recorder="")
     registry.register(FeedMetrics((), 0))
     HttpMetrics(registry)
+    BodyMemory(0, registry)
     ResponseCache(clock, registry, 0, SharedCache("redis://", "", clock, registry))
     HubMetrics(registry)
     Quotas(clock, registry)

@@ -6,9 +6,21 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from decahertz.clock import CYCLE_NS, SystemClock
-from decahertz.event import EVENT_TYPES, AnyEvent, Arrival, EventBatch, Fill, Order, Position, Quote, Side
+from decahertz.event import (
+    EVENT_TYPES,
+    AnyEvent,
+    Arrival,
+    EventBatch,
+    Fill,
+    Order,
+    Position,
+    Quote,
+    Side,
+    Tick,
+)
 from storage.database import Database
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.schema.emitters import recently_stored_events
@@ -47,6 +59,11 @@ async def test_every_event_comes_back_as_it_was_and_in_order(
     database: Database, given_events: list[AnyEvent]
 ) -> None:
     since_ns = START_NS + next(_epochs) * 1_000_000
+    given_events = [
+        # A print that is stored already is no second one, from whatever source it comes.
+        structs.replace(event, trade_id=f"{since_ns}-{number}") if isinstance(event, Tick) else event
+        for number, event in enumerate(given_events)
+    ]
     batch = EventBatch(source="loop", epoch=since_ns, first_sequence=1, events=tuple(given_events))
     (ack,) = await store(database, Arrival(batch=batch, received_ns=since_ns))
     assert ack.stored == len(given_events)

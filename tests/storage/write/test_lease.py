@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_damaged_holder_file_is_replaced_and_locks_others_out(tmp_path: Path) 
     with pytest.raises(LeaseTakenError, match="another process records into"):
         HolderFile(tmp_path / "holder")
     file.close()
-    assert (tmp_path / "holder").read_text() == str(file.holder)
+    assert (tmp_path / "holder").read_text().split() == [str(file.holder), str(os.getpid())]
 
 
 async def test_one_of_many_gets_a_free_name(database: Database) -> None:
