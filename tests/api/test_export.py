@@ -51,7 +51,7 @@ async def asked(stored: Stack, stored_caller: Caller) -> Caller:
 async def large_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database with many samples, which tests only read."""
     async with postgres_server.database(create_api_tables) as url:
-        async with open_database(url) as database, database.query() as connection:
+        async with open_database(url) as database, database.session("test") as connection:
             await connection.execute(
                 "INSERT INTO probe_samples (time, recorder, venue, instrument, mid, ticks)"
                 " SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'desk', 'SIM', 'A', n, n"

@@ -170,7 +170,9 @@ def test_a_signal_to_every_process_at_once_is_a_stop_like_any_other(
                 process.terminate()
         decahertz.process.communicate(timeout=20)
     assert decahertz.process.returncode == 0
-    assert errors_in(log) == []
+    # On a busy machine PostgreSQL may end before the recorder gets its signal: then its database is away.
+    assert [line for line in errors_in(log) if '"cannot use postgresql://' not in line] == []
+    assert "postgres_restarting" not in log.read_text()
 
 
 def test_health_grants_and_readiness_while_the_database_is_away(
