@@ -99,8 +99,8 @@ class Life:
     ready_ns: int = 0
     """When it printed that it is recording."""
     died_ns: int = 0
-    missed: int = 0
-    """Missed cycles, as last reported."""
+    missed: dict[str, int] = field(default_factory=dict)
+    """Cycles in which a collector was not sampled, as last reported, by collector."""
     unclear: list[tuple[int, int]] = field(default_factory=list)
     """Periods with a stepped clock that ended in a kill, so that missed cycles were not reported."""
 
@@ -145,10 +145,11 @@ class Pipeline:
             assert process.returncode == 0, self._log.read_text()[-3000:]
 
     def note_missed(self) -> None:
-        """Ask it, if it runs, how many cycles it missed. Raises one error or another when it is dying."""
+        """Ask it, if it runs, which cycles it missed. Raises one error or another when it is dying."""
         running, life = self.running, self.lives[-1]
         if running is not None:
-            life.missed = max(life.missed, missed_cycles(running.metrics))
+            for collector, cycles in missed_cycles(running.metrics).items():
+                life.missed[collector] = max(life.missed.get(collector, 0), cycles)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
         assert self.running is not None
@@ -229,9 +230,12 @@ def free_port() -> int:
         return port
 
 
-def missed_cycles(metrics_url: str) -> int:
-    """Missed cycles, as the sampler reports them."""
+def missed_cycles(metrics_url: str) -> dict[str, int]:
+    """Cycles in which a due collector was not sampled, for whatever reason, as the sampler reports them."""
     exposition = read(metrics_url).decode()
-    found = re.search(r"^decahertz_sampler_missed_cycles_total\{.*?\} (\S+)$", exposition, re.MULTILINE)
-    assert found, exposition
-    return int(float(found[1]))
+    counted = r'^decahertz_sampler_skipped_cycles_total\{.*?collector="(\w+)".*?\} (\S+)$'
+    found: dict[str, int] = {}
+    for collector, cycles in re.findall(counted, exposition, re.MULTILINE):
+        found[collector] = found.get(collector, 0) + int(float(cycles))
+    assert "decahertz_sampler_skipped_cycles_total" in exposition, exposition
+    return found

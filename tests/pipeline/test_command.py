@@ -171,7 +171,7 @@ def test_a_signal_to_every_process_at_once_is_a_stop_like_any_other(
         decahertz.process.communicate(timeout=20)
     assert decahertz.process.returncode == 0
     # On a busy machine PostgreSQL may end before the recorder gets its signal: then its database is away.
-    assert [line for line in errors_in(log) if '"cannot use postgresql://' not in line] == []
+    assert [line for line in errors_in(log) if "cannot use postgresql://" not in line] == []
     assert "postgres_restarting" not in log.read_text()
 
 
