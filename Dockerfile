@@ -1,5 +1,6 @@
 # The recorder, for docker-compose.yml. Two stages: the second has the installed program and no build tools.
-# The demo trading process (examples/demo_trader.py) is in the image too; the embedded PostgreSQL is not.
+# The demo trading process (examples/demo_trader.py) and the extra `news` are in the image too; the embedded PostgreSQL and
+# the other extras are not.
 
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
@@ -12,9 +13,11 @@ COPY decahertz decahertz
 COPY collectors collectors
 COPY storage storage
 COPY exporter exporter
+COPY control control
+COPY providers providers
 COPY api api
 RUN python -m pip --python /opt/decahertz/bin/python install --no-cache-dir --disable-pip-version-check \
-    --quiet --constraint constraints.txt . ./client
+    --quiet --constraint constraints.txt ".[news]" ./client
 
 FROM python:3.13-slim-bookworm
 RUN groupadd --gid 1000 decahertz && \
@@ -22,7 +25,10 @@ RUN groupadd --gid 1000 decahertz && \
     install --directory --owner 1000 --group 1000 --mode 0700 /var/lib/decahertz && \
     install --directory --owner 1000 --group 1000 --mode 0755 /etc/alertmanager
 COPY --from=build /opt/decahertz /opt/decahertz
+# The base image has no bytecode of the standard library: each start would compile what it imports, for half a second.
+RUN /opt/decahertz/bin/python -c "import decahertz.app.cli, decahertz.app.health, decahertz.app.pipeline, decahertz.app.up"
 COPY examples/demo_trader.py /opt/decahertz/examples/
+COPY examples/demo /opt/decahertz/examples/demo
 ENV PATH=/opt/decahertz/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -21,16 +21,16 @@ from api.http.cache import ResponseCache
 from api.http.cors import Cors
 from api.http.guard import Guard
 from api.http.middleware import Handler, request_middleware
-from api.http.repeats import RepeatRunner
+from api.http.repeats import RepeatRunner, ends_with_client
 from api.http.revalidation import entity_tag, is_known
 from api.http.route import GZIP_LEVEL, Endpoint
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
-from api.http.shared_cache import SharedCache
 from api.live.endpoint import WebSocketEndpoint
 from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.self_metrics import HubMetrics
+from api.live.topics import KnownTopics
 from api.pages import docs, page
 from api.parts import ApiParts
 from api.routes.table import ROUTES, api_document
@@ -43,6 +43,7 @@ from decahertz.addresses import UnsafeAddressError, listen_error
 from decahertz.health import ComponentStatus, Health
 from decahertz.http_server import IDLE_SECONDS
 from decahertz.negotiation import accepts_gzip, gzipped
+from decahertz.shared_cache import SharedCache
 
 __all__ = ["Api", "ApiParts", "Place"]
 
@@ -120,7 +121,13 @@ class Api:
         )
         self._access = KeyAccess(parts.keys, parts.sessions, self._quotas, required=settings.require_keys)
         self._websocket = WebSocketEndpoint(
-            self.hub, self._access, parts.clock, hub_metrics, parts.version, self._place.client_prefix
+            self.hub,
+            self._access,
+            parts.clock,
+            hub_metrics,
+            parts.version,
+            KnownTopics(parts.schemas),
+            self._place.client_prefix,
         )
         parts.keys.on_refresh = lambda: self._websocket.disconnect_invalid(parts.sessions.is_valid)
         parts.sessions.on_end = parts.keys.on_refresh
@@ -245,6 +252,8 @@ class Api:
             handler: Handler = endpoint.__call__
             if self._place.forward is not None and not route.anywhere:
                 handler = self._place.forward
+                if route.waits:
+                    handler = ends_with_client(handler)
             elif route.audit:
                 handler = audited(
                     route.audit, handler, self._parts.auditor, self._access.sender, domain_problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry
@@ -18,14 +18,25 @@ from api.live.statistics import LiveStatistics, no_statistics
 from api.security.audit import Auditor
 from api.security.keyring import KeyRing
 from api.security.sessions import Sessions
+from collectors.execution.collector import ExecutionCollector
+from collectors.market.collector import MarketCollector
 from collectors.strategy.collector import StrategyCollector
+from control.halts import Halts
+from control.queue import RequestQueue
+from control.signals.schedule import SignalSchedules
+from control.signals.service import SignalService
+from control.templates import Templates
+from decahertz.accounting import AccountingSettings
 from decahertz.bus import Bus
 from decahertz.clock import Clock
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, ProcessFigures
 from decahertz.ingest import Ingest
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.ledger import StreamLedger
+from decahertz.risk.monitor import RiskMonitor
 from decahertz.sample import SampleSchema
+from decahertz.trading_days import TradingDays
+from providers.gateway import Gateway
 from storage.query.queries import Queries
 from storage.write.alerts import AlertStore
 
@@ -36,6 +47,14 @@ def no_threshold(_alert: str) -> None:
 
 def no_strategies() -> None:
     """State of strategies in a process without collectors."""
+
+
+def no_market() -> None:
+    """State of instruments in a process without collectors."""
+
+
+def no_execution() -> None:
+    """State of orders in a process without collectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +85,22 @@ class ApiParts:
     """Whether every part is started and the database responds."""
     strategy: Callable[[], StrategyCollector | None] = no_strategies
     """State of strategies and their positions; ``None``: the collector is not enabled."""
+    risk: RiskMonitor | None = None
+    """The recorder's own risk limits; ``None`` in an API process of its own."""
+    queue: RequestQueue | None = None
+    """The queue of order requests; ``None`` in an API process of its own."""
+    templates: Templates | None = None
+    """Templates of order requests; ``None`` in an API process of its own."""
+    halts: Halts | None = None
+    """The halts; ``None`` in an API process of its own."""
+    gateway: Gateway | None = None
+    """The providers; ``None`` in an API process of its own."""
+    signals: tuple[SignalService, SignalSchedules] | None = None
+    """Signals of the recorder's own generators; ``None`` in an API process of its own."""
+    market: Callable[[], MarketCollector | None] = no_market
+    """State of instruments and their feeds; ``None``: the collector is not enabled."""
+    execution: Callable[[], ExecutionCollector | None] = no_execution
+    """State of orders; ``None``: the collector is not enabled."""
     ledger: Callable[[], list[StreamLedger]] = list
     """The loss ledger: a consistent reading of all streams."""
     process: Callable[[], ProcessFigures] = ProcessFigures
@@ -76,6 +111,10 @@ class ApiParts:
     """Threshold of the alert with this name; ``None``: it has none, or is disabled."""
     registry: CollectorRegistry
     version: str
+    days: TradingDays = field(default_factory=TradingDays)
+    """Trading days and weeks, by the settings."""
+    accounting: AccountingSettings = field(default_factory=AccountingSettings)
+    """How results are computed."""
     event_log: EventSource
     """The durable events, from which WebSocket readers resume."""
     live: Callable[[], LiveStatistics] = no_statistics

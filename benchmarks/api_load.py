@@ -144,7 +144,7 @@ async def main(port: int, rate: float, count: int) -> None:
     latencies: list[float] = []
     connections = [
         (await loop.create_connection(lambda: Requests(instruments, latencies), "127.0.0.1", port))[1]
-        for _ in range(CONNECTIONS)
+        for _ in range(min(CONNECTIONS, round(rate)))  # the server closes idle ones
     ]
     print("ready", flush=True)
     ended = loop.run_in_executor(None, sys.stdin.read)
@@ -152,7 +152,7 @@ async def main(port: int, rate: float, count: int) -> None:
     sent = 0
     while not ended.done():
         while (due := began + sent / rate) <= loop.time():
-            connections[sent % CONNECTIONS].send(due, sent)
+            connections[sent % len(connections)].send(due, sent)
             sent += 1
         await asyncio.sleep(0.001)
     passed = loop.time() - began

@@ -8,19 +8,14 @@ readings, and the tail shows the effect of the other thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
-from benchmarks.harness import ROUNDS, Measure, compared
+from benchmarks.harness import ROUNDS, Measure, compared, durations, serve, serving
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.event import Arrival, EventBatch
@@ -58,32 +53,7 @@ async def _serve() -> None:
 
     app = web.Application(client_max_size=8 << 20)
     app.router.add_post("/api/v1/events", post)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.Event().wait()
-
-
-@contextlib.contextmanager
-def _sink() -> Iterator[str]:
-    command = [sys.executable, "-m", "benchmarks.bench_client_emit"]
-    root = Path(__file__).parent.parent
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.kill()
-
-
-def _time(call: Callable[[int], object]) -> list[int]:
-    """Returns the duration of each call, in nanoseconds."""
-    clock = time.perf_counter_ns
-    durations = []
-    for number in range(_EVENTS):
-        start = clock()
-        call(number)
-        durations.append(clock() - start)
-    return durations
+    await serve(app)
 
 
 def _fill(client: Client, number: int) -> bool:
@@ -136,20 +106,20 @@ def _put(fills: queue.SimpleQueue[dict[str, object]], number: int) -> None:
 def run() -> list[Measure]:
     """Measures the median and the 99.9th percentile of one call."""
     rounds: dict[str, list[list[int]]] = {"fill": [], "emit": [], "put": []}
-    with _sink() as url, Client(url, source="benchmark") as client:
+    with serving("benchmarks.bench_client_emit") as url, Client(url, source="benchmark") as client:
         for _ in range(ROUNDS + 1):
             for name, call in (("fill", _fill), ("emit", _emit)):
-                rounds[name].append(_time(lambda number, call=call: call(client, number)))  # type: ignore[misc]
+                rounds[name].append(durations(lambda number, call=call: call(client, number), _EVENTS))  # type: ignore[misc]
                 if not client.flush(30):
                     raise RuntimeError(f"the ingest does not keep up: {client.stats()}")
             fills: queue.SimpleQueue[dict[str, object]] = queue.SimpleQueue()
-            rounds["put"].append(_time(lambda number, fills=fills: _put(fills, number)))  # type: ignore[misc]
+            rounds["put"].append(durations(lambda number, fills=fills: _put(fills, number), _EVENTS))  # type: ignore[misc]
         stats = client.stats()
     if stats.dropped or stats.acknowledged != stats.emitted:
         raise RuntimeError(f"not all events arrived: {stats}")
 
     def figure(name: str, share: float) -> float:
-        each = (sorted(durations)[int(len(durations) * share)] for durations in rounds[name][1:])
+        each = (sorted(found)[int(len(found) * share)] for found in rounds[name][1:])
         return statistics.median(each) / 1000
 
     def row(title: str, name: str, share: float, goal: str) -> Measure:

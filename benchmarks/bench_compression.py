@@ -83,7 +83,8 @@ async def stored(engine: Engine) -> AsyncIterator[tuple[AnyConnection, int]]:
         try:
             for cycle in range(CYCLES):
                 rows = [walk.step(cycle) for walk in walks]
-                await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
+                table = engine.stored("bench_samples")
+                await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
             yield connection, CYCLES * INSTRUMENTS * len(SCHEMA.metrics)
         finally:
             await database.disconnect(connection)
@@ -93,7 +94,7 @@ async def plain(engine: Engine) -> float:
     async with stored(engine) as (connection, values):
         size: int = await connection.fetchval(
             "SELECT sum(pg_total_relation_size(relid))::bigint"
-            " FROM pg_partition_tree('bench_samples') WHERE isleaf"
+            " FROM pg_partition_tree('bench_samples_recent') WHERE isleaf"
         )
     return size / values
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 import msgspec
@@ -35,12 +36,13 @@ from api.live.hub import Hub
 from api.live.limits import HubLimits
 from api.live.messages import Update
 from api.live.self_metrics import HubMetrics
+from api.live.topics import KnownTopics
 from api.security.access import KeyAccess
 from api.security.keyring import KeyRing
 from api.security.quotas import Quotas
 from api.security.sessions import Sessions
 from benchmarks.harness import Measure, compared
-from collectors.market.sample import MarketSample, Verdict
+from collectors.market.sample import MarketSample
 from decahertz.bus import LocalBus, samples_topic
 from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
@@ -72,9 +74,11 @@ def state(time_ns: int) -> SampleBatch:
     numbers = {field.name: 61_234.567891 for field in _SCHEMA.metrics if field.type is float}
     counts = {field.name: 123_456_789 for field in _SCHEMA.metrics if field.type is int}
     flags = {field.name: False for field in _SCHEMA.metrics if field.type is bool}
+    states = {
+        field.name: next(iter(field.type)) for field in _SCHEMA.metrics if issubclass(field.type, StrEnum)
+    }
     sample = msgspec.convert(
-        {"venue": "bench", "instrument": "BTC-USD", "verdict": Verdict.LIVE, **numbers, **counts, **flags},
-        MarketSample,
+        {"venue": "bench", "instrument": "BTC-USD", **numbers, **counts, **flags, **states}, MarketSample
     )
     return SampleBatch(_SCHEMA, time_ns, (sample,))
 
@@ -169,7 +173,7 @@ async def ours(count: int, crawling: int, cycles: int = CYCLES) -> Result:
     no_keys = KeyRing(ApiKeyStore(Database("postgresql://nobody@127.0.0.1/none", StorageSettings())), clock)
     no_sessions = Sessions(no_keys, clock, hours=1, secure=False)
     access = KeyAccess(no_keys, no_sessions, Quotas(clock, CollectorRegistry()), required=False)
-    endpoint = WebSocketEndpoint(hub, access, clock, metrics, "0")
+    endpoint = WebSocketEndpoint(hub, access, clock, metrics, "0", KnownTopics([_SCHEMA]))
     app = web.Application()
     app.router.add_get("/ws", endpoint.__call__)
     runner = web.AppRunner(app, access_log=None)

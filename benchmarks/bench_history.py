@@ -61,8 +61,8 @@ class BenchHistory(Sample, frozen=True, kw_only=True):
 SCHEMA: SampleSchema = schema_of(BenchHistory)
 KEY = {"venue": ["sim"], "instrument": ["I0"]}
 FIELDS = ["mid", "spread_bps", "quotes"]
-_FILL = f"""
-INSERT INTO {quoted(table_of(SCHEMA))}
+_FILL = """
+INSERT INTO {table}
     (time, recorder, venue, instrument, bid, ask, mid, spread_bps, last_price, imbalance, quotes)
 SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'bench', 'sim', 'I' || i,
        100 + sin(n / 1e4), 101 + sin(n / 1e4),
@@ -70,17 +70,18 @@ SELECT to_timestamp($1::bigint / 1e9) + n * interval '100 ms', 'bench', 'sim', '
 FROM generate_series(0, $2::bigint - 1) AS n, generate_series(0, $3::int) AS i
 WHERE i = 0 OR n % $4 = 0
 ORDER BY n
-"""  # noqa: S608 - a constant
+"""
 
 
-async def fill(database: Database, settings: Settings) -> None:
+async def fill(engine: Engine, database: Database, settings: Settings) -> None:
     """Creates the tables and tiers, inserts the rows and rolls them up."""
     clock = ManualClock(START_NS + DAY_NS + 60 * NS_PER_SECOND)
     worker = RollUpWorker(database, clock, CollectorRegistry(), settings.tiers, settings.retention, [SCHEMA])
     await worker.prepare()
     connection = await database.connect("benchmark", unlimited=True)
     try:
-        await connection.execute(_FILL, START_NS, ROWS, OTHERS, OTHERS_EVERY)
+        table = quoted(engine.stored(table_of(SCHEMA)))
+        await connection.execute(_FILL.format(table=table), START_NS, ROWS, OTHERS, OTHERS_EVERY)
         await worker.run_once()
         await connection.execute("VACUUM ANALYZE")
     finally:
@@ -90,7 +91,7 @@ async def fill(database: Database, settings: Settings) -> None:
 
 async def measure(engine: Engine) -> Measure:
     async with engine.database(statement_timeout_seconds=600.0) as (database, settings):
-        await fill(database, settings)
+        await fill(engine, database, settings)
         return await compare(engine.name, Queries(database))
 
 

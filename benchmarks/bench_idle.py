@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ def run() -> list[Measure]:
             percents = [100 * (b - a) / seconds for a, b in zip(before, after, strict=True)]
             ours = _Use(recorder.memory_info().rss / _MIB, percents[0])
             reference = _Use(bare.memory_info().rss / _MIB, percents[1])
-            shared = sum(server.memory_full_info().pss for server in servers) / _MIB
+            shared = sum(server.memory_full_info().pss for server in servers if server.is_running()) / _MIB
     return [
         compared("idle memory", ours.memory, reference.memory, "MiB", "ours <= 60", is_cost=True),
         compared("idle processor", ours.percent, reference.percent, "% of a core", "ours <= 1", is_cost=True),
@@ -86,7 +86,12 @@ def run() -> list[Measure]:
 
 
 def _processor_seconds(*processes: psutil.Process) -> float:
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+    found = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # a worker of autovacuum that has ended
+            times = process.cpu_times()
+            found += times.user + times.system
+    return found
 
 
 @contextmanager

@@ -39,7 +39,7 @@ async def _flat_table(connection: Connection) -> None:
     await connection.execute("CREATE INDEX ON flat (venue, instrument, time DESC)")
 
 
-async def _writer(database: Database, connection: Connection, engine: str) -> Measure:
+async def _writer(database: Database, connection: Connection, engine: Engine) -> Measure:
     batches = [samples(cycle) for cycle in range(CYCLES)]
     tuples = [record for batch in batches for record in records(batch)]
     store = EntryWriter(database, "bench", SystemClock())
@@ -52,7 +52,7 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
             await connection.copy_records_to_table("flat", records=tuples, columns=COLUMNS)
 
     async def rate(work: Callable[[], Awaitable[None]]) -> float:
-        await connection.execute("TRUNCATE bench_samples, flat")
+        await connection.execute(f"TRUNCATE {engine.stored('bench_samples')}, flat")
         await connection.execute("CHECKPOINT")
         start = time.perf_counter()
         await work()
@@ -61,21 +61,22 @@ async def _writer(database: Database, connection: Connection, engine: str) -> Me
     await rate(ours)
     await rate(bare)
     pairs = [(await rate(ours), await rate(bare)) for _ in range(ROUNDS)]
-    return compared(f"writer-with-tiers-{engine}", *medians(pairs), "rows/s", "ratio >= 0.8")
+    return compared(f"writer-with-tiers-{engine.name}", *medians(pairs), "rows/s", "ratio >= 0.8")
 
 
-async def _roll_up(connection: Connection, worker: RollUpWorker, engine: str) -> Measure:
+async def _roll_up(connection: Connection, worker: RollUpWorker, engine: Engine) -> Measure:
     """Measures the roll-up of one minute of samples; each round rolls up another minute."""
-    await connection.execute("TRUNCATE bench_samples")
+    table = engine.stored("bench_samples")
+    await connection.execute(f"TRUNCATE {table}")
     shares = []
     for first in range(0, 5 * 600, 600):
         for cycle in range(first, first + 600):
             rows = records(samples(cycle))
-            await connection.copy_records_to_table("bench_samples", records=rows, columns=COLUMNS)
+            await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
         start = time.perf_counter()
         await worker.run_once()
         shares.append((time.perf_counter() - start) / 60)
-    return Measure(name=f"roll-up-{engine}", ours=median(shares), unit="cores", goal="ours <= 0.15")
+    return Measure(name=f"roll-up-{engine.name}", ours=median(shares), unit="cores", goal="ours <= 0.15")
 
 
 async def _measure(engine: Engine) -> list[Measure]:
@@ -88,8 +89,8 @@ async def _measure(engine: Engine) -> list[Measure]:
         connection = await database.connect("benchmark")
         try:
             await _flat_table(connection)
-            written = await _writer(database, connection, engine.name)
-            return [written, await _roll_up(connection, worker, engine.name)]
+            written = await _writer(database, connection, engine)
+            return [written, await _roll_up(connection, worker, engine)]
         finally:
             await worker.stop()
             await database.disconnect(connection)

@@ -63,6 +63,7 @@ def _evaluation() -> Measure:
         unbalanced=dict,
         database_lost_seconds=lambda: None,
         keys_over_budget=dict,
+        behind=tuple,
     )
     watchdog = Watchdog(
         bus, LatestAlerts(bus), clock, CollectorRegistry(), AlertsSettings(), figures, recorder="bench"
@@ -157,7 +158,7 @@ async def _post(session: aiohttp.ClientSession, url: str, batch: dict[str, Any])
 async def _until_alert(socket: aiohttp.ClientWebSocketResponse, name: str) -> dict[str, float]:
     """When the event and the alert about the risk measure ``name`` were received, by topic."""
     heard: dict[str, float] = {}
-    while "alerts" not in heard:
+    while not heard.keys() >= {"alerts", "risk"}:  # in either order: the event is told when it is durable
         message = await socket.receive_json()
         data = message.get("data", {})
         if name in (data.get("name"), data.get("labels", {}).get("risk")):

@@ -23,8 +23,8 @@ from decahertz.fakes import ManualClock
 from decahertz.metric import Kind, Unit
 from decahertz.sample import MetricField, SampleSchema, schema_of
 from storage.database import Database
-from storage.schema.samples import literal, quoted, table_of
-from storage.tiers.names import Aggregate, Tier, has_aggregates
+from storage.schema.samples import literal, quoted, recent_of, table_of
+from storage.tiers.names import Suffix, Tier
 from storage.tiers.plain.table import PlainTable
 from storage.tiers.schema import tier_schema_of
 from storage.tiers.worker import RollUpWorker
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HOURS = 24
 RISKS = 3
+REGIMES = 4
 _CHUNK = timedelta(minutes=5)
 _WRITERS = 2
 _CYCLES_A_SECOND = 10
@@ -44,7 +45,9 @@ _SERIES = {
     "execution": (STRATEGIES, {"strategy": "'s' || i", "venue": "'sim'"}),
     "risk": (STRATEGIES * RISKS, {"strategy": f"'s' || i / {RISKS}", "risk": f"'limit' || i % {RISKS}"}),
     "system": (1, {"host": "'host'"}),
+    "portfolio": (REGIMES, {"regime": "'r' || i"}),
 }
+_CYCLES_A_SAMPLE = {"portfolio": 10}
 _VALUES = {
     Unit.PRICE: "100 + i + sin((n + 997 * i) / 5e3) + (n * 7919 % 101) / 1e4",
     Unit.RATIO: "0.5 + sin((n + 997 * i) / 7e3) / 2.5",
@@ -138,18 +141,20 @@ def _value(field: MetricField) -> str:
 
 def _raw_statement(schema: SampleSchema, start: datetime, end: datetime) -> str:
     columns = {field.name: quoted(field.name) for field in schema.metrics}
-    return _insert(schema, table_of(schema), columns, start, end, step=1)
+    return _insert(
+        schema,
+        recent_of(table_of(schema)),
+        columns,
+        start,
+        end,
+        step=_CYCLES_A_SAMPLE.get(schema.collector, 1),
+    )
 
 
 def _rolled_statement(schema: SampleSchema, start: datetime, end: datetime) -> str:
-    columns = {"samples": str(_CYCLES_A_SECOND)}
+    columns = {"samples": str(_CYCLES_A_SECOND // _CYCLES_A_SAMPLE.get(schema.collector, 1))}
     for field in schema.metrics:
-        value = quoted(field.name)
-        columns[f"{field.name}_{Aggregate.LAST}"] = value
-        if has_aggregates(field):
-            columns[f"{field.name}_{Aggregate.MIN}"] = columns[f"{field.name}_{Aggregate.MAX}"] = value
-            columns[f"{field.name}_{Aggregate.SUM}"] = f"{_CYCLES_A_SECOND} * {value}"
-            columns[f"{field.name}_{Aggregate.COUNT}"] = str(_CYCLES_A_SECOND)
+        columns[f"{field.name}_{Suffix.LAST}"] = quoted(field.name)  # constant: the others follow from it
     table = PlainTable(tier_schema_of(schema)).rolled(Tier.S1).name
     return _insert(schema, table, columns, start, end, step=_CYCLES_A_SECOND)
 

@@ -46,9 +46,15 @@ def event_statements(start: datetime, end: datetime) -> Iterator[str]:
         yield _insert("order_events", start, end, 1, {**_ORDER, "state": final, "reason": _REASON})
     current = "CASE WHEN n % 20 = 0 THEN 'rejected' WHEN n % 1009 = 0 THEN 'accepted' ELSE 'filled' END"
     is_final = "n % 20 = 0 OR n % 1009 <> 0"
-    yield _insert(
-        "orders", start, end, 1, {**_ORDER, "state": current, "is_final": is_final, "reason": _REASON}
-    )
+    created_ns = f"({int(start.timestamp())}000000000 + n * 1000000000)"
+    created = {
+        "created_ns": created_ns,
+        "created_source": "'bench'",
+        "created_epoch": "1",
+        "created_sequence": "n",
+    }
+    order = {**_ORDER, **created, "state": current, "is_final": is_final, "reason": _REASON}
+    yield _insert("orders", start, end, 1, order)
     price = {"side": _ORDER["side"], "quantity": _ORDER["quantity"], "price": _ORDER["price"]}
     yield _insert(
         "fills",

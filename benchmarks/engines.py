@@ -18,6 +18,7 @@ from decahertz.app.settings import Settings
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres, Installation, find_installation
 from storage.schema.migrate import migrate
+from storage.schema.samples import recent_of
 
 _TIMESCALE = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
 _WITHOUT_JOBS = {"timescaledb.max_background_workers": "0"}
@@ -32,6 +33,10 @@ class Engine:
     """As in the setting ``tiers.engine``."""
     installation: Installation
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    def stored(self, table: str) -> str:
+        """The table that samples are written into; on plain PostgreSQL ``table`` is a view."""
+        return recent_of(table) if self.name == "plain" else table
 
     def server(self, folder: str | Path, *, has_jobs: bool = False) -> EmbeddedPostgres:
         """Makes a server in ``folder``, not started; ``has_jobs`` enables TimescaleDB's background jobs."""

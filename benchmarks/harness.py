@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from aiohttp import web
 from msgspec import Struct
 
 ROUNDS = 7
@@ -29,6 +35,37 @@ def environment(**settings: str) -> dict[str, str]:
     """The environment of a server: these settings of Decahertz, and none of the shell's."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DECAHERTZ_")}
     return {**inherited, **settings}
+
+
+async def serve(app: web.Application) -> None:
+    """Serves on a free port, which it prints, until the process is killed."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def serving(module: str) -> Iterator[str]:
+    """Runs a module that calls :func:`serve`, in a process of its own; yields its address."""
+    command = [sys.executable, "-m", module]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.kill()
+
+
+def durations(call: Callable[[int], object], calls: int) -> list[int]:
+    """Returns the duration of each call, which gets its number, in nanoseconds."""
+    clock = time.perf_counter_ns
+    found = []
+    for number in range(calls):
+        start = clock()
+        call(number)
+        found.append(clock() - start)
+    return found
 
 
 def compared(

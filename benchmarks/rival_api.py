@@ -16,6 +16,8 @@ import uvicorn
 from fastapi import FastAPI, Query
 from pydantic import BaseModel
 
+from storage.schema.excursions import NOT_YET
+
 POOL_SIZE = 8
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
@@ -34,8 +36,19 @@ class Fill(BaseModel):
     price: float
     quantity: float
     fee: float
+    fee_currency: str | None
     liquidity: str | None
     risk: float | None
+    kind: str
+    account: str
+    multiplier: float | None
+    inverse: bool | None
+    lot_size: float | None
+    base_currency: str | None
+    currency: str | None
+    rate: float | None
+    fee_rate: float | None
+    stated_time_ns: int | None
     source: str
     epoch: int
     sequence: int
@@ -53,6 +66,7 @@ class Trade(BaseModel):
 
     trade_id: str
     strategy: str
+    account: str
     venue: str
     instrument: str
     side: str
@@ -61,12 +75,24 @@ class Trade(BaseModel):
     closed_ns: int
     entry_price: float
     exit_price: float
-    fees: float
-    pnl: float
+    fees: float | None
+    pnl: float | None
+    currency: str | None
+    settled_fees: float | None
+    settled_pnl: float | None
+    multiplier: float | None
     risk: float | None
     r_multiple: float | None
+    reason: str | None
     fills: int
     recorder: str
+    source: str
+    regime: str | None
+    held_seconds: float
+    mae: float | None
+    mfe: float | None
+    mids: int
+    excursion_reason: str | None
 
 
 class Trades(BaseModel):
@@ -80,6 +106,22 @@ class Series(BaseModel):
 
     time_ns: list[int]
     fields: dict[str, list[float | None]]
+
+
+_DERIVED = {
+    "source": "closed_source",
+    "regime": """coalesce(
+        (SELECT regime FROM regimes WHERE regimes.strategy = trades.strategy
+         AND regimes.time_ns <= trades.opened_ns ORDER BY regimes.time_ns DESC LIMIT 1),
+        (SELECT regime FROM regimes WHERE regimes.strategy IS NULL
+         AND regimes.time_ns <= trades.opened_ns ORDER BY regimes.time_ns DESC LIMIT 1))""",
+    "held_seconds": "(closed_ns - opened_ns) / 1e9::double precision",
+    "excursion_reason": f"CASE WHEN excursion_due_ns IS NULL THEN excursion_reason ELSE '{NOT_YET}' END",
+}
+_TRADES = f"""
+SELECT {", ".join(f"{_DERIVED.get(name, name)} AS {name}" for name in Trade.model_fields)} FROM trades
+ORDER BY closed_ns DESC, closed_source DESC, closed_epoch DESC, closed_sequence DESC LIMIT $1
+"""  # noqa: S608 - names of this module
 
 
 def application(database_url: str) -> FastAPI:
@@ -104,11 +146,7 @@ def application(database_url: str) -> FastAPI:
 
     @app.get("/api/v1/trades")
     async def trades(limit: Limit = 100) -> Trades:
-        rows = await pools[0].fetch(
-            "SELECT * FROM trades ORDER BY closed_ns DESC, closed_source DESC, closed_epoch DESC,"
-            " closed_sequence DESC LIMIT $1",
-            limit,
-        )
+        rows = await pools[0].fetch(_TRADES, limit)
         return Trades(items=[Trade(**row) for row in rows])
 
     @app.get("/api/v1/metrics/history")

@@ -15,7 +15,7 @@ class _OwnPackages:
     ``PYTHONPATH=.`` puts that folder before the installed packages.
     """
 
-    names = frozenset({"api", "collectors", "exporter", "storage"})
+    names = frozenset({"api", "collectors", "control", "exporter", "providers", "storage"})
     folder = str(Path(__file__).resolve().parents[1])
 
     @classmethod

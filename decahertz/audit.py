@@ -28,10 +28,12 @@ class AuditEntry(Struct, frozen=True, kw_only=True):
     address: str | None = None
     """Where the request came from."""
     action: str
-    """`alert.acknowledge`, `alert.silence`, `alerts.report`, `key.create`, `key.revoke` or
-    `dead_letters.replay`."""
+    """`alert.acknowledge`, `alert.silence`, `alerts.report`, `key.create`, `key.revoke`,
+    `dead_letters.replay`, `archive.write`, `trading.halt`, `trading.resume`, or one of an order request:
+    `order.submit`, `order.take`, `order.lapse`, …; of a template: `template.create`, `template.run`, …"""
     target: str
-    """Id of the thing that was changed; of dead letters their stream, or `all`."""
+    """Id of the thing that was changed; of dead letters their stream, or `all`; of archived days their
+    destination."""
     result: str = DONE
     """`done`, or the kind of the problem for which the call was refused."""
     before: dict[str, Any] | None = None

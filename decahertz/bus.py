@@ -3,7 +3,10 @@
 The topic ``samples:{collector}`` carries a :class:`~decahertz.sample.SampleBatch`, ``events`` an
 :class:`~decahertz.event.Arrival` as it arrives, ``recorded`` the same events once they are durable and
 numbered, ``alerts`` an :class:`~decahertz.alert.Alert` that has changed, ``audit`` an
-:class:`~decahertz.audit.AuditEntry` that was stored.
+:class:`~decahertz.audit.AuditEntry` that was stored, ``order_requests`` a
+:class:`~decahertz.order_requests.RequestChange` that was stored, ``halts`` a
+:class:`~decahertz.halts.HaltChange`, ``trading`` a new
+:class:`~decahertz.trading_state.TradingState`.
 Delivery is synchronous and in order of subscription: a handler stores the message in a queue or cache and
 returns at once. The bus logs the errors of a handler and goes on with the next one.
 """
@@ -18,16 +21,19 @@ import structlog
 from decahertz.alert import Alert
 from decahertz.audit import AuditEntry
 from decahertz.event import Arrival
+from decahertz.halts import HaltChange
 from decahertz.incident import Incident
+from decahertz.order_requests import RequestChange
 from decahertz.sample import SampleBatch
 from decahertz.topic import Pattern
+from decahertz.trading_state import TradingState
 
 EVENTS = "events"
 """Topic of all arriving events."""
 RECORDED = "recorded"
 """Topic of all durable events, in the order of their numbers."""
 
-Message: TypeAlias = SampleBatch | Arrival | Alert | AuditEntry
+Message: TypeAlias = SampleBatch | Arrival | Alert | AuditEntry | RequestChange | HaltChange | TradingState
 Handler: TypeAlias = Callable[[Message], None]
 
 

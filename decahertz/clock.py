@@ -173,7 +173,7 @@ def parse_local_time(text: str, zone: tzinfo) -> int:
     try:
         parsed = datetime.fromisoformat(seconds).replace(tzinfo=zone)
         if parsed.utcoffset() != parsed.replace(fold=1).utcoffset():
-            raise TimeFormatError(f"{text!r} does not exist, or twice, in the zone {zone}")
+            raise TimeFormatError(f"{text!r} does not exist or occurs twice in the zone {zone}")
         return from_datetime(parsed) + int(fraction.ljust(9, "0"))
     except (ValueError, OverflowError) as error:
         if isinstance(error, TimeFormatError):

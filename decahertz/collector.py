@@ -3,7 +3,8 @@
 Life cycle of a collector
 -------------------------
 1. The host constructs it with a clock and its options (the section ``[collectors.NAME]`` of the settings,
-   converted to ``options_type``). The constructor stores them and does no work.
+   converted to ``options_type``), and with the section ``[accounting]`` if it has a parameter ``accounting``.
+   The constructor stores them and does no work.
 2. The host awaits ``start`` once. A collector opens its resources and starts its own tasks here. If it
    raises, the host reports the collector as failed and goes on with the others.
    A collector whose state must survive a restart (positions, open orders) names the type of this state in
@@ -67,6 +68,8 @@ class Collector(Protocol):
     survives but what ``restored`` builds."""
     checkpoint_version: ClassVar[int]
     """A checkpoint with another version is not used: change it with the meaning of the state."""
+    takes_origin: ClassVar[bool]
+    """Whether ``on_event`` takes the origin of the event as a third argument."""
     every: ClassVar[int]
     """Sampled on every ``every``-th cycle: 1 is 10 Hz, 10 is once a second."""
     histograms: Sequence[Histogram]
@@ -110,6 +113,7 @@ class BaseCollector(ABC, Generic[OptionsT]):
     restored: ClassVar[Mapping[type[Event], float]] = MappingProxyType({})
     checkpoint_type: ClassVar[type[msgspec.Struct] | None] = None
     checkpoint_version: ClassVar[int] = 1
+    takes_origin: ClassVar[bool] = False
     every: ClassVar[int] = 1
     histograms: Sequence[Histogram] = ()
     budgets: Sequence[KeyBudget] = ()

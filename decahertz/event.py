@@ -22,6 +22,8 @@ from msgspec import Meta, Struct
 
 from decahertz.topic import segment
 
+Origin: TypeAlias = tuple[str, int, int]
+"""Identity of an event: source and epoch of its emitter, and its sequence."""
 TimeNs: TypeAlias = Annotated[
     int, Meta(gt=0, le=2**63 - 1, description="Nanoseconds since the Unix epoch, UTC.")
 ]
@@ -44,6 +46,12 @@ Text: TypeAlias = Annotated[str, Meta(max_length=16_384, pattern=r"^[^\x00]*$")]
 _VenueSequence: TypeAlias = Annotated[
     int, Meta(ge=-(2**63), le=2**63 - 1, extra={"column": "venue_sequence"})
 ]
+_AnyInteger: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Account: TypeAlias = Annotated[
+    str, Meta(max_length=128, pattern=r"^(?:[^\s\x00-\x1f](?:[^\x00-\x1f]*[^\s\x00-\x1f])?)?$(?!\n)")
+]
+"""An account; empty for the only one of a strategy."""
+_Moment: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _StatedTime: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Limit: TypeAlias = Annotated[Number, Meta(extra={"column": "limit_value"})]
 
@@ -69,6 +77,8 @@ class OrderState(StrEnum):
     SUBMITTED = "submitted"
     ACCEPTED = "accepted"
     PARTIALLY_FILLED = "partially_filled"
+    UNRESOLVED = "unresolved"
+    """The trading process does not know what became of it: no answer, or a contradictory one."""
     FILLED = "filled"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
@@ -85,6 +95,36 @@ class Liquidity(StrEnum):
 
     MAKER = "maker"
     TAKER = "taker"
+
+
+class FillKind(StrEnum):
+    """The kind of a fill."""
+
+    TRADE = "trade"
+    """An execution on the market."""
+    OPENING = "opening"
+    """A position that existed before the record begins, at its cost."""
+    TRANSFER = "transfer"
+    """A position moved in or out without a trade, at its value."""
+    SETTLEMENT = "settlement"
+    """An expiry, an exercise or a delivery, at the settlement price."""
+    BUST = "bust"
+    """Annuls the fill with the same order and fill id."""
+    CORRECTION = "correction"
+    """Replaces the fill with the same order and fill id."""
+
+
+class CashKind(StrEnum):
+    """The kind of a cash flow."""
+
+    FUNDING = "funding"
+    """Funding of a perpetual swap."""
+    INTEREST = "interest"
+    DIVIDEND = "dividend"
+    ADJUSTMENT = "adjustment"
+    """A correction of the balance by the broker or venue."""
+    TRANSFER = "transfer"
+    """A deposit or a withdrawal: no result."""
 
 
 class PositionSource(StrEnum):
@@ -147,6 +187,8 @@ class Event(
     """First segment of the topic; the only one unless ``topic_key`` is set."""
     topic_key: ClassVar[str] = ""
     """Field whose value is the second segment of the topic."""
+    topic_names: ClassVar[str] = ""
+    """Field with names, each of which is the second segment of a further topic of the event."""
     bulk: ClassVar[bool] = False
     """Whether the table grows without bound; a bulk table is partitioned and has a retention setting."""
     retention_days: ClassVar[int] = 0
@@ -211,6 +253,34 @@ class Tick(MarketEvent, frozen=True, kw_only=True):
     """The venue's own id of the trade."""
 
 
+class Gap(Event, frozen=True, kw_only=True):
+    """Messages of a venue that were missed, by its numbers. A gap that is closed is reported once more."""
+
+    table = "gaps"
+    topic = "gaps"
+
+    venue: Name
+    """The venue."""
+    instrument: Name
+    """Name of the instrument, as in its quotes and ticks."""
+    numbering: Name
+    """The messages that are numbered: `ticks`, `quotes`."""
+    from_sequence: _AnyInteger | None = None
+    """First missing number, if it is known."""
+    to_sequence: _AnyInteger | None = None
+    """Last missing number, if it is known."""
+    from_ns: _Moment | None = None
+    """Time of the newest message before the gap, if there was one."""
+    to_ns: _Moment | None = None
+    """Time of the message that revealed the gap."""
+    missing: Count
+    """Messages that were missed; 0 once all have arrived late."""
+    recovered: bool = False
+    """Whether all of them have arrived late."""
+    announced: bool = False
+    """Whether a heartbeat of the venue revealed it, and no later message."""
+
+
 class Instrument(Event, frozen=True, kw_only=True):
     """Definition of an instrument at a venue. The newest one of an instrument counts."""
 
@@ -237,6 +307,10 @@ class Instrument(Event, frozen=True, kw_only=True):
     """Smallest price increment."""
     lot_size: _Positive | None = None
     """Smallest quantity increment."""
+    expiry_ns: _Moment | None = None
+    """When it expires, if it does."""
+    calendar: Name | None = None
+    """Its trading calendar: ``XNYS``; ``None``: it trades around the clock."""
     aliases: tuple[Name, ...] = ()
     """Other names of the instrument: a position is valued by quotes under any of them."""
 
@@ -279,7 +353,7 @@ class Order(StrategyEvent, frozen=True, kw_only=True):
     topic = "orders"
 
     order_id: Identifier
-    """Identifies the order within its strategy, venue and instrument."""
+    """Identifies the order within its strategy, account, venue and instrument."""
     state: OrderState
     """The new state."""
     side: Side
@@ -298,6 +372,27 @@ class Order(StrategyEvent, frozen=True, kw_only=True):
     """The signal that led to the order."""
     reason: Text | None = None
     """Why it was rejected, cancelled or expired."""
+    account: Account = ""
+    """The account; empty for the only one."""
+    decided_ns: _Moment | None = None
+    """When the strategy decided, if no signal says it."""
+    decision_price: Number | None = None
+    """Mid of the market at the decision, if no signal says it."""
+    queue_seconds: Size | None = None
+    """How long the order waited in queues of the trading process before it was submitted."""
+    limiter_seconds: Size | None = None
+    """How long it waited for the trading process's own rate limiter."""
+    request_id: Identifier | None = None
+    """The order request that led to it, if one did."""
+    multiplier: _Positive | None = None
+    """Units of the underlying per unit of quantity; ``None``: not known. Unless stated, the recorder adds
+    this field and those that follow to the report of an order's end, as it does to a fill."""
+    inverse: bool | None = None
+    """Whether the instrument settles in its base currency."""
+    currency: Name | None = None
+    """Settlement currency."""
+    rate: _Positive | None = None
+    """Units of the account currency per unit of the settlement currency, when the order ended."""
     stated_time_ns: _StatedTime | None = None
     """The time that the emitter stated, if it is impossible; ``time_ns`` is that of receipt, or corrected."""
 
@@ -319,11 +414,32 @@ class Fill(StrategyEvent, frozen=True, kw_only=True):
     quantity: _Positive
     """Quantity filled by it."""
     fee: Number = 0.0
-    """Fee paid, in money; a rebate is negative."""
+    """Fee paid; a rebate is negative."""
+    fee_currency: Name | None = None
+    """Currency of the fee; ``None``: the settlement currency of the instrument."""
     liquidity: Liquidity | None = None
     """Whether it provided or took liquidity."""
     risk: Size | None = None
     """Money at risk in the trade that this fill opens, if known: the R of the trade."""
+    kind: FillKind = FillKind.TRADE
+    """Its kind; a trade on the market unless stated."""
+    account: Account = ""
+    """The account; empty for the only one."""
+    multiplier: _Positive | None = None
+    """Units of the underlying per unit of quantity; ``None``: not known. Unless stated, the recorder adds
+    this field and those that follow, from the definition of the instrument and its own mids at the time."""
+    inverse: bool | None = None
+    """Whether the instrument settles in its base currency."""
+    lot_size: _Positive | None = None
+    """Smallest quantity increment."""
+    base_currency: Name | None = None
+    """Currency or asset of the quantity."""
+    currency: Name | None = None
+    """Settlement currency: that of the result."""
+    rate: _Positive | None = None
+    """Units of the account currency per unit of the settlement currency, at the time of the fill."""
+    fee_rate: _Positive | None = None
+    """Units of the account currency per unit of the fee's currency, at the time of the fill."""
     stated_time_ns: _StatedTime | None = None
     """The time that the emitter stated, if it is impossible; ``time_ns`` is that of receipt, or corrected."""
 
@@ -342,6 +458,37 @@ class Position(StrategyEvent, frozen=True, kw_only=True):
     """Price to value it at, where no quotes are recorded."""
     held_by: PositionSource = PositionSource.BOT
     """Who holds it."""
+    account: Account = ""
+    """The account; empty for the only one."""
+
+
+class Cash(Event, frozen=True, kw_only=True):
+    """A cash flow that is not part of a fill: funding, interest, a dividend, an adjustment, a transfer."""
+
+    table = "cash"
+    topic = "cash"
+
+    strategy: Name
+    """The strategy."""
+    cash_id: Identifier
+    """Identifies the flow within its strategy and account: one that is reported again counts once."""
+    kind: CashKind
+    """Its kind. A transfer is no result; all others are."""
+    amount: Number
+    """Amount received; negative when paid."""
+    currency: Name | None = None
+    """Its currency; ``None``: the account currency."""
+    account: Account = ""
+    """The account; empty for the only one."""
+    venue: Name | None = None
+    """The venue, of a flow that belongs to an instrument."""
+    instrument: Name | None = None
+    """The instrument, of a flow that belongs to one."""
+    reason: Text | None = None
+    """In the words of the broker or venue."""
+    rate: _Positive | None = None
+    """Units of the account currency per unit of its currency, at its time. The recorder adds it, from its own
+    mids, unless it is stated."""
 
 
 class Equity(Event, frozen=True, kw_only=True):
@@ -355,11 +502,17 @@ class Equity(Event, frozen=True, kw_only=True):
     equity: Number
     """Equity of its account."""
     cash: Number | None = None
-    """The part that is cash."""
+    """The part that is cash. It pays for what is bought outright (spot, options, instruments without a
+    definition); of futures, perpetual swaps and currency pairs it gets the results."""
+    account: Account = ""
+    """The account; empty for the only one."""
 
 
 class Regime(Event, frozen=True, kw_only=True):
-    """The market regime assumed by a strategy, or by the desk when no strategy is named."""
+    """The market regime assumed by a strategy, or by the desk when no strategy is named.
+
+    The recorder judges none of its own, so it emits no such event: what a regime is depends on the strategy.
+    """
 
     table = "regimes"
     topic = "regime"
@@ -388,6 +541,8 @@ class Risk(Event, frozen=True, kw_only=True):
     """The strategy; without one, the desk."""
     breached: bool = False
     """Whether the limit is breached."""
+    soft_limit: Number | None = None
+    """Its soft limit, above which somebody has to know."""
 
 
 class News(Event, frozen=True, kw_only=True):
@@ -395,6 +550,7 @@ class News(Event, frozen=True, kw_only=True):
 
     table = "news"
     topic = "news"
+    topic_names = "instruments"
 
     headline: Text
     """The headline."""
@@ -404,6 +560,12 @@ class News(Event, frozen=True, kw_only=True):
     """The instruments that it is about."""
     sentiment: Annotated[float, Meta(ge=-1, le=1)] | None = None
     """-1 is bad, 1 is good."""
+    news_id: Identifier | None = None
+    """Identifies the headline at its publisher."""
+    url: Text | None = None
+    """Address of the article."""
+    scorer: Name | None = None
+    """The scorer that computed the sentiment; none: it is the emitter's. The recorder sets it."""
 
 
 class Log(Event, frozen=True, kw_only=True):
@@ -451,11 +613,13 @@ Execution: TypeAlias = Order | Fill
 AnyEvent: TypeAlias = (
     Quote
     | Tick
+    | Gap
     | Instrument
     | Signal
     | Order
     | Fill
     | Position
+    | Cash
     | Equity
     | Regime
     | Risk
@@ -469,9 +633,18 @@ EVENT_BY_TABLE: Mapping[str, type[Event]] = {event_type.table: event_type for ev
 
 
 def event_topic(event: AnyEvent) -> str:
-    """The topic of an event: ``quotes:BTC-USD`` for a quote, ``fills`` for a fill."""
+    """The first topic of an event: ``quotes:BTC-USD`` for a quote, ``fills`` for a fill."""
     key = event.topic_key
     return f"{event.topic}:{segment(getattr(event, key))}" if key else event.topic
+
+
+def event_topics(event: AnyEvent) -> tuple[str, ...]:
+    """All topics of an event: ``news`` and ``news:BTC-USD`` for a headline about ``BTC-USD``."""
+    first = event_topic(event)
+    if not event.topic_names:
+        return (first,)
+    names: tuple[str, ...] = getattr(event, event.topic_names)
+    return (first, *(f"{event.topic}:{segment(name)}" for name in dict.fromkeys(names)))
 
 
 class EventBatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,17 +33,19 @@ _EXAMPLES = b"""[
 {"type":"fill","time_ns":9,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","fill_id":"f1","side":"buy","price":1.1001,"quantity":2,"fee":0.01,"liquidity":"taker","risk":0.5},
 {"type":"order","time_ns":10,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o1","state":"filled","side":"buy","quantity":2,"filled_quantity":2},
 {"type":"position","time_ns":11,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","quantity":2,"average_price":1.1001,"mark_price":1.1},
-{"type":"equity","time_ns":12,"strategy":"momentum","equity":10000,"cash":9997.8},
-{"type":"quote","time_ns":13,"venue":"SIM","instrument":"EUR/USD","bid":1.1009,"ask":1.1011,"bid_size":1,"ask_size":9,"sequence":5,"missed":2},
-{"type":"order","time_ns":14,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"submitted","side":"sell","quantity":2,"arrival_price":1.101},
-{"type":"fill","time_ns":15,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","fill_id":"f2","side":"sell","price":1.1009,"quantity":2,"fee":0.01},
-{"type":"order","time_ns":16,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"filled","side":"sell","quantity":2,"filled_quantity":2},
-{"type":"order","time_ns":17,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o3","state":"rejected","side":"buy","quantity":1,"reason":"limit"},
-{"type":"risk","time_ns":18,"name":"exposure","value":2.2,"limit":10,"strategy":"momentum"},
-{"type":"news","time_ns":19,"headline":"Rates unchanged","instruments":["EUR/USD"],"sentiment":0.1},
-{"type":"log","time_ns":20,"component":"momentum","level":"warning","message":"slow"},
-{"type":"quote","time_ns":21,"venue":"SIM","instrument":"EUR/USD","ask":1.1012,"ask_size":1,"sequence":6},
-{"type":"heartbeat","time_ns":22,"component":"feed","connection":"closed","venue":"SIM"}
+{"type":"cash","time_ns":12,"strategy":"momentum","cash_id":"c1","kind":"funding","amount":-0.01,"currency":"USD","venue":"SIM","instrument":"EUR/USD"},
+{"type":"equity","time_ns":13,"strategy":"momentum","equity":10000,"cash":9997.8},
+{"type":"quote","time_ns":14,"venue":"SIM","instrument":"EUR/USD","bid":1.1009,"ask":1.1011,"bid_size":1,"ask_size":9,"sequence":5,"missed":2},
+{"type":"order","time_ns":15,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"submitted","side":"sell","quantity":2,"arrival_price":1.101},
+{"type":"fill","time_ns":16,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","fill_id":"f2","side":"sell","price":1.1009,"quantity":2,"fee":0.01},
+{"type":"order","time_ns":17,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o2","state":"filled","side":"sell","quantity":2,"filled_quantity":2},
+{"type":"order","time_ns":18,"strategy":"momentum","venue":"SIM","instrument":"EUR/USD","order_id":"o3","state":"rejected","side":"buy","quantity":1,"reason":"limit"},
+{"type":"risk","time_ns":19,"name":"exposure","value":2.2,"limit":10,"soft_limit":8,"strategy":"momentum"},
+{"type":"news","time_ns":20,"headline":"Rates unchanged","instruments":["EUR/USD"],"sentiment":0.1},
+{"type":"log","time_ns":21,"component":"momentum","level":"warning","message":"slow"},
+{"type":"quote","time_ns":22,"venue":"SIM","instrument":"EUR/USD","ask":1.1012,"ask_size":1,"sequence":6},
+{"type":"heartbeat","time_ns":23,"component":"feed","connection":"closed","venue":"SIM"},
+{"type":"gap","time_ns":24,"venue":"SIM","instrument":"EUR/USD","numbering":"quotes","from_sequence":3,"to_sequence":4,"from_ns":1,"to_ns":2,"missing":2}
 ]"""
 
 

@@ -1,9 +1,10 @@
 """Admits events from the API and from feeds.
 
-Checks a batch as a whole, publishes it on the bus, then passes it to storage. Events seen before (same
-source, epoch and sequence) are neither published nor stored again, so an emitter without a response simply
-resends. The live path never waits for the database: publishing comes first. A batch that does not become
-durable in time is refused after it was published, and is not published again when it is resent.
+Checks a batch as a whole, completes its fills and cash flows (:mod:`decahertz.contracts`), scores its
+headlines, publishes it on the bus, then passes it to storage. Events seen before (same source, epoch and
+sequence) are neither published nor stored again, so an emitter without a response simply resends. The live
+path never waits for the database: publishing comes first. A batch that does not become durable in time is
+refused after it was published, and is not published again when it is resent.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from msgspec import Meta, Struct
 
 from decahertz.bus import EVENTS, Bus
 from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.contracts import Contracts
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.event_times import BatchRefusedError, EventTimes
 from decahertz.health import ComponentStatus
+from decahertz.news_scorer import NewsScores
 from decahertz.sequences import SequenceSet
 from decahertz.settings import Seconds
 
@@ -88,12 +91,20 @@ class Ingest:
         max_future_ns: int,
         timeout_seconds: float,
         known: Mapping[EmitterId, SequenceSet] | None = None,
+        contracts: Contracts | None = None,
+        scores: NewsScores | None = None,
     ) -> None:
-        """``known`` holds the sequences already in storage, to recognise a resend after a restart."""
+        """``known`` holds the sequences already in storage, to recognise a resend after a restart.
+
+        ``contracts`` complete fills and cash flows; without them they are published as they arrive.
+        ``scores`` add sentiments to headlines.
+        """
         self._bus = bus
         self._sink = sink
         self._clock = clock
         self._times = EventTimes(clock, max_future_ns)
+        self._contracts = contracts
+        self._scores = scores
         self._timeout_seconds = timeout_seconds
         self._seen = {emitter: ranges.copy() for emitter, ranges in (known or {}).items()}
         self._evicted_ns = clock.monotonic_ns()
@@ -118,7 +129,7 @@ class Ingest:
         Raises :class:`BatchRefusedError` for an invalid batch, :class:`NotDurableError` for one to resend.
         """
         now_ns = self._clock.time_ns()
-        checked = self._check(batch, now_ns)
+        checked = await self._scored(self._check(batch, now_ns))
         arrival = Arrival(batch=checked, received_ns=now_ns, encoded=encoded if checked is batch else b"")
         self._publish(arrival)
         return await self._sink.append(arrival, self._timeout_seconds)
@@ -128,26 +139,37 @@ class Ingest:
 
         ``encoded`` as in :meth:`submit`.
         """
-        checked = self._check(batch, received_ns)
+        checked = await self._scored(self._check(batch, received_ns))
         arrival = Arrival(
             batch=checked, received_ns=received_ns, encoded=encoded if checked is batch else b""
         )
         self._publish(arrival)
         await self._sink.enqueue(arrival)
 
+    async def _scored(self, batch: EventBatch) -> EventBatch:
+        return batch if self._scores is None else await self._scores.completed(batch)
+
     def status(self) -> ComponentStatus:
         """Names the emitter whose orders and fills had impossible times lately."""
         return self._times.status()
 
     def _check(self, batch: EventBatch, received_ns: int) -> EventBatch:
-        """Returns the batch, with possible times. Raises :class:`BatchRefusedError`."""
+        """Returns the batch, with possible times and completed. Raises :class:`BatchRefusedError`."""
         checked = self._times.checked(batch, received_ns)
+        self._check_ranges(batch)
+        if self._contracts is None:
+            return checked
+        seen = self._seen.get((batch.source, batch.epoch))
+        whole = [(batch.first_sequence, batch.last_sequence)]
+        new = whole if seen is None else list(seen.missing(*whole[0]))
+        return self._contracts.completed(checked, None if new == whole else new)
+
+    def _check_ranges(self, batch: EventBatch) -> None:
         seen = self._seen.get((batch.source, batch.epoch))
         if seen is None or seen.range_count < MAX_RANGES:
-            return checked
+            return
         if batch.events and not seen.touches(batch.first_sequence, batch.last_sequence):
             raise BatchRefusedError(f"the sequence of this emitter has more than {MAX_RANGES} gaps")
-        return checked
 
     def _publish(self, arrival: Arrival) -> None:
         batch = arrival.batch

@@ -1,4 +1,4 @@
-"""The present: the newest samples, and the alerts that fire now."""
+"""The present: the newest samples, whether trading may go on, and the alerts that fire now."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from decahertz.alert import TOPIC, Alert
 from decahertz.sample import SampleBatch
+from decahertz.trading_state import TOPIC as TRADING
+from decahertz.trading_state import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,11 +20,16 @@ class LatestSamples:
 
     def __init__(self, bus: Bus) -> None:
         self._batches: dict[str, SampleBatch] = {}
+        self.trading: TradingState | None = None
+        """The newest state of trading; ``None`` before the first."""
         bus.subscribe("samples:*", self._store)
+        bus.subscribe(TRADING, self._store)
 
     def _store(self, message: Message) -> None:
         if isinstance(message, SampleBatch):
             self._batches[message.schema.collector] = message
+        elif isinstance(message, TradingState):
+            self.trading = message
 
     def get(self, collector: str) -> SampleBatch | None:
         """The newest batch of a collector; ``None`` before its first."""

@@ -33,6 +33,8 @@ class StreamLedger(Struct, frozen=True, kw_only=True):
     """By reason; see ``docs/storage.md``."""
     imbalance: int
     """``emitted - stored - spooled - dropped``; other than 0 it shows a bug."""
+    expired: int = 0
+    """Stored rows that ``storage.max_bytes`` has dropped since, from the first day of the database on."""
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._accounts: dict[str, Account] = {}
+        self._expired: dict[str, int] = {}
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes atomically."""
@@ -143,6 +146,11 @@ class Ledger:
         """Replace the accounts with saved ones; announced streams without one restart at zero."""
         with self._lock:
             self._accounts = {stream: Account() for stream in self._accounts} | dict(accounts)
+
+    def set_expired(self, rows: Mapping[str, int]) -> None:
+        """Replace the counts of stored rows that were dropped from the database, by stream."""
+        with self._lock:
+            self._expired = dict(rows)
 
     def accounts(self) -> dict[str, Account]:
         """A copy of all accounts."""
@@ -170,6 +178,7 @@ class Ledger:
     def read(self) -> list[StreamLedger]:
         """A consistent snapshot of all streams, by name."""
         with self._lock:
+            accounts = {stream: Account() for stream in self._expired} | self._accounts
             return [
                 StreamLedger(
                     stream=stream,
@@ -178,6 +187,7 @@ class Ledger:
                     spooled=account.spooled,
                     dropped=dict(sorted(account.dropped.items())),
                     imbalance=account.imbalance,
+                    expired=self._expired.get(stream, 0),
                 )
-                for stream, account in sorted(self._accounts.items())
+                for stream, account in sorted(accounts.items())
             ]

@@ -20,11 +20,12 @@ import re
 import types
 import typing
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, ClassVar, Union, get_args, get_origin
 
 import msgspec
 
-from decahertz.metric import Kind, Metric
+from decahertz.metric import NEWEST, Aggregate, Kind, Metric
 from decahertz.topic import segment
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -65,6 +66,12 @@ class MetricField:
             return tuple(member.value for member in self.type)
         return ()
 
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The aggregates that tiers keep: those declared of a numeric gauge, of others the last value."""
+        is_numeric = self.metric.kind is Kind.GAUGE and self.type is not bool
+        return tuple(one for one in Aggregate if one in self.metric.aggregates) if is_numeric else NEWEST
+
 
 @dataclass(frozen=True, slots=True)
 class SampleSchema:
@@ -99,9 +106,15 @@ def schema_of(sample_type: type[Sample]) -> SampleSchema:
 
     Raises :class:`SampleDeclarationError`, which names the field and the problem.
     """
-    where = getattr(sample_type, "__name__", repr(sample_type))
     if not (isinstance(sample_type, type) and issubclass(sample_type, Sample)):
+        where = getattr(sample_type, "__name__", repr(sample_type))
         raise SampleDeclarationError(f"{where} is not a subclass of Sample")
+    return _read_schema(sample_type)
+
+
+@cache  # reading takes milliseconds
+def _read_schema(sample_type: type[Sample]) -> SampleSchema:
+    where = sample_type.__name__
     _check_name(where, "collector", sample_type.collector)
     hints = typing.get_type_hints(sample_type, include_extras=True)
     fields = {name: hints[name] for name in sample_type.__struct_fields__}
@@ -151,5 +164,7 @@ def _metric_field(where: str, name: str, hint: object) -> MetricField:
         raise SampleDeclarationError(f"{where}.{name}: a counter must be an int or float and never None")
     if metric.extremes and metric.kind is not Kind.GAUGE:
         raise SampleDeclarationError(f"{where}.{name}: only a gauge has extremes")
+    if Aggregate.LAST not in metric.aggregates:
+        raise SampleDeclarationError(f"{where}.{name}: the aggregates of every metric include the last value")
     assert isinstance(hint, type)  # noqa: S101 - narrowed above, for the type checker
     return MetricField(name, metric, hint, optional)

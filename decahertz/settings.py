@@ -6,7 +6,8 @@ environment < command line. An unknown setting or an invalid value raises :class
 names the key, the source and the reason.
 
 Each part declares its settings as a struct of its own. So do plugins, whose options stand in the sections
-``[collectors.NAME]`` and ``[feeds.NAME]``: :meth:`Sources.plugin_options` reads them by the same rules.
+``[collectors.NAME]``, ``[feeds.NAME]`` and ``[providers.NAME]``: :meth:`Sources.plugin_options` reads them by
+the same rules.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
+from decahertz.decode_errors import reason_in_words
+
 FILE_NAME = "decahertz.toml"
 ENVIRONMENT_PREFIX = "DECAHERTZ_"
-PLUGIN_TABLES = ("collectors", "feeds")
+PLUGIN_TABLES = ("collectors", "feeds", "providers")
 _OTHER_VARIABLES = (
     *(f"{ENVIRONMENT_PREFIX}{table.upper()}_" for table in PLUGIN_TABLES),
     f"{ENVIRONMENT_PREFIX}URL",  # the API's address, for companion programs
@@ -100,7 +103,7 @@ class Sources:
     sources: tuple[Source, ...] = ()
 
     def plugin_options(self, table: str, name: str, options_type: type[T]) -> T:
-        """Build the options of the plugin ``name``; ``table`` is ``collectors`` or ``feeds``.
+        """Build the options of the plugin ``name``; ``table`` is ``collectors``, ``feeds`` or ``providers``.
 
         Raises :class:`SettingsError` for an invalid value, and for an unknown option in the file or on the
         command line.
@@ -169,11 +172,45 @@ def _bare(hint: Any) -> Any:  # noqa: ANN401 - any type
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
+def _named_type(bare: Any) -> type[Struct] | None:  # noqa: ANN401 - any type
+    """The struct of a mapping by name, such as ``[risk.strategies.NAME]``; ``None``: it is none."""
+    return get_args(bare)[1] if get_origin(bare) is Mapping else None
+
+
+def _named_tables(type_: type[Struct], prefix: str = "") -> Iterator[tuple[str, type[Struct]]]:
+    """Yield the key of each mapping by name, with the struct of its tables."""
+    for field, _, bare in _fields_of(type_):
+        key = f"{prefix}.{field.name}" if prefix else field.name
+        named = _named_type(bare)
+        if named is not None:
+            yield key, named
+        elif isinstance(bare, type) and issubclass(bare, Struct):
+            yield from _named_tables(bare, key)
+
+
+def _named_keys(
+    source: Source, tables: Mapping[str, type[Struct]], declared: Mapping[str, Key]
+) -> Iterator[Key]:
+    """Yield the keys of named tables that a source sets. The environment has none: it cannot tell names."""
+    for key in () if source.is_environment else source.values:
+        found = next((table for table in tables if key not in declared and key.startswith(f"{table}.")), None)
+        if found is not None:
+            name, _, _ = key.removeprefix(f"{found}.").rpartition(".")
+            keys = {k.key: k for k in keys_of(tables[found], f"{found}.{name}")}
+            if not name:
+                raise SettingsError(key, f"a name is missing: {found}.NAME", source.origin)
+            if key not in keys:
+                raise SettingsError(key, _unknown(key, keys), source.origin)
+            yield keys[key]
+
+
 def _walk(type_: type[Struct], prefix: str) -> Iterator[Key]:
     for field, hint, bare in _fields_of(type_):
         if bare is Sources:
             continue
         key = f"{prefix}.{field.name}" if prefix else field.name
+        if _named_type(bare) is not None:  # their names are the user's
+            continue
         if isinstance(bare, type) and issubclass(bare, Struct):
             yield from _walk(bare, key)
             continue
@@ -216,9 +253,14 @@ def load_settings(
     )
     declared = {key.key: key for key in keys_of(type_)}
     _refuse_unknown(variables, declared)
+    tables = dict(_named_tables(type_))
     values = dict(defaults)
     for source in sources:
+        named = {key.key: key for key in _named_keys(source, tables, declared)}
+        values |= {key: _convert(named[key], source.get(key), source.origin) for key in named}
         for key in _core_keys(source, declared):
+            if key in named:
+                continue
             if key not in declared:
                 raise SettingsError(key, _unknown(key, declared), source.origin)
             value = source.get(key)
@@ -278,15 +320,19 @@ def _unknown(key: str, declared: Mapping[str, Key]) -> str:
 
 def _convert(key: Key, value: Any, origin: str) -> Any:  # noqa: ANN401 - any setting
     bare = _bare(key.type)
-    if isinstance(value, str) and get_origin(bare) is tuple:
-        value = [part.strip() for part in value.split(",") if part.strip()]
+    if any(get_origin(_bare(option)) is tuple for option in (bare, *get_args(bare))):
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        elif isinstance(value, int | float):
+            value = [value]
     try:
         if isinstance(value, str) and bare is not Path:
             value.encode()  # refuses bytes of the environment that are not UTF-8
         return msgspec.convert(value, key.type, strict=False, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
         shown = "the value" if "url" in key.key or is_secret(key.key) else repr(value)
-        raise SettingsError(key.key, f"{shown} is invalid: {error}", origin) from error
+        reason = reason_in_words(str(error))
+        raise SettingsError(key.key, f"{shown} is invalid: {reason}", origin) from error
 
 
 def _decode(type_: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
@@ -302,7 +348,11 @@ def _build(type_: type[T], prefix: str, values: Mapping[str, Any]) -> T:
     given: dict[str, Any] = {}
     for field, _, bare in _fields_of(type_):
         key = f"{prefix}.{field.name}" if prefix else field.name
-        if isinstance(bare, type) and issubclass(bare, Struct):
+        named = _named_type(bare)
+        if named is not None:
+            names = {k.removeprefix(f"{key}.").rpartition(".")[0] for k in values if k.startswith(f"{key}.")}
+            given[field.name] = {name: _build(named, f"{key}.{name}", values) for name in sorted(names)}
+        elif isinstance(bare, type) and issubclass(bare, Struct):
             given[field.name] = _build(bare, key, values)
         elif key in values:
             given[field.name] = values[key]

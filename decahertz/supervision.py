@@ -106,6 +106,13 @@ def supervise(work: Work, name: str) -> asyncio.Task[None]:
     return asyncio.get_running_loop().create_task(_restarted(work, name, current()), name=name)
 
 
+async def end(task: asyncio.Task[None] | None, timeout_seconds: float | None = None) -> None:
+    """Cancel a task, if there is one, and wait until it has ended."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task], timeout=timeout_seconds)
+
+
 def supervised_thread(work: Callable[[], None], name: str) -> threading.Thread:
     """A daemon thread that runs ``work`` until it returns, and again whenever it fails; it is not started."""
     arguments = (work, name, current())

@@ -7,11 +7,13 @@ segment, and a final ``**`` one or more.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 _MAX_LENGTH = 512
 _ESCAPES = str.maketrans({":": "%3A", "*": "%2A", "%": "%25"})
+_WRONG_ESCAPE = re.compile("%(?!25|2A|3A)")
 
 
 def segment(name: str) -> str:
@@ -34,8 +36,8 @@ class TopicError(ValueError):
 class Pattern:
     """A parsed pattern. Without asterisks it matches exactly one topic.
 
-    Raises :class:`TopicError` for an empty segment, an asterisk within a segment, and a ``**`` before the
-    last segment.
+    Raises :class:`TopicError` for an empty segment, an asterisk within a segment, a ``**`` before the
+    last segment, and an escape that :func:`segment` does not write.
     """
 
     text: str
@@ -53,6 +55,8 @@ class Pattern:
                 raise TopicError(f"{self.text!r}: ** is only allowed at the end")
             if "*" in segment and segment not in ("*", "**"):
                 raise TopicError(f"{self.text!r}: an asterisk must be a whole segment")
+            if "%" in segment and _WRONG_ESCAPE.search(segment):
+                raise TopicError(f"{self.text!r}: in a name, write %25 for %, %2A for * and %3A for :")
         object.__setattr__(self, "segments", segments)
         object.__setattr__(self, "is_exact", "*" not in self.text)
 

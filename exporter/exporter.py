@@ -24,6 +24,7 @@ from decahertz.http_server import IDLE_SECONDS, TimedRunner
 from decahertz.incident import Incident
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch
+from decahertz.words import counted
 from exporter.exposition import Exposition, Limits, Source
 from exporter.negotiation import Format, choose_format
 from exporter.registry import RegistryRenderer
@@ -131,7 +132,7 @@ class Exporter:
             names = ", ".join(family.name for family in self._exposition.colliding)
             health, detail = Health.DEGRADED, f"omitted because another metric has this name: {names}"
         elif over := {name: now for name, (now, _) in self._exposition.refused().items() if now}:
-            keys = ", ".join(f"{number} keys of {name}" for name, number in over.items())
+            keys = ", ".join(f"{counted(number, 'key')} of {name}" for name, number in over.items())
             health, detail = Health.DEGRADED, f"{keys} have no series: more than exporter.max_keys"
         return ComponentStatus(name="exporter", health=health, detail=detail)
 

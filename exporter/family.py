@@ -65,6 +65,7 @@ def families_of(schema: SampleSchema) -> tuple[Family, ...]:
     return tuple(
         _family(schema.collector, field, extreme)
         for field in schema.metrics
+        if field.metric.exported
         for extreme in ((None, *Extreme) if field.metric.extremes else (None,))
     )
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,9 @@ def metric_table(collector: BaseCollector[Any]) -> str:
             family += "_total"
         null = " Can be null." if field.optional else ""
         families = f"`{family}`" + (", `…_min`, `…_max`" if field.metric.extremes else "")
-        rows.append(f"| `{field.name}` | {kind} | {unit} | {families} | {field.metric.help}{null} |")
+        if not field.metric.exported:
+            families = ""
+        rows.append(f"| `{field.name}` | {kind} | {unit} | {families} | {field.metric.meaning}{null} |")
     key = ", ".join(f"`{name}`" for name in schema.key) or "none: a single series"
     lines = [f"Key: {key}. Table: `{schema.collector}_samples`.", "", *rows]
     if collector.histograms:
@@ -150,11 +154,27 @@ def derived() -> Iterator[tuple[Path, str]]:
         yield ROOT / path, text
 
 
+def missing_entry_points() -> list[str]:
+    """Entry points of pyproject.toml that the installed distribution lacks."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = {(point.group, point.name, point.value) for point in distribution("decahertz").entry_points}
+    return [
+        f"{group}: {name}"
+        for group, points in project["entry-points"].items()
+        for name, value in points.items()
+        if (group, name, value) not in installed
+    ]
+
+
 def main() -> int:
     """Write or check."""
     parser = argparse.ArgumentParser(prog="scripts/derive.py")
     parser.add_argument("--check", action="store_true", help="change nothing; name what is stale")
     check = parser.parse_args().check
+    missing = missing_entry_points()
+    if missing:  # their settings would be missing in the files
+        print(f"not installed: {', '.join(missing)}: run `python -m pip install --no-deps -e .`")
+        return 2
     stale = [
         (path, text)
         for path, text in derived()

@@ -29,7 +29,11 @@ from decahertz import event as event_module
 from decahertz.event import EVENT_TYPES, Event
 
 _KINDS: Final[dict[type[Type], str]] = {BoolType: "boolean", FloatType: "number", IntType: "integer"}
-_VALUES: Final = {"names": "list of names", "time": "integer nanoseconds since 1970, UTC"}
+_VALUES: Final = {
+    "names": "list of names",
+    "account": "name or empty",
+    "time": "integer nanoseconds since 1970, UTC",
+}
 _TIMES: Final = frozenset({"time_ns"})
 _MODULE_HEAD: Final = '''"""Fields of the events, by event type.
 
@@ -125,7 +129,7 @@ def _row(field: EventField) -> str:
 
 
 def _shown(value: object) -> str:
-    if value in (None, ()):
+    if value in (None, (), ""):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -183,6 +187,8 @@ def _kind(name: str, type_: Type) -> str:
     if isinstance(type_, EnumType):
         return "choice"
     if isinstance(type_, StrType):
+        if name == "account":
+            return "account"
         return {128: "name", 256: "identifier"}.get(type_.max_length or 0, "text")
     return _KINDS[type(type_)]
 

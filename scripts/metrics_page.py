@@ -13,30 +13,42 @@ from api.http.body_memory import BodyMemory
 from api.http.cache import ResponseCache
 from api.http.self_metrics import HttpMetrics
 from api.http.server_log import server_logger
-from api.http.shared_cache import SharedCache
 from api.live.self_metrics import HubMetrics
 from api.security.audit import Auditor
 from api.security.certificate import CertificateFiles
 from api.security.quotas import Quotas
 from api.security.tls import ServerTls
+from collectors.execution.self_metrics import OrderEndMetrics
 from collectors.feeds.host import FeedMetrics
 from collectors.host.plugins import builtin_classes
 from collectors.host.sampler import Sampler
 from collectors.host.timer import GridTimer
+from collectors.news.self_metrics import NewsMetrics
+from control.queue import RequestQueue
+from control.schedules import Schedules
+from control.self_metrics import ControlMetrics, SignalMetrics
+from control.templates import Templates
+from decahertz.app.read_replica import lag_metric
 from decahertz.app.self_metrics import ProgramMetrics
 from decahertz.app.settings import Settings
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.metric import Kind
+from decahertz.news_scorer import NewsScores
 from decahertz.sample import schema_of
+from decahertz.shared_cache import SharedCache
 from decahertz.watchdog.self_metrics import WatchdogMetrics, export_thresholds
 from exporter.exporter import Exporter
 from exporter.family import families_of, histogram_families
+from providers.gateway import Gateway
 from storage.database import Database
+from storage.maintenance.disk_watch import DiskMetrics
 from storage.spool import Spool
 from storage.tiers.self_metrics import RollUpMetrics
 from storage.write.alert_queue import AlertQueue
 from storage.write.alerts import AlertStore
+from storage.write.order_requests import RequestStore
+from storage.write.order_templates import TemplateStore
 from storage.write.self_metrics import WriterMetrics
 
 _HEAD = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
@@ -72,7 +84,7 @@ def _samples(collector: Any) -> Iterator[tuple[str, str, Sequence[str], str]]:  
         if metric.kind is Kind.STATE:
             labels = (*labels, name)
         type_ = Kind.GAUGE if metric.kind is Kind.STATE else metric.kind
-        yield ", ".join(f"`{one}`" for one in names), type_, labels, metric.help
+        yield ", ".join(f"`{one}`" for one in names), type_, labels, metric.meaning
     for histogram in histogram_families(schema.collector, collector.histograms):
         yield f"`{histogram.name}`", "histogram", histogram.histogram.key, histogram.histogram.help
 
@@ -100,6 +112,8 @@ def _registry() -> CollectorRegistry:
     WatchdogMetrics(registry, {})
     RollUpMetrics(registry, lambda: 0)
     WriterMetrics(registry, lambda: 0, lambda: None)
+    registry.register(DiskMetrics(lambda: None))
+    lag_metric(registry)
     database = Database("postgresql://", settings.storage)
     AlertQueue(AlertStore(database, ""), bus, clock, registry, expire_seconds=1.0)
     Spool(Path(), bus, clock, registry, settings.spool)
@@ -115,5 +129,14 @@ def _registry() -> CollectorRegistry:
     server_logger(registry)
     ServerTls(CertificateFiles(Path(), Path()), clock, registry)
     registry.register(ProgramMetrics(list, list))
+    registry.register(OrderEndMetrics(lambda: None))
+    Gateway((), (), settings.providers, clock, registry, database)
+    queue = RequestQueue(RequestStore(database, ""), bus, clock, settings.control, recorder="")
+    schedules = Schedules(clock, "UTC")
+    store = TemplateStore(database, "")
+    templates = Templates(store, queue, schedules, clock, settings.control, recorder="")
+    registry.register(ControlMetrics(queue, templates, clock))
+    SignalMetrics(registry, ())
+    registry.register(NewsMetrics(bus, NewsScores("", None, clock), clock))
     ProcessCollector(registry=registry)
     return registry

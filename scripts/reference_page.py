@@ -79,7 +79,8 @@ def _command(example: Json) -> str:
     if example["body"] is None:
         return f"curl -s {url}" if example["method"] == "GET" else f"curl -s -X {example['method']} {url}"
     body = shlex.quote(json.dumps(example["body"]))
-    return f"curl -s {url} -H 'Content-Type: application/json' -d {body}"
+    method = "-X PUT -H 'If-Match: *' " if example["method"] == "PUT" else ""
+    return f"curl -s {method}{url} -H 'Content-Type: application/json' -d {body}"
 
 
 def _answer(example: Json) -> list[str]:

@@ -23,9 +23,11 @@ unpack_browser() {
     for package in $missing; do
         unpack_package "$package" || return 1
     done
+    # libpulse has a part of its own in a folder of its own.
+    libraries=$(echo "$SERVERS"/usr/lib/*-linux-gnu*)
     cat >"$SERVERS/usr/bin/chromium" <<WRAPPER
 #!/bin/sh
-LD_LIBRARY_PATH=$(echo "$SERVERS"/usr/lib/*-linux-gnu*) \\
+LD_LIBRARY_PATH=$libraries:$libraries/pulseaudio \\
     exec "$SERVERS/usr/lib/chromium/chromium" "\$@"
 WRAPPER
     chmod 755 "$SERVERS/usr/bin/chromium"

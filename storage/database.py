@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import asyncpg
+import structlog
 
+from decahertz.incident import Outage, OutageError
 from decahertz.query_times import QUERY_TIMES
 from decahertz.urls import UrlError
 from storage.connection import LimitedConnection
@@ -29,7 +31,12 @@ ResultT = TypeVar("ResultT")
 OLDEST_MAJOR = 15
 """The oldest PostgreSQL that is supported."""
 
+_KEY = "database_url"
 _POOL_SIZE = 8
+_RESERVED_SIZE = 3
+"""Connections for what must not wait until a long query has ended."""
+_RESERVED_IDLE_SECONDS = 600.0
+"""Connecting, and preparing the statements again, takes longer than an order may wait."""
 _GRACE_SECONDS = 5.0
 """Time beyond the server's own limit after which the connection counts as lost."""
 _SERVER_SHARE = 0.9
@@ -42,6 +49,8 @@ _ROW_CLASSES = frozenset({"09", "21", "22", "23", "27", "2F", "38", "39", "44", 
 _STATEMENT_CLASSES = _ROW_CLASSES | {"0A", "42"}
 _PRIVILEGE_STATE = "42501"
 """A right that somebody can grant again; PostgreSQL also reports it for files that it may not open."""
+# Errors of a statement that leave the server as it was: a deadlock, a lock that is not to be had.
+_LOCK_CLASSES = frozenset({"40", "55"})
 _CLIENT_ERRORS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)  # TimeoutError is an OSError
 
 
@@ -49,8 +58,11 @@ class DatabaseError(RuntimeError):
     """Base of the database's errors. The message is one line without a password."""
 
 
-class DatabaseUnavailableError(DatabaseError):
+class DatabaseUnavailableError(DatabaseError, OutageError):
     """The database cannot be reached, or the connection was lost. A retry may succeed."""
+
+    database = "the database"
+    """Which one, see :attr:`Database.role`."""
 
 
 class DatabaseClosedError(DatabaseUnavailableError):
@@ -112,28 +124,60 @@ def blames_row(error: Exception) -> bool:
     return not blames_database(error)
 
 
-async def within(seconds: float, query: Coroutine[Any, Any, ResultT]) -> ResultT:
+async def within(
+    seconds: float, query: Coroutine[Any, Any, ResultT], discard: Callable[[ResultT], object] | None = None
+) -> ResultT:
     """The result of a query; raises :class:`DatabaseTimeoutError` if there is none in time.
 
     asyncpg waits for a server that hangs even when the query is cancelled. Here the caller goes on at once,
-    and the connection returns to the pool when asyncpg gives up.
+    and the connection returns to the pool when asyncpg gives up. ``discard`` gets a result that comes after
+    the caller was cancelled or timed out.
     """
-    task = asyncio.ensure_future(query)
+    task, done = asyncio.ensure_future(query), set[asyncio.Task[ResultT]]()
     try:
         done, _ = await asyncio.wait([task], timeout=seconds)
     finally:
-        if not task.done():
-            task.add_done_callback(_retrieve)
+        if not done:
             task.cancel()
+            task.add_done_callback(partial(_abandon, discard))
     if not done:
         raise DatabaseTimeoutError(f"the database did not answer within {seconds:g} s")
     return task.result()
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Mark the error of a query that nobody waits for as seen."""
-    if not task.cancelled():
-        task.exception()
+def _abandon(discard: Callable[[ResultT], object] | None, task: asyncio.Task[ResultT]) -> None:
+    """Mark the error of a query that nobody waits for as seen, and discard its result."""
+    if not task.cancelled() and task.exception() is None and discard is not None:
+        discard(task.result())
+
+
+class Reads(Protocol):
+    """Where queries read from: the database, or one moment of it."""
+
+    def query(self) -> AbstractAsyncContextManager[AnyConnection]:
+        """See :meth:`Database.query`."""
+        ...
+
+    async def fetch(self, statement: str, values: Sequence[object] = ()) -> list[asyncpg.Record]:
+        """See :meth:`Database.fetch`."""
+        ...
+
+
+class Snapshot:
+    """The database as it was when the first statement began: later changes are not seen."""
+
+    def __init__(self, connection: AnyConnection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def query(self) -> AsyncIterator[AnyConnection]:
+        """The connection, for one query at a time."""
+        yield self._connection
+
+    async def fetch(self, statement: str, values: Sequence[object] = ()) -> list[asyncpg.Record]:
+        """The rows of one statement."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(statement, *values)
+        return rows
 
 
 class Database:
@@ -142,13 +186,21 @@ class Database:
     Connections are opened on demand, and reopened after they were lost.
     """
 
-    def __init__(self, url: str, settings: StorageSettings) -> None:
-        """Raises :class:`DatabaseUnsuitableError` when ``url`` is not a PostgreSQL URL."""
+    def __init__(self, url: str, settings: StorageSettings, *, key: str = _KEY) -> None:
+        """Raises :class:`DatabaseUnsuitableError` when ``url`` is not a PostgreSQL URL.
+
+        ``key``: the setting that names the database.
+        """
         try:
             check_database_url(url)
         except UrlError as error:
-            raise DatabaseUnsuitableError(f"database_url: {error}") from error
+            raise DatabaseUnsuitableError(f"{key}: {error}") from error
         self.url = url
+        self._key = key
+        self.role = "the database" if key == _KEY else f"the database of {key}"
+        """Tells it from others in messages to clients, who see no URL."""
+        self.outage = Outage("database", structlog.get_logger(part="storage"))
+        """The incident of all that cannot use it."""
         self.name = redact(url)
         """The URL without the password."""
         self.settings = settings
@@ -156,6 +208,7 @@ class Database:
         self._is_pooled: bool | None = None
         """``None``: not known yet."""
         self._pool: ConnectionPool | None = None
+        self._reserved: ConnectionPool | None = None
         self.closed_reason = "it is not open"
         """Why there is no pool, for those who ask for a connection of it."""
 
@@ -167,18 +220,22 @@ class Database:
         """
         info = await self.check()
         if self._pool is None:
-            self._pool = ConnectionPool(
-                partial(self.connect, "queries", seconds=self.settings.read_timeout_seconds), _POOL_SIZE
+            seconds = self.settings.read_timeout_seconds
+            self._pool = ConnectionPool(partial(self.connect, "queries", seconds=seconds), _POOL_SIZE)
+            self._reserved = ConnectionPool(
+                partial(self.connect, "orders", seconds=seconds),
+                _RESERVED_SIZE,
+                idle_seconds=_RESERVED_IDLE_SECONDS,
             )
         return info
 
     async def close(self) -> None:
-        """Close the pool; safe without :meth:`open`, and twice."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        with suppress(asyncpg.PostgresError, *_CLIENT_ERRORS):
-            await pool.close(_CLOSE_SECONDS)
+        """Close the pools; safe without :meth:`open`, and twice."""
+        pools, self._pool, self._reserved = (self._pool, self._reserved), None, None
+        for pool in pools:
+            if pool is not None:
+                with suppress(asyncpg.PostgresError, *_CLIENT_ERRORS):
+                    await pool.close(_CLOSE_SECONDS)
 
     async def check(self) -> ServerInfo:
         """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does.
@@ -248,9 +305,11 @@ class Database:
                 connection_class=PooledConnection if pooled else LimitedConnection,
             )
         except asyncpg.ClientConfigurationError as error:
-            raise DatabaseUnsuitableError(f"database_url: {first_line(error)}") from error
+            raise DatabaseUnsuitableError(f"{self._key}: {first_line(error)}") from error
         except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:  # whatever it is, a retry may succeed
-            raise self._converted(error) from error
+            converted = self._converted(error)
+            converted.outage = self.outage
+            raise converted from error
         connection.copy_seconds = client_seconds
         if is_pooled(connection):
             connection.settings = " ".join(f"SET LOCAL {key} = '{value}';" for key, value in settings.items())
@@ -284,13 +343,14 @@ class Database:
             connection.terminate()
 
     @asynccontextmanager
-    async def query(self) -> AsyncIterator[AnyConnection]:
+    async def query(self, *, reserved: bool = False) -> AsyncIterator[AnyConnection]:
         """A pooled connection for one query; raises the errors of this module.
 
-        The session is not reset afterwards: what is set has to end with a transaction. Raises
-        :class:`DatabaseTimeoutError` when none becomes free in time.
+        ``reserved``: one of those that the queries of readers do not get. The session is not reset
+        afterwards: what is set has to end with a transaction. Raises :class:`DatabaseTimeoutError` when none
+        becomes free in time.
         """
-        pool = self._opened()
+        pool = self._opened(reserved=reserved)
         times = QUERY_TIMES.get()
         with self.errors():
             asked_ns = times.now_ns() if times is not None else 0
@@ -306,9 +366,11 @@ class Database:
                 if times is not None:
                     times.released(acquired_ns)
 
-    async def fetch(self, statement: str, values: Sequence[object] = ()) -> list[asyncpg.Record]:
+    async def fetch(
+        self, statement: str, values: Sequence[object] = (), *, reserved: bool = False
+    ) -> list[asyncpg.Record]:
         """The rows of one statement, prepared once per connection; raises as :meth:`query` does."""
-        pool = self._opened()
+        pool = self._opened(reserved=reserved)
         times = QUERY_TIMES.get()
         try:
             asked_ns = times.now_ns() if times is not None else 0
@@ -328,15 +390,29 @@ class Database:
                 raise
             raise self._converted(error) from error
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Reads of one moment, for an answer whose numbers have to agree; raises as :meth:`query` does."""
+        async with (
+            self.query() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            try:
+                yield Snapshot(connection)
+            except TimeoutError:
+                connection.terminate()  # the end of the transaction would wait as long again
+                raise
+
     async def _acquired(self, pool: ConnectionPool) -> AnyConnection:
         seconds = min(self.settings.connect_timeout_seconds, self.settings.read_timeout_seconds)
         async with asyncio.timeout(seconds):
             return await pool.acquire(seconds)
 
-    def _opened(self) -> ConnectionPool:
-        if self._pool is None:
-            raise DatabaseClosedError(self.closed_reason)
-        return self._pool
+    def _opened(self, *, reserved: bool) -> ConnectionPool:
+        pool = self._reserved if reserved else self._pool
+        if pool is None:
+            raise self._named(DatabaseClosedError(self.closed_reason))
+        return pool
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -353,10 +429,26 @@ class Database:
             error = error.__context__  # a transaction cannot be rolled back on a lost connection
         if isinstance(error, asyncpg.QueryCanceledError):
             text = f"{self.name} cancelled a query: {first_line(error)}"
-            return QueryTimeoutError(text, self.settings.read_timeout_seconds)
+            return self._named(QueryTimeoutError(text, self.settings.read_timeout_seconds))
         if isinstance(error, TimeoutError):
-            return DatabaseTimeoutError(f"{self.name} took too long: {first_line(error)}")
-        return DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
+            converted: DatabaseUnavailableError = DatabaseTimeoutError(
+                f"{self.name} took too long: {first_line(error)}"
+            )
+        else:
+            converted = DatabaseUnavailableError(f"cannot use {self.name}: {first_line(error)}")
+        if _blames_server(error):
+            converted.outage = self.outage
+        return self._named(converted)
+
+    def _named(self, error: DatabaseUnavailableError) -> DatabaseUnavailableError:
+        error.database = self.role
+        return error
+
+
+def _blames_server(error: Exception) -> bool:
+    """Whether every statement would fail, not that one alone."""
+    state = getattr(error, "sqlstate", None) or ""
+    return state != _PRIVILEGE_STATE and state[:2] not in _LOCK_CLASSES
 
 
 def _session_settings(statement_seconds: float | None) -> dict[str, str]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
+
+_TRIES, _RETRY_S = 50, 0.02
 
 
 def sync_folder(folder: Path) -> None:
@@ -32,9 +36,17 @@ def open_locked(path: Path) -> int:
 
     The kernel releases the lock when the process ends. Raises ``BlockingIOError`` if the file is locked, also
     by this process: not a POSIX lock, which would let a second owner in this process in.
+
+    Blocks for up to a second before it raises: a process that was killed while it started a program leaves
+    its locks to the child until that executes the program.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            time.sleep(_RETRY_S)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)

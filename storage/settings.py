@@ -1,4 +1,4 @@
-"""Settings of storage: ``[storage]``, ``[spool]``, ``[tiers]`` and ``[retention]``."""
+"""Settings of storage: ``[storage]``, ``[spool]``, ``[tiers]``, ``[retention]`` and ``[archive]``."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ class StorageSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, le=100, description="Exports at once, each on a connection of its own; more are refused."),
     ] = 4
+    max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Size limit of the database; above it the oldest raw samples, quotes and ticks are"
+            " dropped before their retention. 0: no limit.",
+        ),
+    ] = 0
+    read_url: Annotated[
+        str,
+        Meta(
+            description="URL of a read replica of the database, for the queries of the API and of Grafana;"
+            " empty sends them to the database itself."
+        ),
+    ] = ""
 
 
 class SpoolSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +105,14 @@ class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=1, description="TimescaleDB: age at which raw samples, quotes and ticks are compressed."),
     ] = 72
+    pack_after_hours: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=87_600,
+            description="Plain PostgreSQL: age at which raw samples, quotes and ticks are packed; 0: never.",
+        ),
+    ] = 1.0
     late_hours: Annotated[
         int,
         Meta(
@@ -142,6 +165,18 @@ class RetentionSettings(_EventRetention, Struct, frozen=True, kw_only=True, forb
     one_second_days: Annotated[Days, Meta(description="Retention of the 1 s tier.")] = 30
     one_minute_days: Annotated[Days, Meta(description="Retention of the 1 m tier.")] = 730
     one_hour_days: Annotated[Days, Meta(description="Retention of the 1 h tier.")] = 0
+
+
+class ArchiveSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The archive of closed days, which ``decahertz archive`` writes."""
+
+    required: Annotated[
+        bool,
+        Meta(
+            description="Retention drops raw samples and events only after `decahertz archive` has written"
+            " and verified their day; until then the disk fills."
+        ),
+    ] = False
 
 
 def following(given: Mapping[str, Any]) -> dict[str, Any]:

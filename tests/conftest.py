@@ -2,61 +2,77 @@
 
 from __future__ import annotations
 
-import fcntl
+import gc
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
+from hypothesis import settings
 
 from storage.postgres.embedded import EmbeddedPostgres, Installation
 from storage.schema.migrate import migrate
-from tests.embedded_server import chosen_installation, remove_clusters
+from tests.embedded_server import chosen_installation, create_data, shared_clusters
 from tests.postgres_server import PostgresServer, create_tables
 
-_MACHINE, _TURN = Path(__file__), Path(__file__).with_name("servers.py")  # any two files, to lock
 _LONGEST = ("quality", "chaos", "pipeline", "prometheus", "docs", "deploy", "page")
 _FAST = {"fsync": "off", "full_page_writes": "off"}  # the machine is not going to lose power in a test
 
 
-def pytest_configure() -> None:
-    """A shell that runs us in the background has us ignore Ctrl-C, and all that the tests start with us."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Share data folders with the processes of pytest-xdist, and take Ctrl-C.
+
+    A shell that runs us in the background has us ignore it, and all that the tests start with us.
+    """
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(shared_clusters())
+        config.add_cleanup(stack.close)
+    settings.register_profile("busy", deadline=None)  # others on the machine decide
+    settings.load_profile("busy")
+    # Where rich is installed, structlog draws a traceback with the variables of all frames: seconds for each.
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_sessionfinish() -> None:
-    """Remove shared folders here: a process of pytest-xdist ends without its exit handlers."""
-    remove_clusters()
+class _Rotated(pytest.Dir):  # type: ignore[misc]  # final, until pytest lets folders be sorted
+    """The folder of all tests; each process begins with another of its folders.
+
+    pytest compiles the tests when it first imports them: so the processes share that work.
+    """
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        found = list(super().collect())
+        worker = self.config.workerinput  # type: ignore[attr-defined]  # pytest-xdist sets it
+        begin = len(found) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+        return found[begin:] + found[:begin]
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Rotate the folder of all tests in the processes of pytest-xdist."""
+    if path == Path(__file__).parent and hasattr(parent.config, "workerinput"):
+        collector: pytest.Collector = _Rotated.from_parent(parent, path=path)
+        return collector
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests that need the machine alone first, then the longest: the processes then end together."""
-    alone = {item.path for item in items if item.get_closest_marker("alone")}
-    items.sort(key=lambda item: (item.path not in alone, item.path.parent.name not in _LONGEST))
+    """Run the folders with the longest tests first and short files last: the processes then end together."""
+    items.sort(key=lambda item: item.path, reverse=True)  # the last are those of the API, which are short
+    items.sort(key=lambda item: item.path.parent.name not in _LONGEST)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """While a test marked ``alone`` runs, the other processes wait between two of their tests."""
-    if not hasattr(item.config, "workerinput"):  # there are no other processes
-        return (yield)
-    with _machine(fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH):
-        return (yield)
-
-
-@contextmanager
-def _machine(kind: int) -> Iterator[None]:
-    """Hold the machine, shared or exclusively; who waits for it goes before later ones."""
-    with _MACHINE.open() as machine:
-        with _TURN.open() as turn:
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            fcntl.flock(machine, kind)
-        yield
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests and their modules out of every garbage collection from now on."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +94,7 @@ async def postgres_server(
     tmp_path_factory: pytest.TempPathFactory, installation: Installation
 ) -> AsyncIterator[PostgresServer]:
     """A running server, shared by the tests of one process."""
-    data_dir = tmp_path_factory.mktemp("postgres") / "data"
+    data_dir = create_data(tmp_path_factory.mktemp("postgres") / "data", installation)
     async with EmbeddedPostgres(data_dir, installation=installation, settings=_FAST) as server:
         yield PostgresServer(server.url)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import cache
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -31,7 +31,7 @@ from storage.settings import RetentionSettings, StorageSettings, TiersSettings
 from storage.tiers.engine import prepare_tiers
 
 LIMIT_S = 20.0
-_CLUSTERS: list[Path] = []
+_SHARED = "PYTEST_SHARED_CLUSTERS"
 PROJECT = Path(storage.__file__).resolve().parent.parent
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -51,26 +51,42 @@ def has_timescale(installation: Installation) -> bool:
     return any(installation.prefix.glob("share/**/timescaledb.control"))
 
 
-def remove_clusters() -> None:
-    """Remove the data folders that were made for copies."""
-    while _CLUSTERS:
-        shutil.rmtree(_CLUSTERS.pop(), ignore_errors=True)
+@contextmanager
+def shared_clusters() -> Iterator[None]:
+    """A folder, until the block ends, for data folders to copy; processes started meanwhile share it."""
+    with tempfile.TemporaryDirectory(prefix="clusters-") as folder:
+        os.environ[_SHARED] = folder
+        yield
+        del os.environ[_SHARED]
 
 
-@cache
 def _cluster(installation: Installation, *, has_tables: bool) -> Path:
-    """The data folder of a server that started once and stopped; made once for each process of a test run."""
-    folder = Path(tempfile.mkdtemp(prefix="cluster-"))
-    _CLUSTERS.append(folder)
-
-    async def started() -> None:
-        async with EmbeddedPostgres(folder, installation=installation) as server:
-            if has_tables:
-                await _create_tables(server.url)
-
-    with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
-        thread.submit(asyncio.run, started()).result()
+    """The data folder of a server that started once and stopped; made once for each test run."""
+    shared = Path(os.environ[_SHARED])
+    kind = "tables" if has_tables else "empty"
+    folder = shared / f"{str(installation.prefix).replace('/', '-')}-{kind}"
+    with (shared / kind).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with ThreadPoolExecutor(1) as thread:  # the caller may have an event loop
+                made = thread.submit(asyncio.run, _make_cluster(shared, installation, has_tables=has_tables))
+                made.result().rename(folder)
     return folder
+
+
+async def _make_cluster(shared: Path, installation: Installation, *, has_tables: bool) -> Path:
+    """Make a data folder, the one with tables from the one without."""
+    folder = Path(tempfile.mkdtemp(dir=shared))
+    if has_tables:
+        _copy(_cluster(installation, has_tables=False), folder)
+    async with EmbeddedPostgres(folder, installation=installation) as server:
+        if has_tables:
+            await _create_tables(server.url)
+    return folder
+
+
+def _copy(cluster: Path, folder: Path) -> None:
+    subprocess.run(["cp", "-a", str(cluster / "cluster"), str(folder)], check=True)
 
 
 async def _create_tables(url: str) -> None:
@@ -94,8 +110,7 @@ def create_data(
     process, not against a power cut.
     """
     data_dir.mkdir(mode=0o700, parents=True)
-    cluster = _cluster(installation or find_installation(), has_tables=has_tables) / "cluster"
-    subprocess.run(["cp", "-a", str(cluster), str(data_dir)], check=True)
+    _copy(_cluster(installation or find_installation(), has_tables=has_tables), data_dir)
     with (data_dir / "cluster" / "postgresql.conf").open("a") as settings:
         settings.write("fsync = off\n")
     return data_dir

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from decahertz.event import EVENT_TYPES, AnyEvent, Event, Fill, Name
+from decahertz.event import EVENT_TYPES, Account, AnyEvent, Event, Fill, Name
 
 names = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters=":*"),
@@ -17,6 +17,7 @@ names = st.text(
 )
 _texts = st.characters(codec="utf-8", exclude_characters="\0")
 _NAME_PATTERN = msgspec.inspect.type_info(Name).pattern  # type: ignore[attr-defined] # it is a StrType
+_ACCOUNT_PATTERN = msgspec.inspect.type_info(Account).pattern  # type: ignore[attr-defined] # likewise
 _money = st.floats(min_value=-1e9, max_value=1e9)
 _FIELDS: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
     # Money is the product of price and quantity, and that has to stay finite as well.
@@ -41,9 +42,8 @@ def _values_of(type_: inspect.Type) -> st.SearchStrategy[Any]:
         case inspect.VarTupleType(item_type=item):
             found = st.lists(_values_of(item), max_size=3).map(tuple)
         case inspect.StrType(min_length=shortest, pattern=pattern):
-            found = (
-                names if pattern == _NAME_PATTERN else st.text(_texts, min_size=shortest or 0, max_size=40)
-            )
+            texts = st.text(_texts, min_size=shortest or 0, max_size=40)
+            found = {_NAME_PATTERN: names, _ACCOUNT_PATTERN: names | st.just("")}.get(pattern, texts)
         case inspect.IntType(gt=gt, ge=ge, le=le):
             found = st.integers(ge if gt is None else gt + 1, le)
         case inspect.FloatType(gt=gt, ge=ge, lt=lt, le=le):

@@ -18,7 +18,8 @@ from decahertz.fakes import ManualClock
 from decahertz.sample import SampleSchema
 from storage.database import Database
 from storage.postgres.embedded import EmbeddedPostgres
-from storage.schema.migrate import migrate
+from storage.schema.migrate import Migration, migrate
+from storage.schema.samples import recent_of
 from storage.settings import StorageSettings
 from storage.tiers.worker import RollUpWorker
 from tests.embedded_server import chosen_installation, has_timescale
@@ -70,6 +71,7 @@ class TieredDatabase:
             self.settings.tiers,
             self.settings.retention,
             schemas,
+            archived_only=self.settings.archive.required,
         )
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
@@ -114,6 +116,18 @@ class TieredDatabase:
         question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
         return bool(await self.value(question + condition))
 
+    async def end_waiting_backends(self) -> None:
+        """End the backends of this database that wait for a lock."""
+        await self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+
+    def stored(self, collector: str) -> str:
+        """The table that samples of a collector are written into."""
+        table = f"{collector}_samples"
+        return recent_of(table) if self.engine == "plain" else table
+
     async def close(self) -> None:
         with suppress(Exception):
             await self.worker.stop()
@@ -135,10 +149,12 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def tiered_at(url: str, engine: str) -> AsyncIterator[TieredDatabase]:
+async def tiered_at(
+    url: str, engine: str, migrations: Sequence[Migration] | None = None
+) -> AsyncIterator[TieredDatabase]:
     """A migrated database, before anything of its tiers is prepared."""
     async with opened(url) as database:
-        await migrate(database)
+        await migrate(database, migrations)
         tiered = TieredDatabase(database, engine)
         yield tiered
         await tiered.close()

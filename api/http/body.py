@@ -9,12 +9,10 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from api.http.problems import ProblemError, field_problem
+from decahertz.decode_errors import DECODE_ERRORS, malformed_in_words
 from decahertz.wire import Codec, Decoder, decoder
 
 BodyT = TypeVar("BodyT")
-
-DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Raised by decoders for malformed bytes, besides the subclass ``ValidationError``."""
 
 
 class BodyReader(Generic[BodyT]):
@@ -55,7 +53,7 @@ def malformed(codec: Codec, error: Exception, data: bytes) -> ProblemError:
         if any(_NOT_FINITE.match(data, start) for start in (at, at - _NULL_LENGTH) if start >= 0):
             detail = f"NaN and infinities are not JSON (byte {at}); use null for a missing value"
             return ProblemError("malformed-body", detail)
-    return ProblemError("malformed-body", f"not valid {codec.media_type}: {error}")
+    return ProblemError("malformed-body", f"not valid {codec.media_type}: {malformed_in_words(error)}")
 
 
 def is_not_finite(data: bytes, codec: Codec, field: str | None) -> bool:

@@ -25,8 +25,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from api.http.revalidation import entity_tag
-from api.http.shared_cache import SharedCache, SharedResponse
 from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.shared_cache import SharedCache, SharedResponse
 from decahertz.wire import Codec
 
 _ENTRY_BYTES: Final = 500

@@ -17,6 +17,10 @@ _CACHE_STATUS: Final = {
 """Values of the header ``Cache-Status`` (RFC 9211)."""
 
 
+UNCACHED: Final = {"Age": "0", "Cache-Status": "decahertz; fwd=bypass"}
+"""Headers of a response on a route with a cache, in a form that the cache does not keep."""
+
+
 def insists(cache_control: str | None) -> bool:
     """Whether a client accepts only a new response: the button *reload* of browsers sends ``max-age=0``."""
     return cache_control is not None and ("no-cache" in cache_control or "max-age=0" in cache_control)

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 
 from api.http.guard import Guard
 from api.http.problems import ProblemError, http_problem
+from api.http.query import check_path
 from api.http.rate_limit import ALLOWANCE
 from api.http.repeats import remember
 from api.http.request_times import NS_PER_MS
@@ -71,6 +72,7 @@ def request_middleware(
         try:
             admit(request)
             guard.check(request)
+            check_path(request.raw_path)
             response = cors.preflight(request) or await handler(request)
         except ConnectionError:
             raise  # the client has disconnected: no response; see the server's log

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from api.http.allowed_values import allowed_values
-from decahertz.event import Name, Text
+from decahertz.decode_errors import invalid_field
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 1
@@ -25,6 +24,8 @@ class FieldProblem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     field: str | None = None
     """The parameter, or the field of the body or event."""
+    rule: str | None = None
+    """The rule that a request violates: `halted`, `price-collar`, …"""
     index: int | None = None
     """Position of the event in its batch, from 0."""
 
@@ -72,21 +73,32 @@ KINDS: Final[Mapping[str, ProblemKind]] = {
     "method-not-allowed": ProblemKind(405, "Method not allowed"),
     "not-acceptable": ProblemKind(406, "Not acceptable"),
     "ambiguous-name": ProblemKind(409, "Ambiguous name"),
+    "request-conflict": ProblemKind(409, "Request conflict"),
+    "name-taken": ProblemKind(409, "Name taken"),
+    "too-many": ProblemKind(409, "Too many"),
+    "idempotency-key-reused": ProblemKind(409, "Idempotency key reused"),
     "request-timeout": ProblemKind(408, "Request timeout"),
+    "precondition-failed": ProblemKind(412, "Precondition failed"),
     "content-too-large": ProblemKind(413, "Content too large"),
     "unsupported-media-type": ProblemKind(415, "Unsupported media type"),
     "misdirected-request": ProblemKind(421, "Misdirected request"),
     "invalid-body": ProblemKind(422, "Invalid body"),
     "invalid-batch": ProblemKind(422, "Invalid batch"),
+    "order-refused": ProblemKind(422, "Order refused"),
     "upgrade-required": ProblemKind(426, "Upgrade required"),
+    "precondition-required": ProblemKind(428, "Precondition required"),
     "rate-limited": ProblemKind(429, "Rate limited"),
+    "budget-exhausted": ProblemKind(429, "Budget exhausted"),
     "internal-error": ProblemKind(500, "Internal error"),
     "not-installed": ProblemKind(501, "Not installed"),
     "not-enabled": ProblemKind(501, "Not enabled"),
+    "provider-failed": ProblemKind(502, "Provider failed"),
+    "provider-unavailable": ProblemKind(503, "Provider unavailable"),
     "database-unavailable": ProblemKind(503, "Database unavailable"),
     "not-durable": ProblemKind(503, "Not durable"),
     "overloaded": ProblemKind(503, "Overloaded"),
     "query-timeout": ProblemKind(504, "Query timeout"),
+    "provider-timeout": ProblemKind(504, "Provider timeout"),
 }
 """All kinds, by the last segment of their ``type``."""
 
@@ -126,7 +138,7 @@ class ProblemError(Exception):
         )
         headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **self.headers}
         if kind.can_retry:
-            headers["Retry-After"] = str(RETRY_SECONDS)
+            headers.setdefault("Retry-After", str(RETRY_SECONDS))
         return web.Response(status=kind.status, body=msgspec.json.encode(document), headers=headers)
 
 
@@ -157,25 +169,7 @@ def content_too_large(limit: int | None) -> ProblemError:
     return ProblemError("content-too-large", f"the body is larger than api.max_body_bytes{size}")
 
 
-_LOCATION = re.compile(r"(?P<reason>.*) - at `(?P<inner>key` in `)?(?P<path>\$[^`]*)`", re.DOTALL)
-_FIELD_NAME = re.compile(r"Object (?:missing required|contains unknown) field `(?P<name>[^`]*)`")
-_NOT_AMONG: Final = ("Invalid enum value", "Invalid value")
-_EVENT_PATH = re.compile(r"\$\.events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
-_PATTERN_REASONS: Final[dict[str, str]] = {}
-"""Messages of msgspec about a pattern, and the rule in words."""
-
-
-def explained(pattern: str, reason: str) -> str:
-    """Returns the pattern, and lets problems give ``reason`` for a text that does not match it."""
-    _PATTERN_REASONS[f"Expected `str` matching regex {pattern!r}"] = reason
-    return pattern
-
-
-explained(
-    get_args(Name)[1].pattern,
-    "a name has 1 to 128 characters, no control character, no blank at either end",
-)
-explained(get_args(Text)[1].pattern, "a text has no NUL characters")
+_EVENT_PATH = re.compile(r"events\[(?P<index>\d+)\]\.?(?P<rest>.*)", re.DOTALL)
 
 
 def field_problem(
@@ -188,16 +182,8 @@ def field_problem(
     ``type_`` is what was decoded; the reason names the values of an enumeration in it. ``index`` is the
     position of an event that was decoded by itself.
     """
-    text = str(error)
-    location = _LOCATION.fullmatch(text)
-    reason, path = (location["reason"], location["path"]) if location else (text, "$")
-    if reason.startswith(_NOT_AMONG) and (allowed := allowed_values(type_, path)):
-        reason = f"{reason}; allowed: {', '.join(allowed)}"
-    event = _EVENT_PATH.fullmatch(path)
+    field, reason = invalid_field(error, type_)
+    event = _EVENT_PATH.fullmatch(field)
     if event is not None and index is None:
-        index, path = int(event["index"]), f"$.{event['rest']}"
-    field = path.removeprefix("$").removeprefix(".").rstrip(".")
-    named = _FIELD_NAME.match(reason)
-    if named is not None:
-        field = f"{field}.{named['name']}" if field else named["name"]
-    return FieldProblem(reason=_PATTERN_REASONS.get(reason, reason), field=field or None, index=index)
+        index, field = int(event["index"]), event["rest"]
+    return FieldProblem(reason=reason, field=field or None, index=index)

@@ -7,11 +7,12 @@ them as further filters.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Generic, TypeAlias, TypeVar, get_args, get_origin
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
 from msgspec import Meta, Struct
@@ -38,13 +39,14 @@ Time: TypeAlias = Annotated[
     ),
 ]
 """A time parameter."""
-RELATIVE_TIME_PATTERN: Final = r"^-[1-9][0-9]{0,9}(ms|s|m|h|d)$(?!\n)"
+RELATIVE_TIME_PATTERN: Final = r"^-[1-9][0-9]{0,9}(ms|s|m|h|d|w)$(?!\n)"
 
 _MAX_PARAMETERS = 300
 _MAX_CHARACTERS = 8192
 _MAX_ECHO_CHARACTERS = 80
 _CACHE_ENTRIES = 256
 _MAX_CACHED_CHARACTERS = 256
+_WITHOUT_UNIT: Final = re.compile(r"-[1-9][0-9]{0,9}")
 _RELATIVE_TIME: Final = re.compile(RELATIVE_TIME_PATTERN)
 
 
@@ -69,6 +71,10 @@ def parse_moment(text: str, clock: Clock) -> int:
     """
     if _RELATIVE_TIME.fullmatch(text):
         return max(0, clock.time_ns() - parse_duration(text[1:]))
+    if _WITHOUT_UNIT.fullmatch(text):
+        raise TimeFormatError(
+            f"{text!r} has no unit: {text}s for seconds before now, {text}m for minutes, {text}h"
+        )
     try:
         return parse_time(text)
     except TimeUnitError:
@@ -97,12 +103,11 @@ class QueryParser(Generic[QueryT]):
         self._type = type_
         self._clock = clock
         self._takes_extra = takes_extra
-        hints = typing.get_type_hints(type_, include_extras=True)
         self._presentation = presentation
         self._presented = frozenset(presentation.__struct_fields__ if presentation else ())
         self._names = frozenset(type_.__struct_fields__) - frozenset(in_path)
-        self._lists = frozenset(name for name in self._names if is_list(hints[name]))
-        self._times = frozenset(name for name in self._names if is_time(hints[name]))
+        lists, times = _lists_and_times(type_)
+        self._lists, self._times = lists & self._names, times & self._names
         # Pollers repeat the same query, and parsing is a third of the cost of a small response.
         self._recent: dict[str, ParsedQuery[QueryT]] = {}
 
@@ -159,6 +164,27 @@ class QueryParser(Generic[QueryT]):
             except TimeFormatError as error:
                 raise parameter_problem(name, str(error)) from error
         return texts[0]
+
+
+@functools.cache
+def _lists_and_times(type_: type[Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of the fields that are lists, and of those that are times."""
+    hints = typing.get_type_hints(type_, include_extras=True).items()
+    return (
+        frozenset(name for name, hint in hints if is_list(hint)),
+        frozenset(name for name, hint in hints if is_time(hint)),
+    )
+
+
+def check_path(target: str) -> None:
+    """Raises :class:`ProblemError` (``bad-request``) if the path of a request target is not UTF-8."""
+    path = target.partition("?")[0]
+    if "%" not in path and path.isascii():
+        return
+    try:
+        unquote_to_bytes(path.encode(errors="surrogateescape")).decode()
+    except UnicodeDecodeError as error:
+        raise ProblemError("bad-request", "the path is not UTF-8 after percent-decoding") from error
 
 
 def _converted(values: Mapping[str, Any], type_: type[StructT]) -> StructT:

@@ -52,6 +52,8 @@ _HARMLESS: Final = b"upgrade-insecure-requests"
 _END: Final = b"\r\n\r\n"
 REPEATABLE: Final[web.RequestKey[bool]] = web.RequestKey("repeatable", bool)
 """Key under which a request says that its handler returns a plain response each time."""
+WAITS: Final[web.RequestKey[bool]] = web.RequestKey("waits", bool)
+"""Key under which a request says that its handler ends when the client disconnects."""
 
 
 class RepeatRunner(TimedRunner):
@@ -177,7 +179,7 @@ class Connection(TimedConnection):
         self._known, self._waiting = {}, b""
         if self._repeat is not None:
             self._repeat.cancel()
-        elif task is not None and request is not None and _only_reads(request):
+        elif task is not None and request is not None and (_only_reads(request) or WAITS in request):
             task.cancel()
 
     def _is_idle(self) -> bool:
@@ -228,6 +230,18 @@ def remember(request: web.Request, respond: Respond) -> None:
     """Lets the connection of a request remember it, if its handler has marked it as :data:`REPEATABLE`."""
     if REPEATABLE in request and isinstance(request.protocol, Connection):
         request.protocol.remember(request, respond)
+
+
+def ends_with_client(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Wraps a handler that ends when its client disconnects, whatever its method."""
+
+    async def marked(request: web.Request) -> web.StreamResponse:
+        request[WAITS] = True
+        return await handler(request)
+
+    return marked
 
 
 def rendered(response: web.StreamResponse) -> bytes:

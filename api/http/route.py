@@ -21,7 +21,7 @@ from api.http.access import ANONYMOUS, Access, Caller, Scope, client_address
 from api.http.body import BodyReader
 from api.http.body_memory import BodyMemory, HeldBody
 from api.http.cache import Cached, Caching, Key, ResponseCache, Watch
-from api.http.cache_headers import cache_headers, insists
+from api.http.cache_headers import UNCACHED, cache_headers, insists
 from api.http.csv_format import CSV_MEDIA_TYPE, list_columns, to_csv
 from api.http.negotiation import accepted_codec, check_content_encoding, content_codec
 from api.http.presentation import (
@@ -52,6 +52,10 @@ _PATH_FIELD: Final = re.compile(r"\{([a-z_]+)\}")
 GZIP_LEVEL = 4
 
 
+def _never() -> bool:
+    return False
+
+
 class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     """A parsed and validated request; ``parts`` are the collaborators of the handlers."""
 
@@ -65,6 +69,8 @@ class Request(Struct, Generic[PartsT, QueryT, BodyT], frozen=True, gc=False):
     """Where it comes from."""
     headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     """For cookies: what else handlers need is in the other fields."""
+    is_disconnected: Callable[[], bool] = _never
+    """Whether nobody hears the answer any more: for handlers that wait."""
 
 
 class StatusResponse(Struct, Generic[ContentT], frozen=True):
@@ -79,7 +85,7 @@ class StatusResponse(Struct, Generic[ContentT], frozen=True):
 class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """Declaration of a route. The docstring of ``handler`` is its description in the OpenAPI document."""
 
-    method: Literal["GET", "POST", "DELETE"] = "GET"
+    method: Literal["GET", "POST", "PUT", "DELETE"] = "GET"
     path: str
     summary: str
     handler: Callable[[Request[PartsT, QueryT, BodyT]], Awaitable[ContentT | StatusResponse[ContentT]]]
@@ -103,6 +109,9 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
     """How long clients may cache a response; 0: not at all."""
     caching: Caching | None = None
     """How the server caches responses; ``None``: not at all. Clients ask again each time."""
+    waits: bool = False
+    """Whether the answer may wait for news. When its client has gone, an API process ends such a request at
+    the recorder; others that change something go on to their end."""
     revalidates: bool = False
     """Whether responses have an ``ETag`` because they often stay the same; cached ones always have."""
     problems: tuple[str, ...] = ()
@@ -137,8 +146,12 @@ class Route(Generic[PartsT, QueryT, BodyT, ContentT]):
 
     @property
     def pattern(self) -> str:
-        """Path for the router of aiohttp. A field in braces may contain slashes, as instruments do."""
-        return _PATH_FIELD.sub(r"{\1:.+}", self.path)
+        """Path for the router of aiohttp. The last field in braces may contain slashes, as instruments do."""
+        *others, last = self.path_names or ("",)
+        pattern = self.path.replace(f"{{{last}}}", f"{{{last}:.+}}")
+        for name in others:
+            pattern = pattern.replace(f"{{{name}}}", f"{{{name}:[^/]+}}")
+        return pattern
 
 
 AnyRoute: TypeAlias = Route[Any, Any, Any, Any]
@@ -223,7 +236,8 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         headers = http_request.headers
         times = RequestTimes(self._clock)
         address = client_address(http_request)
-        handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address, headers)
+        gone = partial(_is_disconnected, http_request)
+        handled = Request(self._parts, parsed.query, parsed.extra, body, caller, address, headers, gone)
         content = await self._handled(handled, times)  # type: ignore[arg-type]
         if isinstance(content, Stream):
             return await stream_response(http_request, content)
@@ -256,7 +270,7 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
     async def _csv(
         self, http_request: web.Request, parsed: ParsedQuery[QueryT], caller: Caller
     ) -> web.Response:
-        """Serves a list as CSV, out of no cache: spreadsheets do not poll."""
+        """Serves a list as CSV. It is computed for each request: spreadsheets do not poll."""
         times = RequestTimes(self._clock)
         content: Any = await self._handled(
             Request(self._parts, parsed.query, parsed.extra, None, caller),  # type: ignore[arg-type]
@@ -265,10 +279,17 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         began_ns = times.now_ns()
         data = await asyncio.to_thread(to_csv, self._columns, content.items)
         response_headers = {**self._headers[Codec.JSON], "Content-Type": CSV_MEDIA_TYPE}
+        if self._watch is not None:
+            response_headers |= UNCACHED
         next_cursor = getattr(content, "next_cursor", None)
         if next_cursor is not None:
             following = http_request.rel_url.update_query(cursor=next_cursor)
             response_headers["Link"] = f'<{following}>; rel="next"'
+        if self._has_tag:  # of the link too: a list that goes on has not stayed the same
+            tag = entity_tag(f"{next_cursor}\n".encode() + data)
+            response_headers["ETag"] = tag
+            if is_known(http_request.headers.get("If-None-Match"), tag):
+                return web.Response(status=web.HTTPNotModified.status_code, headers=response_headers)
         data = await _compressed(http_request, data, response_headers)
         times.encoded(began_ns)
         response_headers["Server-Timing"] = times.header()
@@ -325,6 +346,11 @@ class Endpoint(Generic[PartsT, QueryT, BodyT, ContentT]):
         check_content_encoding(http_request.headers.getall("Content-Encoding", ()))
         codec = content_codec(http_request.headers.get("Content-Type"))
         return await self._body.read(await held.read(http_request, self._max_body_bytes), codec)
+
+
+def _is_disconnected(http_request: web.Request) -> bool:
+    transport = http_request.transport
+    return transport is None or transport.is_closing()
 
 
 async def _compressed(http_request: web.Request, data: bytes, headers: dict[str, str]) -> bytes:

@@ -41,6 +41,8 @@ class Stream:
     file_name: str
     send: Callable[[Write], Awaitable[None]]
     """Writes all chunks and returns."""
+    security_policy: str = ""
+    """Content-Security-Policy of a page that browsers show; empty: a file to be saved."""
 
 
 class _StreamedResponse:
@@ -48,13 +50,15 @@ class _StreamedResponse:
 
     def __init__(self, request: web.Request, stream: Stream) -> None:
         self._request = request
-        self.response = web.StreamResponse(
-            headers={
-                "Content-Type": stream.media_type,
-                "Content-Disposition": f'attachment; filename="{stream.file_name}"',
-                "Cache-Control": "no-store",
-            }
-        )
+        shown = "inline" if stream.security_policy else "attachment"
+        headers = {
+            "Content-Type": stream.media_type,
+            "Content-Disposition": f'{shown}; filename="{stream.file_name}"',
+            "Cache-Control": "no-store",
+        }
+        if stream.security_policy:
+            headers["Content-Security-Policy"] = stream.security_policy
+        self.response = web.StreamResponse(headers=headers)
 
     async def write(self, data: bytes) -> None:
         """Writes a chunk; returns when the client has read enough to make room."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiohttp import HttpVersion11, WSMessage, WSMsgType, web
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from api.http.access import Caller, Scope
-from api.http.problems import ProblemError
+from api.http.problems import ProblemError, field_problem
 from api.live.client import Client
 from api.live.frames import CLOSE, PONG, frame, write
 from api.live.messages import (
@@ -33,6 +34,7 @@ from api.live.messages import (
 )
 from api.live.replay import ReplayError, pattern_of
 from decahertz.audit import TOPIC as AUDIT
+from decahertz.decode_errors import DECODE_ERRORS, malformed_in_words
 from decahertz.topic import Pattern, TopicError
 from decahertz.wire import Codec, Decoder, decoder
 
@@ -42,12 +44,14 @@ if TYPE_CHECKING:
     from api.live.hub import Hub
     from api.live.limits import HubLimits
     from api.live.self_metrics import HubMetrics
+    from api.live.topics import KnownTopics
     from api.security.access import KeyAccess
     from decahertz.clock import Clock
 
 _MAX_UNSENT_BYTES = 64 * 1024
 """Unsent bytes in the kernel per client. Its default is megabytes: seconds of stale states."""
 _MESSAGES_PER_ITERATION = 64
+_KEY_BYTES = 16
 _DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY)
 _DECODERS: Final[dict[Codec, Decoder[AnyClientMessage]]] = {c: decoder(c, AnyClientMessage) for c in Codec}
 _WRONG_TYPE: Final = {
@@ -113,9 +117,11 @@ class WebSocketEndpoint:
         clock: Clock,
         metrics: HubMetrics,
         version: str,
+        topics: KnownTopics,
         client_prefix: str = "c",
     ) -> None:
         """``client_prefix`` begins the names of the clients."""
+        self._topics = topics
         self._hub = hub
         self._access = access
         self._clock = clock
@@ -307,18 +313,22 @@ class WebSocketEndpoint:
     def _patterns(self, client: Client, texts: tuple[str, ...]) -> list[Pattern] | Error:
         try:
             patterns = [pattern_of(text) for text in dict.fromkeys(texts)]
+            for pattern in patterns:
+                self._topics.check(pattern)
         except TopicError as error:
-            return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+            return Error(code=ErrorCode.BAD_TOPIC, text=str(error), field="topics")
         if not client.sees_audit and any(pattern.text == AUDIT for pattern in patterns):
             return Error(
                 code=ErrorCode.INSUFFICIENT_SCOPE,
                 text=f"the topic {AUDIT!r} requires a key with the scope admin",
+                field="topics",
             )
         limit = self._hub.limits.max_subscriptions
         if len(client.patterns.keys() | {pattern.text for pattern in patterns}) > limit:
             return Error(
                 code=ErrorCode.TOO_MANY_SUBSCRIPTIONS,
                 text=f"a client may have at most {limit} patterns; one with * or ** matches many topics",
+                field="topics",
             )
         return patterns
 
@@ -328,13 +338,17 @@ class WebSocketEndpoint:
             return patterns
         hub = self._hub
         if client.patterns.keys() & {pattern.text for pattern in patterns}:
-            return Error(code=ErrorCode.CANNOT_RESUME, text="unsubscribe first: their events are being sent")
+            return Error(
+                code=ErrorCode.CANNOT_RESUME,
+                text="unsubscribe first: their events are being sent",
+                field="topics",
+            )
         try:
             await hub.prepare(patterns)
             hub.replay.check(request.epoch, request.sequence, hub.sequence)
             await hub.replay.run(client, patterns, request.sequence, lambda: hub.sequence)
         except TopicError as error:
-            return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+            return Error(code=ErrorCode.BAD_TOPIC, text=str(error), field="topics")
         except ReplayError as error:
             return Error(code=error.code, text=str(error))
         _set_lane(client, request)
@@ -348,7 +362,7 @@ class WebSocketEndpoint:
         try:
             await self._hub.prepare(patterns)
         except TopicError as error:
-            return Error(code=ErrorCode.BAD_TOPIC, text=str(error))
+            return Error(code=ErrorCode.BAD_TOPIC, text=str(error), field="topics")
         except ReplayError as error:
             return Error(code=error.code, text=str(error))
         _set_lane(client, request)
@@ -370,9 +384,12 @@ def _decode(codec: Codec, message: WSMessage) -> AnyClientMessage | Error:
     try:
         return _DECODERS[codec].decode(message.data)
     except msgspec.ValidationError as error:
-        return Error(code=ErrorCode.INVALID, text=str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Error(code=ErrorCode.MALFORMED, text=str(error))
+        problem = field_problem(error, AnyClientMessage)
+        where = f"{problem.field}: " if problem.field else "a message "
+        return Error(code=ErrorCode.INVALID, text=f"{where}{problem.reason}", field=problem.field or UNSET)
+    except DECODE_ERRORS as error:
+        text = f"not valid {codec.media_type}: {malformed_in_words(error)}"
+        return Error(code=ErrorCode.MALFORMED, text=text)
 
 
 def _negotiate_protocol(request: web.Request) -> str:
@@ -386,6 +403,10 @@ def _negotiate_protocol(request: web.Request) -> str:
             "this endpoint speaks version 13 of WebSocket over HTTP/1.1",
             headers={"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
         )
+    if not _is_key(request.headers.getall("Sec-WebSocket-Key", ())):
+        raise ProblemError(
+            "bad-request", "the header Sec-WebSocket-Key must be there once: 16 bytes in base64"
+        )
     offered = [
         name.strip()
         for value in request.headers.getall("Sec-WebSocket-Protocol", ())
@@ -396,6 +417,15 @@ def _negotiate_protocol(request: web.Request) -> str:
     if offered and not supported:
         raise ProblemError("unsupported-subprotocol", f"supported subprotocols: {', '.join(PROTOCOLS)}")
     return supported[0] if supported else next(iter(PROTOCOLS))
+
+
+def _is_key(values: Sequence[str]) -> bool:
+    if len(values) != 1:
+        return False
+    try:
+        return len(base64.b64decode(values[0].strip(), validate=True)) == _KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _limit_unsent(transport: asyncio.BaseTransport) -> None:

@@ -1,4 +1,4 @@
-"""Routes samples, events and alerts from the bus to WebSocket clients.
+"""Routes samples, events, alerts and changes of order requests from the bus to WebSocket clients.
 
 A message from the bus is only queued; the work is done in the next iteration of the event loop, so that
 neither a cycle of the sampler nor a response to an emitter waits for clients. A message without subscribers
@@ -30,11 +30,17 @@ from decahertz.audit import TOPIC as AUDIT
 from decahertz.audit import AuditEntry
 from decahertz.bus import RECORDED, Message
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
-from decahertz.event import Arrival, event_topic
+from decahertz.event import AnyEvent, Arrival, Order, Risk, event_topic, event_topics
+from decahertz.halts import TOPIC as HALTS
+from decahertz.halts import HaltChange
 from decahertz.incident import Incident
+from decahertz.order_requests import TOPIC as ORDER_REQUESTS
+from decahertz.order_requests import RequestChange
 from decahertz.sample import SampleBatch
 from decahertz.supervision import supervise
 from decahertz.topic import Pattern
+from decahertz.trading_state import TOPIC as TRADING
+from decahertz.trading_state import TradingState
 from decahertz.wire import Codec
 
 if TYPE_CHECKING:
@@ -84,7 +90,7 @@ class Hub:
         self._clients: dict[str, Client] = {}
         self._subscriptions: Subscriptions[Client] = Subscriptions()
         self._samples: list[SampleBatch] = []
-        self._arrivals: deque[Arrival | Alert | AuditEntry] = deque()
+        self._arrivals: deque[Message] = deque()
         self._pending_events = 0
         self._scheduled = False
         self._stopped = False
@@ -102,6 +108,9 @@ class Hub:
             self._bus.subscribe(RECORDED, self._receive),
             self._bus.subscribe(ALERTS, self._receive),
             self._bus.subscribe(AUDIT, self._receive),
+            self._bus.subscribe(ORDER_REQUESTS, self._receive),
+            self._bus.subscribe(HALTS, self._receive),
+            self._bus.subscribe(TRADING, self._receive),
         ]
         self._heartbeat = supervise(self._run_heartbeat, "websocket-heartbeat")
 
@@ -230,14 +239,17 @@ class Hub:
         for batch in self._latest:
             for sample in batch.samples:
                 topic = batch.schema.topic_of(sample)
-                if any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known):
+                if _is_new(topic, new, known):
                     yield TopicState(topic=topic, time_ns=batch.time_ns, data=sample)
         for topic, bar in self._bars.states():
-            if any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known):
+            if _is_new(topic, new, known):
                 yield TopicState(topic=topic, time_ns=bar.time_ns, data=bar)
-        if any(p.matches(ALERTS) for p in new) and not any(p.matches(ALERTS) for p in known):
+        if _is_new(ALERTS, new, known):
             for alert in self._alerts:
                 yield TopicState(topic=ALERTS, time_ns=alert.updated_ns, data=alert)
+        trading = self._latest.trading
+        if trading is not None and _is_new(Risk.topic, new, known):
+            yield TopicState(topic=Risk.topic, time_ns=trading.time_ns, data=trading)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, SampleBatch):
@@ -271,7 +283,11 @@ class Hub:
                 self._guarded(self._route_alert, arrival)
             elif isinstance(arrival, AuditEntry):
                 self._guarded(self._route_audit, arrival)
-            else:
+            elif isinstance(arrival, RequestChange):
+                self._guarded(partial(self._route_change, Order.topic), arrival)
+            elif isinstance(arrival, HaltChange | TradingState):
+                self._guarded(partial(self._route_change, Risk.topic), arrival)
+            elif isinstance(arrival, Arrival):
                 self._guarded(self._route_events, arrival)
         if self._arrivals:
             self._schedule()
@@ -340,6 +356,12 @@ class Hub:
         for sequence, event in enumerate(events, arrival.number):
             if not wanted[type(event)]:
                 continue
+            if event.topic_names:
+                if audience is not None:
+                    self._put_events(audience.parts(_codec_of), run)
+                    audience, run = None, []
+                self._route_to_topics(event, sequence)
+                continue
             topic = event_topic(event)
             subscribers = self._subscriptions.audience(topic)
             if not subscribers:
@@ -352,6 +374,18 @@ class Hub:
         if audience is not None:
             self._put_events(audience.parts(_codec_of), run)
 
+    def _route_to_topics(self, event: AnyEvent, sequence: int) -> None:
+        """Sends an event with several topics: each client gets it once, under the first that it wants."""
+        served: set[Client] = set()
+        for topic in event_topics(event):
+            parts = self._subscriptions.audience(topic).parts(_codec_of)
+            groups = [(codec, [one for one in clients if one not in served]) for codec, clients in parts]
+            groups = [(codec, clients) for codec, clients in groups if clients]
+            if groups:
+                message = EventMessage(topic=topic, sequence=sequence, time_ns=event.time_ns, data=event)
+                self._put_events(groups, [message])
+                served.update(one for _, clients in groups for one in clients)
+
     def _keep(self, arrival: Arrival) -> None:
         self._ring.append(arrival)
         self.sequence = arrival.number + len(arrival.batch.events) - 1
@@ -362,6 +396,12 @@ class Hub:
         audience = self._subscriptions.audience(ALERTS)
         if audience:
             message = EventMessage(topic=ALERTS, sequence=self.sequence, time_ns=alert.updated_ns, data=alert)
+            self._put_events(audience.parts(_codec_of), [message])
+
+    def _route_change(self, topic: str, change: RequestChange | HaltChange | TradingState) -> None:
+        audience = self._subscriptions.audience(topic)
+        if audience:
+            message = EventMessage(topic=topic, sequence=self.sequence, time_ns=change.time_ns, data=change)
             self._put_events(audience.parts(_codec_of), [message])
 
     def _route_audit(self, entry: AuditEntry) -> None:
@@ -432,8 +472,12 @@ class Hub:
             self._metrics.observe(self._clients.values())
 
 
-def _events(message: Arrival | Alert | AuditEntry) -> int:
+def _events(message: Message) -> int:
     return len(message.batch.events) if isinstance(message, Arrival) else 1
+
+
+def _is_new(topic: str, new: Sequence[Pattern], known: Sequence[Pattern]) -> bool:
+    return any(p.matches(topic) for p in new) and not any(p.matches(topic) for p in known)
 
 
 def _codec_of(client: Client) -> Codec:

@@ -206,3 +206,5 @@ class Error(ServerMessage, frozen=True, kw_only=True, tag="error"):
 
     code: ErrorCode
     text: str
+    field: str | UnsetType = UNSET
+    """The field that is wrong, if it is one."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from api.live.client import encode_frames
 from api.live.messages import ErrorCode, EventMessage
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND
-from decahertz.event import EVENT_TYPES, AnyEvent, Event, event_topic
+from decahertz.event import EVENT_TYPES, AnyEvent, Event, event_topics
 from decahertz.topic import Pattern, TopicError, segment, segment_name
 from storage.database import DatabaseError
 from storage.query.event_log import Numbered, Wanted
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from api.live.self_metrics import HubMetrics
     from decahertz.clock import Clock
 
-_KEYED_TOPICS: Final = frozenset(kind.topic for kind in EVENT_TYPES if kind.topic_key)
+_KEYED_TOPICS: Final = frozenset(kind.topic for kind in EVENT_TYPES if kind.topic_key or kind.topic_names)
 _KEYED_SEGMENTS = 2
 _EVENTS_PER_WRITE = 500
 _READERS_AT_ONCE = 2
@@ -154,14 +154,14 @@ def wanted_events(patterns: Iterable[Pattern]) -> dict[type[Event], Sequence[str
     """The event types that patterns can match, each with the keys that they name; ``None``: all."""
     wanted: dict[type[Event], Sequence[str] | None] = {}
     for event_type in EVENT_TYPES:
-        length = 2 if event_type.topic_key else 1
+        lengths = {2} if event_type.topic_key else {1, 2} if event_type.topic_names else {1}
         keys: list[str] = []
         for pattern in patterns:
             segments = pattern.segments
             if segments == ("**",):
                 wanted[event_type] = None
-            elif segments[0] in ("*", event_type.topic) and len(segments) == length:
-                if length == 1 or segments[1] in ("*", "**"):
+            elif segments[0] in ("*", event_type.topic) and len(segments) in lengths:
+                if not event_type.topic_key or segments[1] in ("*", "**"):
                     wanted[event_type] = None
                 else:
                     keys.append(segment_name(segments[1]))
@@ -173,8 +173,9 @@ def wanted_events(patterns: Iterable[Pattern]) -> dict[type[Event], Sequence[str
 def _send(client: Client, patterns: Sequence[Pattern], events: Iterable[tuple[int, AnyEvent]]) -> None:
     messages = []
     for number, event in events:
-        topic = event_topic(event)
-        if any(pattern.matches(topic) for pattern in patterns):
+        topics = event_topics(event)
+        topic = next((one for one in topics if any(p.matches(one) for p in patterns)), None)
+        if topic is not None:
             messages.append(EventMessage(topic=topic, sequence=number, time_ns=event.time_ns, data=event))
     if messages:
         client.put_events(encode_frames(client.codec, messages), len(messages))

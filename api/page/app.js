@@ -7,10 +7,13 @@ import { parse } from "./router.js";
 import { Session } from "./session.js";
 import { Store } from "./store.js";
 import { Theme, remember, remembered } from "./theme.js";
+import { ControlView } from "./views/control.js";
 import { ExecutionView } from "./views/execution.js";
 import { InstrumentView } from "./views/instrument.js";
 import { MarketView } from "./views/market.js";
 import { OverviewView } from "./views/overview.js";
+import { ProvidersView } from "./views/providers.js";
+import { RiskView } from "./views/risk.js";
 import { StrategiesView } from "./views/strategies.js";
 import { StrategyView } from "./views/strategy.js";
 import { SystemView } from "./views/system.js";
@@ -20,6 +23,9 @@ const VIEWS = [
   ["market", "Market", MarketView, InstrumentView],
   ["strategies", "Strategies", StrategiesView, StrategyView],
   ["execution", "Execution", ExecutionView],
+  ["risk", "Risk", RiskView],
+  ["control", "Control", ControlView],
+  ["providers", "Providers", ProvidersView],
   ["system", "System", SystemView],
 ];
 const ALWAYS = ["metrics:system:*", "alerts"];
@@ -29,7 +35,7 @@ const CYCLE_MS = 100;
 const IDLE_MS = 500;
 const SWEEP_MS = 60_000;
 const KEYS = [
-  ["1 … 5", "views"], ["/", "filter"], ["j k ↓ ↑", "walk through a table"], ["Enter", "open the row"],
+  ["1 … 8", "views"], ["/", "filter"], ["j k ↓ ↑", "walk through a table"], ["Enter", "open the row"],
   ["Esc", "leave filter or chart"], ["← → + −", "move and zoom a chart"], ["l", "chart: live"], ["c", "chart: line or candles"], ["z", "UTC or local time"], ["d", "light or dark"], ["?", "this list"],
 ];
 const element = (id) => document.getElementById(id);
@@ -182,17 +188,24 @@ class App {
     view.enter?.(route);
     document.title = `${view.title ?? title} · Decahertz`;
     VIEWS.forEach(([other], index) => {
-      if (other === name) this.tabs[index].setAttribute("aria-current", "page");
-      else this.tabs[index].removeAttribute("aria-current");
+      if (other !== name) return this.tabs[index].removeAttribute("aria-current");
+      this.tabs[index].setAttribute("aria-current", "page");
     });
+    this.#showTab();
     element("filter").disabled = view.filter === undefined;
     this.connection.want([...ALWAYS, ...view.topics]);
     this.draw();
   }
 
+  /** Scrolls the tabs of a narrow screen to that of the view. */
+  #showTab() {
+    this.tabs.find((one) => one.hasAttribute("aria-current"))?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
   // Input.
 
   #listen() {
+    addEventListener("resize", () => this.#showTab());
     addEventListener("hashchange", () => this.view && this.#open());
     element("filter").addEventListener("input", (event) => {
       this.view.filter?.(event.target.value);
@@ -222,6 +235,7 @@ class App {
     if (this.view === null || element("sign-in").open) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target === element("filter");
+    if (!typing && event.target.closest("input, select, dialog.confirm")) return; // a form of the view
     if (event.key === "Escape") {
       if (typing && event.target.value) {
         event.target.value = "";

@@ -1,6 +1,6 @@
 // Fills as a table, and prices of orders and fills.
 
-import { compact, decimals, fromNs, number, recent } from "./formats.js";
+import { compact, decimals, fromNs, number, precise, recent } from "./formats.js";
 import { address } from "./router.js";
 import { Table } from "./table.js";
 
@@ -37,7 +37,7 @@ export function fillTable(go, list, digits) {
       { name: "side", title: "Side", class: "text", text: (row) => row.side, tone: side },
       { name: "quantity", title: "Quantity", value: (row) => row.quantity, text: (row) => compact(row.quantity) },
       { name: "price", title: "Price", text: (row) => digits.price(row) },
-      { name: "fee", title: "Fee", class: "mid", value: (row) => row.fee, text: (row) => number(row.fee, 4) },
+      { name: "fee", title: "Fee", class: "mid", value: (row) => row.fee, text: (row) => precise(row.fee, 4) },
       { name: "liquidity", title: "Liquidity", class: "text wide", text: (row) => row.liquidity ?? "–" },
     ],
   });

@@ -42,6 +42,12 @@ export function change(value, decimals = 2) {
   return (zero ? "" : value > 0 ? "+" : MINUS) + text;
 }
 
+/** The same as `number`, with eight decimals, those of bitcoin, where these would show nothing. */
+export const precise = (value, digits) => number(value, value && Math.abs(value) < 10 ** -digits ? 8 : digits);
+
+/** "1 position", "2 positions". */
+export const plural = (count, one) => `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+
 /** Digits after the point that a number needs, at most eight. */
 export function decimals(value) {
   const text = String(value);
@@ -53,7 +59,7 @@ export function decimals(value) {
 /** "1.24 M": three significant digits. */
 export function compact(value) {
   if (missing(value)) return NOTHING;
-  const size = Math.abs(value);
+  const size = Math.abs(Number(value.toPrecision(3)));
   for (const [limit, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
     const scale = unit === "k" ? 1e3 : limit;
     if (size >= limit) return signed(`${(value / scale).toPrecision(3)} ${unit}`);

@@ -20,12 +20,15 @@ function address(path, parameters) {
   return url;
 }
 
+/** The address of something below the REST API, for a link. */
+export const link = (...segments) => new URL(segments.map(encodeURIComponent).join("/"), BASE).href;
+
 /** Called when a request is refused because nobody is signed in; the page sets it. */
 export const access = { refused: () => {} };
 
 /** Sends `body` to `path`, or nothing with another method, and returns the decoded answer. */
-export async function send(method, path, body) {
-  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+export async function send(method, path, body, more = {}) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json", ...more };
   const response = await fetch(address(path, {}), { method, headers, body: body && JSON.stringify(body) });
   if (response.ok) return response.json();
   throw new Problem(response.status, await response.json().catch(() => ({})));

@@ -39,6 +39,8 @@ export function tradeTable(go, digits, { all = false } = {}) {
       { name: "exit", title: "Exit", class: "wide", text: (row) => averagePrice(digits, row, row.exit_price) },
       { name: "held", title: "Held", class: "mid", value: (row) => row.closed_ns - row.opened_ns, text: (row) => duration((row.closed_ns - row.opened_ns) / 1e9) },
       { name: "pnl", title: "P&L", value: (row) => row.pnl, text: (row) => change(row.pnl), tone: (row) => tone(row.pnl) },
+      { name: "worst", title: "Worst", class: "wide", value: (row) => row.mae, text: (row) => change(row.mae), hint: (row) => row.excursion_reason ?? "worst P&L while it was open" },
+      { name: "best", title: "Best", class: "wide", value: (row) => row.mfe, text: (row) => change(row.mfe), hint: (row) => row.excursion_reason ?? "best P&L while it was open" },
       { name: "r", title: "R", value: (row) => row.r_multiple, text: (row) => change(row.r_multiple), tone: (row) => tone(row.r_multiple) },
     ],
   });

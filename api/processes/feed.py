@@ -16,18 +16,27 @@ from msgspec import Raw
 
 from api.processes.messages import (
     AlertChanged,
+    HaltChanged,
     Recorded,
+    RequestChanged,
     Samples,
     SessionChanged,
     SnapshotComplete,
     TablesChanged,
+    TradingChanged,
     framed,
 )
 from decahertz.alert import TOPIC as ALERTS
 from decahertz.alert import Alert
 from decahertz.bus import RECORDED, Message
 from decahertz.event import Arrival
+from decahertz.halts import TOPIC as HALTS
+from decahertz.halts import HaltChange
+from decahertz.order_requests import TOPIC as ORDER_REQUESTS
+from decahertz.order_requests import RequestChange
 from decahertz.sample import SampleBatch
+from decahertz.trading_state import TOPIC as TRADING
+from decahertz.trading_state import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,7 +89,7 @@ class LiveFeed:
 
     def start(self) -> None:
         """Subscribes to the bus."""
-        patterns = ("samples:*", RECORDED, ALERTS)
+        patterns = ("samples:*", RECORDED, ALERTS, ORDER_REQUESTS, HALTS, TRADING)
         self._subscriptions = [self._bus.subscribe(pattern, self._receive) for pattern in patterns]
 
     def stop(self) -> None:
@@ -98,6 +107,8 @@ class LiveFeed:
             link.write(_samples(batch))
         for alert in self._alerts:
             link.write(framed(AlertChanged(alert)))
+        if self._latest.trading is not None:
+            link.write(framed(TradingChanged(self._latest.trading)))
         for digest, session in self._sessions.all():
             link.write(framed(SessionChanged(digest, session)))
         link.write(framed(SnapshotComplete()))
@@ -144,6 +155,12 @@ class LiveFeed:
             self._write(self._kept(message))
         elif isinstance(message, Alert) and self._links:
             self._write(framed(AlertChanged(message)))
+        elif isinstance(message, RequestChange) and self._links:
+            self._write(framed(RequestChanged(message)))
+        elif isinstance(message, HaltChange) and self._links:
+            self._write(framed(HaltChanged(message)))
+        elif isinstance(message, TradingState) and self._links:
+            self._write(framed(TradingChanged(message)))
         elif isinstance(message, SampleBatch) and self._links:
             frame = _samples(message)
             for link in tuple(self._links):

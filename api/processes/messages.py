@@ -12,6 +12,9 @@ from api.live.statistics import ClientStatistics
 from api.security.sessions import Session
 from decahertz.alert import Alert
 from decahertz.event import Arrival
+from decahertz.halts import HaltChange
+from decahertz.order_requests import RequestChange
+from decahertz.trading_state import TradingState
 
 _LENGTH_BYTES: Final = 4
 READ_AHEAD_BYTES: Final = 4 * 1024 * 1024
@@ -36,6 +39,24 @@ class AlertChanged(Struct, frozen=True, tag="alert", array_like=True):
     """An alert that has changed."""
 
     alert: Alert
+
+
+class RequestChanged(Struct, frozen=True, tag="request", array_like=True):
+    """An order request that has changed."""
+
+    change: RequestChange
+
+
+class HaltChanged(Struct, frozen=True, tag="halt", array_like=True):
+    """A halt that began or ended."""
+
+    change: HaltChange
+
+
+class TradingChanged(Struct, frozen=True, tag="trading", array_like=True):
+    """Whether trading may go on."""
+
+    change: TradingState
 
 
 class TablesChanged(Struct, frozen=True, tag="tables", array_like=True):
@@ -108,7 +129,16 @@ class Report(Struct, frozen=True, tag="report", array_like=True):
 
 
 ToProcess: TypeAlias = (
-    Samples | Recorded | AlertChanged | TablesChanged | SessionChanged | SnapshotComplete | SpoolPage
+    Samples
+    | Recorded
+    | AlertChanged
+    | RequestChanged
+    | HaltChanged
+    | TradingChanged
+    | TablesChanged
+    | SessionChanged
+    | SnapshotComplete
+    | SpoolPage
 )
 ToRecorder: TypeAlias = Attach | Listening | ReadSpool | Report
 

@@ -14,22 +14,28 @@ from api.processes.messages import (
     TO_PROCESS,
     AlertChanged,
     Family,
+    HaltChanged,
     Listening,
     ReadSpool,
     Recorded,
     Report,
+    RequestChanged,
     Samples,
     Series,
     SessionChanged,
     SnapshotComplete,
     SpoolPage,
     TablesChanged,
+    TradingChanged,
     framed,
     read_frame,
 )
 from decahertz.alert import TOPIC as ALERTS
 from decahertz.bus import RECORDED, samples_topic
+from decahertz.halts import TOPIC as HALTS
+from decahertz.order_requests import TOPIC as ORDER_REQUESTS
 from decahertz.sample import SampleBatch, SampleSchema
+from decahertz.trading_state import TOPIC as TRADING
 from storage.spool.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
     from decahertz.bus import Bus
     from decahertz.event import Arrival
 
+_TOPICS: Final = {RequestChanged: ORDER_REQUESTS, HaltChanged: HALTS, TradingChanged: TRADING}
 _REPORT_SECONDS: Final = 1.0
 _BYTES_PER_ITERATION: Final = 256 * 1024
 """A burst must not keep the clients waiting, nor clients the messages of the recorder: a process that is busy
@@ -131,6 +138,8 @@ class Replica:
                 self._bus.publish(RECORDED, message.arrival)
             case AlertChanged():
                 self._bus.publish(ALERTS, message.alert)
+            case RequestChanged() | HaltChanged() | TradingChanged():
+                self._bus.publish(_TOPICS[type(message)], message.change)
             case TablesChanged():
                 self.on_changed(message.tables)
             case SessionChanged():

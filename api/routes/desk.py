@@ -10,27 +10,23 @@ from msgspec import Struct
 
 from api.http.query import NoQuery
 from api.http.route import AnyRoute, Route
-from api.parts import ApiParts, Request
-from api.routes.live_state import strategy_state
-from collectors.market.sample import MarketSample, Verdict
-from collectors.risk.sample import RiskSample
+from api.parts import Request
+from api.routes.live_state import risk_state, strategy_state
 from collectors.strategy.figures import StrategyFigures
 from decahertz.clock import NS_PER_SECOND
-from decahertz.health import Health
 from decahertz.quantities import Figures, Money, Reasons, RMultiple, Seconds, TimeNanoseconds
 
 _IDLE_SECONDS = 300.0
 _NO_RISK = "no closed round trip has a known initial risk"
-_LISTED = 10
 
 
 class DeskState(StrEnum):
     """State of the desk. The recorder observes: it neither trades nor halts anything."""
 
     HALTED = "halted"
-    """A reported risk limit is breached."""
+    """A hard risk limit is exceeded, or one is reported as breached."""
     DEGRADED = "degraded"
-    """A part of the recorder has failed, or no feed of an instrument in use is live."""
+    """Something else speaks against trading, such as a part of the recorder that is degraded."""
     ACTIVE = "active"
     """A strategy has sent an event within five minutes, or holds a position."""
     IDLE = "idle"
@@ -89,15 +85,17 @@ class DeskStatus(Struct, frozen=True, kw_only=True):
 async def system_status(request: Request[NoQuery, None]) -> DeskStatus:
     """Returns regime, R by day and week, and what speaks against trading, from live state.
 
-    Objections are: risk limits that are reported as breached, parts of the recorder that have failed, and
-    instruments with a quote but no live feed at all.
+    Objections are: hard limits of the settings that are exceeded or cannot be evaluated, limits that are
+    reported as breached, open positions whose feed is stale or mute, no live feed at all, and parts of the
+    recorder that are degraded or have failed. `risk` has the limits.
     """
     parts = request.parts
     now_ns = parts.clock.time_ns()
     collector = strategy_state(parts)
     known = collector.figures(now_ns)
     active = max(known, key=lambda strategy: strategy.received_ns, default=None)
-    breached, failures = _breached(parts), _failures(parts)
+    monitor = risk_state(parts)
+    objections = [objection.reason for objection in monitor.objections()]
     figures = Figures()
     regime = collector.desk_regime.regime if collector.desk_regime is not None else None
     if regime is None and active is not None:
@@ -108,9 +106,9 @@ async def system_status(request: Request[NoQuery, None]) -> DeskStatus:
     return DeskStatus(
         recorder=parts.recorder,
         time_ns=now_ns,
-        state=_state(known, breached, failures, now_ns),
-        can_trade=not breached and not failures,
-        objections=[*breached, *failures],
+        state=_state(known, now_ns, is_breached=monitor.is_breached, has_objections=bool(objections)),
+        can_trade=not objections,
+        objections=objections,
         daily_r_trades=sum(strategy.daily_r_trades for strategy in known),
         weekly_r_trades=sum(strategy.weekly_r_trades for strategy in known),
         strategies=[_strategy(strategy, now_ns) for strategy in known],
@@ -149,38 +147,14 @@ def _silent_seconds(strategy: StrategyFigures, now_ns: int) -> float:
 
 
 def _state(
-    known: Sequence[StrategyFigures], breached: Sequence[str], failures: Sequence[str], now_ns: int
+    known: Sequence[StrategyFigures], now_ns: int, *, is_breached: bool, has_objections: bool
 ) -> DeskState:
-    if breached:
+    if is_breached:
         return DeskState.HALTED
-    if failures:
+    if has_objections:
         return DeskState.DEGRADED
     is_active = any(s.open_positions or _silent_seconds(s, now_ns) < _IDLE_SECONDS for s in known)
     return DeskState.ACTIVE if is_active else DeskState.IDLE
-
-
-def _breached(parts: ApiParts) -> list[str]:
-    batch = parts.latest.get("risk")
-    samples = [s for s in batch.samples if isinstance(s, RiskSample) and s.breached] if batch else []
-    return [
-        f"risk limit breached: {sample.risk} of {sample.strategy} is {sample.value:g}"
-        + (f", its limit {sample.limit_value:g}" if sample.limit_value is not None else "")
-        for sample in samples
-    ]
-
-
-def _failures(parts: ApiParts) -> list[str]:
-    found = [
-        f"{part.name} has failed: {part.detail}"
-        for part in parts.components()
-        if part.health is Health.FAILED
-    ]
-    batch = parts.latest.get("market")
-    samples = [s for s in batch.samples if isinstance(s, MarketSample)] if batch else []
-    if samples and all(sample.verdict not in (Verdict.LIVE, Verdict.QUIET) for sample in samples):
-        names = ", ".join(f"{sample.instrument} {sample.verdict}" for sample in samples[:_LISTED])
-        found.append(f"no instrument has a live feed: {names}")
-    return found
 
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (

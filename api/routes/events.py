@@ -9,11 +9,12 @@ import msgspec
 from msgspec import NODEFAULT, Raw, Struct
 
 from api.http.access import Scope
-from api.http.body import DECODE_ERRORS, BodyReader, is_not_finite, malformed
+from api.http.body import BodyReader, is_not_finite, malformed
 from api.http.problems import FieldProblem, ProblemError, field_problem
 from api.http.query import NoQuery
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from decahertz.decode_errors import DECODE_ERRORS
 from decahertz.event import AnyEvent, EventBatch
 from decahertz.ingest import Receipt
 from decahertz.wire import Codec, Decoder, decoder

@@ -1,8 +1,8 @@
-"""Quality of execution: order outcomes, latencies and slippage."""
+"""Quality of execution: order outcomes, latencies, costs and markouts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,15 +11,18 @@ from msgspec import Struct
 from api.http.query import Time, parameter_problem
 from api.http.route import AnyRoute, Route
 from api.parts import ApiParts, Request
+from api.routes.costs import Markout, markouts_of
+from api.routes.known import check_known
 from api.routes.live_state import check_running
 from api.routes.records import Text
+from collectors.execution.order import End
 from collectors.execution.sample import ExecutionSample
 from decahertz.quantities import BasisPoints, Figures, Money, Ratio, Reasons, Seconds, TimeNanoseconds
 from storage.query.execution_quality import ExecutionSelection, ExecutionTotals
+from storage.schema.order_quality import HORIZONS_NS, LEGS
 
 _NO_FINAL = "no order has finished"
 _NO_LATENCY = "no order has both ends of this leg"
-LEGS: Final = ("signal_to_submit", "submit_to_ack", "ack_to_fill", "submit_to_fill")
 
 
 class QualityBasis(StrEnum):
@@ -57,6 +60,35 @@ class Slippage(Struct, frozen=True, kw_only=True):
     mean: BasisPoints | None
 
 
+class Shortfall(Struct, frozen=True, kw_only=True):
+    """Implementation shortfall of finished orders, over their value at the decision; positive is a cost."""
+
+    n: int
+    """Finished orders with a decision price and the mids that they need."""
+    total: BasisPoints | None
+    """The sum of the four parts."""
+    delay: BasisPoints | None
+    """Move of the mid from decision to submission, of the filled part."""
+    trading: BasisPoints | None
+    """Fill prices against the mid at submission."""
+    opportunity: BasisPoints | None
+    """Move of the mid from decision to end, of the unfilled part."""
+    fees: BasisPoints | None
+    """Fees minus rebates."""
+
+
+class Ends(Struct, frozen=True, kw_only=True):
+    """Orders that ended in one state for one reason."""
+
+    state: str
+    """`filled`, `cancelled`, `rejected` or `expired`."""
+    reason: str
+    """In the words of the last report; empty: it gave none."""
+    n: int
+    ratio: Ratio
+    """Share of the finished orders."""
+
+
 class ExecutionQuality(Struct, frozen=True, kw_only=True):
     """Orders of one strategy at one venue."""
 
@@ -70,11 +102,17 @@ class ExecutionQuality(Struct, frozen=True, kw_only=True):
     expired: int
     open: int
     """Orders without a final state."""
+    unresolved: int
+    """Open orders that were reported as unresolved; live also those without an answer for too long."""
+    conflicts: int
+    """Contradictions among the reports and fills of an order."""
     finished: int
     """Orders with a final state: the n of the three ratios."""
     fill_ratio: Ratio | None
     cancel_ratio: Ratio | None
     reject_ratio: Ratio | None
+    ends: list[Ends]
+    """The same by reason, the most frequent first; at most 50 of them, others as `__other__`."""
     fills: int
     commissions: Money
     maker_ratio: Ratio | None
@@ -86,10 +124,18 @@ class ExecutionQuality(Struct, frozen=True, kw_only=True):
     """From acceptance to the first fill."""
     submit_to_fill: Latency
     """From submission to the first fill."""
+    submit_to_last_fill: Latency
+    """From submission to the last fill, of orders that have ended."""
+    queue: Latency
+    """Wait in queues of the trading process before the submission."""
+    limiter: Latency
+    """Wait for the rate limiter of the trading process before the submission."""
     slippage_decision: Slippage
-    """Against the price of the signal."""
+    """Against the price at the decision."""
     slippage_arrival: Slippage
     """Against the mid at submission."""
+    shortfall: Shortfall
+    markouts: list[Markout]
     negative_latencies: int
     """Latencies below zero: the clocks of two parties disagree."""
     reasons: Reasons
@@ -106,10 +152,10 @@ class ExecutionReport(Struct, frozen=True, kw_only=True):
 
 
 async def execution_quality(request: Request[QualityQuery, None]) -> ExecutionReport:
-    """Returns order outcomes, latencies and slippage by strategy and venue, each with its n.
+    """Returns order outcomes, latencies, costs and markouts by strategy and venue, each with its n.
 
     Without `start` and `end`: the live state of this recorder. With one of them: from the stored orders.
-    There, slippage against the mid counts orders that name their arrival price.
+    There, mids that orders do not name come from the raw samples of the market, as long as these are kept.
     """
     query, parts = request.query, request.parts
     if query.start is None and query.end is None:
@@ -128,6 +174,8 @@ async def execution_quality(request: Request[QualityQuery, None]) -> ExecutionRe
         )
         found = await parts.queries.execution_totals(which)
         basis, items = QualityBasis.STORED, [_stored(totals) for totals in found]
+    if not items:
+        await check_known(parts, {"strategy": query.strategy})
     return ExecutionReport(recorder=parts.recorder, basis=basis, time_ns=parts.clock.time_ns(), items=items)
 
 
@@ -135,14 +183,16 @@ def _live(parts: ApiParts, query: QualityQuery) -> list[ExecutionQuality]:
     check_running(parts, "execution")
     batch = parts.latest.get("execution")
     samples = [s for s in batch.samples if isinstance(s, ExecutionSample)] if batch is not None else []
+    collector = parts.execution()
+    ends = {} if collector is None else collector.ends()
     return [
-        _of_sample(sample)
+        _of_sample(sample, ends.get((sample.strategy, sample.venue), {}))
         for sample in sorted(samples, key=lambda sample: (sample.strategy, sample.venue))
         if query.strategy in (None, sample.strategy) and query.venue in (None, sample.venue)
     ]
 
 
-def _of_sample(sample: ExecutionSample) -> ExecutionQuality:
+def _of_sample(sample: ExecutionSample, ends: Mapping[End, int]) -> ExecutionQuality:
     figures = Figures()
     for name in ("fill_ratio", "cancel_ratio", "reject_ratio"):
         figures.add(name, getattr(sample, name), _NO_FINAL)
@@ -158,7 +208,10 @@ def _of_sample(sample: ExecutionSample) -> ExecutionQuality:
         rejected=sample.orders_rejected,
         expired=sample.orders_expired,
         open=sample.open_orders,
+        unresolved=sample.unresolved_orders,
+        conflicts=sample.order_conflicts,
         finished=finished,
+        ends=_ends([(state, reason, orders) for (state, reason), orders in ends.items()]),
         fills=sample.fills,
         commissions=sample.commissions,
         negative_latencies=sample.negative_latencies,
@@ -171,6 +224,17 @@ def _of_sample(sample: ExecutionSample) -> ExecutionQuality:
         ),
         slippage_arrival=_slippage(
             figures, "slippage_arrival", sample.slippage_arrival_observations, sample.slippage_arrival_bps
+        ),
+        shortfall=_shortfall(figures, sample.shortfall_observations, sample),
+        markouts=markouts_of(
+            figures,
+            {
+                name: (
+                    getattr(sample, f"markout_{name}_observations"),
+                    getattr(sample, f"markout_{name}_bps"),
+                )
+                for name in HORIZONS_NS
+            },
         ),
         **figures.values_with_reasons(),
     )
@@ -199,7 +263,10 @@ def _stored(totals: ExecutionTotals) -> ExecutionQuality:
         rejected=t.rejected,
         expired=t.expired,
         open=t.submitted - finished,
+        unresolved=t.unresolved,
+        conflicts=t.conflicts,
         finished=finished,
+        ends=_ends([(end.state, end.reason, end.orders) for end in t.ends]),
         fills=t.fills,
         commissions=t.commissions,
         negative_latencies=t.negative_latencies,
@@ -212,8 +279,17 @@ def _stored(totals: ExecutionTotals) -> ExecutionQuality:
         ),
         slippage_decision=_slippage(figures, "slippage_decision", t.decision_n, t.decision_bps),
         slippage_arrival=_slippage(figures, "slippage_arrival", t.arrival_n, t.arrival_bps),
+        shortfall=_shortfall(figures, t.shortfall_n, t),
+        markouts=markouts_of(figures, t.markouts),
         **figures.values_with_reasons(),
     )
+
+
+def _ends(ends: Sequence[tuple[str, str, int]]) -> list[Ends]:
+    """The ends of orders, from state, reason and number of each."""
+    total = sum(orders for _, _, orders in ends)
+    found = sorted(ends, key=lambda end: (-end[2], end[0], end[1]))
+    return [Ends(state=state, reason=reason, n=n, ratio=n / total) for state, reason, n in found]
 
 
 def _legs(figures: Figures, legs: Mapping[str, tuple[int, float | None, float | None]]) -> dict[str, Any]:
@@ -233,13 +309,26 @@ def _slippage(figures: Figures, name: str, n: int, mean: float | None) -> Slippa
     return Slippage(n=n, mean=mean)
 
 
+def _shortfall(figures: Figures, n: int, of: ExecutionSample | ExecutionTotals) -> Shortfall:
+    if of.shortfall_bps is None:
+        figures.reasons["shortfall"] = "no finished order has a decision price and the mids that it needs"
+    return Shortfall(
+        n=n,
+        total=of.shortfall_bps,
+        delay=of.shortfall_delay_bps,
+        trading=of.shortfall_trading_bps,
+        opportunity=of.shortfall_opportunity_bps,
+        fees=of.shortfall_fees_bps,
+    )
+
+
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     Route(
         path="/api/v1/execution/quality",
-        summary="Order outcomes, latencies and slippage",
+        summary="Order outcomes, latencies, costs and markouts",
         handler=execution_quality,
         query=QualityQuery,
         response=ExecutionReport,
-        problems=("database-unavailable", "not-enabled"),
+        problems=("database-unavailable", "not-enabled", "unknown-name"),
     ),
 )

@@ -11,6 +11,7 @@ from api.http.route import AnyRoute, Route
 from api.http.stream import Stream, Write
 from api.parts import Request
 from api.routes.names import Names, unknown_name
+from decahertz.decode_errors import explained
 from decahertz.event import EVENT_BY_TABLE
 from storage.query.export import ExportRequest, UnknownColumnError, events_request, samples_request
 from storage.query.export_format import ExportFormat
@@ -19,7 +20,9 @@ _LATEST_NS: Final = 2**63 - 1
 EventTable: TypeAlias = Annotated[
     str,
     Meta(
-        pattern=f"^({'|'.join(EVENT_BY_TABLE)})$",
+        pattern=explained(
+            f"^({'|'.join(EVENT_BY_TABLE)})$", f"no table of events; allowed: {', '.join(EVENT_BY_TABLE)}"
+        ),
         description="Table whose events are exported.",
         extra_json_schema={"enum": list(EVENT_BY_TABLE)},
     ),

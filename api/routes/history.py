@@ -39,7 +39,8 @@ StepText: TypeAlias = Annotated[
     str,
     Meta(
         pattern=DURATION,
-        description="Bucket width, a multiple of 100ms: `500ms`, `5s`, `1m`, `1h`; without a unit ns.",
+        description="Bucket width, a multiple of 100ms: `500ms`, `5s`, `1m`, `1h`; without a unit ns. Buckets"
+        " begin at multiples of it since the epoch, UTC: those of a week on Thursday.",
     ),
 ]
 TierName: TypeAlias = Annotated[Tier, Meta(description="Tier to read; default: chosen by the range.")]
@@ -96,7 +97,7 @@ async def metrics_history_by_body(request: Request[NoQuery, HistoryRequest]) -> 
     """Like `GET`, with the parameters in the body and the filters in `key`."""
     body = request.body
     values = {name: getattr(body, name) for name in _AnyHistoryQuery.__struct_fields__}
-    values |= {name: _body_time(name, getattr(body, name), request.parts.clock) for name in ("start", "end")}
+    values |= {name: body_time(name, getattr(body, name), request.parts.clock) for name in ("start", "end")}
     query = HistoryQuery(**values)
     return await _history(request.parts, query, {name: tuple(values) for name, values in body.key.items()})
 
@@ -140,7 +141,8 @@ def _resolution_request(query: HistoryQuery, length_ns: int) -> ResolutionReques
         raise parameter_problem(error.parameter, str(error)) from error
 
 
-def _body_time(name: str, given: int | str | None, clock: Clock) -> int | None:
+def body_time(name: str, given: int | str | None, clock: Clock) -> int | None:
+    """A time in a body, in nanoseconds. Raises :class:`ProblemError`."""
     if given is None:
         return None
     try:

@@ -27,7 +27,7 @@ async def check_known(parts: ApiParts, which: Mapping[str, Any]) -> None:
     stored = await parts.queries.known_names()
     by_name = {"instrument": stored.instruments, "strategy": stored.strategies}
     for name, values in missing.items():
-        if not by_name[name].intersection(values):
+        if not by_name[name].intersection(values) and not await parts.queries.is_named(name, values):
             raise unknown(name, values[0], by_name[name] | live[name])
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from api.http.problems import ProblemError
 from api.parts import ApiParts
+from collectors.market.collector import MarketCollector
 from collectors.strategy.collector import StrategyCollector
 from decahertz.health import RunState
+from decahertz.risk.monitor import RiskMonitor
 
 
 def strategy_state(parts: ApiParts) -> StrategyCollector:
@@ -15,6 +17,22 @@ def strategy_state(parts: ApiParts) -> StrategyCollector:
         raise _not_enabled("strategy")
     check_running(parts, "strategy")
     return strategy
+
+
+def risk_state(parts: ApiParts) -> RiskMonitor:
+    """Returns the recorder's own limits. Raises :class:`ProblemError` (``not-enabled``) in an API process."""
+    if parts.risk is None:
+        raise _not_enabled("risk")
+    return parts.risk
+
+
+def market_state(parts: ApiParts) -> MarketCollector:
+    """Returns the market collector. Raises :class:`ProblemError` (``not-enabled``) unless it runs."""
+    market = parts.market()
+    if market is None:
+        raise _not_enabled("market")
+    check_running(parts, "market")
+    return market
 
 
 def check_running(parts: ApiParts, collector: str) -> None:

@@ -12,8 +12,9 @@ from api.parts import Request
 from api.routes.known import check_known
 from api.routes.names import DURATION, Names
 from api.routes.records import Cursor
+from decahertz.bar import Bar
 from decahertz.duration import parse_duration
-from storage.query.bars import LONGEST_TIMEFRAME_NS, Bar, BarFilter
+from storage.query.bars import LONGEST_TIMEFRAME_NS, BarFilter
 from storage.query.queries import Page
 
 
@@ -25,7 +26,7 @@ class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern=DURATION,
-            description="`1s`, `5m`, `1h`, `1d`, …; at most 366d; without a unit nanoseconds.",
+            description="`1s`, `5m`, `1h`, `1d`, `1w`, …; at most 366d; without a unit nanoseconds.",
         ),
     ] = "1m"
     venue: Annotated[Names, Meta(description="Venues; default: all venues in one bar.")] = ()
@@ -44,8 +45,11 @@ class BarsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
     """Returns open, high, low, close, volume, number of ticks and VWAP, newest bar first.
 
-    A bar begins at a multiple of the timeframe since the epoch, UTC. There is no bar without a tick. The
-    newest bar may still be in progress.
+    A bar begins at a multiple of the timeframe since the epoch, UTC. A bar of whole days consists of trading
+    days, by `accounting.timezone` and `accounting.day_start`: of 23 or 25 hours when the clocks change. A bar
+    of a week begins on `accounting.week_start`, by default on Monday; of other numbers of days, bars follow
+    each other from the first such day of 1970. There is no bar without a tick. The newest bar may still be in
+    progress.
     """
     query = request.query
     if query.start is not None and query.end is not None and query.start > query.end:
@@ -60,6 +64,7 @@ async def market_bars(request: Request[BarsQuery, None]) -> Page[Bar]:
         start_ns=query.start,
         end_ns=query.end,
         recorder=query.recorder,
+        days=request.parts.days,
     )
     found = await request.parts.queries.bars(which, limit=query.limit, cursor=query.cursor)
     if not found.items:

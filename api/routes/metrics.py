@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 from api.http.query import NoQuery
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from api.routes.names import KEYS, Names, check_names, unknown_name
-from decahertz.metric import Kind, Unit, family_name
+from decahertz.metric import Aggregate, Kind, Unit, family_name
 from decahertz.sample import MetricField, Sample, SampleBatch, SampleSchema
 from storage.query.history.raw_samples import Value
 from storage.schema.samples import table_of
@@ -51,6 +52,10 @@ class CatalogueMetric(Struct, frozen=True, kw_only=True):
     name: str
     """Name in responses and messages, and of the column."""
     help: str
+    formula: str
+    """How it is computed from other fields; empty where the help says all."""
+    source: str
+    """The publication that defines it; empty for plain counts and readings."""
     kind: Kind
     unit: Unit
     type: str
@@ -59,8 +64,10 @@ class CatalogueMetric(Struct, frozen=True, kw_only=True):
     """Whether the value can be null."""
     states: list[str]
     """Possible values of a state; empty for numbers."""
-    prometheus: str
-    """Prometheus family, without the suffixes that the formats add."""
+    aggregates: list[Aggregate]
+    """Columns of a history in buckets; the tiers keep the same."""
+    prometheus: str | None
+    """Prometheus family, without the suffixes that the formats add; null: Prometheus does not get it."""
 
 
 class CatalogueCollector(Struct, frozen=True, kw_only=True):
@@ -99,6 +106,8 @@ async def metrics_current(request: Request[CurrentQuery, None]) -> CurrentList:
             batch = request.parts.latest.get(schema.collector)
             if batch is not None:
                 items.extend(_current(batch, request.extra, request.query.fields))
+    if not items:
+        await check_known(request.parts, request.extra)
     return CurrentList(recorder=request.parts.recorder, items=items)
 
 
@@ -145,12 +154,15 @@ def _catalogue_metric(collector: str, field: MetricField) -> CatalogueMetric:
     return CatalogueMetric(
         name=field.name,
         help=field.metric.help,
+        formula=field.metric.formula,
+        source=field.metric.source,
         kind=field.metric.kind,
         unit=field.metric.unit,
         type="str" if field.states else field.type.__name__,
         optional=field.optional,
         states=list(field.states),
-        prometheus=family_name(collector, field.name, field.metric.unit),
+        aggregates=list(field.aggregates),
+        prometheus=family_name(collector, field.name, field.metric.unit) if field.metric.exported else None,
     )
 
 
@@ -163,6 +175,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         query=CurrentQuery,
         extra_query=KEYS,
         response=CurrentList,
+        problems=("database-unavailable", "unknown-name"),
     ),
     Route(
         path="/api/v1/metrics/catalogue",

@@ -7,8 +7,8 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from api.http.problems import explained
 from api.http.query import Extra, parameter_problem, unknown_parameter
+from decahertz.decode_errors import explained
 from decahertz.duration import DURATION_PATTERN
 from decahertz.sample import SampleSchema
 
@@ -17,7 +17,8 @@ Names: TypeAlias = Annotated[
 ]
 KEYS: Final = "Filters by key field; values repeated or separated by commas."
 DURATION: Final = explained(
-    DURATION_PATTERN, "a duration is a whole number with ms, s, m, h or d, or of nanoseconds: 250ms, 5s, 1h"
+    DURATION_PATTERN,
+    "a duration is a whole number with ms, s, m, h, d or w, or of nanoseconds: 250ms, 5s, 1h",
 )
 
 

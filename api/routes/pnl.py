@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from api.routes.live_state import strategy_state
 from api.routes.records import Text
 from collectors.common.values import finite
@@ -62,7 +63,7 @@ class PnlReport(Struct, frozen=True, kw_only=True):
     """Name of this recorder."""
     time_ns: TimeNanoseconds
     overall: Pnl
-    """Sum over the strategies. Amounts in several currencies are added as they are."""
+    """Sum over the strategies, in the account currency."""
     strategies: list[StrategyPnl]
 
 
@@ -74,6 +75,8 @@ async def pnl(request: Request[PnlQuery, None]) -> PnlReport:
     now_ns = request.parts.clock.time_ns()
     wanted = request.query.strategy
     known = [f for f in strategy_state(request.parts).figures(now_ns) if wanted in (None, f.strategy)]
+    if not known:
+        await check_known(request.parts, {"strategy": wanted})
     return PnlReport(
         recorder=request.parts.recorder,
         time_ns=now_ns,
@@ -117,6 +120,6 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=pnl,
         query=PnlQuery,
         response=PnlReport,
-        problems=("not-enabled",),
+        problems=("not-enabled", "database-unavailable", "unknown-name"),
     ),
 )

@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 from api.http.problems import ProblemError
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.known import check_known
 from api.routes.live_state import strategy_state
-from api.routes.records import Text
+from api.routes.records import AccountName, Text
 from collectors.common.values import finite
 from collectors.strategy.position import TOO_LARGE, HeldPosition
 from decahertz.clock import NS_PER_SECOND
@@ -23,6 +24,7 @@ class PositionsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Query of positions; absent parameters do not filter."""
 
     strategy: Text | None = None
+    account: AccountName | None = None
     venue: Text | None = None
     instrument: Text | None = None
     held_by: Annotated[PositionSource, Meta(description="Reported by this holder.")] | None = None
@@ -34,6 +36,7 @@ class InstrumentPositionQuery(Struct, frozen=True, kw_only=True, forbid_unknown_
 
     instrument: Text
     strategy: Text | None = None
+    account: AccountName | None = None
     venue: Text | None = None
 
 
@@ -47,7 +50,7 @@ class PositionList(Struct, frozen=True, kw_only=True):
 
 
 class PositionSummary(Struct, frozen=True, kw_only=True):
-    """Sums over open positions. Amounts in several currencies are added as they are."""
+    """Sums over open positions, in the account currency."""
 
     recorder: str
     """Name of this recorder."""
@@ -62,6 +65,8 @@ class PositionSummary(Struct, frozen=True, kw_only=True):
     """Strategies with an open position."""
     unmarked: int
     """Open positions without a mark price."""
+    undefined: int
+    """Open positions in instruments without a definition: they count one to one."""
     gross_value: Money | None
     """Sum of the values without their signs."""
     net_value: Money | None
@@ -98,7 +103,10 @@ async def positions(request: Request[PositionsQuery, None]) -> PositionList:
     newest mid, or else the newest reported mark price.
     """
     query, now_ns = request.query, request.parts.clock.time_ns()
-    items = _selected(strategy_state(request.parts).positions(now_ns), query, with_flat=query.flat)
+    known = strategy_state(request.parts).positions(now_ns)
+    items = _selected(known, query, with_flat=query.flat)
+    if not items:
+        await check_known(request.parts, _unseen(known, query))
     return PositionList(recorder=request.parts.recorder, time_ns=now_ns, items=items)
 
 
@@ -108,7 +116,10 @@ async def positions_summary(request: Request[PositionsQuery, None]) -> PositionS
     A sum is null while one of its positions has no value. The parameter `flat` changes nothing here.
     """
     now_ns = request.parts.clock.time_ns()
-    items = _selected(strategy_state(request.parts).positions(now_ns), request.query, with_flat=False)
+    known = strategy_state(request.parts).positions(now_ns)
+    items = _selected(known, request.query, with_flat=False)
+    if not items:
+        await check_known(request.parts, _unseen(known, request.query))
     marks = [item.mark_ns for item in items if item.mark_ns is not None]
     figures = Figures()
     _add_sum(figures, "gross_value", items, "value", abs)
@@ -124,6 +135,7 @@ async def positions_summary(request: Request[PositionsQuery, None]) -> PositionS
         short=sum(item.quantity < 0 for item in items),
         instruments=len({(item.venue, item.instrument) for item in items}),
         strategies=len({item.strategy for item in items}),
+        undefined=sum(item.multiplier is None for item in items),
         unmarked=sum(item.mark_price is None for item in items),
         reasons=figures.reasons,
         **figures.values,
@@ -164,12 +176,22 @@ def _selected(
         for item in known
         if (with_flat or item.quantity)
         and query.strategy in (None, item.strategy)
+        and query.account in (None, item.account)
         and query.venue in (None, item.venue)
         and query.instrument in (None, item.instrument)
     ]
     if isinstance(query, PositionsQuery) and query.held_by is not None:
         found = [item for item in found if query.held_by in item.held_by]
     return sorted(found, key=lambda item: (item.strategy, item.venue, item.instrument))
+
+
+def _unseen(known: Sequence[HeldPosition], query: PositionsQuery) -> dict[str, str | None]:
+    """The names of a query that no position has, flat ones included."""
+    strategies, instruments = {p.strategy for p in known}, {p.instrument for p in known}
+    return {
+        "strategy": None if query.strategy in strategies else query.strategy,
+        "instrument": None if query.instrument in instruments else query.instrument,
+    }
 
 
 def _add_sum(
@@ -197,7 +219,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=positions,
         query=PositionsQuery,
         response=PositionList,
-        problems=("not-enabled",),
+        problems=("not-enabled", "database-unavailable", "unknown-name"),
     ),
     Route(
         path="/api/v1/positions/summary",
@@ -205,7 +227,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         handler=positions_summary,
         query=PositionsQuery,
         response=PositionSummary,
-        problems=("not-enabled",),
+        problems=("not-enabled", "database-unavailable", "unknown-name"),
     ),
     Route(
         path="/api/v1/positions/{instrument}",

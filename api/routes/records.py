@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from api.http.cache import Caching
 from api.http.problems import ProblemError
 from api.http.query import Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
+from api.routes.costs import RoundTripQuality, round_trip_quality
 from api.routes.known import check_known
 from storage.query.instruments import InstrumentInfo
-from storage.query.pagination import Row, RowPage
+from storage.query.pagination import RowPage
 from storage.query.queries import (
     FillFilter,
     Page,
@@ -29,6 +31,9 @@ Cursor: TypeAlias = Annotated[
 ]
 
 
+AccountName: TypeAlias = Annotated[
+    str, Meta(max_length=128, description="The account; empty: rows without one.")
+]
 Source: TypeAlias = Annotated[Text, Meta(description="The process that sent the event.")]
 
 
@@ -36,6 +41,7 @@ class _KeyQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recorder: Text | None = None
     source: Source | None = None
     strategy: Text | None = None
+    account: AccountName | None = None
     venue: Text | None = None
     instrument: Text | None = None
     start: Time | None = None
@@ -119,18 +125,32 @@ async def recent_trades(request: Request[RecentTradesQuery, None]) -> RowPage:
     return await request.parts.queries.trades(RoundTripFilter(), limit=request.query.limit)
 
 
-async def trade(request: Request[TradeQuery, None]) -> Row:
-    """Returns one closed round trip."""
+class RoundTripReport(StoredRoundTrip, frozen=True, kw_only=True):
+    """A finished round trip, and what its orders cost."""
+
+    quality: RoundTripQuality
+
+
+async def trade(request: Request[TradeQuery, None]) -> RoundTripReport:
+    """Returns one closed round trip, with its worst and best P&L while it was open, and what its orders cost.
+
+    P&L follows from its fills and the raw samples of the market, as long as these are kept.
+    """
     query = request.query
     found = await request.parts.queries.trade(query.trade_id, query.recorder)
-    if found is None:
+    costs = None if found is None else await request.parts.queries.round_trip_quality(found)
+    if found is None or costs is None:
         raise ProblemError("not-found", f"there is no closed round trip {query.trade_id!r}")
-    return found
+    return RoundTripReport(**asdict(found), quality=round_trip_quality(costs))
 
 
 def _filter_fields(query: _KeyQuery) -> dict[str, Any]:
-    names = {name: getattr(query, name) for name in ("recorder", "source", "strategy", "venue", "instrument")}
-    return {**names, "start_ns": query.start, "end_ns": query.end}
+    names = ("recorder", "source", "strategy", "account", "venue", "instrument")
+    return {
+        **{name: getattr(query, name) for name in names},
+        "start_ns": query.start,
+        "end_ns": query.end,
+    }
 
 
 async def instruments(request: Request[InstrumentsQuery, None]) -> Instruments:
@@ -165,7 +185,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Round trips",
         handler=trades,
         # Stored in the transaction of the fills that close them.
-        caching=Caching(reads=("fills", "regimes")),
+        caching=Caching(reads=("fills", "regimes", "trades")),
         anywhere=True,
         query=TradesQuery,
         response=Page[StoredRoundTrip],
@@ -176,7 +196,7 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="Newest round trips",
         handler=recent_trades,
         anywhere=True,
-        caching=Caching(reads=("fills",)),
+        caching=Caching(reads=("fills", "regimes", "trades")),
         query=RecentTradesQuery,
         response=Page[StoredRoundTrip],
         problems=("database-unavailable",),
@@ -186,9 +206,8 @@ ROUTES: Final[tuple[AnyRoute, ...]] = (
         summary="One round trip",
         handler=trade,
         anywhere=True,
-        caching=Caching(reads=("fills",)),
         query=TradeQuery,
-        response=StoredRoundTrip,
+        response=RoundTripReport,
         problems=("database-unavailable", "not-found"),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from api.http.access import Scope
+from api.http.access import Caller, Scope
 from api.http.body import BodyReader
 from api.http.query import NoQuery
 from api.http.route import AnyRoute, Route, StatusResponse
@@ -43,15 +43,24 @@ class SignedOut(Struct, frozen=True, kw_only=True):
 
 
 async def session(request: Request[NoQuery, None]) -> SessionInfo:
-    """Returns whose key or session the request has. A browser page asks this to know whether to sign in."""
+    """Returns whose key or session the request has. A browser page asks this to know whether to sign in.
+
+    Where keys are optional, a request without either is `local`, with every scope and no end. One that brings
+    a key or a session has the scopes of that key only.
+    """
     found = request.parts.sessions.find(request.headers)
     caller = request.caller
     by_session = found is not None and found.caller == caller
     return SessionInfo(
         name=caller.name,
-        scopes=tuple(scope for scope in Scope if scope in caller.scopes),
+        scopes=_scopes_of(caller),
         expires_ns=found.expires_ns if found is not None and by_session else None,
     )
+
+
+def _scopes_of(caller: Caller) -> tuple[Scope, ...]:
+    """The scopes that keys can have."""
+    return tuple(scope for scope in Scope if scope in caller.scopes and scope is not Scope.PUBLIC)
 
 
 async def sign_in(request: Request[NoQuery, SignIn]) -> StatusResponse[SessionInfo]:
@@ -66,14 +75,17 @@ async def sign_in(request: Request[NoQuery, SignIn]) -> StatusResponse[SessionIn
     begun, cookie = request.parts.sessions.begin(caller, request.headers)
     content = SessionInfo(
         name=caller.name,
-        scopes=tuple(scope for scope in Scope if scope in caller.scopes),
+        scopes=_scopes_of(caller),
         expires_ns=begun.expires_ns,
     )
     return StatusResponse(content, 200, {"Set-Cookie": cookie})
 
 
 async def sign_out(request: Request[NoQuery, None]) -> StatusResponse[SignedOut]:
-    """Ends the session of the request and removes its cookie; open WebSockets of the session are closed."""
+    """Ends the session of the request and removes its cookie; open WebSockets of the session are closed.
+
+    Without a session, also where keys are optional, nothing ends: `ended` is false.
+    """
     ended, cookie = request.parts.sessions.end(request.headers)
     return StatusResponse(SignedOut(ended=ended), 200, {"Set-Cookie": cookie})
 

@@ -1,4 +1,4 @@
-"""Lists of stored events: signals, risk, regime, news, logs, ticks and quotes."""
+"""Lists of stored events: signals, cash flows, risk, regime, news, logs, ticks and quotes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from api.http.query import Time
 from api.http.route import AnyRoute, Route
 from api.parts import Request
 from api.routes.known import check_known
-from api.routes.records import Cursor, Limit, Source, Text
-from decahertz.event import Direction, LogLevel, Side
+from api.routes.records import AccountName, Cursor, Limit, Source, Text
+from decahertz.event import CashKind, Direction, LogLevel, Side
 from storage.query import stored_events
 from storage.query.pagination import KeysetPage, RowPage
 from storage.query.queries import Page
@@ -39,6 +39,17 @@ class SignalsQuery(RangeQuery, frozen=True, kw_only=True, forbid_unknown_fields=
     instrument: Text | None = None
     signal_id: Text | None = None
     direction: Direction | None = None
+
+
+class CashQuery(RangeQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of cash flows."""
+
+    strategy: Text | None = None
+    account: AccountName | None = None
+    kind: CashKind | None = None
+    venue: Text | None = None
+    instrument: Text | None = None
+    cash_id: Text | None = None
 
 
 class RiskQuery(RangeQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,12 +94,26 @@ class TicksQuery(QuotesQuery, frozen=True, kw_only=True, forbid_unknown_fields=T
     side: Annotated[Side, Meta(description="Side of the aggressor.")] | None = None
 
 
+class GapsQuery(RangeQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Query of the gap ledger."""
+
+    venue: Text | None = None
+    instrument: Text | None = None
+    numbering: Annotated[Text, Meta(description="`ticks` or `quotes`.")] | None = None
+    recovered: bool | None = None
+
+
 async def signals(request: Request[SignalsQuery, None]) -> RowPage:
     """Returns signals of strategies, newest first."""
     return await newest(request, stored_events.SIGNALS)
 
 
-async def risk(request: Request[RiskQuery, None]) -> RowPage:
+async def cash(request: Request[CashQuery, None]) -> RowPage:
+    """Returns cash flows that are not part of a fill, as often as they were reported, newest first."""
+    return await newest(request, stored_events.CASH)
+
+
+async def risk_events(request: Request[RiskQuery, None]) -> RowPage:
     """Returns risk measures with their limits, newest first."""
     return await newest(request, stored_events.RISKS)
 
@@ -119,6 +144,14 @@ async def market_ticks(request: Request[TicksQuery, None]) -> RowPage:
 async def market_quotes(request: Request[QuotesQuery, None]) -> RowPage:
     """Returns best bids and asks of one instrument, newest first."""
     return await _market(request, stored_events.QUOTES)
+
+
+async def market_gaps(request: Request[GapsQuery, None]) -> RowPage:
+    """Returns the gap ledger, newest first: messages that were missed, by the numbers of the venue.
+
+    A gap that is closed by late messages has a second row, with `recovered` true.
+    """
+    return await newest(request, stored_events.GAPS)
 
 
 async def newest(request: Request[Any, None], page: KeysetPage) -> RowPage:
@@ -181,10 +214,12 @@ def _route(path: str, summary: str, handler: Any, query: type[Struct], page: Key
 
 ROUTES: Final[tuple[AnyRoute, ...]] = (
     _route("signals", "Signals", signals, SignalsQuery, stored_events.SIGNALS),
-    _route("risk", "Risk measures", risk, RiskQuery, stored_events.RISKS),
+    _route("cash", "Cash flows", cash, CashQuery, stored_events.CASH),
+    _route("risk/events", "Risk measures", risk_events, RiskQuery, stored_events.RISKS),
     _route("regime", "Market regimes", regime, RegimeQuery, stored_events.REGIMES),
     _route("sentiment/news", "Headlines", sentiment_news, NewsQuery, stored_events.NEWS),
     _route("system/logs", "Log lines", system_logs, LogsQuery, stored_events.LOGS),
     _route("market/ticks/{instrument}", "Ticks", market_ticks, TicksQuery, stored_events.TICKS),
     _route("market/quotes/{instrument}", "Quotes", market_quotes, QuotesQuery, stored_events.QUOTES),
+    _route("market/gaps", "Gap ledger", market_gaps, GapsQuery, stored_events.GAPS),
 )

@@ -20,7 +20,11 @@ _SCHEME: Final = "bearer "
 
 
 class KeyAccess:
-    """Admits requests by their key. Where keys are optional, a request without one is a local user's."""
+    """Admits requests by their key or session.
+
+    Where keys are optional, a request without either is a local user's; one that brings a key or a session is
+    its owner's, with no more than its scopes.
+    """
 
     def __init__(self, keys: KeyRing, sessions: Sessions, quotas: Quotas, *, required: bool) -> None:
         self._keys = keys
@@ -38,13 +42,11 @@ class KeyAccess:
         if text is None:
             if scope is Scope.PUBLIC:
                 return ANONYMOUS
-            if not self.required:
-                return LOCAL
             caller = self._sessions.caller(request.method, request.headers)
             if caller is not None:
                 self.quotas.admit_key(request, caller.key_id)
                 caller.check(scope)
-            return caller
+            return caller if self.required else caller or LOCAL
         if scope is Scope.PUBLIC:
             return ANONYMOUS
         caller = self._keys.remembered(text)
@@ -58,10 +60,9 @@ class KeyAccess:
         text = bearer(request)
         if text is not None:
             return self._keys.remembered(text)
-        if not self.required:
-            return LOCAL
         with suppress(ProblemError):  # the check has said so already
-            return self._sessions.caller(request.method, request.headers)
+            caller = self._sessions.caller(request.method, request.headers)
+            return caller if self.required else caller or LOCAL
         return None
 
     async def verify(self, request: web.Request, scope: Scope) -> Caller:

@@ -17,7 +17,7 @@ from api.http.rate_limit import RateLimiter
 from decahertz.audit import DONE, TOPIC, AuditEntry
 from decahertz.clock import NS_PER_SECOND
 from decahertz.incident import Incident
-from decahertz.supervision import supervise
+from decahertz.supervision import end, supervise
 from storage.database import DatabaseClosedError, DatabaseError, within
 from storage.query.audit import entries_since
 from storage.write.audit import AuditStore
@@ -75,9 +75,7 @@ class Auditor:
     async def stop(self) -> None:
         """Stops; safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await end(task)
 
     def entry(
         self,
@@ -133,20 +131,23 @@ class Auditor:
                 pass
             self._changed.clear()
             try:
-                found = await entries_since(self._database, since_ns)
+                since_ns = await self._publish(since_ns)
             except DatabaseClosedError:  # its opening reports why
                 continue
             except DatabaseError as error:
                 self._incident.fail(self._clock.monotonic_ns(), error)
                 continue
             self._incident.recover()
+
+    async def _publish(self, since_ns: int) -> int:
+        """Publishes the new entries; returns the time from which the next ones are looked for."""
+        while found := await entries_since(self._database, since_ns, self._seen):
             for entry in found:
-                if entry.id not in self._seen:
-                    self._seen[entry.id] = entry.time_ns
-                    self._bus.publish(TOPIC, entry)
-            if found:
-                since_ns = max(since_ns, found[-1].time_ns - _OVERLAP_NS)
-                self._seen = {id_: time_ns for id_, time_ns in self._seen.items() if time_ns >= since_ns}
+                self._seen[entry.id] = entry.time_ns
+                self._bus.publish(TOPIC, entry)
+            since_ns = max(since_ns, found[-1].time_ns - _OVERLAP_NS)
+        self._seen = {id_: time_ns for id_, time_ns in self._seen.items() if time_ns >= since_ns}
+        return since_ns
 
 
 def audited(
@@ -168,9 +169,20 @@ def audited(
                 target = "/".join(request.match_info.values()).replace("\0", "\ufffd")[:256]
                 await auditor.refuse(
                     auditor.entry(
-                        action, target, caller=caller, address=client_address(request), result=problem.kind
+                        action,
+                        target,
+                        caller=caller,
+                        address=client_address(request),
+                        after=_violated(problem),
+                        result=problem.kind,
                     )
                 )
             raise
 
     return audited_handler
+
+
+def _violated(problem: ProblemError) -> dict[str, Any] | None:
+    """The rules that a refused request violated: they tell what the desk was kept from."""
+    rules = {error.rule: error.reason for error in problem.errors if error.rule is not None}
+    return {"rules": rules} if rules else None

@@ -106,6 +106,14 @@ class KeyRing:
         now_ns = self._clock.time_ns()
         return any(key.is_valid(now_ns) for key, _ in self._keys.values())
 
+    def permits(self, scope: Scope) -> bool:
+        """Whether any key that can be used now has this scope."""
+        now_ns = self._clock.time_ns()
+        return any(
+            key.is_valid(now_ns) and not caller.scopes.isdisjoint((scope, Scope.ADMIN))
+            for key, caller in self._keys.values()
+        )
+
     def is_valid(self, key_id: str) -> bool:
         """Whether the key is neither revoked nor expired."""
         found = self._keys.get(key_id)

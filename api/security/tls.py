@@ -14,7 +14,7 @@ from decahertz.clock import NS_PER_SECOND, format_time
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
 from decahertz.settings import SettingsError
-from decahertz.supervision import supervise
+from decahertz.supervision import end, supervise
 
 if TYPE_CHECKING:
     import ssl
@@ -75,9 +75,7 @@ class ServerTls:
     async def stop(self) -> None:
         """Stops to watch the files. Safe without ``start``, and twice."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        await end(task)
 
     def status(self) -> ComponentStatus:
         """Degraded while the files cannot be used, and once the certificate has expired."""

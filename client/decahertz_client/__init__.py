@@ -32,7 +32,9 @@ from decahertz_client._http import VERSION
 from decahertz_client._live import Event, Gap, Live, LiveMessage, State
 from decahertz_client._pages import Pages
 from decahertz_client._reader import Reader
+from decahertz_client._requests import OrderRequest, OrderRequests, RequestRefusedError
 from decahertz_client._sender import Stats
+from decahertz_client._trading import TradingPermission
 
 __version__ = VERSION
 __all__ = [
@@ -44,11 +46,15 @@ __all__ = [
     "Live",
     "LiveMessage",
     "NoAnswerError",
+    "OrderRequest",
+    "OrderRequests",
     "Pages",
     "ProblemError",
     "Reader",
     "ReaderError",
+    "RequestRefusedError",
     "Series",
     "State",
     "Stats",
+    "TradingPermission",
 ]

@@ -35,8 +35,8 @@ class Field(NamedTuple):
     """The values that a field of an event takes."""
 
     kind: str
-    """``time``, ``name``, ``names``, ``identifier``, ``text``, ``number``, ``integer``, ``boolean`` or
-    ``choice``."""
+    """``time``, ``name``, ``names``, ``account``, ``identifier``, ``text``, ``number``, ``integer``,
+    ``boolean`` or ``choice``."""
     required: bool = False
     least: Optional[float] = None  # noqa: UP045 - Python 3.9
     above: Optional[float] = None  # noqa: UP045 - Python 3.9
@@ -142,6 +142,10 @@ def _names(field: Field, value: object) -> list[str]:
     return [_name(field, one) for one in value]
 
 
+def _account(field: Field, value: object) -> str:
+    return "" if value == "" else _name(field, value)
+
+
 def _identifier(_: Field, value: object) -> str:
     text = _text_of(value)
     if not text or len(text) > _MAX_IDENTIFIER or _UNSTORABLE.search(text):
@@ -168,6 +172,7 @@ _CONVERSIONS: dict[str, Callable[[Field, object], object]] = {
     "time": _time,
     "name": _name,
     "names": _names,
+    "account": _account,
     "identifier": _identifier,
     "text": _text,
     "number": _number,

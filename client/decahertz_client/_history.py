@@ -20,7 +20,7 @@ class Series(NamedTuple):
     """Times of the cycles, or starts of the buckets."""
     columns: dict[str, list[Any]]
     """Raw samples: a column for each metric, ``mid``. Buckets: ``mid_last``, ``mid_min``, ``mid_max``,
-    ``mid_avg``; of counters, states and booleans ``…_last`` alone."""
+    ``mid_avg``, as far as the metric declares them; of counters, states and booleans ``…_last`` alone."""
 
 
 class History(NamedTuple):

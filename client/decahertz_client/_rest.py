@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import http.client
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -58,6 +60,7 @@ class Session:
                 raise ValueError(f"{argument} is {seconds}, must not be negative")
         self.endpoint = parse_endpoint(url, ca_file, "")
         self._http = self.endpoint.connection(timeout_seconds or None)
+        self._is_aborted = False
         self._lock = threading.RLock()
         self._retry_seconds = retry_seconds
         self.headers = {"User-Agent": f"decahertz-client/{VERSION}"}
@@ -86,6 +89,21 @@ class Session:
         key = {name: _listed(value) for name, value in keys.items()}
         return self._answer("POST", path, msgpack.packb({**body, **lists, "key": key}))
 
+    def post(self, path: str, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - the routes know
+        """Posts a body and returns the decoded answer. Raises :class:`ReaderError`.
+
+        A request whose connection broke may be sent twice: only for calls that may be repeated.
+        """
+        return self._answer("POST", path, msgpack.packb(body), headers)
+
+    def abort(self) -> None:
+        """Interrupts the request in progress, for good; called from another thread."""
+        self._is_aborted = True
+        sock = self._http.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
     def stream(self, path: str, query: Query, chunk_bytes: int = 1 << 18) -> Iterator[bytes]:
         """Yields the body of an answer as it arrives. Raises :class:`ReaderError`."""
         with self._lock:
@@ -105,19 +123,21 @@ class Session:
                 if not response.isclosed():
                     self._http.close()
 
-    def _answer(self, method: str, target: str, body: bytes | None) -> Any:  # noqa: ANN401 - as above
+    def _answer(
+        self, method: str, target: str, body: bytes | None, more: Mapping[str, str] | None = None
+    ) -> Any:  # noqa: ANN401 - as above
         deadline = time.monotonic() + self._retry_seconds
         while True:
             try:
-                return self._attempt(method, target, body)
+                return self._attempt(method, target, body, more or {})
             except ProblemError as problem:  # noqa: PERF203 - a retry
                 wait = problem.retry_after
                 if problem.status not in _RETRIED or not wait or time.monotonic() + wait > deadline:
                     raise
                 time.sleep(wait)
 
-    def _attempt(self, method: str, target: str, body: bytes | None) -> Any:  # noqa: ANN401 - as above
-        headers = {"Accept": _MSGPACK}
+    def _attempt(self, method: str, target: str, body: bytes | None, more: Mapping[str, str]) -> Any:  # noqa: ANN401 - as above
+        headers = {"Accept": _MSGPACK, **more}
         if body is not None:
             headers["Content-Type"] = _MSGPACK
         with self._lock:
@@ -142,7 +162,7 @@ class Session:
                 return self._http.getresponse()
             except (ConnectionError, http.client.RemoteDisconnected) as error:
                 self._http.close()
-                if not is_reused:
+                if not is_reused or self._is_aborted:
                     raise self._no_answer(error) from error
             except (OSError, http.client.HTTPException) as error:
                 self._http.close()

@@ -18,44 +18,69 @@ if TYPE_CHECKING:
         AlertState,
         AuditEntry,
         Bar,
+        CallPriority,
+        CashKind,
+        CashTotals,
         Catalogue,
         Components,
         CurrentList,
         DeskStatus,
         Direction,
         ExecutionReport,
+        GeneratorList,
+        HaltList,
         HealthReport,
+        InstrumentFeeds,
         InstrumentPosition,
         Instruments,
+        Job,
         LedgerReport,
+        ListedState,
         LiveStatistics,
         LogLevel,
         MachineHealth,
         MetricsSummary,
+        OpeningRanges,
         OrderCount,
         OrderDetail,
-        OrderState,
         Performance,
         Plugins,
         PnlReport,
         PositionList,
         PositionSource,
         PositionSummary,
+        ProviderData,
+        ProviderList,
+        ProviderStatus,
+        RequestState,
+        RiskReport,
+        RoundTripReport,
+        SentimentSeries,
         ServerTime,
         SessionInfo,
         Side,
+        StoredCash,
         StoredFill,
+        StoredGap,
         StoredLog,
         StoredNews,
         StoredOrder,
         StoredQuote,
         StoredRegime,
+        StoredRequest,
         StoredRisk,
         StoredRoundTrip,
         StoredSignal,
         StoredTick,
         SystemPerformance,
+        Template,
+        TemplateList,
+        TemplateVersions,
         TradeStatistics,
+        TradingDay,
+        TradingState,
+        Verdict,
+        VolumeProfileReport,
     )
 
 
@@ -100,6 +125,95 @@ class Routes:
         answer: Alert = self._session.get(f"/api/v1/alerts/{quoted(id)}", {})
         return answer
 
+    def analytics_daily(
+        self,
+        instrument: str,
+        *,
+        venue: Values | None = None,
+        recorder: str | None = None,
+        timezone: str | None = None,
+        day_start: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[TradingDay]:
+        """Returns statistics of trading days, made from ticks; newest day first."""
+        return Pages(
+            self._session,
+            f"/api/v1/analytics/daily/{quoted(instrument)}",
+            {
+                "venue": venue,
+                "recorder": recorder,
+                "timezone": timezone,
+                "day_start": day_start,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            366,
+            "TradingDay",
+        )
+
+    def analytics_orb(
+        self,
+        instrument: str,
+        *,
+        venue: Values | None = None,
+        recorder: str | None = None,
+        timezone: str | None = None,
+        session_start: str | None = None,
+        session_length: str | None = None,
+        range: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> OpeningRanges:
+        """Returns opening range breakouts, made from ticks; newest session first."""
+        answer: OpeningRanges = self._session.get(
+            f"/api/v1/analytics/orb/{quoted(instrument)}",
+            {
+                "venue": venue,
+                "recorder": recorder,
+                "timezone": timezone,
+                "session_start": session_start,
+                "session_length": session_length,
+                "range": range,
+                "start": start,
+                "end": end,
+                "limit": limit,
+            },
+        )
+        return answer
+
+    def analytics_volume_profile(
+        self,
+        instrument: str,
+        *,
+        venue: Values | None = None,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        bins: int | None = None,
+        bin_size: float | None = None,
+        value_area: float | None = None,
+    ) -> VolumeProfileReport:
+        """Returns how much was traded at which price, with point of control and value area, made from
+        ticks.
+        """
+        answer: VolumeProfileReport = self._session.get(
+            f"/api/v1/analytics/volume-profile/{quoted(instrument)}",
+            {
+                "venue": venue,
+                "recorder": recorder,
+                "start": start,
+                "end": end,
+                "bins": bins,
+                "bin_size": bin_size,
+                "value_area": value_area,
+            },
+        )
+        return answer
+
     def audit(
         self,
         *,
@@ -132,9 +246,68 @@ class Routes:
             "AuditEntry",
         )
 
+    def cash(
+        self,
+        *,
+        recorder: str | None = None,
+        source: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        strategy: str | None = None,
+        account: str | None = None,
+        kind: CashKind | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        cash_id: str | None = None,
+    ) -> Pages[StoredCash]:
+        """Returns cash flows that are not part of a fill, as often as they were reported, newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/cash",
+            {
+                "recorder": recorder,
+                "source": source,
+                "start": start,
+                "end": end,
+                "strategy": strategy,
+                "account": account,
+                "kind": kind,
+                "venue": venue,
+                "instrument": instrument,
+                "cash_id": cash_id,
+            },
+            limit,
+            1000,
+            "StoredCash",
+        )
+
+    def cash_totals(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> CashTotals:
+        """Returns what was paid and received: fees, funding, interest, dividends, adjustments, transfers."""
+        answer: CashTotals = self._session.get(
+            "/api/v1/cash/totals", {"recorder": recorder, "strategy": strategy, "start": start, "end": end}
+        )
+        return answer
+
     def collectors(self) -> Plugins:
         """Returns the state, counters and last error of each collector and feed. Durations are in seconds."""
         answer: Plugins = self._session.get("/api/v1/collectors", {})
+        return answer
+
+    def provider_data(
+        self, provider: str, symbol: str, *, timeout: str | None = None, priority: CallPriority | None = None
+    ) -> ProviderData:
+        """Returns the newest prices of a symbol: from the cache while they are fresh, else of a call."""
+        answer: ProviderData = self._session.get(
+            f"/api/v1/data/{quoted(provider)}/{quoted(symbol)}", {"timeout": timeout, "priority": priority}
+        )
         return answer
 
     def execution_quality(
@@ -146,7 +319,7 @@ class Routes:
         start: Time | None = None,
         end: Time | None = None,
     ) -> ExecutionReport:
-        """Returns order outcomes, latencies and slippage by strategy and venue, each with its n."""
+        """Returns order outcomes, latencies, costs and markouts by strategy and venue, each with its n."""
         answer: ExecutionReport = self._session.get(
             "/api/v1/execution/quality",
             {"strategy": strategy, "venue": venue, "recorder": recorder, "start": start, "end": end},
@@ -159,6 +332,7 @@ class Routes:
         recorder: str | None = None,
         source: str | None = None,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
         start: Time | None = None,
@@ -174,6 +348,7 @@ class Routes:
                 "recorder": recorder,
                 "source": source,
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
                 "start": start,
@@ -195,6 +370,11 @@ class Routes:
         answer: Instruments = self._session.get(
             "/api/v1/instruments", {"venue": venue, "instrument": instrument}
         )
+        return answer
+
+    def background_job(self, job_id: str) -> Job:
+        """Returns the progress of a job. The recorder remembers the last hundred, until it is restarted."""
+        answer: Job = self._session.get(f"/api/v1/jobs/{quoted(job_id)}", {})
         return answer
 
     def ledger(self) -> LedgerReport:
@@ -221,6 +401,47 @@ class Routes:
             limit,
             5000,
             "Bar",
+        )
+
+    def market_feeds(
+        self, *, venue: str | None = None, instrument: str | None = None, verdict: Verdict | None = None
+    ) -> InstrumentFeeds:
+        """Returns what each instrument's feed has delivered and the verdict on it, with its reason."""
+        answer: InstrumentFeeds = self._session.get(
+            "/api/v1/market/feeds", {"venue": venue, "instrument": instrument, "verdict": verdict}
+        )
+        return answer
+
+    def market_gaps(
+        self,
+        *,
+        recorder: str | None = None,
+        source: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        numbering: str | None = None,
+        recovered: bool | None = None,
+    ) -> Pages[StoredGap]:
+        """Returns the gap ledger, newest first: messages that were missed, by the numbers of the venue."""
+        return Pages(
+            self._session,
+            "/api/v1/market/gaps",
+            {
+                "recorder": recorder,
+                "source": source,
+                "start": start,
+                "end": end,
+                "venue": venue,
+                "instrument": instrument,
+                "numbering": numbering,
+                "recovered": recovered,
+            },
+            limit,
+            1000,
+            "StoredGap",
         )
 
     def market_quotes(
@@ -301,17 +522,21 @@ class Routes:
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        account: str | None = None,
         source: str | None = None,
         order_id: str | None = None,
         signal_id: str | None = None,
-        state: OrderState | None = None,
+        request_id: str | None = None,
+        state: ListedState | None = None,
         is_final: bool | None = None,
         side: Side | None = None,
         start: Time | None = None,
         end: Time | None = None,
         limit: int | None = None,
     ) -> Pages[StoredOrder]:
-        """Returns orders in their current state, the last created first."""
+        """Returns orders, and requests that have not become orders, in their current state, the newest
+        first.
+        """
         return Pages(
             self._session,
             "/api/v1/orders",
@@ -320,9 +545,11 @@ class Routes:
                 "strategy": strategy,
                 "venue": venue,
                 "instrument": instrument,
+                "account": account,
                 "source": source,
                 "order_id": order_id,
                 "signal_id": signal_id,
+                "request_id": request_id,
                 "state": state,
                 "is_final": is_final,
                 "side": side,
@@ -341,13 +568,56 @@ class Routes:
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        account: str | None = None,
     ) -> OrderCount:
-        """Returns the number of open orders: submitted, accepted or partially filled."""
+        """Returns the number of open orders: submitted, accepted, partially filled or unresolved."""
         answer: OrderCount = self._session.get(
             "/api/v1/orders/active/count",
-            {"recorder": recorder, "strategy": strategy, "venue": venue, "instrument": instrument},
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "account": account,
+            },
         )
         return answer
+
+    def order_requests(
+        self,
+        *,
+        recorder: str | None = None,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        account: str | None = None,
+        state: RequestState | None = None,
+        is_final: bool | None = None,
+        submitted_by: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        limit: int | None = None,
+    ) -> Pages[StoredRequest]:
+        """Returns order requests in their current state, the newest first."""
+        return Pages(
+            self._session,
+            "/api/v1/orders/requests",
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "account": account,
+                "state": state,
+                "is_final": is_final,
+                "submitted_by": submitted_by,
+                "start": start,
+                "end": end,
+            },
+            limit,
+            1000,
+            "StoredRequest",
+        )
 
     def order(
         self,
@@ -357,11 +627,21 @@ class Routes:
         strategy: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        account: str | None = None,
     ) -> OrderDetail:
-        """Returns one order with its changes and fills."""
+        """Returns one order with its changes, fills and request, and what it cost.
+
+        The id of a request finds it.
+        """
         answer: OrderDetail = self._session.get(
             f"/api/v1/orders/{quoted(order_id)}",
-            {"recorder": recorder, "strategy": strategy, "venue": venue, "instrument": instrument},
+            {
+                "recorder": recorder,
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "account": account,
+            },
         )
         return answer
 
@@ -370,8 +650,10 @@ class Routes:
         *,
         recorder: str | None = None,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        regime: str | None = None,
         side: Side | None = None,
         start: Time | None = None,
         end: Time | None = None,
@@ -383,8 +665,10 @@ class Routes:
             {
                 "recorder": recorder,
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
+                "regime": regime,
                 "side": side,
                 "start": start,
                 "end": end,
@@ -407,6 +691,7 @@ class Routes:
         self,
         *,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
         held_by: PositionSource | None = None,
@@ -417,6 +702,7 @@ class Routes:
             "/api/v1/positions",
             {
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
                 "held_by": held_by,
@@ -429,6 +715,7 @@ class Routes:
         self,
         *,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
         held_by: PositionSource | None = None,
@@ -439,6 +726,7 @@ class Routes:
             "/api/v1/positions/summary",
             {
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
                 "held_by": held_by,
@@ -448,12 +736,28 @@ class Routes:
         return answer
 
     def positions_instrument(
-        self, instrument: str, *, strategy: str | None = None, venue: str | None = None
+        self,
+        instrument: str,
+        *,
+        strategy: str | None = None,
+        account: str | None = None,
+        venue: str | None = None,
     ) -> InstrumentPosition:
         """Returns the positions of all strategies in one instrument, flat ones included, and their sums."""
         answer: InstrumentPosition = self._session.get(
-            f"/api/v1/positions/{quoted(instrument)}", {"strategy": strategy, "venue": venue}
+            f"/api/v1/positions/{quoted(instrument)}",
+            {"strategy": strategy, "account": account, "venue": venue},
         )
+        return answer
+
+    def providers(self) -> ProviderList:
+        """Returns the enabled providers, each with the state of all that stands in front of it."""
+        answer: ProviderList = self._session.get("/api/v1/providers", {})
+        return answer
+
+    def provider(self, provider: str) -> ProviderStatus:
+        """Returns one provider, with the costs of this day by API key if it has a budget."""
+        answer: ProviderStatus = self._session.get(f"/api/v1/providers/{quoted(provider)}", {})
         return answer
 
     def regime(
@@ -484,7 +788,55 @@ class Routes:
             "StoredRegime",
         )
 
-    def risk(
+    def portfolio_report(
+        self, *, recorder: str | None = None, start: Time | None = None, end: Time | None = None
+    ) -> str:
+        """Returns the tear sheet of all strategies together as one HTML page without scripts."""
+        answer: str = self._session.get("/api/v1/report", {"recorder": recorder, "start": start, "end": end})
+        return answer
+
+    def strategy_report(
+        self,
+        strategy: str,
+        *,
+        recorder: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+    ) -> str:
+        """Returns the tear sheet of a strategy as one HTML page without scripts."""
+        answer: str = self._session.get(
+            f"/api/v1/report/{quoted(strategy)}", {"recorder": recorder, "start": start, "end": end}
+        )
+        return answer
+
+    def risk(self) -> RiskReport:
+        """Returns exposure, P&L in money and R, and every limit with its use, from live state."""
+        answer: RiskReport = self._session.get("/api/v1/risk", {})
+        return answer
+
+    def can_trade(
+        self,
+        *,
+        strategy: str | None = None,
+        venue: str | None = None,
+        instrument: str | None = None,
+        known_ns: int | None = None,
+        wait_seconds: float | None = None,
+    ) -> TradingState:
+        """Returns whether trading may go on, and everything that speaks against it."""
+        answer: TradingState = self._session.get(
+            "/api/v1/risk/can-trade",
+            {
+                "strategy": strategy,
+                "venue": venue,
+                "instrument": instrument,
+                "known_ns": known_ns,
+                "wait_seconds": wait_seconds,
+            },
+        )
+        return answer
+
+    def risk_events(
         self,
         *,
         recorder: str | None = None,
@@ -499,7 +851,7 @@ class Routes:
         """Returns risk measures with their limits, newest first."""
         return Pages(
             self._session,
-            "/api/v1/risk",
+            "/api/v1/risk/events",
             {
                 "recorder": recorder,
                 "source": source,
@@ -513,6 +865,11 @@ class Routes:
             1000,
             "StoredRisk",
         )
+
+    def halts(self) -> HaltList:
+        """Returns the halts that last. ``audit`` has those that have ended."""
+        answer: HaltList = self._session.get("/api/v1/risk/halts", {})
+        return answer
 
     def sentiment_news(
         self,
@@ -541,6 +898,35 @@ class Routes:
             1000,
             "StoredNews",
         )
+
+    def sentiment_series(
+        self,
+        instrument: str,
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        step: str | None = None,
+        window: str | None = None,
+        half_life: str | None = None,
+        publisher: str | None = None,
+        recorder: str | None = None,
+    ) -> SentimentSeries:
+        """Returns the sentiment of an instrument: the mean of its headlines, of which newer ones weigh
+        more.
+        """
+        answer: SentimentSeries = self._session.get(
+            f"/api/v1/sentiment/series/{quoted(instrument)}",
+            {
+                "start": start,
+                "end": end,
+                "step": step,
+                "window": window,
+                "half_life": half_life,
+                "publisher": publisher,
+                "recorder": recorder,
+            },
+        )
+        return answer
 
     def session(self) -> SessionInfo:
         """Returns whose key or session the request has.
@@ -583,6 +969,11 @@ class Routes:
             1000,
             "StoredSignal",
         )
+
+    def signal_generators(self) -> GeneratorList:
+        """Returns the signal generators with their parameters, and the schedules of the settings."""
+        answer: GeneratorList = self._session.get("/api/v1/signals/generators", {})
+        return answer
 
     def system_components(self) -> Components:
         """Returns parts, collectors and feeds with their health and counters, and the worst health of all."""
@@ -639,12 +1030,28 @@ class Routes:
         answer: DeskStatus = self._session.get("/api/v1/system/status", {})
         return answer
 
+    def templates(self) -> TemplateList:
+        """Returns all templates with their schedules and what became of the newest scheduled time."""
+        answer: TemplateList = self._session.get("/api/v1/templates", {})
+        return answer
+
+    def template(self, template_id: str) -> Template:
+        """Returns a template. Its ``ETag`` is the number of its version."""
+        answer: Template = self._session.get(f"/api/v1/templates/{quoted(template_id)}", {})
+        return answer
+
+    def template_versions(self, template_id: str) -> TemplateVersions:
+        """Returns the versions of a template, also of one that was deleted."""
+        answer: TemplateVersions = self._session.get(f"/api/v1/templates/{quoted(template_id)}/versions", {})
+        return answer
+
     def trades(
         self,
         *,
         recorder: str | None = None,
         source: str | None = None,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
         start: Time | None = None,
@@ -660,6 +1067,7 @@ class Routes:
                 "recorder": recorder,
                 "source": source,
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
                 "start": start,
@@ -682,8 +1090,10 @@ class Routes:
         *,
         recorder: str | None = None,
         strategy: str | None = None,
+        account: str | None = None,
         venue: str | None = None,
         instrument: str | None = None,
+        regime: str | None = None,
         side: Side | None = None,
         start: Time | None = None,
         end: Time | None = None,
@@ -696,8 +1106,10 @@ class Routes:
             {
                 "recorder": recorder,
                 "strategy": strategy,
+                "account": account,
                 "venue": venue,
                 "instrument": instrument,
+                "regime": regime,
                 "side": side,
                 "start": start,
                 "end": end,
@@ -705,9 +1117,11 @@ class Routes:
         )
         return answer
 
-    def trade(self, trade_id: str, *, recorder: str | None = None) -> StoredRoundTrip:
-        """Returns one closed round trip."""
-        answer: StoredRoundTrip = self._session.get(
+    def trade(self, trade_id: str, *, recorder: str | None = None) -> RoundTripReport:
+        """Returns one closed round trip, with its worst and best P&L while it was open, and what its
+        orders cost.
+        """
+        answer: RoundTripReport = self._session.get(
             f"/api/v1/trades/{quoted(trade_id)}", {"recorder": recorder}
         )
         return answer

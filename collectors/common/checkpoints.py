@@ -10,8 +10,10 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
+from collectors.common.fill_ids import FillIds
 from collectors.common.windows import RecentSet
 from decahertz.key_budget import Key, KeyBudget
+from decahertz.trading_days import TradingDays
 
 StateT = TypeVar("StateT", bound=msgspec.Struct)
 
@@ -24,7 +26,11 @@ def _reduce(value: object) -> object:
         return value.typecode, value.tobytes()
     if isinstance(value, RecentSet):
         return value.limit, value.ring, value.oldest
+    if isinstance(value, FillIds):
+        return value.encoded()
     if isinstance(value, KeyBudget):  # its content is encoded once, with the state of the collector
+        return None
+    if isinstance(value, TradingDays):  # the collector sets it again
         return None
     raise NotImplementedError(f"{type(value).__name__} cannot be in a checkpoint")
 
@@ -33,6 +39,10 @@ def _rebuild(type_: Any, found: Any) -> object:  # noqa: ANN401 - types and cont
     kind, arguments = get_origin(type_) or type_, get_args(type_)
     if kind is KeyBudget:
         return KeyBudget("", 0, 0)
+    if kind is TradingDays:
+        return TradingDays()
+    if kind is FillIds:
+        return FillIds(msgspec.convert(found, dict[int, bytes]))
     if kind is array:
         return _array(*found)
     if kind is RecentSet:

@@ -1,6 +1,7 @@
 """Mark prices: the newest mid of every instrument, at which open positions are valued.
 
-An instrument has one name unless its definition lists others in ``aliases``.
+An instrument has one name unless its definition lists others in ``aliases``, or its name is written with
+another code of a currency: ``XBT/USD`` is ``BTC/USD``.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from collectors.common.values import is_usable
+from decahertz.accounting import AccountingSettings
+from decahertz.definitions import Definitions
 from decahertz.event import Instrument, Quote
 from decahertz.key_budget import KeyBudget
+from decahertz.rates import Mid, Rates
 
 MaxInstruments = Annotated[
     int,
@@ -34,39 +38,49 @@ class MarkPrice(Struct, gc=False, array_like=True):
     received_ns: int = 0
 
 
-class MarkPrices(Struct):
-    """The mark prices of all instruments, from their quotes.
+class MarkPricesState(Struct):
+    """Prices and definitions in a checkpoint."""
+
+    prices: list[tuple[str, str, MarkPrice]]
+    definitions: list[Instrument]
+
+
+class MarkPrices:
+    """The mark prices of all instruments, from their quotes, and the rates between currencies now.
 
     A quote whose venue time is older than the newest of its instrument is ignored, and so is one of an
-    instrument that the budget has no room for.
+    instrument that the budget has no room for. A mid is as old as its receipt: rates of now are asked for.
     """
 
-    _budget: KeyBudget
-    _prices: dict[tuple[str, str], MarkPrice] = {}
-    _definitions: dict[tuple[str, str], Instrument] = {}
-    _names: dict[tuple[str, str], tuple[str, ...]] = {}
-    """All names of an instrument, by each of them; only of those with several."""
+    def __init__(self, budget: KeyBudget, accounting: AccountingSettings | None = None) -> None:
+        self._budget = budget
+        self._prices: dict[tuple[str, str], MarkPrice] = {}
+        self.rates = Rates(accounting or AccountingSettings(), self._mid)
+        self._codes = self.rates.codes
+        self._definitions = Definitions(self._codes)
+        self._usual: dict[tuple[str, str], tuple[str, str]] = {}
+        """Quoted instruments, by their names with usual codes of currencies."""
 
-    def resume(self, before: MarkPrices) -> None:
+    def state(self) -> MarkPricesState:
+        """Returns the state for a checkpoint."""
+        prices = [(*key, mark) for key, mark in self._prices.items()]
+        return MarkPricesState(prices, list(self._definitions))
+
+    def resume(self, before: MarkPricesState) -> None:
         """Takes over the prices and definitions of a checkpoint."""
-        self._prices, self._definitions, self._names = before._prices, before._definitions, before._names
+        for definition in before.definitions:
+            self._keep(definition)
+        for venue, instrument, mark in before.prices:
+            self._add((venue, instrument), mark)
 
     def define(self, definition: Instrument, received_ns: int) -> None:
-        """Makes the aliases of an instrument name the same instrument. The newest definition counts."""
-        venue, key = definition.venue, (definition.venue, definition.instrument)
-        known = self._definitions.get(key)
-        if known is not None:
-            if definition.time_ns < known.time_ns:
-                return
-            for name in known.aliases:
-                self._names.pop((venue, name), None)
-            self._names.pop(key, None)
-        elif not (definition.aliases and self._budget.admit((*key, "definition"), received_ns)):
-            return
-        self._definitions[key] = definition
-        if definition.aliases:
-            names = (definition.instrument, *definition.aliases)
-            self._names.update(dict.fromkeys(((venue, name) for name in names), names))
+        """Takes a definition; the newest one of an instrument counts."""
+        if self._budget.admit((definition.venue, definition.instrument), received_ns):
+            self._keep(definition)
+
+    def definition(self, venue: str, instrument: str) -> Instrument | None:
+        """Returns the definition of an instrument under any of its names."""
+        return self._definitions.get(venue, instrument)
 
     def take(self, quote: Quote, received_ns: int) -> None:
         """Updates the mark price by a quote."""
@@ -75,7 +89,7 @@ class MarkPrices(Struct):
         if mark is None:
             if not self._budget.admit(key, received_ns):
                 return
-            mark = self._prices[key] = MarkPrice()
+            mark = self._add(key, MarkPrice())
         elif quote.time_ns < mark.time_ns:
             return
         mark.time_ns = quote.time_ns
@@ -89,12 +103,19 @@ class MarkPrices(Struct):
 
     def get(self, venue: str, instrument: str) -> MarkPrice | None:
         """Returns the mark price of an instrument under any of its names; ``None`` before its first quote."""
-        key = (venue, instrument)
-        mark = self._prices.get(key)
-        if mark is None and key in self._names:
-            marks = (self._prices.get((venue, name)) for name in self._names[key])
-            mark = next((one for one in marks if one is not None), None)
-        return mark
+        mark = self._prices.get((venue, instrument))
+        if mark is not None or not self._prices:
+            return mark
+        definition = self._definitions.get(venue, instrument)
+        names = () if definition is None else (definition.instrument, *definition.aliases)
+        for name in (*names, instrument):
+            key = (venue, name)
+            mark = self._prices.get(key) or self._prices.get(
+                self._usual.get((venue, self._codes.name(name)), key)
+            )
+            if mark is not None:
+                return mark
+        return None
 
     def price(self, venue: str, instrument: str) -> float | None:
         """Returns the mid of an instrument; ``None`` if there is none."""
@@ -114,7 +135,24 @@ class MarkPrices(Struct):
         """Drops instruments whose newest quote was received before ``before_ns``."""
         for key in [key for key, mark in self._prices.items() if mark.received_ns < before_ns]:
             del self._prices[key]
-            self._budget.release(key)
+            usual = (key[0], self._codes.name(key[1]))
+            if self._usual.get(usual) == key:
+                del self._usual[usual]
+            if self._definitions.newest(*key) is None:
+                self._budget.release(key)
+
+    def _add(self, key: tuple[str, str], mark: MarkPrice) -> MarkPrice:
+        self._prices[key] = mark
+        self._usual.setdefault((key[0], self._codes.name(key[1])), key)
+        return mark
+
+    def _keep(self, definition: Instrument) -> None:
+        if self._definitions.take(definition):
+            self.rates.define(definition)
+
+    def _mid(self, venue: str, instrument: str) -> Mid | None:
+        mark = self.get(venue, instrument)
+        return None if mark is None or mark.price is None else Mid(mark.price, mark.received_ns)
 
 
 def _letters(name: str) -> str:

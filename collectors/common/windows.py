@@ -1,7 +1,8 @@
-"""Trailing windows with bounded memory and a fixed cost per step.
+"""Trailing windows with bounded memory.
 
-:class:`CountWindow` and :class:`TradeWindow` are rings of buckets, one per cycle of the grid; each sampled
-cycle pushes the counts since the previous one, and missed cycles count as empty. :class:`Quantiles` and
+:class:`RateWindow` and :class:`TradeWindow` have an entry for each cycle of the grid in which something came,
+and cost nothing in a cycle in which nothing comes and, before ``due``, nothing leaves. Their entries are in
+arrays: a checkpoint, which stops the event loop, copies these as blocks of bytes. :class:`Quantiles` and
 :class:`WeightedMean` hold the newest single observations, by their times of receipt.
 """
 
@@ -22,114 +23,132 @@ if TYPE_CHECKING:
 else:  # Python 3.11 cannot subscript it
     Floats = Ints = array
 
+NEVER = 2**62
+"""Number of no cycle, and time of no event."""
 _CANCELLED = 1e-3
 """A running sum is recomputed once it has fallen to this share of its largest value: subtracting the values
 that leave the window costs digits, and this leaves more than ten of them."""
 
 
-class CountWindow(Struct):
-    """The exact count of the last ``size`` cycles, starting with cycle number ``index``."""
+class RateWindow(Struct):
+    """The exact numbers of quotes and ticks in the last ``size`` cycles."""
 
     size: int
-    index: int
-    _counts: list[int] = []
-    _cursor: int = 0
-    total: int = 0
+    due: int = NEVER
+    """The cycle in which the oldest ones leave it."""
+    quotes: int = 0
+    ticks: int = 0
+    _entries: Ints = field(default_factory=lambda: array("q"))
+    """Cycle, quotes and ticks of each entry, one after the other."""
+    _first: int = 0
+    """Place of the oldest entry; those before it have left."""
 
-    def __post_init__(self) -> None:
-        if not self._counts:
-            self._counts = [0] * self.size
+    def push(self, index: int, quotes: int, ticks: int) -> None:
+        """Advances to cycle ``index``, which is not before the newest one, and adds what came since then."""
+        if quotes or ticks:
+            self._entries.extend((index, quotes, ticks))
+            self.quotes += quotes
+            self.ticks += ticks
+        self.expire(index)
 
-    def push(self, index: int, count: int) -> None:
-        """Advances to cycle ``index`` and adds the count since the last push.
+    def expire(self, index: int) -> None:
+        """Advances to cycle ``index``."""
+        entries, first, end = self._entries, self._first, len(self._entries)
+        last = index - self.size
+        while first < end and entries[first] <= last:
+            self.quotes -= entries[first + 1]
+            self.ticks -= entries[first + 2]
+            first += 3
+        self.due = entries[first] + self.size if first < end else NEVER
+        self._first = _drop_left(entries, first)
 
-        Pushing the same cycle again adds to it. An earlier cycle (the wall clock stepped back) is treated as
-        the next one.
-        """
-        steps = index - self.index
-        self.index = index
-        if not count and not self.total:
-            return
-        counts = self._counts
-        size = len(counts)
-        cursor = self._cursor
-        for _ in range(min(steps, size) if steps >= 0 else 1):
-            cursor += 1
-            if cursor == size:
-                cursor = 0
-            self.total -= counts[cursor]
-            counts[cursor] = 0
-        counts[cursor] += count
-        self.total += count
-        self._cursor = cursor
+    def shift(self, cycles: int) -> None:
+        """Numbers the cycles again: the wall clock has stepped."""
+        for place in range(0, len(self._entries), 3):
+            self._entries[place] += cycles
+        if self.due != NEVER:
+            self.due += cycles
 
 
 class TradeWindow(Struct):
-    """Quantity and value (quantity times price) traded in the last ``size`` cycles.
+    """Quantity, value (quantity times price) and signed quantity traded in the last ``size`` cycles.
 
-    Starts at cycle number ``index``. The rings are allocated with the first trade.
+    Signed quantity is what buyers took less what sellers took.
     """
 
     size: int
-    index: int
-    _cursor: int = 0
-    _filled: int = 0
-    _peak: float = 0.0
-    _quantities: Floats = field(default_factory=lambda: array("d"))
-    _values: Floats = field(default_factory=lambda: array("d"))
+    due: int = NEVER
+    """The cycle in which the oldest trades leave it."""
     quantity: float = 0.0
     value: float = 0.0
+    signed: float = 0.0
+    mean_price: float | None = None
+    """The volume-weighted average price; ``None`` without trades."""
+    imbalance: float | None = None
+    """Signed quantity over quantity, from -1 to 1; ``None`` without trades."""
+    _entries: Floats = field(default_factory=lambda: array("d"))
+    """Cycle, quantity, value and signed quantity of each entry, one after the other."""
+    _first: int = 0
+    """Place of the oldest entry; those before it have left."""
+    _left: int = 0
+    """Entries that have left since the sums were computed from all of them."""
+    _peak: float = 0.0
 
-    def push(self, index: int, quantity: float, value: float) -> None:
-        """Advances to cycle ``index`` and adds the trades since the last push, as in :class:`CountWindow`.
+    def push(self, index: int, quantity: float, value: float, signed: float = 0.0) -> None:
+        """Advances to cycle ``index``, which is not before the newest one, and adds the trades since then.
 
         ``quantity`` is not negative; a value without quantity is ignored.
         """
-        steps = index - self.index
-        self.index = index
-        if not quantity and not self._filled:
-            return
-        if not self._quantities:
-            self._quantities = array("d", bytes(8 * self.size))
-            self._values = array("d", bytes(8 * self.size))
-        if steps:
-            self._step(min(steps, self.size) if steps > 0 else 1)
         if quantity:
-            self._put(quantity, value)
+            self._entries.extend((index, quantity, value, signed))
+            self.quantity += quantity
+            self.value += value
+            self.signed += signed
+            self._peak = max(self._peak, self.quantity)
+        elif index < self.due:
+            return
+        self.expire(index)
 
-    @property
-    def mean_price(self) -> float | None:
-        """The volume-weighted average price; ``None`` without trades."""
-        return self.value / self.quantity if self._filled else None
+    def expire(self, index: int) -> None:
+        """Advances to cycle ``index``."""
+        entries, first, end = self._entries, self._first, len(self._entries)
+        last = index - self.size
+        while first < end and entries[first] <= last:
+            self.quantity -= entries[first + 1]
+            self.value -= entries[first + 2]
+            self.signed -= entries[first + 3]
+            self._left += 1
+            first += 4
+        self.due = int(entries[first]) + self.size if first < end else NEVER
+        self._first = first = _drop_left(entries, first)
+        kept = (len(entries) - first) // 4
+        # Once per turn of the window as well, so that rounding errors do not accumulate.
+        if self._left and (self._left >= kept or self.quantity <= self._peak * _CANCELLED):
+            self._left = 0
+            self.quantity = self._peak = math.fsum(entries[first + 1 :: 4])
+            self.value = math.fsum(entries[first + 2 :: 4])
+            self.signed = math.fsum(entries[first + 3 :: 4])
+        if not kept:
+            self.mean_price = self.imbalance = None
+            return
+        self.mean_price = self.value / self.quantity
+        imbalance = self.signed / self.quantity
+        self.imbalance = 1.0 if imbalance > 1 else -1.0 if imbalance < -1 else imbalance  # by rounding
 
-    def _step(self, steps: int) -> None:
-        quantities = self._quantities
-        cursor = self._cursor
-        left = False
-        for _ in range(steps):
-            cursor += 1
-            if cursor == self.size:
-                cursor = 0
-            if quantities[cursor]:
-                self.quantity -= quantities[cursor]
-                self.value -= self._values[cursor]
-                quantities[cursor] = self._values[cursor] = 0.0
-                self._filled -= 1
-                left = True
-        self._cursor = cursor
-        # Once per turn of the ring as well, so that rounding errors do not accumulate.
-        if left and (self.quantity <= self._peak * _CANCELLED or cursor < steps):
-            self.quantity = self._peak = math.fsum(quantities)
-            self.value = math.fsum(self._values)
+    def shift(self, cycles: int) -> None:
+        """Numbers the cycles again: the wall clock has stepped."""
+        for place in range(0, len(self._entries), 4):
+            self._entries[place] += cycles
+        if self.due != NEVER:
+            self.due += cycles
 
-    def _put(self, quantity: float, value: float) -> None:
-        if not self._quantities[self._cursor]:
-            self._filled += 1
-        self._quantities[self._cursor] += quantity
-        self._values[self._cursor] += value
-        self.quantity += quantity
-        self.value += value
-        self._peak = max(self._peak, self.quantity)
+
+def _drop_left(entries: Ints | Floats, first: int) -> int:
+    """Drops what lies before the oldest entry once that is half of all; returns its place then."""
+    if first and 2 * first >= len(entries):
+        del entries[:first]
+        return 0
+    return first
 
 
 class Quantiles(Struct):
@@ -153,6 +172,11 @@ class Quantiles(Struct):
         while self._newest and self._newest[0][0] <= oldest:
             self._drop_oldest()
 
+    @property
+    def due_ns(self) -> int:
+        """When the oldest observation leaves the window."""
+        return self._newest[0][0] + self.window_ns if self._newest else NEVER
+
     def quantile(self, share: float) -> float | None:
         """Returns the smallest observation that ``share`` of all do not exceed; ``None`` without any.
 
@@ -162,6 +186,16 @@ class Quantiles(Struct):
         if not self._sorted:
             return None
         return self._sorted[max(math.ceil(share * len(self._sorted)) - 1, 0)]
+
+    def revise(self, value: float, revised: float) -> None:
+        """Replaces the newest observation of a value, if it is still in the window."""
+        for index in range(len(self._newest) - 1, -1, -1):
+            received_ns, found = self._newest[index]
+            if found == value:
+                self._newest[index] = received_ns, revised
+                del self._sorted[bisect_left(self._sorted, value)]
+                insort(self._sorted, revised)
+                return
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -232,7 +266,14 @@ class RecentSet:
 
     def add(self, item: tuple[str, ...]) -> bool:
         """Adds an item; returns whether it is new."""
-        digest = _digest(item)
+        return self.add_digest(digest_of(item))
+
+    def __contains__(self, digest: int) -> bool:
+        """Whether an item with this digest is among them."""
+        return digest in self._items
+
+    def add_digest(self, digest: int) -> bool:
+        """Adds the item with this digest; returns whether it is new."""
         if digest in self._items:
             return False
         if len(self.ring) < self.limit:
@@ -245,7 +286,8 @@ class RecentSet:
         return True
 
 
-def _digest(item: tuple[str, ...]) -> int:
+def digest_of(item: tuple[str, ...]) -> int:
+    """Returns 64 bits that stand for some strings, the same in all processes."""
     # The built-in hash differs from process to process.
     text = "\x1f".join(item).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from collectors.common.mark_prices import MarkPrices, MaxInstruments
-from collectors.execution.order import Leg
+from collectors.common.mark_prices import MarkPrices, MarkPricesState, MaxInstruments
+from collectors.execution.markouts import NAMES, MarkoutQueue
+from collectors.execution.order import End, Leg
 from collectors.execution.sample import LATENCY_BOUNDS, ExecutionSample
 from collectors.execution.signals import Signals
 from collectors.execution.state import ExecutionState, Limits
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
-from decahertz.event import Event, Fill, Instrument, Order, OrderState, Quote, Signal
+from decahertz.event import FINAL_ORDER_STATES, Event, Fill, Instrument, Order, OrderState, Quote, Signal
 from decahertz.histogram import Histogram
 from decahertz.key_budget import MaxKeys, MaxKeysPerEmitter
 from decahertz.sample import Sample
@@ -45,7 +46,7 @@ class ExecutionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = 86_400.0
     window_seconds: Annotated[
-        Seconds, Meta(description="Trailing window of latency percentiles and slippage.")
+        Seconds, Meta(description="Trailing window of latency percentiles, costs and markouts.")
     ] = 300.0
     window_size: Annotated[
         int, Meta(ge=1, le=100_000, description="Maximum number of observations in that window.")
@@ -54,6 +55,10 @@ class ExecutionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Seconds,
         Meta(description="Keep finished orders and signals this long, to recognise late events."),
     ] = 3600.0
+    unresolved_seconds: Annotated[
+        Seconds,
+        Meta(description="Count an order as unresolved after this long without an answer from the venue."),
+    ] = 60.0
     max_orders: Annotated[
         int,
         Meta(
@@ -71,7 +76,8 @@ class ExecutionCheckpoint(msgspec.Struct, frozen=True):
     swept_ns: int
     states: dict[tuple[str, str], ExecutionState]
     signals: Signals
-    mark_prices: MarkPrices
+    mark_prices: MarkPricesState
+    markouts: MarkoutQueue
 
 
 class ExecutionCollector(BaseCollector[ExecutionOptions]):
@@ -86,6 +92,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         Instrument: 400 * _DAY_SECONDS,
     }
     checkpoint_type: ClassVar[type[msgspec.Struct] | None] = ExecutionCheckpoint
+    checkpoint_version: ClassVar[int] = 3
     options_type: ClassVar[type[msgspec.Struct]] = ExecutionOptions
 
     def __init__(self, clock: Clock, options: ExecutionOptions) -> None:
@@ -97,11 +104,12 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             finished_ns=round(options.finished_seconds * NS_PER_SECOND),
             max_orders=options.max_orders,
             live_ns=clock.time_ns(),
+            unresolved_ns=round(options.unresolved_seconds * NS_PER_SECOND),
         )
         self._histograms = {
             leg: Histogram(
                 leg.name.lower(),
-                f"Latency from {leg.help}, without negative ones.",
+                f"{leg.help}, without negative ones.",
                 clock=clock,
                 key=ExecutionSample.key,
                 bounds=LATENCY_BOUNDS,
@@ -116,20 +124,26 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         for budget in self.budgets:
             budget.make_room = self._sweep
         self._mark_prices = MarkPrices(instruments)
+        self._markouts = MarkoutQueue()
         self._swept_ns = 0
+        self._samples: dict[tuple[str, str], tuple[ExecutionSample, int]] = {}
+        """Newest samples without an event since, and when time changes them."""
 
     def checkpoint(self) -> ExecutionCheckpoint:
         """Returns the state."""
         for state in self._states.values():
             state.prepare_checkpoint()
-        return ExecutionCheckpoint(self._swept_ns, self._states, self._signals, self._mark_prices)
+        return ExecutionCheckpoint(
+            self._swept_ns, self._states, self._signals, self._mark_prices.state(), self._markouts
+        )
 
     def resume(self, checkpoint: ExecutionCheckpoint) -> None:
         """Continues from a state. All observations count in the histograms, as its own did."""
         self._limits = replace(self._limits, live_ns=0)
         self._swept_ns, self._signals = checkpoint.swept_ns, checkpoint.signals
-        self._states = checkpoint.states
+        self._states, self._markouts = checkpoint.states, checkpoint.markouts
         self._mark_prices.resume(checkpoint.mark_prices)
+        self._samples.clear()
         for key, state in self._states.items():
             state.apply_limits(self._limits)
             for leg, observations in state.histograms.items():
@@ -142,27 +156,52 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
         elif isinstance(event, Instrument):
             self._mark_prices.define(event, received_ns)
         elif isinstance(event, Order):
-            signal = None
-            if event.signal_id is not None:
-                signal = self._signals.get(event.strategy, event.signal_id)
-            mid = None
-            if event.state is OrderState.SUBMITTED:
-                mid = self._mark_prices.price(event.venue, event.instrument)
-            state = self._state(event, received_ns)
-            if state is not None:
-                state.take_order(event, received_ns, signal, mid)
+            self._take_order(event, received_ns)
         elif isinstance(event, Fill):
             state = self._state(event, received_ns)
             if state is not None:
-                state.take_fill(event, received_ns)
+                state.take_fill(event, received_ns, self._markouts)
         elif isinstance(event, Signal):
-            self._signals.add(event, received_ns)
+            self._signals.add(event, received_ns, self._limits.finished_ns)
 
     def sample(self, now_ns: int) -> list[Sample]:
         """Returns one sample per strategy and venue."""
         if not 0 <= now_ns - self._swept_ns < _SWEEP_NS:
             self._sweep(now_ns)
-        return [_sample(state, now_ns) for state in self._states.values()]
+        for reached in self._markouts.due(now_ns):
+            key = (reached.strategy, reached.venue)
+            state = self._states.get(key)
+            if state is not None:
+                self._samples.pop(key, None)
+                mid = self._mark_prices.price(reached.venue, reached.instrument)
+                state.take_markout(reached, mid, now_ns)
+        return [self._sample(key, state, now_ns) for key, state in self._states.items()]
+
+    def _sample(self, key: tuple[str, str], state: ExecutionState, now_ns: int) -> ExecutionSample:
+        """The newest sample again, as long as neither an event nor time has changed it."""
+        before = self._samples.get(key)
+        if before is not None and now_ns < before[1]:
+            return before[0]
+        sample = _sample(state, now_ns)
+        self._samples[key] = sample, state.due_ns
+        return sample
+
+    def ends(self) -> Mapping[tuple[str, str], Mapping[End, int]]:
+        """Returns the finished orders of each strategy and venue by final state and reason."""
+        return {key: state.ends for key, state in self._states.items()}
+
+    def _take_order(self, event: Order, received_ns: int) -> None:
+        signal = None
+        if event.signal_id is not None:
+            signal = self._signals.get(
+                event.strategy, event.signal_id, received_ns - self._limits.finished_ns
+            )
+        mid = None
+        if event.state is OrderState.SUBMITTED or event.state in FINAL_ORDER_STATES:
+            mid = self._mark_prices.price(event.venue, event.instrument)
+        state = self._state(event, received_ns)
+        if state is not None:
+            state.take_order(event, received_ns, signal, mid)
 
     def _state(self, event: Order | Fill, received_ns: int) -> ExecutionState | None:
         """Returns the state of an order's strategy at its venue; ``None`` if there is no room for it."""
@@ -174,6 +213,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             histograms = {leg: histogram.of(*key) for leg, histogram in self._histograms.items()}
             state = self._states[key] = ExecutionState(*key, self._limits, histograms)
         state.received_ns = received_ns
+        self._samples.pop(key, None)
         return state
 
     def _sweep(self, now_ns: int) -> None:
@@ -185,6 +225,7 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
             state.forget(now_ns)
             if state.received_ns < before_ns and not state.open_orders:
                 del self._states[key]
+                self._samples.pop(key, None)
                 self.keys.release(key)
                 for histogram in self.histograms:
                     histogram.retire(*key)
@@ -193,11 +234,9 @@ class ExecutionCollector(BaseCollector[ExecutionOptions]):
 def _sample(state: ExecutionState, now_ns: int) -> ExecutionSample:
     state.expire(now_ns)
     finals = state.finals
-    legs = state.legs
-    signal_to_submit = legs[Leg.SIGNAL_TO_SUBMIT]
-    submit_to_ack = legs[Leg.SUBMIT_TO_ACK]
-    ack_to_fill = legs[Leg.ACK_TO_FILL]
-    submit_to_fill = legs[Leg.SUBMIT_TO_FILL]
+    decision, arrival = state.slippage_decision, state.slippage_arrival
+    delay, trading, opportunity, fees = parts = state.shortfall
+    known = [part for part in parts if part is not None]
     return ExecutionSample(
         strategy=state.strategy,
         venue=state.venue,
@@ -209,30 +248,53 @@ def _sample(state: ExecutionState, now_ns: int) -> ExecutionSample:
         orders_expired=finals[OrderState.EXPIRED],
         orders_forgotten=state.forgotten,
         order_conflicts=state.conflicts,
+        late_events=state.late_events,
         open_orders=state.open_orders,
+        unresolved_orders=state.unresolved(now_ns),
         unanswered_seconds=state.unanswered_seconds(now_ns),
         fill_ratio=state.ratio(OrderState.FILLED),
         cancel_ratio=state.ratio(OrderState.CANCELLED),
         reject_ratio=state.ratio(OrderState.REJECTED),
         fills=state.fills,
         duplicate_fills=state.duplicate_fills,
+        fill_conflicts=state.fill_conflicts,
+        unpriced_fills=state.unpriced_fills,
         maker_ratio=state.maker_ratio,
         commissions=state.commissions,
-        signal_to_submit_p50=signal_to_submit.quantile(0.5),
-        signal_to_submit_p99=signal_to_submit.quantile(0.99),
-        signal_to_submit_observations=len(signal_to_submit),
-        submit_to_ack_p50=submit_to_ack.quantile(0.5),
-        submit_to_ack_p99=submit_to_ack.quantile(0.99),
-        submit_to_ack_observations=len(submit_to_ack),
-        ack_to_fill_p50=ack_to_fill.quantile(0.5),
-        ack_to_fill_p99=ack_to_fill.quantile(0.99),
-        ack_to_fill_observations=len(ack_to_fill),
-        submit_to_fill_p50=submit_to_fill.quantile(0.5),
-        submit_to_fill_p99=submit_to_fill.quantile(0.99),
-        submit_to_fill_observations=len(submit_to_fill),
+        **_latencies(state),
         negative_latencies=state.negative_latencies,
-        slippage_decision_bps=state.slippage_decision.mean,
-        slippage_decision_observations=len(state.slippage_decision),
-        slippage_arrival_bps=state.slippage_arrival.mean,
-        slippage_arrival_observations=len(state.slippage_arrival),
+        slippage_decision_bps=decision[0],
+        slippage_decision_observations=decision[1],
+        slippage_arrival_bps=arrival[0],
+        slippage_arrival_observations=arrival[1],
+        **_markouts(state),
+        markouts_skipped=state.markouts_skipped,
+        shortfall_bps=sum(known) if len(known) == len(parts) else None,
+        shortfall_delay_bps=delay,
+        shortfall_trading_bps=trading,
+        shortfall_opportunity_bps=opportunity,
+        shortfall_fees_bps=fees,
+        shortfall_observations=state.shortfall_orders,
     )
+
+
+def _latencies(state: ExecutionState) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for leg, (p50, p99, observations) in _LEG_FIELDS.items():
+        latencies = state.legs[leg]
+        values[p50], values[p99] = latencies.quantile(0.5), latencies.quantile(0.99)
+        values[observations] = len(latencies)
+    return values
+
+
+def _markouts(state: ExecutionState) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for horizon, (mean, observations) in enumerate(_MARKOUT_FIELDS):
+        values[mean], values[observations] = state.markout(horizon)
+    return values
+
+
+_MARKOUT_FIELDS = [(f"markout_{name}_bps", f"markout_{name}_observations") for name in NAMES]
+_LEG_FIELDS = {
+    leg: tuple(f"{leg.name.lower()}_{end}" for end in ("p50", "p99", "observations")) for leg in Leg
+}

@@ -25,18 +25,23 @@ class Signals(Struct):
     limit: int
     _records: OrderedDict[tuple[str, str], SignalRecord] = field(default_factory=OrderedDict)
 
-    def add(self, signal: Signal, received_ns: int) -> None:
-        """Adds a signal; a repeated id is ignored."""
+    def add(self, signal: Signal, received_ns: int, kept_ns: int) -> None:
+        """Adds a signal; an id repeated within ``kept_ns`` is ignored."""
         key = (signal.strategy, signal.signal_id)
-        if key in self._records:
+        if self.get(*key, received_ns - kept_ns) is not None:
             return
+        self._records.pop(key, None)
         self._records[key] = SignalRecord(signal.time_ns, signal.price, received_ns)
         if len(self._records) > self.limit:
             self._records.popitem(last=False)
 
-    def get(self, strategy: str, signal_id: str) -> SignalRecord | None:
-        """Returns the signal with this id, or ``None``."""
-        return self._records.get((strategy, signal_id))
+    def get(self, strategy: str, signal_id: str, before_ns: int) -> SignalRecord | None:
+        """Returns the signal with this id; ``None`` if there is none that was received since ``before_ns``.
+
+        So the time of :meth:`retire` changes nothing.
+        """
+        signal = self._records.get((strategy, signal_id))
+        return signal if signal is not None and signal.received_ns >= before_ns else None
 
     def retire(self, before_ns: int) -> None:
         """Drops signals received before ``before_ns``."""

@@ -16,7 +16,7 @@ from collectors.feeds.messages import MalformedMessageError, MessageT, VenueDeco
 from collectors.feeds.pulse import Pulse
 from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND, Clock
-from decahertz.event import AnyEvent
+from decahertz.event import AnyEvent, MarketEvent
 from decahertz.feed import BaseFeed, Emit
 from decahertz.incident import Incident
 from decahertz.settings import Seconds
@@ -38,6 +38,15 @@ class WebSocketOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Reconnect when the venue sends nothing for this long."),
     ] = 30.0
+    idle_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Reconnect when the venue sends no market data for this long, whatever its heartbeats"
+            " say; doubles while a reconnect brings none. 0: never.",
+        ),
+    ] = 60.0
     backoff_seconds: Annotated[
         Seconds,
         Meta(description="Wait before the first reconnect; doubles with each failed attempt, with jitter."),
@@ -51,6 +60,10 @@ class WebSocketOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 OptionsT = TypeVar("OptionsT", bound=WebSocketOptions)
 
+_RESYNC_NS = 10 * NS_PER_SECOND
+"""Shortest time between two new subscriptions of one instrument."""
+_MOST_IDLE_DOUBLINGS = 6
+
 
 class ConnectionLostError(Exception):
     """The connection is no longer usable; the text says why."""
@@ -63,15 +76,18 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
 
                                   confirm()
         connect ──► subscribed ───────────────► live ──┐
-           ▲             │                             │ silent for stale_seconds, closed by the
-           │             │ not confirmed in time,      │ venue, refused, or a message too large
-           │             │ refused, closed             │
+           ▲             │                             │ silent for stale_seconds, without market data
+           │             │ not confirmed in time,      │ for idle_seconds, closed by the venue, refused,
+           │             │ refused, closed             │ or a message too large
            └── backoff ◄─┴───── lost ◄─────────────────┘
 
     While live, a heartbeat a second reports the venue as open, as long as the venue sends messages; a
     connection that is not made yet or is lost is reported by heartbeats of the venue and of each instrument.
     The connection incident begins with the first loss and ends with the next confirmation. The backoff
     starts over after a connection that was live for longer than the longest wait.
+
+    An instrument whose state the decoder finds incomplete is subscribed again, alone, where the venue allows
+    it (:meth:`resubscribe`), at most every ten seconds.
 
     A venue provides its options, its decoder, :meth:`instruments`, :meth:`subscribe` and :meth:`check`.
     """
@@ -82,14 +98,27 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
 
     def __init__(self, clock: Clock, options: OptionsT) -> None:
         super().__init__(clock, options)
-        self.decoder: VenueDecoder[MessageT] = type(self).decoder_type()
+        self.decoder: VenueDecoder[MessageT] = self.make_decoder()
         self._pulse = Pulse(clock, f"feed-{self.name}", self.decoder.venue, self.instruments())
         self._backoff = Backoff(options.backoff_seconds, options.backoff_max_seconds)
         self._random = Random().random  # noqa: S311 - jitter, no secret
         self._attempt = 0
         self._live_since_ns: int | None = None
+        self._data_ns = 0
+        """When market data arrived last, or the connection was confirmed; of the monotonic clock."""
+        self._idle_doublings = 0
+        self._resynced_ns: dict[str, int] = {}
         self._last_error: str | None = None
         self._incident = Incident("feed_connection", structlog.get_logger(part="feeds", feed=self.name))
+
+    @property
+    def url(self) -> str:
+        """Address of the venue's WebSocket."""
+        return self.options.url
+
+    def make_decoder(self) -> VenueDecoder[MessageT]:
+        """Returns a new decoder."""
+        return type(self).decoder_type()
 
     def instruments(self) -> Sequence[str]:
         """Returns the instruments that the feed subscribes to, by the names that their events have."""
@@ -98,6 +127,10 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
     @abstractmethod
     def subscribe(self) -> Sequence[str]:
         """Returns the messages that subscribe a new connection."""
+
+    def resubscribe(self, instrument: str) -> Sequence[str]:  # noqa: ARG002 - of those who can
+        """Returns the messages that end and renew the subscription of one instrument; none: not possible."""
+        return ()
 
     @abstractmethod
     def check(self, message: MessageT) -> None:
@@ -109,7 +142,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
     def confirm(self) -> None:
         """Records that the venue has confirmed the whole subscription of this connection."""
         if self._live_since_ns is None:
-            self._live_since_ns = self.clock.monotonic_ns()
+            self._live_since_ns = self._data_ns = self.clock.monotonic_ns()
             self.count("subscriptions")
             self._incident.recover()
 
@@ -152,7 +185,7 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
         options = self.options
         async with asyncio.timeout(options.confirm_seconds):
             socket = await session.ws_connect(
-                options.url,
+                self.url,
                 autoping=not self.has_ping,
                 max_msg_size=options.max_message_bytes,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
@@ -165,6 +198,8 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
             while True:
                 data = await self._receive(socket, deadline_ns)
                 await self._handle(data, emit)
+                if damaged := self.decoder.take_damaged():
+                    await self._resync(socket, damaged)
         finally:
             await socket.close()
 
@@ -202,14 +237,41 @@ class WebSocketFeed(BaseFeed[OptionsT], Generic[OptionsT, MessageT]):
                 return
             self.check(message)
         if self._live_since_ns is not None:
+            self._check_idle(events, self._live_since_ns)
             events += self._pulse.next(now_ns)
         if events:
             await emit(events, now_ns)
 
+    async def _resync(self, socket: aiohttp.ClientWebSocketResponse, instruments: Sequence[str]) -> None:
+        """Renews the subscription of the instruments whose state is not complete."""
+        now_ns = self.clock.monotonic_ns()
+        for instrument in instruments:
+            if now_ns - self._resynced_ns.get(instrument, now_ns - _RESYNC_NS) < _RESYNC_NS:
+                continue
+            self._resynced_ns[instrument] = now_ns
+            for request in self.resubscribe(instrument):
+                await socket.send_str(request)
+            self.count("resyncs")
+
+    def _check_idle(self, events: Sequence[AnyEvent], live_since_ns: int) -> None:
+        """Raises :class:`ConnectionLostError` if the venue has sent no market data for too long."""
+        idle_ns = int(self.options.idle_seconds * NS_PER_SECOND)
+        now_ns = self.clock.monotonic_ns()
+        silence_ns = now_ns - self._data_ns
+        if any(isinstance(event, MarketEvent) for event in events):
+            if silence_ns < idle_ns < now_ns - live_since_ns:
+                self._idle_doublings = 0
+            self._data_ns = now_ns
+        elif idle_ns and silence_ns >= idle_ns << self._idle_doublings:
+            waited = self.options.idle_seconds * 2**self._idle_doublings
+            self._idle_doublings = min(self._idle_doublings + 1, _MOST_IDLE_DOUBLINGS)
+            self.count("idle_reconnects")
+            raise ConnectionLostError(f"no market data for {waited:.3g} s")
+
     async def _lost(self, error: Exception, emit: Emit) -> None:
         monotonic_ns = self.clock.monotonic_ns()
         self._last_error = str(error) or repr(error)
-        self._incident.fail(monotonic_ns, url=self.options.url, reason=self._last_error)
+        self._incident.fail(monotonic_ns, url=self.url, reason=self._last_error)
         since_ns, self._live_since_ns = self._live_since_ns, None
         if (
             since_ns is not None

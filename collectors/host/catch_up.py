@@ -92,4 +92,4 @@ class CatchUp:
             for routes, spooled in self._routes:
                 takers = routes.get(type(event))
                 if takers and (emitter not in spooled or spooled[emitter].missing(sequence, sequence)):
-                    self._delivery.deliver(takers, event, arrival.received_ns, batch.source)
+                    self._delivery.deliver(takers, event, arrival.received_ns, (*emitter, sequence))

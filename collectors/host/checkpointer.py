@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from collectors.host.hosted import HostedCollector
-    from decahertz.checkpoint import CheckpointStore, SavedCheckpoint
+    from decahertz.checkpoint import Checkpointed, CheckpointStore, SavedCheckpoint
     from decahertz.event import Arrival
 
 _SHARE = 200
@@ -41,40 +41,56 @@ class NoCheckpoints:
 
 
 class Checkpointer:
-    """Saves checkpoints of these collectors. :meth:`resume` once, then :meth:`after_cycle`."""
+    """Saves checkpoints of collectors and other parts. :meth:`resume` once, then :meth:`after_cycle`."""
 
-    def __init__(self, store: CheckpointStore, clock: Clock, grid: Grid, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        clock: Clock,
+        grid: Grid,
+        interval_seconds: float,
+        others: Sequence[Checkpointed] = (),
+    ) -> None:
+        """``others`` are the parts that are no collectors."""
         self._store = store
         self._clock = clock
         self._grid = grid
         self._interval_ns = round(interval_seconds * NS_PER_SECOND)
         self._collectors: Sequence[HostedCollector] = ()
+        self._others = others
         self._due_ns = 0
         self._log = structlog.get_logger(part="sampler")
 
-    async def resume(self, collectors: Sequence[HostedCollector]) -> list[HostedCollector]:
-        """Continue from the last checkpoint; returns the collectors that have none."""
+    async def resume(
+        self, collectors: Sequence[HostedCollector]
+    ) -> tuple[list[HostedCollector], list[HostedCollector]]:
+        """Continue from the last checkpoint.
+
+        Returns the collectors that have none, and those whose events since then could not all be read.
+        """
         try:
             saved = await self._store.load()
         except OSError as error:
             self._log.error("checkpoint_read_failed", reason=describe(error))
             saved = None
         if saved is None:
-            return list(collectors)
+            return list(collectors), []
         resumed = [
-            collector
-            for collector in collectors
-            if (state := saved.states.get(collector.checkpoint_name)) is not None and collector.resume(state)
+            part
+            for part in (*self._others, *collectors)
+            if (state := saved.states.get(part.checkpoint_name)) is not None and part.resume(state)
         ]
         if not resumed:
-            return list(collectors)
+            return list(collectors), []
+        cut_off: list[HostedCollector] = []
         try:
             events = await self._repeat(saved, resumed)
         except OSError as error:
             self._log.error("checkpoint_replay_failed", reason=describe(error))
+            cut_off = [collector for collector in collectors if collector in resumed]
         else:
-            self._log.info("checkpoint_resumed", collectors=len(resumed), events=events)
-        return [collector for collector in collectors if collector not in resumed]
+            self._log.info("checkpoint_resumed", parts=len(resumed), events=events)
+        return [collector for collector in collectors if collector not in resumed], cut_off
 
     def take_part(
         self, collectors: Iterable[HostedCollector], without: Sequence[HostedCollector] = ()
@@ -97,14 +113,14 @@ class Checkpointer:
     def save(self, time_ns: int) -> None:
         """Save a checkpoint of the state after the cycle ``time_ns``; all events are delivered."""
         states = {}
-        for collector in self._collectors:
-            state = collector.checkpoint()
+        for part in (*self._others, *self._collectors):
+            state = part.checkpoint()
             if state is not None:
-                states[collector.checkpoint_name] = state
+                states[part.checkpoint_name] = state
         if states:
             self._store.save(time_ns, states)
 
-    async def _repeat(self, saved: SavedCheckpoint, collectors: Sequence[HostedCollector]) -> int:
+    async def _repeat(self, saved: SavedCheckpoint, collectors: Sequence[Checkpointed]) -> int:
         """Repeat the events and cycles since a checkpoint, in their order; returns the number of events."""
         events = 0
         delivery = Delivery(collectors)
@@ -114,15 +130,16 @@ class Checkpointer:
                 self._repeat_cycle(collectors, cycles.popleft()[0])
             batch = arrival.batch
             events += len(batch.events)
-            for event in batch.events:
+            for sequence, event in enumerate(batch.events, batch.first_sequence):
                 takers = [collector for collector in collectors if type(event) in collector.events_taken]
-                delivery.deliver(takers, event, arrival.received_ns, batch.source)
+                origin = (batch.source, batch.epoch, sequence)
+                delivery.deliver(takers, event, arrival.received_ns, origin)
         for time_ns, _ in cycles:
             self._repeat_cycle(collectors, time_ns)
         delivery.end()
         return events
 
-    def _repeat_cycle(self, collectors: Sequence[HostedCollector], time_ns: int) -> None:
+    def _repeat_cycle(self, collectors: Sequence[Checkpointed], time_ns: int) -> None:
         index = self._grid.index(time_ns)
         for collector in collectors:
             collector.repeat_cycle(time_ns, index)

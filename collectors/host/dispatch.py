@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from collectors.host.hosted import HostedCollector
 from decahertz.bus import Message
-from decahertz.event import AnyEvent, Arrival, Event
+from decahertz.event import AnyEvent, Arrival, Event, Origin
 
 SLICE = 500
 """Events delivered without a pause: about two milliseconds."""
@@ -35,7 +35,7 @@ class Dispatcher:
         self._monotonic_ns = monotonic_ns
         self._collectors = collectors
         self._emitter = ""
-        self._waiting: deque[tuple[AnyEvent, int, str]] = deque()
+        self._waiting: deque[tuple[AnyEvent, int, Origin]] = deque()
         self._scheduled: asyncio.Handle | None = None
 
     @property
@@ -47,11 +47,16 @@ class Dispatcher:
         """Handles a message of the bus."""
         if not isinstance(message, Arrival):
             return
-        events, received_ns, emitter = message.batch.events, message.received_ns, message.batch.source
-        if not self._waiting and len(events) <= SLICE:
-            self._deliver([(event, received_ns, emitter) for event in events])
+        batch, received_ns = message.batch, message.received_ns
+        source, epoch = batch.source, batch.epoch
+        arrivals = (
+            (event, received_ns, (source, epoch, sequence))
+            for sequence, event in enumerate(batch.events, batch.first_sequence)
+        )
+        if not self._waiting and len(batch.events) <= SLICE:
+            self._deliver(list(arrivals))
             return
-        self._waiting.extend((event, received_ns, emitter) for event in events)
+        self._waiting.extend(arrivals)
         while len(self._waiting) > MAX_PENDING:
             self._deliver_slice()
         if self._scheduled is None:
@@ -81,16 +86,19 @@ class Dispatcher:
         count = min(SLICE, len(self._waiting))
         self._deliver([self._waiting.popleft() for _ in range(count)])
 
-    def _deliver(self, arrivals: Sequence[tuple[AnyEvent, int, str]]) -> None:
+    def _deliver(self, arrivals: Sequence[tuple[AnyEvent, int, Origin]]) -> None:
         routes = self._routes
         monotonic_ns = self._monotonic_ns
         before_ns = monotonic_ns()
-        for event, received_ns, emitter in arrivals:
-            if emitter != self._emitter:
-                self._change_emitter(emitter)
+        for event, received_ns, origin in arrivals:
+            if origin[0] != self._emitter:
+                self._change_emitter(origin[0])
             for collector in routes.get(type(event), ()):
                 try:
-                    collector.on_event(event, received_ns)
+                    if collector.takes_origin:
+                        collector.on_event(event, received_ns, origin)
+                    else:
+                        collector.on_event(event, received_ns)
                 except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                     collector.event_failed(error)
                 # One clock reading per call: the end of this call is the start of the next.

@@ -56,7 +56,8 @@ class HostedCollector:
         self.events_taken = loaded.collector.events
         # A plugin that does not derive from BaseCollector may not declare it.
         self.events_restored: Mapping[type[Event], float] = getattr(loaded.collector, "restored", {})
-        self.on_event = loaded.collector.on_event
+        self.on_event: Callable[..., None] = loaded.collector.on_event
+        self.takes_origin: bool = getattr(loaded.collector, "takes_origin", False)
         self.budgets: Sequence[KeyBudget] = getattr(loaded.collector, "budgets", ())
         """Its key budgets; the first one limits its samples."""
         self.state = RunState.STOPPED
@@ -154,6 +155,7 @@ class HostedCollector:
         self.on_event, other.on_event = other.on_event, self.on_event
         self.budgets, other.budgets = other.budgets, self.budgets
         self._refused = self.refused_events
+        self._keys = None  # publish the next batch even if it is empty: the last one was the other's
         before, now = other._collector, self._collector
         for kept, current in zip(
             getattr(before, "histograms", ()), getattr(now, "histograms", ()), strict=True

@@ -15,23 +15,26 @@ from decahertz.clock import NS_PER_SECOND
 
 if TYPE_CHECKING:
     from collectors.host.hosted import HostedCollector
-    from decahertz.event import AnyEvent, Event
+    from decahertz.checkpoint import Checkpointed
+    from decahertz.event import AnyEvent, Event, Origin
     from decahertz.ingest import EmitterId
     from decahertz.sequences import SequenceSet
 
 _EVENTS_AT_ONCE = 200
 
-History: TypeAlias = "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int, str], None]]"
+History: TypeAlias = (
+    "Callable[[Sequence[type[Event]], int], AsyncGenerator[tuple[AnyEvent, int, Origin], None]]"
+)
 """Yields the stored events of these types since a time (ns UTC), with their times of receipt and their
-emitters, in order of receipt."""
+origins, in order of receipt."""
 
 
 async def no_history(
     event_types: Sequence[type[Event]],  # noqa: ARG001 - a History
     since_ns: int,  # noqa: ARG001 - a History
-) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
+) -> AsyncGenerator[tuple[AnyEvent, int, Origin], None]:
     """Yields nothing: the history of a process without storage."""
-    no_events: tuple[tuple[AnyEvent, int, str], ...] = ()
+    no_events: tuple[tuple[AnyEvent, int, Origin], ...] = ()
     for item in no_events:
         yield item
 
@@ -46,7 +49,7 @@ class WholeHistory(Protocol):
 
     def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
+    ) -> AsyncGenerator[tuple[AnyEvent, int, Origin], None]:
         """See :data:`History`."""
         ...
 
@@ -76,7 +79,7 @@ async def restore(collectors: Sequence[HostedCollector], history: History, now_n
 class Delivery:
     """Delivers past events to collectors, and tells their key budgets whose events they are."""
 
-    def __init__(self, collectors: Sequence[HostedCollector]) -> None:
+    def __init__(self, collectors: Sequence[Checkpointed]) -> None:
         self._budgets = [budget for collector in collectors for budget in collector.budgets]
         self._emitter = ""
         self.events = 0
@@ -89,23 +92,27 @@ class Delivery:
         """
         since_ns = 0 if seconds == math.inf else now_ns - int(seconds * NS_PER_SECOND)
         async with aclosing(history(tuple(routes), since_ns)) as events:
-            async for event, received_ns, emitter in events:
+            async for event, received_ns, origin in events:
                 self.events += 1
-                self.deliver(routes[type(event)], event, received_ns, emitter)
+                self.deliver(routes[type(event)], event, received_ns, origin)
                 if self.events % _EVENTS_AT_ONCE == 0:
                     await asyncio.sleep(0)
 
     def deliver(
-        self, collectors: Sequence[HostedCollector], event: AnyEvent, received_ns: int, emitter: str
+        self, collectors: Sequence[Checkpointed], event: AnyEvent, received_ns: int, origin: Origin
     ) -> None:
         """Delivers an event; errors are counted."""
-        if emitter != self._emitter:
-            self._emitter = emitter
+        if origin[0] != self._emitter:
+            self._emitter = origin[0]
             for budget in self._budgets:
-                budget.emitter = emitter
+                budget.emitter = origin[0]
         for collector in collectors:
             try:
-                collector.on_event(event, received_ns)
+                on_event: Callable[..., None] = collector.on_event
+                if getattr(collector, "takes_origin", False):
+                    on_event(event, received_ns, origin)
+                else:
+                    on_event(event, received_ns)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 collector.event_failed(error)
 

@@ -25,10 +25,11 @@ from collectors.host.restore import History, WholeHistory, no_history, restore
 from collectors.host.self_metrics import SamplerMetrics
 from collectors.host.settings import SamplerSettings
 from decahertz.bus import EVENTS, Bus, Subscription, samples_topic
-from decahertz.checkpoint import CheckpointStore
+from decahertz.checkpoint import Checkpointed, CheckpointStore
 from decahertz.clock import NS_PER_SECOND, Clock, Cycle, CycleTimer, Grid
 from decahertz.health import CollectorStatus, ComponentStatus, Health, RunState
 from decahertz.supervision import supervise
+from decahertz.words import counted
 
 LIMIT_SECONDS = 10.0
 """Time limit for the start and the stop of a collector."""
@@ -46,7 +47,7 @@ class Sampler:
     ``failures`` are plugins that could not be loaded; they appear in the status with the collectors.
     """
 
-    def __init__(  # noqa: PLR0913 - the last four have defaults
+    def __init__(  # noqa: PLR0913 - the last five have defaults
         self,
         bus: Bus,
         clock: Clock,
@@ -59,9 +60,12 @@ class Sampler:
         history: History = no_history,
         is_whole: bool = True,
         checkpoints: CheckpointStore | None = None,
+        others: Sequence[Checkpointed] = (),
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
         """``checkpoints`` and ``history`` restore the collectors; ``limit_seconds`` bounds a start or stop.
+
+        ``others`` are parts that are no collectors, whose state is in the checkpoints too.
 
         If the history is not the whole one, :meth:`catch_up` is expected.
         """
@@ -77,7 +81,7 @@ class Sampler:
         """Collectors that lack a part of their past."""
         self._grid = Grid()
         self._checkpointer = Checkpointer(
-            checkpoints or NoCheckpoints(), clock, self._grid, settings.checkpoint_seconds
+            checkpoints or NoCheckpoints(), clock, self._grid, settings.checkpoint_seconds, others
         )
         self._limit_seconds = limit_seconds
         self._dispatcher = Dispatcher((), clock.monotonic_ns)
@@ -106,10 +110,10 @@ class Sampler:
             await self.stop()
             raise
         running = [hosted for hosted in self._hosted if hosted.state is RunState.RUNNING]
-        others = await self._checkpointer.resume(running)
+        others, cut_off = await self._checkpointer.resume(running)
         is_restored = await restore(others, self._history, self._clock.time_ns())
-        if not (is_restored and self._is_whole):
-            self._behind = [collector for collector in others if collector.events_restored]
+        lacking = cut_off if is_restored and self._is_whole else [*others, *cut_off]
+        self._behind = [collector for collector in lacking if collector.events_restored]
         self._checkpointer.take_part(collector for collector in running if collector not in self._behind)
         self._dispatcher = Dispatcher(running, self._clock.monotonic_ns)
         self._subscription = self._bus.subscribe(EVENTS, self._dispatcher.take)
@@ -197,9 +201,9 @@ class Sampler:
         return next((c.collector for c in self._hosted if isinstance(c.collector, type_)), None)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether collectors lack a part of their past: :meth:`catch_up` is due."""
-        return bool(self._behind)
+    def behind(self) -> list[str]:
+        """Names of the collectors that lack a part of their past: :meth:`catch_up` is due."""
+        return [hosted.name for hosted in self._behind]
 
     def collectors(self) -> list[CollectorStatus]:
         """Returns the status of each collector; those that could not be loaded come last."""
@@ -216,8 +220,10 @@ class Sampler:
             return ComponentStatus(name="sampler", health=Health.FAILED, detail=detail)
         problems = self._grid_problems(self._clock.monotonic_ns())
         if self._behind:
-            behind = ", ".join(collector.name for collector in self._behind)
-            problems.append(f"without the past that only the database has: {behind}")
+            problems.append(
+                f"catching up: {', '.join(self.behind)} without the past that only the database has;"
+                " no alert or limit is judged by them"
+            )
         failed = [c.name for c in self._hosted if c.state is RunState.FAILED]
         failed += [failure.name for failure in self._failures]
         failing = [c.name for c in self._hosted if c.state is RunState.RUNNING and c.is_failing]
@@ -237,7 +243,7 @@ class Sampler:
                 f"no cycle for {silent_ns / NS_PER_SECOND:.0f} s (the wall clock may have stepped back)"
             )
         if self._last_missed_ns is not None and now_ns - self._last_missed_ns < _RECENTLY_NS:
-            problems.append(f"{self.missed_cycles} cycles missed, the last within a minute")
+            problems.append(f"{counted(self.missed_cycles, 'cycle')} missed, the last within a minute")
         if self._last_step_ns is not None and now_ns - self._last_step_ns < _RECENTLY_NS:
             problems.append("the wall clock stepped within a minute")
         return problems

@@ -85,6 +85,14 @@ class SamplerMetrics(Collector):
         for c in self._hosted:
             running.add_metric([c.name], c.state is RunState.RUNNING)
         yield running
+        behind = GaugeMetricFamily(
+            "decahertz_sampler_collector_behind",
+            "1 while the collector lacks a part of its past: its figures are not judged.",
+            labels=["collector"],
+        )
+        for c in self._hosted:
+            behind.add_metric([c.name], c.name in sampler.behind)
+        yield behind
         yield self._by_collector("samples", "Samples returned by the collector.", lambda c: c.samples)
         yield self._by_collector("events", "Events delivered to the collector.", lambda c: c.events)
         yield self._by_collector(

@@ -32,4 +32,4 @@ class CollectorsSettings(Struct, frozen=True):
     enabled: Annotated[
         tuple[str, ...],
         Meta(description="Collectors to run, by entry-point name."),
-    ] = ("market", "strategy", "execution", "risk", "system")
+    ] = ("market", "strategy", "portfolio", "execution", "risk", "system")

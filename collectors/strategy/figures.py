@@ -51,7 +51,7 @@ def figures_of(state: StrategyState, value: Valuation, now_ns: int) -> StrategyF
         monthly_pnl=state.daily_pnl.monthly(now_ns),
         realised_pnl=state.realised,
         unrealised_pnl=value.unrealised,
-        equity=state.equity,
+        equity=state.curve.equity,
         open_positions=state.open_positions,
         fills=state.fills,
         trades=state.statistics.trades,

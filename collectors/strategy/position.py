@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from collectors.common.values import finite
-from decahertz.event import Position, PositionSource
+from collectors.strategy.money import converted
+from decahertz.definitions import settlement_currency
+from decahertz.event import Instrument, Position, PositionSource
 from decahertz.quantities import Figures, Money, Price, Quantity, Reasons, RMultiple, TimeNanoseconds
+from decahertz.rates import NoRate, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,12 +55,21 @@ class ReportedPosition(Struct, frozen=True, kw_only=True):
 class HeldPosition(Struct, frozen=True, kw_only=True):
     """The position of one strategy in one instrument. Negative quantities and values are short.
 
-    Amounts are quantity times price, without contract multipliers.
+    Amounts are in the account currency, by the contract, at the rate of now; realised ones at the rates of
+    their fills.
     """
 
     strategy: str
+    account: str
+    """The account; empty for the only one."""
     venue: str
     instrument: str
+    currency: str | None
+    """Settlement currency; null: not known, amounts count in the account currency."""
+    multiplier: float | None
+    """Units of the underlying per unit of quantity; null: no definition is known, counted one to one."""
+    rate: float | None
+    """Units of the account currency per unit of the settlement currency now."""
     basis: Basis
     held_by: list[PositionSource]
     """Holders that report a part of it."""
@@ -69,7 +81,7 @@ class HeldPosition(Struct, frozen=True, kw_only=True):
     mark_ns: TimeNanoseconds | None
     """Receipt of the mark price."""
     value: Money | None
-    """Quantity times mark price."""
+    """Value at the mark price, in the account currency."""
     unrealised_pnl: Money | None
     realised_pnl: Money | None
     """Realised by all fills of this strategy in this instrument, after fees."""
@@ -83,6 +95,10 @@ class HeldPosition(Struct, frozen=True, kw_only=True):
     """Initial risk of the open round trip."""
     current_r: RMultiple | None
     """P&L of the open round trip, realised part included, relative to its initial risk."""
+    mae: Money | None
+    """Worst P&L of the open round trip at the mids of the cycles, realised part included."""
+    mfe: Money | None
+    """Best P&L of the open round trip at the mids of the cycles, realised part included."""
     updated_ns: TimeNanoseconds
     """Time of the newest fill or position event."""
     differs: bool
@@ -101,35 +117,57 @@ class Mark(Struct, frozen=True, gc=False):
 
 
 def position_of(
-    strategy: str, holding: Holding, mark: Mark, *, differs: bool, no_mark: str = NO_MARK
+    strategy: str,
+    holding: Holding,
+    mark: Mark,
+    *,
+    rate: Rate | NoRate,
+    definition: Instrument | None = None,
+    differs: bool,
+    no_mark: str = NO_MARK,
 ) -> HeldPosition:
-    """Describes a holding at a mark price; ``no_mark`` is the reason if there is none."""
+    """Describes a holding at a mark price, and at a rate to the account currency.
+
+    ``no_mark`` is the reason if there is no price. ``definition`` is that of the instrument now: a position
+    that is known by reports only has no other.
+    """
     price = mark.price
-    no_price = no_mark if price is None else TOO_LARGE
+    no_price = no_mark if price is None else rate.reason if isinstance(rate, NoRate) else TOO_LARGE
     figures = Figures()
     if holding.fills:
         basis, quantity = Basis.FILLS, holding.trip.position
         average = holding.trip.average_price()
         figures.add("average_price", average, FLAT)
-        _add_round_trip(figures, holding, price, no_price)
+        value = None if price is None else converted(holding.trip.value(price), rate)
+        _add_round_trip(figures, holding, price, rate, no_price)
     else:
         basis = Basis.REPORTS
         quantity, average = _reported(holding.reports)
         figures.add("average_price", average, "not every report names it" if quantity else FLAT)
-        for name in ("realised_pnl", "fees", "opened_ns", "risk", "current_r"):
+        for name in ("realised_pnl", "fees", "opened_ns", "risk", "current_r", "mae", "mfe"):
             figures.add(name, None, "no fill is known, only a reported position")
-        gain = None if price is None or average is None else finite(quantity * (price - average))
-        no_gain = no_price if price is None else "there is no average price"
+        value = None if price is None else converted(_value(quantity, price, definition), rate)
+        gain = None
+        if price is not None and average is not None:
+            gain = converted(_gain(quantity, average, price, definition), rate)
+        no_gain = "there is no average price" if average is None and price is not None else no_price
         figures.add("unrealised_pnl", gain if quantity else 0.0, no_gain)
     figures.add("mark_price", price, no_mark)
     figures.add("mark_source", None if price is None else mark.source, no_mark)
     figures.add("mark_ns", None if price is None else mark.received_ns, no_mark)
-    value = None if price is None else finite(price * quantity)
     figures.add("value", value if quantity else 0.0, no_price)
+    if isinstance(rate, Rate):
+        figures.add("rate", rate.value, "")
+    else:
+        figures.add("rate", None, rate.reason)
+    currency, multiplier = _contract(holding, definition)
     return HeldPosition(
         strategy=strategy,
+        account=holding.account,
         venue=holding.venue,
         instrument=holding.instrument,
+        currency=currency,
+        multiplier=multiplier,
         basis=basis,
         held_by=[report.held_by for report in holding.reports if report.quantity],
         quantity=quantity,
@@ -142,20 +180,58 @@ def position_of(
     )
 
 
-def _add_round_trip(figures: Figures, holding: Holding, price: float | None, no_price: str) -> None:
+def _add_round_trip(
+    figures: Figures, holding: Holding, price: float | None, rate: Rate | NoRate, no_price: str
+) -> None:
     """Adds the figures that only fills tell."""
     trip = holding.trip
-    figures.add("realised_pnl", finite(holding.realised), TOO_LARGE)
-    figures.add("fees", finite(holding.fees), TOO_LARGE)
+    is_converted = not holding.unconverted
+    not_converted = TOO_LARGE if is_converted else f"{holding.unconverted} fills have no rate"
+    figures.add("realised_pnl", finite(holding.realised) if is_converted else None, not_converted)
+    figures.add("fees", finite(holding.fees) if is_converted else None, not_converted)
+    worst, best = holding.excursion.of(trip.opening)
+    for name, pnl in (("mae", worst), ("mfe", best)):
+        unknown = no_price if price is None else "no cycle has valued it since it opened"
+        figures.add(name, None if pnl is None else finite(pnl), FLAT if trip.opening is None else unknown)
     figures.add("opened_ns", None if trip.opening is None else trip.opening.time_ns, FLAT)
     figures.add("risk", trip.risk, "no fill names the initial risk" if trip.position else FLAT)
-    unrealised = 0.0 if not trip.position else None if price is None else finite(trip.unrealised(price))
+    unrealised = 0.0 if trip.opening is None else None
+    if trip.opening is not None and price is not None:
+        unrealised = converted(trip.unrealised(price), rate)
     figures.add("unrealised_pnl", unrealised, no_price)
-    current_r = None
-    if trip.risk and unrealised is not None:
-        current_r = finite((unrealised + trip.realised()) / trip.risk)
+    current_r, realised = None, trip.realised()
+    if trip.risk and unrealised is not None and realised is not None:
+        current_r = finite((unrealised + realised) / trip.risk)
     no_risk = figures.reasons.get("risk", "the initial risk is zero" if not trip.risk else no_price)
     figures.add("current_r", current_r, no_risk)
+
+
+def _contract(holding: Holding, definition: Instrument | None) -> tuple[str | None, float | None]:
+    """Settlement currency and multiplier: of the fill that opened the position, or of the definition."""
+    opening = holding.trip.opening
+    if opening is not None:
+        return opening.currency, opening.multiplier
+    if definition is None:
+        return None, None
+    return settlement_currency(definition), definition.multiplier
+
+
+def _value(quantity: float, price: float, definition: Instrument | None) -> float | None:
+    """Value of a quantity in the settlement currency."""
+    if definition is None:
+        return quantity * price
+    units = quantity * definition.multiplier
+    if not definition.inverse:
+        return units * price
+    return units / price if price else None
+
+
+def _gain(quantity: float, average: float, price: float, definition: Instrument | None) -> float | None:
+    """Gain of a quantity in the settlement currency, from an average price to a price."""
+    before, after = _value(quantity, average, definition), _value(quantity, price, definition)
+    if before is None or after is None:
+        return None
+    return before - after if definition is not None and definition.inverse else after - before
 
 
 def _reported(reports: Sequence[Position]) -> tuple[float, float | None]:

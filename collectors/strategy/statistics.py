@@ -1,120 +1,185 @@
-"""Statistics of round trips and of daily changes. A statistic that is undefined is ``None``."""
+"""Statistics of round trips, kept up to date one round trip at a time."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from bisect import bisect_right
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from collectors.common.values import finite
 from decahertz.round_trip import RoundTrip
+from decahertz.statistics.round_trips import (
+    RoundTripSums,
+    kelly_fraction,
+    outcome,
+    payoff_ratio,
+    ratio,
+    wilson,
+    win_rate,
+)
 
-Z_95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution: two-sided 95 %."""
-DAYS_PER_YEAR = 365.0
-"""Calendar days. Days without trading add changes of zero, so the annualised ratio is that of trading days
-only, annualised with their number per year."""
-
-
-def wilson_lower(wins: int, trades: int) -> float | None:
-    """Returns the lower bound of the win rate; ``None`` without round trips.
-
-    The score interval of E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical
-    Inference", Journal of the American Statistical Association 22 (1927).
-    """
-    if not trades:
-        return None
-    z = Z_95
-    rate = wins / trades
-    spread = z * math.sqrt(rate * (1 - rate) / trades + z * z / (4 * trades * trades))
-    lower = (rate + z * z / (2 * trades) - spread) / (1 + z * z / trades)
-    return min(max(lower, 0.0), rate)
+_RECENT = 500
+"""Newest round trips that are kept one by one."""
 
 
-def sharpe_ratio(changes: Sequence[float]) -> float | None:
-    """Returns mean over sample standard deviation of daily changes, annualised.
+class RecentFigures(Struct, frozen=True):
+    """Statistics of the newest round trips."""
 
-    W. F. Sharpe, "The Sharpe Ratio", Journal of Portfolio Management 21 (1994), against zero. The changes
-    may be in money: a constant capital cancels out. ``None`` for fewer than two changes, or if all are equal.
-    """
-    n = len(changes)
-    if n < 2:  # noqa: PLR2004 - a standard deviation needs two
-        return None
-    mean = math.fsum(changes) / n
-    deviation = math.hypot(*(change - mean for change in changes)) / math.sqrt(n - 1)
-    return _annual(mean, deviation)
+    trades: int = 0
+    win_rate: float | None = None
+    profit_factor: float | None = None
+    expectancy: float | None = None
+    expectancy_r: float | None = None
 
 
-def sortino_ratio(changes: Sequence[float]) -> float | None:
-    """Returns mean over downside deviation (target zero) of daily changes, annualised.
+class _Kept(Struct, array_like=True, gc=False):
+    """One of the newest round trips."""
 
-    F. A. Sortino and L. N. Price, "Performance Measurement in a Downside Risk Framework", Journal of
-    Investing 3 (1994). ``None`` for fewer than two changes, or if none is negative.
-    """
-    n = len(changes)
-    if n < 2:  # noqa: PLR2004 - one day is no distribution
-        return None
-    downside = math.hypot(*(min(change, 0.0) for change in changes)) / math.sqrt(n)
-    return _annual(math.fsum(changes) / n, downside)
-
-
-def _annual(mean: float, deviation: float) -> float | None:
-    # Equal changes differ from their mean by rounding only; that is not a deviation.
-    if deviation <= abs(mean) * 1e-12:
-        return None
-    return finite(mean / deviation * math.sqrt(DAYS_PER_YEAR))
+    closed_ns: int
+    pnl: float
+    r_multiple: float | None
+    outcome: int
 
 
 class RoundTripStatistics(Struct):
-    """Statistics of the round trips of one strategy. A round trip without P&L is neither a win nor a loss."""
+    """Statistics of round trips, whatever the order in which they become known.
 
-    trades: int = 0
-    r_trades: int = 0
+    A scratch, smaller than half a minor unit of the account currency, is neither a win nor a loss. Counts and
+    sums follow each round trip; :meth:`update` computes the figures, once for all that came since.
+    """
+
+    minor_unit: float = 0.01
+    window: int = 50
+    """Newest round trips of which there are statistics of their own, at most 500."""
+    recent: RecentFigures = RecentFigures()
+    sums: RoundTripSums = field(default_factory=RoundTripSums)
     streak: int = 0
     win_rate: float | None = None
     win_rate_lower: float | None = None
+    win_rate_upper: float | None = None
     profit_factor: float | None = None
+    payoff_ratio: float | None = None
+    kelly: float | None = None
     expectancy: float | None = None
     expectancy_r: float | None = None
     average_win_r: float | None = None
     average_loss_r: float | None = None
-    _wins: int = 0
-    _win_r_trades: int = 0
-    _loss_r_trades: int = 0
-    _gains: float = 0.0
-    _losses: float = 0.0
-    _win_r: float = 0.0
-    _loss_r: float = 0.0
+    _newest: list[_Kept] = []
+    """The newest round trips, by time of closing."""
+    _streak_before: int = 0
+    """The streak before these."""
+    _is_stale: bool = False
+    """Whether the figures are to be computed again."""
+
+    @property
+    def trades(self) -> int:
+        """Number of round trips."""
+        return self.sums.trades
+
+    @property
+    def r_trades(self) -> int:
+        """Number of round trips with known initial risk."""
+        return self.sums.r_trades
+
+    def roll(self, window: int) -> None:
+        """Sets the length of the rolling window, in round trips."""
+        if window != self.window:
+            self.window = window
+            self._is_stale = True
 
     def add(self, round_trip: RoundTrip) -> None:
-        """Adds a round trip."""
-        pnl = round_trip.pnl
-        self.trades += 1
-        if pnl > 0:
-            self._wins += 1
-            self._gains += pnl
-            self.streak = max(self.streak, 0) + 1
-        elif pnl < 0:
-            self._losses -= pnl
-            self.streak = min(self.streak, 0) - 1
-        else:
-            self.streak = 0
-        self.win_rate = self._wins / self.trades
-        self.win_rate_lower = wilson_lower(self._wins, self.trades)
-        self.profit_factor = finite(self._gains / self._losses) if self._losses else None
-        self.expectancy = (self._gains - self._losses) / self.trades
-        if round_trip.r_multiple is not None:
-            self._add_r(round_trip.r_multiple)
+        """Adds a round trip, unless its result in the account currency is not known."""
+        if round_trip.pnl is None:
+            return
+        result = outcome(round_trip.pnl, self.minor_unit)
+        self._count(round_trip.pnl, round_trip.r_multiple, result, 1)
+        newest = self._newest
+        at = bisect_right(newest, round_trip.closed_ns, key=_closed_ns)
+        if at or len(newest) < _RECENT:
+            one = _Kept(round_trip.closed_ns, round_trip.pnl, round_trip.r_multiple, result)
+            newest.insert(at, one)
+        if len(newest) > _RECENT:
+            self._streak_before = _extended(self._streak_before, newest.pop(0).outcome)
+        self._is_stale = True
 
-    def _add_r(self, r_multiple: float) -> None:
-        self.r_trades += 1
-        if r_multiple > 0:
-            self._win_r += r_multiple
-            self._win_r_trades += 1
-            self.average_win_r = finite(self._win_r / self._win_r_trades)
-        elif r_multiple < 0:
-            self._loss_r += r_multiple
-            self._loss_r_trades += 1
-            self.average_loss_r = finite(self._loss_r / self._loss_r_trades)
-        self.expectancy_r = finite((self._win_r + self._loss_r) / self.r_trades)
+    def remove(self, round_trip: RoundTrip) -> None:
+        """Removes a round trip that was added: a late fill has shown that it was another one."""
+        if round_trip.pnl is None:
+            return
+        result = outcome(round_trip.pnl, self.minor_unit)
+        self._count(round_trip.pnl, round_trip.r_multiple, result, -1)
+        newest = self._newest
+        at = bisect_right(newest, round_trip.closed_ns, key=_closed_ns) - 1
+        while at >= 0 and newest[at].closed_ns == round_trip.closed_ns and newest[at].pnl != round_trip.pnl:
+            at -= 1
+        if at >= 0 and newest[at].closed_ns == round_trip.closed_ns:
+            del newest[at]
+        self._is_stale = True
+
+    def _count(self, result_pnl: float, multiple: float | None, result: int, sign: int) -> None:
+        sums, pnl = self.sums, sign * result_pnl
+        sums.trades += sign
+        sums.pnl += pnl
+        if result > 0:
+            sums.wins += sign
+            sums.gross_profit = sums.gross_profit + pnl if sums.wins else 0.0
+        elif result < 0:
+            sums.losses += sign
+            sums.gross_loss = sums.gross_loss - pnl if sums.losses else 0.0
+        if multiple is None:
+            return
+        sums.r_trades += sign
+        sums.r_total += sign * multiple
+        if result > 0:
+            sums.r_wins += sign
+            sums.r_gains = sums.r_gains + sign * multiple if sums.r_wins else 0.0
+        elif result < 0:
+            sums.r_losses += sign
+            sums.r_lost = sums.r_lost - sign * multiple if sums.r_losses else 0.0
+
+    def update(self) -> None:
+        """Computes the figures again if round trips have come or gone since the last call."""
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        s = self.sums
+        self.win_rate = win_rate(s.wins, s.losses, s.trades)
+        bounds = None if self.win_rate is None else wilson(s.wins, s.trades)
+        self.win_rate_lower, self.win_rate_upper = bounds or (None, None)
+        self.profit_factor = ratio(s.gross_profit, s.gross_loss)
+        self.payoff_ratio, self.kelly = payoff_ratio(s), kelly_fraction(s)
+        self.expectancy = ratio(s.pnl, s.trades)
+        self.expectancy_r = ratio(s.r_total, s.r_trades)
+        self.average_win_r = ratio(s.r_gains, s.r_wins)
+        self.average_loss_r = ratio(-s.r_lost, s.r_losses)
+        self.streak = self._newest_streak()
+        self.recent = self._recent_figures()
+
+    def _recent_figures(self) -> RecentFigures:
+        kept = self._newest[-self.window :]
+        wins = [one.pnl for one in kept if one.outcome > 0]
+        losses = [one.pnl for one in kept if one.outcome < 0]
+        multiples = [one.r_multiple for one in kept if one.r_multiple is not None]
+        return RecentFigures(
+            trades=len(kept),
+            win_rate=win_rate(len(wins), len(losses), len(kept)),
+            profit_factor=ratio(sum(wins), -sum(losses)),
+            expectancy=ratio(sum(one.pnl for one in kept), len(kept)),
+            expectancy_r=ratio(sum(multiples), len(multiples)),
+        )
+
+    def _newest_streak(self) -> int:
+        newest = self._newest[-1].outcome if self._newest else 0
+        length = 0
+        for one in reversed(self._newest):
+            if one.outcome != newest:
+                return newest * length
+            length += 1
+        return newest * length + (self._streak_before if self._streak_before * newest > 0 else 0)
+
+
+def _closed_ns(one: _Kept) -> int:
+    return one.closed_ns
+
+
+def _extended(streak: int, result: int) -> int:
+    return streak + result if streak * result > 0 else result

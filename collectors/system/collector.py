@@ -30,7 +30,7 @@ from collectors.system.readings import (
     read_memory,
 )
 from collectors.system.sample import SystemSample
-from collectors.system.time_source import clock_offset_reader
+from collectors.system.time_source import ClockError, clock_error_reader
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.collector import BaseCollector
 from decahertz.sample import Sample
@@ -57,7 +57,9 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
     slow_seconds: Annotated[
         Seconds, Meta(description="Interval between readings of disks, network, swap and processes.")
     ] = 1.0
-    disk_seconds: Annotated[Seconds, Meta(description="Interval between readings of free disk space.")] = 10.0
+    disk_seconds: Annotated[
+        Seconds, Meta(description="Interval between readings of free disk space and of the clock's error.")
+    ] = 10.0
     late_seconds: Annotated[Seconds, Meta(description="A longer event-loop lag counts in loop_late.")] = 0.05
     block_seconds: Annotated[
         Seconds, Meta(description="A longer event-loop lag counts in loop_blocks, and its stack is logged.")
@@ -128,7 +130,7 @@ class _Running:
         self._disks = Reading("disk traffic", disk_traffic_reader(), slow, clock)
         self._network = Reading("network traffic", network_traffic_reader(), slow, clock)
         self._processes = Reading("processes", lambda: len(psutil.pids()), slow, clock)
-        self._clock_offset = Reading("clock offset", clock_offset_reader(), slow, clock)
+        self._clock_error = Reading("clock error", clock_error_reader(), disk, clock)
         self._own = Reading(
             "process", lambda: OwnProcess(process.num_fds(), process.num_threads()), slow, clock
         )
@@ -137,16 +139,18 @@ class _Running:
             Poll("fast", (self._cpu, self._own_cpu, self._memory, self._resident), fast),
             Poll(
                 "slow",
-                (self._swap, self._disks, self._network, self._clock_offset, self._processes, self._own),
+                (self._swap, self._disks, self._network, self._processes, self._own),
                 slow,
             ),
             Poll("disk", (self._space,), disk),
+            Poll("clock", (self._clock_error,), disk),
         )
 
     def sample(self) -> SystemSample:
         memory = self._memory.fresh or MachineMemory()
         space = self._space.fresh or DiskSpace()
         own = self._own.fresh or OwnProcess()
+        clock_error = self._clock_error.fresh or ClockError()
         # A counter keeps its value while it cannot be read.
         disks = self._disks.last or DiskTraffic()
         network = self._network.last or NetworkTraffic()
@@ -169,7 +173,8 @@ class _Running:
             network_received_bytes=network.received_bytes,
             network_sent_bytes=network.sent_bytes,
             network_faults=network.faults,
-            clock_offset_seconds=self._clock_offset.fresh,
+            clock_offset_seconds=clock_error.offset_seconds,
+            clock_bound_seconds=clock_error.bound_seconds,
             processes=self._processes.fresh,
             process_cpu_ratio=self._own_cpu.fresh,
             process_cpu_seconds=process_cpu_seconds(),

@@ -14,8 +14,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from random import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -23,7 +22,6 @@ from prometheus_client import CollectorRegistry
 
 from api.app import Api, Place
 from api.http.body_memory import BodyMemory
-from api.http.shared_cache import SharedCache
 from api.parts import ApiParts
 from api.processes.forward import Forwarder
 from api.processes.messages import READ_AHEAD_BYTES, Attach, framed, read_frame
@@ -33,29 +31,25 @@ from api.security.keyring import KeyRing
 from api.security.sessions import Sessions
 from api.security.tls import ServerTls
 from decahertz import __version__
+from decahertz.app.database import READ_URL
 from decahertz.app.garbage_collection import collecting
 from decahertz.app.logs import configure_logs
-from decahertz.backoff import Backoff
+from decahertz.app.read_replica import keep_opening, opens
 from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock
 from decahertz.latest import LatestAlerts, LatestSamples
+from decahertz.shared_cache import SharedCache
 from decahertz.supervision import Supervision, supervise
+from decahertz.trading_days import TradingDays
 from storage.database import Database, DatabaseError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
-from storage.schema.samples import quoted, table_of
 from storage.write.alerts import AlertStore
 from storage.write.api_keys import ApiKeyStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from decahertz.app.settings import Settings
     from decahertz.sample import SampleSchema
-
-
-_RETRY: Final = Backoff(first_seconds=0.2, most_seconds=1.0)
-_MISSING: Final = "SELECT count(*) FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +60,8 @@ class ProcessStart:
     """From 1; it counts the API processes."""
     settings: Settings
     database_url: str
+    read_url: str
+    """The same, or that of a replica."""
     schemas: tuple[SampleSchema, ...]
     epoch: int
     floor: int
@@ -109,10 +105,14 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
     async with AsyncExitStack() as stack:
         stack.enter_context(supervision.watching())
         database = Database(start.database_url, settings.storage)
-        stack.push_async_callback(database.close)
-        if not await _opens(database, start.schemas):
-            opening = supervise(partial(_open, database, start.schemas), "database-opening")
-            stack.callback(opening.cancel)
+        reads = database
+        if start.read_url != start.database_url:
+            reads = Database(start.read_url, settings.storage, key=READ_URL)
+        for one in dict.fromkeys((database, reads)):
+            stack.push_async_callback(one.close)
+            if not await opens(one, start.schemas):
+                opening = supervise(partial(keep_opening, one, start.schemas), "database-opening")
+                stack.callback(opening.cancel)
         keys = KeyRing(ApiKeyStore(database), clock)
         stack.push_async_callback(keys.stop)
         await keys.start()
@@ -141,7 +141,7 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 sessions=sessions,
                 ingest=None,
                 queries=Queries(
-                    database,
+                    reads,
                     clock,
                     settings.retention,
                     settings.recorder,
@@ -157,10 +157,12 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
                 ready=lambda: True,
                 registry=registry,
                 version=__version__,
+                days=TradingDays(settings.accounting),
+                accounting=settings.accounting,
                 event_log=EventLog(database, settings.recorder, replica),
             ),
             settings.api,
-            shared=SharedCache(redis_url, database.url, clock, registry) if redis_url else None,
+            shared=SharedCache(redis_url, reads.url, clock, registry) if redis_url else None,
             place=Place(
                 sockets=tuple(socket.socket(fileno=number) for number in start.sockets),
                 forward=forward.__call__,
@@ -186,29 +188,6 @@ async def _serve(start: ProcessStart, reader: asyncio.StreamReader, writer: asyn
         await _first(_stop_requested().wait(), following)
         if following.done():
             following.result()
-
-
-async def _open(database: Database, schemas: Sequence[SampleSchema]) -> None:
-    """Opens the database as soon as the recorder has prepared it; until then queries are told why not."""
-    attempt = 0
-    while not await _opens(database, schemas):
-        await asyncio.sleep(_RETRY.seconds(attempt, random))
-        attempt += 1
-
-
-async def _opens(database: Database, schemas: Sequence[SampleSchema]) -> bool:
-    tables = [quoted(table_of(schema)) for schema in schemas]
-    try:
-        async with database.session("api") as connection:
-            missing = await connection.fetchval(_MISSING, tables)
-        if missing:
-            database.closed_reason = "the recorder has not prepared the tables yet"
-            return False
-        await database.open()
-    except DatabaseError as error:
-        database.closed_reason = str(error)
-        return False
-    return True
 
 
 async def _first(wanted: object, following: asyncio.Task[None]) -> None:

@@ -32,6 +32,7 @@ from decahertz.addresses import listening_sockets
 from decahertz.app import API_PROCESS
 from decahertz.app.api_process import ProcessStart
 from decahertz.app.companions import terminate
+from decahertz.app.database import read_url
 from decahertz.backoff import Backoff
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
@@ -174,6 +175,7 @@ class ApiProcesses:
             number=number,
             settings=replace(self._settings, sources=Sources()),
             database_url=self._database_url,
+            read_url=read_url(self._settings),
             schemas=self._schemas,
             epoch=self.feed.epoch,
             floor=self.feed.floor,

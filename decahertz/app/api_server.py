@@ -6,26 +6,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
 from api.app import Api, Place
-from api.http.shared_cache import SharedCache
+from api.http.access import Scope
 from api.live.statistics import no_statistics
 from api.parts import ApiParts
 from api.security.audit import Auditor
 from api.security.keyring import REFRESH_SECONDS, KeyRing, KeysUnreadError
 from api.security.sessions import Sessions
 from api.security.tls import ServerTls
+from collectors.execution.collector import ExecutionCollector
+from collectors.market.collector import MarketCollector
 from collectors.strategy.collector import StrategyCollector
 from decahertz import __version__
 from decahertz.app.api_processes import ApiProcesses
 from decahertz.app.database import start_errors
 from decahertz.app.own_keys import own_key
 from decahertz.conditions import CONDITION_BY_ALERT
+from decahertz.shared_cache import SharedCache
 from decahertz.supervision import supervise
+from decahertz.trading_days import TradingDays
 from storage.database import DatabaseUnavailableError
 from storage.query.event_log import EventLog
 from storage.query.queries import Queries
@@ -34,14 +38,28 @@ from storage.write.api_keys import ApiKeyStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from api.http.access import Scope
     from collectors.host.sampler import Sampler
+    from control.halts import Halts
+    from control.queue import RequestQueue
+    from control.signals.schedule import SignalSchedules
+    from control.signals.service import SignalService
+    from control.templates import Templates
     from decahertz.app.overview import Overview
     from decahertz.app.running_parts import CommonParts, RunningParts
     from decahertz.ingest import Ingest
+    from decahertz.risk.monitor import RiskMonitor
     from decahertz.thresholds import AlertsSettings
+    from providers.gateway import Gateway
     from storage.spool import Spool
     from storage.write.alerts import AlertStore
+
+
+class ControlParts(NamedTuple):
+    """The parts of the control side."""
+
+    queue: RequestQueue
+    halts: Halts
+    templates: Templates
 
 
 class ApiServer:
@@ -61,6 +79,10 @@ class ApiServer:
             secure=self.certificate is not None,
         )
         self.processes = self._processes() if self._settings.processes else None
+        # The figures of the processes take the place of those of the API in this one.
+        self._registry = common.registry if self.processes is None else CollectorRegistry()
+        self.shared = self._shared_cache()
+        """The second level of the caches, which the API closes; ``None``: there is none."""
 
     def _processes(self) -> ApiProcesses:
         common = self._common
@@ -81,14 +103,16 @@ class ApiServer:
         alert_store: AlertStore,
         sampler: Sampler,
         overview: Overview,
+        risk: RiskMonitor,
+        control: ControlParts,
+        gateway: Gateway,
+        signals: tuple[SignalService, SignalSchedules],
     ) -> None:
         """Start to listen, and the API processes. Raises as its parts do."""
         common, settings, apart = self._common, self._common.settings, self.processes
         self._running.stack.push_async_callback(self._keys.stop)
         await self._keys.start()
-        # The figures of the processes take the place of those of the API in this one.
-        registry = common.registry if apart is None else CollectorRegistry()
-        database = common.database
+        registry, database = self._registry, common.database
         parts = ApiParts(
             recorder=settings.recorder,
             clock=common.clock,
@@ -98,7 +122,7 @@ class ApiServer:
             sessions=self._sessions,
             ingest=ingest,
             queries=Queries(
-                database,
+                common.reads,
                 common.clock,
                 settings.retention,
                 settings.recorder,
@@ -114,25 +138,37 @@ class ApiServer:
             components=overview.components,
             ready=overview.is_ready,
             strategy=partial(sampler.collector, StrategyCollector),
+            risk=risk,
+            queue=control.queue,
+            halts=control.halts,
+            templates=control.templates,
+            gateway=gateway,
+            signals=signals,
+            market=partial(sampler.collector, MarketCollector),
+            execution=partial(sampler.collector, ExecutionCollector),
             ledger=self._spool.ledger,
             process=overview.process_figures,
             threshold=self._threshold,
             registry=registry,
             version=__version__,
+            days=TradingDays(settings.accounting),
+            accounting=settings.accounting,
             event_log=EventLog(database, settings.recorder, self._spool),
             live=no_statistics if apart is None else apart.figures.live,
             requests=list if apart is None else apart.figures.routes,
         )
         place = None if apart is None else Place(path=apart.path)
         self._api = await self._running.run(
-            Api(
-                parts, self._settings, shared=self._shared_cache(registry), place=place, tls=await self._tls()
-            )
+            Api(parts, self._settings, shared=self.shared, place=place, tls=await self._tls())
         )
         if apart is not None:
             self._running.stack.push_async_callback(apart.stop)
             await apart.start()
             common.registry.register(apart.figures)
+
+    def can_resume(self) -> bool:
+        """Whether somebody has a key to resume trading with."""
+        return self._keys.permits(Scope.TRADE)
 
     def stored(self, tables: Iterable[str]) -> None:
         """Say that rows were stored in these tables."""
@@ -140,23 +176,25 @@ class ApiServer:
         if self.processes is not None:
             self.processes.feed.changed(tables)
 
-    async def key_file(self, name: str, *scopes: Scope) -> Path | None:
+    async def key_file(self, name: str, *scopes: Scope, exists: bool = False) -> Path | None:
         """A file with a key for a program that runs next to the recorder; ``None``: it needs none.
 
-        While the database is away, the file may be missing until it is back. Raises
+        While the database is away, the file may be missing until it is back. With ``exists`` there is a key
+        even where programs need none, because some routes are off without. Raises
         :class:`~decahertz.app.start_error.StartError`.
         """
-        if not await asyncio.to_thread(self._settings.requires_keys):
+        needs_key = await asyncio.to_thread(self._settings.requires_keys)
+        if not (needs_key or exists):
             return None
         file = self._common.settings.data_dir.absolute() / "keys" / f"{name}.key"
         make = partial(own_key, file, scopes, self._keys, self._store, self._common.clock)
         with start_errors():
             try:
-                return await make()
+                await make()
             except (DatabaseUnavailableError, KeysUnreadError):
                 making = supervise(partial(_until_made, make), "own-key")
                 self._running.stack.callback(making.cancel)
-                return file
+        return file if needs_key else None
 
     @property
     def url(self) -> str:
@@ -184,9 +222,9 @@ class ApiServer:
             return None
         return await self._running.run(ServerTls(files, self._common.clock, self._common.registry))
 
-    def _shared_cache(self, registry: CollectorRegistry) -> SharedCache | None:
-        url = self._settings.redis_url
-        return SharedCache(url, self._common.database.url, self._common.clock, registry) if url else None
+    def _shared_cache(self) -> SharedCache | None:
+        common, url = self._common, self._settings.redis_url
+        return SharedCache(url, common.reads.url, common.clock, self._registry) if url else None
 
     def _threshold(self, alert: str) -> float | None:
         condition = CONDITION_BY_ALERT.get(alert)

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from decahertz.app.database import embedded_dir, refuse_without_database, start_errors
 from decahertz.app.output_file import target
 from decahertz.app.start_error import StartError
+from decahertz.words import counted
 from storage.maintenance import backup, pg_archive
 from storage.postgres.cluster import DATABASE
 from storage.postgres.embedded import EmbeddedPostgres, database_url, find_installation, running_pid
@@ -43,7 +44,9 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
             with _bar(file.name) as report:
                 url = database_url(embedded_dir(settings))
                 made = await backup.make(url, installation, path, report)
-    sys.stdout.write(f"{file}: {made.contents.tables} tables, {made.bytes:,} bytes, verified\n")
+    sys.stdout.write(
+        f"{file}: {counted(made.contents.tables, 'table')}, {counted(made.bytes, 'byte')}, verified\n"
+    )
     return 0
 
 
@@ -66,7 +69,7 @@ async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
                     report,
                     replace=force,
                 )
-    sys.stdout.write(f"{file}: {contents.tables} tables restored\n")
+    sys.stdout.write(f"{file}: {counted(contents.tables, 'table')} restored\n")
     return 0
 
 

@@ -7,17 +7,34 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.security.certificate import checked_expiry
-from collectors.host.plugins import Loaded, LoadedCollector, PluginFailure, load_collectors, load_feeds
+from collectors.host.plugins import (
+    Loaded,
+    LoadedCollector,
+    LoadedGenerator,
+    PluginFailure,
+    load_collectors,
+    load_feeds,
+    load_generators,
+    load_scorer,
+)
+from control.signals.schedule import check_schedules
 from decahertz.addresses import PortInUseError, check_port
-from decahertz.app.database import database_url, embedded_dir, start_errors
+from decahertz.app.database import READ_URL, database_url, embedded_dir, read_url, start_errors
 from decahertz.app.health import recorder_of_api, recorder_of_exporter
+from decahertz.app.provider_loading import enabled_providers
 from decahertz.app.settings import check_contradictions
 from decahertz.app.start_error import StartError
+from decahertz.bus import LocalBus
 from decahertz.clock import SystemClock, format_time
+from decahertz.contracts import Contracts
+from decahertz.instruments_file import InstrumentsFileError, read_instruments
+from decahertz.latest import LatestSamples
 from decahertz.settings import SettingsError
+from decahertz.words import counted
 from storage.database import Database, ServerInfo
 from storage.postgres.embedded import find_installation, running_pid
 from storage.schema.rehearsal import rehearse
@@ -43,9 +60,11 @@ async def run_check(settings: Settings) -> int:
         _policies(settings),
         *_plugins(settings, collectors),
         _data_dir(settings),
+        *_instruments(settings),
         *_ports(settings, is_running=is_running),
         _exporter(settings),
         *_certificate(settings),
+        *[line async for line in _reads(settings)],
         *[line async for line in _database(settings, [one.schema for one in collectors.plugins], holder)],
     ]
     for subject, finding, problem in lines:
@@ -68,14 +87,40 @@ def _policies(settings: Settings) -> Line:
 
 
 def _plugins(settings: Settings, collectors: Loaded[LoadedCollector]) -> Iterator[Line]:
-    feeds = load_feeds(settings.feeds.enabled, settings.sources, SystemClock())
+    clock = SystemClock()
+    feeds = load_feeds(settings.feeds.enabled, settings.sources, clock, data_dir=settings.data_dir)
+    contracts = Contracts(settings.accounting, clock)
+    providers = enabled_providers(settings, clock, LatestSamples(LocalBus()), contracts)
     for collector in collectors.plugins:
         count = len(collector.schema.metrics)
         yield f"collector {collector.name}", f"{count} metrics, from {collector.distribution}", ""
     for feed in feeds.plugins:
         yield f"feed {feed.name}", f"from {feed.distribution}", ""
-    for failure in (*collectors.failures, *feeds.failures):
+    for provider in providers.plugins:
+        yield f"provider {provider.name}", "", ""
+    generators = load_generators(settings.signals.enabled)
+    yield _schedules(settings, generators)
+    for generator in generators.plugins:
+        yield f"signal generator {generator.name}", f"from {generator.distribution}", ""
+    scorers = load_scorer(settings.news.scorer)
+    for scorer in scorers.plugins:
+        yield f"news scorer {scorer.name}", f"from {scorer.distribution}", ""
+    for failure in (
+        *collectors.failures,
+        *feeds.failures,
+        *providers.failures,
+        *generators.failures,
+        *scorers.failures,
+    ):
         yield _failed(failure)
+
+
+def _schedules(settings: Settings, generators: Loaded[LoadedGenerator]) -> Line:
+    try:
+        check_schedules(settings.signals, settings.accounting, generators)
+    except SettingsError as error:
+        return error.key, "", error.reason
+    return "signal schedules", str(len(settings.signals.schedules)), ""
 
 
 def _failed(failure: PluginFailure) -> Line:
@@ -92,6 +137,20 @@ def _data_dir(settings: Settings) -> Line:
         except OSError as error:
             return "data_dir", "", f"{folder} cannot be written to: {error.strerror}"
     return "data_dir", str(settings.data_dir), ""
+
+
+def _instruments(settings: Settings) -> Iterator[Line]:
+    if settings.instruments_file != Path():
+        try:
+            found = read_instruments(settings.instruments_file, SystemClock().time_ns())
+        except InstrumentsFileError as error:
+            yield "instruments_file", "", str(error)
+        else:
+            yield (
+                "instruments_file",
+                f"{settings.instruments_file} defines {counted(len(found), 'instrument')}",
+                "",
+            )
 
 
 def _ports(settings: Settings, *, is_running: bool) -> Iterator[Line]:
@@ -158,6 +217,18 @@ async def _database(
     except StartError as error:
         yield "database", "", str(error)
     yield _exposure(settings, keys)
+
+
+async def _reads(settings: Settings) -> AsyncIterator[Line]:
+    """Check the replica, which need not have the tables yet."""
+    if not settings.storage.read_url:
+        return
+    try:
+        with start_errors():
+            info = await Database(read_url(settings), settings.storage, key=READ_URL).check()
+        yield READ_URL, f"PostgreSQL {info.version}", ""
+    except StartError as error:
+        yield READ_URL, "", str(error)
 
 
 def _exporter(settings: Settings) -> Line:

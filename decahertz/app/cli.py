@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,12 +27,14 @@ from decahertz.settings import PLUGIN_TABLES, Key, SettingsError, is_secret, key
 from storage.query.export_format import ExportFormat
 
 _HELP = "The flight recorder of a trading system: 10 Hz samples, durable history, live rebroadcast."
-_WITH_PASSWORD = ("database_url", "api.redis_url", "alertmanager.dead_mans_switch_url")
+_MOST_OF_A_SIZE = 1_000_000_000
+_WITH_PASSWORD = ("database_url", "storage.read_url", "api.redis_url", "alertmanager.dead_mans_switch_url")
 """Settings that may have a secret in them."""
 _SHOWS_OPTIONS = frozenset({"settings", "--help", "-h"})
 _WITH_PLUGINS = ("up", "stack", "check", "settings")
 """Subcommands with the options of plugins."""
-_PLUGIN_OPTIONS = tuple(f"--{table}-" for table in PLUGIN_TABLES)
+_OWN_OPTIONS = frozenset({"--config", "--demo", "--run", "--until-finished"})
+"""Options of these subcommands that are no settings."""
 _CONFIG = Annotated[
     Path | None,
     Parameter(
@@ -86,14 +91,15 @@ def build_app(tokens: Sequence[str] | None = None) -> App:
     """Build the command with its subcommands.
 
     ``tokens`` are the arguments that it will be run with; without them, all subcommands have all their
-    options. The hundreds of options of other subcommands are left out, and those of plugins, whose import
-    takes time, where none takes them.
+    options. The hundreds of options that these do not name are left out, which saves half a second, and those
+    of plugins, whose import takes time, where none is named.
     """
     named = None if tokens is None else "".join(tokens[:1])
     keys = list(keys_of(Settings))
-    if tokens is None or (named in _WITH_PLUGINS and _may_name_plugins(tokens)):
+    if tokens is None or (named in _WITH_PLUGINS and not _are_known(keys, tokens)):
         keys = [*all_keys(), *keys_of_others(tokens or ())]
-    all_of = {name: keys if named in {None, name} else () for name in _WITH_PLUGINS}
+    taken = _named(keys, tokens) if tokens is not None and _are_known(keys, tokens) else keys
+    all_of = {name: taken if named in {None, name} else () for name in _WITH_PLUGINS}
     app = App(name="decahertz", help=_HELP, version=__version__)
     app.command(_with_settings(_up, all_of["up"]), name="up")
     app.command(_with_settings(_stack, all_of["stack"]), name="stack")
@@ -106,15 +112,22 @@ def build_app(tokens: Sequence[str] | None = None) -> App:
     imports.command(_with_settings(_undo_import, where), name="undo")
     app.command(imports)
     app.command(_with_settings(_export, [*where, *_only(keys, ("collectors.enabled",))]), name="export")
+    app.command(_with_settings(_archive, where), name="archive")
+    accounting = [key for key in keys if key.key.startswith("accounting.")]
+    app.command(_with_settings(_report, [*where, *accounting]), name="report")
     app.command(_with_settings(_backup, where), name="backup")
     app.command(_with_settings(_restore, where), name="restore")
     reached = ("api.host", "api.port", "api.tls_certificate", "api.tls_key")
     app.command(_with_settings(_health, _only(keys, reached)), name="health")
     receivers = [key for key in keys if key.key.startswith("alertmanager.")]
     app.command(_with_settings(_alertmanager_config, receivers), name="alertmanager-config")
+    app.command(_with_settings(_definitions, ()), name="definitions")
     db = App(name="db", help="Inspect the database.")
     db.command(_with_settings(_db_url, where), name="url")
     db.command(_with_settings(_db_status, where), name="status")
+    retention = [key for key in keys if key.key.startswith("retention.")]
+    sized = [*retention, *_only(keys, ("tiers.pack_after_hours",))]
+    db.command(_with_settings(_db_size, sized), name="size")
     db.command(_with_settings(_db_grant_read, where), name="grant-read")
     app.command(db)
     letters = App(name="dead-letters", help="List and replay rows that the database refused.")
@@ -133,9 +146,20 @@ def build_app(tokens: Sequence[str] | None = None) -> App:
     return app
 
 
-def _may_name_plugins(tokens: Sequence[str]) -> bool:
-    """Whether the arguments show options of plugins, or may have one."""
-    return any(token in _SHOWS_OPTIONS or token.startswith(_PLUGIN_OPTIONS) for token in tokens)
+def _options_in(tokens: Sequence[str]) -> set[str]:
+    """Arguments that look like options."""
+    return {token.partition("=")[0] for token in tokens if token.startswith("-")}
+
+
+def _are_known(keys: Sequence[Key], tokens: Sequence[str]) -> bool:
+    """Whether the arguments name no options but those of ``keys`` and of the subcommand, and no help."""
+    known = {key.option for key in keys} | _OWN_OPTIONS
+    return "settings" not in tokens and _options_in(tokens) <= known
+
+
+def _named(keys: Sequence[Key], tokens: Sequence[str]) -> list[Key]:
+    options = _options_in(tokens)
+    return [key for key in keys if key.option in options]
 
 
 def _only(keys: Sequence[Key], names: Sequence[str]) -> list[Key]:
@@ -358,6 +382,81 @@ def _export(  # noqa: PLR0913 - the options of the command
     return _run(run_export(settings, file, wanted, force=force))
 
 
+def _archive(
+    settings: Settings,
+    destination: Annotated[str, Parameter(help="Folder, or s3://BUCKET/PREFIX.")] = "",
+    *,
+    until: Annotated[
+        str, Parameter(help="Last day to write, such as 2026-11-29. Default: all closed days.")
+    ] = "",
+    table: Annotated[
+        tuple[str, ...],
+        Parameter(help="Only this table: quotes, market_samples, …; repeatable.", negative=""),
+    ] = (),
+    dry_run: Annotated[bool, Parameter(negative="", help="Show what would be written.")] = False,
+    verify: Annotated[
+        bool, Parameter(negative="", help="Read all files of the archive again; needs no database.")
+    ] = False,
+    list_: Annotated[
+        bool, Parameter(name="--list", negative="", help="List what the archives of this database have.")
+    ] = False,
+    json: Annotated[bool, Parameter(negative="", help="Print the list as JSON.")] = False,
+) -> int:
+    """Write closed days to Parquet files and verify them; `decahertz up` may be running.
+
+    A day is closed an hour after its end, UTC. Days that are in the archive already are not written again,
+    unless rows of theirs came later.
+    """
+    from decahertz.app.archive import run_archive, run_list, run_verify
+
+    if list_:
+        return _run(run_list(settings, as_json=json))
+    if not destination:
+        raise StartError("Name a folder or s3://BUCKET/PREFIX, or give --list.")
+    if verify:
+        return _run(run_verify(destination, table))
+    return _run(run_archive(settings, destination, table, until, dry_run=dry_run))
+
+
+def _report(
+    settings: Settings,
+    strategy: Annotated[str, Parameter(help="The strategy.")] = "",
+    *,
+    portfolio: Annotated[bool, Parameter(negative="", help="All strategies together.")] = False,
+    start: Annotated[str, Parameter(help="Start of the range: RFC 3339 or nanoseconds. Default: all.")] = "",
+    end: Annotated[str, Parameter(help="End of the range, exclusive.")] = "",
+    recorder: Annotated[str, Parameter(help="Only what this recorder has stored.")] = "",
+    output: Annotated[Path | None, Parameter(help="File to write. Default: report-STRATEGY.html.")] = None,
+    force: Annotated[bool, Parameter(negative="", help="Replace an existing file.")] = False,
+) -> int:
+    """Write the tear sheet of a strategy as one HTML file; `decahertz up` may be running."""
+    from decahertz.app.report import Wanted, run_report
+
+    if bool(strategy) == portfolio:
+        raise StartError("Name a strategy, or give --portfolio for all together.")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", strategy or "portfolio")
+    wanted = Wanted(strategy=strategy, recorder=recorder, start=start, end=end)
+    return _run(run_report(settings, output or Path(f"report-{name}.html"), wanted, force=force))
+
+
+def _definitions(
+    settings: Settings,  # noqa: ARG001 - every command has them
+    exchange: Annotated[str, Parameter(help="The exchange, by its id in ccxt, such as okx.")],
+    *symbols: Annotated[str, Parameter(help="Symbols as ccxt writes them. Default: all.")],
+    venue: Annotated[str, Parameter(help="Name of the venue in your events. Default: the exchange's.")] = "",
+    url: Annotated[str, Parameter(help="Scheme, host and port instead of the exchange's own.")] = "",
+    output: Annotated[
+        Path | None, Parameter(help="File to write, replacing an earlier one. Default: standard output.")
+    ] = None,
+) -> int:
+    """Write the instruments of an exchange as CSV for `instruments_file`. Needs the extra `ccxt`."""
+    from decahertz.app.definitions import run_definitions
+    from providers.ccxt import CcxtOptions
+
+    options = CcxtOptions(exchange=exchange, url=url)
+    return _run(run_definitions(options, symbols, venue=venue, output=output))
+
+
 def _alertmanager_config(
     settings: Settings,
     *,
@@ -397,6 +496,38 @@ def _db_status(
     from decahertz.app.db_status import run_status
 
     return _run(run_status(settings, as_json=json))
+
+
+def _db_size(  # noqa: PLR0913 - one for each option
+    settings: Settings,
+    *,
+    instruments: Annotated[int, Parameter(help="Number of instruments.")],
+    strategies: Annotated[int, Parameter(help="Number of strategies.")],
+    days: Annotated[float | None, Parameter(help="Days to look ahead. Default: a year.")] = None,
+    years: Annotated[float | None, Parameter(help="Years to look ahead.")] = None,
+    quotes_per_second: Annotated[float, Parameter(help="Quotes of each instrument.")] = 4.0,
+    ticks_per_second: Annotated[float, Parameter(help="Trade prints of each instrument.")] = 1.0,
+    fills_per_day: Annotated[float, Parameter(help="Fills of each strategy.")] = 1000.0,
+    json: Annotated[bool, Parameter(negative="", help="Print JSON.")] = False,
+) -> int:
+    """Predict rows and bytes of a database on plain PostgreSQL, before there is one."""
+    from decahertz.app.db_size import run_size
+    from storage.maintenance.sizing import YEAR_DAYS, Load
+
+    if days is not None and years is not None:
+        raise StartError("Give --days or --years, not both.")
+    horizon = YEAR_DAYS * (1.0 if years is None else years) if days is None else days
+    numbers = (instruments, strategies, quotes_per_second, ticks_per_second, fills_per_day)
+    if not all(0 <= number <= _MOST_OF_A_SIZE for number in numbers) or not 0 < horizon <= 100 * YEAR_DAYS:
+        raise StartError("Counts and rates are 0 to a thousand million, and the time is at most 100 years.")
+    load = Load(
+        instruments=instruments,
+        strategies=strategies,
+        quotes_per_second=quotes_per_second,
+        ticks_per_second=ticks_per_second,
+        fills_per_day=fills_per_day,
+    )
+    return run_size(settings, load, horizon, as_json=json)
 
 
 def _db_grant_read(
@@ -498,6 +629,8 @@ def _show_settings(settings: Settings) -> int:
             shown = "(set)"
         else:
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            if value == Path():
+                shown = ""  # no file
         sys.stdout.write(f"{key.key} = {shown}    # {key.environment}  {key.option}\n")
     return 0
 
@@ -513,7 +646,28 @@ def _run(work: Any) -> int:  # noqa: ANN401 - a coroutine of int
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return int(runner.run(work))
+        return int(runner.run(_terminable(work)))
+
+
+async def _terminable(work: Any) -> int:  # noqa: ANN401 - a coroutine of int
+    """The result of a command. SIGTERM ends it as Ctrl-C does: it cleans up, and says how far it came."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+    is_terminated = False
+
+    def terminate() -> None:
+        nonlocal is_terminated
+        is_terminated = True
+        task.cancel()
+
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return int(await work)
+    except asyncio.CancelledError:
+        if is_terminated:
+            return 128 + signal.SIGTERM
+        raise
 
 
 if __name__ == "__main__":

@@ -89,15 +89,15 @@ async def _keep_running(companion: Companion) -> None:
 
 
 async def _run(companion: Companion, program: str, incident: Incident) -> tuple[int, str]:
-    """Run the program once; returns its exit code and the end of its log. Cancellation ends it."""
+    """Run the program once; returns its exit code and the end of its log. An error ends it, too."""
     output = _Output(companion.log)
     try:
         process = await _start(companion, program, output)
         try:
             code = await _exit_code(process, incident, output)
-        except asyncio.CancelledError:
-            await terminate(process)
-            raise
+        finally:  # after an error, too: it is started again
+            if process.returncode is None:
+                await terminate(process)
         return code, output.tail()
     finally:
         output.close()

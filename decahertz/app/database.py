@@ -21,6 +21,7 @@ from storage.tiers.engine import prepare_tiers
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
 
+READ_URL = "storage.read_url"
 _POSTGRES = Options(stop_limit_s=1.5)  # then it is killed; its next start replays the write-ahead log
 
 
@@ -35,18 +36,38 @@ def database_url(settings: Settings) -> str:
     Raises :class:`~decahertz.settings.SettingsError` if ``database_password_file`` cannot be used.
     """
     if settings.database_password_file != Path():
-        return _url_with_password(settings)
+        return _url_with_password(settings, settings.database_url)
     return settings.database_url or embedded_url(embedded_dir(settings))
 
 
-def _url_with_password(settings: Settings) -> str:
-    """The URL of the database with the password of ``database_password_file``."""
+def read_url(settings: Settings) -> str:
+    """URL of the database that queries of the API and of Grafana go to: a replica, or the database itself.
+
+    A replica has the roles of the database, so one password file serves both. Raises as
+    :func:`database_url`.
+    """
+    url = settings.storage.read_url
+    if not url:
+        return database_url(settings)
+    has_file = settings.database_password_file != Path()
+    return _url_with_password(settings, url) if has_file and urlsplit(url).password is None else url
+
+
+def reads_of(settings: Settings, database: Database) -> Database:
+    """The database that queries go to, not opened: ``database`` itself without ``storage.read_url``."""
+    if not settings.storage.read_url:
+        return database
+    return Database(read_url(settings), settings.storage, key=READ_URL)
+
+
+def _url_with_password(settings: Settings, url: str) -> str:
+    """A URL with the password of ``database_password_file``."""
     key = "database_password_file"
     try:
         password = settings.database_password_file.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise SettingsError(key, f"cannot be read: {error}") from error
-    parts = urlsplit(settings.database_url)
+    parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     if not at or ":" in user:
         raise SettingsError(
@@ -62,8 +83,11 @@ def start_errors() -> Iterator[None]:
     """Convert the errors of a failed start to :class:`StartError`."""
     try:
         yield
-    except (EmbeddedPostgresError, DatabaseError, OSError) as error:
+    except (EmbeddedPostgresError, DatabaseError) as error:
         raise StartError(str(error)) from error
+    except OSError as error:
+        text = f"cannot use {error.filename}: {error.strerror}" if error.filename else str(error)
+        raise StartError(f"{text}; `decahertz check` tells what else is in the way") from error
 
 
 def refuse_without_database(settings: Settings) -> None:

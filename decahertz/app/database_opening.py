@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from random import random
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from decahertz.backoff import Backoff
+from decahertz.clock import NS_PER_SECOND
 from decahertz.health import ComponentStatus, Health
 from decahertz.incident import Incident
-from decahertz.supervision import supervise
+from decahertz.supervision import end, supervise
 from storage.database import DatabaseUnavailableError, first_line
 from storage.postgres.installation import EmbeddedPostgresError, EmbeddedPostgresUnusableError
 from storage.schema.connection import SchemaLockedError
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
     from decahertz.clock import Clock
     from storage.database import Database
 
-Step: TypeAlias = Callable[[], Awaitable[object]]
-"""A step of the opening; it is taken again if it fails."""
+
+class Step(NamedTuple):
+    """A step of the opening; it is taken again if it fails."""
+
+    name: str
+    """For the health: what it does."""
+    take: Callable[[], Awaitable[object]]
+
 
 _RETRY: Final = Backoff(first_seconds=0.2, most_seconds=1.0)
 _AWAY: Final = (DatabaseUnavailableError, SchemaLockedError, OSError)
@@ -61,7 +68,11 @@ class DatabaseOpening:
         """Result of the start: whether the database is open."""
         self._more: asyncio.Future[Sequence[Step]] = loop.create_future()
         self._refusal: asyncio.Future[None] = loop.create_future()
-        self._problem, self._is_unusable = "it is starting", False
+        self._is_open = self._is_unusable = False
+        self._problem = ""
+        """Error of the newest attempt; empty before the first one has failed, and after a success."""
+        self._step, self._step_ns = "starting", clock.monotonic_ns()
+        """Name of the step that is being taken, and since when."""
         self._incident = Incident("database_opening", structlog.get_logger(part="database"))
 
     async def start(self) -> bool:
@@ -70,7 +81,7 @@ class DatabaseOpening:
         Raises an error of a database that cannot be used, and
         :class:`~storage.write.lease.LeaseTakenError`.
         """
-        self._database.closed_reason = self._problem
+        self._database.closed_reason = self._step
         self._task = supervise(self._run, "database-opening")
         while not self._opened.done():
             taken = self._taken
@@ -84,16 +95,14 @@ class DatabaseOpening:
         """Take the last steps too: at once if the database is open, else when it is."""
         self._more.set_result(steps)
         if not self._is_late:
-            self._is_late = True
+            self._is_late, self._is_open = True, False
             self._task = supervise(self._run, "database-opening")
             await asyncio.wait((self._task,), timeout=self._limit_seconds)
 
     async def stop(self) -> None:
         """Give up. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
+        await end(task)
 
     async def refused(self) -> None:
         """Raise :class:`~storage.write.lease.LeaseTakenError` if another process holds the name."""
@@ -102,14 +111,16 @@ class DatabaseOpening:
     @property
     def is_open(self) -> bool:
         """Whether all steps are taken."""
-        return not self._problem
+        return self._is_open
 
     def status(self) -> ComponentStatus:
         """Degraded while the database is awaited, failed while it cannot be used."""
         if self.is_open:
             return ComponentStatus(name="database", health=Health.OK)
         health = Health.FAILED if self._is_unusable else Health.DEGRADED
-        detail = f"not open yet, the spool keeps what is recorded: {self._problem}"
+        seconds = (self._clock.monotonic_ns() - self._step_ns) / NS_PER_SECOND
+        progress = f": {self._problem}" if self._problem else f" for {seconds:.0f} s"
+        detail = f"not open yet, the spool keeps what is recorded: {self._step}{progress}"
         return ComponentStatus(name="database", health=health, detail=detail)
 
     async def _run(self) -> None:
@@ -130,7 +141,7 @@ class DatabaseOpening:
             else:
                 raise
             return
-        self._problem = ""
+        self._is_open = True
         self._incident.recover()
         if not self._opened.done():
             self._opened.set_result(True)
@@ -138,9 +149,15 @@ class DatabaseOpening:
     async def _take_steps(self) -> None:
         attempt = 0
         while self._taken < len(self._steps):
-            if await self._succeeds(self._steps[self._taken]):
+            step = self._steps[self._taken]
+            if step.name != self._step:
+                self._step, self._step_ns = step.name, self._clock.monotonic_ns()
+            if not self._problem:
+                self._database.closed_reason = step.name
+            if await self._succeeds(step):
                 self._taken += 1
                 attempt = 0
+                self._problem, self._is_unusable = "", False
             else:
                 await asyncio.sleep(_RETRY.seconds(attempt, random))
                 attempt += 1
@@ -148,7 +165,7 @@ class DatabaseOpening:
     async def _succeeds(self, step: Step) -> bool:
         """Whether a step succeeds. Raises the errors that no other attempt can heal."""
         try:
-            await step()
+            await step.take()
         except LeaseTakenError:
             raise
         except Exception as error:

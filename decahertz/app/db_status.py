@@ -12,7 +12,9 @@ from msgspec import Struct
 from decahertz.app.backup import embedded_server
 from decahertz.app.database import database_url, start_errors
 from decahertz.clock import SystemClock, format_time
+from decahertz.words import counted
 from storage.database import Database
+from storage.maintenance.disk import DiskForecast
 from storage.maintenance.status import (
     DatabaseStatus,
     EmitterStatus,
@@ -70,9 +72,9 @@ async def run_status(settings: Settings, *, as_json: bool) -> int:
 
 
 def _show(status: Status) -> None:
-    blocks = [_aligned(_facts(status), numeric=())]
+    blocks = [aligned(_facts(status), numeric=())]
     blocks += [
-        f"{title}\n{_aligned([columns, *rows], numeric)}" for title, columns, rows, numeric in _tables(status)
+        f"{title}\n{aligned([columns, *rows], numeric)}" for title, columns, rows, numeric in _tables(status)
     ]
     sys.stdout.write("\n\n".join(blocks) + "\n")
 
@@ -82,7 +84,10 @@ def _facts(status: Status) -> Iterator[Row]:
     extension = f" with TimescaleDB {database.timescaledb}" if database.timescaledb else ""
     yield "database", database.name
     yield "engine", f"PostgreSQL {database.version}{extension}"
-    yield "size", _size(database.bytes)
+    limit = database.disk.max_bytes if database.disk is not None else 0
+    yield "size", size_text(database.bytes) + (f" of at most {size_text(limit)}" if limit else "")
+    if database.disk is not None:
+        yield "disk", _disk_text(database.disk)
     newest = min((samples.age_seconds for samples in database.samples), default=None)
     yield "newest sample", "none" if newest is None else f"{_age(newest)} old"
     yield "spool", _spool_text(spool)
@@ -91,13 +96,22 @@ def _facts(status: Status) -> Iterator[Row]:
     yield "dead letters", f"{database.dead_letters:,}"
 
 
+def _disk_text(disk: DiskForecast) -> str:
+    growth = disk.growth_bytes_per_day
+    free = "" if disk.free_bytes is None else f"{size_text(disk.free_bytes)} free, "
+    pace = "" if growth is None else f" at {'-' if growth < 0 else ''}{size_text(abs(growth))} a day"
+    if disk.full_seconds is None:
+        return f"{free}full: not known{pace}: {disk.reason}"
+    return f"{free}full in {disk.full_seconds / _DAY:.1f} d{pace}"
+
+
 def _spool_text(spool: SpoolStatus | None) -> str:
     if spool is None:
         return "none"
     if spool.problem:
         return f"{spool.path}: {spool.problem}"
     oldest = "" if spool.oldest_age_seconds is None else f", the oldest {_age(spool.oldest_age_seconds)} old"
-    return f"{_size(spool.bytes)}, {spool.rows:,} rows waiting{oldest}"
+    return f"{size_text(spool.bytes)}, {counted(spool.rows, 'row')} waiting{oldest}"
 
 
 def _tables(status: Status) -> Iterator[tuple[str, Row, Sequence[Row], Sequence[int]]]:
@@ -128,7 +142,8 @@ def _tables(status: Status) -> Iterator[tuple[str, Row, Sequence[Row], Sequence[
         yield title, columns, [_emitter_row(emitter) for emitter in shown], range(2, 6)
 
 
-def _aligned(rows: Iterable[Row], numeric: Sequence[int]) -> str:
+def aligned(rows: Iterable[Row], numeric: Sequence[int]) -> str:
+    """A table as lines of text; ``numeric``: columns to align at the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -145,7 +160,7 @@ def _table_row(table: TableStatus) -> Row:
     return (
         table.name,
         f"{table.rows:,}",
-        _size(table.bytes),
+        size_text(table.bytes),
         str(table.partitions) if table.partitions else _NONE,
         str(table.compressed_partitions) if table.compressed_partitions else _NONE,
         ratio,
@@ -181,7 +196,8 @@ def _or_none(number: int | None) -> str:
     return _NONE if number is None else f"{number:,}"
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """A number of bytes with a unit: ``1.5 GiB``."""
     for unit in _UNITS:
         if count < _STEP or unit == _UNITS[-1]:
             break

@@ -15,6 +15,7 @@ from decahertz.app.command_line_audit import command_line_entry
 from decahertz.app.database import open_database, refuse_without_database
 from decahertz.app.start_error import StartError
 from decahertz.clock import SystemClock, format_time
+from decahertz.words import counted
 from storage.maintenance.dead_letters import DeadLetter, count_letters, list_letters, replay_letters
 from storage.write.audit import AuditStore
 
@@ -66,6 +67,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
                 stream=stream or None,
                 ids=wanted,
                 report=lambda done: bars.update(task, completed=done),
+                accounting=settings.accounting,
             )
         if total:
             outcome = {"stored": replayed.stored, "refused": len(replayed.refused)}
@@ -83,7 +85,7 @@ async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> 
 
 
 def _line(letter: DeadLetter) -> str:
-    content = f"{letter.rows} rows"
+    content = counted(letter.rows, "row")
     if letter.content is not None:
         content = msgspec.json.encode(letter.content).decode()
     who = letter.stream

@@ -18,7 +18,8 @@ from collectors.host.plugins import load_collectors
 from decahertz.app.database import open_database, refuse_without_database
 from decahertz.app.output_file import target
 from decahertz.app.start_error import StartError
-from decahertz.clock import SystemClock, TimeFormatError, format_time, parse_time
+from decahertz.app.time_option import time_option
+from decahertz.clock import SystemClock, format_time
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import DatabaseError, DatabaseTimeoutError
 from storage.query.export import (
@@ -97,7 +98,9 @@ async def _write(
 
 
 def _request(settings: Settings, wanted: Wanted) -> ExportRequest:
-    start_ns, end_ns = _time("start", wanted.start, 0), _time("end", wanted.end, _LATEST_NS)
+    start_ns = time_option("start", wanted.start) or 0
+    end_ns = time_option("end", wanted.end)
+    end_ns = _LATEST_NS if end_ns is None else end_ns
     if start_ns > end_ns:
         raise StartError("--start is later than --end: swap them")
     tables = sorted(EVENT_BY_TABLE)
@@ -125,18 +128,6 @@ def _filter(where: Sequence[str]) -> Mapping[str, Sequence[str]]:
             raise StartError(f"--where must have the form column=value: {text}")
         keys.setdefault(name, []).append(value)
     return keys
-
-
-def _time(name: str, text: str, default: int) -> int:
-    if not text:
-        return default
-    try:
-        time_ns = parse_time(text)
-    except TimeFormatError as error:
-        raise StartError(f"--{name}: {error}") from error
-    if time_ns < 0:
-        raise StartError(f"--{name}: {text} is before 1970-01-01")
-    return time_ns
 
 
 def _form_of(file: Path) -> ExportFormat:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -20,17 +22,20 @@ from decahertz.app.import_report import ImportReport
 from decahertz.app.start_error import StartError
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock, format_time
 from decahertz.event import AnyEvent, Arrival, EventBatch
-from storage.database import Database, DatabaseUnavailableError
-from storage.maintenance.imports import UnknownImportError, begin_import, source_of, update_import
+from storage.database import Database, DatabaseError, DatabaseUnavailableError
+from storage.entry import Ack
+from storage.maintenance.imports import ImportUndoneError, begin_import, hold_import, source_of, update_import
 from storage.write.bulk_import import DirectWriter, import_connection, patiently
 from storage.write.known_events import FILE_EVENTS, KnownEvents
 
 if TYPE_CHECKING:
     from decahertz.app.settings import Settings
+    from storage.database import AnyConnection
 
 _EVENTS_AT_ONCE = 5_000
 _BATCH = 2_000
 _ATTEMPT_SECONDS = 60.0
+_NOTE_SECONDS = 2.0
 _LATEST_NS = 86_400 * NS_PER_SECOND
 """Events further in the future than this are refused: their times are in another unit."""
 
@@ -71,12 +76,19 @@ async def run_import(settings: Settings, file: Path, options: ImportOptions) -> 
                 return 1
             async with open_database(settings, share=True) as (database, _):
                 importer = _Importer(database, settings.recorder, report, options)
-                await importer.run(file, recording)
+                try:
+                    await importer.run(file, recording)
+                except BaseException:
+                    report.count_lines(recording.lines, recording.without_events)
+                    sys.stdout.write(report.stopped_text())
+                    sys.stdout.flush()
+                    await importer.note()
+                    raise
         except RecordingError as error:
             raise StartError(str(error)) from error
         except OSError as error:
             raise StartError(f"{file}: {error.strerror or error}") from error
-        except UnknownImportError as error:
+        except ImportUndoneError as error:
             raise StartError(str(error)) from error
         except DatabaseUnavailableError as error:
             raise StartError(f"{error}; run the import again to resume it") from error
@@ -123,7 +135,7 @@ class _Importer:
         self._is_dry_run = options.is_dry_run
         self._clock: Clock = SystemClock()
         self._epoch = self._clock.time_ns()
-        self._writer = DirectWriter(database, recorder, self._clock)
+        self._writer = DirectWriter(database, recorder, self._clock, self._hold)
         self._sequence = 1
 
     async def run(self, file: Path, recording: Recording) -> None:
@@ -144,20 +156,29 @@ class _Importer:
             await self._writer.close()
             await self._update((), is_finished=True)
 
+    async def note(self) -> None:
+        """Enter the counts of an import that has stopped, if the database takes them at once."""
+        if self._report.import_id:
+            with suppress(DatabaseError, TimeoutError):
+                async with asyncio.timeout(_NOTE_SECONDS):
+                    await self._writer.close()
+                    await self._enter((), is_finished=False)
+
     async def _begin(self, file: Path, recording: Recording) -> int:
         async with import_connection(self._database) as connection:
             return await begin_import(connection, self._recorder, self._epoch, str(file), recording.reading)
 
+    async def _hold(self, connection: AnyConnection) -> None:
+        await hold_import(connection, self._report.import_id)
+
     async def _update(self, times: Sequence[int], *, is_finished: bool = False) -> None:
-        counts = self._report.counts
+        await patiently(lambda: self._enter(times, is_finished=is_finished), _ATTEMPT_SECONDS)
 
-        async def update() -> None:
-            async with import_connection(self._database) as connection:
-                await update_import(
-                    connection, self._report.import_id, counts, times, is_finished=is_finished
-                )
-
-        await patiently(update, _ATTEMPT_SECONDS)
+    async def _enter(self, times: Sequence[int], *, is_finished: bool) -> None:
+        async with import_connection(self._database) as connection:
+            await update_import(
+                connection, self._report.import_id, self._report.counts, times, is_finished=is_finished
+            )
 
     def _parts(self, recording: Recording) -> Iterator[list[Record]]:
         """Yield the records that have events, some thousands of events at a time."""
@@ -200,9 +221,11 @@ class _Importer:
             return
         await self._update([event.time_ns for _, left in new for event in left])
         batches = list(_batches(new))
-        acks = await self._writer.store([self._arrival(batch) for batch in batches], _ATTEMPT_SECONDS)
-        for batch, ack in zip(batches, acks, strict=True):
-            self._report.count_stored([record.line for record, _ in batch], ack)
+
+        def stored(place: int, ack: Ack) -> None:
+            self._report.count_stored([record.line for record, _ in batches[place]], ack)
+
+        await self._writer.store([self._arrival(batch) for batch in batches], _ATTEMPT_SECONDS, stored)
 
     def _arrival(self, batch: list[tuple[Record, list[AnyEvent]]]) -> Arrival:
         events = tuple(event for _, left in batch for event in left)

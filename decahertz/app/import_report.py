@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from decahertz.app.output_file import target
 from decahertz.app.start_error import StartError
+from decahertz.words import counted
 from storage.entry import Ack
 from storage.write.result import DEAD_LETTER
 
@@ -44,10 +45,8 @@ class ImportReport:
             path = target(self._refused_file, force=True)
             if path == self._file.resolve():
                 raise StartError(f"--refused {self._refused_file} is the file to import")
-            try:
+            with self._refused_file_errors():
                 stream = self._stack.enter_context(path.open("w", encoding="utf-8", newline=""))
-            except OSError as error:
-                raise StartError(f"cannot write {self._refused_file}: {error.strerror}") from error
             self._writer = csv.writer(stream)
             self._writer.writerow(("line", "reason", "content"))
         return self
@@ -55,7 +54,15 @@ class ImportReport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with self._refused_file_errors():
+            self._stack.close()
+
+    @contextmanager
+    def _refused_file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StartError(f"cannot write {self._refused_file}: {error.strerror}") from error
 
     @property
     def counts(self) -> dict[str, int]:
@@ -79,7 +86,8 @@ class ImportReport:
         if len(self._first) < _SHOWN:
             self._first.append(f"line {line:,}: {reason}")
         if self._writer is not None:
-            self._writer.writerow((line, reason, content.decode("utf-8", "replace").rstrip("\r\n")))
+            with self._refused_file_errors():
+                self._writer.writerow((line, reason, content.decode("utf-8", "replace").rstrip("\r\n")))
 
     def count_lines(self, lines: int, without_events: Mapping[str, int]) -> None:
         """Take over the counts of the reader."""
@@ -112,11 +120,12 @@ class ImportReport:
         counts = self.counts
         kinds = [f"{count:,} {name}" for name, count in sorted(self._without.items())]
         if self._silent:
-            kinds.append(f"{self._silent:,} messages")
+            kinds.append(counted(self._silent, "message"))
         without = f" ({', '.join(kinds)})" if kinds else ""
-        events = f" ({self.events:,} events)" if self.events != self.stored else ""
+        events = f" ({counted(self.events, 'event')})" if self.events != self.stored else ""
         summary = (
-            f"{self.lines:,} lines: {self.stored:,} stored{events}, {self.already_there:,} already there,"
+            f"{counted(self.lines, 'line')}: {self.stored:,} stored{events},"
+            f" {self.already_there:,} already there,"
             f" {self.refused:,} refused, {counts['without_events']:,} without an event{without}"
         )
         lines = [f"{self._file.name}: {self.reading}", summary, *self._refusals()]
@@ -126,11 +135,30 @@ class ImportReport:
             lines.append(f"`decahertz imports undo {self.import_id}` takes this import back.")
         return "\n".join(lines) + "\n"
 
+    def stopped_text(self) -> str:
+        """The report of an import that has ended before the end of the file; empty if it had not begun."""
+        if not self.import_id:
+            return ""
+        without = self.counts["without_events"]
+        rest = max(0, self.lines - self.stored - self.already_there - self.refused - without)
+        summary = (
+            f"stopped at line {self.lines:,}: {self.stored:,} stored, {self.already_there:,} already there,"
+            f" {self.refused:,} refused, {without:,} without an event,"
+            f" {rest:,} not confirmed as stored"
+        )
+        lines = [
+            f"{self._file.name}: {self.reading}",
+            summary,
+            *self._refusals(),
+            f"`decahertz imports undo {self.import_id}` takes this import back; importing again goes on.",
+        ]
+        return "\n".join(lines) + "\n"
+
     def strict_text(self) -> str:
         """The report of an import that a refused line has stopped."""
         lines = [
             f"{self._file.name}: {self.reading}",
-            f"{self.lines:,} lines: {self.refused:,} refused, so nothing was stored (--strict)",
+            f"{counted(self.lines, 'line')}: {self.refused:,} refused, so nothing was stored (--strict)",
             *self._refusals(),
         ]
         return "\n".join(lines) + "\n"

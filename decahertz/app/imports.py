@@ -9,6 +9,7 @@ import msgspec
 
 from decahertz.app.database import open_database, refuse_without_database
 from decahertz.app.start_error import StartError
+from decahertz.words import counted
 from storage.maintenance.imports import Import, UnknownImportError, list_imports, undo_import
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ async def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
         return 0
     for one in reversed(imports):
         sys.stdout.write(_line(one))
-    sys.stdout.write(f"{len(imports):,} imports\n")
+    sys.stdout.write(f"{counted(len(imports), 'import')}\n")
     return 0
 
 
@@ -44,7 +45,7 @@ async def run_undo(settings: Settings, import_id: int) -> int:
             rows = await undo_import(database, import_id)
         except UnknownImportError as error:
             raise StartError(str(error)) from error
-    sys.stdout.write(f"import {import_id} was taken back: {rows:,} rows deleted\n")
+    sys.stdout.write(f"import {import_id} was taken back: {counted(rows, 'row')} deleted\n")
     return 0
 
 
@@ -55,6 +56,6 @@ def _line(one: Import) -> str:
     return (
         f"{one.id}  {one.time:%Y-%m-%d %H:%M:%SZ}  {one.recorder}  {one.file}\n"
         f"    {one.reading}\n"
-        f"    {one.lines:,} lines: {one.stored:,} stored, {one.already_there:,} already there,"
+        f"    {counted(one.lines, 'line')}: {one.stored:,} stored, {one.already_there:,} already there,"
         f" {one.refused:,} refused, {one.without_events:,} without an event{state}\n"
     )

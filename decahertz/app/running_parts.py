@@ -51,6 +51,8 @@ class CommonParts:
     alerts: LatestAlerts
     schemas: tuple[SampleSchema, ...]
     database: Database
+    reads: Database
+    """For queries of the API: a replica, or the database itself."""
 
 
 class RunningParts:

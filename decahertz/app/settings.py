@@ -14,17 +14,31 @@ from msgspec import Meta, field
 from api.settings import ApiSettings
 from collectors.feeds.settings import FeedsSettings
 from collectors.host.settings import CollectorsSettings, SamplerSettings
+from collectors.news.settings import NewsSettings
+from control.settings import ControlSettings
+from control.signals.settings import SignalsSettings
+from decahertz.accounting import AccountingSettings
 from decahertz.app.alertmanager import REPORTED_AGAIN_SECONDS, AlertmanagerSettings
 from decahertz.app.logs import LogSettings
 from decahertz.app.stack.settings import StackSettings
 from decahertz.event import Name
 from decahertz.ingest import IngestSettings
+from decahertz.risk_limits import RiskSettings, check_limits
 from decahertz.settings import LoadedSettings, SettingsError, default_data_dir, load_settings
 from decahertz.thresholds import AlertsSettings, check_thresholds
+from decahertz.trading_days import TradingDays
 from decahertz.urls import UrlError
 from exporter.settings import ExporterSettings
+from providers.settings import ProvidersSettings
 from storage.database_url import check_database_url
-from storage.settings import RetentionSettings, SpoolSettings, StorageSettings, TiersSettings, following
+from storage.settings import (
+    ArchiveSettings,
+    RetentionSettings,
+    SpoolSettings,
+    StorageSettings,
+    TiersSettings,
+    following,
+)
 from storage.tiers.lint import lint
 
 _NAME_LENGTH = 128
@@ -62,31 +76,44 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
         Path,
         Meta(description="File with the password for database_url, such as a container's secret."),
     ] = Path()
+    instruments_file: Annotated[
+        Path,
+        Meta(description="Your definitions of instruments, a TOML or CSV file; read again when it changes."),
+    ] = Path()
     api: ApiSettings = ApiSettings()
     exporter: ExporterSettings = ExporterSettings()
     sampler: SamplerSettings = SamplerSettings()
     ingest: IngestSettings = IngestSettings()
+    accounting: AccountingSettings = AccountingSettings()
+    risk: RiskSettings = RiskSettings()
+    control: ControlSettings = ControlSettings()
+    signals: SignalsSettings = SignalsSettings()
+    news: NewsSettings = NewsSettings()
     storage: StorageSettings = StorageSettings()
     spool: SpoolSettings = SpoolSettings()
     tiers: TiersSettings = TiersSettings()
     retention: RetentionSettings = RetentionSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     alerts: AlertsSettings = AlertsSettings()
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     log: LogSettings = LogSettings()
     stack: StackSettings = StackSettings()
     collectors: CollectorsSettings = CollectorsSettings()
     feeds: FeedsSettings = FeedsSettings()
+    providers: ProvidersSettings = ProvidersSettings()
 
 
 def check_contradictions(settings: Settings) -> None:
     """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
+    check_limits(settings.risk)
     settings.api.certificate()
     if settings.api.redis_url:
-        from api.http.shared_cache import check_redis_url  # noqa: PLC0415 - needs much that few want
+        from decahertz.shared_cache import check_redis_url  # noqa: PLC0415 - needs much that few want
 
         check_redis_url(settings.api.redis_url)
     settings.alertmanager.check()
+    TradingDays(settings.accounting)
     if settings.alerts.expire_hours * _HOUR_SECONDS <= REPORTED_AGAIN_SECONDS:
         raise SettingsError(
             "alerts.expire_hours",
@@ -104,7 +131,7 @@ def load(
 ) -> Settings:
     """Load the settings of the program; see :func:`~decahertz.settings.load_settings`.
 
-    Every command checks the URL of the database here, before a driver reads it and quotes pieces of it.
+    Every command checks the URLs of databases here, before a driver reads them and quotes pieces of them.
     """
     environ = os.environ if environ is None else environ
     defaults = {"data_dir": default_data_dir(environ)}
@@ -116,9 +143,13 @@ def load(
         defaults=defaults,
         following=following,
     )
-    if settings.database_url:
-        try:
-            check_database_url(settings.database_url)
-        except UrlError as error:
-            raise SettingsError("database_url", str(error)) from error
+    for key, url in (
+        ("database_url", settings.database_url),
+        ("storage.read_url", settings.storage.read_url),
+    ):
+        if url:
+            try:
+                check_database_url(url)
+            except UrlError as error:
+                raise SettingsError(key, str(error)) from error
     return settings

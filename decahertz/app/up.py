@@ -74,7 +74,7 @@ async def run_up(
         with suppress(asyncio.CancelledError):
             await starting
         if pipeline.started:
-            companions = await _companions(programs, pipeline)
+            companions = await _companions(programs, pipeline, trades=demo)
             addresses: Sequence[tuple[str, str]] = ()
             if stack is not None:
                 companions += await stack.companions(pipeline)
@@ -154,15 +154,21 @@ async def _until(pipeline: Pipeline, stopping: asyncio.Future[object], *, until_
             future.result()
 
 
-async def _companions(programs: Sequence[Sequence[str]], pipeline: Pipeline) -> list[Companion]:
-    """Companions for programs: variables tell them the address of the API, its certificate and their key."""
+async def _companions(
+    programs: Sequence[Sequence[str]], pipeline: Pipeline, *, trades: bool
+) -> list[Companion]:
+    """Companions for programs: variables tell them the address of the API, its certificate and their key.
+
+    ``trades``: one of them takes order requests, for which a key has to permit it.
+    """
     if not programs:
         return []
     environment = {**os.environ, "DECAHERTZ_URL": pipeline.api_url}
     if pipeline.api_certificate is not None:
         environment.setdefault("DECAHERTZ_CA_FILE", str(pipeline.api_certificate))
     if not environment.keys() & {"DECAHERTZ_KEY", "DECAHERTZ_KEY_FILE"}:
-        file = await pipeline.key_file("companions", Scope.READ, Scope.INGEST)
+        scopes = (Scope.READ, Scope.INGEST, *([Scope.TRADE] if trades else ()))
+        file = await pipeline.key_file("companions", *scopes, exists=trades)
         if file is not None:
             environment["DECAHERTZ_KEY_FILE"] = str(file)
     return [Companion(argv=program, environment=environment) for program in programs]

@@ -74,6 +74,15 @@ def position_breaks(samples: Iterable[StrategySample]) -> Findings:
     return {(s.strategy,): Finding(float(s.position_breaks)) for s in samples if s.position_breaks}
 
 
+def cash_breaks(samples: Iterable[StrategySample]) -> Findings:
+    """Accounts of each strategy whose reported cash differs from the fills and cash flows."""
+    return {
+        (s.strategy,): Finding(float(s.cash_breaks), amount=s.cash_difference or 0.0)
+        for s in samples
+        if s.cash_breaks
+    }
+
+
 def risk_limits(risks: Iterable[RiskSample], strategies: Iterable[StrategySample]) -> Findings:
     """Use of each limit: the larger one of the reported figure and the recorder's own."""
     by_name = {s.strategy: s for s in strategies}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from decahertz.watchdog.tracker import Finding, Key
+from decahertz.words import counted
 
 
 def summary_of(alert: str, key: Key, finding: Finding, recorder: str) -> str:
@@ -38,17 +39,25 @@ _TEXTS: Mapping[str, Callable[[Key, Finding, str], str]] = {
     "DailyLossLimit": lambda key, f, _: f"{key[0]} has lost {f.value or 0:.1%} of its equity today",
     "RiskLimitBreached": _risk,
     "PositionBreak": lambda key, f, _: (
-        f"{key[0]} reports positions that differ from its fills in {f.value or 0:.0f} instruments"
+        f"{key[0]} reports positions that differ from its fills in {_number(f, 'instrument')}"
+    ),
+    "CashBreak": lambda key, f, _: (
+        f"{key[0]} reports {abs(f.amount):,.6g} {'less' if f.amount < 0 else 'more'} cash than its fills and"
+        " cash flows leave"
     ),
     "EventLoopLag": lambda _, f, recorder: (
         f"the event loop of {recorder} was blocked for {f.value or 0:.2f} s"
     ),
-    "CyclesMissed": lambda _, f, recorder: f"{recorder} missed {f.value or 0:.0f} cycles within a minute",
-    "LedgerUnbalanced": lambda key, f, _: f"{f.value or 0:.0f} rows of {key[0]} are unaccounted for",
+    "CyclesMissed": lambda _, f, recorder: f"{recorder} missed {_number(f, 'cycle')} within a minute",
+    "LedgerUnbalanced": lambda key, f, _: f"{_number(f, 'row')} of {key[0]} unaccounted for",
     "KeysOverBudget": lambda key, f, _: (
-        f"{f.value or 0:,.0f} keys of {key[0]} have no room in its key budget and are not sampled"
+        f"{_number(f, 'key')} of {key[0]} without room in its key budget, not sampled"
     ),
     "DatabaseLost": lambda _, f, recorder: (
-        f"{recorder} lost its database {f.value or 0:.0f} s ago: data waits in the spool"
+        f"{recorder} has been without its database for {f.value or 0:.0f} s: data waits in the spool"
     ),
 }
+
+
+def _number(finding: Finding, noun: str) -> str:
+    return counted(round(finding.value or 0), noun)

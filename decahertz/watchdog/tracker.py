@@ -32,6 +32,10 @@ Findings: TypeAlias = Mapping[Key, Finding]
 """Findings of one condition. A thing without one is clear."""
 
 
+class PartialFindings(dict[Key, Finding]):
+    """Findings made while a collector catches up: they may begin an alert, and end none."""
+
+
 class Transition(NamedTuple):
     """A thing that begins to fire, or (without a finding) is clear again."""
 
@@ -87,7 +91,7 @@ class Tracker:
         self.suppressed = 0
         if findings:
             yield from self._begin(findings, now_ns)
-        if self._things:
+        if self._things and not isinstance(findings, PartialFindings):
             yield from self._end(findings, now_ns)
 
     def _begin(self, findings: Findings, now_ns: int) -> Iterator[Transition]:

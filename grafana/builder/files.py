@@ -9,11 +9,13 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.builder.control import control
 from grafana.builder.execution import execution
 from grafana.builder.feeds import feeds
 from grafana.builder.market import market
 from grafana.builder.orders import orders
 from grafana.builder.overview import overview
+from grafana.builder.providers import providers
 from grafana.builder.recorder import recorder
 from grafana.builder.risk import risk
 from grafana.builder.strategy import strategy
@@ -30,6 +32,8 @@ DASHBOARDS: tuple[Callable[[], Dashboard], ...] = (
     orders,
     system,
     recorder,
+    providers,
+    control,
 )
 
 

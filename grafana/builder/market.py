@@ -6,12 +6,11 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.builder import style, variables
-from grafana.builder.declared import metric, threshold
-from grafana.builder.frame import Line, Section, dashboard
+from grafana.builder.declared import metric
+from grafana.builder.frame import Line, Section, address, dashboard
 from grafana.builder.overrides import band, coloured, points
 from grafana.builder.panels import About, PanelBuilder, bars, figure, lines, price_bars
 from grafana.builder.queries import IN_RANGE, array, chosen, history, matching, prom, sql
-from grafana.builder.style import rising
 from grafana.builder.tables import Cell
 
 NAME = "market"
@@ -38,8 +37,8 @@ def market() -> model.Dashboard:
                 "$instrument",
                 [
                     Line(3, [(4, panel) for panel in _figures()]),
-                    Line(12, [(16, _bars()), (8, [(6, _spread()), (6, _rates())])]),
-                    Line(10, [(16, _mid()), (8, [(5, _volume()), (5, _sizes())])]),
+                    Line(12, [(16, _bars()), (8, [(6, _spread()), (6, _volatility())])]),
+                    Line(10, [(16, _mid()), (8, [(5, _volume()), (5, _imbalance())])]),
                 ],
                 repeat="instrument",
             ),
@@ -61,8 +60,7 @@ def _source() -> build.CustomVariable:
 def _figures() -> list[PanelBuilder]:
     verdict = metric("market", "verdict")
     last, bid, ask = metric("market", "last"), metric("market", "bid"), metric("market", "ask")
-    spread, age = metric("market", "spread_bps"), metric("market", "age_seconds")
-    stale = threshold("FeedStale")
+    spread, volatility = metric("market", "spread_bps"), metric("market", "volatility")
     texts = style.texts(*((n, name, colour) for n, (name, colour) in enumerate(style.VERDICTS.items())))
     number = " or ".join(
         f"max({verdict.family}"
@@ -85,18 +83,22 @@ def _figures() -> list[PanelBuilder]:
         ),
         figure(About("Spread", spread.help), spread.display, prom(f"max({spread.family}{_LABELS})")),
         figure(
-            About("Feed", verdict.help),
+            About("Volatility", volatility.help),
+            volatility.display,
+            prom(f"max({volatility.family}{_LABELS})"),
+        ),
+        figure(
+            About(
+                "Feed",
+                verdict.help,
+                address("feeds", "recorder", "venue", "instrument"),
+                "Feed health, with the reason",
+            ),
             style.PLAIN,
             prom(number),
             mappings=[texts],
             background=True,
             trend=False,
-        ),
-        figure(
-            About("Age", age.help),
-            age.display,
-            prom(f"max({age.family}_max{_LABELS})"),
-            colours=rising(stale / 2, stale),
         ),
     ]
 
@@ -133,19 +135,27 @@ def _spread() -> PanelBuilder:
     return band(panel, "min", "max", style.BUY)
 
 
-def _rates() -> PanelBuilder:
-    ticks, quotes = metric("market", "tick_rate"), metric("market", "quote_rate")
-    query = history(
-        "market", {"ticks": "avg(tick_rate_avg)", "quotes": "avg(quote_rate_avg)"}, keys=(), where=_CHOSEN
-    )
-    return lines(About("Messages", f"{ticks.help} {quotes.help}"), ticks.display, query, minimum=0)
+def _volatility() -> PanelBuilder:
+    volatility = metric("market", "volatility")
+    query = history("market", {"volatility": "avg(volatility)"}, keys=(), where=_CHOSEN)
+    about = About("Realised volatility", volatility.help)
+    panel = lines(about, volatility.display, query, minimum=0)
+    return panel.override_by_name(*coloured("volatility", style.VWAP))
 
 
 def _mid() -> PanelBuilder:
-    mid, vwap = metric("market", "mid"), metric("market", "vwap")
+    mid, micro = metric("market", "mid"), metric("market", "micro_price")
+    vwap, session = metric("market", "vwap"), metric("market", "session_vwap")
     query = history(
         "market",
-        {"mid": "avg(mid_avg)", "min": "min(mid_min)", "max": "max(mid_max)", "vwap": "avg(vwap_avg)"},
+        {
+            "micro-price": "avg(micro_price_avg)",
+            "mid": "avg(mid_avg)",
+            "min": "min(mid_min)",
+            "max": "max(mid_max)",
+            "vwap": "avg(vwap)",
+            "vwap of the day": "avg(session_vwap)",
+        },
         keys=(),
         where=_CHOSEN,
     )
@@ -161,12 +171,15 @@ def _mid() -> PanelBuilder:
         ref="B",
     )
     about = About(
-        "Mid, VWAP and fills",
-        f"{mid.help} The band spans the least and the greatest mid of each step. {vwap.help}"
-        " Points are the newest 500 fills of the strategies.",
+        "Mid, micro-price, VWAP and fills",
+        f"Mid: {mid.help} The band spans the least and the greatest mid of each step. Micro-price:"
+        f" {micro.help}"
+        f" VWAP: {vwap.help} {session.help} Points are the newest 500 fills of the strategies.",
     )
     panel = lines(about, mid.display, query, fills).override_by_name(*coloured("mid", style.MID))
+    panel = panel.override_by_name(*coloured("micro-price", style.MICRO))
     panel = panel.override_by_name(*coloured("vwap", style.VWAP))
+    panel = panel.override_by_name(*coloured("vwap of the day", style.SESSION))
     panel = points(points(panel, "bought", style.BUY), "sold", style.SELL)
     return band(panel, "min", "max", style.MID)
 
@@ -190,10 +203,24 @@ def _volume() -> PanelBuilder:
     return panel.override_by_name(*coloured("volume", style.NEUTRAL))
 
 
-def _sizes() -> PanelBuilder:
+def _imbalance() -> PanelBuilder:
+    imbalance = metric("market", "imbalance")
     bid, ask = metric("market", "bid_size"), metric("market", "ask_size")
     query = history(
-        "market", {"bid": "avg(bid_size_avg)", "ask": "avg(ask_size_avg)"}, keys=(), where=_CHOSEN
+        "market",
+        {
+            "book": "avg((bid_size_avg - ask_size_avg) / nullif(bid_size_avg + ask_size_avg, 0))",
+            "trades": "avg(imbalance_avg)",
+        },
+        keys=(),
+        where=_CHOSEN,
     )
-    panel = lines(About("Size at the best prices", f"{bid.help} {ask.help}"), bid.display, query, minimum=0)
-    return panel.override_by_name(*coloured("bid", style.BUY)).override_by_name(*coloured("ask", style.SELL))
+    about = About(
+        "Imbalance",
+        f"Trades: {imbalance.help} Book: bid size less ask size over their sum, which moves the micro-price"
+        f" from the mid. {bid.help} {ask.help}",
+    )
+    panel = lines(about, imbalance.display, query, minimum=-1, maximum=1)
+    return panel.override_by_name(*coloured("trades", style.BUY)).override_by_name(
+        *coloured("book", style.NEUTRAL)
+    )

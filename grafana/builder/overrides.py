@@ -24,6 +24,18 @@ def coloured(name: str, colour: str) -> tuple[str, list[model.DynamicConfigValue
     ]
 
 
+def dashed(panel: timeseries.Panel, names: str) -> timeseries.Panel:
+    """Draws series, by a pattern of their names, as dashed grey lines: what others are compared with."""
+    style_of = {"fill": "dash", "dash": [6, 6]}
+    return panel.override_by_regexp(
+        names,
+        [
+            model.DynamicConfigValue(id_val="custom.lineStyle", value=style_of),
+            model.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": style.NEUTRAL}),
+        ],
+    )
+
+
 def band(panel: timeseries.Panel, low: str, high: str, colour: str) -> timeseries.Panel:
     """Fills the range between two series."""
     hidden = [

@@ -8,7 +8,18 @@ from grafana.builder import style, variables
 from grafana.builder.declared import alert, metric, threshold
 from grafana.builder.frame import Line, address, dashboard, field, label, uid_of
 from grafana.builder.panels import LINK_TIME, About, PanelBuilder, figure, lines
-from grafana.builder.queries import REAL_ALERTS, chosen, history, matching, newest, prom, prom_now, sql
+from grafana.builder.queries import (
+    REAL_ALERTS,
+    chosen,
+    history,
+    matching,
+    newest,
+    newest_sql,
+    prom,
+    prom_now,
+    sql,
+)
+from grafana.builder.risk import can_trade
 from grafana.builder.style import COUNT, RATIO, WHOLE_MONEY, rising, signed
 from grafana.builder.tables import Cell, rows
 
@@ -16,10 +27,26 @@ NAME = "overview"
 _RECORDER = matching("recorder")
 _TRADING = matching("recorder", "strategy")
 _DETAILS = {
-    "feeds": ("FeedStale", "FeedMute", "SequenceGaps", "BookCrossed", "SpreadBlowOut"),
-    "execution": ("RejectSpike", "OrderAckSlow", "OrderFillSlow", "SlippageHigh", "OrderUnresolved"),
-    "risk": ("DrawdownDeep", "DailyLossLimit", "RiskLimitBreached", "PositionBreak"),
-    "strategy": ("StrategySilent",),
+    "feeds": ("FeedStale", "FeedMute", "FeedLate", "SequenceGaps", "BookCrossed", "SpreadBlowOut"),
+    "execution": (
+        "RejectSpike",
+        "OrderAckSlow",
+        "OrderFillSlow",
+        "SlippageHigh",
+        "ShortfallHigh",
+        "MarkoutAdverse",
+        "OrderUnresolved",
+        "OrderContradicted",
+    ),
+    "risk": (
+        "DrawdownDeep",
+        "DailyLossLimit",
+        "RiskLimitBreached",
+        "RiskLimitNear",
+        "PositionBreak",
+        "CashBreak",
+    ),
+    "strategy": ("StrategySilent", "MarkPriceOld", "MoneyUnconverted"),
     "system": ("EventLoopLag", "ClockOffset", "ClockStepped", "CpuHigh", "MemoryHigh", "DiskFilling"),
 }
 """Alerts by the dashboard with the details; of all others that is Recorder self-health."""
@@ -36,7 +63,7 @@ def overview() -> Dashboard:
         [
             Line(4, [(3, panel) for panel in _figures()]),
             Line(
-                20, [(12, [(11, _pnl()), (9, _strategies())]), (12, [(6, _alerts()), (14, _instruments())])]
+                20, [(11, [(11, _pnl()), (9, _strategies())]), (13, [(6, _alerts()), (14, _instruments())])]
             ),
         ],
     )
@@ -44,7 +71,6 @@ def overview() -> Dashboard:
 
 def _figures() -> list[PanelBuilder]:
     daily_pnl = metric("strategy", "daily_pnl")
-    drawdown, equity = metric("strategy", "drawdown"), metric("strategy", "equity")
     usage = metric("risk", "usage_ratio")
     verdict = metric("market", "verdict").family
     rejected, submitted = metric("execution", "orders_rejected"), metric("execution", "orders_submitted")
@@ -106,20 +132,7 @@ def _figures() -> list[PanelBuilder]:
             prom(f"sum({daily_pnl.family}{_TRADING})"),
             colours=signed(),
         ),
-        figure(
-            About(
-                "Drawdown",
-                f"Of one strategy, relative to its highest equity. {drawdown.help}",
-                address("strategy", "recorder", "strategy"),
-                "Strategy",
-            ),
-            RATIO,
-            prom(
-                f"max({drawdown.family}{_TRADING}"
-                f" / ({equity.family}{_TRADING} + {drawdown.family}{_TRADING}))"
-            ),
-            colours=rising(threshold("DrawdownDeep") / 2, threshold("DrawdownDeep")),
-        ),
+        can_trade(address("risk", "recorder", "strategy"), "Risk"),
         figure(
             About(
                 "Risk limit used",
@@ -140,7 +153,7 @@ def _figures() -> list[PanelBuilder]:
             ),
             RATIO,
             prom(
-                f"sum(increase({rejected.family}{_TRADING}[5m]))"
+                f"sum(clamp_min(delta({rejected.family}{_TRADING}[5m]), 0))"
                 f" / sum(increase({submitted.family}{_TRADING}[5m]))"
             ),
             colours=rising(threshold("RejectSpike") / 2, threshold("RejectSpike")),
@@ -203,8 +216,8 @@ def _alerts() -> PanelBuilder:
         ),
         query,
         {
-            "time": Cell(style.TIME, "Since", width=165),
-            "severity": Cell(title="Severity", mapping=style.SEVERITY, width=100),
+            "time": Cell(style.AGO, "Since", width=125),
+            "severity": Cell(title="Severity", mapping=style.SEVERITY, width=90),
             "state": Cell(title="State", mapping=style.ALERT_STATE, width=80),
             "name": Cell(
                 title="Alert",
@@ -225,9 +238,27 @@ def _strategies() -> PanelBuilder:
         "strategy, equity, daily_pnl, unrealised_pnl, drawdown / nullif(equity + drawdown, 0) AS drawdown,"
         " exposure, open_positions, position_breaks"
     )
-    query = newest("strategy", columns, keys=("strategy",), where=(chosen("recorder"), chosen("strategy")))
+    inner = newest_sql(
+        "strategy", columns, keys=("strategy",), where=(chosen("recorder"), chosen("strategy"))
+    )
+    regime = (
+        "(SELECT regime FROM regimes AS r\n"
+        "    WHERE {0} AND time <= $__timeTo() ORDER BY time_ns DESC LIMIT 1)"
+    )
+    query = sql(
+        f"SELECT strategy, coalesce({regime.format('r.strategy = s.strategy')},\n"
+        f"    {regime.format('r.strategy IS NULL')}) AS regime,\n"
+        "    equity, daily_pnl, unrealised_pnl, drawdown, exposure, open_positions, position_breaks\n"
+        f"FROM (\n{inner}\n) AS s ORDER BY strategy",
+        table=True,
+    )
     return rows(
-        About("Strategies", "Newest sample of each strategy in the time range. A click opens the strategy."),
+        About(
+            "Strategies",
+            "Newest sample of each strategy in the time range, and the regime that it, or else the desk,"
+            " reported."
+            " A click opens the strategy.",
+        ),
         query,
         {
             "strategy": Cell(
@@ -236,6 +267,7 @@ def _strategies() -> PanelBuilder:
                 link_title="Strategy",
                 width=115,
             ),
+            "regime": Cell(title="Regime", width=80),
             "equity": Cell(WHOLE_MONEY, "Equity"),
             "daily_pnl": Cell(money, "P&L today", colours=signed()),
             "unrealised_pnl": Cell(money, "Unrealised", colours=signed()),
@@ -245,19 +277,21 @@ def _strategies() -> PanelBuilder:
                 colours=rising(threshold("DrawdownDeep") / 2, threshold("DrawdownDeep")),
             ),
             "exposure": Cell(WHOLE_MONEY, "Exposure"),
-            "open_positions": Cell(COUNT, "Positions"),
-            "position_breaks": Cell(COUNT, "Breaks", colours=rising(1)),
+            "open_positions": Cell(COUNT, "Positions", width=80),
+            "position_breaks": Cell(COUNT, "Breaks", colours=rising(1), width=65),
         },
     )
 
 
 def _instruments() -> PanelBuilder:
-    columns = "venue, instrument, verdict, bid, ask, spread_bps, tick_rate, age_seconds, gaps"
+    columns = (
+        "venue, instrument, verdict, replace(verdict_reason, '_', ' ') AS reason, bid, ask, spread_bps,"
+        " age_seconds, gaps"
+    )
     query = newest(
         "market", columns, keys=("venue", "instrument"), where=(chosen("recorder"), chosen("venue"))
     )
     price = metric("market", "bid").display
-    rate = metric("market", "tick_rate").display
     seconds = metric("market", "age_seconds").display
     stale = threshold("FeedStale")
     return rows(
@@ -273,11 +307,11 @@ def _instruments() -> PanelBuilder:
                 link_title="Market",
                 width=95,
             ),
-            "verdict": Cell(title="Feed", mapping=style.VERDICT),
-            "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY), width=115),
-            "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL), width=115),
+            "verdict": Cell(title="Feed", mapping=style.VERDICT, width=75),
+            "reason": Cell(title="Because", width=135),
+            "bid": Cell(price, "Bid", colours=style.thresholds(base=style.BUY), width=100),
+            "ask": Cell(price, "Ask", colours=style.thresholds(base=style.SELL), width=100),
             "spread_bps": Cell(metric("market", "spread_bps").display, "Spread"),
-            "tick_rate": Cell(rate, "Ticks"),
             "age_seconds": Cell(seconds, "Age", colours=rising(stale / 2, stale)),
             "gaps": Cell(COUNT, "Missed", colours=rising(1)),
         },

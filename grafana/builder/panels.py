@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import (
+    barchart,
     bargauge,
     candlestick,
     common,
@@ -37,6 +38,7 @@ PanelBuilder = (
     | heatmap.Panel
     | candlestick.Panel
     | bargauge.Panel
+    | barchart.Panel
     | histogram.Panel
 )
 _P = TypeVar(
@@ -48,11 +50,14 @@ _P = TypeVar(
     heatmap.Panel,
     candlestick.Panel,
     bargauge.Panel,
+    barchart.Panel,
     histogram.Panel,
 )
 _MOST_POINTS = 800
 """Points of a line: on a wide screen a day would otherwise be read from the tier of 1 s."""
 LINK_TIME = "${__url_time_range}"
+_LEAST_TOPS = {"percentunit": 0.01, "locale": 1.0, "short": 1.0, "suffix:/s": 1.0, "s": 0.001}
+"""By unit: the least end of an axis from zero. By default Grafana ends it at 100 if all values are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ def lines(
         panel = panel.min(minimum)
     if maximum is not None:
         panel = panel.max(maximum)
+    elif minimum == 0 and display.unit in _LEAST_TOPS:
+        panel = panel.axis_soft_max(_LEAST_TOPS[display.unit])
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL))
     return panel
@@ -249,7 +256,23 @@ def gauges(
     )
     panel = panel.display_mode(common_model.BarGaugeDisplayMode.BASIC).show_unfilled(show_unfilled=True)
     panel = panel.color_scheme(build.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    if not name:
+        panel = panel.override_by_name(*_named("metric"))
     return panel.max(maximum) if maximum is not None else panel
+
+
+def _named(column: str) -> tuple[str, list[model.DynamicConfigValue]]:
+    """Override: a column of texts in a panel with the unit of a number."""
+    return column, [model.DynamicConfigValue(id_val="unit", value=style.NAME.unit)]
+
+
+def grouped(about: About, display: Display, query: Query, *, category: str) -> barchart.Panel:
+    """A group of bars for each row, named by the column ``category``, with a bar for each number."""
+    panel = described(barchart.Panel(), about, display, [query]).x_field(category)
+    panel = panel.orientation(common_model.VizOrientation.VERTICAL).fill_opacity(80).line_width(0)
+    panel = panel.group_width(0.8).bar_width(0.95).show_value(common_model.VisibilityMode.NEVER)
+    panel = panel.override_by_name(*_named(category))
+    return panel.legend(_legend(())).tooltip(_tooltip())
 
 
 def distribution(about: About, display: Display, query: Query, *, name: str) -> histogram.Panel:

@@ -104,16 +104,20 @@ def matching(*variables: str, **labels: str) -> str:
 
 def newest(collector: str, columns: str, *, keys: tuple[str, ...], where: tuple[str, ...]) -> Query:
     """The newest sample of each key in the time range, as the rows of a table."""
+    return sql(newest_sql(collector, columns, keys=keys, where=where), table=True)
+
+
+def newest_sql(collector: str, columns: str, *, keys: tuple[str, ...], where: tuple[str, ...]) -> str:
+    """SQL for the newest sample of each key in the time range."""
     key = ", ".join(("recorder", *keys))
     conditions = [
         "tier = decahertz_tier($__timeTo()::timestamptz - interval '1 minute', 100)",
         "time > decahertz_newest($__timeTo()) AND time <= $__timeTo()",
         *where,
     ]
-    return sql(
+    return (
         f"SELECT DISTINCT ON ({key}) {columns}\nFROM {collector}_history\n"
-        f"WHERE {' AND '.join(conditions)}\nORDER BY {key}, time DESC",
-        table=True,
+        f"WHERE {' AND '.join(conditions)}\nORDER BY {key}, time DESC"
     )
 
 

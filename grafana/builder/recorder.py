@@ -268,7 +268,8 @@ def _requests() -> PanelBuilder:
 
 def _request_time() -> PanelBuilder:
     query = prom(_quantile(0.99, "decahertz_api_request_duration_seconds", "route"), "{{recorder}} {{route}}")
-    return lines(About("Time of requests", "99th percentile by route."), SECONDS, query, minimum=0)
+    about = About("Time of requests", "99th percentile by route.")
+    return lines(about, SECONDS, query, minimum=0, calculations=["lastNotNull"])
 
 
 def _live() -> PanelBuilder:

@@ -13,7 +13,7 @@ OK, DEGRADED, FAILED, NEUTRAL = "#73BF69", "#EAB839", "#F2495C", "#8E8E8E"
 BUY, SELL = "#5794F2", "#FF9830"
 """Buys and bids, sells and asks."""
 UP, DOWN = OK, FAILED
-MID, VWAP = "#D8D9DA", "#B877D9"
+MID, MICRO, VWAP, SESSION = "#D8D9DA", "#37872D", "#B877D9", "#C4A2D9"
 TEXT = "text"
 
 
@@ -44,6 +44,9 @@ WHOLE_MONEY = Display("locale", 0)
 """Equity and exposure."""
 PLAIN = Display("short")
 TIME = Display("dateTimeAsIso")
+AGO = Display("dateTimeFromNow")
+NAME = Display("string")
+"""Texts. With the unit of a number Grafana shows an order with the id 4711 as 4.71 K, and its link, too."""
 
 
 def display_of(unit: Unit) -> Display:
@@ -104,17 +107,20 @@ VERDICTS = {
 }
 VERDICT = states(**VERDICTS)
 HEALTH = texts((1, "ok", OK), (0.5, "degraded", DEGRADED), (0, "failed", FAILED))
+YES_NO = texts((1, "yes", OK), (0, "no", FAILED))
 UP_DOWN = texts((1, "up", OK), (0, "down", FAILED))
 SIDE = states(buy=BUY, sell=SELL, flat=NEUTRAL)
 ORDER_STATE = states(
     submitted=DEGRADED,
     accepted=BUY,
     partially_filled=BUY,
+    unresolved=FAILED,
     filled=OK,
     cancelled=NEUTRAL,
     rejected=FAILED,
     expired=NEUTRAL,
 )
+GAP_STATE = states(open=FAILED, announced=DEGRADED, recovered=OK)
 SEVERITY = states(page=FAILED, ticket=DEGRADED)
 ALERT_STATE = states(firing=FAILED, resolved=OK)
 Thresholds = build.ThresholdsConfig

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana.builder import style, variables
 from grafana.builder.declared import Declared, metric, threshold
 from grafana.builder.frame import Line, dashboard
-from grafana.builder.overrides import limit_line
+from grafana.builder.overrides import dashed, limit_line
 from grafana.builder.panels import About, PanelBuilder, figure, lines
 from grafana.builder.queries import chosen, history, matching, prom
 from grafana.builder.style import Display, rising
@@ -30,7 +30,7 @@ def system() -> model.Dashboard:
             Line(4, [(4, panel) for panel in _figures()]),
             Line(11, [(8, _cpu()), (8, _process_cpu()), (8, _loop_lag())]),
             Line(11, [(8, _memory()), (8, _resident()), (8, _disk())]),
-            Line(8, [(8, _disk_rates()), (8, _network()), (8, _files())]),
+            Line(8, [(6, _clock()), (6, _disk_rates()), (6, _network()), (6, _files())]),
         ],
     )
 
@@ -108,6 +108,23 @@ def _resident() -> PanelBuilder:
 
 def _disk() -> PanelBuilder:
     return _over_time("Disk space left", "disk_free_bytes", "min(disk_free_bytes_min)")
+
+
+def _clock() -> PanelBuilder:
+    offset, bound = metric("system", "clock_offset_seconds"), metric("system", "clock_bound_seconds")
+    columns = {
+        "offset": "avg(clock_offset_seconds_avg)",
+        "true time, at most": "max(clock_bound_seconds_max)",
+        "true time, at least": "-max(clock_bound_seconds_max)",
+    }
+    query = history("system", columns, keys=("recorder",), where=_CHOSEN)
+    about = About(
+        "Clock",
+        f"{offset.help} The true time is between the dashed lines. {bound.help} Latencies from and to other"
+        " machines are as wrong.",
+    )
+    panel = lines(about, offset.display, query, name=f"{_BY_RECORDER} ${{__field.name}}")
+    return dashed(panel, "/true time/")
 
 
 def _disk_rates() -> PanelBuilder:

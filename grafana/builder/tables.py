@@ -67,8 +67,8 @@ class Cell:
 
 
 def rows(about: About, query: Query, cells: Mapping[str, Cell], *, sort: str = "") -> table.Panel:
-    """A table; ``cells`` by the names of the columns."""
-    panel = described(table.Panel(), about, style.PLAIN, [query])
+    """A table; ``cells`` by the names of the columns. Columns of numbers need a display of their own."""
+    panel = described(table.Panel(), about, style.NAME, [query])
     panel = panel.cell_height(common_model.TableCellHeight.SM).min_width(_LEAST_WIDTH)
     panel = panel.thresholds(style.no_colour()).no_value("-")
     if sort:

@@ -21,9 +21,10 @@ _MOST_NAMED = 5
 
 
 def _variable(name: str, title: str, help_: str, query: str, *, start_with_all: bool) -> build.QueryVariable:
+    """A variable of several values. Grafana starts with all where that is a choice, else with the first."""
     text = dedent(query).strip()
     builder = build.QueryVariable(name).label(title).description(help_).query(text).definition(text)
-    builder = builder.datasource(POSTGRES).multi(multi=True).include_all(include_all=True)
+    builder = builder.datasource(POSTGRES).multi(multi=True).include_all(start_with_all)
     builder = builder.refresh(model.VariableRefresh.ON_DASHBOARD_LOAD).sort(model.VariableSort.DISABLED)
     return builder.current(_ALL) if start_with_all else builder
 
@@ -70,7 +71,16 @@ def host() -> build.QueryVariable:
 def order() -> build.TextBoxVariable:
     """One order, by its id."""
     builder = build.TextBoxVariable("order").label("Order").default_value("")
-    return builder.description("Id of one order; empty shows all orders.")
+    return builder.description(
+        "Id of one order, whatever its time; empty shows all orders of the time range."
+    )
+
+
+def page() -> build.TextBoxVariable:
+    """Address of the recorder's page, for links to tear sheets; hidden, and changed in the address bar."""
+    builder = build.TextBoxVariable("page").label("Page").default_value("http://127.0.0.1:8000")
+    builder = builder.description("Address of the recorder's page, for links to tear sheets.")
+    return builder.hide(model.VariableHide.HIDE_VARIABLE)
 
 
 def _seen(collector: str, key: str) -> str:
@@ -111,6 +121,20 @@ def signals(where: tuple[str, ...]) -> build.AnnotationQuery:
         FROM signals WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
         GROUP BY 1 ORDER BY 1"""
     return _annotation("Signals", style.VWAP, query, shown=False)
+
+
+def regimes(where: tuple[str, ...]) -> build.AnnotationQuery:
+    """Regimes that are reported and differ from the one before them."""
+    query = f"""
+        SELECT time, coalesce(strategy, 'desk') || ': ' || coalesce(before || ' → ', '') || regime AS text,
+            'regime' AS tags
+        FROM (
+            SELECT time, strategy, regime,
+                lag(regime) OVER (PARTITION BY recorder, strategy ORDER BY time_ns, sequence) AS before
+            FROM regimes WHERE {" AND ".join((IN_RANGE, chosen("recorder"), *where))}
+        ) AS reported
+        WHERE regime IS DISTINCT FROM before ORDER BY time DESC LIMIT {_MOST}"""
+    return _annotation("Regimes", style.MID, query)
 
 
 def alerts() -> build.AnnotationQuery:

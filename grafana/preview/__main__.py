@@ -17,6 +17,7 @@ from decahertz.clock import SystemClock
 from grafana.preview.demo import recorder, run
 from grafana.preview.page import NO_DATA, draw
 from grafana.preview.stack import ROLE, ROOT, StackError, environment, prometheus
+from grafana.preview.visitor import visiting
 from grafana.reader.dashboard import Dashboard
 from grafana.reader.frame import QueryError
 from grafana.reader.intervals import TimeRange
@@ -76,7 +77,10 @@ def _demo(minutes: float, console: Console) -> Iterator[Mapping[str, str]]:
         password.write_text(_PASSWORD, encoding="utf-8")
         run(folder, "db", "grant-read", ROLE, "--password-file", str(password))
         columns = (TextColumn("the demo runs"), *Progress.get_default_columns()[1:2], TimeRemainingColumn())
-        with Progress(*columns, console=console) as progress:
+        with (
+            visiting(folder, addresses["API"].partition("/api/")[0]),
+            Progress(*columns, console=console) as progress,
+        ):
             for _ in progress.track(range(int(minutes * 60))):
                 time.sleep(1)
         yield environment(url, addresses["Database"], _PASSWORD)

@@ -32,7 +32,12 @@ _TIMED: dict[str, _Timed] = {
     "heatmap": shapes.heat,
     "histogram": shapes.histogram,
 }
-_PLAIN = {"stat": figures.stat, "bargauge": figures.bar_gauge, "table": figures.table}
+_PLAIN = {
+    "stat": figures.stat,
+    "bargauge": figures.bar_gauge,
+    "barchart": shapes.bar_groups,
+    "table": figures.table,
+}
 
 
 def draw(view: View, path: Path, most: int = 1) -> list[str]:

@@ -190,6 +190,26 @@ def _is_number(text: str) -> bool:
     return text not in ("+Inf", "inf")
 
 
+def bar_groups(canvas: Canvas, box: Box, panel: Panel, frames: Sequence[Sequence[Shown]]) -> None:
+    """A group of bars for each row, with a bar for each number."""
+    fields = [one for frame in frames for one in frame]
+    names = next((one.field.values for one in fields if one.field.type is Type.STRING), [])
+    series = [one for one in fields if one.field.type is Type.NUMBER]
+    area = legend(canvas, box, panel, series)
+    if not names:
+        canvas.text(box.x + box.w / 2, box.y + box.h / 2, "No data", 14, FAINT, align="center")
+        return
+    axes = canvas.axes(area.inside(58, 6, 12, BOTTOM))
+    width = 0.8 / max(len(series), 1)
+    for number, one in enumerate(series):
+        values = np.array(one.field.values, dtype=float)
+        at = np.arange(len(names)) - 0.4 + width * (number + 0.5)
+        axes.bar(at, np.nan_to_num(values), width=width * 0.95, color=one.line_colour, alpha=0.8)
+    axes.set_xticks(range(len(names)))
+    axes.set_xticklabels([canvas.cut(str(name), SMALL, area.w / len(names) - 10) for name in names])
+    format_values(axes.yaxis, panel.field_config.defaults.unit)
+
+
 def histogram(
     canvas: Canvas,
     box: Box,

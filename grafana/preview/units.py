@@ -24,17 +24,33 @@ def shown(value: object, unit: str | None, decimals: int | None = None) -> str:
     """A value of a field as a cell or figure shows it."""
     if value is None:
         return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value).lower() if isinstance(value, bool) else str(value)
-    kind, _, affix = (unit or "none").partition(":")
+    if isinstance(value, bool):
+        return str(value).lower()
+    number = _number(value, unit)
+    return str(value) if number is None else _formatted(number, unit or "none", decimals)
+
+
+def _formatted(value: float, unit: str, decimals: int | None) -> str:
+    kind, _, affix = unit.partition(":")
     if kind.startswith("dateTime"):
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     if kind in _BYTES:
-        return _bytes(float(value), decimals, kind)
+        return _bytes(value, decimals, kind)
     if kind in ("suffix", "prefix"):
         text = _plain(value, decimals)
         return text + affix if kind == "suffix" else affix + text
-    return _FORMATS.get(kind, _plain)(float(value), decimals)
+    return _FORMATS.get(kind, _plain)(value, decimals)
+
+
+def _number(value: object, unit: str | None) -> float | None:
+    """The number that Grafana formats: also a text that looks like one, unless its unit is ``string``."""
+    if unit == "string" or (isinstance(value, str) and not unit):
+        return None
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def decimals_of(value: float) -> int:

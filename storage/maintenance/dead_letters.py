@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from decahertz.accounting import AccountingSettings
 from decahertz.clock import Clock, from_datetime
 from decahertz.event import AnyEvent, Arrival, EventBatch
 from decahertz.sample import SampleBatch, SampleSchema
@@ -123,13 +124,14 @@ async def replay_letters(
     stream: str | None = None,
     ids: Sequence[int] | None = None,
     report: Callable[[int], None],
+    accounting: AccountingSettings | None = None,
 ) -> Replayed:
     """Store dead letters again; those that are refused again stay. ``report`` gets the number processed.
 
-    ``schemas`` are the samples declared now. Raises :class:`~storage.database.DatabaseUnavailableError`;
-    dead letters stored by then stay stored.
+    ``schemas`` are the samples declared now, ``accounting`` is how round trips are computed. Raises
+    :class:`~storage.database.DatabaseUnavailableError`; dead letters stored by then stay stored.
     """
-    replay = _Replay(database, clock, schemas)
+    replay = _Replay(database, clock, schemas, accounting)
     connection = await database.connect("dead letters")
     try:
         with database.errors():
@@ -155,8 +157,15 @@ async def _ids(connection: Connection, stream: str | None, ids: Sequence[int] | 
 class _Replay:
     """Stores dead letters one by one."""
 
-    def __init__(self, database: Database, clock: Clock, schemas: Sequence[SampleSchema]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        schemas: Sequence[SampleSchema],
+        accounting: AccountingSettings | None = None,
+    ) -> None:
         self._database = database
+        self._accounting = accounting
         self._clock = clock
         self._inserters: dict[str, Inserter] = {}
         self._schemas = {samples_stream(schema.collector): schema for schema in schemas}
@@ -196,7 +205,7 @@ class _Replay:
 
     def _inserter(self, recorder: str) -> Inserter:
         if recorder not in self._inserters:
-            self._inserters[recorder] = Inserter(recorder, self._clock)
+            self._inserters[recorder] = Inserter(recorder, self._clock, accounting=self._accounting)
         return self._inserters[recorder]
 
     def _content(self, row: asyncpg.Record) -> SampleBatch | Arrival:

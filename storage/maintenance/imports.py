@@ -10,7 +10,10 @@ from msgspec import Struct
 
 from decahertz.clock import to_datetime
 from decahertz.event import Instrument
-from storage.schema.samples import quoted
+from storage.database import DatabaseError
+from storage.schema.events import PACKED_EVENTS
+from storage.schema.samples import packed_of, quoted, recent_of
+from storage.tiers.plain.packed import has_packed
 from storage.write.known_events import FILE_EVENTS
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ SELECT id, time, recorder, file, reading, lines, stored, already_there, refused,
 FROM imports ORDER BY id DESC LIMIT $1
 """
 _ONE = "SELECT epoch, first_ns, last_ns, undone_at FROM imports WHERE id = $1 FOR UPDATE"
+# Undoing waits for the transaction, and the transaction for an undoing that began first.
+_HOLD = "SELECT id FROM imports WHERE id = $1 AND undone_at IS NULL FOR KEY SHARE"
 _UNDONE = "UPDATE imports SET undone_at = now() WHERE id = $1"
 # TimescaleDB limits how much a statement may decompress. On plain PostgreSQL the setting is without effect.
 _UNLIMITED = "SELECT set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"
@@ -45,12 +50,7 @@ _FORGET = (
     "DELETE FROM dead_letters WHERE source = $1 AND epoch = $2",
 )
 _LOCK_INSTRUMENT = "SELECT FROM instruments WHERE venue = $1 AND instrument = $2 FOR UPDATE"
-_SEEN = """
-SELECT {function}(time_ns) FROM (
-    SELECT {function}(time_ns) AS time_ns FROM quotes WHERE venue = $1 AND instrument = $2
-    UNION ALL SELECT {function}(time_ns) FROM ticks WHERE venue = $1 AND instrument = $2
-) AS seen
-"""
+_SEEN = "SELECT {function}({column}) FROM {table} WHERE venue = $1 AND instrument = $2"
 _DEFINITION = tuple(
     name for name in Instrument.__struct_fields__ if name not in ("venue", "instrument", "time_ns")
 )
@@ -95,6 +95,13 @@ class UnknownImportError(ValueError):
     """There is no import of this number, or it was taken back already."""
 
 
+class ImportUndoneError(DatabaseError):
+    """The import was taken back while it ran."""
+
+    def __init__(self, import_id: int) -> None:
+        super().__init__(f"import {import_id} was taken back meanwhile: nothing of it is left")
+
+
 def source_of(import_id: int) -> str:
     """The source of the rows of an import."""
     return f"import-{import_id}"
@@ -116,12 +123,21 @@ async def update_import(
 ) -> None:
     """Enter the counts of lines so far, and the times of the events that are stored next.
 
-    By these times the rows are found again. Raises :class:`UnknownImportError`.
+    By these times the rows are found again. Raises :class:`ImportUndoneError`.
     """
     bounds = (min(times), max(times)) if times else (None, None)
     values = (counts[name] for name in _COUNTS)
     if await connection.fetchval(_UPDATE, import_id, is_finished, *bounds, *values) is None:
-        raise UnknownImportError(f"import {import_id} was taken back meanwhile")
+        raise ImportUndoneError(import_id)
+
+
+async def hold_import(connection: AnyConnection, import_id: int) -> None:
+    """Keep an import from being taken back until the transaction ends.
+
+    Raises :class:`ImportUndoneError` if it was taken back before.
+    """
+    if await connection.fetchval(_HOLD, import_id) is None:
+        raise ImportUndoneError(import_id)
 
 
 async def list_imports(database: Database, limit: int) -> list[Import]:
@@ -155,7 +171,7 @@ async def _undo(connection: AnyConnection, import_id: int) -> int:
     if row["first_ns"] is not None:
         times = to_datetime(row["first_ns"]), to_datetime(row["last_ns"])
         for event_type in FILE_EVENTS:
-            statement = _DELETE.format(table=quoted(event_type.table))
+            statement = _DELETE.format(table=quoted(await _stored(connection, event_type.table)))
             for venue, instrument, count in await connection.fetch(statement, *identity, *times):
                 touched.add((venue, instrument))
                 rows += count
@@ -167,12 +183,31 @@ async def _undo(connection: AnyConnection, import_id: int) -> int:
     return rows
 
 
+async def _stored(connection: AnyConnection, table: str) -> str:
+    """The table that rows of an event table are written into. Imported rows are never packed."""
+    return recent_of(table) if await has_packed(connection, table) else table
+
+
+async def _seen(connection: AnyConnection, key: Key, function: str) -> int | None:
+    """Time of the first quote or tick of an instrument (``min``), or of the last (``max``)."""
+    found = []
+    for event_type in PACKED_EVENTS:
+        stored = await _stored(connection, event_type.table)
+        columns = {stored: "time_ns"}
+        if stored != event_type.table:
+            columns[packed_of(event_type.table)] = "_first_ns" if function == "min" else "_last_ns"
+        for table, column in columns.items():
+            statement = _SEEN.format(function=function, column=column, table=quoted(table))
+            found.append(await connection.fetchval(statement, *key))
+    times = [time_ns for time_ns in found if time_ns is not None]
+    choose = min if function == "min" else max
+    return choose(times, default=None)
+
+
 async def _restore_instrument(connection: AnyConnection, key: Key) -> None:
     """Set times and definition of an instrument to what is stored of it; forget it if that is nothing."""
     # The lock comes first: a writer that stores an earlier event meanwhile enters its time afterwards.
     await connection.execute(_LOCK_INSTRUMENT, *key)
-    first, last = [
-        await connection.fetchval(_SEEN.format(function=function), *key) for function in ("min", "max")
-    ]
+    first, last = await _seen(connection, key, "min"), await _seen(connection, key, "max")
     await connection.execute(_RESTORE, *key, first, last, None if last is None else to_datetime(last))
     await connection.execute(_DROP, *key)

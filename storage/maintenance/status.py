@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from decahertz.clock import NS_PER_SECOND, from_datetime
 from storage.database import Database
+from storage.maintenance.disk import DiskForecast, disk_forecast
 from storage.maintenance.tier_status import (
     PolicyStatus,
     SampleTimes,
@@ -22,13 +23,15 @@ from storage.maintenance.tier_status import (
     timescale_tiers,
 )
 from storage.schema.emitters import stored_events
-from storage.schema.samples import TIME, quoted
+from storage.schema.samples import recent_of
+from storage.tiers.plain.packed import oldest_and_newest
 from storage.tiers.plain.table import dirty_buckets_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
 _SAMPLES = "_samples"
+_RECENT = recent_of(_SAMPLES).removeprefix(_SAMPLES)
 _OURS = """
     c.relnamespace = current_schema()::regnamespace AND NOT c.relispartition
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
@@ -131,6 +134,8 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
     timescaledb: str | None
     """Version of the extension in use; ``None``: plain PostgreSQL."""
     bytes: int
+    disk: DiskForecast | None
+    """``None`` before the first start of a recorder."""
     recorders: list[RecorderStatus]
     tables: list[TableStatus]
     tiers: list[TierStatus]
@@ -151,7 +156,9 @@ async def database_status(database: Database, now_ns: int) -> DatabaseStatus:
         if server["timescaledb"] is not None:
             tables |= await _tables(connection, _HYPERTABLES)
             jobs = await policies(connection)
-        names = [name for name in tables if name.endswith(_SAMPLES)]
+        names = sorted(
+            {name.removesuffix(_RECENT) for name in tables if name.endswith((_SAMPLES, _SAMPLES + _RECENT))}
+        )
         samples = await _times(connection, names, now_ns)
         if server["timescaledb"] is not None:
             tiers = await timescale_tiers(connection, samples, now_ns)
@@ -163,6 +170,9 @@ async def database_status(database: Database, now_ns: int) -> DatabaseStatus:
             version=server["version"].split()[0],
             timescaledb=server["timescaledb"],
             bytes=server["bytes"],
+            disk=await disk_forecast(connection, database.settings.max_bytes, now_ns)
+            if "database_sizes" in tables
+            else None,
             recorders=[RecorderStatus(**row) for row in await connection.fetch(_RECORDERS)]
             if "recorders" in tables
             else [],
@@ -184,15 +194,13 @@ async def _tables(connection: AnyConnection, question: str) -> dict[str, TableSt
 async def _times(connection: AnyConnection, tables: Sequence[str], now_ns: int) -> list[SampleTimes]:
     found = []
     for table in tables:
-        row = await connection.fetchrow(
-            f"SELECT min({TIME}) AS oldest, max({TIME}) AS newest FROM {quoted(table)}"  # noqa: S608 - quoted
-        )
-        if row is not None and row["newest"] is not None:
-            newest_ns = from_datetime(row["newest"])
+        times = await oldest_and_newest(connection, table)
+        if times is not None:
+            newest_ns = from_datetime(times[1])
             found.append(
                 SampleTimes(
                     table=table,
-                    oldest_ns=from_datetime(row["oldest"]),
+                    oldest_ns=from_datetime(times[0]),
                     newest_ns=newest_ns,
                     age_seconds=round((now_ns - newest_ns) / NS_PER_SECOND, 3),
                 )

@@ -209,7 +209,7 @@ class EmbeddedPostgres:
             self._log.info("cluster_creation_started", version=installation.version)
             await create_cluster(self._paths, runner, installation, self._server_log)
         await in_thread(self._paths.publish_alias)
-        options = server_options(self._paths, installation, self._settings)
+        options = await in_thread(server_options, self._paths, installation, self._settings)
         command = [installation.program("postgres"), "-D", runner.seen(self._paths.cluster), *options]
         while True:
             await runner.start_server(command, directory=self._paths.cluster, files=access_files(user))

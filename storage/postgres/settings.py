@@ -37,6 +37,9 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _IO_METHOD_SINCE = 18
+_LEAST_LOCKS = 256
+_LOCKS_FOR_EACH = 2
+"""Locks for each table and index: a backup locks all tables, and readers lock what they read meanwhile."""
 
 
 def _fixed(paths: ClusterPaths) -> dict[str, str]:
@@ -62,13 +65,23 @@ def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
 
 
 def server_options(paths: ClusterPaths, installation: Installation, settings: Mapping[str, str]) -> list[str]:
-    """Return the server's command line options: defaults, overridden by the caller's, then the fixed ones."""
+    """Return the server's command line options: defaults, overridden by the caller's, then the fixed ones.
+
+    Blocks.
+    """
     merged = dict(_DEFAULTS)
     if installation.major >= _IO_METHOD_SINCE:
         merged["io_method"] = "sync"  # saves three worker processes
     merged |= settings
+    merged.setdefault("max_locks_per_transaction", _locks(paths, int(merged["max_connections"])))
     merged |= _fixed(paths)
     return [part for name, value in merged.items() for part in ("-c", f"{name}={value}")]
+
+
+def _locks(paths: ClusterPaths, connections: int) -> str:
+    """The locks that the server has room for, by connection: they follow the number of partitions."""
+    relations = sum(1 for file in paths.cluster.glob("base/*/*") if file.name.isdecimal())
+    return str(max(_LEAST_LOCKS, -(-relations * _LOCKS_FOR_EACH // connections)))
 
 
 def access_files(user: str) -> dict[str, str]:

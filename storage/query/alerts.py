@@ -12,7 +12,7 @@ from storage.schema.alerts import alerts_of
 from storage.schema.samples import storable
 
 if TYPE_CHECKING:
-    from storage.database import Database
+    from storage.database import Reads
 
 ALERTS = KeysetPage("alerts", "starts_ns", ("starts_ns", "id"), ends_column="ends_ns")
 
@@ -37,7 +37,7 @@ class AlertFilter(Struct, frozen=True, kw_only=True):
 
 
 async def newest_alerts(
-    database: Database, which: AlertFilter, limit: int, cursor: str | None
+    database: Reads, which: AlertFilter, limit: int, cursor: str | None
 ) -> tuple[list[Alert], str | None]:
     """One page of alerts, the last started first, and the cursor of the next page.
 
@@ -50,7 +50,7 @@ async def newest_alerts(
     return found, ALERTS.cursor_after(rows[limit - 1], which, cursor) if len(rows) > limit else None
 
 
-async def find_alert(database: Database, alert_id: str) -> Alert | None:
+async def find_alert(database: Reads, alert_id: str) -> Alert | None:
     """The alert with this id."""
     if not storable(alert_id):
         return None

@@ -11,12 +11,17 @@ from decahertz.audit import AuditEntry
 from storage.query.pagination import KeysetPage
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import asyncpg
 
-    from storage.database import Database
+    from storage.database import Reads
 
 AUDIT = KeysetPage("audit", "time_ns", ("time_ns", "id"), item=AuditEntry)
-_SINCE = f"SELECT {', '.join(AUDIT.names)} FROM audit WHERE time_ns >= $1 ORDER BY time_ns, id LIMIT 1000"  # noqa: S608 - names of our own
+_SINCE = f"""
+SELECT {", ".join(AUDIT.names)} FROM audit WHERE time_ns >= $1 AND NOT id = ANY($2::text[])
+ORDER BY time_ns, id LIMIT 1000
+"""  # noqa: S608 - names of our own
 
 
 class AuditFilter(Struct, frozen=True, kw_only=True):
@@ -33,7 +38,7 @@ class AuditFilter(Struct, frozen=True, kw_only=True):
 
 
 async def newest_entries(
-    database: Database, which: AuditFilter, limit: int, cursor: str | None
+    database: Reads, which: AuditFilter, limit: int, cursor: str | None
 ) -> tuple[list[AuditEntry], str | None]:
     """One page of entries, newest first, and the cursor of the next page.
 
@@ -45,9 +50,9 @@ async def newest_entries(
     return [_entry(row) for row in rows[:limit]], next_cursor
 
 
-async def entries_since(database: Database, time_ns: int) -> list[AuditEntry]:
-    """The first 1,000 entries from a time on, oldest first."""
-    return [_entry(row) for row in await database.fetch(_SINCE, [time_ns])]
+async def entries_since(database: Reads, time_ns: int, known: Collection[str]) -> list[AuditEntry]:
+    """The first 1,000 entries from a time on whose ids are not known, oldest first."""
+    return [_entry(row) for row in await database.fetch(_SINCE, [time_ns, list(known)])]
 
 
 def _entry(row: asyncpg.Record) -> AuditEntry:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 import structlog
 
 from decahertz.clock import from_datetime, to_datetime
-from decahertz.event import AnyEvent, Event
+from decahertz.event import AnyEvent, Event, Origin
 from decahertz.sequences import SequenceSet
 from storage.schema.emitters import stored_of
-from storage.schema.events import IDENTITY, read_event
-from storage.schema.samples import RECORDER, TIME, quoted, table_of
+from storage.schema.events import IDENTITY, PACKED_EVENTS, read_event
+from storage.schema.samples import RECORDER, TIME, packed_of, quoted, recent_of, table_of
+from storage.tiers.plain.packed import is_packed
 
 if TYPE_CHECKING:
     from decahertz.ingest import EmitterId
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from storage.spool import Spool
 
 _ROWS_AT_ONCE = 1000
+_MINUTE, _MICROSECOND = timedelta(minutes=1), timedelta(microseconds=1)
 _ORDER = ("received_ns", *IDENTITY)
-_Row: TypeAlias = tuple[tuple[Any, ...], AnyEvent]
+_Row: TypeAlias = tuple[tuple[int, str, int, int], AnyEvent]
 """Its place in the order, and the event."""
 
 
@@ -43,15 +46,25 @@ async def newest_sample_ns(
     found = []
     async with database.query() as connection:
         for schema in schemas:
-            newest = await connection.fetchval(
-                f"SELECT max({TIME}) FROM {quoted(table_of(schema))}"  # noqa: S608 - a table's name, quoted
-                f" WHERE {TIME} > $1 AND {RECORDER} = $2",
-                to_datetime(after_ns),
-                recorder,
-            )
+            newest = await _newest_sample(connection, schema, recorder, to_datetime(after_ns))
             if newest is not None:
                 found.append(from_datetime(newest))
     return max(found, default=None)
+
+
+async def _newest_sample(
+    connection: AnyConnection, schema: SampleSchema, recorder: str, after: datetime
+) -> datetime | None:
+    table = quoted(table_of(schema))
+    newest = f"SELECT max({TIME}) FROM {{}} WHERE {RECORDER} = $1 AND {TIME}"  # noqa: S608 - quoted
+    if await is_packed(connection, schema):
+        # Through the view, a time long ago would look up every packed sample since then.
+        packed, recent = quoted(packed_of(table_of(schema))), quoted(recent_of(table_of(schema)))
+        minute = await connection.fetchval(f"{newest.format(packed)} > $2", recorder, after - _MINUTE)
+        unpacked = await connection.fetchval(f"{newest.format(recent)} > $2", recorder, after)
+        after = max([after, *(time - _MICROSECOND for time in (minute, unpacked) if time is not None)])
+    found: datetime | None = await connection.fetchval(f"{newest.format(table)} > $2", recorder, after)
+    return found
 
 
 class EventHistory:
@@ -71,8 +84,8 @@ class EventHistory:
 
     async def __call__(
         self, event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
-        """Events of these types received since then, in that order, with time of receipt and emitter.
+    ) -> AsyncGenerator[tuple[AnyEvent, int, Origin], None]:
+        """Events of these types received since then, in that order, with time of receipt and origin.
 
         Reads in chunks, from one snapshot of the database. Raises ``DatabaseUnavailableError``, or an error
         of :mod:`storage.spool.errors`.
@@ -80,7 +93,7 @@ class EventHistory:
         self.spooled = {}
         if self._database is None:
             async for place, event in self._spooled(frozenset(event_types), since_ns):
-                yield event, place[0], place[1]
+                yield event, place[0], place[1:]
             return
         async with (
             self._database.session("history") as connection,
@@ -91,7 +104,7 @@ class EventHistory:
                 _merge([*sources, self._waiting(connection, frozenset(event_types), since_ns)])
             ) as merged:
                 async for place, event in merged:
-                    yield event, place[0], place[1]
+                    yield event, place[0], place[1:]
 
     async def _spooled(self, event_types: frozenset[type[Event]], since_ns: int) -> AsyncIterator[_Row]:
         """All events in the spool."""
@@ -130,7 +143,7 @@ class EventHistory:
 
 
 async def _merge(sources: Sequence[AsyncIterator[_Row]]) -> AsyncGenerator[_Row, None]:
-    heap: list[tuple[tuple[Any, ...], int, AnyEvent]] = []
+    heap: list[tuple[tuple[int, str, int, int], int, AnyEvent]] = []
     for number, source in enumerate(sources):
         await _push(heap, number, source)
     while heap:
@@ -150,8 +163,9 @@ async def _read(
     connection: AnyConnection, event_type: type[Event], recorder: str, since_ns: int
 ) -> AsyncIterator[_Row]:
     table = event_type.table
+    relation = f"{quoted(f'{table}_received')}($1)" if event_type in PACKED_EVENTS else quoted(table)
     statement = (
-        f"SELECT * FROM {quoted(table)} WHERE received_ns >= $1 AND {RECORDER} = $2"  # noqa: S608 - quoted
+        f"SELECT * FROM {relation} WHERE received_ns >= $1 AND {RECORDER} = $2"  # noqa: S608 - quoted
         f" ORDER BY {', '.join(_ORDER)}"
     )
     invalid, reason = 0, ""
@@ -162,7 +176,7 @@ async def _read(
             invalid += 1
             reason = str(error)
             continue
-        yield tuple(record[name] for name in _ORDER), event
+        yield (record["received_ns"], record["source"], record["epoch"], record["sequence"]), event
     if invalid:
         structlog.get_logger(part="storage").warning(
             "events_not_replayed", table=table, rows=invalid, reason=reason

@@ -15,7 +15,7 @@ import structlog
 from decahertz.clock import NS_PER_MICROSECOND, NS_PER_SECOND, to_datetime
 from decahertz.event import AnyEvent, Event
 from storage.entry import ENTRY_ROWS
-from storage.schema.events import EVENT_NUMBER, read_event
+from storage.schema.events import EVENT_NUMBER, PACKED_EVENTS, read_event
 from storage.schema.samples import RECORDER, TIME, quoted
 
 if TYPE_CHECKING:
@@ -116,11 +116,14 @@ class EventLog:
         if event_type.bulk:
             values.append(to_datetime(max(0, after * NS_PER_MICROSECOND - _LATE_NS)))
             where += f" AND {TIME} >= $4"
+        relation = quoted(event_type.table)
+        if event_type in PACKED_EVENTS:
+            relation = f"{quoted(f'{event_type.table}_numbered')}($2, $3, $4)"
         if keys is not None:
             values.append(list(keys))
             where += f" AND {quoted(event_type.topic_key)} = ANY(${len(values)})"
         statement = (
-            f"SELECT * FROM {quoted(event_type.table)} WHERE {where}"  # noqa: S608 - quoted names only
+            f"SELECT * FROM {relation} WHERE {where}"  # noqa: S608 - quoted names only
             f" ORDER BY {EVENT_NUMBER} LIMIT {PAGE_ROWS}"
         )
         return await self._database.fetch(statement, values)

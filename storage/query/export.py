@@ -11,19 +11,32 @@ a null is an empty field and an empty text is ``""``, booleans are ``true`` and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from decahertz.clock import from_datetime, to_datetime
 from decahertz.event import EVENT_BY_TABLE, Event
 from decahertz.sample import SampleSchema
+from storage.database import within
 from storage.query.export_format import ExportFormat
 from storage.query.history.raw_samples import MICROSECONDS, key_conditions
 from storage.query.parquet import ParquetPieces
-from storage.schema.events import event_columns
-from storage.schema.samples import RECORDER, TIME, key_columns, quoted, sql_type_of, table_of
+from storage.schema.events import event_columns, rows_between
+from storage.schema.samples import (
+    RECORDER,
+    TIME,
+    key_columns,
+    packed_of,
+    quoted,
+    recent_of,
+    sql_type_of,
+    table_of,
+)
+from storage.tiers.plain.packed import PackedTable, has_packed, packed_table
+from storage.tiers.plain.partitions import Partitioned, is_partitioned, stored_range
 
 if TYPE_CHECKING:
     from storage.database import Connection, Database
@@ -75,6 +88,10 @@ class ExportColumn:
         return f"{expression} AS {quoted(self.name)}"
 
 
+CYCLE: Final = ExportColumn("time_ns", "bigint", f"{MICROSECONDS.format(TIME)} * 1000")
+"""The cycle of a sample, which is stored in microseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
     """The rows and columns to export. See :func:`samples_request` and :func:`events_request`."""
@@ -85,16 +102,30 @@ class ExportRequest:
     start_ns: int = 0
     end_ns: int = _LATEST_NS
     order: tuple[str, ...] = (TIME,)
+    packed: PackedTable | None = None
+    """The samples as a database that packs them stores them; ``None``: events."""
     exact: bool = False
     """Whether the table has the exact ``time_ns`` besides ``time``, which is rounded down."""
 
-    def statement(self, *, as_text: bool) -> tuple[str, list[Any]]:
-        """The SQL and its parameters."""
+    def slices(self, width_ns: int) -> Iterator[ExportRequest]:
+        """The same rows as several requests, one after the other, so that PostgreSQL sorts fewer at once."""
+        for start_ns in range(self.start_ns, self.end_ns, width_ns):
+            yield replace(self, start_ns=start_ns, end_ns=min(start_ns + width_ns, self.end_ns))
+
+    def statement(self, *, as_text: bool, packed: bool = False) -> tuple[str, list[Any]]:
+        """The SQL and its parameters. ``packed``: the database packs samples that are old enough."""
         where, values = self.condition(self.key_filter)
         selected = ", ".join(column.selected(as_text=as_text) for column in self.columns)
         order = ", ".join(quoted(name) for name in self.order)
+        source = quoted(self.table)
+        if self.exact:
+            source = rows_between(EVENT_BY_TABLE[self.table], "$1", "$2")
+        if packed and self.packed is not None:
+            names = [column.name for column in self.columns if not column.expression]
+            minutes = self.packed.by_minute("$1::timestamptz", "$2::timestamptz", [TIME, *names])
+            source, order = f"({minutes}) AS samples", f"_minute, {order}"
         # The names are those of declarations, quoted; all values are parameters.
-        return f"SELECT {selected} FROM {quoted(self.table)} {where} ORDER BY {order}", values  # noqa: S608
+        return f"SELECT {selected} FROM {source} {where} ORDER BY {order}", values  # noqa: S608
 
     def condition(self, key_filter: Mapping[str, Sequence[str]]) -> tuple[str, list[Any]]:
         """The ``WHERE`` clause on time and keys, and its parameters."""
@@ -123,12 +154,12 @@ def samples_request(
     Raises :class:`UnknownColumnError`.
     """
     metrics = {metric.name: ExportColumn(metric.name, sql_type_of(metric)) for metric in schema.metrics}
-    time = ExportColumn("time_ns", "bigint", f"{MICROSECONDS.format(TIME)} * 1000")
     keys = tuple(ExportColumn(name, _TEXT) for name in key_columns(schema))
     _check(key_filter or {}, key_columns(schema))
-    columns = (time, *keys, *_chosen(metrics, fields))
+    columns = (CYCLE, *keys, *_chosen(metrics, fields))
     order = (TIME, *key_columns(schema))
-    return ExportRequest(table_of(schema), columns, key_filter or {}, start_ns, end_ns, order)
+    packed = packed_table(schema)
+    return ExportRequest(table_of(schema), columns, key_filter or {}, start_ns, end_ns, order, packed)
 
 
 def events_request(
@@ -194,8 +225,12 @@ class Exports:
         form: ExportFormat,
         write: Write,
         reached: Reached = lambda _: None,
-    ) -> None:
-        """Write all rows. Cancelling it, or an error of ``write``, also stops the query.
+        *,
+        slice_ns: int = _LATEST_NS,
+    ) -> int:
+        """Write all rows; returns their number. Cancelling it, or an error of ``write``, stops the query.
+
+        A Parquet file is read from one snapshot, in slices of ``slice_ns``.
 
         Raises :class:`TooManyExportsError`, :class:`~storage.query.parquet.ParquetMissingError`,
         :class:`~storage.database.DatabaseUnavailableError` and, for what ``write`` raised,
@@ -213,20 +248,35 @@ class Exports:
             columns = {column.name: column.sql_type for column in request.columns}
             pieces = await asyncio.to_thread(ParquetPieces, columns)
         async with self._connection() as connection:
+            packed = request.packed is not None and await has_packed(connection, request.table)
             if pieces is None:
-                await _csv(connection, request, guarded, reached)
-            else:
-                await _parquet(connection, request, pieces, guarded, reached)
+                statement, values = request.statement(as_text=True, packed=packed)
+                return await _csv(connection, statement, values, guarded, reached)
+            slices = [one.statement(as_text=False, packed=packed) for one in request.slices(slice_ns)]
+            return await _parquet(connection, slices, pieces, guarded, reached)
 
     async def bounds(self, request: ExportRequest) -> tuple[int, int] | None:
-        """The times of the first and last row of the table in the range, of any key."""
+        """The times of the first and last row of the table in the range, of any key.
+
+        Of packed samples, the starts of their minutes; of events in partitions, the bounds of these.
+        """
         where, values = request.condition({})
-        text = f"SELECT min({TIME}), max({TIME}) FROM {quoted(request.table)} {where}"  # noqa: S608 - as above
+        tables = [request.table]
+        times: list[datetime] = []
         async with self._database.query() as connection:
-            row = await connection.fetchrow(text, *values)
-        if row is None or row[0] is None:
-            return None
-        return from_datetime(row[0]), from_datetime(row[1])
+            if request.packed is not None and await has_packed(connection, request.table):
+                tables = [request.packed.recent.name, request.packed.packed.name]
+            elif request.packed is None:
+                stored = [request.table, recent_of(request.table), packed_of(request.table)]
+                for table in stored:
+                    if await is_partitioned(connection, table):
+                        times += await stored_range(connection, Partitioned(table), *values[:2]) or ()
+                        tables = []
+            for table in tables:
+                text = f"SELECT min({TIME}), max({TIME}) FROM {quoted(table)} {where}"  # noqa: S608 - as above
+                row = await connection.fetchrow(text, *values)
+                times += [time for time in row or () if time is not None]
+        return (from_datetime(min(times)), from_datetime(max(times))) if times else None
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -234,35 +284,61 @@ class Exports:
             raise TooManyExportsError(f"{self._running} exports are running already (storage.max_exports)")
         self._running += 1
         try:
-            async with self._database.session("export") as connection:  # its end ends a query on the server
-                await self._database.lift_statement_timeout(connection)
-                yield connection
+            connection = await within(
+                self._database.settings.read_timeout_seconds,
+                self._connected(),
+                lambda connection: connection.terminate(),
+            )
+            try:
+                with self._database.errors():
+                    yield connection
+            finally:
+                await self._database.disconnect(connection)  # it ends a query on the server
         finally:
             self._running -= 1
 
+    async def _connected(self) -> Connection:
+        connection = await self._database.connect("export")
+        try:
+            with self._database.errors():
+                await self._database.lift_statement_timeout(connection)
+        except BaseException:
+            await self._database.disconnect(connection)
+            raise
+        return connection
 
-async def _csv(connection: Connection, request: ExportRequest, write: Write, reached: Reached) -> None:
+
+async def _csv(
+    connection: Connection, statement: str, values: Sequence[Any], write: Write, reached: Reached
+) -> int:
     async def take(data: bytes) -> None:
         await write(data)
         first, _, _ = data[data.rfind(b"\n", 0, -1) + 1 :].partition(b",")
         if first.isdigit():  # else the line is part of a text with line breaks
             reached(int(first))
 
-    statement, values = request.statement(as_text=True)
-    await connection.copy_from_query(
+    done = await connection.copy_from_query(
         statement, *values, output=take, format="csv", header=True, timeout=_LONGEST_SECONDS
     )
+    return int(done.rpartition(" ")[2])  # COPY 123
 
 
 async def _parquet(
-    connection: Connection, request: ExportRequest, pieces: ParquetPieces, write: Write, reached: Reached
-) -> None:
-    statement, values = request.statement(as_text=False)
+    connection: Connection,
+    slices: Sequence[tuple[str, Sequence[Any]]],
+    pieces: ParquetPieces,
+    write: Write,
+    reached: Reached,
+) -> int:
+    rows = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        cursor = await connection.cursor(statement, *values)
-        while records := await cursor.fetch(_ROWS_AT_ONCE):
-            data = await pieces.add(records)
-            if data:
-                await write(data)
-            reached(records[-1][0])
+        for statement, values in slices:
+            cursor = await connection.cursor(statement, *values)
+            while records := await cursor.fetch(_ROWS_AT_ONCE):
+                data = await pieces.add(records)
+                if data:
+                    await write(data)
+                rows += len(records)
+                reached(records[-1][0])
     await write(await pieces.finish())
+    return rows

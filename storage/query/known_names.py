@@ -1,16 +1,19 @@
 """Names of instruments and strategies of which anything is stored.
 
-The statement skips from key to key in the indexes (a loose index scan), so its cost follows the number of
-keys, not that of rows.
+The statement of all names skips from key to key in the indexes (a loose index scan), so its cost follows the
+number of keys, not that of rows. Tables without such an index are asked for a single name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from storage.schema.samples import storable
+
 if TYPE_CHECKING:
-    from storage.database import Database
+    from storage.database import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +56,29 @@ UNION SELECT strategy, NULL FROM risks_keys
 """  # noqa: S608 - names of this module
 
 
-async def known_names(database: Database) -> KnownNames:
+async def known_names(database: Reads) -> KnownNames:
     """All names. Raises the errors of the database."""
     rows = await database.fetch(_STATEMENT)
     return KnownNames(
         instruments=frozenset(row["instrument"] for row in rows) - {None},
         strategies=frozenset(row["strategy"] for row in rows) - {None},
     )
+
+
+_NAMED: Final[Mapping[str, str]] = {
+    "instrument": "SELECT EXISTS (SELECT FROM news WHERE instruments && $1::text[])"
+    " OR EXISTS (SELECT FROM gaps WHERE instrument = ANY($1::text[]))"
+    " OR EXISTS (SELECT FROM cash WHERE instrument = ANY($1::text[]))"
+    " OR EXISTS (SELECT FROM order_requests WHERE instrument = ANY($1::text[]))",
+    "strategy": "SELECT EXISTS (SELECT FROM cash WHERE strategy = ANY($1::text[]))"
+    " OR EXISTS (SELECT FROM order_requests WHERE strategy = ANY($1::text[]))",
+}
+
+
+async def is_named(database: Reads, name: str, values: Sequence[str]) -> bool:
+    """Whether a table that :func:`known_names` leaves out has a row of one of these names.
+
+    ``name`` is ``instrument`` or ``strategy``. Raises the errors of the database.
+    """
+    rows = await database.fetch(_NAMED[name], [[value for value in values if storable(value)]])
+    return bool(rows[0][0])

@@ -19,7 +19,7 @@ from decahertz.clock import to_datetime
 from storage.schema.samples import TIME, quoted, storable
 
 if TYPE_CHECKING:
-    from storage.database import Database
+    from storage.database import Reads
 
 Place: TypeAlias = tuple[int, str, int, int]
 """(time_ns, source, epoch, sequence) of a row, or as much of it, then zeros, as is unique in the list."""
@@ -77,10 +77,12 @@ class KeysetPage:
     by_time: bool = False
     """Whether rows are found by the column ``time``, the time column as a timestamp, rounded down: an index
     on ``time`` or partitions of it serve the list, and no index of its own is needed."""
+    between: bool = False
+    """Whether a range of ``time`` is read from the function ``{table}_between`` (packed events)."""
     array_columns: Mapping[str, str] = field(default_factory=dict)
     """Filters by one element of an array: name of the filter, and the column."""
     derived: Mapping[str, str] = field(default_factory=dict)
-    """Filters by a value that is no column: name of the filter, and the expression in SQL."""
+    """Fields and filters that are no column: name, and the expression in SQL."""
 
     def statement(
         self, which: Filter, limit: int, cursor: str | None, *, own_range: bool = False
@@ -90,9 +92,17 @@ class KeysetPage:
         Every value of ``which`` that is not ``None`` restricts the column of its name. After the first page
         the range is that of the cursor; with ``own_range`` it is that of ``which``.
         """
+        begin = self._begin(cursor)
         values: list[Any] = []
         terms = []
-        begin = self._begin(cursor)
+        if self.between:
+            times = _in_range(which, None if own_range else begin)
+            end_ns = min(
+                _LARGEST if times.get("end_ns") is None else times["end_ns"],
+                _LARGEST if begin is None else begin.place[0],
+            )
+            range_ns = (times.get("start_ns") or 0, end_ns)
+            values += [to_datetime(max(0, min(time_ns, _LARGEST))) for time_ns in range_ns]
         for name, value in _in_range(which, None if own_range else begin).items():
             if value is None:
                 continue
@@ -118,7 +128,7 @@ class KeysetPage:
                 values.append(to_datetime(begin.place[0]))
         return self._text(tuple(terms), limit), values
 
-    async def rows(self, database: Database, which: Filter, limit: int, cursor: str | None) -> RowPage:
+    async def rows(self, database: Reads, which: Filter, limit: int, cursor: str | None) -> RowPage:
         """One page. Raises :class:`CursorError` and the errors of the database."""
         statement, values = self.statement(which, limit, cursor)
         return self.page(await database.fetch(statement, values), which, limit, cursor)
@@ -148,15 +158,17 @@ class KeysetPage:
         The limit is a part of the text: only with a number does PostgreSQL keep its plan.
         """
         condition = " AND ".join(terms)
-        numbers = (f"${number}" for number in range(1, condition.count("{}") + 1))
+        first = 3 if self.between else 1
+        numbers = (f"${number}" for number in range(first, condition.count("{}") + first))
         where = f" WHERE {condition.format(*numbers)}" if terms else ""
         names = [*self.names, *(name for name in self.columns if name not in self.names)]
-        selected = ", ".join(map(quoted, names)) if self.names else "*"
+        selected = ", ".join(map(self._selected, names)) if self.names else "*"
         order = self._ordered(" DESC")
         if self.by_time:
             order = f"{quoted(TIME)} DESC, {order}"
+        relation = f"{self.table}_between($1, $2) AS {self.table}" if self.between else self.table
         # Names come from this program, values are parameters.
-        return f"SELECT {selected} FROM {self.table}{where} ORDER BY {order} LIMIT {limit + 1:d}"  # noqa: S608 - names of our own
+        return f"SELECT {selected} FROM {relation}{where} ORDER BY {order} LIMIT {limit + 1:d}"  # noqa: S608 - names of our own
 
     def cursor_after(self, row: Any, which: Filter, cursor: str | None) -> str:  # noqa: ANN401 - a record
         """The cursor of the page that begins after this row; ``cursor`` is that of the row's own page."""
@@ -189,6 +201,9 @@ class KeysetPage:
         if isinstance(value, list):
             return f"{quoted(name)} = ANY({{}}::text[])"
         return f"{quoted(name)} = {{}}"
+
+    def _selected(self, name: str) -> str:
+        return f"{self.derived[name]} AS {quoted(name)}" if name in self.derived else quoted(name)
 
     def _ordered(self, suffix: str = "") -> str:
         return ", ".join(f"{name}{suffix}" for name in self.columns)

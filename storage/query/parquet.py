@@ -18,16 +18,20 @@ class ParquetMissingError(RuntimeError):
         super().__init__("Parquet needs pyarrow: install decahertz with the extra 'parquet'")
 
 
+def imported(module: str) -> Any:  # noqa: ANN401 - a library without types
+    """A module of pyarrow. Raises :class:`ParquetMissingError`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ParquetMissingError from error
+
+
 class ParquetPieces:
     """Turns rows into the bytes of a Parquet file, piece by piece, in a thread."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         """``columns``: SQL types by name. Raises :class:`ParquetMissingError`."""
-        try:
-            self._arrow = importlib.import_module("pyarrow")
-            parquet = importlib.import_module("pyarrow.parquet")
-        except ImportError as error:
-            raise ParquetMissingError from error
+        self._arrow, parquet = imported("pyarrow"), imported("pyarrow.parquet")
         types = {
             "bigint": self._arrow.int64(),
             "double precision": self._arrow.float64(),

@@ -11,6 +11,7 @@ the tiers decides whether they are partitioned; the migrations create the other 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,13 +31,24 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from decahertz.event import EVENT_TYPES, Event, Fill, Heartbeat, Liquidity, Log, Quote, Side, Tick
-from storage.schema.samples import RECORDER_COLUMN, TIME, Column, comment_statements, quoted
+from decahertz.event import EVENT_TYPES, Event, Fill, FillKind, Heartbeat, Liquidity, Log, Quote, Side, Tick
+from storage.schema.samples import (
+    RECORDER_COLUMN,
+    TIME,
+    Column,
+    comment_statement,
+    comment_statements,
+    literal,
+    quoted,
+    recent_of,
+)
 
 if TYPE_CHECKING:
     import asyncpg
 
 BULK_EVENTS = tuple(event_type for event_type in EVENT_TYPES if event_type.bulk)
+PACKED_EVENTS = tuple(event_type for event_type in BULK_EVENTS if event_type.follows_raw)
+"""Quotes and ticks: on plain PostgreSQL they are packed (:mod:`storage.tiers.plain.packed_events`)."""
 IDENTITY = ("source", "epoch", "sequence")
 """Identifies an event among the events of all recorders."""
 
@@ -76,6 +88,21 @@ _FIELD_COMMENTS = {
     "message": "The message.",
     "connection": "State of its connection: open or closed.",
 }
+_FUNCTIONS = {
+    "between": (
+        (
+            "low timestamptz, high timestamptz, planned_low timestamptz DEFAULT '-infinity',"
+            " planned_high timestamptz DEFAULT 'infinity'"
+        ),
+        "Rows of {} from one time to another, both included: reads only what the range needs.",
+    ),
+    "received": ("since_ns bigint", "Rows of {} that reached the recorder at a time or after it."),
+    "numbered": (
+        "after_number bigint, last_number bigint, low timestamptz",
+        "Rows of {} by event number, none older than a time.",
+    ),
+}
+"""Parameters and comments of the functions that read a range of packed events."""
 _FIRST = (
     Column(
         TIME, "timestamp with time zone", required=True, comment="time_ns, rounded down to the microsecond."
@@ -140,23 +167,83 @@ def event_table_columns(event_type: type[Event]) -> tuple[Column, ...]:
 def event_table_statements(event_type: type[Event], *, partitioned: bool) -> list[str]:
     """The statements that create the table of a bulk event with its indexes and comments.
 
-    ``partitioned`` tables are partitioned by ``time``; their partitions are up to the caller.
+    ``partitioned`` tables are partitioned by ``time``; their partitions are up to the caller, and so are the
+    views over those that are packed.
     """
     table = event_type.table
+    stored = recent_of(table) if partitioned and event_type in PACKED_EVENTS else table
     columns = event_table_columns(event_type)
+    # A table that rows leave uses its pages again, and the ranges of numbers in these get wide.
+    by_number = "brin" if stored == table else "btree"
     by_time = f" PARTITION BY RANGE ({TIME})" if partitioned else ""
     statements = [
-        f"CREATE TABLE {quoted(table)} ({', '.join(column.definition for column in columns)}){by_time}",
-        f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(table)} USING brin ({TIME})",
-        f"CREATE INDEX {quoted(f'{table}_received')} ON {quoted(table)} USING brin (received_ns)",
-        f"CREATE INDEX {quoted(f'{table}_number')} ON {quoted(table)} USING brin ({EVENT_NUMBER})",
+        f"CREATE TABLE {quoted(stored)} ({', '.join(column.definition for column in columns)}){by_time}",
+        f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(stored)} USING brin ({TIME})",
+        f"CREATE INDEX {quoted(f'{table}_received')} ON {quoted(stored)} USING brin (received_ns)",
+        f"CREATE INDEX {quoted(f'{table}_number')} ON {quoted(stored)} USING {by_number} ({EVENT_NUMBER})",
     ]
     if event_type.key:
         # Without the recorder: a series is mostly read over all recorders, and few databases have many.
         key = ", ".join(map(quoted, event_type.key))
         index = quoted("_".join((table, event_type.key[-1])))
-        statements.append(f"CREATE INDEX {index} ON {quoted(table)} ({key}, time_ns)")
-    return statements + comment_statements(table, _TABLE_COMMENTS[event_type], columns)
+        statements.append(f"CREATE INDEX {index} ON {quoted(stored)} ({key}, time_ns)")
+    return statements + comment_statements(stored, _TABLE_COMMENTS[event_type], columns)
+
+
+def event_view_comments(event_type: type[Event]) -> list[str]:
+    """The statements that comment the view over recent and packed events."""
+    view = event_type.table
+    text = _TABLE_COMMENTS[event_type]
+    return [
+        f"COMMENT ON VIEW {quoted(view)} IS {literal(text)}",
+        *(comment_statement(view, column) for column in event_table_columns(event_type)),
+    ]
+
+
+def event_functions(event_type: type[Event], schema: str, bodies: Mapping[str, str]) -> list[str]:
+    """The statements that create the functions that read a range of packed events, by their bodies.
+
+    A body is one ``SELECT`` of the table's rows, which PostgreSQL puts in the place of the call. ``between``
+    has the parameters ``$1`` and ``$2``, the range of ``time``, and ``$3`` and ``$4``, a range around it that
+    is known when a statement is planned; ``received`` has ``$1``, the time of receipt of the first event, and
+    ``numbered`` ``$1`` to ``$3``: the event number before the first, that of the last, and the earliest time.
+    """
+    statements = []
+    for name, body in bodies.items():
+        parameters, text = _FUNCTIONS[name]
+        function = f"{schema}.{quoted(f'{event_type.table}_{name}')}"
+        statements.append(
+            f"CREATE OR REPLACE FUNCTION {function}({parameters}) RETURNS SETOF"
+            f" {schema}.{quoted(event_type.table)} STABLE PARALLEL SAFE LANGUAGE sql"
+            f" AS $function$ {body} $function$"
+        )
+        statements.append(f"COMMENT ON FUNCTION {function} IS {literal(text.format(event_type.table))}")
+    return statements
+
+
+def unpacked_event_functions(schema: str) -> list[str]:
+    """The statements of :func:`event_functions` for tables that are not packed; ``schema`` is quoted."""
+    conditions = {
+        "between": f"{TIME} >= $1 AND {TIME} <= $2 AND {TIME} >= $3 AND {TIME} <= $4",
+        "received": "received_ns >= $1",
+        "numbered": f"{EVENT_NUMBER} > $1 AND {EVENT_NUMBER} <= $2 AND {TIME} >= $3",
+    }
+    statements = []
+    for event_type in PACKED_EVENTS:
+        rows = f"SELECT * FROM {schema}.{quoted(event_type.table)} WHERE"  # noqa: S608 - quoted
+        bodies = {name: f"{rows} {condition}" for name, condition in conditions.items()}
+        statements += event_functions(event_type, schema, bodies)
+    return statements
+
+
+def rows_between(event_type: type[Event], *bounds: str) -> str:
+    """The relation to select the events of a range of time from; the caller repeats the condition.
+
+    ``bounds`` are SQL expressions: two, or four as for ``{table}_between``.
+    """
+    if event_type not in PACKED_EVENTS:
+        return quoted(event_type.table)
+    return f"{quoted(f'{event_type.table}_between')}({', '.join(bounds)}) AS {quoted(event_type.table)}"
 
 
 def read_event(row: asyncpg.Record, event_type: type[_EventT]) -> _EventT:
@@ -172,6 +259,7 @@ def fill_values(row: asyncpg.Record) -> dict[str, Any]:
     """The values of the fill in a row of ``fills``, without validation."""
     values = {name: row[name] for name in Fill.__struct_fields__}
     values["side"] = Side(values["side"])
+    values["kind"] = FillKind(values["kind"])
     if values["liquidity"] is not None:
         values["liquidity"] = Liquidity(values["liquidity"])
     return values

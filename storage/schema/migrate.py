@@ -99,8 +99,8 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
     except asyncpg.PostgresError as error:
         raise MigrationError(f"cannot set up {database.name}: {first_line(error)}") from error
     log = structlog.get_logger(part="migrations")
-    for migration in applied:
-        log.info("migration_applied", migration=str(migration))
+    if applied:
+        log.info("migrations_applied", count=len(applied), first=str(applied[0]), last=str(applied[-1]))
     return applied
 
 
@@ -144,4 +144,7 @@ async def _run(database: Database, connection: AnyConnection, migration: Migrati
                 await connection.execute(migration.sql)
                 await connection.execute(entry, *values)
     except asyncpg.PostgresError as error:
-        raise MigrationError(f"migration {migration} failed: {first_line(error)}") from error
+        text = f"migration {migration} failed: {first_line(error)}"
+        if isinstance(error, asyncpg.DuplicateTableError):
+            text += ", and it is not Decahertz's: use a database of its own"
+        raise MigrationError(text) from error

@@ -13,8 +13,9 @@ from decahertz.event import EVENT_TYPES
 from decahertz.sample import SampleSchema
 from storage.database import Database, DatabaseError, first_line
 from storage.schema.connection import lock_schema, schema_connection
+from storage.schema.events import PACKED_EVENTS
 from storage.schema.migrate import Migration, apply, shipped_migrations
-from storage.schema.samples import table_of
+from storage.schema.samples import recent_of, table_of
 from storage.schema.tables import pending_statements
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ async def _check_rights(
 ) -> None:
     tables = {name for migration in migrations for name in _CREATED.findall(migration.sql)}
     tables |= {event_type.table for event_type in EVENT_TYPES} | set(map(table_of, schemas))
+    tables |= {recent_of(table_of(schema)) for schema in schemas}
+    tables |= {recent_of(event_type.table) for event_type in PACKED_EVENTS}
     for table, owner, is_owner, missing in await connection.fetch(_RIGHTS, sorted(tables)):
         if not is_owner:
             raise DatabaseError(f"table {table} belongs to the role {owner}: use that role")

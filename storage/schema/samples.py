@@ -1,5 +1,8 @@
 """Sample tables, derived from the declarations: ``{collector}_samples``.
 
+On plain PostgreSQL that name is a view over ``{collector}_samples_recent``, which rows are written into, and
+``{collector}_samples_packed`` (:mod:`storage.tiers.plain.packed`).
+
 A table has the cycle's ``time``, the ``recorder``, the key, and one column for each metric. A sample is
 stored once because its batch is (see :mod:`storage.write.transaction`), so there is no unique index.
 """
@@ -7,6 +10,7 @@ stored once because its batch is (see :mod:`storage.write.transaction`), so ther
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +18,7 @@ from decahertz.metric import Kind, Unit
 from decahertz.sample import MetricField, SampleSchema
 
 TIME, RECORDER = "time", "recorder"
+_LONGEST = 63
 _SQL_TYPES = {int: "bigint", float: "double precision", bool: "boolean"}
 
 
@@ -56,6 +61,14 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "''")
 
 
+def shortened(name: str, suffix: str) -> str:
+    """A name with a suffix within PostgreSQL's 63 bytes; a digest keeps shortened names distinct."""
+    if len(name) + len(suffix) <= _LONGEST:
+        return name + suffix
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST - len(suffix) - 9]}_{digest}{suffix}"
+
+
 def storable(text: str) -> bool:
     """Whether a ``text`` column can hold it. A value that it cannot hold matches no row."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
@@ -64,6 +77,21 @@ def storable(text: str) -> bool:
 def table_of(schema: SampleSchema) -> str:
     """The table of a collector's samples."""
     return f"{schema.collector}_samples"
+
+
+def recent_of(table: str) -> str:
+    """The partitioned table with the samples that are not packed yet, on plain PostgreSQL."""
+    return f"{table}_recent"
+
+
+def default_of(table: str) -> str:
+    """The default partition of a partitioned table, for rows outside of all others."""
+    return shortened(table, "_default")
+
+
+def packed_of(table: str) -> str:
+    """The partitioned table with the packed samples, on plain PostgreSQL."""
+    return f"{table}_packed"
 
 
 def key_columns(schema: SampleSchema) -> tuple[str, ...]:
@@ -84,22 +112,28 @@ def columns_of(schema: SampleSchema) -> tuple[Column, ...]:
 def sample_table_statements(schema: SampleSchema, *, partitioned: bool) -> list[str]:
     """The statements that create the table with its indexes and comments.
 
-    A ``partitioned`` table is partitioned by ``time``; its partitions are up to the caller.
+    A ``partitioned`` table is partitioned by ``time`` and has the name of :func:`recent_of`; its partitions,
+    and the view over it, are up to the caller.
     """
     table = table_of(schema)
+    stored = recent_of(table) if partitioned else table
     columns = columns_of(schema)
     by_time = f" PARTITION BY RANGE ({TIME})" if partitioned else ""
     statements = [
-        f"CREATE TABLE {quoted(table)} ({', '.join(column.definition for column in columns)}){by_time}",
-        f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(table)} ({quoted(TIME)})",
+        f"CREATE TABLE {quoted(stored)} ({', '.join(column.definition for column in columns)}){by_time}",
+        f"CREATE INDEX {quoted(f'{table}_time')} ON {quoted(stored)} ({quoted(TIME)})",
     ]
     if schema.key:
         # Without the recorder: a history of one key mostly spans all recorders, and few databases have many.
         key = ", ".join(map(quoted, schema.key))
         name = quoted(f"{table}_key")
-        statements.append(f"CREATE INDEX {name} ON {quoted(table)} ({key}, {quoted(TIME)} DESC)")
-    text = f"Samples of the collector {schema.collector}: one row per recorder, key and cycle."
-    return statements + comment_statements(table, text, columns)
+        statements.append(f"CREATE INDEX {name} ON {quoted(stored)} ({key}, {quoted(TIME)} DESC)")
+    return statements + comment_statements(stored, table_comment(schema), columns)
+
+
+def table_comment(schema: SampleSchema) -> str:
+    """The comment on the table, and on the view over it."""
+    return f"Samples of the collector {schema.collector}: one row per recorder, key and cycle."
 
 
 def comment_statements(table: str, text: str, columns: Sequence[Column]) -> list[str]:

@@ -13,14 +13,21 @@ import structlog
 
 from decahertz.sample import SampleSchema
 from storage.database import DatabaseError
-from storage.schema.events import BULK_EVENTS, event_table_statements
+from storage.schema.events import (
+    BULK_EVENTS,
+    PACKED_EVENTS,
+    event_table_statements,
+    unpacked_event_functions,
+)
 from storage.schema.samples import (
     TIME,
     Column,
     columns_of,
     comment_statement,
+    default_of,
     key_columns,
     quoted,
+    recent_of,
     sample_table_statements,
     table_of,
 )
@@ -33,7 +40,7 @@ SELECT c.relname AS table_name, a.attname AS name, a.attnotnull AS required,
        format_type(a.atttypid, a.atttypmod) AS sql_type, col_description(c.oid, a.attnum) AS comment
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1)
-  AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
 """
 
 
@@ -57,8 +64,10 @@ async def update_tables(
 ) -> list[str]:
     """Create the bulk event tables and these sample tables, or add their new columns.
 
-    ``connection`` holds the schema lock. Returns the statements that it ran. A ``partitioned`` table is
-    created partitioned by ``time``, without partitions.
+    ``connection`` holds the schema lock. Returns the statements that it ran, without
+    the functions that read ranges of events. A ``partitioned`` table is
+    created partitioned by ``time``, without partitions; tables that are packed have the name of
+    :func:`~storage.schema.samples.recent_of` then, and those of versions without packing get it.
 
     Raises :class:`SchemaConflictError` when the type of a column or the key of a table has changed, and what
     asyncpg raises.
@@ -67,6 +76,10 @@ async def update_tables(
         statements = await pending_statements(connection, schemas, partitioned=partitioned)
         for statement in statements:
             await connection.execute(statement)
+        if not partitioned:
+            schema = quoted(await connection.fetchval("SELECT current_schema()"))
+            for statement in unpacked_event_functions(schema):
+                await connection.execute(statement)
     if statements:
         structlog.get_logger(part="schema").info("tables_changed", statements=len(statements))
     return statements
@@ -78,23 +91,39 @@ async def pending_statements(
     """The statements that :func:`update_tables` runs. Raises :class:`SchemaConflictError`."""
     events = {event_type.table: event_type for event_type in BULK_EVENTS}
     stored: dict[str, dict[str, _StoredColumn]] = {}
-    for row in await connection.fetch(_COLUMNS, [*events, *map(table_of, schemas)]):
+    tables = [*map(table_of, schemas), *(event_type.table for event_type in PACKED_EVENTS)]
+    names = {table: recent_of(table) for table in tables}
+    for row in await connection.fetch(_COLUMNS, [*events, *names, *names.values()]):
         column = _StoredColumn(**row)
         stored.setdefault(column.table_name, {})[column.name] = column
-    statements = []
+    statements: list[str] = []
+    if partitioned:
+        for table in set(names) & set(stored):  # of a version without packing
+            statements += _renamed(table)
+            stored[names[table]] = stored.pop(table)
     for table, event_type in events.items():
-        if table not in stored:
+        if table not in stored and names.get(table) not in stored:
             statements += event_table_statements(event_type, partitioned=partitioned)
     for schema in schemas:
-        if table_of(schema) not in stored:
+        table = table_of(schema)
+        if partitioned:
+            table = names[table]
+        if table not in stored:
             statements += sample_table_statements(schema, partitioned=partitioned)
         else:
-            statements += _changes(schema, stored[table_of(schema)])
+            statements += _changes(schema, table, stored[table])
     return statements
 
 
-def _changes(schema: SampleSchema, stored: dict[str, _StoredColumn]) -> Iterator[str]:
-    table = table_of(schema)
+def _renamed(table: str) -> Iterator[str]:
+    """Makes room for the view over recent and packed rows. Indexes and partitions keep their names."""
+    recent = recent_of(table)
+    yield f"ALTER TABLE {quoted(table)} RENAME TO {quoted(recent)}"
+    default, renamed = default_of(table), default_of(recent)
+    yield f"ALTER TABLE IF EXISTS {quoted(default)} RENAME TO {quoted(renamed)}"
+
+
+def _changes(schema: SampleSchema, table: str, stored: dict[str, _StoredColumn]) -> Iterator[str]:
     columns = columns_of(schema)
     _check(schema, columns, stored)
     for column in columns:

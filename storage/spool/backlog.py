@@ -6,7 +6,7 @@ import sqlite3
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -152,26 +152,35 @@ def trim(
     transaction: SpoolTransaction,
     max_bytes: int,
     oldest_ns: int,
+    rescued: Collection[int] = (),
 ) -> None:
     """Drop entries from before ``oldest_ns``, and the oldest of those above ``max_bytes``.
 
-    Samples go first and events last. Entries in flight stay: they are about to be stored.
+    Samples go first and events last. Entries in flight stay, and those of these ids, which are in memory
+    too: they are about to be stored.
     """
     excess = transaction.size - max_bytes
     for kind in EntryKind:
-        for id_, stream, rows, size, reason in list(_over_limit(connection, state, kind, excess, oldest_ns)):
+        for id_, stream, rows, size, reason in list(
+            _over_limit(connection, state, kind, excess, oldest_ns, rescued)
+        ):
             transaction.drop(id_, stream, reason, rows)
             excess -= size
 
 
 def _over_limit(
-    connection: sqlite3.Connection, state: FileState, kind: EntryKind, excess: int, oldest_ns: int
+    connection: sqlite3.Connection,
+    state: FileState,
+    kind: EntryKind,
+    excess: int,
+    oldest_ns: int,
+    rescued: Collection[int],
 ) -> Iterator[tuple[int, str, int, int, str]]:
     statement = "SELECT id, spooled_ns, stream, rows, size FROM entries WHERE kind = ? AND id < ? ORDER BY id"
     for id_, spooled_ns, stream, rows, size in connection.execute(statement, (kind.value, state.next_id)):
         is_old = spooled_ns < oldest_ns
         if not is_old and excess <= 0:
             return
-        if id_ not in state.in_flight:
+        if id_ not in state.in_flight and id_ not in rescued:
             yield id_, stream, rows, size, CAP_AGE if is_old else CAP_BYTES
             excess -= size

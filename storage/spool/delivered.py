@@ -76,10 +76,17 @@ class DeliveredEvents:
         """When the checkpoint was replaced, or the file opened, by the monotonic clock."""
         self._has_old = True
         self._new: tuple[int | None, int | None] | None = None
+        self._cycle_ns: int | None = None
+        """The last cycle of the transactions so far: a transaction may begin with the rest of its samples."""
+        self._new_cycle_ns: int | None = None
 
     def save(self, course: Course, positions: Sequence[int]) -> None:
         """Save cycles and checkpoint; ``positions`` are the numbers behind each number of arrivals."""
         cycles = [(time_ns, positions[arrivals]) for time_ns, arrivals in course.cycles]
+        first = 0
+        if cycles:
+            first = int(cycles[0][0] == self._cycle_ns)
+            self._new_cycle_ns = cycles[-1][0]
         checkpoint = course.checkpoint
         if checkpoint is not None:
             position = positions[checkpoint.arrivals]
@@ -93,10 +100,10 @@ class DeliveredEvents:
                 ],
             )
             self._new = position, checkpoint.time_ns
-            cycles = cycles[checkpoint.cycles :]
+            first = max(first, checkpoint.cycles)
         elif self._position is None:
             return
-        self._connection.executemany("INSERT INTO cycles (time_ns, position) VALUES (?, ?)", cycles)
+        self._connection.executemany("INSERT INTO cycles (time_ns, position) VALUES (?, ?)", cycles[first:])
 
     def keep(self, ids: Iterable[int], monotonic_ns: int, *, has_room: bool) -> None:
         """Keep those of these entries, which are deleted next, that the checkpoint does not include."""
@@ -121,10 +128,12 @@ class DeliveredEvents:
         if self._new is not None:
             self._position, self._time_ns = self._new
             self._renewed_ns, self._has_old, self._new = None, True, None
+        if self._new_cycle_ns is not None:
+            self._cycle_ns, self._new_cycle_ns = self._new_cycle_ns, None
 
     def rolled_back(self) -> None:
         """Forget the changes of the transaction."""
-        self._has_old, self._new = True, None
+        self._has_old, self._new, self._new_cycle_ns = True, None, None
 
     def load(self) -> SavedCheckpoint | None:
         """Return the checkpoint; ``None`` without an intact one. Raises ``sqlite3.Error``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from storage.spool.delivered import Course, DeliveredEvents
 from storage.spool.errors import (
     INVALID_VALUE_ERRORS,
     SpoolDamagedError,
+    SpoolRemovedError,
     SpoolUncertainError,
     SpoolUnwritableError,
     translated,
@@ -51,8 +52,8 @@ _VACUUM_PAGES = 512
 _OLDEST = "SELECT spooled_ns FROM entries ORDER BY id LIMIT 1"
 _RESERVE_BYTES = 16 * 1024 * 1024
 """Room on the disk that entries do not take: deleting them and checkpointing the log need some."""
-_PAGES_TO_KEEP = 4_096
-"""Room that the disk must have to keep stored events for a restart: 16 MB."""
+_PAGES_TO_KEEP = 2_048
+"""Room to grow that the file must have to keep stored events for a restart: 8 MB."""
 _CHECKPOINT_DELETIONS = 1_000
 """Deleted entries after which the log is checkpointed, so that PostgreSQL may forget their batches."""
 
@@ -194,14 +195,32 @@ class SpoolFile:
         """
         self._require_open()
         self.files.check()
+        return self._write(arrivals, samples, rescued, course)
+
+    def shed(self) -> None:
+        """Delete what is acked and what only makes the next start quicker, also in files that were removed.
+
+        Raises as :meth:`write` does.
+        """
+        self._write(sheds=True)
+
+    def _write(
+        self,
+        arrivals: Sequence[Arrival] = (),
+        samples: Sequence[SampleBatch] = (),
+        rescued: Sequence[Entry] = (),
+        course: Course | None = None,
+        *,
+        sheds: bool = False,
+    ) -> CommitResult:
         transaction = SpoolTransaction(
             self.connection, self.state, self.accounts.ledger, self._clock, self._layouts
         )
         result = CommitResult()
         try:
+            has_room = not sheds and self._limit_pages() >= _PAGES_TO_KEEP
             tables.begin(self.connection)
-            room = self._limit_pages()
-            self.delivered.keep(self._acked, self._clock.monotonic_ns(), has_room=room >= _PAGES_TO_KEEP)
+            self.delivered.keep(self._acked, self._clock.monotonic_ns(), has_room=has_room)
             transaction.delete(self._acked)
             evicted_ns = self._evict_emitters(transaction)
             positions = [transaction.next_id]
@@ -212,7 +231,7 @@ class SpoolFile:
                 self.delivered.save(course, positions)
             entries = [transaction.append_samples(batch) for batch in samples]
             transaction.append_rescued(rescued)
-            self._trim(transaction)
+            self._trim(transaction, {entry.id for entry in rescued})
             transaction.save(self.accounts.unsaved)
             tables.count_commit(self.connection, transaction.next_id)
             self._commit([appended for _, appended in result.events], entries)
@@ -326,14 +345,29 @@ class SpoolFile:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _limit_pages(self) -> int:
-        """Let the file grow by what the disk has left beyond the reserve; free pages are used in any case.
+        """Let the file grow by what the disk has room for beyond the reserve; free pages are always used.
 
-        Returns these pages.
+        A new page takes room twice: in the log, then in the file too. Returns these pages.
         """
-        room = max(0, shutil.disk_usage(self.path.parent).free - self._reserve_bytes) // tables.PAGE_BYTES
-        pages = self.connection.execute("PRAGMA page_count").fetchone()[0] + room
-        self.connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages: int = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        free, lacking = self._room(pages)
+        if lacking and free < pages * tables.PAGE_BYTES + self._reserve_bytes:
+            # If the log filled the disk now, the file could not grow by what it lacks, and the log stayed.
+            self._reuse_log()
+            free, lacking = self._room(pages)
+        room = max(0, free - self._reserve_bytes - lacking) // (2 * tables.PAGE_BYTES)
+        self.connection.execute(f"PRAGMA max_page_count = {pages + room}")
         return room
+
+    def _room(self, pages: int) -> tuple[int, int]:
+        """Bytes that the disk has free, and bytes of so many pages that the log has and the file lacks."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError as error:
+            raise SpoolRemovedError(
+                f"files of the spool were removed while in use: {self.path.name}"
+            ) from error
+        return shutil.disk_usage(self.path.parent).free, max(0, pages * tables.PAGE_BYTES - size)
 
     def _count_backlog(self) -> Backlog:
         state = self.state
@@ -360,9 +394,9 @@ class SpoolFile:
         transaction.evict_emitters(limit_ns)
         return now_ns
 
-    def _trim(self, transaction: SpoolTransaction) -> None:
+    def _trim(self, transaction: SpoolTransaction, rescued: Collection[int]) -> None:
         oldest_ns = self._clock.time_ns() - round(self._settings.max_age_hours * _NS_PER_HOUR)
-        trim(self.connection, self.state, transaction, self._settings.max_bytes, oldest_ns)
+        trim(self.connection, self.state, transaction, self._settings.max_bytes, oldest_ns, rescued)
 
     def _take_over(self, before: SpoolFile, accounts: dict[str, Account]) -> None:
         """Keep the entries in flight: none of them is lost, even if this file lacks it."""

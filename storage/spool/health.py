@@ -6,6 +6,7 @@ import structlog
 
 from decahertz.clock import Clock
 from decahertz.incident import Incident
+from decahertz.words import counted
 
 _LIMITS = "the backlog exceeds spool.max_bytes or spool.max_age_hours"
 
@@ -29,7 +30,7 @@ class SpoolHealth:
         if self.write_error:
             return f"{self.write_error}; events are refused, samples go on in memory"
         if self._limits.active:
-            return f"{self._dropped_rows} rows dropped: {_LIMITS}"
+            return f"{counted(self._dropped_rows, 'row')} dropped: {_LIMITS}"
         return f"samples cannot be encoded: {self._encoding_error}" if self._encoding.active else ""
 
     def note_write_error(self, reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from decahertz.clock import Clock
 from decahertz.ledger import Ledger
+from decahertz.words import counted
 from storage.entry import EntryKind
 from storage.files import open_locked, sync_folder
 from storage.settings import SpoolSettings
@@ -53,12 +54,12 @@ class Recovery:
         return f"copy {name}* to another folder and run there: sqlite3 -readonly {name} .dump"
 
     def __str__(self) -> str:
-        lost = f"{sum(self.lost.values())} rows lost"
+        lost = f"{counted(sum(self.lost.values()), 'row')} lost"
         if self.lost_transactions:
             lost += f" and {self.lost_transactions} transactions lost"
         return (
-            f"damaged spool set aside as {self.set_aside.name}: {self.rows} rows recovered, {lost}; "
-            f"to look at it, {self.inspect}"
+            f"damaged spool set aside as {self.set_aside.name}: {counted(self.rows, 'row')} recovered,"
+            f" {lost}; to look at it, {self.inspect}"
         )
 
 

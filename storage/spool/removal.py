@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.files import make_private_file, make_private_folder, sync_folder
-from storage.spool.errors import translated
+from storage.spool.errors import SpoolUnwritableError, translated
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME, NEW_NAME, finish_replacement, remove_file, set_aside
 
@@ -27,13 +27,11 @@ def rewrite_file(
     """
     path, new = folder / FILE_NAME, folder / NEW_NAME
     make_private_folder(folder)
-    remove_file(new)
-    make_private_file(new)
     try:
-        before.connection.execute("VACUUM INTO ?", (str(new),))
-    except sqlite3.Error as error:
-        remove_file(new)
-        raise translated(error) from error
+        _copy(before, new)
+    except SpoolUnwritableError:  # there is no room for both
+        before.shed()
+        _copy(before, new)
     _sync(new)
     before.close()
     if before.files.is_exchanged(path):
@@ -44,6 +42,16 @@ def rewrite_file(
     file = SpoolFile(path, settings, clock, ledger, before)
     sync_folder(folder)
     return file
+
+
+def _copy(before: SpoolFile, new: Path) -> None:
+    remove_file(new)
+    make_private_file(new)
+    try:
+        before.connection.execute("VACUUM INTO ?", (str(new),))
+    except sqlite3.Error as error:
+        remove_file(new)
+        raise translated(error) from error
 
 
 def _sync(path: Path) -> None:

@@ -67,20 +67,26 @@ class LedgerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The families with their values."""
-        emitted, stored, dropped, spooled, imbalance = _families()
+        emitted, stored, dropped, expired, spooled, imbalance = _families()
         for account in self._ledger.read():
             labels = [account.stream]
             emitted.add_metric(labels, account.emitted)
             stored.add_metric(labels, account.stored)
+            expired.add_metric(labels, account.expired)
             spooled.add_metric(labels, account.spooled)
             imbalance.add_metric(labels, account.imbalance)
             for reason, rows in account.dropped.items():
                 dropped.add_metric([account.stream, reason], rows)
-        yield from (emitted, stored, dropped, spooled, imbalance)
+        yield from (emitted, stored, dropped, expired, spooled, imbalance)
 
 
 def _families() -> tuple[
-    CounterMetricFamily, CounterMetricFamily, CounterMetricFamily, GaugeMetricFamily, GaugeMetricFamily
+    CounterMetricFamily,
+    CounterMetricFamily,
+    CounterMetricFamily,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    GaugeMetricFamily,
 ]:
     return (
         CounterMetricFamily(
@@ -97,6 +103,11 @@ def _families() -> tuple[
             "decahertz_ledger_dropped",
             "Events and samples dropped, by reason.",
             labels=["stream", "reason"],
+        ),
+        CounterMetricFamily(
+            "decahertz_ledger_expired",
+            "Stored events and samples that storage.max_bytes has dropped since.",
+            labels=["stream"],
         ),
         GaugeMetricFamily(
             "decahertz_ledger_spooled",

@@ -174,6 +174,10 @@ class Spool:
         """Return the loss ledger: all accounts at one moment."""
         return self._ledger.read()
 
+    def set_expired(self, rows: Mapping[str, int]) -> None:
+        """See :meth:`~decahertz.ledger.Ledger.set_expired`."""
+        self._ledger.set_expired(rows)
+
     def unbalanced(self) -> dict[str, int]:
         """Rows that are unaccounted for, by stream; only streams that have such."""
         return self._ledger.unbalanced()

@@ -25,7 +25,7 @@ from storage.spool.errors import (
 VERSION = 1
 PAGE_BYTES = 4096
 _CHECKPOINT_PAGES = 1_000  # the log stays near 4 MB: on a full disk its room is missed
-_WAL_BYTES = 64 * 1024 * 1024
+_WAL_BYTES = 8 * 1024 * 1024  # a larger log, of one large transaction, is cut off
 _BUSY_SECONDS = 5.0
 _SCHEMA = """
 CREATE TABLE entries (

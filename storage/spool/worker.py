@@ -21,6 +21,7 @@ from decahertz.ingest import EmitterId
 from decahertz.ledger import Ledger
 from decahertz.sequences import SequenceSet
 from decahertz.supervision import current
+from decahertz.words import counted
 from storage.files import make_private_folder
 from storage.settings import SpoolSettings
 from storage.spool.errors import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 10.0
 _REPLACE_INTERVAL_NS = 10 * NS_PER_SECOND
+_REMOVAL_SHOWN_NS = 10 * NS_PER_SECOND
+"""The health tells of removed files for at least this long."""
 """Minimum time between two replacements: each damaged file that is kept takes disk space."""
 
 _Opened = dict[EmitterId, SequenceSet] | BaseException
@@ -77,7 +80,9 @@ class SpoolWorker:
         self.recovery: Recovery | None = None
         """The last replacement of a damaged file."""
         self.removal = ""
-        """Report of the last removal of files while in use; empty: there was none."""
+        """Report of a removal of files while in use; empty once the database has all that was in them."""
+        self._removed_ns = (0, 0)
+        """When that was, by the wall clock and by the monotonic one."""
         self.failure = ""
         """Why the thread ended before :meth:`close`."""
         self.newest_sample_ns: int | None = None
@@ -182,6 +187,8 @@ class SpoolWorker:
         return file
 
     def _run_jobs(self, file: SpoolFile) -> SpoolFile:
+        if self.removal:
+            self._settle_removal(file)
         jobs = self._queue.collect(has_unsaved=file.has_unsaved)
         if not jobs and not file.has_unsaved:
             return self._tidy(file)
@@ -251,9 +258,18 @@ class SpoolWorker:
             raise SpoolUnwritableError(f"{error}; they cannot be written again: {failure}") from failure
         self._file = file
         rows = file.state.rows
-        self.removal = f"{error}; they were written again with all {rows} rows"
+        self.removal = f"{error}; they were written again with all {counted(rows, 'row')}"
+        self._removed_ns = (self._clock.time_ns(), self._clock.monotonic_ns())
         self._log.error("spool_files_removed", reason=str(error), rows_written=rows)
         return file
+
+    def _settle_removal(self, file: SpoolFile) -> None:
+        """End the report of a removal when nothing depends on what was written again."""
+        wall_ns, monotonic_ns = self._removed_ns
+        is_stored = file.oldest_ns is None or file.oldest_ns > wall_ns
+        if is_stored and self._clock.monotonic_ns() - monotonic_ns >= _REMOVAL_SHOWN_NS:
+            self.removal = ""
+            self._log.info("spool_files_recovered")
 
     def _renew_lock(self) -> None:
         with suppress(SpoolInUseError):  # the file of the lock is still there

@@ -7,7 +7,7 @@
 ``decahertz_newest(range_end)``
     Start of the last step before a time that has samples: for tables of the newest state.
 ``decahertz_positions(range_end)``
-    Newest position before a time of each strategy and instrument, as the strategies report them.
+    Newest position before a time of each strategy, account and instrument, as the strategies report them.
 ``decahertz_bars(range_start, range_end, step_ms, source, recorders, venues, instruments)``
     Bars of each instrument over all of the venues.
 
@@ -64,7 +64,7 @@ BEGIN
             max(t.price), min(t.price),
             (array_agg(t.price ORDER BY t.time_ns DESC, t.source DESC, t.epoch DESC, t.sequence DESC))[1],
             sum(t.size), sum(t.price * t.size) / nullif(sum(t.size), 0)
-        FROM ticks AS t
+        FROM ticks_between(first_bar, range_end) AS t
         WHERE t.venue = ANY (venues) AND t.instrument = ANY (instruments) AND t.recorder = ANY (recorders)
             AND t.time_ns >= start_ns AND t.time_ns < end_ns AND t.time >= first_bar AND t.time <= range_end
         GROUP BY 1, 2 ORDER BY 1, 2;
@@ -108,18 +108,23 @@ CREATE OR REPLACE FUNCTION decahertz_positions(range_end timestamptz)
 RETURNS SETOF positions STABLE LANGUAGE sql AS $function$
     -- Jumps from key to key in the index; a DISTINCT would read every position ever reported.
     WITH RECURSIVE keys AS (
-        (SELECT strategy, venue, instrument FROM positions ORDER BY strategy, venue, instrument LIMIT 1)
+        (
+            SELECT strategy, venue, instrument, account FROM positions
+            ORDER BY strategy, venue, instrument, account LIMIT 1
+        )
         UNION ALL
-        SELECT next.strategy, next.venue, next.instrument
+        SELECT next.strategy, next.venue, next.instrument, next.account
         FROM keys CROSS JOIN LATERAL (
-            SELECT p.strategy, p.venue, p.instrument FROM positions AS p
-            WHERE (p.strategy, p.venue, p.instrument) > (keys.strategy, keys.venue, keys.instrument)
-            ORDER BY p.strategy, p.venue, p.instrument LIMIT 1
+            SELECT p.strategy, p.venue, p.instrument, p.account FROM positions AS p
+            WHERE (p.strategy, p.venue, p.instrument, p.account)
+                > (keys.strategy, keys.venue, keys.instrument, keys.account)
+            ORDER BY p.strategy, p.venue, p.instrument, p.account LIMIT 1
         ) AS next
     )
     SELECT newest.* FROM keys CROSS JOIN LATERAL (
         SELECT p.* FROM positions AS p
         WHERE p.strategy = keys.strategy AND p.venue = keys.venue AND p.instrument = keys.instrument
+            AND p.account = keys.account
             AND p.time_ns <= floor(extract(epoch FROM range_end) * 1000000000)::bigint
         ORDER BY p.time_ns DESC LIMIT 1
     ) AS newest
@@ -127,7 +132,7 @@ $function$
 """
 _COMMENTS = """
 COMMENT ON FUNCTION decahertz_positions IS
-    'Newest position before range_end of each strategy and instrument, as the strategies report them.';
+    'Newest position before range_end of each strategy, account and instrument, as the strategies report them.';
 COMMENT ON FUNCTION decahertz_bucket IS
     'Start of the step that a time falls into; steps begin at multiples since 1970, UTC.';
 COMMENT ON FUNCTION decahertz_line_tier IS

@@ -17,7 +17,9 @@ from storage.schema.tables import update_tables
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.administration import AdminSession
 from storage.tiers.dashboard_functions import prepare_dashboard_functions
+from storage.tiers.expiry import Expiry
 from storage.tiers.history_views import prepare_history_views
+from storage.tiers.names import Tier
 from storage.tiers.plain.engine import PlainEngine
 from storage.tiers.timescale.engine import TimescaleEngine, unusable
 
@@ -43,8 +45,19 @@ class Engine(Protocol):
         """Roll up what has changed in buckets that have ended; returns the number of steps."""
         ...
 
+    async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
+        """Pack samples that are old enough: a little, or ``everything``; returns their number."""
+        ...
+
     async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
         """Do the work that is due once a minute; returns the problems, in words."""
+        ...
+
+    async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
+        """Drop the oldest part of a tier, with raw samples that of quotes and ticks; ``None``: there is none.
+
+        The part that is being written is kept.
+        """
         ...
 
 
@@ -54,8 +67,12 @@ async def prepare_tiers(
     tiers: TiersSettings,
     retention: RetentionSettings,
     clock: Clock,
+    *,
+    archived_only: bool = False,
 ) -> Engine:
     """Choose the engine, create the tables of samples and bulk events, and prepare their tiers.
+
+    ``archived_only``: retention drops raw samples and events once they are archived.
 
     Raises :class:`~storage.database.DatabaseUnsuitableError` when the engine in the settings is impossible,
     and :class:`~storage.database.DatabaseError` when PostgreSQL refuses.
@@ -73,11 +90,17 @@ async def prepare_tiers(
         if chosen != "plain":
             reason = await unusable(database)
             if reason is None:
-                return TimescaleEngine(tiers, retention)
+                return TimescaleEngine(tiers, retention, archived_only=archived_only)
             if chosen == "timescaledb":
                 raise DatabaseUnsuitableError(f"{database.name} cannot use TimescaleDB: {reason}")
             structlog.get_logger(part="tiers").info("timescaledb_rejected", reason=reason)
-        return PlainEngine(tiers, retention, clock)
+        return PlainEngine(
+            tiers,
+            retention,
+            clock,
+            archived_only=archived_only,
+            is_limited=database.settings.max_bytes > 0,
+        )
 
     async def prepare(connection: AnyConnection) -> Engine:
         await lock_schema(connection)

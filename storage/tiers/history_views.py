@@ -14,26 +14,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from decahertz.metric import Aggregate
 from decahertz.sample import SampleSchema
 from storage.schema.samples import TIME, key_columns, literal, quoted
 from storage.tiers.names import (
     SAMPLES,
-    Aggregate,
+    Suffix,
     Tier,
-    has_aggregates,
     relation_of,
     retention_days,
     width_ns,
 )
-from storage.tiers.schema import columns_in
+from storage.tiers.schema import TierMetric, columns_in, tier_schema_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
     from storage.settings import RetentionSettings
 
 TIER = "tier"
-AVERAGE = "avg"
-_AGGREGATES = (Aggregate.MIN, Aggregate.MAX)
 
 
 def view_of(schema: SampleSchema) -> str:
@@ -81,7 +79,9 @@ async def _create_view(connection: AnyConnection, schema: SampleSchema) -> None:
     """Create the view; columns of metrics that are no longer declared stay and are null."""
     view = view_of(schema)
     existing = await columns_in(connection, view)
-    branches = {tier: _columns(schema, tier) for tier in Tier}
+    # With the aggregates that the tiers of this database keep, even if they are no longer declared.
+    kept = tier_schema_of(schema, tier=await columns_in(connection, relation_of(schema, Tier.S1)))
+    branches = {tier: _columns(schema, kept.metrics, tier) for tier in Tier}
     names = [*existing, *(name for name in branches[Tier.RAW] if name not in existing)]
     selects = []
     for tier, columns in branches.items():
@@ -106,7 +106,7 @@ async def _create_view(connection: AnyConnection, schema: SampleSchema) -> None:
     await connection.execute("; ".join(statements))
 
 
-def _columns(schema: SampleSchema, tier: Tier) -> dict[str, str]:
+def _columns(schema: SampleSchema, metrics: Sequence[TierMetric], tier: Tier) -> dict[str, str]:
     """SQL of the view's columns in one tier, by name: newest value, ``_min``, ``_max`` and ``_avg``."""
     raw = tier is Tier.RAW
     columns = {
@@ -115,17 +115,19 @@ def _columns(schema: SampleSchema, tier: Tier) -> dict[str, str]:
         **{name: quoted(name) for name in key_columns(schema)},
     }
     columns[SAMPLES] = "1::bigint" if raw else SAMPLES
-    declared = {field.name for field in schema.metrics}
-    for field in schema.metrics:
-        name = field.name
-        columns[name] = quoted(name if raw else f"{name}_{Aggregate.LAST}")
-        if not has_aggregates(field):
-            continue
-        total, count = quoted(f"{name}_{Aggregate.SUM}"), quoted(f"{name}_{Aggregate.COUNT}")
+    declared = {metric.name for metric in metrics}
+    for metric in metrics:
+        name = metric.name
+        columns[name] = quoted(name if raw else f"{name}_{Suffix.LAST}")
         aggregates = {
-            **{f"{name}_{one}": quoted(name if raw else f"{name}_{one}") for one in _AGGREGATES},
-            f"{name}_{AVERAGE}": f"{quoted(name)}::float8" if raw else f"{total} / nullif({count}, 0)",
+            f"{name}_{one}": quoted(name if raw else f"{name}_{one}")
+            for one in (Suffix.MIN, Suffix.MAX)
+            if one in metric.suffixes
         }
+        if Suffix.SUM in metric.suffixes:
+            total, count = quoted(f"{name}_{Suffix.SUM}"), quoted(f"{name}_{Suffix.COUNT}")
+            average = f"{quoted(name)}::float8" if raw else f"{total} / nullif({count}, 0)"
+            aggregates[f"{name}_{Aggregate.AVG}"] = average
         # A metric may have the name of another one's aggregate; the metric keeps it.
         columns |= {column: sql for column, sql in aggregates.items() if column not in declared}
     return columns

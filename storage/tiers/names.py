@@ -1,8 +1,9 @@
 """Names and columns of the tiers; the same on every engine.
 
-A row of a tier is one key in one bucket; ``time`` is the start of the bucket. A numeric gauge has the columns
-``_last``, ``_min``, ``_max``, ``_sum`` and ``_count``; every other metric has ``_last`` alone. Aggregates
-ignore nulls: ``_last`` is the newest value that is not null, and the average is ``_sum`` by ``_count``.
+A row of a tier is one key in one bucket; ``time`` is the start of the bucket. Every metric has the column
+``_last``; a numeric gauge has those of its declared aggregates, by default ``_min``, ``_max``, ``_sum`` and
+``_count``, too. Aggregates ignore nulls: ``_last`` is the newest value that is not null, and the average is
+``_sum`` by ``_count``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
-from decahertz.metric import Kind
-from decahertz.sample import MetricField, SampleSchema
+from decahertz.metric import Aggregate
+from decahertz.sample import SampleSchema
 from storage.schema.events import BULK_EVENTS
 from storage.schema.samples import table_of
 
@@ -32,8 +33,8 @@ class Tier(StrEnum):
     H1 = "1h"
 
 
-class Aggregate(StrEnum):
-    """Aggregate of a metric over a bucket; also the suffix of its column."""
+class Suffix(StrEnum):
+    """End of the name of a column that a tier has of a metric."""
 
     LAST = "last"
     MIN = "min"
@@ -41,6 +42,14 @@ class Aggregate(StrEnum):
     SUM = "sum"
     COUNT = "count"
 
+
+SUFFIXES = {
+    Aggregate.LAST: (Suffix.LAST,),
+    Aggregate.MIN: (Suffix.MIN,),
+    Aggregate.MAX: (Suffix.MAX,),
+    Aggregate.AVG: (Suffix.SUM, Suffix.COUNT),
+}
+"""Columns that an aggregate is answered from."""
 
 ROLLED = (Tier.S1, Tier.M1, Tier.H1)
 """Tiers that are rolled up, fine to coarse; each is made from the one before it."""
@@ -66,11 +75,6 @@ def relation_of(schema: SampleSchema, tier: Tier) -> str:
     """The table or view to select from."""
     table = table_of(schema)
     return table if tier is Tier.RAW else f"{table}_{tier}"
-
-
-def has_aggregates(field: MetricField) -> bool:
-    """Whether tiers keep more of a metric than its last value: true for numeric gauges."""
-    return field.metric.kind is Kind.GAUGE and field.type is not bool
 
 
 def retention_days(retention: RetentionSettings) -> dict[Tier, int]:

@@ -6,8 +6,7 @@ buckets; it stays in the tiers as well.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,20 +21,19 @@ from storage.schema.samples import (
     sql_type_of,
     table_of,
 )
-from storage.tiers.names import SAMPLES, Aggregate, Tier, has_aggregates, width_ns
+from storage.tiers.names import SAMPLES, SUFFIXES, Suffix, Tier, width_ns
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
-_LONGEST = 63
 EPOCH = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 
-_AGGREGATE_TEXTS = {
-    Aggregate.LAST: "Newest value that is not null",
-    Aggregate.MIN: "Minimum",
-    Aggregate.MAX: "Maximum",
-    Aggregate.SUM: "Sum of the values; divided by the count it is the average",
-    Aggregate.COUNT: "Number of values that are not null",
+_TEXTS = {
+    Suffix.LAST: "Newest value that is not null",
+    Suffix.MIN: "Minimum",
+    Suffix.MAX: "Maximum",
+    Suffix.SUM: "Sum of the values; divided by the count it is the average",
+    Suffix.COUNT: "Number of values that are not null",
 }
 _COLUMNS = """
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
@@ -48,21 +46,16 @@ ORDER BY a.attnum
 
 @dataclass(frozen=True, slots=True)
 class TierMetric:
-    """A metric of a tier: its name, the SQL type of its raw column, and which aggregates it has."""
+    """A metric of a tier: its name, the SQL type of its raw column, and the columns that it has."""
 
     name: str
     sql_type: str
-    aggregated: bool
-    """Whether it has ``min``, ``max``, ``sum`` and ``count`` besides ``last``."""
-
-    def aggregates(self) -> tuple[Aggregate, ...]:
-        """The aggregates that are kept of it, in the order of their columns."""
-        return tuple(Aggregate) if self.aggregated else (Aggregate.LAST,)
+    suffixes: tuple[Suffix, ...]
 
     def columns(self) -> dict[str, str]:
         """SQL types by column name."""
-        types = {Aggregate.SUM: "double precision", Aggregate.COUNT: "bigint"}
-        return {f"{self.name}_{one}": types.get(one, self.sql_type) for one in self.aggregates()}
+        types = {Suffix.SUM: "double precision", Suffix.COUNT: "bigint"}
+        return {f"{self.name}_{one}": types.get(one, self.sql_type) for one in self.suffixes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +81,26 @@ class TierSchema:
 def tier_schema_of(
     schema: SampleSchema, raw: Mapping[str, str] | None = None, tier: Mapping[str, str] | None = None
 ) -> TierSchema:
-    """The tier schema of a declaration, together with undeclared metrics that the database still has.
+    """The tier schema of a declaration, together with what is undeclared and the database still has.
 
-    ``raw`` and ``tier`` are the existing columns (SQL types by name) of the raw table and of a tier.
+    ``raw`` and ``tier`` are the existing columns (SQL types by name) of the raw table and of a tier. A tier
+    goes on with every column that it has of a metric.
     """
     raw, tier = raw or {}, tier or {}
+
+    def metric(name: str, sql_type: str, declared: Collection[Suffix]) -> TierMetric:
+        kept = tuple(one for one in Suffix if one in declared or f"{name}_{one}" in tier)
+        return TierMetric(name, sql_type, kept)
+
     metrics = {
-        field.name: TierMetric(
-            field.name,
-            sql_type_of(field),
-            has_aggregates(field) or f"{field.name}_{Aggregate.COUNT}" in tier,
+        field.name: metric(
+            field.name, sql_type_of(field), [suffix for one in field.aggregates for suffix in SUFFIXES[one]]
         )
         for field in schema.metrics
     }
     for name, sql_type in raw.items():
-        if name not in metrics and f"{name}_{Aggregate.LAST}" in tier:
-            metrics[name] = TierMetric(name, sql_type, f"{name}_{Aggregate.COUNT}" in tier)
+        if name not in metrics and f"{name}_{Suffix.LAST}" in tier:
+            metrics[name] = metric(name, sql_type, ())
     return TierSchema(table_of(schema), key_columns(schema), tuple(metrics.values()))
 
 
@@ -124,8 +121,8 @@ async def comment_tier(
         SAMPLES: "Raw samples in the bucket.",
     }
     for metric in schema.metrics:
-        for one in metric.aggregates():
-            texts[f"{metric.name}_{one}"] = f"{_AGGREGATE_TEXTS[one]} of {metric.name} in the bucket."
+        for one in metric.suffixes:
+            texts[f"{metric.name}_{one}"] = f"{_TEXTS[one]} of {metric.name} in the bucket."
     statements = [
         f"COMMENT ON COLUMN {view}.{quoted(name)} IS {literal(text)}"
         for name, text in texts.items()
@@ -160,21 +157,13 @@ def aggregates(schema: TierSchema, tier: Tier, last: str) -> dict[str, str]:
     count = "count({})" if from_raw else "sum({})::bigint"
     found = {SAMPLES: count.format("*" if from_raw else SAMPLES)}
     for metric in schema.metrics:
-        source = {one: quoted(metric.name if from_raw else f"{metric.name}_{one}") for one in Aggregate}
+        source = {one: quoted(metric.name if from_raw else f"{metric.name}_{one}") for one in Suffix}
         expressions = {
-            Aggregate.LAST: last.format(value=source[Aggregate.LAST]),
-            Aggregate.MIN: f"min({source[Aggregate.MIN]})",
-            Aggregate.MAX: f"max({source[Aggregate.MAX]})",
-            Aggregate.SUM: f"sum({source[Aggregate.SUM]})::double precision",
-            Aggregate.COUNT: count.format(source[Aggregate.COUNT]),
+            Suffix.LAST: last.format(value=source[Suffix.LAST]),
+            Suffix.MIN: f"min({source[Suffix.MIN]})",
+            Suffix.MAX: f"max({source[Suffix.MAX]})",
+            Suffix.SUM: f"sum({source[Suffix.SUM]})::double precision",
+            Suffix.COUNT: count.format(source[Suffix.COUNT]),
         }
-        found |= {f"{metric.name}_{one}": expressions[one] for one in metric.aggregates()}
+        found |= {f"{metric.name}_{one}": expressions[one] for one in metric.suffixes}
     return found
-
-
-def shortened(name: str, suffix: str) -> str:
-    """A name with a suffix within PostgreSQL's 63 bytes; a digest keeps shortened names distinct."""
-    if len(name) + len(suffix) <= _LONGEST:
-        return name + suffix
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _LONGEST - len(suffix) - 9]}_{digest}{suffix}"

@@ -10,7 +10,7 @@ _ROUND_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class RollUpMetrics:
-    """The families ``decahertz_roll_up_…``."""
+    """The families ``decahertz_roll_up_…`` and ``decahertz_packed_rows``."""
 
     def __init__(self, registry: CollectorRegistry, behind_seconds: Callable[[], float]) -> None:
         """Register the families; each scrape calls ``behind_seconds``."""
@@ -22,6 +22,11 @@ class RollUpMetrics:
         self.buckets = Counter(
             "decahertz_roll_up_buckets",
             "Buckets rolled up (TimescaleDB: aggregates refreshed).",
+            registry=registry,
+        )
+        self.packed = Counter(
+            "decahertz_packed_rows",
+            "Raw samples, quotes and ticks packed; none on TimescaleDB, which compresses by itself.",
             registry=registry,
         )
         self.failures = Counter(

@@ -16,19 +16,21 @@ import structlog
 
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.health import ComponentStatus, Health
-from decahertz.incident import Incident
+from decahertz.incident import Incident, OutageError
 from decahertz.sample import SampleSchema
 from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError, first_line
 from storage.pooler import try_lock
 from storage.tiers.administration import AdminSession
 from storage.tiers.engine import Engine, prepare_tiers
+from storage.tiers.expiry import SizeLimit
+from storage.tiers.lock_room import lock_shortage
 from storage.tiers.self_metrics import RollUpMetrics
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from storage.database import Connection
+    from storage.database import AnyConnection, Connection
     from storage.settings import RetentionSettings, TiersSettings
 
 ROLL_UP_LOCK = 0x6461_487A_0002
@@ -48,7 +50,11 @@ class RollUpWorker:
         tiers: TiersSettings,
         retention: RetentionSettings,
         schemas: Sequence[SampleSchema],
+        *,
+        archived_only: bool = False,
     ) -> None:
+        """``archived_only``: retention drops raw samples and events once they are archived."""
+        self._archived_only = archived_only
         self._database = database
         self._clock = clock
         self._tiers = tiers
@@ -65,6 +71,7 @@ class RollUpWorker:
         """Start of the last roll-up that completed; ``None``: another process rolls up, or nobody yet."""
         self._maintained_ns: int | None = None
         self._problems: list[str] = []
+        self._limit = SizeLimit(database.settings.max_bytes)
         self._problem = ""
         self._log = structlog.get_logger(part="tiers")
         self._incident = Incident("roll_up", self._log)
@@ -73,7 +80,12 @@ class RollUpWorker:
     async def prepare(self) -> None:
         """Create the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
         self._engine = await prepare_tiers(
-            self._database, self._schemas, self._tiers, self._retention, self._clock
+            self._database,
+            self._schemas,
+            self._tiers,
+            self._retention,
+            self._clock,
+            archived_only=self._archived_only,
         )
         self._log.info("tiers_prepared", engine=self._engine.name)
 
@@ -112,7 +124,7 @@ class RollUpWorker:
                 name="tiers", health=Health.DEGRADED, detail="the roll-up worker is not running"
             )
         health = Health.DEGRADED if self._problem else Health.OK
-        return ComponentStatus(name="tiers", health=health, detail=self._problem)
+        return ComponentStatus(name="tiers", health=health, detail=self._problem or self._limit.note)
 
     async def run_once(self) -> bool:
         """Run one full round: roll up everything that has ended, create and drop partitions.
@@ -134,7 +146,7 @@ class RollUpWorker:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
                 self._metrics.failures.inc()
-                self._report(first_line(error))
+                self._report("; ".join([first_line(error), *self._problems]), error)
                 if isinstance(error, DatabaseUnavailableError):
                     await self._disconnect()
             await asyncio.sleep(self._tiers.interval_seconds)
@@ -157,12 +169,20 @@ class RollUpWorker:
                     self._metrics.buckets.inc(await engine.roll_up(connection, self._session, now_ns))
                     self._complete_ns = self._rolled_up_ns
                 if everything or self._is_due(self._maintained_ns, _MAINTAIN_SECONDS):
-                    self._problems = await self._session.run(
-                        lambda connection: engine.maintain(connection, now_ns)
+                    # First: it may be why the rest fails.
+                    self._problems = await self._session.run(lock_shortage)
+                    self._problems += await self._session.run(
+                        lambda connection: self._maintain(connection, engine, now_ns)
                     )
                     self._maintained_ns = self._clock.monotonic_ns()
+                # Last: retention goes on even if this fails.
+                self._metrics.packed.inc(await engine.pack(connection, now_ns, everything=everything))
             self._report("; ".join(self._problems))
             return True
+
+    async def _maintain(self, connection: AnyConnection, engine: Engine, now_ns: int) -> list[str]:
+        problems = await engine.maintain(connection, now_ns)
+        return problems + await self._limit.keep(connection, engine, now_ns)
 
     def _behind_seconds(self) -> float:
         if self._complete_ns is None:
@@ -188,10 +208,11 @@ class RollUpWorker:
         if connection is not None:
             await self._database.disconnect(connection)
 
-    def _report(self, problem: str) -> None:
+    def _report(self, problem: str, error: Exception | None = None) -> None:
         """Log a problem when it begins and when it ends."""
         self._problem = problem
         if problem:
-            self._incident.fail(self._clock.monotonic_ns(), reason=problem)
+            known = error if isinstance(error, OutageError) else None
+            self._incident.fail(self._clock.monotonic_ns(), known, reason=problem)
         else:
             self._incident.recover()

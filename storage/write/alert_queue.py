@@ -21,8 +21,9 @@ from decahertz.alert import TOPIC, Alert, AlertOrigin
 from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND
 from decahertz.health import ComponentStatus, Health
-from decahertz.incident import Incident
+from decahertz.incident import Incident, OutageError
 from decahertz.supervision import supervise
+from decahertz.words import counted
 from storage.database import DatabaseUnavailableError, first_line
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class AlertQueue:
         """Degraded while alerts cannot be stored."""
         if not self._incident.active:
             return ComponentStatus(name="alerts", health=Health.OK)
-        detail = f"{len(self._waiting)} alerts are not stored yet: {self._problem}"
+        detail = f"{counted(len(self._waiting), 'alert')} not stored yet: {self._problem}"
         return ComponentStatus(name="alerts", health=Health.DEGRADED, detail=detail)
 
     def _take(self, message: Message) -> None:
@@ -169,7 +170,8 @@ class AlertQueue:
                 await self.reconcile()
             except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
                 self._problem = first_line(error)
-                self._incident.fail(self._clock.monotonic_ns(), reason=self._problem)
+                known = error if isinstance(error, OutageError) else None
+                self._incident.fail(self._clock.monotonic_ns(), known, reason=self._problem)
                 await asyncio.sleep(_RETRY.seconds(attempt, random))
                 attempt += 1
             else:

@@ -12,18 +12,19 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from decahertz.accounting import AccountingSettings
 from decahertz.clock import Clock, to_datetime
-from decahertz.event import AnyEvent, Arrival, Event, Fill, Instrument, Order, Quote, Tick
+from decahertz.event import AnyEvent, Arrival, Event, Fill, Instrument, Order, Quote, Signal, Tick
 from decahertz.ingest import EmitterId
 from decahertz.sample import SampleBatch, SampleSchema
 from decahertz.sequences import SequenceSet
 from storage.entry import Entry
-from storage.schema.samples import RECORDER, TIME, quoted
+from storage.schema.samples import RECORDER, TIME, quoted, recent_of
 from storage.write.copy_format import ENCODING_ERRORS, HEADER, TRAILER
 from storage.write.emitters import lock_emitters, save_drops, save_emitters
 from storage.write.encoders import EventRows, SampleRows
 from storage.write.instruments import InstrumentTable, save_instruments
-from storage.write.orders import PlacedOrder, update_orders
+from storage.write.orders import PlacedOrder, refer_to_signals, update_orders
 from storage.write.result import DUPLICATE, SUPERSEDED, WriteResult
 from storage.write.round_trips import PlacedFill, fold_fills
 from storage.write.stored_rows import KnownIds, find_prints, lock_prints
@@ -61,6 +62,7 @@ class _NewEvents:
     """Prints with an id of the venue: not encoded yet, as the database may have them."""
     fills: list[PlacedFill] = field(default_factory=list)
     orders: list[PlacedOrder] = field(default_factory=list)
+    signal_ids: list[str] = field(default_factory=list)
     definitions: list[Instrument] = field(default_factory=list)
 
     def add(self, kind: type[Event], pieces: Iterable[bytes]) -> None:
@@ -72,11 +74,23 @@ class _NewEvents:
 class Inserter:
     """Inserts rows under the name of one recorder."""
 
-    def __init__(self, recorder: str, clock: Clock, first_new_id: int = 0) -> None:
-        """Samples of spool entries with a smaller id than ``first_new_id`` may be superseded."""
+    def __init__(
+        self,
+        recorder: str,
+        clock: Clock,
+        first_new_id: int = 0,
+        accounting: AccountingSettings | None = None,
+    ) -> None:
+        """Samples of spool entries with a smaller id than ``first_new_id`` may be superseded.
+
+        ``accounting`` is how round trips are computed; ``None``: the defaults.
+        """
+        self._accounting = accounting or AccountingSettings()
         self._recorder = recorder
         self._first_new_id = first_new_id
         self._samples: dict[int, tuple[SampleSchema, SampleRows]] = {}
+        self._stored_tables: dict[str, str] = {}
+        """The tables that rows were stored in, by their names."""
         self._events: dict[type[Event], EventRows] = {}
         self._instruments = InstrumentTable(clock)
 
@@ -116,8 +130,19 @@ class Inserter:
             batches = await self._without_superseded(connection, rows.table, times, batches, result)
         counted = Counted()
         pieces = _encode_samples(rows, batches, result, counted)
-        await connection.copy_to_table(rows.table, source=pieces, columns=rows.columns, format="binary")
+        stored = await self._stored_table(connection, rows.table)
+        await connection.copy_to_table(stored, source=pieces, columns=rows.columns, format="binary")
+        self._stored_tables[rows.table] = stored
         result.rows[rows.table] = result.rows.get(rows.table, 0) + counted.rows
+
+    async def _stored_table(self, connection: AnyConnection, table: str) -> str:
+        """The table behind the name: on plain PostgreSQL that is a view over recent and packed rows."""
+        known = self._stored_tables.get(table)
+        if known is not None:
+            return known
+        recent = recent_of(table)
+        exists = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", quoted(recent))
+        return recent if exists else table
 
     async def _without_superseded(
         self,
@@ -167,12 +192,15 @@ class Inserter:
             await self._add_prints(connection, new, result)
         for event_type, pieces in new.rows.items():
             rows = self._event_rows(event_type)
+            table = await self._stored_table(connection, rows.table)
             await connection.copy_to_table(
-                rows.table, source=_pieces(pieces), columns=rows.columns, format="binary"
+                table, source=_pieces(pieces), columns=rows.columns, format="binary"
             )
+            self._stored_tables[rows.table] = table
             result.rows[rows.table] = result.rows.get(rows.table, 0) + new.counts[event_type]
-        await fold_fills(connection, self._recorder, new.fills)
-        await update_orders(connection, self._recorder, new.orders)
+        await fold_fills(connection, self._recorder, new.fills, self._accounting.cost)
+        await update_orders(connection, self._recorder, new.orders, (fill for _, fill in new.fills))
+        await refer_to_signals(connection, self._recorder, new.signal_ids)
         result.instruments = self._instruments.due()
         await save_instruments(connection, result.instruments, new.definitions)
         await save_emitters(connection, stored)
@@ -256,6 +284,8 @@ class Inserter:
             new.fills.append(((event.time_ns, batch.source, batch.epoch, sequence), event))
         elif isinstance(event, Order):
             new.orders.append((event, batch.source, batch.epoch, sequence, arrival.received_ns))
+        elif isinstance(event, Signal):
+            new.signal_ids.append(event.signal_id)
         elif isinstance(event, Instrument):
             new.definitions.append(event)
 

@@ -21,6 +21,7 @@ import asyncpg
 import structlog
 
 from decahertz.health import ComponentStatus, Health
+from decahertz.incident import Incident
 from decahertz.supervision import supervise
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.files import make_private_folder, open_locked
@@ -160,6 +161,7 @@ class RecorderLease:
         self._lost = asyncio.Event()
         self._problem = ""
         self._log = structlog.get_logger(part="recorder", recorder=recorder)
+        self._incident = Incident("lease_renewal", self._log)
 
     async def start(self) -> None:
         """Take the lease and keep renewing it.
@@ -283,12 +285,10 @@ class RecorderLease:
                 if not await self._extend(LEASE_SECONDS):
                     self.lose()
             except (DatabaseError, asyncpg.PostgresError) as error:
-                if not self._problem:
-                    self._log.warning("lease_renewal_failed", error=str(error))
+                self._incident.fail(error=error)
                 self._problem = str(error)
             else:
-                if self._problem:
-                    self._log.info("lease_renewal_recovered")
+                self._incident.recover()
                 self._problem = ""
 
     async def _extend(self, seconds: float) -> bool:

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from decahertz.event import Instrument, MarketEvent, Tick
+from storage.schema.events import rows_between
 from storage.schema.samples import quoted
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _ROWS = """
 SELECT found.* FROM unnest(
     $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[]
 ) AS wanted (venue, instrument, low_ns, high_ns, low, high), LATERAL (
-    SELECT {columns} FROM {table}
+    SELECT {columns} FROM {rows}
     WHERE venue = wanted.venue AND instrument = wanted.instrument
       AND time_ns >= wanted.low_ns AND time_ns <= wanted.high_ns
       AND time >= wanted.low AND time <= wanted.high AND time >= $7 AND time <= $8
@@ -111,7 +112,7 @@ def _queries(
     """Yield statements with their values, one for each group of ranges."""
     statement = _ROWS.format(
         columns=", ".join(map(quoted, columns)) if columns else "*",
-        table=quoted(event_type.table),
+        rows=rows_between(event_type, "wanted.low", "wanted.high", "$7", "$8"),
         more=more,
     )
     for ranges in range_groups(events):

@@ -8,10 +8,11 @@ Every other error blames the database: a lost connection, a missing right or tab
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from decahertz.accounting import AccountingSettings
 from decahertz.clock import Clock
 from decahertz.event import Arrival
 from storage.connection import ends_when_lost
@@ -67,16 +68,20 @@ class EntryWriter:
         clock: Clock,
         lease: RecorderLease | None = None,
         first_new_id: int = 0,
+        accounting: AccountingSettings | None = None,
+        guard: Callable[[AnyConnection], Awaitable[None]] | None = None,
     ) -> None:
-        """With a ``lease``, every transaction proves that it is held.
+        """With a ``lease``, every transaction proves that it is held; ``guard`` begins every transaction, and
+        stops it by a :class:`~storage.database.DatabaseError`.
 
         Entries with a smaller id than ``first_new_id`` are from an earlier process: those of their samples
-        that another process has superseded are dropped.
+        that another process has superseded are dropped. ``accounting`` as in :class:`Inserter`.
         """
         self._database = database
         self._lease = lease
+        self._guard = guard
         self._recorder = recorder
-        self._inserter = Inserter(recorder, clock, first_new_id)
+        self._inserter = Inserter(recorder, clock, first_new_id, accounting)
         self._forgettable: list[uuid.UUID] = []
 
     def forget(self, batch_ids: Iterable[uuid.UUID]) -> None:
@@ -145,8 +150,10 @@ class EntryWriter:
     async def finish(self, connection: AnyConnection) -> None:
         """Write the rows that were deferred, and delete the ids of forgotten batches."""
         with self._database.errors():
-            await self._inserter.write_instruments(connection)
-            await connection.execute(_FORGET, self._forgettable)
+            async with connection.transaction():
+                await self._check(connection)
+                await self._inserter.write_instruments(connection)
+                await connection.execute(_FORGET, self._forgettable)
         self._forgettable.clear()
 
     @asynccontextmanager
@@ -158,6 +165,7 @@ class EntryWriter:
         forgettable = self._forgettable.copy()
         with self._database.errors():
             async with ends_when_lost(connection), connection.transaction():
+                await self._check(connection)
                 fresh = await self._insert_batches(connection, list(result.acks), forgettable)
                 if len(fresh) < len(entries):
                     await _recall(connection, result, [e for e in entries if e.batch_id not in fresh])
@@ -165,6 +173,10 @@ class EntryWriter:
                 await _finish_batches(connection, self._recorder, result)
         del self._forgettable[: len(forgettable)]
         self._inserter.committed(result)
+
+    async def _check(self, connection: AnyConnection) -> None:
+        if self._guard is not None:
+            await self._guard(connection)
 
     async def _insert_batches(
         self, connection: AnyConnection, batch_ids: list[uuid.UUID], forgettable: list[uuid.UUID]

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
+from decahertz.accounting import AccountingSettings
 from decahertz.backoff import Backoff
 from decahertz.clock import NS_PER_SECOND, Clock
 from decahertz.event import EVENT_BY_TABLE
 from decahertz.health import ComponentStatus, Health
 from decahertz.sample import SampleSchema
 from decahertz.supervision import supervise
+from decahertz.words import counted
 from storage.database import Database, DatabaseError, DatabaseUnavailableError
 from storage.entry import Entry
 from storage.schema.samples import table_of
@@ -55,7 +57,7 @@ _FORGET_BATCHES = "DELETE FROM stored_batches WHERE recorder = $1 AND time < now
 class Writer:
     """Drains the spool into the database."""
 
-    def __init__(  # noqa: PLR0913 - the last four have defaults
+    def __init__(  # noqa: PLR0913 - the last five have defaults
         self,
         database: Database,
         spool: Spool,
@@ -67,11 +69,13 @@ class Writer:
         backlog_rows_per_second: float = 50_000,
         stop_seconds: float = 3.0,
         unanswered_seconds: float = 4.0,
+        accounting: AccountingSettings | None = None,
     ) -> None:
         """The counters of the tables of ``schemas`` exist from the start.
 
         ``stop_seconds`` limits how long :meth:`stop` drains the memory queue; the rest stays in the spool.
         A database that has not answered for ``unanswered_seconds`` counts as lost, whatever its time-outs.
+        ``accounting`` is how round trips are computed; ``None``: the defaults.
         """
         self._database = database
         self._spool = spool
@@ -81,7 +85,7 @@ class Writer:
         self._unanswered_ns = round(unanswered_seconds * NS_PER_SECOND)
         self._asked_ns: int | None = None
         """Since when an answer of the database is awaited."""
-        self._entries = EntryWriter(database, lease.recorder, clock, lease, spool.first_new_id)
+        self._entries = EntryWriter(database, lease.recorder, clock, lease, spool.first_new_id, accounting)
         self._metrics = WriterMetrics(registry, lambda: self.rows_waiting, lambda: self.lost_seconds)
         self._metrics.announce([*map(table_of, schemas), *EVENT_BY_TABLE])
         self._rate_limiter = RateLimiter(backlog_rows_per_second, clock)
@@ -167,19 +171,18 @@ class Writer:
         health, detail = Health.OK, ""
         if self._is_awaiting:
             rows = self.rows_waiting + self._spool.backlog_rows
-            health, detail = Health.DEGRADED, f"{rows} rows waiting: {self._problem}"
+            health, detail = Health.DEGRADED, f"{counted(rows, 'row')} waiting: {self._problem}"
         elif self._task is None or self._task.done():
             health, detail = Health.FAILED, "the writer has stopped"
         elif (seconds := self.lost_seconds) is not None:
             rows = self.rows_waiting + self._spool.backlog_rows
-            health, detail = (
-                Health.DEGRADED,
-                f"{rows} rows waiting for {seconds:.0f} s: {self._problem or 'the database does not answer'}",
-            )
+            problem = self._problem or "the database does not answer"
+            detail = f"{counted(rows, 'row')} waiting for {seconds:.0f} s: {problem}"
+            health = Health.DEGRADED
         elif self._refusal:
             health, detail = Health.DEGRADED, f"rows become dead letters: {self._refusal}"
         elif self._spool.backlog_rows:
-            detail = f"{self._spool.backlog_rows} rows of the backlog are still to be stored"
+            detail = f"{counted(self._spool.backlog_rows, 'row')} of the backlog still to be stored"
         return ComponentStatus(name="storage", health=health, detail=detail)
 
     async def _run(self) -> None:
@@ -246,7 +249,7 @@ class Writer:
             self._lost_since_ns = None
             self._problem = ""
             backlog = self._spool.backlog_rows
-            self._log.info("database_recovered", seconds=seconds, backlog_rows=backlog)
+            self._database.outage.recover(self, is_main=True, seconds=seconds, backlog_rows=backlog)
         self._in_flight = [entry for entry in self._in_flight if entry.batch_id not in result.acks]
         self._spool.ack(list(result.acks.values()))
         if self.on_stored is not None:
@@ -307,5 +310,5 @@ class Writer:
         self._problem = str(error)
         if self._lost_since_ns is None:
             self._lost_since_ns = self._clock.monotonic_ns()
-            self._log.warning("database_lost", error=str(error), rows_waiting=self.rows_waiting)
+            self._database.outage.fail(self, error, rows_waiting=self.rows_waiting)
         await asyncio.sleep(_RETRY.seconds(attempt, random))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -32,18 +33,37 @@ from api.security.tls import ServerTls
 from api.settings import ApiSettings
 from collectors.host.dispatch import Dispatcher
 from collectors.host.hosted import HostedCollector
-from collectors.host.plugins import LoadedCollector
+from collectors.host.plugins import LoadedCollector, LoadedGenerator, load_generators
+from collectors.market.collector import MarketCollector
 from collectors.strategy.collector import StrategyCollector, StrategyOptions
 from collectors.strategy.sample import StrategySample
+from control.checks import PreTradeChecks
+from control.halts import Halts
+from control.queue import RequestQueue
+from control.schedules import Schedules
+from control.settings import ControlSettings
+from control.signals.schedule import SignalSchedules
+from control.signals.service import Generators, SignalService
+from control.signals.settings import SignalsSettings
+from control.templates import Templates
 from decahertz.bus import EVENTS, RECORDED, LocalBus, samples_topic
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND, Clock, SystemClock
+from decahertz.currencies import CurrencyCodes
+from decahertz.definitions import Definitions
 from decahertz.event import AnyEvent, Arrival, EventBatch, Quote
 from decahertz.health import CollectorStatus, ComponentStatus, FeedStatus, Health, RunState
 from decahertz.ingest import EmitterId, EventSink, Ingest, Receipt, part_of
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.metric import Kind, Metric, Unit
+from decahertz.provider import Provider
+from decahertz.risk.monitor import RiskMonitor
+from decahertz.risk_limits import RiskSettings
 from decahertz.sample import Sample, SampleBatch, schema_of
 from decahertz.sequences import SequenceSet
+from decahertz.trading_days import TradingDays
+from providers.gateway import Gateway
+from providers.recorder import RecorderOptions, RecorderProvider
+from providers.settings import ProvidersSettings
 from storage.database import Database, DatabaseUnavailableError
 from storage.query.event_log import EventLog, Numbered
 from storage.query.queries import Queries
@@ -51,6 +71,9 @@ from storage.settings import StorageSettings
 from storage.spool import Spool
 from storage.write.alerts import AlertStore
 from storage.write.api_keys import ApiKeyStore
+from storage.write.halts import HaltStore
+from storage.write.order_requests import RequestStore
+from storage.write.order_templates import TemplateStore
 from storage.write.writer import Writer
 from tests.client_server import Sink
 from tests.postgres_server import create_tables
@@ -70,7 +93,9 @@ class ProbeSample(Sample, frozen=True, kw_only=True):
     key: ClassVar[tuple[str, ...]] = ("venue", "instrument")
     venue: str
     instrument: str
-    mid: Annotated[float | None, Metric("Middle of bid and ask.", unit=Unit.PRICE)] = None
+    mid: Annotated[
+        float | None, Metric("Middle of bid and ask.", unit=Unit.PRICE, formula="(bid + ask) / 2")
+    ] = None
     ticks: Annotated[int, Metric("Ticks seen.", kind=Kind.COUNTER)] = 0
 
 
@@ -149,12 +174,18 @@ async def create_api_tables(database: Database) -> None:
 
 @contextlib.asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[Database]:
-    database = Database(url, StorageSettings(flush_seconds=0.01))
+    database = Database(url, StorageSettings(flush_seconds=0.01, read_timeout_seconds=30.0))
     await database.open()
     try:
         yield database
     finally:
         await database.close()
+
+
+@functools.cache
+def _generators(enabled: tuple[str, ...]) -> tuple[LoadedGenerator, ...]:
+    """The signal generators; to find them, the files of every installed distribution are read."""
+    return load_generators(enabled).plugins
 
 
 @dataclass
@@ -174,7 +205,18 @@ class Stack:
     silences: Silences | None = None
     has_strategies: bool = True
     """Whether the strategy collector is enabled."""
+    risk_settings: RiskSettings = field(default_factory=RiskSettings)
+    checks: PreTradeChecks | None = None
+    control_settings: ControlSettings = field(default_factory=ControlSettings)
+    signals_settings: SignalsSettings = field(default_factory=lambda: SignalsSettings(settle_seconds=0.001))
+    behind_seconds: float = 0.0
+    """Age of the oldest event that the database lacks, as the signals are told."""
+    market: MarketCollector | None = None
+    """The market collector, if it is enabled; nothing feeds it."""
     failed_collectors: list[CollectorStatus] = field(default_factory=list)
+    providers: Sequence[Provider] = ()
+    """Providers in addition to the recorder's own."""
+    providers_settings: ProvidersSettings = field(default_factory=ProvidersSettings)
 
     def __post_init__(self) -> None:
         self.latest = LatestSamples(self.bus)
@@ -194,6 +236,17 @@ class Stack:
             loaded = LoadedCollector("strategy", "decahertz", self.strategy, schema_of(StrategySample))
             hosted = HostedCollector(loaded, self.clock.monotonic_ns, budget_ns=NS_PER_SECOND)
             self.bus.subscribe(EVENTS, Dispatcher((hosted,), self.clock.monotonic_ns).take)
+        self.risk = RiskMonitor(
+            self.bus,
+            self.clock,
+            self.ingest,
+            self.risk_settings,
+            self.latest,
+            strategies=lambda: self.strategy,
+            risks=lambda: None,
+            behind=lambda: (),
+            components=lambda: [*self.components, self.api.status()],
+        )
         self.keys = KeyRing(ApiKeyStore(self.database), self.clock)
         self.auditor = Auditor(self.database, self.bus, self.clock, self.registry, recorder=RECORDER)
         certificate = self.settings.certificate()
@@ -205,6 +258,47 @@ class Stack:
             if certificate is None
             else ServerTls(certificate, self.clock, self.registry, look_seconds=0.05)
         )
+        self.halts = Halts(
+            HaltStore(self.database, STORED_BY),
+            self.bus,
+            self.clock,
+            self.control_settings,
+            recorder=STORED_BY,
+        )
+        self.risk.halted = lambda: self.halts.objections() if self.halts.is_read else []
+        self.risk.on_hard = self.halts.exceeded
+        self.queue = RequestQueue(
+            RequestStore(self.database, STORED_BY),
+            self.bus,
+            self.clock,
+            self.control_settings,
+            recorder=STORED_BY,
+            checks=self.checks,
+            halts=self.halts,
+        )
+        definitions = Definitions(CurrencyCodes())
+        own = RecorderProvider(self.clock, RecorderOptions(), latest=self.latest, definitions=definitions)
+        self.gateway = Gateway(
+            [own, *self.providers], [], self.providers_settings, self.clock, self.registry, self.database
+        )
+        self.templates = Templates(
+            TemplateStore(self.database, STORED_BY),
+            self.queue,
+            Schedules(self.clock, "America/New_York"),
+            self.clock,
+            self.control_settings,
+            recorder=STORED_BY,
+        )
+        self.signals = SignalService(
+            Queries(self.database),
+            self.ingest,
+            self.clock,
+            Generators(_generators(tuple(self.signals_settings.enabled)), TradingDays()),
+            self.registry,
+            settle_seconds=self.signals_settings.settle_seconds,
+            behind_seconds=lambda: self.behind_seconds,
+        )
+        self.schedules = SignalSchedules(self.signals, self.clock, self.signals_settings)
         self.api = Api(self._parts(), self.settings, self.limits, tls=self.tls)
         self._sequence = 0
 
@@ -227,13 +321,20 @@ class Stack:
                 *self.failed_collectors,
                 *(
                     CollectorStatus(name=name, state=RunState.RUNNING)
-                    for name in ("probe", "strategy", "execution")
+                    for name in ("probe", "strategy", "execution", *(["market"] if self.market else []))
                 ),
             ],
             feeds=lambda: [FeedStatus(name="synthetic", state=RunState.FINISHED, counters={"messages": 3})],
             components=lambda: [*self.components, self.api.status()],
             ready=lambda: self.is_ready,
             strategy=lambda: self.strategy,
+            risk=self.risk,
+            queue=self.queue,
+            halts=self.halts,
+            gateway=self.gateway,
+            templates=self.templates,
+            signals=(self.signals, self.schedules),
+            market=lambda: self.market,
             ledger=self.sink.spool.ledger if isinstance(self.sink, StoringSink) else list,
             registry=self.registry,
             version="0.0.test",
@@ -252,9 +353,18 @@ class Stack:
             await self.tls.start()
         await self.api.start()
         await self.auditor.start()
+        self.queue.on_changed = self.api.cache.changed
+        await self.halts.start()
+        await self.queue.start()
+        await self.gateway.start()
+        await self.templates.start()
         try:
             yield self
         finally:
+            await self.templates.stop()
+            await self.gateway.stop()
+            await self.queue.stop()
+            await self.halts.stop()
             await self.api.stop()
             await self.auditor.stop()
             if self.tls is not None:

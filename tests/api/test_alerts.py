@@ -191,7 +191,7 @@ async def test_a_database_that_hangs_does_not_hang_the_list(
 
     async with stored.database.query() as connection, connection.transaction():
         await connection.execute("LOCK TABLE alerts")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             problem = (await stored_caller.get("alerts")).problem("database-unavailable")
             assert problem["detail"] == "the database does not respond; try again"
             assert [a["id"] for a in await listed(stored_caller, "state=firing")] == [alert(0).id]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pytest
 from msgspec import Meta, Struct
 
-from api.http.allowed_values import allowed_values
+from decahertz.allowed_values import allowed_values
 
 
 class Colour(StrEnum):

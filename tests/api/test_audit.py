@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -14,15 +14,22 @@ from api.http.access import Scope
 from api.http.route import AnyRoute
 from api.routes.table import ROUTES
 from api.settings import ApiSettings
+from decahertz.audit import TOPIC as AUDIT
 from decahertz.audit import AuditEntry
+from decahertz.clock import to_datetime
 from storage.write.audit import AuditStore
 from tests.alert_examples import watchdog_alert
-from tests.api.helpers import RECORDER, Stack, quote, reader
+from tests.api.helpers import RECORDER, Stack, quote, reader, wait_for
 
 ACKNOWLEDGE = "/api/v1/alerts/{}/acknowledge"
 BODY = {"who": "ada", "comment": "adds a disk", "until": "2100-01-01T00:00:00Z"}
-UNAUDITED = {"/api/v1/events", "/api/v1/metrics/history", "/api/v1/session"}
-"""Events are the record itself, a history is a query, and a session changes nothing stored."""
+UNAUDITED = {
+    *("/api/v1/events", "/api/v1/signals/generate", "/api/v1/metrics/history", "/api/v1/session"),
+    "/api/v1/background/warm-cache",
+    *("/api/v1/orders/check", "/api/v1/templates/{template_id}/dry-run"),
+}
+"""Events and signals are the record; histories, checks and dry runs queries; sessions and caches change
+nothing."""
 
 
 @pytest.fixture
@@ -189,6 +196,26 @@ async def test_pages_and_filters_of_the_audit_log(stored: Stack) -> None:
     assert found == ["e4", "e3", "e2", "e1", "e0"]
     (one,) = await entries(stored, admin, "?target=k3&actor=command line (ada)")
     assert one["after"] == {"number": 3}
+
+
+async def test_the_feed_tells_each_entry_of_a_busy_minute_once(stored: Stack) -> None:
+    """More entries than one read brings, and one that becomes visible after younger ones."""
+    heard: list[str] = []
+    stored.bus.subscribe(AUDIT, lambda message: heard.append(cast("AuditEntry", message).id))
+    begin_ns = stored.clock.time_ns()
+    rows = [
+        (to_datetime(begin_ns), f"e{number:04}", begin_ns + number, "", "ada", "order.take", "r", "done")
+        for number in range(2_500)
+    ]
+    names = ["time", "id", "time_ns", "recorder", "actor", "action", "target", "result"]
+    late = rows.pop(7)
+    for some in (rows, [late]):
+        async with stored.database.query() as connection:
+            await connection.copy_records_to_table("audit", records=some, columns=names)
+        stored.auditor.stored()
+        await wait_for(lambda: len(heard) >= len(rows), "all are told")
+    await wait_for(lambda: late[1] in heard, "the late one is told")
+    assert sorted(heard) == sorted([late[1], *(row[1] for row in rows)])
 
 
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.ADMIN])

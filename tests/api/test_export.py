@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 import pyarrow.parquet
@@ -22,6 +23,7 @@ from api.routes.export import ExportQuery
 from decahertz.clock import CYCLE_NS
 from decahertz.event import EVENT_BY_TABLE
 from storage.database import Database
+from storage.settings import StorageSettings
 from tests.api.checked import Caller
 from tests.api.helpers import (
     LIMIT_SECONDS,
@@ -32,6 +34,7 @@ from tests.api.helpers import (
     quote,
 )
 from tests.postgres_server import PostgresServer
+from tests.proxy import PostgresProxy
 from tests.storage_examples import RECORDER, until
 
 MANY = 400_000
@@ -132,6 +135,22 @@ async def test_without_pyarrow_parquet_is_not_installed(
 async def test_without_a_database_the_answer_is_to_try_again(caller: Caller, form: str) -> None:
     answer = await caller.get(f"export?collector=probe&format={form}")
     assert (answer.status, answer.problem("database-unavailable")["status"]) == (503, 503)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+async def test_a_frozen_database_is_told_after_the_time_of_a_read(
+    database_url: str, tmp_path: Path, form: str
+) -> None:
+    settings = StorageSettings(read_timeout_seconds=0.5, connect_timeout_seconds=60)
+    async with PostgresProxy(database_url, tmp_path).running() as proxy:
+        database = Database(proxy.url, settings)
+        await database.open()
+        async with Stack(database=database).running() as running, Caller(running.api.url) as caller:
+            proxy.delay_seconds = 60.0
+            async with asyncio.timeout(10):
+                answer = await caller.get(f"export?collector=probe&format={form}")
+            assert (answer.status, answer.problem("database-unavailable")["status"]) == (503, 503)
+        await database.close()
 
 
 async def test_a_large_export_is_whole(large: Stack) -> None:

@@ -27,6 +27,7 @@ from decahertz.sample import SampleBatch, schema_of
 from decahertz_client import Client
 from tests.api.checked import Caller
 from tests.api.helpers import START_NS, Stack, wait_for
+from tests.storage_examples import RECORDER
 
 HOUR_NS = 3600 * NS_PER_SECOND
 
@@ -356,6 +357,11 @@ def check_quality(item: dict[str, Any], made: list[Life]) -> None:
         "submit_to_ack": [life.ack - life.submit for life in made if life.ack is not None],
         "ack_to_fill": [life.fill - (life.ack or 0) for life in filled if life.fill is not None],
         "submit_to_fill": [life.fill - life.submit for life in filled if life.fill is not None],
+        "submit_to_last_fill": [
+            life.fill - life.submit
+            for life in filled
+            if life.fill is not None and life.state is not OrderState.ACCEPTED
+        ],
     }
     for leg, milliseconds in legs.items():
         seconds = [one / 1000 for one in milliseconds]
@@ -371,7 +377,22 @@ def check_quality(item: dict[str, Any], made: list[Life]) -> None:
             weight += life.quantity * reference
         assert item[f"slippage_{name}"]["n"] == len(filled)
         assert item[f"slippage_{name}"]["mean"] == pytest.approx(cost / weight * 10_000)
-    assert item["reasons"] == {}
+    assert item["reasons"].keys() == {"queue", "limiter", "markouts"}
+    # Only filled orders: the mid at the end of the others is not known.
+    paper = math.fsum(life.quantity * life.decision for life in filled)
+    signs = [1 if life.side is Side.BUY else -1 for life in filled]
+    pairs = list(zip(signs, filled, strict=True))
+    parts = {
+        "delay": math.fsum(sign * life.quantity * (life.arrival - life.decision) for sign, life in pairs),
+        "trading": math.fsum(sign * life.quantity * (life.price - life.arrival) for sign, life in pairs),
+        "opportunity": 0.0,
+        "fees": 0.5 * len(filled),
+    }
+    shortfall = item["shortfall"]
+    assert shortfall["n"] == len(filled)
+    for name, money in parts.items():
+        assert shortfall[name] == pytest.approx(money / paper * 10_000), name
+    assert shortfall["total"] == pytest.approx(math.fsum(parts.values()) / paper * 10_000)
 
 
 async def test_quality_of_stored_orders_is_that_of_their_events(stored: Stack, stored_caller: Caller) -> None:
@@ -386,6 +407,67 @@ async def test_quality_of_stored_orders_is_that_of_their_events(stored: Stack, s
     span = f"start={START_NS + 5 * NS_PER_SECOND}&end={START_NS + 30 * NS_PER_SECOND}"
     check_quality((await stored_caller.get(f"execution/quality?{span}")).body["items"][0], made[5:30])
     assert (await stored_caller.get(f"execution/quality?{span}&venue=other")).body["items"] == []
+
+
+MARKET = """
+CREATE TABLE market_samples (
+    time timestamptz, recorder text, venue text, instrument text, mid double precision
+)
+"""
+
+
+async def test_costs_and_markouts_of_stored_orders_are_those_worked_by_hand(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    """The purchase of tests/collectors/test_execution.py: 1,000 wanted at 50.00, of which 800 are filled.
+
+    Delay 800 * 0.10 = 80, trading 600 * 0.10 + 200 * 0.30 = 120, opportunity 200 * 0.50 = 100, fees 16: 316
+    of 50,000. Markouts after 1 s: (50.30 - 50.20) / 50.20 of 30,120 and (50.50 - 50.40) / 50.40 of 10,080.
+    """
+    base = START_NS
+
+    def at(seconds: float) -> int:
+        return base + round(seconds * NS_PER_SECOND)
+
+    key: dict[str, Any] = {"strategy": "trend", "venue": "SIM", "instrument": "X", "order_id": "1"}
+    key |= {"side": Side.BUY}
+    events: list[AnyEvent] = [
+        Order(
+            time_ns=at(2), state=OrderState.SUBMITTED, quantity=1000, decision_price=50.0, decided_ns=at(1),
+            queue_seconds=0.25, **key,
+        ),
+        Fill(time_ns=at(3), fill_id="1", price=50.20, quantity=600, fee=12, **key),
+        Fill(time_ns=at(4), fill_id="2", price=50.40, quantity=200, fee=4, **key),
+        Order(time_ns=at(5), state=OrderState.CANCELLED, quantity=1000, **key),
+    ]  # fmt: skip
+    async with stored.database.query() as connection:
+        await connection.execute(MARKET)
+        for seconds, mid in ((1.9, 50.1), (2.5, 50.15), (4.0, 50.30), (5.0, 50.5), (5.1, 70.0)):
+            await connection.execute(
+                "INSERT INTO market_samples VALUES (to_timestamp($1), $2, 'SIM', 'X', $3)",
+                at(seconds) / NS_PER_SECOND,
+                RECORDER,
+                mid,
+            )
+    try:
+        await stored.emit(*events)
+        await stored.all_stored()
+        (item,) = (await stored_caller.get(f"execution/quality?start={base}")).body["items"]
+    finally:
+        async with stored.database.query() as connection:
+            await connection.execute("DROP TABLE market_samples")
+    parts = {"delay": 16, "trading": 24, "opportunity": 20, "fees": 3.2, "total": 63.2}
+    assert item["shortfall"] == pytest.approx({"n": 1, **parts})
+    assert (item["signal_to_submit"]["p50"], item["queue"]["p99"]) == (1.0, 0.25)
+    found = {one["horizon"]: (one["n"], one["mean"]) for one in item["markouts"]}
+    expected = (600 * 0.10 + 200 * 0.10) / (600 * 50.20 + 200 * 50.40) * 10_000
+    assert found["1s"] == (2, pytest.approx(expected))
+    assert found["5m"] == (0, None)
+    # The rest is filled late at 50.50: the order is filled, and nothing was missed.
+    await stored.emit(Fill(time_ns=at(7), fill_id="3", price=50.50, quantity=200, fee=4, **key))
+    await stored.all_stored()
+    (item,) = (await stored_caller.get(f"execution/quality?start={base}")).body["items"]
+    assert (item["filled"], item["cancelled"], item["conflicts"]) == (1, 0, 1)
 
 
 def publish(stack: Stack, collector: BaseCollector[Any], events: list[AnyEvent], now_ns: int) -> None:
@@ -405,7 +487,7 @@ async def test_quality_of_the_present_is_that_of_the_newest_sample(stack: Stack,
     answer = (await caller.get("execution/quality")).body
     assert answer["basis"] == "live"
     check_quality(answer["items"][0], made)
-    assert (await caller.get("execution/quality?strategy=mean")).body["items"] == []
+    assert (await caller.get("execution/quality?venue=elsewhere")).body["items"] == []
     (await caller.get("execution/quality?recorder=other")).problem("invalid-parameter")
 
 

@@ -43,7 +43,7 @@ async def echo_lengths() -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("lengths", [[length] for length in LENGTHS] + [LENGTHS])
 async def test_a_client_of_another_library_reads_every_frame(echo_lengths: str, lengths: list[int]) -> None:
-    async with websockets.connect(echo_lengths, max_size=None, proxy=None) as client, asyncio.timeout(10):
+    async with websockets.connect(echo_lengths, max_size=None, proxy=None) as client, asyncio.timeout(20):
         await client.send(",".join(map(str, lengths)))
         for length in lengths:
             assert await client.recv() == "t" * length

@@ -27,6 +27,7 @@ async def test_every_stream_says_where_its_rows_are(stored: Stack, stored_caller
         "spooled": 0,
         "dropped": {"client_ring_full": 3},
         "imbalance": 0,
+        "expired": 0,
     }
     assert {"samples:probe", "samples:desk"} <= set(streams)
 

@@ -94,7 +94,7 @@ async def test_a_request_under_way_is_answered_before_the_stop() -> None:
 
     stack.sink.append = slow  # type: ignore[method-assign,assignment]
     await stack.api.start()
-    async with ClientSession(stack.api.url) as session, asyncio.timeout(10):
+    async with ClientSession(stack.api.url) as session, asyncio.timeout(20):
         body = {"source": "s", "epoch": 1, "first_sequence": 1, "events": []}
         request = asyncio.create_task(session.post("/api/v1/events", json=body).__aenter__())
         await asked.wait()

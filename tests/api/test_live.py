@@ -195,6 +195,74 @@ BAD: list[tuple[str | bytes, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            '{"type":"shout"}',
+            "type: 'shout' is unknown; allowed: authenticate, subscribe, resume, unsubscribe, ping",
+        ),
+        ("{}", "type: the field type is missing"),
+        ("[]", "a message must be an object, not a list"),
+        ('{"type":"subscribe","topics":[]}', "topics: must have at least 1 item"),
+        ('{"type":"subscribe","topics":[1]}', "topics[0]: must be a text, not a whole number"),
+        ('{"type":"subscribe","topics":["fills"],"max_hz":0}', "max_hz: must be more than 0"),
+        ('{"type":"ping","extra":1}', "extra: there is no field extra"),
+        ("{", "not valid application/json: it ends too early"),
+        (
+            '{"type":"subscribe","topics":["quote:EUR/USD"]}',
+            "no topic can match 'quote:EUR/USD'; similar: quotes:{instrument}",
+        ),
+        (
+            '{"type":"subscribe","topics":["fills:momentum"]}',
+            "no topic can match 'fills:momentum'; similar: fills",
+        ),
+        (
+            '{"type":"subscribe","topics":["metrics:markets:**"]}',
+            "no topic can match 'metrics:markets:**'; similar: metrics:market:{venue}:{instrument}",
+        ),
+        (
+            '{"type":"subscribe","topics":["metrics:prob:SIM:A"]}',
+            "no topic can match 'metrics:prob:SIM:A'; similar: metrics:probe:{venue}:{instrument}",
+        ),
+        (
+            '{"type":"resume","topics":["regime_change"],"epoch":0,"sequence":0}',
+            "no topic can match 'regime_change'; similar: regime",
+        ),
+    ],
+)
+async def test_a_refusal_says_in_plain_words_what_is_right(stack: Stack, text: str, reason: str) -> None:
+    async with reader(stack) as client:
+        await client.socket.send(text)
+        refusal = await client.hear()
+        assert refusal["text"] == reason
+        named = reason.partition(": ")[0] if ": " in reason else None
+        fields = {"malformed": None, "bad_topic": "topics"}
+        assert refusal.get("field") == fields.get(refusal["code"], named)
+
+
+@pytest.mark.parametrize("topic", ["xyzzy", "*:*:*:*:*:*:*", "metrics", "quotes", "metrics:probe"])
+async def test_a_topic_that_cannot_exist_is_refused_with_those_that_can(stack: Stack, topic: str) -> None:
+    async with reader(stack) as client:
+        await client.say(type="subscribe", topics=["fills", topic])
+        refusal = await client.hear()
+        assert (refusal["code"], refusal["type"]) == ("bad_topic", "error")
+        assert ":" in refusal["text"].partition(";")[2]
+        for can_exist in (
+            "**",
+            "*",
+            "metrics:**",
+            "metrics:*:SIM:A",
+            "metrics:execution:**",
+            "*:*",
+            "quotes:not-yet",
+            "bars:A:1m",
+            "alerts",
+        ):
+            await client.say(type="subscribe", topics=[can_exist])
+            assert (await client.hear())["type"] == "snapshot", can_exist
+
+
 @pytest.mark.parametrize(("text", "code"), BAD)
 async def test_a_bad_message_is_refused_with_a_reason_and_the_connection_stays(
     stack: Stack, text: str | bytes, code: str
@@ -307,12 +375,12 @@ async def test_frames_may_arrive_in_any_pieces(stack: Stack) -> None:
 
 async def test_a_client_has_a_limited_number_of_patterns() -> None:
     async with Stack(limits=HubLimits(max_subscriptions=2)).running() as stack, reader(stack) as client:
-        await client.subscribe("a", "b")
-        await client.subscribe("a")
-        await client.say(type="subscribe", topics=["c"])
+        await client.subscribe("fills", "orders")
+        await client.subscribe("fills")
+        await client.say(type="subscribe", topics=["cash"])
         assert (await client.hear())["code"] == "too_many_subscriptions"
-        await client.say(type="unsubscribe", topics=["a"])
-        await client.subscribe("c")
+        await client.say(type="unsubscribe", topics=["fills"])
+        await client.subscribe("cash")
 
 
 async def test_there_is_a_limited_number_of_clients() -> None:
@@ -363,11 +431,27 @@ async def test_another_version_of_websocket_or_http_is_told_to_upgrade(
         f"Sec-WebSocket-Version: {version}", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
     )  # fmt: skip
     outgoing.write("\r\n".join(lines).encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         head = (await incoming.readuntil(b"\r\n\r\n")).decode()
     outgoing.transport.abort()
     assert head.split()[1] == "426"
     assert "Sec-WebSocket-Version: 13" in head
+    assert not stack.clients()
+
+
+@pytest.mark.parametrize("keys", [[], ["short"], ["a" * 24], ["dGhlIHNhbXBsZSBub25jZQ=="] * 2])
+async def test_a_handshake_names_a_bad_key(stack: Stack, keys: list[str]) -> None:
+    incoming, outgoing = await asyncio.open_connection("127.0.0.1", stack.api.port)
+    lines = (
+        "GET /ws HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade, close",
+        "Sec-WebSocket-Version: 13", *(f"Sec-WebSocket-Key: {key}" for key in keys), "", "",
+    )  # fmt: skip
+    outgoing.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(20):
+        answer = (await incoming.readuntil(b"}")).decode()
+    outgoing.transport.abort()
+    assert answer.split()[1] == "400"
+    assert "the header Sec-WebSocket-Key must be there once: 16 bytes in base64" in answer
     assert not stack.clients()
 
 
@@ -402,14 +486,14 @@ async def test_who_answers_pings_stays_and_who_is_silent_is_disconnected() -> No
 
 
 async def test_a_client_can_ping_too(stack: Stack) -> None:
-    async with reader(stack) as client, asyncio.timeout(10):
+    async with reader(stack) as client, asyncio.timeout(20):
         await (await client.socket.ping(b"are you there"))
 
 
 async def test_stopping_says_going_away_to_all() -> None:
     async with Stack().running() as stack, reader(stack) as one, reader(stack, MSGPACK) as two:
         closing = asyncio.gather(one.close_code(), two.close_code())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await stack.api.stop()
         assert list(await closing) == [1001, 1001]
         assert stack.counted("decahertz_api_websocket_clients") == 0
@@ -518,7 +602,7 @@ async def test_states_that_wait_are_dropped_with_their_subscription(stack: Stack
         await client.until_pong()
         stack.publish_cycle(2, ["A", "B"])
         await client.say(type="unsubscribe", topics=["metrics:probe:SIM:A"])
-        await client.say(type="subscribe", topics=["x"], max_hz=None)
+        await client.say(type="subscribe", topics=["fills"], max_hz=None)
         updates = [message for message in await client.until_pong() if message["type"] == "update"]
         assert [message["topic"] for message in updates] == ["metrics:probe:SIM:B"]
 

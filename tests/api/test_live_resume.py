@@ -12,7 +12,7 @@ import pytest
 from api.live.limits import HubLimits
 from api.live.replay import wanted_events
 from decahertz.clock import CYCLE_NS
-from decahertz.event import EVENT_TYPES, Fill, Log, Quote, Risk, Tick, event_topic
+from decahertz.event import EVENT_TYPES, Fill, Log, News, Quote, Risk, Tick, event_topic
 from decahertz.fakes import example_events
 from decahertz.topic import Pattern, segment
 from tests.api.checked import Caller
@@ -181,7 +181,7 @@ async def test_without_a_database_the_reader_is_told_and_may_try_again(limits: H
         (["fills"], {Fill: None}),
         (["quotes:A", "quotes:B"], {Quote: ["A", "B"]}),
         (["quotes:A", "quotes:*"], {Quote: None}),
-        (["*:A"], {Quote: ["A"], Tick: ["A"]}),
+        (["*:A"], {Quote: ["A"], Tick: ["A"], News: None}),
         (["ticks:**", "risk", "logs"], {Tick: None, Risk: None, Log: None}),
         (["metrics:**", "alerts", "quotes", "fills:x", "fills:**"], {}),
         (["**"], dict.fromkeys(EVENT_TYPES)),

@@ -127,7 +127,7 @@ async def test_a_slow_reader_is_not_listened_to() -> None:
         cycles = await fill_up(stack)
         received = stack.clients()[0].received
         for number in range(100):
-            slow.say(type="subscribe", topics=[f"a:{number}"])
+            slow.say(type="subscribe", topics=[f"quotes:{number}"])
             stack.publish_cycle(cycles + 1 + number, NAMES)
         await wait_for(lambda: stack.clients()[0].conflated >= 99 * len(NAMES), "the cycles are conflated")
         assert stack.clients()[0].received == received

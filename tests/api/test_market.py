@@ -53,9 +53,9 @@ async def test_a_cursor_leads_through_all_bars_once(stored: Stack, stored_caller
 
 
 async def test_an_invalid_duration_is_explained(caller: Caller) -> None:
-    answer = await caller.get("market/bars/A?timeframe=1w")
+    answer = await caller.get("market/bars/A?timeframe=1y")
     (error,) = answer.problem("invalid-parameter")["errors"]
-    assert "whole number with ms, s, m, h or d" in error["reason"]
+    assert "whole number with ms, s, m, h, d or w" in error["reason"]
 
 
 async def test_without_an_instrument_there_is_nothing(caller: Caller) -> None:

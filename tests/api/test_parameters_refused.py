@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import ClientSession
+from yarl import URL
 
 from decahertz.event import PositionSource
 from tests.api.checked import Caller
+from tests.api.helpers import Stack
 
 CURRENT = [
     ("collector=nothing", "collector"),
@@ -32,7 +35,7 @@ HISTORY = [
     ("collector=probe&step=0s", "step"),
     ("collector=probe&step=-1s", "step"),
     ("collector=probe&step=1.5s", "step"),
-    ("collector=probe&step=1w", "step"),
+    ("collector=probe&step=1y", "step"),
     ("collector=probe&step=50ms", "step"),
     ("collector=probe&step=150ms", "step"),
     ("collector=probe&step=367d", "step"),
@@ -44,7 +47,7 @@ HISTORY = [
 ]
 BARS = [
     ("timeframe=0s", "timeframe"),
-    ("timeframe=1w", "timeframe"),
+    ("timeframe=1y", "timeframe"),
     ("timeframe=", "timeframe"),
     ("timeframe=367d", "timeframe"),
     ("limit=0", "limit"),
@@ -92,7 +95,7 @@ OTHERS = [
     ("positions?held_by=null", "held_by"),
     ("positions?held_by=desk", "held_by"),
     ("positions?flat=2", "flat"),
-    ("fills?start=-1w", "start"),
+    ("fills?start=-1y", "start"),
     ("fills?times=text", "times"),
     ("fills?format=xml", "format"),
     ("export?table=fills&times=string", "times"),
@@ -116,10 +119,42 @@ OTHERS = [
 async def test_an_invalid_parameter_is_named(caller: Caller, path: str, field: str) -> None:
     answer = await caller.get(path)
     assert answer.status == 400
-    assert [error["field"] for error in answer.problem("invalid-parameter")["errors"]] == [field]
+    (error,) = answer.problem("invalid-parameter")["errors"]
+    assert error["field"] == field
+    assert "Expected" not in error["reason"]  # the words of the decoder
 
 
 async def test_the_values_of_an_enumeration_are_named(caller: Caller) -> None:
     answer = await caller.get("positions?held_by=desk")
     (error,) = answer.problem("invalid-parameter")["errors"]
-    assert error["reason"] == f"Invalid enum value 'desk'; allowed: {', '.join(PositionSource)}"
+    assert error["reason"] == f"'desk' is unknown; allowed: {', '.join(PositionSource)}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%ff",
+        "/api/v1/fills%ff",
+        "/api/v1/trades/%C3%28",
+        "/api/v1/market/bars/%ff%fe",
+        "/page/%80",
+        "/ws%ff",
+    ],
+)
+async def test_a_path_that_is_not_utf_8_is_told_so(stack: Stack, path: str) -> None:
+    async with ClientSession() as session, session.get(URL(stack.api.url + path, encoded=True)) as response:
+        problem = await response.json(content_type=None)
+        assert (response.status, problem["type"]) == (400, "urn:decahertz:problem:bad-request")
+        assert problem["detail"] == "the path is not UTF-8 after percent-decoding"
+
+
+async def test_a_path_in_utf_8_is_looked_for(stack: Stack) -> None:
+    async with ClientSession() as session:
+        for path in ("/api/v1/trades/%E6%AF%94", "/nothing%20here"):
+            async with session.get(URL(stack.api.url + path, encoded=True)) as response:
+                assert response.status in (404, 503)
+
+
+async def test_a_duration_without_a_unit_is_answered_with_those_that_there_are(caller: Caller) -> None:
+    (error,) = (await caller.get("fills?start=-10")).problem("invalid-parameter")["errors"]
+    assert error["reason"] == "'-10' has no unit: -10s for seconds before now, -10m for minutes, -10h"

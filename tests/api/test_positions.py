@@ -77,10 +77,11 @@ async def test_a_position_is_that_of_its_fills_at_the_newest_mid(stack: Stack, c
     assert long["unrealised_pnl"] + long["realised_pnl"] == pytest.approx(flows + 216)
     assert (long["risk"], long["opened_ns"], long["updated_ns"]) == (40.0, START_NS, START_NS + 2)
     assert long["current_r"] == pytest.approx((flows + 216) / 40)
-    assert long["reasons"] == {}
+    not_valued = dict.fromkeys(("mae", "mfe"), "no cycle has valued it since it opened")
+    assert long["reasons"] == not_valued
     short = found["trend", "B/C"]
     assert (short["quantity"], short["value"], short["unrealised_pnl"]) == (-4.0, -180.0, 20.0)
-    assert short["reasons"] == {
+    assert short["reasons"] == not_valued | {
         "risk": "no fill names the initial risk",
         "current_r": "no fill names the initial risk",
     }
@@ -116,7 +117,7 @@ async def test_without_a_mark_price_sums_are_null_and_say_why(stack: Stack, call
     assert (summary["count"], summary["unmarked"], summary["gross_value"]) == (3, 3, None)
     assert summary["reasons"]["gross_value"] == "mean, A: no quote and no reported mark price"
     assert summary["reasons"]["oldest_mark_seconds"] == "no position has a mark price"
-    empty = (await caller.get("positions/summary?strategy=nobody")).body
+    empty = (await caller.get("positions/summary?venue=elsewhere")).body
     assert (empty["count"], empty["gross_value"], empty["unrealised_pnl"]) == (0, 0.0, 0.0)
 
 

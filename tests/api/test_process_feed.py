@@ -27,6 +27,8 @@ from decahertz.clock import SystemClock
 from decahertz.event import Arrival, EventBatch
 from decahertz.latest import LatestAlerts, LatestSamples
 from decahertz.sample import SampleBatch
+from decahertz.trading_state import TOPIC as TRADING
+from decahertz.trading_state import Objection, TradingState
 from storage.database import Database
 from storage.settings import StorageSettings
 from storage.spool.errors import SpoolError
@@ -77,7 +79,7 @@ class Recorder:
             yield link, theirs
         finally:
             theirs.close()
-            await asyncio.wait_for(task, 5)
+            await asyncio.wait_for(task, 20)
 
     @asynccontextmanager
     async def followed(
@@ -89,17 +91,17 @@ class Recorder:
             writer.write(framed(Attach()))
             assert await read_frame(reader) == b"start"
             bus, heard = LocalBus(), list[Message]()
-            for topic in ("samples:*", RECORDED, ALERTS):
+            for topic in ("samples:*", RECORDED, ALERTS, TRADING):
                 bus.subscribe(topic, heard.append)
             replica = Replica(reader, writer, bus, [PROBE], 10)
             replica.on_session = on_session
             task = asyncio.create_task(replica.run())
             try:
-                await asyncio.wait_for(replica.complete.wait(), 5)
+                await asyncio.wait_for(replica.complete.wait(), 20)
                 yield replica, heard
             finally:
                 writer.close()
-                await asyncio.wait_for(task, 5)
+                await asyncio.wait_for(task, 20)
 
 
 def arrival(number: int) -> Arrival:
@@ -119,12 +121,15 @@ async def test_a_process_gets_the_present_state_and_then_every_message() -> None
     for number in range(11, 16):
         bus.publish(RECORDED, arrival(number))
     bus.publish(ALERTS, firing)
+    free = TradingState(time_ns=1, can_trade=True, objections=[])
+    bus.publish(TRADING, free)
     async with recorder.followed() as (replica, heard):
-        assert heard == [arrival(13), arrival(14), arrival(15), samples(2.0), firing]
+        assert heard == [arrival(13), arrival(14), arrival(15), samples(2.0), firing, free]
         assert (recorder.feed.floor, recorder.feed.sequence, recorder.feed.events) == (12, 15, _RING_EVENTS)
         heard.clear()
-        news: list[Message] = [samples(3.0), arrival(16), replace(firing, summary="worse")]
-        for topic, message in zip((samples_topic("probe"), RECORDED, ALERTS), news, strict=True):
+        halted = replace(free, can_trade=False, objections=[Objection(reason="news", strategy="momentum")])
+        news: list[Message] = [samples(3.0), arrival(16), replace(firing, summary="worse"), halted]
+        for topic, message in zip((samples_topic("probe"), RECORDED, ALERTS, TRADING), news, strict=True):
             bus.publish(topic, message)
         changed: list[str] = []
         replica.on_changed = changed.extend

@@ -85,6 +85,28 @@ async def test_fills_can_be_narrowed(stored_caller: Caller) -> None:
         assert [item["fill_id"] for item in answer.body["items"]] == found, query
 
 
+async def test_accounts_of_a_strategy_are_told_apart(stored: Stack, stored_caller: Caller) -> None:
+    await send_fills(
+        stored_caller,
+        {**fill(1, "buy"), "account": "one"},
+        {**fill(2, "buy"), "account": "two"},
+        {**fill(3, "sell"), "account": "two"},
+        fill(4, "buy"),
+    )
+    await stored.all_stored()
+    for account, fills, trades in (("one", ["f1"], 0), ("two", ["f3", "f2"], 1), ("", ["f4"], 0)):
+        query = f"strategy=momentum&account={account}"
+        found = (await stored_caller.get(f"fills?{query}")).body["items"]
+        assert [item["fill_id"] for item in found] == fills
+        assert len((await stored_caller.get(f"trades?{query}")).body["items"]) == trades
+        assert (await stored_caller.get(f"trades/stats?{query}")).body["trades"] == trades
+        held = (await stored_caller.get(f"positions?{query}&flat=true")).body["items"]
+        assert [(item["account"], item["quantity"] == 0) for item in held] == [(account, account == "two")]
+        summary = (await stored_caller.get(f"positions/summary?{query}")).body
+        assert summary["count"] == 1 - trades
+    assert (await stored_caller.get("fills?strategy=momentum&account=three")).body["items"] == []
+
+
 @pytest.mark.parametrize("cursor", ["x", "%20", "AAAA", "é", "%F0%9F%92%A9", "a" * 1000])
 @pytest.mark.parametrize("path", ["fills", "trades"])
 async def test_a_made_up_cursor_is_refused(caller: Caller, path: str, cursor: str) -> None:

@@ -45,7 +45,7 @@ class Client:
 async def connected(port: int) -> AsyncIterator[Client]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             yield Client(reader, writer)
     finally:
         writer.close()
@@ -207,7 +207,7 @@ async def test_a_flood_while_a_request_is_in_progress_is_not_read() -> None:
         assert runner.server is not None
         (connection,) = runner.server.connections
         assert isinstance(connection, Connection)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while connection.transport is None or connection.transport.is_reading():  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.001)
         assert len(connection._waiting) < 1024 * 1024
@@ -291,7 +291,7 @@ async def test_a_read_is_abandoned_when_its_client_leaves(repeats: int) -> None:
             gate.open.clear()
             client.writer.write(head("/a"))
             await gate.until(repeats + 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await gate.abandoned.wait()
         gate.open.set()
         async with connected(port) as other:
@@ -310,7 +310,7 @@ async def test_a_change_is_not_abandoned_when_its_client_leaves() -> None:
             await gate.until(2)
             gate.open.set()
             await other.answer()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await gate.finished.wait()
         assert not gate.abandoned.is_set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from typing import Any
 
@@ -50,11 +51,21 @@ def rows_of(answer: Reply) -> list[dict[str, str]]:
 def as_text(value: Any) -> str:  # noqa: ANN401 - JSON
     if value is None:
         return ""
+    if isinstance(value, list):
+        return json.dumps(value, separators=(",", ":"))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 async def test_a_list_as_csv_has_the_fields_and_values_of_its_items(asked: Caller) -> None:
-    for path in ("signals", "fills", "trades", "trades/recent", "orders", "risk", "market/quotes/EUR/USD"):
+    for path in (
+        "signals",
+        "fills",
+        "trades",
+        "trades/recent",
+        "orders",
+        "risk/events",
+        "market/quotes/EUR/USD",
+    ):
         items = (await asked.get(path)).body["items"]
         rows = rows_of(await asked.get(f"{path}?format=csv"))
         assert [list(row) for row in rows] == [list(item) for item in items], path
@@ -128,6 +139,35 @@ async def test_a_response_that_has_not_changed_is_not_sent_again(asked: Caller) 
         assert again.headers["Cache-Control"] == first.headers["Cache-Control"] != "no-store", path
         other = await asked.get(path, headers={"If-None-Match": '"other"'})
         assert (other.status, other.raw) == (200, first.raw), path
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack", "csv"])
+async def test_each_form_of_a_list_says_how_old_it_is_and_is_not_sent_again(asked: Caller, form: str) -> None:
+    for list_ in ("fills?", "signals?", "system/logs?", "market/quotes/EUR/USD?limit=1&"):
+        path = f"{list_}format={form}"
+        first = await asked.get(path)
+        json = await asked.get(path.replace(f"format={form}", "format=json"))
+        headers = {"ETag", "Age", "Cache-Control", "Cache-Status", "Vary"}
+        assert first.headers.keys() & headers == json.headers.keys() & headers, path
+        assert first.headers["Cache-Control"] == json.headers["Cache-Control"] == "private, no-cache"
+        tag = first.headers["ETag"]
+        again = await asked.get(path, headers={"If-None-Match": tag})
+        assert (again.status, again.raw, again.headers["ETag"]) == (304, b"", tag), path
+        head = await asked.ask("HEAD", path)
+        assert (head.status, head.headers["ETag"]) == (200, tag), path
+        assert (await asked.ask("HEAD", path, headers={"If-None-Match": tag})).status == 304, path
+        assert form == "json" or json.headers["ETag"] != tag, path
+
+
+async def test_a_page_that_gets_a_successor_is_another_response(stored: Stack, asked: Caller) -> None:
+    path = "system/logs?format=csv&limit=1"
+    first = await asked.get(path)
+    assert "Link" not in first.headers
+    await stored.emit(Log(time_ns=START_NS - 10**9, component="c", level=LogLevel.INFO, message="older"))
+    await stored.all_stored(1)
+    answer = await asked.get(path, headers={"If-None-Match": first.headers["ETag"]})
+    assert (answer.status, answer.raw) == (200, first.raw)
+    assert "Link" in answer.headers
 
 
 async def test_a_new_row_changes_the_tag_of_its_list(stored: Stack, asked: Caller) -> None:

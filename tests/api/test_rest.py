@@ -124,11 +124,14 @@ async def test_the_catalogue_says_what_a_metric_means_and_its_name_everywhere(ca
     assert probe["metrics"][0] == {
         "name": "mid",
         "help": "Middle of bid and ask.",
+        "formula": "(bid + ask) / 2",
+        "source": "",
         "kind": "gauge",
         "unit": "price",
         "type": "float",
         "optional": True,
         "states": [],
+        "aggregates": ["last", "min", "max", "avg"],
         "prometheus": "decahertz_probe_mid_price",
     }
     assert desk["metrics"][0]["prometheus"] == "decahertz_desk_pnl_money"

@@ -25,8 +25,8 @@ _ACKNOWLEDGEMENT = {"who": "ada", "comment": "looks", "until": 1}
 
 
 @pytest.fixture
-def api_settings() -> ApiSettings:
-    return ApiSettings(port=0, require_keys=True)
+def api_settings(request: pytest.FixtureRequest) -> ApiSettings:
+    return ApiSettings(port=0, require_keys=getattr(request, "param", True))
 
 
 async def signed_in(stack: Stack, session: ClientSession, key: str) -> str:
@@ -171,11 +171,26 @@ async def test_behind_a_proxy_with_tls_the_cookie_is_secure(stored: Stack) -> No
     assert key not in str(logs)
 
 
-@pytest.mark.parametrize("api_settings", [ApiSettings(port=0)])
-async def test_where_no_keys_are_required_nobody_needs_to_sign_in(stored: Stack) -> None:
-    async with ClientSession(stored.api.url) as browser, browser.get(_PATH) as response:
-        assert await response.json() == {
-            "name": "local",
-            "scopes": ["public", "read", "ingest", "trade", "admin"],
-            "expires_ns": None,
-        }
+@pytest.mark.parametrize("api_settings", [False], indirect=True)
+async def test_where_keys_are_optional_nobody_has_to_sign_in_and_a_session_counts(stored: Stack) -> None:
+    every = ["read", "ingest", "trade", "admin"]
+    acknowledge = "/api/v1/alerts/unknown/acknowledge"
+    async with ClientSession(stored.api.url) as browser:
+        async with browser.get(_PATH) as response:
+            assert await response.json() == {"name": "local", "scopes": every, "expires_ns": None}
+        async with browser.delete(_PATH) as response:
+            assert (response.status, await response.json()) == (200, {"ended": False})
+        assert (await status(browser, "POST", acknowledge))[0] in (404, 422)
+
+        headers = {"Cookie": await signed_in(stored, browser, await stored.key(Scope.READ))}
+        async with browser.get(_PATH, headers=headers) as response:
+            info = await response.json()
+        assert (info["name"], info["scopes"]) == ("test", ["read"])
+        assert info["expires_ns"] > stored.clock.time_ns()
+        assert await status(browser, "POST", acknowledge, **headers) == (403, "forbidden-origin")
+        headers["Origin"] = stored.api.url
+        assert await status(browser, "POST", acknowledge, **headers) == (403, "insufficient-scope")
+        async with browser.delete(_PATH, headers=headers) as response:
+            assert await response.json() == {"ended": True}
+        async with browser.get(_PATH, headers=headers) as response:
+            assert (await response.json())["name"] == "local"

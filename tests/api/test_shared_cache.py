@@ -13,49 +13,15 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.http.cache import Cached, Caching, Found, ResponseCache
-from api.http.shared_cache import SharedCache
 from decahertz.clock import NS_PER_SECOND
 from decahertz.fakes import ManualClock
 from decahertz.settings import SettingsError
+from decahertz.shared_cache import SharedCache
 from decahertz.wire import Codec
 from tests.api.helpers import wait_for
-from tests.servers import free_port, require
+from tests.redis_server import PASSWORD, RedisServer
 
 KEY = ("/fills?limit=20", Codec.JSON)
-PASSWORD = "swordfish"  # noqa: S105 - of a server that ends with the test
-
-
-class RedisServer:
-    """A Redis that can be ended, frozen and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: asyncio.subprocess.Process | None = None
-        self.port = free_port()
-        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
-
-    async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            require("redis-server"),
-            *("--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--requirepass", PASSWORD),
-            *("--dir", str(self._folder)),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    return
-
-    async def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            await self._process.wait()
-            self._process = None
 
 
 @pytest_asyncio.fixture

@@ -42,7 +42,7 @@ async def response(incoming: asyncio.StreamReader) -> tuple[int, dict[str, Any]]
 
 
 async def closed(incoming: asyncio.StreamReader) -> bytes:
-    """What is still sent until the server closes."""
+    """Returns the bytes that arrive until the server closes."""
     async with asyncio.timeout(LIMIT_SECONDS):
         with contextlib.suppress(ConnectionResetError):
             return await incoming.read()

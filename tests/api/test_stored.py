@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest_asyncio
 
+from collectors.market.collector import MarketCollector, MarketOptions
 from decahertz.clock import NS_PER_SECOND
 from decahertz.event import (
+    Cash,
+    CashKind,
     Direction,
     Fill,
+    FillKind,
+    Gap,
     Log,
     LogLevel,
     News,
@@ -54,10 +59,12 @@ def order(number: int, state: OrderState, **more: Any) -> Order:  # noqa: ANN401
 
 LISTS: dict[str, dict[str, Any]] = {
     "signals": {"signal_id": "s1", "strategy": "momentum", "direction": "buy", "price": 1.1, "risk": 0.5},
-    "risk": {"name": "exposure", "value": 2.2, "limit_value": 10.0, "breached": False},
+    "cash": {"cash_id": "c1", "kind": "funding", "amount": -0.01, "currency": "USD"},
+    "risk/events": {"name": "exposure", "value": 2.2, "limit_value": 10.0, "breached": False},
     "regime": {"regime": "trend", "strategy": "momentum", "confidence": 0.7},
     "sentiment/news": {"headline": "Rates unchanged", "instruments": ["EUR/USD"], "sentiment": 0.1},
     "system/logs": {"component": "momentum", "level": "warning", "message": "slow"},
+    "market/gaps": {"numbering": "quotes", "from_sequence": 3, "to_sequence": 4, "missing": 2},
     "market/ticks/EUR/USD": {"venue": "SIM", "price": 1.1, "size": 0.5, "side": "buy", "venue_sequence": 2},
 }
 
@@ -92,8 +99,11 @@ SELECTED = {
     f"signals?end={START_NS + 6_000_000}": 0,
     f"signals?start={START_NS + 6_000_000}&end={START_NS + 6_000_001}": 1,
     "signals?recorder=elsewhere": 0,
-    "risk?name=exposure&breached=false&strategy=momentum": 1,
-    "risk?breached=true": 0,
+    "cash?strategy=momentum&kind=funding&instrument=EUR/USD&cash_id=c1": 1,
+    "cash?kind=transfer": 0,
+    "cash?account=second": 0,
+    "risk/events?name=exposure&breached=false&strategy=momentum": 1,
+    "risk/events?breached=true": 0,
     "regime?regime=trend": 1,
     "regime?regime=range": 0,
     "sentiment/news?instrument=EUR/USD": 1,
@@ -104,8 +114,13 @@ SELECTED = {
     "market/ticks/EUR/USD?venue=SIM&side=buy": 1,
     "market/ticks/EUR/USD?side=sell": 0,
     "market/ticks/EUR/USD?venue=OTHER": 0,
+    "market/gaps?venue=SIM&instrument=EUR/USD&numbering=quotes&recovered=false": 1,
+    "market/gaps?recovered=true": 0,
     f"market/quotes/EUR/USD?start={START_NS + 13_000_000}&limit=1": 1,
     "market/quotes/EUR/USD?start=-1s": 0,
+    "cash/totals?strategy=momentum": 2,
+    "cash/totals?recorder=elsewhere": 0,
+    f"cash/totals?start={START_NS + DAY_NS}": 0,
     "orders?state=filled": 2,
     "orders?is_final=false": 0,
     "orders?side=sell&order_id=o2": 1,
@@ -123,19 +138,33 @@ async def test_lists_are_filtered_by_key_columns_and_time(asked: Caller) -> None
 UNKNOWN = {
     "signals?instrument=EURUSD": "instrument",
     "market/ticks/EUR-USD": "instrument",
+    "market/gaps?instrument=EUR-USD": "instrument",
     "market/quotes/eur/usd": "instrument",
     "market/bars/EUR-USD": "instrument",
     "trades/stats?strategy=momentun": "strategy",
+    "cash/totals?strategy=momentun": "strategy",
     "performance?instrument=EURUSD": "instrument",
     "orders?strategy=momentun": "strategy",
     "orders/active/count?strategy=momentun": "strategy",
     "fills?instrument=EUR-USD&start=-1m": "instrument",
     "trades?strategy=Momentum": "strategy",
     "regime?strategy=momentun": "strategy",
+    "metrics/current?collector=probe&instrument=EURUSD": "instrument",
+    "sentiment/series/EURUSD": "instrument",
+    "market/feeds?instrument=EURUSD": "instrument",
+    "positions?strategy=momentun": "strategy",
+    "positions?instrument=EURUSD": "instrument",
+    "positions/summary?strategy=momentun": "strategy",
+    "pnl?strategy=momentun": "strategy",
+    "execution/quality?strategy=momentun": "strategy",
+    f"execution/quality?strategy=momentun&start={START_NS}": "strategy",
 }
 
 
-async def test_an_unknown_name_is_told_from_an_empty_range_and_similar_ones_are_named(asked: Caller) -> None:
+async def test_an_unknown_name_is_told_from_an_empty_range_and_similar_ones_are_named(
+    stored: Stack, asked: Caller
+) -> None:
+    stored.market = MarketCollector(stored.clock, MarketOptions())
     for path, name in UNKNOWN.items():
         answer = await asked.get(path)
         assert answer.status == 404, path
@@ -146,6 +175,26 @@ async def test_an_unknown_name_is_told_from_an_empty_range_and_similar_ones_are_
         assert (await asked.get(path)).body["items"] == []
     assert (await asked.get("market/bars/EUR/USD?start=-1m")).body["items"] == []
     assert (await asked.get("trades/stats?strategy=momentum&start=-1m")).body["trades"] == 0
+
+
+async def test_a_name_of_headlines_gaps_flows_or_requests_alone_is_known(
+    stored: Stack, stored_caller: Caller
+) -> None:
+    news = News(time_ns=START_NS, headline="H", publisher="P", instruments=("NEWS",), sentiment=None)
+    gap = Gap(time_ns=START_NS, venue="SIM", instrument="GAP", numbering="quotes", missing=2)
+    flow = Cash(
+        time_ns=START_NS, strategy="holder", cash_id="c", kind=CashKind.TRANSFER, amount=1.0, currency="USD"
+    )
+    await stored.emit(news, gap, flow)
+    await stored.all_stored()
+    later = f"start={START_NS + DAY_NS}"
+    for path in (f"sentiment/news?instrument=NEWS&{later}", f"market/gaps?instrument=GAP&{later}"):
+        assert (await stored_caller.get(path)).body["items"] == [], path
+    series = (await stored_caller.get(f"sentiment/series/NEWS?{later}&end={START_NS + 3 * DAY_NS}")).body
+    assert {item["n"] for item in series["items"]} == {0}
+    for path in (f"cash?strategy=holder&{later}", "fills?strategy=holder", "positions?strategy=holder"):
+        assert (await stored_caller.get(path)).body["items"] == [], path
+    assert (await stored_caller.get("pnl?strategy=holder")).status == 200
 
 
 async def test_a_name_that_is_only_live_is_known(stored: Stack, asked: Caller) -> None:
@@ -244,9 +293,53 @@ async def test_an_order_keeps_its_place_in_the_list_while_its_state_changes(
 
 async def test_round_trips_are_shown_by_id_and_newest_first(asked: Caller) -> None:
     (trade,) = (await asked.get("trades")).body["items"]
-    assert (await asked.get(f"trades/{trade['trade_id']}")).body == trade
+    detail = (await asked.get(f"trades/{trade['trade_id']}")).body
+    reasons = detail["excursion_reason"], trade["excursion_reason"]  # one is computed now
+    assert {name: detail[name] for name in trade} == trade | {"excursion_reason": reasons[0]}
+    assert detail["mae"] is detail["mfe"] is None
+    assert all(reasons)
     assert (await asked.get("trades/recent?limit=5")).body["items"] == [trade]
     (await asked.get("trades/none")).problem("not-found")
+
+
+async def test_fees_and_flows_add_up_by_currency_and_count_once(stored: Stack, stored_caller: Caller) -> None:
+    def fill(number: int, **more: Any) -> Fill:  # noqa: ANN401 - any field
+        values: dict[str, Any] = {
+            "time_ns": START_NS + number, "strategy": "s", "venue": "SIM", "instrument": "A", "order_id": "o",
+            "fill_id": str(number), "side": Side.BUY, "price": 10.0, "quantity": 1.0,
+        }  # fmt: skip
+        return Fill(**values | more)
+
+    def flow(cash_id: str, amount: float, **more: Any) -> Cash:  # noqa: ANN401 - any field
+        values: dict[str, Any] = {"time_ns": START_NS, "strategy": "s", "kind": CashKind.FUNDING}
+        return Cash(cash_id=cash_id, amount=amount, **values | more)
+
+    await stored.emit(
+        fill(1, fee=2.0),
+        fill(2, fee=1.5, fee_currency="BNB", fee_rate=600.0),
+        fill(3, fee=-0.5, fee_currency="BNB", fee_rate=610.0),
+        fill(4, fee=9.0, fill_id="5"),
+        fill(5, fee=4.0, kind=FillKind.CORRECTION),
+        fill(6, fee=8.0),
+        fill(7, fee=8.0, fill_id="6", kind=FillKind.BUST),
+        fill(8, fee=1.0, kind=FillKind.SETTLEMENT),
+        fill(9),
+        flow("1", -0.001, currency="BTC", rate=60_000.0),
+        flow("1", -0.001, currency="BTC", rate=60_000.0),
+        flow("2", 0.002, currency="BTC", rate=61_000.0),
+        flow("3", 5.0, currency="CHF", account="x"),
+    )
+    await stored.all_stored()
+    items = (await stored_caller.get("cash/totals?strategy=s")).body["items"]
+    names = ("account", "kind", "currency", "n", "amount", "converted", "without_rate")
+    found = [tuple(item[name] for name in names) for item in items]
+    assert found == [
+        ("", "fee", "BNB", 2, -1.0, -900.0 + 305.0, 0),
+        ("", "fee", None, 3, -7.0, -7.0, 0),
+        ("", "funding", "BTC", 2, 0.001, 62.0, 0),
+        ("x", "funding", "CHF", 1, 5.0, None, 1),
+    ]
+    assert items[3]["reasons"] == {"converted": "1 of 1 have no rate to the account currency"}
 
 
 async def test_a_page_of_bulk_events_reaches_back_over_a_quiet_time(

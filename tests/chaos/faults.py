@@ -210,7 +210,7 @@ def disk_full(chaos: World, _: random.Random) -> Heal:
 
 def spool_deleted(chaos: World, _: random.Random) -> Heal:
     for file in chaos.spool.glob("spool.sqlite*"):
-        file.unlink()
+        file.unlink(missing_ok=True)  # those that are written again come and go
     return lambda: None
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -22,7 +22,7 @@ import psutil
 from storage.postgres.embedded import EmbeddedPostgres, Installation, database_url
 from tests.chaos.background import Background
 from tests.embedded_server import create_data, has_timescale
-from tests.pipeline.running import ROOT, Forked, Program, RunningDecahertz, await_welcome, read, started
+from tests.pipeline.running import ROOT, Forked, Program, RunningDecahertz, await_welcome, read
 
 STOP_SECONDS = 60.0
 _SETTINGS = {"max_connections": "40"}
@@ -83,6 +83,14 @@ class Postgres:
                 process.kill()
         self.stop()
 
+    def pids(self) -> list[int]:
+        """Its processes now; none while it is stopped."""
+        if self._server is None or self._server.pid is None:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            return [process.pid for process in self.processes()]
+        return []
+
     def processes(self) -> list[psutil.Process]:
         """Its processes, the parent first."""
         assert self._server is not None
@@ -101,6 +109,8 @@ class Life:
     died_ns: int = 0
     missed: dict[str, int] = field(default_factory=dict)
     """Cycles in which a collector was not sampled, as last reported, by collector."""
+    noted_ns: int = 0
+    """When the last report of missed cycles was asked for; what is missed from then to a kill is unknown."""
     unclear: list[tuple[int, int]] = field(default_factory=list)
     """Periods with a stepped clock that ended in a kill, so that missed cycles were not reported."""
 
@@ -108,10 +118,10 @@ class Life:
 class Pipeline:
     """``decahertz up``, always on the same ports and the same data folder."""
 
-    def __init__(self, env: Mapping[str, str], log: Path, program: Sequence[str] = ()) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, program: Callable[[], None] | None = None) -> None:
         self._env = dict(env)
-        self._log = log
-        self._program = list(program)
+        self.log = log
+        self._program = program
         self.port, self._exporter_port = free_port(), free_port()
         self.lives: list[Life] = []
         self.running: RunningDecahertz | None = None
@@ -124,13 +134,9 @@ class Pipeline:
         """Start it; returns when it is recording."""
         life = Life(time.time_ns())
         ports = ["--api-port", str(self.port), "--exporter-port", str(self._exporter_port)]
-        process: Program
-        if self._program:
-            given = [*self._program, *ports, *arguments]
-            process = started(given, self._env, self._log, stdin=subprocess.PIPE)
-        else:
-            process = Forked(["up", *ports, *arguments], self._env, self._log)
-        self.running = RunningDecahertz(process, await_welcome(process, self._log))
+        command = () if self._program else ("up",)
+        process = Forked([*command, *ports, *arguments], self._env, self.log, self._program)
+        self.running = RunningDecahertz(process, await_welcome(process, self.log))
         life.ready_ns = time.time_ns()
         self.lives.append(life)
 
@@ -142,18 +148,24 @@ class Pipeline:
         """As Ctrl-C does. Safe when it does not run."""
         if self.running is not None:
             process = self._end(signal.SIGINT)
-            assert process.returncode == 0, self._log.read_text()[-3000:]
+            assert process.returncode == 0, self.log.read_text()[-3000:]
 
     def note_missed(self) -> None:
         """Ask it, if it runs, which cycles it missed. Raises one error or another when it is dying."""
         running, life = self.running, self.lives[-1]
         if running is not None:
+            asked_ns = time.time_ns()
             for collector, cycles in missed_cycles(running.metrics).items():
                 life.missed[collector] = max(life.missed.get(collector, 0), cycles)
+            life.noted_ns = max(life.noted_ns, asked_ns)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - whatever the API answers
         assert self.running is not None
         return self.running.get(path)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-3000:]
 
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""

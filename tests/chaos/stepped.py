@@ -59,6 +59,7 @@ async def main(options: Sequence[str]) -> None:
         await pipeline.stop()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be ``decahertz up``."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(sys.argv[1:]))

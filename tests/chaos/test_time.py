@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from storage.postgres.embedded import Installation
+from tests.chaos import stepped
 from tests.chaos.world import live_through, world
-from tests.pipeline.running import IS_LONG, ROOT
+from tests.pipeline.running import IS_LONG
 
 pytestmark = pytest.mark.timeout(3000 if IS_LONG else 120)
 _ROUNDS = 20 if IS_LONG else 2
-_PROGRAM = Path(__file__).with_name("stepped.py")
 
 
 def test_the_clock_stepped_back_and_forth(installation: Installation, folder: Path) -> None:
-    program = [sys.executable, str(_PROGRAM)]
-    with world(folder, installation, program=program, settings={"PYTHONPATH": str(ROOT)}) as chaos:
+    with world(folder, installation, program=stepped.run) as chaos:
         chaos.start_client()
         for round_ in range(_ROUNDS):
             for step in (3.0, -3.0, -0.2, 0.2) if round_ % 2 else (-2.0, 2.0, 0.07, -0.07):

@@ -91,7 +91,7 @@ def test_a_near_miss_is_stored_as_it_was_meant(
     with Client(server.url, source="test", strict=strict) as client:
         assert emit(client, kind)
         assert emit(client, kind, {field: given})
-        assert client.flush()
+        assert client.flush(20)
         assert client.stats().dropped == {}
     assert [getattr(event, field) for event in server.events()][1:] == [stored]
 
@@ -119,7 +119,7 @@ def test_events_that_need_no_correction_are_sent_as_they_are(server: Recorder) -
     with Client(server.url, source="test") as client:
         for number in range(100):
             client.fill(**{**FILL, "order_id": str(number)})
-        assert client.flush()
+        assert client.flush(20)
         assert client.stats().corrected == 0
 
 
@@ -131,7 +131,7 @@ def test_a_strict_client_raises_what_is_wrong(
         with pytest.raises(InvalidEventError, match=rf"^fill\.{field} is .*{reason}"):
             client.fill(**{**FILL, field: given})
         assert client.fill(**FILL)
-        assert client.flush()
+        assert client.flush(20)
         assert client.stats().emitted == 1
     assert len(server.events()) == 1
 
@@ -162,7 +162,7 @@ def test_what_is_unclear_is_rejected_counted_and_logged_once_with_its_field(
     with Client(server.url, source="test") as client:
         for number in range(10):
             client.fill(**{**FILL, "order_id": str(number), "side": "long" if number % 2 else "Sell"})
-        assert client.flush()
+        assert client.flush(20)
         stats = client.stats()
     assert (stats.acknowledged, stats.dropped, stats.corrected) == (5, {"rejected": 5}, 5)
     assert {event.order_id for event in server.events() if isinstance(event, Fill)} == set("02468")
@@ -191,7 +191,7 @@ def test_no_execution_is_lost_for_its_time(
     given = {"ahead": ahead_ns, "ahead in milliseconds": ahead_ns // 10**6}.get(str(given), given)
     with Client(server.url, source="test") as client:
         assert emit(client, kind, {"time_ns": given})
-        assert client.flush()
+        assert client.flush(20)
         assert client.stats().dropped == {}
     (event,) = server.events()
     assert isinstance(event, (Fill, Order))

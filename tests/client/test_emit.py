@@ -101,7 +101,7 @@ def test_a_whole_event_arrives_field_by_field(
 ) -> None:
     fields = whole(name)
     assert client.emit(name, **fields) if by_name else getattr(client, name)(**fields)
-    assert client.flush()
+    assert client.flush(20)
     assert [(type(e), plain(e)) for e in server.events()] == [(_TYPES[name], fields)]
 
 
@@ -110,7 +110,7 @@ def test_optional_fields_may_be_omitted(client: Client, server: Recorder, name: 
     required = {f.name for f in msgspec.structs.fields(_TYPES[name]) if f.required}
     before = time.time_ns()
     assert getattr(client, name)(**{k: v for k, v in whole(name).items() if k in required - {"time_ns"}})
-    assert client.flush()
+    assert client.flush(20)
     (event,) = server.events()
     assert before <= event.time_ns <= time.time_ns()
 
@@ -157,7 +157,7 @@ def test_values_of_other_types_are_converted(
     arrives: object,
 ) -> None:
     client.fill(**{**FILL, field: given})
-    assert client.flush()
+    assert client.flush(20)
     assert [getattr(event, field) for event in server.events()] == [arrives]
 
 
@@ -193,7 +193,7 @@ def test_a_value_that_cannot_be_sent_costs_only_its_own_event(
     for order_id in range(100):
         price = bad if order_id in (30, 60) else 1.0
         assert client.fill(**{**FILL, "order_id": str(order_id), "price": price})
-    assert client.flush()
+    assert client.flush(20)
     arrived = [event.order_id for event in server.events() if isinstance(event, Fill)]
     assert arrived == [str(n) for n in range(100) if n not in (30, 60)]
     stats = client.stats()
@@ -205,7 +205,7 @@ def test_a_value_that_cannot_be_sent_costs_only_its_own_event(
 def test_bytes_that_look_like_an_infinity_are_only_bytes(client: Client, server: Recorder) -> None:
     text = "\x7f" * 0xCB + "ËðÿË\x7fð"
     client.log(component="c", level="info", message=text)
-    assert client.flush()
+    assert client.flush(20)
     assert [e.message for e in server.events() if hasattr(e, "message")] == [text]
 
 
@@ -224,7 +224,7 @@ def test_order_is_the_order_of_emission_per_thread(client: Client, server: Recor
         thread.start()
     for thread in threads:
         thread.join()
-    assert client.flush()
+    assert client.flush(20)
     stats = client.stats()
     assert (stats.emitted, stats.acknowledged, stats.pending, stats.dropped) == (16_000, 16_000, 0, {})
     assert orders_by_strategy(server.events()) == {f"s{n}": list(range(2_000)) for n in range(8)}
@@ -243,7 +243,7 @@ def test_batches_go_over_one_connection_with_the_key_in_a_header(server: Recorde
     with Client(server.url, source="test", key="k-1", max_batch_events=10) as client:
         for n in range(100):
             client.fill(**{**FILL, "order_id": str(n)})
-        assert client.flush()
+        assert client.flush(20)
     assert len(server.batches) == 10
     assert len(server.peers) == 1
     assert server.headers["Authorization"] == "Bearer k-1"
@@ -261,7 +261,7 @@ def test_the_key_comes_from_the_environment_or_a_file_and_is_shown_nowhere(
             patch.setenv(name, value)
             with Client(server.url, source="test") as client:
                 client.fill(**FILL)
-                assert client.flush()
+                assert client.flush(20)
                 assert secret not in repr(client) + repr(vars(client))
         assert server.headers["Authorization"] == f"Bearer {secret}"
 
@@ -277,7 +277,7 @@ def test_a_batch_is_bounded_in_bytes(server: Recorder) -> None:
     with Client(server.url, source="test", max_batch_bytes=10_000) as client:
         for _ in range(50):
             client.log(component="c", level="info", message="x" * 1000)
-        assert client.flush()
+        assert client.flush(20)
     assert len(server.events()) == 50
     assert max(count for _, count in server.batches) <= 10
 

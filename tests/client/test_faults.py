@@ -322,7 +322,7 @@ def test_refused_events_of_a_batch_that_may_be_known_keep_their_numbers(server: 
     assert client.flush(10)
     emit(client, range(10, 20))
     assert client.flush(10)
-    assert client.close()
+    assert client.close(20)
     assert stored(server) == list(range(20)), "nothing that was stored is stored again under another number"
     assert client.stats().dropped == {"rejected": 2}
 
@@ -480,7 +480,7 @@ def test_the_ledger_balances_at_every_moment_while_threads_emit_and_the_server_c
     assert stats.emitted == sum(calls)
     assert stats.emitted - stats.dropped["ring_full"] == sum(taken)
     assert stats.pending == 0
-    assert client.close()
+    assert client.close(20)
     killable.kill()
     by_thread = orders_by_strategy(killable.events())
     assert all(numbers == sorted(set(numbers)) for numbers in by_thread.values())

@@ -84,7 +84,7 @@ def test_parent_and_child_of_a_fork_go_on_under_epochs_of_their_own(server: Reco
         server,
         """
         emit("parent-1")
-        client.flush()
+        client.flush(20)
         emit("parent-2")
         child = os.fork()
         if child == 0:
@@ -206,8 +206,8 @@ def test_two_clients_of_one_source_have_epochs_of_their_own(server: Recorder) ->
     with Client(server.url, source="test") as one, Client(server.url, source="test") as other:
         one.fill(**FILL, order_id="one", price=1, quantity=1)
         other.fill(**FILL, order_id="other", price=1, quantity=1)
-        assert one.flush()
-        assert other.flush()
+        assert one.flush(20)
+        assert other.flush(20)
     assert sorted(orders(server, epoch) for _, epoch in server.sink.stored) == [["one"], ["other"]]
 
 

@@ -23,5 +23,5 @@ async def test_a_built_in_collector_keeps_its_promises(name: str, check: str) ->
     await CHECKS[check](make, example_events())
 
 
-def test_all_five_are_among_them() -> None:
-    assert COLLECTORS.keys() >= {"market", "strategy", "execution", "risk", "system"}
+def test_all_six_are_among_them() -> None:
+    assert COLLECTORS.keys() >= {"market", "strategy", "portfolio", "execution", "risk", "system"}

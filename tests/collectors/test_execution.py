@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise, permutations
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from collectors.common.values import UnusableEventError
 from collectors.execution.collector import ExecutionCollector, ExecutionOptions
+from collectors.execution.markouts import NAMES
 from collectors.execution.sample import ExecutionSample
 from decahertz.clock import Clock, SystemClock
 from decahertz.event import (
@@ -18,6 +20,7 @@ from decahertz.event import (
     Direction,
     Event,
     Fill,
+    FillKind,
     Liquidity,
     Order,
     OrderState,
@@ -29,7 +32,7 @@ from decahertz.metric import Kind
 from decahertz.testing import ManualClock
 from tests.collectors.parts import check_values, ns, schema
 
-SUBMITTED, ACCEPTED, PARTIALLY_FILLED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
+SUBMITTED, ACCEPTED, PARTIALLY_FILLED, UNRESOLVED, FILLED, CANCELLED, REJECTED, EXPIRED = OrderState
 
 
 class Desk:
@@ -122,6 +125,27 @@ def test_ratios_are_shares_of_the_finished_orders(desk: Desk) -> None:
     assert counts(sample) == {"submitted": 6, "accepted": 3, "open": 1, **finals}
 
 
+def test_the_ends_of_orders_are_counted_by_reason_and_follow_late_fills(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("a", CANCELLED, at=2, reason="by the user")
+    desk.order("b", REJECTED, at=2, reason="no margin")
+    desk.order("c", REJECTED, at=2, reason="no margin")
+    desk.order("d", FILLED, at=2)
+    desk.order("e", EXPIRED, at=2)
+    key = ("trend", "fx")
+    by_reason = {(REJECTED, "no margin"): 2, (FILLED, ""): 1, (EXPIRED, ""): 1}
+    assert desk.collector.ends()[key] == by_reason | {(CANCELLED, "by the user"): 1}
+    desk.fill("a", 1.0, 1.0, at=3)
+    assert desk.collector.ends()[key] == by_reason | {(FILLED, ""): 2}
+
+
+def test_reasons_beyond_the_limit_are_added_up(desk: Desk) -> None:
+    for number in range(60):
+        desk.order(f"o{number}", REJECTED, at=1, reason=f"order {number} is refused")
+    ends = desk.collector.ends()["trend", "fx"]
+    assert (len(ends), ends[REJECTED, "__other__"], sum(ends.values())) == (51, 10, 60)
+
+
 LIFE = [order("a", s, at) for at, s in enumerate([SUBMITTED, ACCEPTED, FILLED], start=1)]
 
 
@@ -138,16 +162,124 @@ def test_the_same_is_counted_in_whatever_order_the_events_come_and_however_often
     assert (sample.submit_to_ack_p50, sample.submit_to_ack_observations) == (1.0, 1)
     assert (sample.ack_to_fill_p50, sample.submit_to_fill_p50) == (0.5, 1.5)
     assert sample.ack_to_fill_observations == sample.submit_to_fill_observations == 1
+    assert (sample.submit_to_last_fill_p50, sample.submit_to_last_fill_observations) == (1.5, 1)
 
 
-def test_the_first_final_state_sticks_and_another_is_a_conflict(desk: Desk) -> None:
+def test_a_late_fill_after_the_cancellation_fills_the_order(desk: Desk) -> None:
+    """C7: submitted, cancelled, fill, filled."""
     desk.order("a", SUBMITTED, at=1)
     desk.order("a", CANCELLED, at=2)
+    assert counts(desk.sample(at=2)) == {"submitted": 1, "cancelled": 1}
+    desk.fill("a", 1.0, 1.0, at=3)
+    filled = {"submitted": 1, "accepted": 1, "filled": 1}
+    assert counts(desk.sample(at=3)) == filled
+    desk.order("a", FILLED, at=4)
+    desk.order("a", CANCELLED, at=5)
+    sample = desk.sample(at=5)
+    assert counts(sample) == filled
+    assert (sample.order_conflicts, sample.fill_ratio, sample.cancel_ratio) == (1, 1.0, 0.0)
+
+
+def test_a_partial_fill_after_the_cancellation_is_counted_and_the_order_stays_cancelled(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1)
     desk.order("a", CANCELLED, at=2)
-    desk.order("a", FILLED, at=3)
+    desk.fill("a", 1.0, 0.5, at=3)
+    sample = desk.sample(at=3)
+    assert counts(sample) == {"submitted": 1, "accepted": 1, "cancelled": 1}
+    assert (sample.fills, sample.order_conflicts) == (1, 0)
+
+
+def test_missing_reports_are_made_good_by_fills(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1)
+    desk.fill("a", 1.0, 0.1, at=2, fill_id="1")
+    assert counts(desk.sample(at=2)) == {"submitted": 1, "accepted": 1, "open": 1}
+    desk.fill("a", 1.0, 0.2, at=3, fill_id="2")
+    desk.fill("a", 1.0, 0.7, at=4, fill_id="3")
+    assert counts(desk.sample(at=4)) == {"submitted": 1, "accepted": 1, "filled": 1}
+
+
+def test_equal_ids_in_two_instruments_are_two_orders(desk: Desk) -> None:
+    """C6: a buy of 1 at 100.91 against 100 is 91 basis points."""
+    for instrument, arrival, price in (("EUR/USD", 100, 100.91), ("USD/JPY", 150, 151.365)):
+        both: dict[str, Any] = {
+            "strategy": "trend",
+            "venue": "fx",
+            "instrument": instrument,
+            "order_id": "17",
+        }
+        both |= {"side": Side.BUY, "quantity": 1.0}
+        desk.take(Order(time_ns=ns(1), state=SUBMITTED, arrival_price=arrival, **both), at=1)
+        desk.take(Fill(time_ns=ns(2), fill_id="1", price=price, **both), at=2)
+    sample = desk.sample(at=3)
+    assert (sample.orders_submitted, sample.fills, sample.order_conflicts) == (2, 2, 0)
+    assert sample.slippage_arrival_bps == pytest.approx(91)
+    desk.order("17", CANCELLED, at=3, account="other")
+    assert counts(desk.sample(at=3)) == {"submitted": 3, "accepted": 2, "filled": 2, "cancelled": 1}
+
+
+def test_contradictions_are_counted_once(desk: Desk) -> None:
+    for _ in range(2):
+        desk.order("a", REJECTED, at=1)
+        desk.order("a", EXPIRED, at=2)
+        desk.fill("a", 1.0, 2.0, at=3)  # more than ordered
+        desk.order("b", REJECTED, at=4)
+        desk.fill("b", 1.0, 0.5, at=5)
+    assert desk.sample(at=6).order_conflicts == 3 + 1
+
+
+def test_a_fill_id_with_other_content_is_a_conflict_and_not_counted(desk: Desk) -> None:
+    """C5: 17-1 buy, later 17-1 sell."""
+    desk.fill("17", 1.0, 1.0, at=1, fill_id="17-1")
+    desk.fill("17", 1.0, 1.0, at=1, fill_id="17-1")
+    desk.fill("17", 2.0, 1.0, at=9, fill_id="17-1", side=Side.SELL)
+    sample = desk.sample(at=9)
+    assert (sample.fills, sample.duplicate_fills, sample.fill_conflicts) == (1, 2, 1)
+
+
+def test_a_bust_takes_a_fill_away_and_a_correction_replaces_it(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1, quantity=2.0, arrival_price=100)
+    desk.fill("a", 101, 1.0, at=2, fill_id="1", fee=1.0)
+    desk.fill("a", 103, 1.0, at=3, fill_id="2", fee=1.0)
+    assert counts(desk.sample(at=3)) == {"submitted": 1, "accepted": 1, "filled": 1}
+    desk.fill("a", 101, 1.0, at=4, fill_id="1", kind=FillKind.BUST)
+    assert counts(desk.sample(at=4)) == {"submitted": 1, "accepted": 1, "open": 1}
+    assert (desk.sample(at=4).slippage_arrival_bps, desk.sample(at=4).commissions) == (300, 1.0)
+    desk.fill("a", 102, 1.0, at=5, fill_id="2", kind=FillKind.CORRECTION, fee=0.5)
+    assert (desk.sample(at=5).slippage_arrival_bps, desk.sample(at=5).commissions) == (200, 0.5)
+
+
+def test_an_unresolved_order_is_open_and_no_rejection(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1)
+    desk.order("a", UNRESOLVED, at=2)
+    desk.order("b", SUBMITTED, at=3)
     sample = desk.sample(at=4)
-    assert (sample.orders_cancelled, sample.orders_filled, sample.order_conflicts) == (1, 0, 1)
-    assert sample.open_orders == 0
+    assert counts(sample) == {"submitted": 2, "open": 2}
+    assert (sample.unresolved_orders, sample.unanswered_seconds) == (1, 1.0)
+    assert desk.sample(at=63.1).unresolved_orders == 2  # nothing answered for a minute
+    assert desk.sample(at=63.1).unanswered_seconds == pytest.approx(60.1)
+    desk.order("b", ACCEPTED, at=64)
+    desk.order("a", CANCELLED, at=64)
+    sample = desk.sample(at=65)
+    assert (sample.unresolved_orders, sample.unanswered_seconds) == (0, None)
+    assert counts(sample) == {"submitted": 2, "accepted": 1, "cancelled": 1, "open": 1}
+
+
+def test_old_events_of_an_order_that_is_gone_are_late_and_new_ones_are_of_another() -> None:
+    desk = Desk(finished_seconds=100.0)
+    life = [order("a", SUBMITTED, 1), fill("a", 1.0, 1.0, at=2), order("a", FILLED, 2)]
+    for event in life:
+        desk.take(event, at=2)
+    desk.sample(at=200)
+    for event in life:  # the trading process sends all again
+        desk.take(event, at=200)
+    sample = desk.sample(at=201)
+    assert counts(sample) == {"submitted": 1, "accepted": 1, "filled": 1}
+    assert (sample.fills, sample.duplicate_fills, sample.late_events) == (1, 1, 2)
+    desk.order("a", SUBMITTED, at=202)  # its ids have started over
+    desk.fill("a", 1.0, 0.5, at=203)
+    sample = desk.sample(at=203)
+    assert counts(sample) == {"submitted": 2, "accepted": 2, "filled": 1, "open": 1}
+    assert sample.fills == 2
 
 
 def test_orders_of_another_strategy_or_venue_are_others(desk: Desk) -> None:
@@ -197,6 +329,20 @@ def test_a_negative_latency_is_kept_and_counted(desk: Desk) -> None:
     assert (sample.submit_to_ack_p50, sample.negative_latencies) == (-0.5, 1)
 
 
+def test_the_last_fill_of_an_order_counts_once_it_has_ended_and_follows_a_late_one() -> None:
+    desk = Desk()
+    desk.order("a", SUBMITTED, at=1)
+    desk.fill("a", 1.0, 0.5, at=2)
+    desk.fill("a", 1.0, 0.25, at=4)
+    assert desk.sample(at=5).submit_to_last_fill_observations == 0
+    desk.order("a", CANCELLED, at=6)
+    sample = desk.sample(at=7)
+    assert (sample.submit_to_fill_p50, sample.submit_to_last_fill_p50) == (1.0, 3.0)
+    desk.fill("a", 1.0, 0.125, at=5)
+    sample = desk.sample(at=8)
+    assert (sample.submit_to_last_fill_p50, sample.submit_to_last_fill_observations) == (4.0, 1)
+
+
 def test_latencies_after_the_start_are_counted_by_bucket_while_the_strategy_is_there() -> None:
     desk = Desk(clock=ManualClock(ns(100)), idle_seconds=60)
     desk.signal("s", at=98)
@@ -211,6 +357,9 @@ def test_latencies_after_the_start_are_counted_by_bucket_while_the_strategy_is_t
         "submit_to_ack": 1,  # that of b is negative
         "ack_to_fill": 1,
         "submit_to_fill": 1,
+        "submit_to_last_fill": 1,
+        "queue": 0,
+        "limiter": 0,
     }
     assert histograms["submit_to_ack"].of("trend", "fx").sum == 2
     desk.order("a", FILLED, at=105)
@@ -281,13 +430,17 @@ def test_without_a_positive_mid_there_is_no_arrival(desk: Desk, bid: float | Non
 
 def test_slippage_is_weighted_by_value_and_leaves_with_the_window() -> None:
     desk = Desk(window_seconds=10.0)
-    desk.order("a", SUBMITTED, at=1, arrival_price=100)
+    desk.order("b", SUBMITTED, at=1, arrival_price=200)
+    desk.fill("b", 200, 1, at=1.5)
+    desk.order("a", SUBMITTED, at=1.6, arrival_price=100)
     desk.fill("a", 101, 1, at=2)
     desk.fill("a", 105, 3, at=3)
-    sample = desk.sample(at=11.9)
-    assert sample.slippage_arrival_bps == pytest.approx((100 + 3 * 500) / 4)
+    sample = desk.sample(at=11.4)
+    assert sample.slippage_arrival_bps == pytest.approx((1 + 3 * 5) / (400 + 200) * 10_000)
     assert sample.slippage_arrival_observations == 2
-    assert desk.sample(at=12).slippage_arrival_observations == 1
+    sample = desk.sample(at=12)
+    assert sample.slippage_arrival_bps == pytest.approx((100 + 3 * 500) / 4)
+    assert sample.slippage_arrival_observations == 1
     assert desk.sample(at=13).slippage_arrival_bps is None
 
 
@@ -301,6 +454,7 @@ def test_fills_that_come_before_their_order_wait_for_its_references(desk: Desk) 
     sample = desk.sample(at=4)
     assert (sample.slippage_decision_bps, sample.slippage_decision_observations) == (200, 1)
     assert sample.slippage_arrival_bps == pytest.approx(10_000 / 101)
+    assert (sample.slippage_arrival_observations, sample.fills) == (1, 2)
 
 
 # Fees and liquidity.
@@ -448,6 +602,21 @@ def test_whatever_comes_every_order_is_accounted_for(steps: list[dict[str, Any]]
             assert getattr(after, name) >= getattr(before, name), name
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(STEP, max_size=40))
+def test_a_sample_that_is_returned_again_is_the_one_that_would_be_made(steps: list[dict[str, Any]]) -> None:
+    desk = Desk(window_seconds=3, unresolved_seconds=2)
+    now = 10.0
+    for step in steps:
+        with suppress(UnusableEventError):
+            desk.take(event_of(step, now), at=now)
+        for _ in range(3):
+            now += step["wait"] / 2
+            samples = desk.samples(at=now)
+            desk.collector._samples.clear()
+            assert desk.samples(at=now) == samples
+
+
 def check_sample(sample: ExecutionSample) -> None:
     check_values(sample)
     finished = sum(getattr(sample, f"orders_{state.value}") for state in FINAL_ORDER_STATES)
@@ -458,7 +627,209 @@ def check_sample(sample: ExecutionSample) -> None:
     assert sum(ratios) <= 1 + 1e-12
     assert len(ratios) == (3 if finished else 0)
     assert sample.maker_ratio is None or 0 <= sample.maker_ratio <= 1
-    for leg in ("signal_to_submit", "submit_to_ack", "ack_to_fill", "submit_to_fill"):
+    for leg in ("signal_to_submit", "submit_to_ack", "ack_to_fill", "submit_to_fill", "submit_to_last_fill"):
         low, high = getattr(sample, f"{leg}_p50"), getattr(sample, f"{leg}_p99")
         assert (low is None) == (high is None) == (getattr(sample, f"{leg}_observations") == 0)
         assert low is None or low <= high
+
+
+# Implementation shortfall, worked by hand: delay, trading, opportunity and fees in money and basis points.
+
+
+def shortfall_of(sample: ExecutionSample) -> tuple[float | None, ...]:
+    parts = (
+        sample.shortfall_delay_bps,
+        sample.shortfall_trading_bps,
+        sample.shortfall_opportunity_bps,
+        sample.shortfall_fees_bps,
+    )
+    known = [part for part in parts if part is not None]
+    if known:
+        assert sample.shortfall_bps == pytest.approx(sum(known))
+    return parts
+
+
+def test_the_shortfall_of_a_partly_filled_purchase_adds_up(desk: Desk) -> None:
+    """1,000 wanted at 50.00; the mid is 50.10 at the submission; 600 at 50.20 and 200 at 50.40; end at 50.50.
+
+    Delay 800 * 0.10 = 80; trading 600 * 0.10 + 200 * 0.30 = 120; opportunity 200 * 0.50 = 100; fees 16.
+    In all 316 of 50,000: 63.2 basis points.
+    """
+    desk.signal("g", at=1, price=50.0)
+    desk.quote(50.05, 50.15, at=1.5)
+    desk.order("a", SUBMITTED, at=2, quantity=1000.0, signal_id="g")
+    desk.fill("a", 50.20, 600, at=3, fill_id="1", fee=12)
+    desk.fill("a", 50.40, 200, at=4, fill_id="2", fee=4)
+    assert shortfall_of(desk.sample(at=4)) == (None,) * 4
+    desk.quote(50.45, 50.55, at=4.5)
+    desk.order("a", CANCELLED, at=5, quantity=1000.0)
+    sample = desk.sample(at=6)
+    assert shortfall_of(sample) == pytest.approx((16, 24, 20, 3.2))
+    assert sample.shortfall_bps == pytest.approx(63.2)
+    assert sample.shortfall_observations == 1
+    # A late fill of the rest at 50.50: delay 100, trading 120 + 200 * 0.40 = 200, no opportunity, fees 20.
+    desk.fill("a", 50.50, 200, at=7, fill_id="3", fee=4)
+    sample = desk.sample(at=8)
+    assert shortfall_of(sample) == pytest.approx((20, 40, 0, 4))
+    assert (sample.shortfall_observations, sample.orders_filled) == (1, 1)
+
+
+def test_the_shortfall_of_a_sale_that_was_never_filled_is_its_opportunity(desk: Desk) -> None:
+    """10 to sell at 200; the mid ends at 198: 20 of 2,000 missed, 100 basis points."""
+    desk.order("a", SUBMITTED, at=2, side=Side.SELL, quantity=10.0, decision_price=200.0, decided_ns=ns(1))
+    desk.quote(197.5, 198.5, at=3)
+    desk.order("a", EXPIRED, at=4, side=Side.SELL, quantity=10.0)
+    sample = desk.sample(at=5)
+    assert shortfall_of(sample) == pytest.approx((0, 0, 100, 0))
+    assert sample.signal_to_submit_p50 == 1.0
+
+
+def test_an_order_without_a_fill_counts_by_the_contract_of_its_end(desk: Desk) -> None:
+    """10 inverse contracts of 100 USD to buy, decided at 50,000; the mid ends at 40,000.
+
+    A long position gains (1/50,000 - 1/40,000) / (1/50,000) = -25 %: not to have bought saved that.
+    """
+    desk.order("a", SUBMITTED, at=2, quantity=10.0, decision_price=50_000.0, arrival_price=50_000.0)
+    desk.quote(39_999.0, 40_001.0, at=3)
+    contract = {"multiplier": 100.0, "inverse": True, "currency": "BTC", "rate": 40_000.0}
+    desk.order("a", CANCELLED, at=4, quantity=10.0, **contract)
+    (_, _, opportunity, _) = shortfall_of(desk.sample(at=5))
+    assert opportunity == pytest.approx((1 / 50_000 - 1 / 40_000) / (1 / 50_000) * 1e4)
+
+
+def test_an_order_without_a_fill_and_without_a_rate_has_no_shortfall(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=2, decision_price=150.0)
+    desk.quote(150.0, 152.0, at=3)
+    desk.order("a", CANCELLED, at=4, currency="JPY")
+    assert desk.sample(at=5).shortfall_observations == 0
+
+
+def test_the_shortfall_of_contracts_is_in_the_account_currency(desk: Desk) -> None:
+    """Two futures of 50 times the index in USD, and 100 inverse contracts of 1 USD, settled in BTC at 50,000.
+
+    ES: decision 5,000, arrival 5,001, fill 5,002, fee 4.50: delay 100, trading 100, fees 4.50 of 500,000.
+    Inverse: decision 50,000, arrival 50,000, fill 40,000 (cheaper):
+    100 * (1/50,000 - 1/40,000) BTC = -0.0005 BTC = -25; value 100 / 50,000 BTC = 0.002 BTC = 100.
+    """
+    desk.order("a", SUBMITTED, at=1, quantity=2.0, decision_price=5000, arrival_price=5001)
+    contract: dict[str, Any] = {"multiplier": 50.0, "inverse": False, "currency": "USD", "rate": 1.0}
+    desk.fill("a", 5002, 2, at=2, fee=4.5, fee_rate=1.0, **contract)
+    desk.order("a", FILLED, at=3, quantity=2.0)
+    sample = desk.sample(at=4)
+    assert shortfall_of(sample) == pytest.approx((2, 2, 0, 0.09))
+    assert sample.commissions == 4.5
+    desk.order("b", SUBMITTED, at=5, quantity=100.0, decision_price=50_000, arrival_price=50_000)
+    contract = {"multiplier": 1.0, "inverse": True, "currency": "BTC", "rate": 50_000.0}
+    desk.fill("b", 40_000, 100, at=6, **contract)
+    desk.order("b", FILLED, at=7, quantity=100.0)
+    sample = desk.sample(at=8)
+    assert shortfall_of(sample) == pytest.approx(
+        (100 / 500_100 * 1e4, (100 - 25) / 500_100 * 1e4, 0, 4.5 / 500_100 * 1e4)
+    )
+
+
+def test_a_fill_without_a_rate_counts_in_no_amount(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1, decision_price=150, arrival_price=150)
+    desk.fill("a", 151, 1, at=2, fee=3, currency="JPY")
+    desk.order("a", FILLED, at=3)
+    sample = desk.sample(at=4)
+    assert (sample.fills, sample.unpriced_fills, sample.commissions) == (1, 1, 0.0)
+    assert (sample.slippage_arrival_bps, sample.shortfall_bps, sample.orders_filled) == (None, None, 1)
+
+
+def test_waits_of_the_trading_process_are_legs_of_their_own(desk: Desk) -> None:
+    desk.order("a", SUBMITTED, at=1, queue_seconds=0.5, limiter_seconds=0.25)
+    desk.order("a", ACCEPTED, at=2, queue_seconds=0.5)
+    sample = desk.sample(at=3)
+    assert (sample.queue_p50, sample.queue_p99, sample.queue_observations) == (0.5, 0.5, 1)
+    assert (sample.limiter_p50, sample.limiter_p99, sample.limiter_observations) == (0.25, 0.25, 1)
+
+
+MANY: list[Event] = [
+    order("a", SUBMITTED, 1, quantity=2.0, decision_price=99.0, arrival_price=100.0, queue_seconds=0.125),
+    order("a", ACCEPTED, 2, quantity=2.0),
+    order("a", CANCELLED, 4, quantity=2.0),
+    fill("a", 101.0, 0.5, at=3, fee=0.5, liquidity=Liquidity.MAKER),
+    fill("a", 102.0, 1.0, at=3.5, fee=0.25, liquidity=Liquidity.TAKER),
+    fill("a", 103.0, 0.5, at=5, liquidity=Liquidity.TAKER),
+]
+
+
+def test_every_permutation_of_the_events_of_an_order_makes_the_same_sample() -> None:
+    found = []
+    for events in permutations(MANY):
+        desk = Desk()
+        desk.quote(99, 103, at=0.5)
+        for event in events:
+            desk.take(event, at=6)
+        found.append(desk.sample(at=7))
+    assert counts(found[0]) == {"submitted": 1, "accepted": 1, "filled": 1}
+    assert found[0].shortfall_observations == 1
+    assert {repr(sample) for sample in found} == {repr(found[0])}
+
+
+# Markouts: where the mid is a fixed time after the fill.
+
+
+def marked(desk: Desk, until: float, start: float) -> ExecutionSample:
+    """Run the cycles of some seconds."""
+    for cycle in range(round((until - start) * 10) + 1):
+        sample = desk.sample(at=start + cycle / 10)
+    return sample
+
+
+def markouts(sample: ExecutionSample) -> list[float | None]:
+    return [getattr(sample, f"markout_{name}_bps") for name in NAMES]
+
+
+def test_markouts_are_signed_distances_from_the_fill_to_later_mids() -> None:
+    desk = Desk(clock=ManualClock(ns(0)), window_seconds=1000.0)
+    desk.quote(99, 101, at=1)
+    desk.fill("a", 100, 1, at=1)
+    desk.fill("b", 100, 3, at=1, side=Side.SELL)
+    assert markouts(desk.sample(at=1)) == [None] * 5
+    desk.quote(100, 102, at=1.05)
+    sample = marked(desk, 2, start=1.1)
+    assert sample.markout_100ms_bps == pytest.approx((100 * 1 - 100 * 3) / 4)
+    assert (sample.markout_100ms_observations, sample.markout_1s_observations) == (2, 2)
+    desk.quote(101, 103, at=5.9)
+    assert marked(desk, 6, start=6).markout_5s_bps == pytest.approx((200 - 600) / 4)
+    desk.quote(None, 103, at=30)  # without a mid there is no markout
+    assert marked(desk, 31.1, start=30.9).markout_30s_observations == 0
+    desk.quote(99, 99.5, at=300)
+    sample = marked(desk, 301, start=300.9)
+    assert sample.markout_5m_bps == pytest.approx((-75 + 3 * 75) / 4)
+    assert sample.markouts_skipped == 2
+    assert marked(desk, 302, start=301.1).markout_5m_observations == 2  # nothing is left to wait for
+
+
+def test_a_fill_that_is_reported_late_has_no_markout_at_horizons_that_are_past() -> None:
+    desk = Desk(clock=ManualClock(ns(0)))
+    desk.quote(99, 101, at=1)
+    desk.take(fill("a", 100, 1, at=1), at=4)
+    desk.take(fill("b", 100, 1, at=3.9), at=4)
+    desk.take(fill("b", 100, 1, at=3.9), at=4)  # repeated
+    sample = marked(desk, 7, start=4)
+    assert (sample.markout_100ms_observations, sample.markout_1s_observations) == (1, 1)
+    assert (sample.markout_5s_observations, sample.markouts_skipped) == (1, 2)
+
+
+def test_a_busted_fill_has_no_markouts() -> None:
+    desk = Desk(clock=ManualClock(ns(0)))
+    desk.quote(99, 101, at=1)
+    desk.fill("a", 100, 1, at=1, fill_id="1")
+    marked(desk, 2, start=1)
+    desk.fill("a", 100, 1, at=3, fill_id="1", kind=FillKind.BUST)
+    sample = marked(desk, 7, start=3)
+    assert (sample.markout_1s_observations, sample.markout_5s_observations) == (0, 0)
+    assert sample.fills == 1
+
+
+def test_no_more_fills_wait_for_markouts_than_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.execution.markouts.MAX_PENDING", 2)
+    desk = Desk(clock=ManualClock(ns(0)))
+    desk.quote(99, 101, at=1)
+    for name in "abc":
+        desk.fill(name, 100, 1, at=1)
+    sample = marked(desk, 2, start=1)
+    assert (sample.markout_1s_observations, sample.markouts_skipped) == (2, 1)

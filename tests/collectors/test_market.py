@@ -29,6 +29,7 @@ class Market:
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
         self.collector = MarketCollector(SystemClock(), MarketOptions(**options))
+        self.ran_until = 0.0
 
     def take(self, event: Event, at: float) -> None:
         self.collector.on_event(event, ns(at))
@@ -46,6 +47,11 @@ class Market:
         self.take(Heartbeat(venue="fx", connection=connection, **more), at)
 
     def samples(self, at: float) -> dict[str, MarketSample]:
+        """Samples of a cycle; the recorder also ran in the seconds before it."""
+        while self.ran_until and self.ran_until + 1 < at:
+            self.ran_until += 1
+            self.collector.sample(ns(self.ran_until))
+        self.ran_until = at
         return {s.instrument: s for s in self.collector.sample(ns(at)) if isinstance(s, MarketSample)}
 
     def sample(self, at: float, instrument: str = "EUR/USD") -> MarketSample:

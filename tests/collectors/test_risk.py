@@ -38,7 +38,7 @@ class Desk:
 def test_a_measure_has_its_newest_value_and_limit() -> None:
     desk = Desk()
     desk.report(0.0, 100.0, limit=400.0)
-    desk.report(1.0, -500.0, limit=400.0, breached=True)
+    desk.report(1.0, -500.0, limit=400.0, soft_limit=300.0, breached=True)
     desk.report(0.5, 7.0, limit=1.0, received=2.0)  # late
     sample = desk.samples(4.0)["trend", "exposure"]
     assert sample == RiskSample(
@@ -46,8 +46,10 @@ def test_a_measure_has_its_newest_value_and_limit() -> None:
         risk="exposure",
         value=-500.0,
         limit_value=400.0,
+        soft_limit_value=300.0,
         usage_ratio=1.25,
         breached=True,
+        soft_breached=True,
         age_seconds=3.0,
         reports=3,
     )

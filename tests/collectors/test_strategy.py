@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from collectors.common.values import UnusableEventError
 from collectors.strategy.collector import StrategyCollector, StrategyOptions
-from collectors.strategy.equity import DAY_NS
 from collectors.strategy.sample import StrategySample
-from collectors.strategy.statistics import sharpe_ratio, sortino_ratio, wilson_lower
+from decahertz.accounting import AccountingSettings
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import (
+    Cash,
+    CashKind,
     Direction,
     Equity,
     Event,
@@ -33,6 +34,8 @@ from decahertz.event import (
     Side,
     Signal,
 )
+from decahertz.statistics.daily import sharpe_ratio
+from decahertz.trading_days import DAY_NS
 from tests.collectors.parts import T0, check_values, ns
 
 DAY = 86_400.0
@@ -41,12 +44,14 @@ DAY = 86_400.0
 class Desk:
     """A strategy collector, and a time in seconds after the start."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - any option
-        self.collector = StrategyCollector(SystemClock(), StrategyOptions(**options))
+    def __init__(self, accounting: AccountingSettings | None = None, **options: Any) -> None:  # noqa: ANN401 - any option
+        self.collector = StrategyCollector(SystemClock(), StrategyOptions(**options), accounting)
         self.numbers = iter(range(10**9))
+        self.events = 0
 
     def take(self, event: Event, at: float) -> None:
-        self.collector.on_event(event, ns(at))
+        self.events += 1
+        self.collector.on_event(event, ns(at), ("test", 1, self.events))
 
     def fill(self, side: str, quantity: float, price: float, at: float, **more: Any) -> None:  # noqa: ANN401 - any field
         fill = {"side": Side(side), "price": price, "quantity": quantity, "fill_id": str(next(self.numbers))}
@@ -86,6 +91,44 @@ def a_definition(at: float, *aliases: str, instrument: str = "EUR/USD") -> Instr
 def desk() -> Desk:
     """One with the default options."""
     return Desk()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(1, 4),
+    st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from([-7.0, -0.5, 0.0, 0.5, 3.0])),
+        min_size=1,
+        max_size=12,
+        unique_by=lambda trade: trade[0],
+    ),
+)
+def test_the_recent_statistics_are_those_of_the_newest_round_trips_in_whatever_order_they_arrive(
+    window: int, trades: list[tuple[int, float]]
+) -> None:
+    desk = Desk(recent_trades=window)
+    for at, pnl in trades:
+        desk.trade(pnl, at=at, risk=2.0 if at % 2 else None)
+        desk.sample(at=41)
+    sample = desk.sample(at=42)
+    kept = sorted(trades)[-window:]
+    pnls = [pnl for _, pnl in kept]
+    won, lost = [pnl for pnl in pnls if pnl > 0], [pnl for pnl in pnls if pnl < 0]
+    multiples = [pnl / 2.0 for at, pnl in kept if at % 2]
+    assert sample.recent_trades == len(kept)
+    assert sample.recent_win_rate == (len(won) / len(kept) if won or lost else None)
+    assert sample.recent_profit_factor == (pytest.approx(sum(won) / -sum(lost)) if lost else None)
+    assert sample.recent_expectancy == pytest.approx(sum(pnls) / len(pnls))
+    assert sample.recent_expectancy_r == (
+        pytest.approx(sum(multiples) / len(multiples)) if multiples else None
+    )
+
+
+def test_a_signal_that_the_recorder_generates_is_no_sign_of_life_of_a_strategy(desk: Desk) -> None:
+    names: dict[str, Any] = {"strategy": "trend", "venue": "fx", "instrument": "i", "signal_id": "1"}
+    signal = Signal(time_ns=ns(1), direction=Direction.BUY, **names)
+    desk.collector.on_event(signal, ns(1), ("recorder-signals", 1, 1))
+    assert desk.samples(at=1.1) == {}
 
 
 def test_quotes_alone_make_no_strategy_and_without_trades_it_has_no_statistics(desk: Desk) -> None:
@@ -223,21 +266,6 @@ def test_statistics_of_known_trades(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wins", "trades", "lower"), [(81, 263, 0.2553), (15, 148, 0.0624), (0, 20, 0.0), (1, 29, 0.0061)]
-)
-def test_wilson_bounds_are_those_published_by_newcombe_in_1998(wins: int, trades: int, lower: float) -> None:
-    assert wilson_lower(wins, trades) == pytest.approx(lower, abs=5e-5)
-
-
-@given(st.integers(0, 10**9), st.integers(1, 10**9))
-def test_a_wilson_bound_lies_between_zero_and_the_rate(wins: int, trades: int) -> None:
-    wins = min(wins, trades)
-    lower = wilson_lower(wins, trades)
-    assert lower is not None
-    assert 0 <= lower <= wins / trades
-
-
-@pytest.mark.parametrize(
     ("pnls", "streak"),
     [([1], 1), ([1, 2, 3], 3), ([1, -1, -1], -2), ([-1, -1, 5], 1), ([1, 1, 0], 0), ([1, 0, -1], -1)],
 )
@@ -308,7 +336,7 @@ def test_the_drawdown_of_the_profits_starts_from_zero(desk: Desk) -> None:
     desk.trade(-5, at=6)
     sample = desk.sample(at=6.5)
     assert (sample.drawdown, sample.max_drawdown) == (5, 10)
-    assert (sample.drawdown_seconds, sample.max_drawdown_seconds) == (1.5, 2)
+    assert (sample.drawdown_seconds, sample.max_drawdown_seconds) == (0.5, 3)
 
 
 def test_open_profits_are_part_of_the_curve(desk: Desk) -> None:
@@ -354,12 +382,13 @@ def test_ratios_come_from_whole_days_and_say_how_many() -> None:
         found.append((sample.daily_changes, sample.sharpe is None))
     assert found == [(0, True), (0, True), (1, True), (2, True), (3, False)]
     sample = desk.sample(at=5 * DAY)
-    changes = [b - a for a, b in pairwise(closes)]
-    sharpe = statistics.fmean(changes) / statistics.stdev(changes) * math.sqrt(365)
-    downside = math.sqrt(statistics.fmean(min(c, 0) ** 2 for c in changes))
+    returns = [b / a - 1 for a, b in pairwise(closes)]
+    daily = statistics.fmean(returns) / statistics.stdev(returns)
+    downside = math.sqrt(statistics.fmean(min(c, 0) ** 2 for c in returns))
     assert sample.daily_changes == 4
-    assert sample.sharpe == pytest.approx(sharpe)
-    assert sample.sortino == pytest.approx(statistics.fmean(changes) / downside * math.sqrt(365))
+    assert sample.sharpe == pytest.approx(daily * math.sqrt(365))
+    assert sample.sharpe_error == pytest.approx(math.sqrt((1 + daily**2 / 2) / 4 * 365))
+    assert sample.sortino == pytest.approx(statistics.fmean(returns) / downside * math.sqrt(365))
 
 
 def test_a_day_without_a_sample_repeats_the_one_before() -> None:
@@ -369,8 +398,7 @@ def test_a_day_without_a_sample_repeats_the_one_before() -> None:
     desk.equity(1010, at=4 * DAY + 5)
     assert desk.sample(at=4 * DAY + 6).daily_changes == 3
     assert desk.sample(at=5 * DAY).daily_changes == 4
-    sharpe = sharpe_ratio([0, 0, 0, 10])
-    assert desk.sample(at=5 * DAY).sharpe == sharpe
+    assert desk.sample(at=5 * DAY).sharpe == sharpe_ratio([0, 0, 0, 0.01])
 
 
 def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
@@ -378,21 +406,117 @@ def test_a_history_of_fills_without_samples_gives_the_same_curve() -> None:
     for day, pnl in enumerate([5, 10, -30, 20]):
         desk.trade(pnl, at=day * DAY + 10)
     sample = desk.sample(at=4 * DAY + 10)
-    changes = [10.0, -30.0, 20.0]
-    assert (sample.daily_changes, sample.sharpe) == (3, sharpe_ratio(changes))
+    assert (sample.daily_changes, sample.sharpe) == (4, sharpe_ratio([5.0, 10.0, -30.0, 20.0]))
     assert (sample.max_drawdown, sample.drawdown) == (30, 10)
-    assert sample.max_drawdown_seconds == 3 * DAY
+    assert sample.max_drawdown_seconds == 2 * DAY
 
 
-def test_no_spread_no_sharpe_ratio_and_no_loss_no_sortino_ratio() -> None:
-    assert {sharpe_ratio(changes) for changes in ([], [1.0], [2.0, 2.0], [0.1] * 3, [0.0, 0.0])} == {None}
-    assert {sortino_ratio(changes) for changes in ([], [-1.0], [2.0, 3.0], [0.0, 0.0])} == {None}
+def test_forty_days_of_equity_sent_today_are_forty_days() -> None:
+    desk = Desk()
+    for day in range(40):
+        desk.equity(1000 + 10 * (day % 7), at=40 * DAY + day, time_ns=ns(day * DAY + 100))
+        if day % 7 == 0:  # cycles in between
+            desk.sample(at=40 * DAY + day)
+    sample = desk.sample(at=40 * DAY + 60)
+    assert sample.daily_changes == 39
+    assert (sample.drawdown, sample.max_drawdown) == (20, 60)
+    assert sample.sharpe is not None
+    # The same as if they had come day by day, in whatever order.
+    for order in (range(40), reversed(range(40))):
+        other = Desk()
+        for day in order:
+            other.equity(1000 + 10 * (day % 7), at=day * DAY + 100, time_ns=ns(day * DAY + 100))
+        assert other.sample(at=40 * DAY + 60).sharpe == sample.sharpe
 
 
-@given(st.lists(st.floats(-1e200, 1e200), max_size=30))
-def test_ratios_are_finite_or_none(changes: list[float]) -> None:
-    for ratio in (sharpe_ratio(changes), sortino_ratio(changes)):
-        assert ratio is None or math.isfinite(ratio)
+def test_forty_days_of_fills_sent_today_are_forty_days() -> None:
+    desk = Desk()
+    for day in range(40):
+        at = 40 * DAY + day
+        pnl = 10 if day % 3 else -5
+        desk.fill("buy", 1, 1000, at, time_ns=ns(day * DAY))
+        desk.mark(900, at=at)
+        desk.sample(at=at)  # the position of then is not held at the price of now
+        desk.fill("sell", 1, 1000 + pnl, at, time_ns=ns(day * DAY + 100))
+    sample = desk.sample(at=40 * DAY + 60)
+    assert sample.daily_changes == 40
+    assert sample.max_drawdown == 5
+    assert sample.sharpe == sharpe_ratio([-5.0 if day % 3 == 0 else 10.0 for day in range(40)])
+
+
+def test_the_equity_of_several_accounts_adds_up() -> None:
+    desk = Desk(min_days=2)
+    for day in range(5):
+        desk.equity(1000 + day * day, at=day * DAY, account="a")
+        if day >= 2:
+            desk.equity(500 - 10 * day, at=day * DAY + 1, account="b")
+    sample = desk.sample(at=4 * DAY + 2)
+    assert sample.equity == 1016 + 460
+    # a earned 9 by the peak and 7 after it; b lost 20 after it.
+    assert (sample.drawdown, sample.max_drawdown) == (13, 13)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_transfer_is_no_drawdown_and_no_return(late: bool) -> None:  # noqa: FBT001 - a case
+    desk = Desk(min_days=2)
+    desk.equity(10_000, at=1)
+    desk.equity(10_050, at=DAY)
+
+    def withdraw() -> None:
+        desk.take(
+            Cash(
+                time_ns=ns(2 * DAY - 1),
+                strategy="trend",
+                cash_id="1",
+                kind=CashKind.TRANSFER,
+                amount=-5000.0,
+            ),
+            2 * DAY + 1,
+        )
+
+    if not late:
+        withdraw()
+    desk.equity(5_030, at=2 * DAY)
+    if late:
+        assert desk.sample(at=2 * DAY).max_drawdown == 5020
+        withdraw()
+    desk.equity(5_060, at=3 * DAY)
+    sample = desk.sample(at=4 * DAY + 2)
+    assert (sample.equity, sample.drawdown, sample.max_drawdown) == (5_060, 0, 20)
+    assert sample.sharpe == sharpe_ratio([50 / 10_000, -20 / 10_050, 30 / 5_030])
+
+
+def test_a_steady_gain_has_no_sharpe_ratio() -> None:
+    desk = Desk(min_days=2)
+    for day in range(42):
+        desk.equity(10_000 + 0.1 * day, at=day * DAY)
+    sample = desk.sample(at=41 * DAY + 1)
+    assert (sample.daily_changes, sample.sharpe, sample.sortino) == (40, None, None)
+
+
+def test_a_numeric_residue_is_no_loss(desk: Desk) -> None:
+    desk.fill("buy", 0.1, 100.1, at=1)
+    desk.fill("buy", 0.2, 100.1, at=1)
+    desk.fill("sell", 0.3, 100.1, at=1)
+    sample = desk.sample(at=2)
+    assert (sample.trades, sample.streak, sample.daily_loss_streak) == (1, 0, 0)
+    assert sample.win_rate is sample.profit_factor is None
+    desk.trade(10, at=3)
+    sample = desk.sample(at=4)
+    assert (sample.win_rate, sample.streak, sample.profit_factor) == (0.5, 1, None)
+
+
+def test_days_and_weeks_are_those_of_the_account() -> None:
+    # From Sunday 17:00 in New York, 22:00 UTC in January. The start of the test is Thursday, 2026-01-01.
+    desk = Desk(AccountingSettings(timezone="America/New_York", day_start="17:00", week_start=6))
+    desk.trade(5, at=21.9 * 3600)
+    desk.trade(7, at=22.1 * 3600)
+    sample = desk.sample(at=23 * 3600)
+    assert (sample.daily_pnl, sample.weekly_pnl) == (7, 12)
+    sunday = 3 * DAY + 22 * 3600
+    assert (desk.sample(at=sunday - 1).weekly_pnl, desk.sample(at=sunday).weekly_pnl) == (12, 0)
+    (figures,) = desk.collector.figures(ns(sunday))
+    assert (figures.weekly_pnl, figures.monthly_pnl) == (0, 7)  # the first day is that of December 31
 
 
 # Regimes, bad numbers, keys that come and go.
@@ -508,7 +632,7 @@ def test_whatever_comes_samples_are_finite_and_agree_with_themselves(steps: list
 def check_sample(sample: StrategySample) -> None:
     check_values(sample)
     assert sample.r_trades <= sample.trades <= sample.fills
-    assert (sample.win_rate is None) == (sample.trades == 0)
+    assert sample.win_rate is None or sample.trades  # None while all are scratches
     if sample.win_rate is not None:
         assert sample.win_rate_lower is not None
         assert 0 <= sample.win_rate_lower <= sample.win_rate <= 1
@@ -612,3 +736,48 @@ def test_a_similar_name_is_logged_once(desk: Desk) -> None:
     (event,) = logged
     assert (event["event"], event["venue"], event["instrument"]) == ("mark_price_missed", "fx", "EUR/USD")
     assert "EUR-USD is quoted" in event["hint"]
+
+
+# Cash flows.
+
+
+def a_flow(kind: str, amount: float, at: float, cash_id: str = "1", **more: Any) -> Cash:  # noqa: ANN401 - any field
+    return Cash(time_ns=ns(at), strategy="trend", cash_id=cash_id, kind=CashKind(kind), amount=amount, **more)
+
+
+def test_funding_interest_and_the_like_are_results_and_a_transfer_is_none(desk: Desk) -> None:
+    desk.trade(10, at=1)
+    flows = [("funding", -3.0), ("interest", 1.0), ("dividend", 2.0), ("adjustment", -0.5), ("transfer", 1e6)]
+    for number, (kind, amount) in enumerate(flows):
+        desk.take(a_flow(kind, amount, 2 + number, str(number)), at=2 + number)
+    sample = desk.sample(at=10)
+    assert (sample.realised_pnl, sample.cash_pnl, sample.transfers) == (9.5, -0.5, 1e6)
+    assert (sample.daily_pnl, sample.weekly_pnl, sample.trades) == (9.5, 9.5, 1)
+    assert (sample.drawdown, sample.max_drawdown) == (0.5, 3.0)
+    (figures,) = desk.collector.figures(ns(10))
+    assert (figures.daily_pnl, figures.monthly_pnl) == (9.5, 9.5)
+
+
+def test_a_withdrawal_is_no_drawdown_of_the_reported_equity(desk: Desk) -> None:
+    desk.equity(1000, at=1)
+    desk.take(a_flow("transfer", -600, 2), at=2)
+    desk.equity(400, at=3)
+    assert (desk.sample(at=4).drawdown, desk.sample(at=4).max_drawdown) == (0, 0)
+    desk.equity(390, at=5)
+    assert desk.sample(at=6).drawdown == 10
+
+
+def test_a_cash_flow_counts_once_in_each_account_and_at_its_rate(desk: Desk) -> None:
+    for _ in range(2):
+        desk.take(a_flow("funding", -100.0, 1, currency="EUR", rate=1.25), at=1)
+    assert desk.sample(at=2).realised_pnl == -125
+    desk.take(a_flow("funding", -100.0, 1, account="second"), at=3)
+    assert desk.sample(at=4).realised_pnl == -225
+
+
+def test_a_cash_flow_without_a_rate_is_counted_and_in_no_sum(desk: Desk) -> None:
+    desk.take(a_flow("funding", -100.0, 1, currency="EUR"), at=1)
+    sample = desk.sample(at=2)
+    assert (sample.realised_pnl, sample.cash_pnl, sample.unconverted_cash) == (0, 0, 1)
+    with pytest.raises(UnusableEventError):
+        desk.take(a_flow("funding", 1e200, 1, cash_id="2"), at=3)

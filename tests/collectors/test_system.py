@@ -22,7 +22,7 @@ from collectors.system.loop import PROBE_SECONDS, LoopMonitor, Watchdog
 from collectors.system.poll import Poll, Reading
 from collectors.system.readings import Share, Total, busy_and_total, read_disk
 from collectors.system.sample import SystemSample
-from collectors.system.time_source import offset_seconds
+from collectors.system.time_source import ClockError, chrony_error, kernel_error
 from decahertz.app.settings import Settings, load
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.testing import ManualClock
@@ -48,7 +48,7 @@ async def eventually(collector: SystemCollector, holds: Callable[[SystemSample],
 
 def is_complete(sample: SystemSample) -> bool:
     values = msgspec.structs.asdict(sample)
-    return None not in (value for name, value in values.items() if name != "clock_offset_seconds")
+    return None not in (value for name, value in values.items() if not name.startswith("clock_"))
 
 
 @pytest.fixture
@@ -59,10 +59,23 @@ async def collector() -> AsyncIterator[SystemCollector]:
     await collector.stop()
 
 
-def test_the_offset_of_the_clock_is_in_either_unit_of_the_kernel_and_unknown_without_a_source() -> None:
-    assert offset_seconds(status=0x0001, offset=-250_000) == -0.25
-    assert offset_seconds(status=0x2001, offset=250_000_000) == 0.25
-    assert offset_seconds(status=0x2041, offset=250_000_000) is None
+def test_the_error_of_the_clock_is_in_either_unit_of_the_kernel_and_unknown_without_a_source() -> None:
+    assert kernel_error(status=0x0001, offset=-250_000, maximum=500) == ClockError(-0.25, 0.0005)
+    assert kernel_error(status=0x2001, offset=250_000_000, maximum=500) == ClockError(0.25, 0.0005)
+    assert kernel_error(status=0x2041, offset=250_000_000, maximum=500) == ClockError()
+
+
+CHRONY = "A9FEA97B,169.254.169.123,4,1700000000.1,{},-0.000001,0.000002,-1.5,0.0,0.01,{},{},16.1,{}\n"
+
+
+def test_chrony_states_offset_and_bound() -> None:
+    found = chrony_error(CHRONY.format("-0.000250000", "0.000400000", "0.000100000", "Normal"))
+    assert found is not None
+    assert found.offset_seconds == -0.00025
+    assert found.bound_seconds == pytest.approx(0.00055)
+    assert chrony_error(CHRONY.format("0.0", "1.0", "1.0", "Not synchronised")) is None
+    for line in ("", "506 Cannot talk to daemon", CHRONY.format("?", "1.0", "1.0", "Normal")):
+        assert chrony_error(line) is None
 
 
 async def test_every_value_is_there_and_agrees_with_an_independent_reading(

@@ -56,6 +56,19 @@ def test_sound_samples_pass_in_their_order() -> None:
     assert check()(iter(samples)) == (samples, {}, "")
 
 
+def test_a_batch_with_the_keys_of_the_one_before_is_checked_as_the_first_one() -> None:
+    checked = check()
+    names = ("a", "b", "c")
+    first = tuple(sample(instrument=name) for name in names)
+    wrong = (*first[:2], sample(instrument="c", mid=float("nan")))
+    for batch, dropped in ((first, {}), (first, {}), (wrong, {Reason.VALUE: 1}), (first, {})):
+        result = checked(batch)
+        assert (result.samples, dict(result.dropped)) == (batch[: 3 - len(dropped)], dropped)
+    twice = (*first, first[0])
+    for _ in range(2):
+        assert dict(checked(twice).dropped) == {Reason.DUPLICATE: 1}
+
+
 @pytest.mark.parametrize(
     ("reason", "field", "value"),
     [

@@ -69,8 +69,8 @@ def test_msgpack_the_library_reads_what_we_write_and_we_read_what_it_writes(even
 
 def test_every_type_has_a_name_of_its_own_on_the_wire() -> None:
     assert [type_name(event_type) for event_type in EVENT_TYPES] == [
-        "quote", "tick", "instrument", "signal", "order", "fill", "position", "equity", "regime", "risk",
-        "news", "log", "heartbeat",
+        "quote", "tick", "gap", "instrument", "signal", "order", "fill", "position", "cash", "equity",
+        "regime", "risk", "news", "log", "heartbeat",
     ]  # fmt: skip
 
 

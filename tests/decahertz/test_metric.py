@@ -33,3 +33,9 @@ def test_a_metric_is_a_gauge_without_a_unit_unless_it_says_otherwise() -> None:
 def test_a_metric_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Metric("Something.").help = "Another."  # type: ignore[misc]
+
+
+def test_the_meaning_of_a_metric_names_formula_and_source() -> None:
+    assert Metric("Something.").meaning == "Something."
+    metric = Metric("Something.", formula="a / b", source="Lo 2002")
+    assert metric.meaning == "Something. Formula: `a / b`. Source: Lo 2002."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Optional
 import msgspec
 import pytest
 
-from decahertz.metric import Kind, Metric, Unit
+from decahertz.metric import HIGHEST, NEWEST, Aggregate, Kind, Metric, Unit
 from decahertz.sample import MetricField, Sample, SampleDeclarationError, schema_of
 
 
@@ -62,6 +62,17 @@ def test_a_declaration_is_read_whole_and_in_order() -> None:
         ("age", float, True, ()),
     ]
     assert schema.metrics[0].metric == Metric("Mid.", unit=Unit.PRICE)
+
+
+def test_a_gauge_has_the_aggregates_that_it_declares_and_any_other_metric_the_last_value() -> None:
+    found = {field.name: field.aggregates for field in schema_of(Whole).metrics}
+    assert found.pop("mid") == found.pop("age") == tuple(Aggregate)
+    assert set(found.values()) == {NEWEST}
+    backwards = Metric("Age.", aggregates=HIGHEST[::-1])
+    assert (
+        schema_of(declared({}, {**GOOD, "age": Annotated[float, backwards]})).metrics[-1].aggregates
+        == HIGHEST
+    )
 
 
 def test_key_and_topic_follow_the_order_of_the_key_and_not_of_the_fields() -> None:
@@ -124,6 +135,12 @@ def test_a_good_declaration_made_at_run_time_is_read_and_needs_no_key_for_one_th
             {"mid": Annotated[int, Metric("M.", kind=Kind.COUNTER, extremes=True)]},
             "only a gauge has extremes",
             id="counter with extremes",
+        ),
+        pytest.param(
+            {},
+            {"mid": Annotated[int, Metric("M.", aggregates=(Aggregate.MAX,))]},
+            "mid: the aggregates of every metric include the last value",
+            id="no last value",
         ),
         pytest.param(
             {},

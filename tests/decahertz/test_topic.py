@@ -94,6 +94,12 @@ def test_an_invalid_pattern_is_refused(text: str) -> None:
         Pattern(text)
 
 
+@pytest.mark.parametrize("text", ["a:%", "a:%2a", "a:%zz", "a:b%2", "a:%2B"])
+def test_an_escape_that_no_topic_has_is_refused(text: str) -> None:
+    with pytest.raises(TopicError, match="write %25 for %"):
+        Pattern(text)
+
+
 def test_patterns_of_the_same_text_are_equal_and_can_be_keys() -> None:
     assert {Pattern("a:*"): 1}[Pattern("a:*")] == 1
     assert Pattern("a:*") != Pattern("a:**")

@@ -180,7 +180,7 @@ def check_grafana_is_configured(decahertz: RunningDecahertz, folder: Path) -> No
     ) as connection:
         assert connection.execute("SELECT count(*) FROM market_history").fetchone() != (0,)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            connection.execute("DELETE FROM ticks")
+            connection.execute("DELETE FROM ticks_recent")
 
 
 def content(value: str) -> str:

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("collectors", "storage", "exporter", "api", "client", "grafana", "prometheus")
+PACKAGES = (
+    "collectors",
+    "storage",
+    "exporter",
+    "control",
+    "providers",
+    "api",
+    "client",
+    "grafana",
+    "prometheus",
+)
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -89,5 +99,5 @@ class Curl:
             headers=self.headers,
             method=self.method or None,
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=40) as answer:  # noqa: S310 - as above
             return answer.status, answer.read()

@@ -22,6 +22,7 @@ import msgspec
 from api.http.route import AnyRoute
 from api.routes.table import ROUTES
 from tests.docs.commands import ROOT
+from tests.embedded_server import shared_clusters
 from tests.pipeline.running import RunningDecahertz, environment, run, running, wait_until
 
 RECORDED: Final = ROOT / "docs" / "examples.json"
@@ -39,17 +40,30 @@ _QUERIES: Final[dict[str, dict[str, str]]] = {
     "metrics_history": {"collector": "market", "instrument": "BTC-USD", "fields": "mid", "max_points": "100"},
     "export": {"table": "fills", "fields": "strategy,instrument,side,price,quantity"},
     "market_bars": {"timeframe": "5s"},
+    "analytics_orb": {"range": "12h"},
+    "analytics_volume_profile": {"bins": "20"},
 }
 """Parameters of the examples; ``limit`` is 2 where a route has it and none is given."""
-_IN_PATH: Final = {"instrument": "BTC-USD"}
+_IN_PATH: Final = {"instrument": "BTC-USD", "provider": "recorder", "symbol": "BTC-USD"}
 _FOUND: Final = {
     "alert": ("alerts", "id"),
     "acknowledge_alert": ("alerts", "id"),
     "positions_instrument": ("trades", "instrument"),
-    "order": ("orders", "order_id"),
+    "order": ("orders?state=filled", "order_id"),
+    "resume_trading": ("risk/halts", "halt_id"),
+    **dict.fromkeys(
+        (
+            *("template", "template_versions", "update_template", "delete_template"),
+            *("submit_template", "dry_run_template"),
+        ),
+        ("templates", "template_id"),
+    ),
     "trade": ("trades", "trade_id"),
+    "strategy_report": ("trades", "strategy"),
 }
 """Routes of one thing: the list in which an example finds one, and the field that names it."""
+_OF_REQUESTS: Final = frozenset({"cancel_order", "begin_order", "ack_order", "nack_order", "resolve_order"})
+"""Routes of one order request, which an example makes."""
 _WEBHOOK: Final[dict[str, Any]] = {
     "version": "4",
     "groupKey": '{}:{alertname="DiskFillsUp"}',
@@ -72,7 +86,54 @@ _WEBHOOK: Final[dict[str, Any]] = {
         }
     ],
 }
+_ORDER: Final[dict[str, Any]] = {
+    "kind": "equity",
+    "strategy": "by-hand",
+    "venue": "synthetic",
+    "instrument": "BTC-USD",
+    "side": "buy",
+    "quantity": 0.2,
+    "order_type": "limit",
+    "limit_price": 88000.0,
+    "priority": "high",
+    "notes": "hedge of the desk",
+}
+_TAKE: Final[dict[str, Any]] = {
+    "holder": "my-bot",
+    "session": "my-bot-1767367800",
+    "capacity": 1,
+    "lease_seconds": 300.0,
+    "strategies": ["by-hand"],
+}
+_TEMPLATE: Final[dict[str, Any]] = {
+    "name": "hedge before the close",
+    "order": {name: value for name, value in _ORDER.items() if name != "notes"} | {"strategy": "hedge"},
+    "valid_seconds": 300.0,
+    "schedule": {"cron": "55 15 * * 1-5", "timezone": "America/New_York", "calendar": None, "enabled": True},
+}
+_ATTEMPTS: Final = 3
+"""After this many a request is dead, so that it can be resolved."""
 _BODIES: Final[dict[str, dict[str, Any]]] = {
+    "halt_trading": {"scope": "strategy", "strategy": "breakout", "reason": "its signals look wrong"},
+    "generate_signal": {
+        "generator": "moving_average_cross",
+        "venue": "synthetic",
+        "instrument": "BTC-USD",
+        "timeframe": "500ms",
+        "parameters": {"fast": 2, "slow": 3},
+    },
+    "resume_trading": {"reason": "the signals were right"},
+    "submit_order": _ORDER,
+    "check_order": _ORDER,
+    "create_template": _TEMPLATE,
+    "update_template": _TEMPLATE | {"description": "half of the position"},
+    "submit_template": {"overrides": {"quantity": 0.1}},
+    "dry_run_template": {"overrides": {"quantity": 0.1}},
+    "take_orders": _TAKE,
+    "begin_order": {"token": 1},
+    "ack_order": {"token": 1, "order_id": "my-bot-17"},
+    "nack_order": {"token": 1, "outcome": "rejected", "reason": "no margin"},
+    "resolve_order": {"outcome": "cancelled", "reason": "no longer wanted"},
     "alerts_webhook": _WEBHOOK,
     "acknowledge_alert": {"who": "ada", "comment": "adds a disk", "until": "2100-01-01T00:00:00Z"},
     "submit_events": {
@@ -109,6 +170,7 @@ _BODIES: Final[dict[str, dict[str, Any]]] = {
         ],
     },
     "sign_in": {"key": _KEY},
+    "warm_cache": {"provider": "recorder", "symbols": ["BTC-USD", "ETH-USD"]},
     "metrics_history_by_body": {
         "collector": "strategy",
         "fields": ["equity"],
@@ -132,6 +194,8 @@ class Request:
         request = urllib.request.Request(api + self.target, data, method=self.method)  # noqa: S310 - local
         if data is not None:
             request.add_header("Content-Type", "application/json")
+        if self.method == "PUT":
+            request.add_header("If-Match", "*")
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - local
                 return answer.status, answer.headers.get_content_type(), answer.read()
@@ -143,7 +207,8 @@ def create_key(env: dict[str, str]) -> None:
     """Creates the key with which the example signs in."""
     file = Path(env["DECAHERTZ_DATA_DIR"], "example.key")
     file.write_text(_KEY)
-    done = run("keys", "create", "ada", "--scope", "read", "--input", str(file), env=env)
+    scopes = ("--scope", "read", "--scope", "trade")
+    done = run("keys", "create", "ada", *scopes, "--input", str(file), env=env)
     assert done.returncode == 0, done.stderr
 
 
@@ -151,7 +216,13 @@ def example_of(route: AnyRoute, demo: RunningDecahertz) -> Request:
     """The example of a route; what it names in its path is there."""
     target = route.path
     for name in route.path_names:
-        value = _IN_PATH.get(name) if route.name not in _FOUND else _found(route, demo)
+        value = _IN_PATH.get(name)
+        if route.name in _FOUND:
+            value = _found(route, demo)
+        elif route.name == "background_job":
+            value = _post(demo, "background/warm-cache", _BODIES["warm_cache"])["job_id"]
+        elif route.name in _OF_REQUESTS:
+            value = _request_for(route.name, demo)
         assert value is not None, f"tests/docs/route_examples.py has no example of {name} in {route.path}"
         target = target.replace(f"{{{name}}}", quote(value, safe="/"))
     query = dict(_QUERIES.get(route.name, {}))
@@ -166,16 +237,51 @@ def example_of(route: AnyRoute, demo: RunningDecahertz) -> Request:
     return Request(route.method, target, body)
 
 
+def _request_for(name: str, demo: RunningDecahertz) -> str:
+    """A request of which the route can be shown: queued, taken, begun, or dead."""
+    request_id: str = _post(demo, "orders", _ORDER)["request_id"]
+    if name == "cancel_order":
+        return request_id
+    for attempt in range(1, _ATTEMPTS + 1 if name == "resolve_order" else 2):
+        taken = _post(demo, "orders/take", {**_TAKE, "session": request_id})["taken"]
+        assert [one["request_id"] for one in taken] == [request_id], taken
+        if name == "resolve_order":
+            given = {"token": attempt, "outcome": "retry", "reason": "not connected"}
+            _post(demo, f"orders/{request_id}/nack", given)
+    if name == "ack_order":
+        _post(demo, f"orders/{request_id}/begin", {"token": 1})
+    return request_id
+
+
+def _taken(demo: RunningDecahertz) -> str:
+    """The request that the example of taking has got."""
+    items = demo.get("/api/v1/orders?state=taken&strategy=by-hand")["items"]
+    assert len(items) == 1, items
+    return str(items[0]["order_id"])
+
+
+def _post(demo: RunningDecahertz, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    status, _, answer = Request("POST", f"/api/v1/{path}", body).send(demo.api)
+    assert status < 300, answer
+    decoded: dict[str, Any] = msgspec.json.decode(answer)
+    return decoded
+
+
 def _found(route: AnyRoute, demo: RunningDecahertz) -> str:
     name, field = _FOUND[route.name]
-    items = demo.get(f"/api/v1/{name}?limit=1")["items"]
+    items = demo.get(f"/api/v1/{name}")["items"]
     assert items, f"the demo has no {name} yet"
     return str(items[0][field])
 
 
 def in_order(routes: Iterable[AnyRoute]) -> list[AnyRoute]:
     """Sorts routes: first those that write, so that lists have rows; last those that need an id."""
-    return sorted(routes, key=lambda route: (route.body is None, route.name in _FOUND))
+
+    # What is submitted and taken is over before the examples of one request make theirs.
+    def rank(route: AnyRoute) -> tuple[bool, bool, bool]:
+        return route.body is None, route.name in {*_FOUND, *_OF_REQUESTS}, route.name != "submit_order"
+
+    return sorted(routes, key=rank)
 
 
 def wait_for_data(demo: RunningDecahertz) -> None:
@@ -195,6 +301,12 @@ def ask_all(
     for route in in_order(routes):
         request = example_of(route, demo)
         yield route, request, request.send(demo.api)
+        if route.name == "take_orders":
+            _post(
+                demo,
+                f"orders/{_taken(demo)}/nack",
+                {"token": 1, "outcome": "rejected", "reason": "an example"},
+            )
         if route.name == "submit_events":  # durable, and in the database a moment later
             wait_until(
                 "events of the examples",
@@ -225,12 +337,12 @@ def main() -> None:
         path = Path(folder)
         path.chmod(0o755)
         env = environment(path, DECAHERTZ_RECORDER="desk-1")
-        with running("--demo", env=env, log=path / "log") as demo:
+        with shared_clusters(), running("--demo", env=env, log=path / "log") as demo:
             time.sleep(3)  # a history that shows something
             recorded = {}
             create_key(env)
             for route, request, (status, media_type, body) in ask_all(demo):
-                assert status == 200, (route.name, status, body)
+                assert status in route.statuses, (route.name, status, body)
                 recorded[route.name] = {
                     "method": request.method,
                     "target": request.target,

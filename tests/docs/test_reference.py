@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,9 +32,9 @@ def test_every_route_has_an_example_and_no_other_is_shown() -> None:
     assert EXAMPLES.keys() == {route.name for route in ROUTES}
 
 
-def schema_of(method: str, path: str, media_type: str) -> Mapping[str, Any]:
+def schema_of(method: str, path: str, media_type: str, status: int) -> Mapping[str, Any]:
     """The schema of an answer in the OpenAPI document."""
-    content = DOCUMENT["paths"][path][method.lower()]["responses"]["200"]["content"]
+    content = DOCUMENT["paths"][path][method.lower()]["responses"][str(status)]["content"]
     found: Mapping[str, Any] = content[media_type]["schema"]
     return found
 
@@ -64,15 +65,18 @@ def test_a_running_recorder_answers_every_example_in_the_shape_that_the_page_sho
     compared = 0
     for route, request, (status, media_type, body) in ask_all(demo):
         example = EXAMPLES[route.name]
-        assert status == 200, (route.name, body)
+        assert status in route.statuses, (route.name, body)
         assert media_type == example["media_type"], route.name
         assert (request.method, request.body) == (example["method"], example["body"]), route.name
         assert request.target.partition("?")[2] == example["target"].partition("?")[2], route.name
         answer = decoded(media_type, body)
         if not media_type.endswith("json"):
-            assert answer[0] == example["answer"][0], route.name
+            first, shown_first = (
+                re.sub(r"<title>.*?</title>", "", a[0]) for a in (answer, example["answer"])
+            )
+            assert first == shown_first, route.name  # the title has a strategy: whichever trades first
             continue
-        schema = schema_of(route.method, route.path, media_type)
+        schema = schema_of(route.method, route.path, media_type, status)
         validate(schema, example["answer"])
         validate(schema, answer)
         shown, found = set(objects(example["answer"], schema)), set(objects(answer, schema))

@@ -17,7 +17,15 @@ import pytest
 
 from tests.docs.commands import ROOT
 from tests.embedded_server import create_data
-from tests.pipeline.running import RunningDecahertz, environment, read, run, running, wait_until
+from tests.pipeline.running import (
+    ANSWER_LIMIT_SECONDS,
+    RunningDecahertz,
+    environment,
+    read,
+    run,
+    running,
+    wait_until,
+)
 from tests.servers import free_port, require
 
 pytestmark = pytest.mark.timeout(180)
@@ -52,7 +60,7 @@ class Desk:
         request = urllib.request.Request(  # noqa: S310 - https
             self._url + name, headers={"Authorization": self._header}
         )
-        with urllib.request.urlopen(request, timeout=10, context=self._trusted) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS, context=self._trusted) as answer:  # noqa: S310
             found: list[dict[str, Any]] = json.load(answer)["items"]
             return found
 

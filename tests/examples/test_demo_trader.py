@@ -19,7 +19,7 @@ from decahertz.round_trip import OpenRoundTrip, trade_id
 from tests.embedded_server import connected
 from tests.pipeline.running import ROOT, RunningDecahertz, environment, running
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 PROGRAM = ROOT / "examples" / "demo_trader.py"
 STRATEGIES = {"mean-reversion", "momentum", "market-maker"}
 Key = tuple[str, str, str]
@@ -32,7 +32,7 @@ def decahertz(tmp_path: Path) -> Iterator[RunningDecahertz]:
     env = environment(
         tmp_path,
         DECAHERTZ_FEEDS_ENABLED="synthetic",
-        DECAHERTZ_FEEDS_SYNTHETIC_INSTRUMENTS="5",
+        DECAHERTZ_FEEDS_SYNTHETIC_INSTRUMENTS="8",
         DECAHERTZ_FEEDS_SYNTHETIC_QUOTES_PER_SECOND="20",
     )
     with running(env=env, log=tmp_path / "log") as decahertz:
@@ -41,7 +41,7 @@ def decahertz(tmp_path: Path) -> Iterator[RunningDecahertz]:
 
 @contextmanager
 def trader(url: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(PROGRAM), "--url", url, "--instruments", "4", "--seed", "7"]
+    command = [sys.executable, str(PROGRAM), "--url", url, "--instruments", "6", "--seed", "7"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -58,7 +58,7 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
 
 
 def books(decahertz: RunningDecahertz) -> dict[Key, OpenRoundTrip]:
-    """What each strategy holds, computed from its fills alone."""
+    """Computes the open round trip of each strategy from its fills alone."""
     held: dict[Key, OpenRoundTrip] = defaultdict(OpenRoundTrip)
     for item in sorted(decahertz.get_all("fills"), key=lambda f: (f["time_ns"], f["sequence"])):
         known = {name: value for name, value in item.items() if name in Fill.__struct_fields__}
@@ -97,6 +97,32 @@ def waiting(decahertz: RunningDecahertz) -> int:
     """Events of the trader that are in the spool and not in the database yet."""
     items = decahertz.get("/api/v1/ledger")["streams"]
     return sum(item["spooled"] for item in items if item["stream"] == "events:demo-trader")
+
+
+def is_every_contract_traded(decahertz: RunningDecahertz) -> bool:
+    """Whether the future and the inverse swap were traded, and funding was paid."""
+    traded = {trade["instrument"] for trade in closed(decahertz).values()}
+    return {"ES-FUT", "BTC-PERP"} <= traded and bool(decahertz.get_all("cash"))
+
+
+def check_contracts(trades: list[dict[str, Any]], decahertz: RunningDecahertz) -> None:
+    """Results are those of the contracts, in their currencies."""
+    gains: dict[str, Callable[[float, float], float]] = {
+        "ES-FUT": lambda entry, price: 50 * (price - entry),
+        "BTC-PERP": lambda entry, price: 1 / entry - 1 / price,
+        "USD/JPY": lambda entry, price: price - entry,
+    }
+    currencies = {"ES-FUT": "USD", "BTC-PERP": "BTC", "USD/JPY": "JPY"}
+    for trade in trades:
+        if trade["instrument"] in gains:
+            gain = gains[trade["instrument"]](trade["entry_price"], trade["exit_price"]) * trade["quantity"]
+            sign = 1 if trade["side"] == "buy" else -1
+            assert trade["currency"] == currencies[trade["instrument"]]
+            assert trade["settled_pnl"] + trade["settled_fees"] == pytest.approx(sign * gain, abs=1e-6), trade
+            assert trade["pnl"] is not None
+    for flow in decahertz.get_all("cash"):
+        assert (flow["kind"], flow["instrument"], flow["currency"]) == ("funding", "BTC-PERP", "BTC")
+        assert flow["rate"] == pytest.approx(64_000, rel=0.1)
 
 
 async def orders_in_limbo(decahertz: RunningDecahertz, since_ns: int) -> int:
@@ -150,6 +176,7 @@ async def test_a_killed_trader_goes_on_from_its_open_positions_and_a_stopped_one
                 == STRATEGIES
             ),
         )
+        wait_for("trades in every kind of contract, and funding", lambda: is_every_contract_traded(decahertz))
         process.terminate()
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, "")
@@ -162,6 +189,7 @@ async def test_a_killed_trader_goes_on_from_its_open_positions_and_a_stopped_one
 
     trades = [t for t in closed(decahertz).values() if t["opened_ns"] > started_ns]
     assert all(trade["r_multiple"] is not None for trade in trades)
+    check_contracts(trades, decahertz)
     assert any(trade["fills"] > 2 for trade in trades), "orders are filled in parts"
     assert all(trade["closed_ns"] - trade["opened_ns"] < 15e9 for trade in trades)
     assert await check_every_reported_position(decahertz) > 30

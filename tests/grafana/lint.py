@@ -37,7 +37,7 @@ _NO_METRICS = (
 
 @dataclass(frozen=True)
 class Around:
-    """What a dashboard is compared with."""
+    """The data sources and dashboards that the linter checks a dashboard against."""
 
     sources: Mapping[str, DataSource]
     uids: Collection[str]
@@ -122,6 +122,9 @@ def _variables(dashboard: Dashboard) -> Iterator[str]:
     """Every variable in a query is defined, and every one that is defined is used."""
     defined = {variable.name for variable in dashboard.templating.items}
     used = {panel.repeat for panel in _everything(dashboard) if panel.repeat}
+    used |= {
+        name for panel in _everything(dashboard) for _, link in links_of(panel) for name in names_in(link.url)
+    }
     for where, text in queries_of(dashboard):
         names = {name for name in names_in(_MACRO.sub("(", text)) if not name.isdigit()}
         used |= names
@@ -209,7 +212,8 @@ def _panel_states(panel: Panel, around: Around) -> Iterator[str]:
         yield "colours its states by thresholds alone"
 
 
-def _panel_links(panel: Panel, around: Around) -> Iterator[str]:
+def links_of(panel: Panel) -> list[tuple[str, Link]]:
+    """The links of a panel and of its values, with their titles."""
     links = [(link.title, link) for link in (*panel.links, *panel.field_config.defaults.links)]
     for override in panel.field_config.overrides:
         for one in override.properties:
@@ -217,7 +221,11 @@ def _panel_links(panel: Panel, around: Around) -> Iterator[str]:
                 links += [
                     (value["title"], Link(title=value["title"], url=value["url"])) for value in one.value
                 ]
-    for title, link in links:
+    return links
+
+
+def _panel_links(panel: Panel, around: Around) -> Iterator[str]:
+    for title, link in links_of(panel):
         if not title:
             yield f"a link to {link.url} has no title"
         yield from _link(link, around)
@@ -253,7 +261,7 @@ def _link(link: Link, around: Around) -> Iterator[str]:
         if not (link.keep_time and link.include_vars):
             yield f"the link {link.title!r} loses the time range or the variables"
         return
-    if link.url.startswith("https://"):
+    if link.url.startswith(("https://", "${page:raw}/api/v1/report/")):
         return
     path, _, query = link.url.partition("?")
     uid = path.removeprefix("/d/").partition("/")[0]

@@ -21,8 +21,8 @@ from tests.pipeline.running import RunningDecahertz, wait_until
 from tests.servers import require
 
 VENUE, STRATEGY = "desk", "by-hand"
-ODD_INSTRUMENTS = ("EUR/USD", "BRK.B", "it's (odd)|+")
-"""Names that a regular expression, PromQL or SQL would misread if they were not escaped."""
+ODD_INSTRUMENTS = ("EUR/USD", "BRK.B", "it's (odd)|+", "7203")
+"""Names that a regular expression, PromQL, SQL or a format of numbers would misread."""
 _SCRAPES = 20
 """One a second: the newest multiple of the 15 s step comes after several of them."""
 
@@ -44,7 +44,14 @@ class Run:
 def running_for_grafana(folder: Path) -> Iterator[Run]:
     """Start everything and wait until there is something of everything."""
     require("prometheus")
-    env = pipeline.environment(folder, DECAHERTZ_ALERTS_FEED_STALE_SECONDS="2")
+    env = pipeline.environment(
+        folder,
+        DECAHERTZ_ALERTS_FEED_STALE_SECONDS="2",
+        DECAHERTZ_PROVIDERS_RECORDER_CALL_COST="1",
+        DECAHERTZ_PROVIDERS_RECORDER_BUDGET_PER_DAY="1000",
+        DECAHERTZ_PROVIDERS_RECORDER_WARM="BTC-USD",
+        DECAHERTZ_PROVIDERS_WARM_SECONDS="0.5",
+    )
     password = folder / "password"
     password.write_text("it's a secret")
     with ExitStack() as stack:
@@ -74,7 +81,7 @@ def _emit(decahertz: RunningDecahertz) -> None:
             client.signal(
                 strategy=STRATEGY, venue=VENUE, instrument=instrument, signal_id=f"s{price}", direction="buy"
             )
-            for order, states in (("a", ("submitted", "rejected")), ("b", ("submitted", "accepted"))):
+            for order, states in (("471", ("submitted", "rejected")), ("472", ("submitted", "accepted"))):
                 for state in states:
                     client.order(
                         strategy=STRATEGY,
@@ -90,6 +97,8 @@ def _emit(decahertz: RunningDecahertz) -> None:
         client.risk(name="exposure", value=120.0, limit=100.0, strategy=STRATEGY, breached=True)
         client.risk(name="leverage", value=1.0, limit=3.0)
         client.regime(regime="trending", confidence=0.7)
+        client.cash(strategy=STRATEGY, cash_id="funding-1", kind="funding", amount=-1.5, currency="CHF")
+        client.gap(venue=VENUE, instrument=ODD_INSTRUMENTS[0], numbering="ticks", missing=2)
         client.news(headline="Markets open", publisher="desk", instruments=(ODD_INSTRUMENTS[0],))
         assert client.flush(10)
 

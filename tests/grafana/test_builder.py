@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from grafana_foundation_sdk.models.dashboard import Panel
 
 from decahertz.metric import Unit
 from grafana.builder import style
 from grafana.builder.declared import UndeclaredError, alert, metric, threshold
 from grafana.builder.files import dashboard_files
 from grafana.builder.frame import Line, Section, address, dashboard
-from grafana.builder.panels import About, PanelBuilder, figure
-from grafana.builder.queries import chosen, matching, prom
+from grafana.builder.panels import About, PanelBuilder, figure, gauges, grouped
+from grafana.builder.queries import chosen, matching, prom, sql
+from grafana.builder.tables import Cell, rows
 from tests.grafana.conftest import DASHBOARDS
 
 
@@ -82,3 +84,26 @@ def test_a_dashboard_has_a_folder_of_files_that_grafana_reads() -> None:
 
 def _figure() -> PanelBuilder:
     return figure(About("T", "D."), style.COUNT, prom("up"))
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name() -> None:
+    """Grafana formats such a text by the unit of its column, in the cell and in its link."""
+    about = About("A", "About.", "", "")
+    query = sql("SELECT order_id, price FROM orders", table=True)
+    table = rows(about, query, {"order_id": Cell(title="Order"), "price": Cell(style.COUNT)}).build()
+    assert table.field_config is not None
+    assert table.field_config.defaults.unit == "string"
+    assert _units(table) == {"price": "locale"}
+    assert _units(gauges(about, style.COUNT, query, colours=style.rising(1)).build()) == {"metric": "string"}
+    assert _units(grouped(about, style.COUNT, query, category="strategy").build()) == {"strategy": "string"}
+
+
+def _units(panel: Panel) -> dict[str, object]:
+    """The units of the columns that have one of their own."""
+    assert panel.field_config is not None
+    return {
+        str(override.matcher.options): one.value
+        for override in panel.field_config.overrides
+        for one in override.properties
+        if one.id_val == "unit"
+    }

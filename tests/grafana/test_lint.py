@@ -18,7 +18,7 @@ from grafana.preview.stack import ROOT
 from grafana.reader.dashboard import Dashboard
 from grafana.reader.provisioning import DataSource
 from tests.grafana.conftest import DASHBOARDS
-from tests.grafana.lint import Around, metrics_in, problems, relations_in
+from tests.grafana.lint import Around, links_of, metrics_in, problems, relations_in, text_of
 
 NAMES = ("synthetic", "BTC-USD", "EUR/USD", "momentum", "mean-reversion", "market-maker", "demo-trader")
 Change = Callable[[dict[str, Any]], object]
@@ -52,6 +52,31 @@ def test_every_dashboard_has_a_uid_of_its_own(dashboards: dict[str, Dashboard]) 
     assert len({dashboard.uid for dashboard in dashboards.values()}) == len(dashboards)
 
 
+def test_a_link_keeps_the_selection_on_the_dashboard_that_it_opens(dashboards: dict[str, Dashboard]) -> None:
+    """Every variable that it passes on exists on both."""
+    variables = {d.uid: {variable.name for variable in d.templating.items} for d in dashboards.values()}
+    checked = 0
+    for dashboard in dashboards.values():
+        for panel in dashboard.all_panels():
+            queries = " ".join(text_of(target) for target in panel.targets)
+            for _, link in links_of(panel):
+                # The address may be in a column of the query.
+                found = (
+                    link.url
+                    if link.url.startswith("/d/")
+                    else queries
+                    if "__data.fields.details" in link.url
+                    else ""
+                )
+                uids = re.findall(r"/d/([\w-]+)", found)
+                for uid in uids:
+                    passed = set(re.findall(r"\$\{(\w+):queryparam\}", link.url))
+                    assert passed <= variables[dashboard.uid], link
+                    assert passed | set(re.findall(r"\bvar-(\w+)=", link.url)) <= variables[uid], link
+                checked += len(uids)
+    assert checked >= 30
+
+
 @pytest.mark.parametrize("name", [path.name for path in sorted(DASHBOARDS.glob("*.json"))])
 def test_grafanas_own_model_knows_every_key_and_value(name: str) -> None:
     written = json.loads((DASHBOARDS / name).read_text(encoding="utf-8"))
@@ -61,7 +86,7 @@ def test_grafanas_own_model_knows_every_key_and_value(name: str) -> None:
 
 
 def _lost(written: object, understood: object, path: str) -> Iterator[str]:
-    """What the model leaves out or changes; it may add defaults."""
+    """Yields the values that the model leaves out or changes; it may add defaults."""
     if isinstance(written, dict) and isinstance(understood, dict):
         for key, value in written.items():
             yield from _lost(value, understood.get(key, "nothing"), f"{path}.{key}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from grafana.reader.intervals import TimeRange
 from grafana.reader.layout import placed
 from grafana.reader.view import ALL, View
 from tests.grafana.conftest import DASHBOARDS
+from tests.grafana.links import addresses, target_of
 from tests.grafana.lint import is_sql, queries_of, relations_in
 from tests.grafana.run import ODD_INSTRUMENTS, VENUE, Run, running_for_grafana
 
@@ -24,7 +26,13 @@ pytestmark = pytest.mark.timeout(150)
 
 MAY_BE_EMPTY: Mapping[tuple[str, str], str] = {
     ("feeds", "Incidents of feeds"): "the synthetic market has none",
-    ("market", "Mid, VWAP and fills"): "nobody has traded the first instrument yet",
+    ("control", "News feeds"): "the demo reads none",
+    ("control", "Lateness of signals"): "no generator has made a signal",
+    ("feeds", "From venue to cycle"): "nothing synchronises the clock of a test machine",
+    ("system", "Clock"): "nothing synchronises the clock of a test machine",
+    ("market", "Volatility"): "the first instrument has one quote, and no return",
+    ("market", "Realised volatility"): "the first instrument has one quote, and no return",
+    ("market", "Mid, micro-price, VWAP and fills"): "nobody has traded the first instrument yet",
     ("recorder", "WebSocket readers"): "no reader is closed, so there is no reason to count by",
     ("recorder", "Losses and retries"): "nothing is dropped, so there is no reason to count by",
 }
@@ -40,6 +48,16 @@ BOUNDS = {
 }
 """Values of a unit that a run of a minute can have."""
 _LARGEST = 1e15
+FOLLOWED = {
+    "overview.json": 12,
+    "feeds.json": 2,
+    "market.json": 1,
+    "strategy.json": 4,
+    "execution.json": 4,
+    "risk.json": 2,
+    "orders.json": 8,
+}
+"""The least number of different addresses that links have; the other dashboards have no links of values."""
 NAMES = [path.name for path in sorted(DASHBOARDS.glob("*.json"))]
 
 
@@ -58,7 +76,11 @@ def test_every_query_of_a_dashboard_answers(name: str, dashboards: dict[str, Das
     for one in placed(view, most=2):
         if one.panel.type not in ("row", "text"):
             found += _of_panel(one.panel, one.view)
-    everything = {variable.name: ALL for variable in dashboard.templating.items if variable.include_all}
+    everything = {
+        variable.name: ALL if variable.include_all else list(view.options[variable.name])
+        for variable in dashboard.templating.items
+        if variable.multi
+    }
     view = View(dashboard, run.sources, run.range_of(dashboard), everything)
     for annotation in dashboard.annotations.items:
         if not annotation.built_in and not view.marks(annotation):
@@ -79,6 +101,54 @@ def test_odd_names_break_no_query(name: str, dashboards: dict[str, Dashboard], r
     for annotation in dashboard.annotations.items:
         if not annotation.built_in:
             view.marks(annotation)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_each_variable_takes_one_value_and_several(
+    name: str, number: int, dashboards: dict[str, Dashboard], run: Run
+) -> None:
+    dashboard = dashboards[name]
+    options = View(dashboard, run.sources, run.range_of(dashboard)).options
+    multiple = {variable.name for variable in dashboard.templating.items if variable.multi}
+    chosen = {key: found[:number] for key, found in options.items() if key in multiple}
+    view = View(dashboard, run.sources, run.range_of(dashboard), chosen)
+    assert all(view.values[key].selected == tuple(found) for key, found in chosen.items())
+    for one in placed(view, most=1):
+        for target in one.view.targets(one.panel):
+            one.view.run(one.panel, target)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_opens_the_data_that_it_is_about(
+    name: str, dashboards: dict[str, Dashboard], run: Run
+) -> None:
+    by_uid = {one.uid: one for one in dashboards.values()}
+    view = View(dashboards[name], run.sources, run.range_of(dashboards[name]))
+    followed: set[str] = set()
+    for one in placed(view, most=2):
+        found = [] if one.panel.type in ("row", "text") else list(addresses(one.panel, one.view))
+        assert all("$" not in address.replace("$__all", "") for _, address in found), found
+        followed |= {address for _, address in found if address.startswith("/d/")}
+        pages = {urlsplit(address).path for title, address in found if title == "Tear sheet"}
+        assert pages <= {f"/api/v1/report/{one}" for one in view.options.get("strategy", [])}
+    for address in sorted(followed):
+        target = target_of(address)
+        there = View(by_uid[target.uid], run.sources, target.time_range, target.selections)
+        assert target.time_range.from_ms <= target.time_range.to_ms <= view.time_range.to_ms, address
+        for variable, chosen in target.selections.items():
+            if variable == "order":
+                assert _orders_of(there) == set(chosen), address
+            else:
+                assert set(chosen) <= {*there.options[variable], ALL}, address
+    assert len(followed) >= FOLLOWED.get(name, 0)
+
+
+def _orders_of(view: View) -> set[str]:
+    """The orders in the tables of a dashboard."""
+    frames = [found for one in view.dashboard.panels if one.type == "table" for found in view.frames(one)]
+    columns = [column for found in frames for column in found.fields if column.name == "order_id"]
+    return {str(value) for column in columns for value in column.values}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,11 +193,21 @@ def _of_panel(panel: Panel, view: View) -> Iterator[str]:
             yield from _unless_allowed(view.dashboard, panel.title, f"{where}: no data")
         elif wrong := _wrong(panel, target, frames, view.range_of(panel)):
             yield f"{where}: {wrong}"
+        yield from (f"{where}: the column {name} of numbers has no unit" for name in _bare(panel, frames))
     try:
         if not points(view.frames(panel)):
             yield from _unless_allowed(view.dashboard, panel.title, f"{panel.name}: nothing is left to draw")
     except QueryError as error:
         yield f"{panel.name}: {error}"
+
+
+def _bare(panel: Panel, frames: list[Frame]) -> set[str]:
+    """Columns of numbers in a table that have the unit of texts."""
+    if panel.type != "table":
+        return set()
+    settings = panel.field_config.overrides
+    own = {one.matcher.options for one in settings if any(found.id == "unit" for found in one.properties)}
+    return {field.name for frame in frames for field in frame.fields if field.type is Type.NUMBER} - own
 
 
 def _unless_allowed(dashboard: Dashboard, title: str, text: str) -> list[str]:
@@ -137,7 +217,7 @@ def _unless_allowed(dashboard: Dashboard, title: str, text: str) -> list[str]:
 def _wrong(
     panel: Panel, target: SqlTarget | PrometheusTarget, frames: list[Frame], time_range: TimeRange
 ) -> str:
-    """What is not plausible about an answer; empty if all is."""
+    """Returns the reason why an answer is implausible; empty if it is plausible."""
     for frame in frames:
         if target.format == "time_series" and (frame.time is None or not frame.numbers()):
             return "no time or no numbers"

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.page.watched import watched
-from tests.pipeline.running import RunningDecahertz
+from tests.pipeline.running import ANSWER_LIMIT_SECONDS, RunningDecahertz
 
 pytestmark = pytest.mark.timeout(120)
 INSTRUMENTS = 20
@@ -40,19 +40,22 @@ def test_the_market_moves_ten_times_a_second(demo: RunningDecahertz, browser: Br
         rows = page.locator("tbody tr")
         expect(rows).to_have_count(INSTRUMENTS)
         first = rows.first
-        expect(first.locator("td.verdict")).to_have_text("live")
+        expect(first.locator("td.verdict")).to_contain_text("live")
         # Both at once: the next cycle may change them.
         bid, ask, *_ = first.evaluate(
             "(row) => [...row.querySelectorAll('td.price')].map((one) => one.innerText)"
         )
         assert 0 < float(bid.replace(",", "")) < float(ask.replace(",", ""))
         expect(page.locator("#link")).to_contain_text("Hz")
-        before = cycles(demo)
-        # The age of the newest quote is another one at every cycle.
-        changes = page.evaluate(CHANGES, "tbody tr td:nth-child(12)")
-        passed = cycles(demo) - before
-        assert passed > 20
-        assert changes > 0.7 * passed
+        for _ in range(5):  # a browser that gets no time from a busy machine draws less often
+            before = cycles(demo)
+            # The age of the newest quote is another one at every cycle.
+            changes = page.evaluate(CHANGES, "tbody tr td:nth-child(12)")
+            passed = cycles(demo) - before
+            if passed > 20 and changes > 0.7 * passed:
+                break
+        else:
+            pytest.fail(f"{changes} changes in {passed} cycles")
 
 
 def test_the_overview_shows_health_ledger_feeds_and_strategies(
@@ -70,7 +73,7 @@ def test_the_overview_shows_health_ledger_feeds_and_strategies(
 
 
 def test_a_browser_revalidates_the_files_and_lets_nothing_else_in(demo: RunningDecahertz) -> None:
-    with urllib.request.urlopen(f"{demo.page}page/app.js", timeout=10) as answer:  # noqa: S310 - this machine
+    with urllib.request.urlopen(f"{demo.page}page/app.js", timeout=ANSWER_LIMIT_SECONDS) as answer:  # noqa: S310 - this machine
         headers = answer.headers
     assert headers["Content-Type"] == "text/javascript; charset=utf-8"
     policy = headers["Content-Security-Policy"]
@@ -78,7 +81,7 @@ def test_a_browser_revalidates_the_files_and_lets_nothing_else_in(demo: RunningD
     assert "unsafe" not in policy
     again = urllib.request.Request(f"{demo.page}page/app.js", headers={"If-None-Match": headers["ETag"]})  # noqa: S310
     with pytest.raises(urllib.error.HTTPError, match="304"):
-        urllib.request.urlopen(again, timeout=10)  # noqa: S310 - this machine
+        urllib.request.urlopen(again, timeout=ANSWER_LIMIT_SECONDS)  # noqa: S310 - this machine
     for path in ("page/../app.py", "page/%2e%2e/app.py", "page/app.py", "page/"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{demo.page}{path}", timeout=10)  # noqa: S310 - this machine
+            urllib.request.urlopen(f"{demo.page}{path}", timeout=ANSWER_LIMIT_SECONDS)  # noqa: S310 - this machine

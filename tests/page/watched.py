@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Response
 
-LIMIT_MS = 20_000
+LIMIT_MS = 40_000
 """Limit of every wait."""
 
 
@@ -38,7 +39,14 @@ def watched(
             "console", lambda said: note(f"{said.text} {said.location['url']}", when=said.type == "error")
         )
         page.on("pageerror", lambda error: note(f"{error.name}: {error.message}"))
+        failed: list[Response] = []
+        page.on(
+            "response",
+            lambda answer: (
+                failed.append(answer) if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
+            ),
+        )
         page.on("request", lambda asked: note(asked.url, when=asked.url.split("/", 3)[2] != origin))
         page.goto(url)
         yield page
-        assert wrong == [], wrong
+        assert wrong == [], (wrong, [answer.text() for answer in failed])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.pipeline.running import RunningDecahertz, running
+from tests.pipeline.running import ANSWER_LIMIT_SECONDS, RunningDecahertz, running
 from tests.proxy import PostgresProxy
 
 pytestmark = [pytest.mark.timeout(120)]
@@ -56,7 +56,7 @@ def send(decahertz: RunningDecahertz, sequence: int, **risk: Any) -> None:  # no
         json.dumps(batch).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
+    with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS) as answer:  # noqa: S310 - the same
         assert json.load(answer)["accepted"] == 1
 
 

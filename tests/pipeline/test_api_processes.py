@@ -23,7 +23,15 @@ from api.routes.table import ROUTES
 from decahertz_client import Client
 from tests.certificates import make_certificate
 from tests.docs.route_examples import ask_all, create_key
-from tests.pipeline.running import RunningDecahertz, environment, read, run, running, wait_until
+from tests.pipeline.running import (
+    ANSWER_LIMIT_SECONDS,
+    RunningDecahertz,
+    environment,
+    read,
+    run,
+    running,
+    wait_until,
+)
 
 pytestmark = pytest.mark.timeout(120)
 _LIMIT_SECONDS = 30.0
@@ -156,13 +164,13 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDecahertz
 
 def test_every_route_responds(apart: RunningDecahertz) -> None:
     for route, _, (status, _, body) in ask_all(apart, ROUTES):
-        assert status == 200, (route.name, body)
+        assert status in route.statuses, (route.name, body)
 
 
 def test_clients_and_requests_of_all_processes_are_shown(apart: RunningDecahertz) -> None:
     with connect(apart.websocket, proxy=None) as one, connect(apart.websocket, proxy=None) as other:
         for client in (one, other):
-            client.send(json.dumps({"type": "subscribe", "topics": ["metrics:system"]}))
+            client.send(json.dumps({"type": "subscribe", "topics": ["metrics:system:*"]}))
         wait_until("the clients", _LIMIT_SECONDS, lambda: len(clients_of(apart)) >= 2)
     apart.get("/api/v1/ping")
     wait_until(
@@ -189,7 +197,7 @@ def test_problems_are_the_same(
         headers["Content-Length"] = "100000000"
     request = urllib.request.Request(apart.api + path, body, headers, method=method)  # noqa: S310 - local
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)  # noqa: S310 - local
+        urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS)  # noqa: S310 - local
     with refused.value as error:
         assert error.code == status
         assert json.load(error)["request_id"] == error.headers["X-Request-ID"] == "mine"
@@ -197,7 +205,7 @@ def test_problems_are_the_same(
 
 def test_head_of_a_forwarded_response_has_the_length_of_its_body(apart: RunningDecahertz) -> None:
     request = urllib.request.Request(f"{apart.api}/api/v1/health/ready", method="HEAD")  # noqa: S310 - local
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - local
+    with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS) as answer:  # noqa: S310 - local
         assert int(answer.headers["Content-Length"]) == len(read(request.full_url))
 
 
@@ -222,7 +230,7 @@ def test_sessions_keys_tls_and_the_audit_log_are_those_of_all_processes(folder: 
         ) -> tuple[int, str, bytes]:
             request = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - local
             try:
-                with urllib.request.urlopen(request, timeout=10, context=trusted) as answer:  # noqa: S310 - local
+                with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS, context=trusted) as answer:  # noqa: S310 - local
                     return answer.status, answer.headers.get("Set-Cookie", ""), answer.read()
             except urllib.error.HTTPError as error:
                 return error.code, "", b""

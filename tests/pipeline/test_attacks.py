@@ -31,6 +31,7 @@ SEED = int(os.environ.get("DECAHERTZ_ATTACK_SEED", "0")) or Random().randrange(1
 """Printed; the attacks are the same again with the same seed, but not their order in time."""
 GROWTH_BYTES = 48 * 1024 * 1024
 LIMIT_SECONDS = 30.0
+_OWN_CONNECTIONS = 10
 _ATTACKERS = 12
 
 
@@ -47,9 +48,7 @@ class Bystander:
     async def read(self, subscribed: asyncio.Event) -> None:
         """Reads until cancelled; every event in order, and no state skipped."""
         async with websockets.connect(self._decahertz.websocket, proxy=None, max_size=None) as socket:
-            await socket.send(
-                '{"type": "subscribe", "topics": ["risk", "metrics:system", "metrics:system:**"]}'
-            )
+            await socket.send('{"type": "subscribe", "topics": ["risk", "metrics:system:**"]}')
             async for text in socket:
                 message: dict[str, Any] = json.loads(text)
                 match message["type"]:
@@ -58,7 +57,7 @@ class Bystander:
                     case "update":
                         assert message["conflated"] == 0
                         self.states += 1
-                    case "event" if message["data"]["name"] == "bystander":
+                    case "event" if message["data"].get("name") == "bystander":
                         self.heard.append(int(message["data"]["value"]))
 
     async def emit(self, session: ClientSession) -> None:
@@ -122,7 +121,8 @@ async def test_attackers_get_errors_and_the_others_notice_nothing(
     assert decahertz.problems() == []
     # The memory of a warm process: every kind of attack has been made.
     assert process.memory_info().rss - sizes[len(sizes) // 2] < GROWTH_BYTES
-    wait_until("closed connections", LIMIT_SECONDS, lambda: process.num_fds() <= files)
+    # The recorder's own connections to its database come and go; attackers would leave many more.
+    wait_until("closed connections", LIMIT_SECONDS, lambda: process.num_fds() <= files + _OWN_CONNECTIONS)
     assert not {status for status in answers if status.startswith("5") and status != "503"}
     assert _errors(Path(env["DECAHERTZ_DATA_DIR"], "log")) == []
 

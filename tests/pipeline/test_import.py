@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gzip
 import random
+import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +19,18 @@ from decahertz.app.import_ import ImportOptions, run_import, timezone_option
 from decahertz.app.imports import run_list, run_undo
 from decahertz.app.settings import Settings
 from decahertz.app.start_error import StartError
+from decahertz.bar import Bar
 from decahertz.clock import parse_time
 from decahertz.event import AnyEvent, Instrument, InstrumentKind, Tick
 from storage.database import Database
-from storage.query.bars import Bar, BarFilter
+from storage.query.bars import BarFilter
 from storage.query.queries import Queries
 from storage.write.bulk_import import DirectWriter
 from tests.embedded_server import connected
-from tests.storage_examples import START_NS, arrival, store
+from tests.pipeline.running import command
+from tests.proxy import PostgresProxy
+from tests.small_disk import small_disk
+from tests.storage_examples import START_NS, arrival, store, until
 
 pytestmark = pytest.mark.timeout(120)
 TRADES = "timestamp,trade_id,price,quantity\n"
@@ -273,6 +280,29 @@ async def test_undo_leaves_what_other_sources_brought(importer: Importer) -> Non
     assert "2 stored, 2 already there" in await importer.run(trades(1, 2, 3, 4))
 
 
+async def test_undo_of_a_running_import_leaves_nothing(
+    importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_part = DirectWriter.store
+    parts = 0
+
+    async def undone_before_the_second_part(writer: DirectWriter, *arguments: Any) -> Any:  # noqa: ANN401 - of the method
+        nonlocal parts
+        parts += 1
+        if parts == 2:  # its times are in the table of imports already
+            await run_undo(importer.settings, 1)
+        return await store_part(writer, *arguments)
+
+    monkeypatch.setattr(DirectWriter, "store", undone_before_the_second_part)
+    lines = "".join(f"2026-01-02T00:00:00.{number:06}Z,{number},1,1\n" for number in range(12_000))
+    with pytest.raises(StartError, match="import 1 was taken back meanwhile"):
+        await importer.run(TRADES + lines)
+    assert parts == 2
+    assert await importer.prints() == []
+    assert await importer.rows("SELECT instrument FROM instruments") == []
+    assert await importer.rows("SELECT id FROM imports WHERE undone_at IS NULL") == []
+
+
 async def test_undo_restores_the_definition_of_an_instrument(importer: Importer) -> None:
     await importer.run(trades(9))  # creates the tables
     defined = [
@@ -314,6 +344,9 @@ async def test_an_interrupted_import_is_resumed_by_another_one(
         interrupted.setattr(DirectWriter, "store", once)
         with pytest.raises(KeyboardInterrupt):
             await importer.run(trades(1, 2, 3))
+    out = capsys.readouterr().out
+    assert "stopped at line 4: 2 stored, 0 already there, 0 refused, 1 without an event, 1 not" in out
+    assert "`decahertz imports undo 1` takes this import back" in out
     await run_list(importer.settings, limit=20, as_json=False)
     assert "not finished" in capsys.readouterr().out
     assert "1 stored, 2 already there" in await importer.run(trades(1, 2, 3))
@@ -344,8 +377,9 @@ async def test_wrong_options_are_refused(importer: Importer, tmp_path: Path) -> 
     with pytest.raises(StartError, match="is the file to import"):
         await importer.run(trades(1), refused=path)
     assert path.read_text() == trades(1)
-    with pytest.raises(StartError, match="No such file"):
+    with pytest.raises(StartError, match="No such file") as caught:
         await importer.run_file(tmp_path / "missing.csv")
+    assert str(caught.value).count("missing.csv") == 1
 
 
 async def test_an_import_goes_on_after_an_outage_of_the_database(
@@ -365,3 +399,71 @@ async def test_an_import_goes_on_after_an_outage_of_the_database(
     monkeypatch.setattr(DirectWriter, "store", after_outage)
     assert "6 stored" in await importer.run(trades(*range(6)))
     assert len(await importer.prints()) == 6
+
+
+async def test_an_import_whose_database_is_lost_says_how_far_it_came(
+    importer: Importer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("decahertz.app.import_._EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr("decahertz.app.import_._ATTEMPT_SECONDS", 0.1)
+    whole = DirectWriter.store
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    async with PostgresProxy(importer.settings.database_url, folder).running() as proxy:
+
+        async def then_lost(self: DirectWriter, *values: Any) -> None:  # noqa: ANN401
+            await whole(self, *values)
+            await proxy.cut()
+
+        monkeypatch.setattr(DirectWriter, "store", then_lost)
+        settings = structs.replace(importer.settings, database_url=proxy.url)
+        with pytest.raises(StartError, match="run the import again to resume it"):
+            await run_import(settings, importer.file(trades(1, 2, 3, 4)), ImportOptions())
+    out = capsys.readouterr().out
+    assert "stopped at line 5: 2 stored, 0 already there, 0 refused, 1 without an event, 2 not" in out
+    assert "`decahertz imports undo 1` takes this import back" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_import_that_is_ended_by_a_signal_says_how_far_it_came(
+    importer: Importer, env: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    rows = "".join(f"2021-01-08T00:00:{i // 10_000:02}.{i % 10_000:04}Z,{i},{i},1\n" for i in range(400_000))
+    file = importer.file(TRADES + rows)
+    process = await asyncio.create_subprocess_exec(
+        *command("import", str(file)),
+        env=env | {"DECAHERTZ_DATABASE_URL": importer.settings.database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+    async def has_begun() -> bool:
+        return bool(await importer.rows("SELECT id FROM imports WHERE stored > 0"))
+
+    try:
+        await until(has_begun)
+        process.send_signal(number)
+        out = (await process.communicate())[0].decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == code
+    found = re.search(r"stopped at line [\d,]+: ([\d,]+) stored", out)
+    assert found, out
+    stored = int(found[1].replace(",", ""))
+    assert "`decahertz imports undo 1` takes this import back" in out
+    assert (await importer.rows("SELECT stored FROM imports"))[0] == (stored,)
+    assert 0 < stored <= (await importer.rows("SELECT count(*) FROM ticks"))[0][0] < 400_000
+    await run_undo(importer.settings, 1)
+    assert await importer.prints() == []
+
+
+async def test_a_full_disk_for_the_refused_lines_is_told_by_the_name_of_their_file(
+    importer: Importer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = tmp_path / "small" / "refused.csv"
+    full = f"cannot write {name}: No space left on device"
+    with small_disk(name.parent, "64k"), pytest.raises(StartError, match=full):
+        await importer.run(trades(1) + "nonsense,1,1,1\n" * 10_000, refused=name)
+    out = capsys.readouterr().out
+    assert "10,000 refused" in out or "stopped at line" in out

@@ -106,7 +106,11 @@ async def test_a_backup_made_under_load_holds_every_row_of_before_it(
     assert restored.returncode == 0, restored.stderr
     settled_ns = begun_ns - 2 * SECOND_NS  # what is older was stored when the backup began
     there = without_roll_up(await all_rows(original, before_ns=settled_ns))
-    assert {name for name, found in there.items() if found} >= {"market_samples", "quotes", "fills"}
+    assert {name for name, found in there.items() if found} >= {
+        "market_samples_recent",
+        "quotes_recent",
+        "fills",
+    }
     assert without_roll_up(await all_rows(data_dir, before_ns=settled_ns)) == there
 
 
@@ -282,7 +286,12 @@ async def test_the_status_agrees_with_the_database(recorded: tuple[Path, Path, i
     assert to_datetime(times["market_samples"]["newest_ns"]) == newest
     assert {(e["source"], e["epoch"]) for e in database["emitters"]} == {tuple(row) for row in emitters}
     assert all(e["gaps"] == 0 and e["stored"] == e["highest_sequence"] for e in database["emitters"])
-    assert {table["name"] for table in database["tables"]} >= {"quotes", "fills", "market_samples", "trades"}
+    assert {table["name"] for table in database["tables"]} >= {
+        "quotes_recent",
+        "fills",
+        "market_samples_recent",
+        "trades",
+    }
 
     text = run("db", "status", env=env).stdout
     for word in ("PostgreSQL", "market_samples", "market_samples_1h", "demo-trader", "newest sample"):

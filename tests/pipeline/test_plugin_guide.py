@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ import msgspec
 import pytest
 import websockets
 
+from collectors.host.plugins import load_generators, load_scorer
+from control.signals.service import Evaluation, Generators, InvalidEvaluationError
+from decahertz.bar import Bar
 from decahertz.clock import Clock
 from decahertz.collector import BaseCollector, NoOptions
+from decahertz.event import Direction
+from decahertz.signal_generator import Decision
 from decahertz.testing import check_collector
+from decahertz.trading_days import TradingDays
 from tests.embedded_server import connected
 from tests.pipeline.running import ROOT, RunningDecahertz, command, read, running
 
@@ -73,7 +80,7 @@ async def test_its_table_its_gauge_and_its_topic_appear(
     env = {
         **env,
         "PYTHONPATH": os.pathsep.join([str(installed), env.get("PYTHONPATH", "")]),
-        "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,execution,risk,system,imbalance",
+        "DECAHERTZ_COLLECTORS_ENABLED": "market,strategy,portfolio,execution,risk,system,imbalance",
     }
     checked = check(env)
     assert "ok     collector imbalance: 2 metrics, from decahertz-imbalance" in checked, checked
@@ -90,6 +97,47 @@ async def test_its_table_its_gauge_and_its_topic_appear(
         assert await stored_rows(decahertz, venue, instrument)
         names = {c["collector"] for c in decahertz.get("/api/v1/metrics/catalogue")["items"]}
         assert "imbalance" in names
+
+
+def test_the_guides_generator_is_loaded_and_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "momentum.py").write_text(code_of("momentum.py", "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    guide = (ROOT / "docs" / "plugins.md").read_text()
+    declared = re.search(r'^momentum = "(.*)"$', guide, re.MULTILINE)
+    assert declared
+    point = EntryPoint("momentum", declared[1], "decahertz.signals")
+    (loaded,) = load_generators(["momentum"], [point]).plugins
+    generators = Generators([loaded], TradingDays())
+    prices = (100.0, 101.0, 102.0)
+    bars = [
+        Bar(time_ns=n, open=v, high=v, low=v, close=v, volume=1.0, trades=1, vwap=v)
+        for n, v in enumerate(prices)
+    ]
+
+    def decide(parameters: dict[str, object]) -> Decision:
+        evaluation = Evaluation(
+            generator="momentum",
+            venue="v",
+            instrument="i",
+            timeframe="1m",
+            strategy="s",
+            parameters=parameters,
+        )
+        return generators.make(evaluation).decide(bars)
+
+    assert decide({"bars": 2}).direction is Direction.BUY
+    assert decide({"bars": "2", "percent": "2.5"}).direction is None
+    assert decide({}).reason == "there are too few bars"
+    with pytest.raises(InvalidEvaluationError, match="percent"):
+        decide({"percent": -1})
+
+
+def test_the_guides_scorer_is_loaded_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keywords.py").write_text(code_of("keywords.py", "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (loaded,) = load_scorer("own", [EntryPoint("own", "keywords:Keywords", "decahertz.scorers")]).plugins
+    assert loaded.scorer.score("Bitcoin surges") == 0.6
+    assert loaded.scorer.score("Nothing happens") is None
 
 
 def check(env: dict[str, str]) -> str:

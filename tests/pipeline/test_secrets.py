@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.pipeline.running import RunningDecahertz, environment, read, run, running
+from tests.pipeline.running import ANSWER_LIMIT_SECONDS, RunningDecahertz, environment, read, run, running
 from tests.postgres_server import PostgresServer
 from tests.servers import free_port
 
@@ -86,7 +86,7 @@ class Api:
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             request.add_header(name, value)
         try:
-            answer = urllib.request.urlopen(request, timeout=10)  # noqa: S310 - local
+            answer = urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS)  # noqa: S310 - local
         except urllib.error.HTTPError as error:
             answer = error
         with answer:

@@ -31,11 +31,13 @@ _THREAD_SECONDS = 3.0
 _AWAITED = {
     "RequestHandler.start",  # ends with the connection of an HTTP client
     "RequestHandler._handle_request",
+    "AdminSession._run",  # awaited by the work whose statement it executes
     "Process.wait",  # awaited by the supervisor of the embedded server
 }
 """Coroutines of tasks that end with a request, or whose end somebody awaits."""
 _SPOOL = "spool"  # restarts its own work, because it owns the file
-_ASYNCIO = "asyncio"  # an executor, or a thread that waits for a process: somebody awaits both
+_ASYNCIO = ("asyncio", "waitpid-")  # an executor, or a thread that waits for a process: somebody awaits both
+_RESOLVER = "(_run_safe_shutdown_loop)"  # of pycares, which aiohttp uses where ccxt is installed
 _QUICK = {f"collectors.system.{name}_seconds": "0.05" for name in ("fast", "slow", "disk")}
 
 
@@ -114,6 +116,8 @@ async def recording(folder: Path) -> AsyncIterator[Pipeline]:
         await pipeline.stop()
 
 
+# An error that is raised in a thread between two instructions may lose a file that it has just opened.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <_io:pytest.PytestUnraisableExceptionWarning")
 async def test_each_task_and_thread_is_supervised_and_goes_on_after_an_error(folder: Path) -> None:
     others, threads = asyncio.all_tasks(), set(threading.enumerate())
 
@@ -132,7 +136,9 @@ async def test_each_task_and_thread_is_supervised_and_goes_on_after_an_error(fol
         alone = {task.get_name(): task.get_coro().__qualname__ for task in tasks() if not is_supervised(task)}  # type: ignore[union-attr]
         assert set(alone.values()) <= _AWAITED, alone
         own_threads = [
-            t for t in threading.enumerate() if t not in threads and not t.name.startswith(_ASYNCIO)
+            t
+            for t in threading.enumerate()
+            if t not in threads and not t.name.startswith(_ASYNCIO) and not t.name.endswith(_RESOLVER)
         ]
         assert [t.name for t in own_threads if not is_supervised_thread(t)] == [_SPOOL]
 

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.pipeline.running import RunningDecahertz, environment, running, wait_until
+from tests.pipeline.running import ANSWER_LIMIT_SECONDS, RunningDecahertz, environment, running, wait_until
 from tests.proxy import PostgresProxy
 
 pytestmark = [pytest.mark.timeout(300)]
@@ -50,8 +50,41 @@ def send(decahertz: RunningDecahertz, number: int, side: str, price: float, quan
     request = urllib.request.Request(  # noqa: S310 - of this machine
         f"{decahertz.api}/api/v1/events", json.dumps(batch).encode(), {"Content-Type": "application/json"}
     )
+    with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_SECONDS) as answer:  # noqa: S310 - the same
+        assert json.load(answer)["accepted"] == 1
+
+
+def report(decahertz: RunningDecahertz, quantity: float) -> None:
+    """Reports the position of the strategy."""
+    position = {"type": "position", "time_ns": time.time_ns(), "strategy": "trend", "venue": "sim"}
+    position |= {"instrument": "BTC-USD", "quantity": quantity}
+    batch = {"source": "book", "epoch": 1, "first_sequence": 1, "events": [position]}
+    request = urllib.request.Request(  # noqa: S310 - of this machine
+        f"{decahertz.api}/api/v1/events", json.dumps(batch).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
         assert json.load(answer)["accepted"] == 1
+
+
+async def report_a_position_that_differs_from_the_known_fills(decahertz: RunningDecahertz) -> None:
+    """Reports a position of two, and waits until the watchdog has seen for two seconds that it differs."""
+    await asyncio.to_thread(report, decahertz, 2.0)
+    await until("the reported position to differ from the fills", lambda: breaks(decahertz) == 1)
+    details = await asyncio.to_thread(health, decahertz)
+    assert "catching up: strategy, " in details["sampler"]
+    before = await asyncio.to_thread(sampled, decahertz)
+    await until("more samples", lambda: sampled(decahertz) >= before + 20)
+
+
+def sampled(decahertz: RunningDecahertz) -> int:
+    """Samples that the strategy collector has returned."""
+    collectors = decahertz.get("/api/v1/collectors")["collectors"]
+    return int(next(c["samples"] for c in collectors if c["name"] == "strategy"))
+
+
+def breaks(decahertz: RunningDecahertz) -> int:
+    found = strategy(decahertz)
+    return 0 if found is None else found["position_breaks"]
 
 
 def refused(decahertz: RunningDecahertz, path: str) -> dict[str, Any]:
@@ -94,9 +127,9 @@ async def test_a_recorder_starts_and_stops_without_its_database_and_loses_nothin
         async with started(here, log) as decahertz:
             details = await asyncio.to_thread(health, decahertz)
             assert details["database"].startswith(
-                "not open yet, the spool keeps what is recorded: cannot use"
+                "not open yet, the spool keeps what is recorded: connecting: cannot use"
             )
-            assert "without the past that only the database has" in details["sampler"]
+            assert "catching up: strategy, " in details["sampler"]
             assert not await asyncio.to_thread(is_ready, decahertz)
             problem = await asyncio.to_thread(refused, decahertz, "/api/v1/fills")
             assert problem["detail"].startswith("the database is not open yet (cannot use ")
@@ -112,6 +145,7 @@ async def test_a_recorder_starts_and_stops_without_its_database_and_loses_nothin
             proxy.is_cut = False
             await until("the database", lambda: is_ready(decahertz))
             await until("the backlog to be stored", lambda: spooled(decahertz) < 100)
+            await until("samples", lambda: stored(decahertz, "samples:strategy") > 20)
             await until("health", lambda: not decahertz.problems())
             found = await asyncio.to_thread(strategy, decahertz)
             assert found is not None
@@ -142,8 +176,10 @@ async def test_collectors_get_the_stored_past_when_the_database_is_back(
             found = await asyncio.to_thread(strategy, decahertz)
             assert found is not None
             assert (found["fills"], found["realised_pnl"]) == (1, 0.0)
+            await report_a_position_that_differs_from_the_known_fills(decahertz)
             proxy.is_cut = False
             await until("the past", lambda: (strategy(decahertz) or {}).get("fills") == 2)
+            assert breaks(decahertz) == 0
             await asyncio.to_thread(send, decahertz, 3, "sell", 120.0, 2.0)
             await until("the round trip", lambda: (strategy(decahertz) or {}).get("trades") == 1)
             found = await asyncio.to_thread(strategy, decahertz)
@@ -151,6 +187,7 @@ async def test_collectors_get_the_stored_past_when_the_database_is_back(
             assert (found["fills"], found["realised_pnl"], found["open_positions"]) == (3, 50.0, 0)
             await until("the database", lambda: is_ready(decahertz))
             await until("health", lambda: not decahertz.problems())
+            assert "PositionBreak" not in log.read_text()
 
             proxy.is_cut = True
             second = tmp_path / "second"
@@ -172,6 +209,11 @@ def spooled(decahertz: RunningDecahertz) -> int:
     streams = decahertz.get("/api/v1/ledger")["streams"]
     assert all(s["emitted"] == s["stored"] + s["spooled"] + sum(s["dropped"].values()) for s in streams)
     return sum(s["spooled"] for s in streams)
+
+
+def stored(decahertz: RunningDecahertz, stream: str) -> int:
+    streams = decahertz.get("/api/v1/ledger")["streams"]
+    return sum(s["stored"] for s in streams if s["stream"] == stream)
 
 
 async def check_samples(url: str) -> None:

@@ -8,6 +8,7 @@ raise its alerts and no other. The short form has the faults that data shows and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import HTTPError
 
 import msgspec
 import psycopg
@@ -40,6 +42,9 @@ QUIET = ("CpuHigh", "MemoryHigh", "DiskFilling")
 """Alerts about the machine: it is busy with other tests."""
 ALWAYS = {"DeadMansSwitch", "CyclesMissed", "EventLoopLag"}
 """Alerts that may fire at any time: a busy machine makes cycles late."""
+STARVED = {"RecorderDown", "DatabaseLost"}
+"""Alerts that a machine without time also raises: a scrape, or PostgreSQL, takes seconds. Allowed only if the
+event loop was blocked or cycles were missed too."""
 SETTINGS = {
     "DECAHERTZ_ALERTS_DISABLED": ",".join(QUIET),
     "DECAHERTZ_EXPORTER_WINDOW_SECONDS": "4",
@@ -136,16 +141,27 @@ class World:
         assert names <= self.stack.seen("firing")
 
     def require_resolved(self, alerts: set[Named]) -> None:
-        """Each alert is resolved, by API and WebSocket."""
+        """Each alert is resolved, by API and WebSocket. An earlier incident that has ended does not count."""
         told = self.reader.seen["prometheus", "resolved"]
-        wait_until_all("in the API to resolve", alerts, lambda: self.of_prometheus("resolved"))
+        wait_until_all(
+            "in the API to resolve",
+            alerts,
+            lambda: self.of_prometheus("resolved") - self.of_prometheus("firing"),
+        )
         wait_until_all("on the WebSocket to resolve", alerts, lambda: told)
-        assert not alerts & self.of_prometheus("firing")
 
     def require_no_other(self) -> None:
         """No alert, of either origin, but those of the faults so far."""
-        found = {alert["name"]: alert["summary"] for alert in self.alerts() if not is_of_the_machine(alert)}
-        assert found.keys() <= self.expected | ALWAYS, found
+        alerts = [alert for alert in self.alerts() if not is_of_the_machine(alert) and not is_scripted(alert)]
+        found = {alert["name"]: alert["summary"] for alert in alerts}
+        starved = STARVED if found.keys() & {"EventLoopLag", "CyclesMissed"} else set()
+        assert found.keys() <= self.expected | ALWAYS | starved, found
+
+
+def is_scripted(alert: dict[str, Any]) -> bool:
+    """Whether a pause of the synthetic feed explains it: there is one every 45 s, whichever test runs."""
+    labels: dict[str, str] = alert["labels"]
+    return alert["name"] == "FeedStale" and labels.get("venue") == "synthetic"
 
 
 def is_of_the_machine(alert: dict[str, Any]) -> bool:
@@ -228,6 +244,7 @@ DATA_FAULTS = {
     named("DrawdownDeep", strategy="lab"),
     named("RiskLimitBreached", strategy="lab", risk="delta"),
     named("PositionBreak", strategy="lab"),
+    named("CashBreak", strategy="lab"),
 }
 
 
@@ -270,7 +287,7 @@ class Lab:
         self._orders += 1
         for state in ("submitted", "rejected" if is_bad else "cancelled"):
             client.order(**LAB, order_id=f"lab-{self._orders}", side="buy", quantity=1, state=state)
-        client.equity(strategy="lab", equity=70 if is_bad else 100)
+        client.equity(strategy="lab", equity=70 if is_bad else 100, cash=60 if is_bad else 65)
         client.risk(strategy="lab", name="delta", value=12 if is_bad else 8, limit=10)
         client.position(**LAB, quantity=3 if is_bad else 0)
 
@@ -295,10 +312,17 @@ def test_a_feed_that_falls_silent_is_stale_until_it_goes_on(world: World) -> Non
 
 def test_a_stalled_loop_is_seen_from_outside(world: World) -> None:
     """Missed cycles follow from it: Alertmanager keeps them back, the watchdog tells of both."""
-    process = world.decahertz.process
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(1.8)  # the fault
-    process.send_signal(signal.SIGCONT)
+    wait_until(
+        "no alert that holds it back", LIMIT_SECONDS, lambda: "RecorderDown" not in world.in_alertmanager()
+    )
+    process, lag = world.decahertz.process, named("EventLoopLag")
+    for _ in range(4):  # on a busy machine a failed scrape may hold the alert back until the lag has passed
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.8)  # the fault
+        process.send_signal(signal.SIGCONT)
+        with contextlib.suppress(AssertionError, TimeoutError):
+            wait_until("the lag in the API", 20, lambda: lag in world.of_prometheus("firing"))
+            break
     world.require_firing({named("EventLoopLag")})
     assert {"EventLoopLag", "CyclesMissed"} <= {alert["name"] for alert in world.alerts(origin="watchdog")}
     world.require_resolved({named("EventLoopLag")})
@@ -329,7 +353,19 @@ def test_a_database_that_is_out_of_reach_is_lost_and_the_spool_fills(world: Worl
 RUNBOOKS = [block for block in blocks("sh") if block.page.startswith("docs/runbooks/")]
 
 
-def test_every_command_of_the_runbooks_runs(world: World) -> None:
+def is_answered(url: str) -> bool:
+    try:
+        read(url)
+    except HTTPError:
+        return False
+    return True
+
+
+def test_every_command_of_the_runbooks_runs(world: World, tmp_path: Path) -> None:
+    # Requests for orders, halts and templates are on where a key for them exists.
+    key = ("keys", "create", "desk", "--scope", "trade", "--output", str(tmp_path / "key"))
+    assert run(*key, env=world.env).returncode == 0
+    wait_until("the key to be read", 40, lambda: is_answered(f"{world.decahertz.api}/api/v1/orders/requests"))
     ports = {
         "127.0.0.1:8000": world.decahertz.api,
         "127.0.0.1:9464": world.decahertz.metrics.removesuffix("/metrics"),

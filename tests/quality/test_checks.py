@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("decahertz", "collectors", "storage", "exporter", "api")
+PACKAGES = ("decahertz", "collectors", "storage", "exporter", "control", "providers", "api")
 
 
 def tool(*command: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,8 @@ PRODUCT = (
     "collectors",
     "storage",
     "exporter",
+    "control",
+    "providers",
     "api",
     "client",
     "benchmarks",
@@ -25,10 +27,15 @@ PRODUCT = (
 SOURCES = sorted(
     path for name in PRODUCT for path in (ROOT / name).rglob("*.py") if "build" not in path.parts
 )
+FOLDERS = [folder for folder in ROOT.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
 PAGES = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT.glob("*/**/README.md")))
-    if ".venv" not in path.parts and path.name != "glossary.md"
+    for path in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(page for folder in FOLDERS for page in folder.rglob("README.md")),
+    )
+    if path.name != "glossary.md"
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _OPENING = re.compile(r"(?:^|[.:] +)(?:What|Whoever|So many)\b[^.?:]*[.:]", re.DOTALL)

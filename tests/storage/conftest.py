@@ -45,7 +45,7 @@ async def timescale_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 
 @pytest.fixture(params=["plain", pytest.param("timescaledb", marks=pytest.mark.timescale)])
 def engine(request: pytest.FixtureRequest) -> str:
-    """What keeps the tiers: PostgreSQL alone, or TimescaleDB."""
+    """The engine of the tiers: PostgreSQL alone, or TimescaleDB."""
     name: str = request.param
     return name
 

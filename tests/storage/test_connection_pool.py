@@ -101,7 +101,7 @@ async def test_unused_connections_are_closed(pool: Pool) -> None:
     for connection in connections:
         connection.add_termination_listener(closed.put_nowait)
         pool.pool.release(connection)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert {await closed.get(), await closed.get()} == set(connections)
     assert await (await pool.acquire()).fetchval("SELECT 1") == 1
     assert pool.opened == 3

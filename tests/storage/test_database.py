@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import AsyncExitStack
 
 import asyncpg
 import psutil
@@ -103,6 +104,21 @@ async def test_a_query_that_answers_or_fails_in_time_does_so() -> None:
     assert await within(1.0, query(1)) == 1
     with pytest.raises(DatabaseUnavailableError, match="gone"):
         await within(1.0, query(None))
+
+
+async def test_a_result_that_comes_when_its_caller_was_cancelled_is_discarded() -> None:
+    """A connection that a client waited for who has gone away would stay open for ever."""
+    discarded: list[int] = []
+
+    async def query() -> int:
+        waiting.cancel()
+        return 7
+
+    waiting = asyncio.ensure_future(within(60.0, query(), discarded.append))
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.sleep(0)
+    assert discarded == [7]
 
 
 async def test_parameters_that_only_libpq_knows_do_no_harm(database_url: str) -> None:
@@ -231,6 +247,19 @@ async def test_questions_beyond_the_pool_wait_their_turn(database: Database) -> 
             return int(await connection.fetchval("SELECT $1::int FROM pg_sleep(0.001)", number))
 
     assert await asyncio.gather(*map(ask, range(50))) == list(range(50))
+
+
+async def test_orders_do_not_wait_for_the_queries_of_readers(database: Database) -> None:
+    async with AsyncExitStack() as readers:
+        for _ in range(module._POOL_SIZE):
+            await readers.enter_async_context(database.query())
+        reading = asyncio.create_task(database.fetch("SELECT 1"))
+        (row,) = await database.fetch("SELECT current_setting('application_name')", reserved=True)
+        assert row[0] == "decahertz orders"
+        async with database.query(reserved=True) as connection:
+            assert await connection.fetchval("SELECT 2") == 2
+        assert not reading.done()
+    assert len(await reading) == 1
 
 
 async def test_mistakes_in_a_question_are_not_taken_for_an_outage(database: Database) -> None:

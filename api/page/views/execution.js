@@ -1,15 +1,21 @@
 // Orders open and finished, latencies and slippage by strategy and venue, fills as they come.
 
-import { h, panel, setText, stack } from "../dom.js";
+import { fill, h, panel, setText, stack } from "../dom.js";
 import { Digits, fillTable, side, timedFill, words } from "../fills.js";
 import { change, compact, duration, fromNs, number, percent, recent } from "../formats.js";
 import { StoredList } from "../lists.js";
 import { address } from "../router.js";
 import { Table } from "../table.js";
 
-const OPEN = new Set(["submitted", "accepted", "partially_filled"]);
-const TONES = { filled: "good", rejected: "bad", cancelled: "calm", expired: "calm" };
-const LEGS = [["signal_to_submit", "Signal → submit"], ["submit_to_ack", "Submit → ack"], ["ack_to_fill", "Ack → fill"]];
+const OPEN = new Set(["submitted", "accepted", "partially_filled", "unresolved"]);
+const TONES = { filled: "good", rejected: "bad", unresolved: "bad", cancelled: "calm", expired: "calm" };
+const LEGS = [
+  ["signal_to_submit", "Decision → submit"], ["queue", "Queue"], ["limiter", "Limiter"], ["submit_to_ack", "Submit → ack"],
+  ["ack_to_fill", "Ack → first fill"], ["submit_to_fill", "Submit → first fill"], ["submit_to_last_fill", "Submit → last fill"],
+];
+const PARTS = [["delay", "Delay"], ["trading", "Trading"], ["opportunity", "Opportunity"], ["fees", "Fees"]];
+const MARKOUTS = [["100ms", "100 ms"], ["1s", "1 s"], ["5s", "5 s"], ["30s", "30 s"], ["5m", "5 min"]];
+const TABLES = ["Orders", "Latency", "Costs and markouts"];
 
 const field = (name) => (row) => row.data[name];
 
@@ -25,47 +31,28 @@ export class ExecutionView {
     this.fills = new StoredList("fills", () => ({ recorder: recorder() }), timedFill);
     this.lists = [this.openOrders, this.finishedOrders, this.fills];
     this.digits = new Digits();
-    this.quality = this.#qualityTable();
+    this.tables = [orderFigures(), latencies(), costs()];
+    this.tabs = TABLES.map((title, index) => h("button", { type: "button", onclick: () => this.#show(index) }, title));
+    this.qualityBody = h("div");
     this.open = this.#orderTable("Open orders", "No open order.", this.openOrders);
     this.finished = this.#orderTable("Finished orders", "No order has finished yet.", this.finishedOrders);
     this.fillTable = fillTable(go, this.fills, this.digits);
     this.openPanel = panel("Open orders", this.open.element);
     this.finishedPanel = panel("Finished orders", this.finished.element);
     this.fillPanel = panel("Fills", this.fillTable.element);
-    const quality = panel("Quality by strategy and venue", this.quality.element);
+    const quality = panel("Quality by strategy and venue", this.qualityBody);
+    quality.note.append(h("span", { class: "buttons" }, ...this.tabs));
     quality.element.classList.add("wide-panel");
+    this.#show(0);
     this.element = h("div", { class: "grid tall" }, quality.element,
       stack(this.openPanel, this.finishedPanel), this.fillPanel.element);
   }
 
-  #qualityTable() {
-    const latency = ([name, title]) => ({
-      name, title, class: "mid", help: "Median and 99th percentile", value: field(`${name}_p50`),
-      text: ({ data }) => (data[`${name}_p50`] === null ? "–" : `${duration(data[`${name}_p50`])} / ${duration(data[`${name}_p99`])}`),
-    });
-    const slippage = (name, title, help) => ({
-      name, title, help, value: field(`${name}_bps`),
-      text: ({ data }) => (data[`${name}_bps`] === null ? "–" : `${change(data[`${name}_bps`], 3)} bp`),
-      tone: ({ data }) => (data[`${name}_bps`] > 0 ? "down" : data[`${name}_bps`] < 0 ? "up" : ""),
-    });
-    return new Table({
-      label: "Quality", key: (row) => row.topic, sort: "strategy", empty: "No strategy has sent an order yet.",
-      search: (row) => `${row.data.strategy} ${row.data.venue}`,
-      columns: [
-        { name: "strategy", title: "Strategy", left: true, class: "name", value: field("strategy"), text: field("strategy") },
-        { name: "venue", title: "Venue", left: true, class: "text wide", value: field("venue"), text: field("venue") },
-        { name: "orders", title: "Orders", class: "mid", value: field("orders_submitted"), text: ({ data }) => number(data.orders_submitted) },
-        { name: "open", title: "Open", value: field("open_orders"), text: ({ data }) => number(data.open_orders) },
-        { name: "filled", title: "Filled", value: field("fill_ratio"), text: ({ data }) => percent(data.fill_ratio) },
-        { name: "cancelled", title: "Cancelled", class: "wide", value: field("cancel_ratio"), text: ({ data }) => percent(data.cancel_ratio) },
-        { name: "rejected", title: "Rejected", class: "mid", value: field("reject_ratio"), text: ({ data }) => percent(data.reject_ratio) },
-        ...LEGS.map(latency),
-        slippage("slippage_arrival", "Slippage", "Against the mid at submission; positive is a cost"),
-        { ...slippage("slippage_decision", "From decision", "Against the signal's price; positive is a cost"), class: "wide" },
-        { name: "maker", title: "Maker", class: "wide", value: field("maker_ratio"), text: ({ data }) => percent(data.maker_ratio) },
-        { name: "fees", title: "Fees", class: "mid", value: field("commissions"), text: ({ data }) => number(data.commissions, 2) },
-      ],
-    });
+  /** Shows one of the tables of quality; the others are not drawn. */
+  #show(index) {
+    this.quality = this.tables[index];
+    this.tabs.forEach((tab, at) => tab.setAttribute("aria-pressed", at === index));
+    fill(this.qualityBody, this.quality.element);
   }
 
   #orderTable(label, empty, list) {
@@ -112,7 +99,7 @@ export class ExecutionView {
   }
 
   filter(text) {
-    for (const table of [this.quality, this.open, this.finished, this.fillTable]) table.filter(text);
+    for (const table of [...this.tables, this.open, this.finished, this.fillTable]) table.filter(text);
   }
 
   focus() {
@@ -133,3 +120,62 @@ export class ExecutionView {
 }
 
 const timedOrder = (one) => ({ ...one, id: `${one.strategy}|${one.venue}|${one.instrument}|${one.order_id}`, time: fromNs(one.time_ns) });
+
+/** A table with a row for each strategy and venue. */
+function byKey(label, columns) {
+  return new Table({
+    label, key: (row) => row.topic, sort: "strategy", empty: "No strategy has sent an order yet.",
+    search: (row) => `${row.data.strategy} ${row.data.venue}`,
+    columns: [
+      { name: "strategy", title: "Strategy", left: true, class: "name", value: field("strategy"), text: field("strategy") },
+      { name: "venue", title: "Venue", left: true, class: "text wide", value: field("venue"), text: field("venue") },
+      ...columns,
+    ],
+  });
+}
+
+const doubt = (name, title, help) => ({
+  name, title, help, class: "wide", value: field(name), text: ({ data }) => number(data[name]), tone: ({ data }) => (data[name] ? "warn" : ""),
+});
+
+function orderFigures() {
+  return byKey("Quality", [
+    { name: "orders", title: "Orders", class: "mid", value: field("orders_submitted"), text: ({ data }) => number(data.orders_submitted) },
+    { name: "open", title: "Open", value: field("open_orders"), text: ({ data }) => number(data.open_orders) },
+    { name: "unresolved", title: "Unresolved", class: "mid", help: "Without an answer for too long, or reported so", value: field("unresolved_orders"),
+      text: ({ data }) => number(data.unresolved_orders), tone: ({ data }) => (data.unresolved_orders ? "bad" : "") },
+    { name: "filled", title: "Filled", value: field("fill_ratio"), text: ({ data }) => percent(data.fill_ratio) },
+    { name: "cancelled", title: "Cancelled", class: "mid", value: field("cancel_ratio"), text: ({ data }) => percent(data.cancel_ratio) },
+    { name: "rejected", title: "Rejected", value: field("reject_ratio"), text: ({ data }) => percent(data.reject_ratio) },
+    { name: "maker", title: "Maker", class: "mid", value: field("maker_ratio"), text: ({ data }) => percent(data.maker_ratio) },
+    { name: "fees", title: "Fees", class: "mid", value: field("commissions"), text: ({ data }) => number(data.commissions, 2) },
+    doubt("order_conflicts", "Contradictions", "Reports and fills that contradict each other"),
+    doubt("unpriced_fills", "No rate", "Fills in a currency without a rate: in no amount"),
+    doubt("late_events", "Late", "Events of orders that are no longer kept: not counted"),
+    doubt("duplicate_fills", "Repeated", "Fills reported again, and not counted"),
+    doubt("negative_latencies", "Negative", "Latencies below zero: the clocks of two parties disagree"),
+  ]);
+}
+
+function latencies() {
+  return byKey("Latency", LEGS.map(([name, title]) => ({
+    name, title, class: name === "submit_to_ack" || name === "ack_to_fill" ? "" : "mid", help: "Median and 99th percentile · number of orders", value: field(`${name}_p50`),
+    text: ({ data }) => (data[`${name}_p50`] === null ? "–" : `${duration(data[`${name}_p50`])} / ${duration(data[`${name}_p99`])} · ${number(data[`${name}_observations`])}`),
+    hint: ({ data }) => (data[`${name}_p50`] === null ? "no order of the window has both ends of this leg" : ""),
+  })));
+}
+
+function costs() {
+  const points = (name, title, help, better, of = null) => ({
+    name, title, help, class: of === null ? "wide" : "", value: field(`${name}_bps`),
+    text: ({ data }) => (data[`${name}_bps`] === null ? "–" : `${change(data[`${name}_bps`], 2)}${of === null ? "" : ` · ${number(data[of])}`}`),
+    tone: ({ data }) => { const value = data[`${name}_bps`] * better; return value > 0 ? "up" : value < 0 ? "down" : ""; },
+  });
+  return byKey("Costs and markouts", [
+    points("slippage_decision", "vs decision", "Slippage in basis points against the price at the decision · orders; positive is a cost", -1, "slippage_decision_observations"),
+    points("slippage_arrival", "vs arrival", "Slippage in basis points against the mid at submission · orders; positive is a cost", -1, "slippage_arrival_observations"),
+    points("shortfall", "Shortfall", "Implementation shortfall in basis points · finished orders: the sum of the four parts; positive is a cost", -1, "shortfall_observations"),
+    ...PARTS.map(([name, title]) => points(`shortfall_${name}`, title, "Part of the shortfall, in basis points", -1)),
+    ...MARKOUTS.map(([name, title]) => ({ ...points(`markout_${name}`, title, "Markout in basis points: the mid that time after the fills against their price; positive is a gain", 1), class: name === "5s" ? "mid" : "wide" })),
+  ]);
+}

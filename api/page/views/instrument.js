@@ -3,16 +3,19 @@
 import { Bars, TIMEFRAMES, timeframe } from "../bars.js";
 import { drawCandles, drawMarks } from "../charts.js";
 import { fill, h, panel, setClass, setText } from "../dom.js";
-import { change, clock, compact, decimals, duration, fromNs, milliseconds, number, recent, seconds, segment, stamp } from "../formats.js";
+import { gapTable } from "../gaps.js";
+import { change, clock, compact, decimals, duration, fromNs, milliseconds, number, percent, recent, seconds, segment, stamp } from "../formats.js";
 import { History } from "../history.js";
 import { RangedChart } from "../ranged.js";
-import { get } from "../rest.js";
+import { get, poll } from "../rest.js";
 import { address } from "../router.js";
 import { Recent } from "../series.js";
 import { Table } from "../table.js";
-import { verdictTone } from "./market.js";
+import { verdictReason, verdictTone } from "./market.js";
 
 const MOST_MARKS = 500;
+const MOST_GAPS = 50;
+const GAP_SECONDS = 5;
 const NEAR_PIXELS = 12;
 const COLUMNS = [
   { fields: ["ask"], part: "max" },
@@ -22,14 +25,20 @@ const COLUMNS = [
 const LEGEND = "▲ buy · ▼ sell · ○ signal";
 const FIGURES = [
   ["Last", (data, digits) => number(data.last, digits)],
-  ["VWAP", (data, digits) => number(data.vwap, digits)],
+  ["VWAP, of the day", (data, digits) => `${number(data.vwap, digits)}, ${number(data.session_vwap, digits)}`],
+  ["Micro-price", (data, digits) => number(data.micro_price, digits + 1)],
   ["Spread", (data, digits) => `${number(data.spread, digits)} · ${number(data.spread_bps, 2)} bp`],
   ["Sizes", (data) => `${compact(data.bid_size)} × ${compact(data.ask_size)}`],
   ["Volume", (data) => compact(data.volume)],
+  ["Volatility", (data) => percent(data.volatility)],
+  ["Imbalance", (data) => change(data.imbalance, 2)],
   ["Quotes, ticks", (data) => `${number(data.quote_rate, 1)} /s, ${number(data.tick_rate, 1)} /s`],
-  ["Age", (data) => seconds(data.age_seconds)],
-  ["Latency", (data) => milliseconds(data.latency_seconds)],
-  ["Gaps, late", (data) => `${number(data.gaps)}, ${number(data.late)}`],
+  ["Verdict, because", (data) => `${data.verdict}, ${data.verdict_reason?.replaceAll("_", " ") ?? "–"}`],
+  ["Age, usual silence", (data) => `${seconds(data.age_seconds)}, ${seconds(data.cadence_seconds)}`],
+  ["Venue → receipt", (data, _, clockBound) => `${milliseconds(data.latency_seconds)} ${clockBound}`],
+  ["Receipt → cycle", (data) => milliseconds(data.sampling_latency_seconds)],
+  ["Crossed, locked", (data) => `${number(data.crossed_quotes)}, ${number(data.locked_quotes)}`],
+  ["Missed, late, from the future", (data) => `${number(data.gaps)}, ${number(data.late)}, ${number(data.clock_faults)}`],
 ];
 
 export class InstrumentView {
@@ -61,6 +70,9 @@ export class InstrumentView {
       { name: "price", title: "Price", text: (row) => this.#price(row.value) },
     ]);
     const figures = panel("Now", h("dl", { class: "figures" }, ...FIGURES.map(([name], index) => h("div", {}, h("dt", {}, name), this.figures[index]))));
+    this.gapTable = gapTable();
+    this.gapPanel = panel("Gap ledger", this.gapTable.element);
+    this.gapPanel.element.hidden = true;
     this.fillPanel = panel("Fills", this.fillTable.element);
     this.signalPanel = panel("Signals", this.signalTable.element);
     this.element = h("div", { class: "split" },
@@ -68,7 +80,7 @@ export class InstrumentView {
         h("div", { class: "headline" }, h("a", { class: "back", href: "#/market", title: "All instruments (Esc)" }, "‹"),
           this.heading, this.verdict, this.price, this.sides),
         this.stage),
-      h("div", { class: "side" }, figures.element, this.fillPanel.element, this.signalPanel.element));
+      h("div", { class: "side" }, figures.element, this.gapPanel.element, this.fillPanel.element, this.signalPanel.element));
   }
 
   #markTable(label, empty, columns) {
@@ -107,11 +119,14 @@ export class InstrumentView {
     const key = { instrument: this.instrument, venue: this.venue, recorder: this.connection.recorder };
     this.history = new History({ collector: "market", key, columns: COLUMNS });
     this.bars = new Bars(this.instrument, this.venue);
+    this.gaps = [];
+    this.polled = poll("market/gaps", { instrument: this.instrument, venue: this.venue, limit: MOST_GAPS }, GAP_SECONDS, (body) => (this.gaps = body.items));
     this.#stage(query);
   }
 
   leave() {
     this.ranged?.close();
+    this.polled?.stop();
   }
 
   restored() {
@@ -261,15 +276,30 @@ export class InstrumentView {
       table.render(shown, now);
       setText(note, recent.isPart ? `newest ${number(shown.length)}` : number(shown.length));
     }
-    if (this.entry === null) return;
+    this.gapPanel.element.hidden = this.gaps.length === 0;
+    this.gapTable.render(this.gaps, now);
+    this.#now();
+  }
+
+  #now() {
+    if (this.entry === null) {
+      // Nothing of the instrument shown before may stand under this name.
+      for (const element of [this.price, this.sides, this.verdict, ...this.figures]) setText(element, "");
+      setClass(this.verdict, "");
+      return;
+    }
     const { data, digits, direction } = this.entry;
     setText(this.price, number(data.mid, digits + 1));
     setClass(this.price, `big ${direction > 0 ? "up" : direction < 0 ? "down" : ""}`);
     setText(this.sides, `${number(data.bid, digits)} bid · ${number(data.ask, digits)} ask`);
     const verdict = data.crossed ? "crossed" : data.verdict;
     setText(this.verdict, `${data.venue} · ${verdict}`);
+    this.verdict.title = verdictReason(data);
     setClass(this.verdict, `tag ${data.crossed ? "bad" : verdictTone(data.verdict)}`);
-    FIGURES.forEach(([, text], index) => setText(this.figures[index], text(data, digits)));
+    const [machine] = this.store.entries("system").values();
+    const bound = machine?.data.clock_bound_seconds ?? null;
+    const error = bound === null ? "± unknown" : `± ${milliseconds(bound)}`;
+    FIGURES.forEach(([, text], index) => setText(this.figures[index], text(data, digits, error)));
   }
 
   #find() {

@@ -21,6 +21,12 @@ export function verdictTone(verdict) {
   return TONES[verdict] ?? "calm";
 }
 
+/** Why a market has its verdict, in words. */
+export function verdictReason(data) {
+  const words = data.verdict_reason?.replaceAll("_", " ") ?? "";
+  return data.cadence_seconds === null ? words : `${words} · usual silence up to ${seconds(data.cadence_seconds)}`;
+}
+
 export class MarketView {
   topics = ["metrics:market:**"];
   title = "Market";
@@ -132,11 +138,15 @@ function move(row) {
 function verdictCell(cell, row, now) {
   if (cell.tag === undefined) {
     cell.tag = h("span");
-    cell.append(cell.tag);
+    cell.reason = h("span", { class: "reason" });
+    cell.append(cell.tag, cell.reason);
   }
   const old = now - row.time > OLD_MS;
   const text = old ? "old" : row.data.crossed ? "crossed" : row.data.verdict;
   setText(cell.tag, text);
+  setText(cell.reason, row.data.verdict_reason?.replaceAll("_", " ") ?? "");
+  const reason = verdictReason(row.data);
+  if (cell.tag.title !== reason) cell.tag.title = reason;
   setClass(cell.tag, `tag ${old || row.data.crossed ? "bad" : verdictTone(row.data.verdict)}`);
   setClass(cell.parentElement, old ? "opens old" : "opens");
 }

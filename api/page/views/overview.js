@@ -2,7 +2,7 @@
 
 import { fill, h, panel, setText, stack, tile } from "../dom.js";
 import { Digits, fillTable, timedFill } from "../fills.js";
-import { change, clock, compact, duration, fromNs, number, recent, seconds } from "../formats.js";
+import { change, clock, compact, duration, fromNs, number, plural, recent, seconds } from "../formats.js";
 import { StoredList } from "../lists.js";
 import { poll } from "../rest.js";
 import { Pulse } from "../pulse.js";
@@ -14,6 +14,7 @@ import { VERDICTS, verdictTone } from "./market.js";
 
 const POLL_SECONDS = 2;
 const LEDGER_SECONDS = 1;
+const ALWAYS_FIRES = "DeadMansSwitch";
 export const HEALTH_TONES = { ok: "good", degraded: "warn", failed: "bad" };
 
 export class OverviewView {
@@ -26,11 +27,12 @@ export class OverviewView {
     this.colours = colours();
     this.alerts = new Map();
     this.problems = "";
+    this.regimes = new Map();
     this.fills = new StoredList("fills", () => ({ recorder: connection.recorder }), timedFill);
     this.tiles = {
       health: tile("Health", "#/system"),
       cycles: tile("Cycles"),
-      arrival: tile("Cycle to screen"),
+      trade: tile("Can trade", "#/risk"),
       ledger: tile("Ledger", "#/system"),
       feeds: tile("Instruments", "#/market"),
       alerts: tile("Alerts"),
@@ -95,6 +97,7 @@ export class OverviewView {
       { name: "positions", title: "Positions", class: "mid", text: (row) => number(row.data.open_positions) },
       { name: "exposure", title: "Exposure", class: "mid", text: (row) => compact(row.data.exposure) },
       { name: "drawdown", title: "Drawdown", text: (row) => number(row.data.drawdown, 2) },
+      { name: "regime", title: "Regime", left: true, class: "text wide", text: (row) => this.regimes.get(row.data.strategy) ?? "–" },
     ];
   }
 
@@ -106,6 +109,7 @@ export class OverviewView {
       poll("health", {}, POLL_SECONDS, (body) => this.#health(body), { accepted: [503], failed }),
       poll("ledger", {}, LEDGER_SECONDS, (body) => this.#ledger(body)),
       poll("collectors", {}, POLL_SECONDS, (body) => (this.plugins = body)),
+      poll("system/status", {}, POLL_SECONDS, (body) => this.#status(body)),
       poll("metrics/summary", { collector: "market" }, LEDGER_SECONDS, (body) => this.#markets(body)),
       poll("alerts", { state: "firing", limit: 100 }, POLL_SECONDS * 5, (body) => this.#alerts(body.items, true)),
     ];
@@ -143,6 +147,12 @@ export class OverviewView {
     setText(this.parts.note, `${report.recorder} · ${report.version}`);
   }
 
+  #status({ can_trade: can, objections, regime, strategies }) {
+    const detail = objections.length ? objections[0] : regime === null ? "no objection" : `no objection · ${regime}`;
+    this.tiles.trade.set(can ? "yes" : "no", detail, can ? "good" : "bad");
+    this.regimes = new Map(strategies.map((one) => [one.strategy, one.regime ?? regime]));
+  }
+
   #ledger(report) {
     let [stored, spooled, dropped] = [0, 0, 0];
     for (const stream of report.streams) {
@@ -158,6 +168,7 @@ export class OverviewView {
   #alerts(changed, all) {
     if (all) this.alerts.clear();
     for (const alert of changed) {
+      if (alert.name === ALWAYS_FIRES) continue;
       if (alert.state === "firing") this.alerts.set(alert.id, alert);
       else this.alerts.delete(alert.id);
     }
@@ -178,7 +189,7 @@ export class OverviewView {
     tiles.cycles.set(store.cycleRate === null ? "–" : `${number(store.cycleRate, 1)} /s`, `${number(store.missing)} missing since ${this.#since(now).slice(0, 5)}`, tone);
     const typical = store.ages.quantile(0.5);
     const worst = store.ages.quantile(0.99);
-    tiles.arrival.set(typical === null ? "–" : `${number(typical, 1)} ms`, worst === null ? "" : `p99 ${number(worst, 1)} ms`);
+    setText(this.beat.note, typical === null ? "" : `cycle to screen ${number(typical, 1)} ms, p99 ${number(worst, 1)} ms`);
     this.#money();
     this.strategyTable.render(store.entries("strategy").values(), now);
     this.fillTable.render(this.fills.recent.items, now, this.fills.recent.version);
@@ -211,6 +222,6 @@ export class OverviewView {
     const count = this.store.entries("strategy").size;
     const tone = (value) => (value > 0 ? "up" : value < 0 ? "down" : "");
     this.tiles.day.set(count ? change(day) : "–", `${count} strategies, realised`, tone(day));
-    this.tiles.open.set(count ? change(open) : "–", open === null ? "a mark price is missing" : `${positions} positions`, tone(open));
+    this.tiles.open.set(count ? change(open) : "–", open === null ? "a mark price is missing" : plural(positions, "position"), tone(open));
   }
 }

@@ -3,11 +3,14 @@
 import { fill, h, panel, setText, stack, tile } from "../dom.js";
 import { bytes, compact, duration, fromNs, number, percent, recent } from "../formats.js";
 import { StoredList } from "../lists.js";
+import { gapTable } from "../gaps.js";
 import { poll } from "../rest.js";
 import { Table } from "../table.js";
 import { HEALTH_TONES } from "./overview.js";
 
 const POLL_SECONDS = 1;
+const GAP_SECONDS = 5;
+const MOST_GAPS = 100;
 const HIGH_RATIO = 0.85;
 const LATE_SECONDS = 0.02;
 const LEVEL_TONES = { error: "bad", critical: "bad", warning: "warn" };
@@ -17,7 +20,7 @@ export class SystemView {
   topics = ["logs"];
   title = "System";
 
-  constructor({ store, connection }) {
+  constructor({ store, connection, go }) {
     this.store = store;
     this.connection = connection;
     this.logs = new StoredList("system/logs", () => ({ recorder: connection.recorder }), timedLog);
@@ -30,10 +33,12 @@ export class SystemView {
     this.linkList = h("dl", { class: "figures" });
     this.#tables();
     this.logPanel = panel("Logs", this.logTable.element);
+    this.gaps = gapTable(go);
+    this.gapPanel = panel("Gap ledger", this.gaps.element);
     this.element = h("div", { class: "grid" },
       h("div", { class: "tiles" }, ...Object.values(this.tiles).map((one) => one.element)),
       stack(this.parts, panel("Collectors", this.collectors.element), this.logPanel),
-      stack(panel("Ledger", this.ledger.element), panel("Feeds", this.feeds.element), panel("This connection", this.linkList)));
+      stack(panel("Ledger", this.ledger.element), panel("Feeds", this.feeds.element), this.gapPanel, panel("This connection", this.linkList)));
     this.link = LINK.map(([name]) => {
       const value = h("dd");
       this.linkList.append(h("div", {}, h("dt", {}, name), value));
@@ -72,7 +77,7 @@ export class SystemView {
         { name: "stream", title: "Stream", left: true, class: "name", value: (row) => row.stream, text: (row) => row.stream },
         { name: "emitted", title: "Emitted", value: (row) => row.emitted, text: number_of("emitted") },
         { name: "stored", title: "Stored", class: "mid", value: (row) => row.stored, text: number_of("stored") },
-        { name: "spooled", title: "Spooled", value: (row) => row.spooled, text: number_of("spooled") },
+        { name: "spooled", title: "Spooled", class: "mid", value: (row) => row.spooled, text: number_of("spooled") },
         { name: "dropped", title: "Dropped", value: dropped, text: (row) => number(dropped(row)), tone: (row) => (dropped(row) ? "warn" : "") },
         { name: "imbalance", title: "Imbalance", text: number_of("imbalance"), tone: (row) => (row.imbalance ? "bad" : "") },
       ],
@@ -96,6 +101,7 @@ export class SystemView {
       poll("health", {}, POLL_SECONDS, (body) => this.#health(body), { accepted: [503] }),
       poll("ledger", {}, POLL_SECONDS, (body) => (this.streams = body.streams)),
       poll("collectors", {}, POLL_SECONDS, (body) => (this.plugins = body)),
+      poll("market/gaps", { limit: MOST_GAPS }, GAP_SECONDS, (body) => (this.gapRows = body)),
     ];
   }
 
@@ -113,7 +119,7 @@ export class SystemView {
   }
 
   filter(text) {
-    for (const table of [this.ledger, this.collectors, this.feeds, this.logTable]) table.filter(text);
+    for (const table of [this.ledger, this.collectors, this.feeds, this.gaps, this.logTable]) table.filter(text);
   }
 
   #health(report) {
@@ -130,6 +136,10 @@ export class SystemView {
       this.collectors.render(this.plugins.collectors, now);
       this.feeds.render(this.plugins.feeds, now);
     }
+    if (this.gapRows) {
+      this.gaps.render(this.gapRows.items, now);
+      setText(this.gapPanel.note, `${number(this.gapRows.items.length)}${this.gapRows.next_cursor === null ? "" : "+"}`);
+    }
     this.logTable.render(this.logs.recent.items, now, this.logs.recent.version);
     setText(this.logPanel.note, this.logs.note);
     LINK.forEach(([, text], index) => setText(this.link[index], text(this.connection, this.store)));
@@ -145,7 +155,7 @@ export class SystemView {
     disk.set(percent(data.disk_used_ratio, 0), `${bytes(data.disk_free_bytes)} free`, high(data.disk_used_ratio));
     process.set(percent(data.process_cpu_ratio, 0), `${bytes(data.process_resident_bytes)} · ${number(data.process_threads)} threads`);
     loop.set(duration(data.loop_lag_max_seconds), `lag · ${number(data.loop_blocks)} blocks`, data.loop_lag_max_seconds > LATE_SECONDS ? "warn" : "");
-    offset.set(duration(data.clock_offset_seconds), data.clock_offset_seconds === null ? "nothing synchronises it" : "to its time source");
+    offset.set(duration(data.clock_offset_seconds), data.clock_offset_seconds === null ? "nothing synchronises it: error not known" : `error at most ${duration(data.clock_bound_seconds)}`);
     link.set(this.connection.roundTrip === null ? "–" : `${number(this.connection.roundTrip, 1)} ms`, "round trip");
     uptime.set(duration(Math.floor(data.uptime_seconds)), `${number(data.processes)} processes`);
   }

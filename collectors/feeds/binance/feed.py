@@ -1,4 +1,4 @@
-"""The feed ``binance``: Binance spot over its public combined streams."""
+"""The feed ``binance``: one of the markets of Binance over its public combined streams."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from collectors.feeds.binance.messages import BinanceDecoder, StreamMessage
-from collectors.feeds.websocket import Url, WebSocketFeed, WebSocketOptions
+from collectors.feeds.binance.markets import COINM, SPOT, US, USDM
+from collectors.feeds.binance.messages import DECODERS, BinanceDecoder, StreamMessage
+from collectors.feeds.websocket import WebSocketFeed, WebSocketOptions
 from decahertz.event import Name
 
 _REQUEST_ID = 1
@@ -18,7 +19,20 @@ _REQUEST_ID = 1
 class BinanceOptions(WebSocketOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[feeds.binance]`` of the settings."""
 
-    url: Url = "wss://stream.binance.com:9443/stream"
+    market: Annotated[
+        Literal["spot", "us", "usdm", "coinm"],
+        Meta(
+            description="spot, us (Binance.US), usdm (USD-M futures) or coinm (COIN-M futures); each is a"
+            " venue of its own."
+        ),
+    ] = "spot"
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(?:wss?://[^\s]+)?$",
+            description="Address of the venue's WebSocket; empty: that of the market.",
+        ),
+    ] = ""
     symbols: Annotated[
         tuple[Name, ...],
         Meta(min_length=1, description="Symbols to subscribe to."),
@@ -29,13 +43,24 @@ class BinanceOptions(WebSocketOptions, frozen=True, kw_only=True, forbid_unknown
     ] = ("bookTicker", "aggTrade")
 
 
+_MARKETS = {"spot": SPOT, "us": US, "usdm": USDM, "coinm": COINM}
+
+
 class BinanceFeed(WebSocketFeed[BinanceOptions, StreamMessage]):
-    """Quotes and ticks of Binance spot."""
+    """Quotes and ticks of one market of Binance."""
 
     name: ClassVar[str] = "binance"
     options_type: ClassVar[type[Struct]] = BinanceOptions
-    decoder_type = BinanceDecoder
     has_ping: ClassVar[bool] = True  # one every 20 s
+
+    @property
+    def url(self) -> str:
+        """The address in the options, or that of the market."""
+        return self.options.url or _MARKETS[self.options.market].url
+
+    def make_decoder(self) -> BinanceDecoder:
+        """Returns a new decoder of the market."""
+        return DECODERS[_MARKETS[self.options.market].venue]()
 
     def instruments(self) -> Sequence[str]:
         """Returns the symbols."""

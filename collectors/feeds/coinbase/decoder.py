@@ -9,6 +9,8 @@
   missed during a reconnect, and stays distinguishable from the matches of the stream.
 * ``snapshot`` and ``l2update`` maintain the order book; a change of its top becomes a :class:`Quote` without
   ``sequence``.
+* ``heartbeat`` names the last trade of its product. A trade that it names and that has not arrived by the
+  next heartbeat is missed: a :class:`Gap`, and the product needs a new subscription.
 * ``status`` lists all products every few seconds; a subscribed product becomes an :class:`Instrument` when it
   is first listed, and again when its definition changes.
 """
@@ -27,6 +29,7 @@ from collectors.feeds.coinbase.messages import (
     Status,
     Subscriptions,
     Ticker,
+    VenueHeartbeat,
     parse,
 )
 from collectors.feeds.messages import MalformedMessageError, Numbering, VenueDecoder
@@ -78,6 +81,8 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
                 events = self._snapshot(message, received_ns)
             case L2Update():
                 events = self._update(message, received_ns)
+            case VenueHeartbeat():
+                events = self._heartbeat(message, received_ns)
             case Status():
                 events = self._status(message, received_ns)
             case Subscriptions():
@@ -91,19 +96,32 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
     def _match(self, message: Match) -> list[AnyEvent]:
         time_ns = _time(message.time)
         product = message.product_id
-        missed = self._trades.take(product, message.trade_id)
+        missed = self._trades.take(product, message.trade_id, time_ns)
         if missed is None:
             return []
-        return [self._tick(message, time_ns, missed, message.sequence)]
+        gaps = self._gaps(self._trades, product, Tick.table, time_ns)
+        return [*gaps, self._tick(message, time_ns, missed, message.sequence)]
 
     def _last_match(self, message: LastMatch) -> list[AnyEvent]:
         time_ns = _time(message.time)
-        if message.trade_id == self._trades.last(message.product_id):
+        product, trade_id = message.product_id, message.trade_id
+        if trade_id == self._trades.last(product) and not self._trades.is_missing(product, trade_id):
             return []  # no trade since the last connection
-        missed = self._trades.take(message.product_id, message.trade_id)
+        missed = self._trades.take(product, trade_id, time_ns)
         if missed is None:
             return []
-        return [self._tick(message, time_ns, missed, None)]
+        gaps = self._gaps(self._trades, product, Tick.table, time_ns)
+        return [*gaps, self._tick(message, time_ns, missed, None)]
+
+    def _heartbeat(self, message: VenueHeartbeat, received_ns: int) -> list[AnyEvent]:
+        if message.last_trade_id is None:
+            return []
+        product = message.product_id
+        time_ns = received_ns if message.time is None else _time(message.time)
+        if not self._trades.announce(product, message.last_trade_id, time_ns):
+            return []
+        self._damaged[product] = None
+        return self._gaps(self._trades, product, Tick.table, time_ns)
 
     def _tick(self, message: Match, time_ns: int, missed: int, sequence: int | None) -> Tick:
         return Tick(
@@ -167,6 +185,7 @@ class CoinbaseDecoder(VenueDecoder[AnyMessage | None]):
         book = self._books.get(message.product_id)
         if book is None:
             self.counts["without_snapshot"] += 1
+            self._damaged[message.product_id] = None
             return []
         time_ns = received_ns if message.time is None else _time(message.time)
         for side, price, size in message.changes:

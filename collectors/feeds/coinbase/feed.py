@@ -56,6 +56,13 @@ class CoinbaseFeed(WebSocketFeed[CoinbaseOptions, AnyMessage | None]):
         }
         return [msgspec.json.encode(request).decode()]
 
+    def resubscribe(self, instrument: str) -> Sequence[str]:
+        """Ends and renews the subscription of one product."""
+        request = {"product_ids": [instrument], "channels": self.options.channels}
+        return [
+            msgspec.json.encode({"type": type_, **request}).decode() for type_ in ("unsubscribe", "subscribe")
+        ]
+
     def check(self, message: AnyMessage | None) -> None:
         """Confirms once the venue lists every product under every channel; ``status`` has no products."""
         if isinstance(message, Error):

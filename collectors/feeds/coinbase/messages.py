@@ -44,9 +44,11 @@ class Error(Message, frozen=True):
 
 
 class VenueHeartbeat(Message, frozen=True, tag="heartbeat"):
-    """Sent once a second for each product of the channel ``heartbeat``."""
+    """Sent once a second for each product of the channel ``heartbeat``; names its last trade."""
 
     product_id: Name
+    last_trade_id: _Id | None = None
+    time: str | None = None
 
 
 class Ticker(Message, frozen=True):

@@ -47,17 +47,20 @@ class KrakenFeed(WebSocketFeed[KrakenOptions, AnyMessage]):
         """Returns one request per channel."""
         options = self.options
         self._unconfirmed = {(channel, pair) for channel in options.channels for pair in options.pairs}
-        depth = {"book": {"depth": options.book_depth}}
+        return [self._request("subscribe", channel, options.pairs) for channel in options.channels]
+
+    def resubscribe(self, instrument: str) -> Sequence[str]:
+        """Ends and renews the subscription of one pair."""
         return [
-            msgspec.json.encode(
-                {
-                    "event": "subscribe",
-                    "pair": options.pairs,
-                    "subscription": {"name": channel, **depth.get(channel, {})},
-                }
-            ).decode()
-            for channel in options.channels
+            self._request(event, channel, [instrument])
+            for event in ("unsubscribe", "subscribe")
+            for channel in self.options.channels
         ]
+
+    def _request(self, event: str, channel: str, pairs: Sequence[str]) -> str:
+        depth = {"depth": self.options.book_depth} if channel == "book" else {}
+        request = {"event": event, "pair": pairs, "subscription": {"name": channel, **depth}}
+        return msgspec.json.encode(request).decode()
 
     def check(self, message: AnyMessage) -> None:
         """Confirms once every pair is subscribed on every channel: Kraken answers for each of them."""

@@ -8,6 +8,8 @@ Source: https://docs.kraken.com/api/docs/websocket-v1/book and …/trade.
   time of receipt.
 * ``trade`` sends trades without an id or a sequence number; each becomes a :class:`Tick`. Trades repeated
   after a reconnect are recognised by their time; missed ones cannot be counted.
+* The first event of a pair is preceded by its :class:`Instrument`: its name tells the currencies. This
+  version of the API does not tell tick and lot sizes.
 * Other channels are ignored.
 """
 
@@ -21,10 +23,13 @@ from msgspec import Meta, Struct
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
 from collectors.feeds.order_book import BookSide, OrderBook
 from decahertz.clock import NS_PER_SECOND
-from decahertz.event import AnyEvent, Name, Number, Side, Size, Tick
+from decahertz.currencies import CurrencyCodes
+from decahertz.event import AnyEvent, Instrument, InstrumentKind, Name, Number, Side, Size, Tick
 
 VENUE = "kraken"
 _SHORTEST = 4
+_FIAT = frozenset({"USD", "EUR", "GBP", "JPY", "CAD", "AUD", "CHF"})
+_CODES = CurrencyCodes()
 
 _Seconds = Annotated[str, Meta(pattern=r"^[0-9]{1,10}\.[0-9]{1,9}$(?!\n)")]
 
@@ -97,6 +102,7 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
     def __init__(self) -> None:
         super().__init__()
         self._trade_ns: dict[str, int] = {}
+        self._defined: set[str] = set()
         self._with_trades: set[str] = set()
         """Pairs with a trade on the current connection."""
 
@@ -133,7 +139,24 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
             except (msgspec.MsgspecError, UnicodeError) as error:
                 raise MalformedMessageError(str(error)) from error
         self.counts["messages"] += 1
-        return events
+        return self._defined_first(message, received_ns, events)
+
+    def _defined_first(self, message: AnyMessage, received_ns: int, events: list[AnyEvent]) -> list[AnyEvent]:
+        if not events or not isinstance(message, ChannelMessage) or message.pair in self._defined:
+            return events
+        self._defined.add(message.pair)
+        base, slash, quote = message.pair.partition("/")
+        if not (base and slash and quote):
+            return events
+        definition = Instrument(
+            time_ns=received_ns,
+            venue=VENUE,
+            instrument=message.pair,
+            kind=InstrumentKind.FX if {base, quote} <= _FIAT else InstrumentKind.SPOT,
+            base_currency=_CODES.code(base),
+            quote_currency=_CODES.code(quote),
+        )
+        return [definition, *events]
 
     def _ticks(self, message: ChannelMessage) -> list[AnyEvent]:
         pair = message.pair
@@ -173,6 +196,7 @@ class KrakenDecoder(VenueDecoder[AnyMessage]):
                 book.time_ns = received_ns
         if book is None:
             self.counts["without_snapshot"] += 1
+            self._damaged[pair] = None
             return []
         changes = [level for part in parts for level in (*part.asks, *part.bids)]
         for part in parts:

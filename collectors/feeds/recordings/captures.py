@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from collectors.feeds.binance.messages import BinanceDecoder
+from collectors.feeds.binance.messages import decoder_of as binance_decoder
 from collectors.feeds.coinbase.decoder import CoinbaseDecoder
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError, VenueDecoder
@@ -33,12 +33,13 @@ from decahertz.event import AnyEvent
 _CONNECTION = re.compile(rb"(wss?://\S+) <-> [0-9.]+\s*")
 _SENT = re.compile(rb"wss?://\S+ <- [0-9.]+: ")
 _MESSAGE = re.compile(rb"([0-9]{1,10})(?:\.([0-9]{1,12}))?: ")
-_DECODERS: dict[str, Callable[[], VenueDecoder[Any]]] = {
-    "coinbase.com": CoinbaseDecoder,
-    "kraken.com": KrakenDecoder,
-    "binance.com": BinanceDecoder,
-    "binance.us": BinanceDecoder,
+_DECODERS: dict[str, Callable[[str], VenueDecoder[Any]]] = {
+    "coinbase.com": lambda _: CoinbaseDecoder(),
+    "kraken.com": lambda _: KrakenDecoder(),
+    "binance.com": binance_decoder,
+    "binance.us": binance_decoder,
 }
+"""By domain: makes the decoder for a host of it."""
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -204,7 +205,7 @@ def open_recording(
     host = urlsplit(connection[1].decode("ascii", "replace")).hostname or ""
     for domain, decoder in _DECODERS.items():
         if host == domain or host.endswith("." + domain):
-            return Capture(path, decoder())
+            return Capture(path, decoder(host))
     known = ", ".join(_DECODERS)
     raise UnknownRecordingError(path, f"a capture of {host}, a venue without a decoder (there are {known})")
 

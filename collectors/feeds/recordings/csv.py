@@ -24,6 +24,7 @@ from collectors.feeds.recordings.times import time_of
 from decahertz.event import Name, Quote, Side, Tick
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_COINM_FILE = re.compile(r"([A-Z0-9]+USD_(?:PERP|[0-9]{6}))-(?:aggTrades|trades|bookTicker)")
 _LARGEST = 1e300
 _LONGEST_ID = 256
 _LARGEST_SEQUENCE = 2**62
@@ -186,7 +187,9 @@ def csv_rows(
     guess = instrument or instrument_of(path)
     if guess is None and "instrument" not in columns.places:
         raise RecordingError(path, "no instrument can be derived from the file name; set one")
-    default_venue = "binance" if "buyer_maker" in columns.places else "fx" if "/" in (guess or "") else "csv"
+    default_venue = "fx" if "/" in (guess or "") else "csv"
+    if "buyer_maker" in columns.places:
+        default_venue = _binance_market(path, columns)
     return CsvRows(
         columns,
         _Named(path, "venue", venue, columns.names.get("venue"), default_venue),
@@ -195,12 +198,22 @@ def csv_rows(
     )
 
 
+def _binance_market(path: Path, columns: Columns) -> str:
+    """The market of Binance that a file is of: those of data.binance.vision differ in their columns."""
+    if _COINM_FILE.match(path.name) or "base_qty" in columns.unused:
+        return "binance-coinm"
+    is_future = "quote_qty" in columns.unused or columns.names["timestamp"] == "transact_time"
+    return "binance-usdm" if is_future else "binance"
+
+
 def instrument_of(path: Path) -> str | None:
     """Returns the instrument that a file name tells: ``eurusd-quotes.csv`` → ``EUR/USD``.
 
     A word of six letters that form two currencies gets a slash; otherwise it is the first word, in upper
-    case.
+    case. Files of Binance's COIN-M futures begin with the whole symbol: ``BTCUSD_PERP-aggTrades-…``.
     """
+    if found := _COINM_FILE.match(path.name):
+        return found[1]
     words = [word for word in re.split(r"[-_. ]", path.name.upper()) if word]
     for word in words:
         if word[:3] in _CURRENCIES and word[3:] in _CURRENCIES:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from decahertz.clock import Clock
-from decahertz.event import AnyEvent, MarketEvent
+from decahertz.event import AnyEvent, Gap, MarketEvent
 
 _Stream: TypeAlias = tuple[type[MarketEvent], str, str]
 
@@ -27,8 +27,11 @@ class Shifter:
 
     def shift(self, events: Iterable[AnyEvent], recorded_ns: int, now_ns: int) -> list[AnyEvent]:
         """Returns events received at ``recorded_ns`` in the recording as if received at ``now_ns``."""
+        by_ns = now_ns - recorded_ns
         return [
-            replace(event, time_ns=self._time_ns(event, now_ns - (recorded_ns - event.time_ns)))
+            _moved_gap(event, by_ns)
+            if isinstance(event, Gap)
+            else replace(event, time_ns=self._time_ns(event, event.time_ns + by_ns))
             for event in events
         ]
 
@@ -43,6 +46,11 @@ class Shifter:
             moved_ns = max(moved_ns, newest[1])
         self._newest[stream] = (event.time_ns, moved_ns)
         return moved_ns
+
+
+def _moved_gap(gap: Gap, by_ns: int) -> Gap:
+    times = {name: getattr(gap, name) for name in ("time_ns", "from_ns", "to_ns")}
+    return replace(gap, **{name: ns + by_ns for name, ns in times.items() if ns is not None})
 
 
 class Pacer:

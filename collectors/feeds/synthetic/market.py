@@ -2,7 +2,7 @@
 
 The events depend only on seed, options and elapsed time: the same events come in the same order, however
 the time is divided into steps. Each instrument has its own random generator, so its prices do not depend on
-the number of instruments.
+the number of instruments. The perpetual swap has the price of its underlying instead.
 
 Mid prices follow a geometric random walk; waiting times are exponential; sizes are log-normal. In a burst
 rates are multiplied, in a pause they are zero. A waiting time that crosses the edge of a burst or pause is
@@ -79,7 +79,12 @@ class SyntheticMarket:
     """All instruments, in the order of their next events."""
 
     def __init__(self, listings: list[Listing], rates: Rates, seed: int) -> None:
-        walks = (_Walk(listing, rates, seed) for listing in listings)
+        walks: list[_Walk] = []
+        by_name: dict[str, _Walk] = {}
+        for listing in listings:
+            walk = _Walk(listing, rates, seed, by_name.get(listing.follows or ""))
+            walks.append(walk)
+            by_name[listing.instrument] = walk
         # The position breaks ties: walks cannot be compared.
         self._queue = [(walk.next_arrival(), position, walk) for position, walk in enumerate(walks)]
         self._queue = [entry for entry in self._queue if entry[0] < math.inf]
@@ -102,8 +107,9 @@ class SyntheticMarket:
 class _Walk:
     """The random walk of one instrument."""
 
-    def __init__(self, listing: Listing, rates: Rates, seed: int) -> None:
+    def __init__(self, listing: Listing, rates: Rates, seed: int, underlying: _Walk | None = None) -> None:
         self._listing = listing
+        self._underlying = underlying
         self._rates = rates
         self._random = Random(f"{seed}:{listing.venue}:{listing.instrument}")  # noqa: S311 - prices, no secret
         self._total_rate = rates.quotes_per_second + rates.ticks_per_second
@@ -139,6 +145,9 @@ class _Walk:
         return event
 
     def _move(self) -> None:
+        if self._underlying is not None:
+            self._log_mid = self._underlying._log_mid  # noqa: SLF001 - of its own class
+            return
         elapsed = self._at - self._moved_at
         self._log_mid += self._random.gauss(0.0, self._volatility * math.sqrt(elapsed))
         self._moved_at = self._at
@@ -176,13 +185,16 @@ class _Walk:
 
     def _prices(self) -> tuple[float, float]:
         decimals = self._listing.decimals
-        scale = 10.0**decimals
+        scale = float(self._listing.steps)
         # At least one price increment, however far the walk has fallen.
         bid_ticks = max(1, math.floor(math.exp(self._log_mid) * scale - self._spread_ticks / 2))
         return round(bid_ticks / scale, decimals), round((bid_ticks + self._spread_ticks) / scale, decimals)
 
     def _size(self, share: float) -> float:
         size = self._listing.size * share * self._random.lognormvariate(0.0, 1.0)
+        lot_size = self._listing.lot_size
+        if lot_size is not None:
+            return max(1, round(size / lot_size)) * lot_size
         return float(f"{size:.{_SIZE_FIGURES}g}")
 
     def _next_time(self, at: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import chain, count, islice, zip_longest
+from typing import Any
 
 from msgspec import Struct
 
@@ -61,6 +62,9 @@ _MAJORS = (
     "EUR/NOK",
     "USD/SEK",
 )
+_FUTURE, _PERPETUAL = "ES-FUT", "BTC-PERP"
+_CONTRACTS_AFTER = 6
+"""Coins and pairs listed before the contracts, so that a small market has them too."""
 _UNLISTED_USD = 10.0
 _FIGURES = 5
 """Digits of a coin's price after the first one."""
@@ -74,15 +78,24 @@ class Listing(Struct, frozen=True):
     price: float
     """Start of the random walk."""
     decimals: int
-    """Prices are multiples of ``10 ** -decimals``."""
+    """Decimal places of prices."""
     volatility: float
     """Standard deviation of the log price over one year."""
     size: float
     """Median size at the best price, in units of the instrument."""
+    steps: int
+    """Price increments in a unit of price."""
+    lot_size: float | None = None
+    """Sizes are multiples of it."""
+    follows: str | None = None
+    """The instrument whose price it has; ``None``: it has a walk of its own."""
 
 
 def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
-    """Returns the first ``how_many`` instruments: coins and currency pairs alternate, as do the venues."""
+    """Returns the first ``how_many`` instruments: coins and currency pairs alternate, as do the venues.
+
+    A future and an inverse perpetual swap come seventh and eighth.
+    """
     return [
         _listing(name, venues[index % len(venues)]) for index, name in enumerate(islice(_names(), how_many))
     ]
@@ -90,16 +103,23 @@ def listings(how_many: int, venues: tuple[str, ...]) -> list[Listing]:
 
 def definition(listing: Listing, time_ns: int) -> Instrument:
     """Returns the definition of an instrument as an event."""
-    is_pair = "/" in listing.instrument
-    base, quote = _currencies(listing.instrument)
+    contract: dict[str, Any]
+    if listing.instrument == _FUTURE:
+        contract = {"kind": InstrumentKind.FUTURE, "quote_currency": "USD", "multiplier": 50.0}
+    elif listing.instrument == _PERPETUAL:
+        contract = {"kind": InstrumentKind.PERPETUAL, "base_currency": "BTC", "quote_currency": "USD"}
+        contract["inverse"] = True
+    else:
+        base, quote = _currencies(listing.instrument)
+        kind = InstrumentKind.FX if "/" in listing.instrument else InstrumentKind.SPOT
+        contract = {"kind": kind, "base_currency": base, "quote_currency": quote}
     return Instrument(
         time_ns=time_ns,
         venue=listing.venue,
         instrument=listing.instrument,
-        kind=InstrumentKind.FX if is_pair else InstrumentKind.SPOT,
-        base_currency=base,
-        quote_currency=quote,
-        tick_size=float(f"1e-{listing.decimals}"),
+        tick_size=1 / listing.steps,
+        lot_size=listing.lot_size,
+        **contract,
     )
 
 
@@ -111,13 +131,23 @@ def _currencies(name: str) -> tuple[str, str]:
 def _names() -> Iterator[str]:
     dollar = (f"{coin}-USD" for coin in _COINS)
     alternating = chain.from_iterable(zip_longest(dollar, _MAJORS))
-    yield from (name for name in alternating if name is not None)
+    first = (name for name in alternating if name is not None)
+    yield from islice(first, _CONTRACTS_AFTER)
+    yield from (_FUTURE, _PERPETUAL)
+    yield from first
     for quote in (*_CURRENCIES, "BTC", "ETH"):
         yield from (f"{coin}-{quote}" for coin in _COINS if quote not in ("USD", coin))
     yield from (f"C{number:04d}-USD" for number in count(1))
 
 
 def _listing(name: str, venue: str) -> Listing:
+    if name == _FUTURE:
+        return Listing(venue, name, 5_600.0, 2, volatility=0.16, size=20.0, steps=4, lot_size=1.0)
+    if name == _PERPETUAL:
+        price = _COINS["BTC"]
+        return Listing(
+            venue, name, price, 1, volatility=0.7, size=20_000.0, steps=2, lot_size=1.0, follows="BTC-USD"
+        )
     is_pair = "/" in name
     base, quote = _currencies(name)
     usd_values = {**_CURRENCIES, **_COINS}
@@ -133,4 +163,5 @@ def _listing(name: str, venue: str) -> Listing:
         decimals=decimals,
         volatility=0.08 if is_pair else 0.7,
         size=1_000_000.0 if is_pair else 20_000.0 / base_usd,
+        steps=10**decimals,
     )

@@ -10,7 +10,7 @@ import psycopg.conninfo
 import structlog
 
 from decahertz.app.companions import Companion
-from decahertz.app.database import database_url
+from decahertz.app.database import database_url, read_url
 from decahertz.app.settings import Settings
 from decahertz.app.stack.configuration import SHIPPED, generated_password
 from storage.database import Database, DatabaseError
@@ -65,7 +65,7 @@ class Grafana:
             structlog.get_logger(part="stack").warning("grafana_role_refused", reason=str(error))
 
     def _environment(self, prometheus_url: str) -> dict[str, str]:
-        database = psycopg.conninfo.conninfo_to_dict(database_url(self._settings))
+        database = psycopg.conninfo.conninfo_to_dict(read_url(self._settings))
         host = str(database.get("host") or "localhost")
         is_socket = host.startswith("/")  # a folder
         data = self._folder / "data" / "grafana"

@@ -7,17 +7,22 @@ event loop nor fills memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
 from decahertz.clock import to_datetime
+from decahertz.metric import Aggregate
 from decahertz.sample import MetricField, SampleSchema
 from storage.query.history.raw_samples import MICROSECONDS, Value, key_conditions
 from storage.query.history.resolution import Resolution
 from storage.schema.samples import TIME, key_columns, quoted
-from storage.tiers.names import Aggregate, Tier, has_aggregates, relation_of, width_ns
+from storage.tiers.names import Suffix, Tier, relation_of, width_ns
+from storage.tiers.plain.packed import packed_table
+from storage.tiers.plain.table import PlainTable
+from storage.tiers.schema import tier_schema_of
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -29,7 +34,7 @@ _LATEST_NS = 2**63 - 1
 class Summary(Struct, frozen=True, kw_only=True):
     """The aggregates of a metric in each bucket. They ignore nulls; a bucket of nulls alone is null.
 
-    Numeric gauges have all four columns, every other metric has `last` alone.
+    A metric has `last` and the aggregates that the catalogue names; numeric gauges have all four by default.
     """
 
     last: list[Value]
@@ -51,8 +56,13 @@ class BucketQuery:
         fields: Sequence[MetricField],
         key_filter: Mapping[str, Sequence[str]],
         resolution: Resolution,
+        *,
+        plain: bool = False,
     ) -> None:
-        """``resolution`` has a step; its tier must exist."""
+        """``resolution`` has a step; its tier must exist. ``plain``: on plain PostgreSQL.
+
+        There the views would do, too, but their plans have the partitions of all times.
+        """
         assert resolution.step_ns is not None  # noqa: S101 - else there are no buckets
         self._keys = key_columns(schema)
         self._fields = fields
@@ -65,13 +75,21 @@ class BucketQuery:
         by = ", ".join(("bucket", *keys))
         columns = ", ".join(
             f"{_expression(field, aggregate, tier, stored=stored)} AS c{n}"
-            for n, (field, aggregate) in enumerate((f, a) for f in fields for a in _aggregates(f).values())
+            for n, (field, aggregate) in enumerate((f, a) for f in fields for a in f.aggregates)
         )
+        relation = quoted(relation_of(schema, tier))
+        bounds = ("$1::timestamptz", "$2::timestamptz")
+        if plain and tier is Tier.RAW:
+            wanted = [TIME, *self._keys, *(field.name for field in fields)]
+            relation = f"({packed_table(schema).between(*bounds, wanted)}) AS samples"
+        elif plain:
+            wanted_alone = tier_schema_of(replace(schema, metrics=tuple(fields)))
+            relation = f"({PlainTable(wanted_alone).rows(tier, bounds)}) AS buckets"
         source = f"SELECT *, date_bin($3::interval, {TIME}, 'epoch') AS bucket FROM"
         # The names are those of the declaration, quoted; all values are parameters.
         self._statement = f"""
             SELECT {MICROSECONDS.format("bucket")} AS us, {", ".join((*keys, columns))} FROM (
-                {source} {quoted(relation_of(schema, tier))} WHERE {where}
+                {source} {relation} WHERE {where}
             ) AS rows
             {"" if stored else f"GROUP BY {by}"} ORDER BY {by}
         """  # noqa: S608 - see above
@@ -103,7 +121,8 @@ class BucketQuery:
         """The columns of one series, by field."""
         rest = iter(columns)
         return {
-            field.name: Summary(**{name: next(rest) for name in _aggregates(field)}) for field in self._fields
+            field.name: Summary(**{one.value: next(rest) for one in field.aggregates})
+            for field in self._fields
         }
 
 
@@ -150,14 +169,7 @@ class _Collected:
 
 def columns_in(fields: Sequence[MetricField]) -> int:
     """Number of columns that the answer has for these fields."""
-    return sum(len(_aggregates(field)) for field in fields)
-
-
-def _aggregates(field: MetricField) -> dict[str, Aggregate]:
-    """The aggregates of a field by their name in the answer; the average is made from the sum."""
-    last = {"last": Aggregate.LAST}
-    more = {"min": Aggregate.MIN, "max": Aggregate.MAX, "avg": Aggregate.SUM}
-    return last | more if has_aggregates(field) else last
+    return sum(len(field.aggregates) for field in fields)
 
 
 def _expression(field: MetricField, aggregate: Aggregate, tier: Tier, *, stored: bool) -> str:
@@ -167,13 +179,13 @@ def _expression(field: MetricField, aggregate: Aggregate, tier: Tier, *, stored:
         count = f"count({column})"
     else:
         column = quoted(f"{field.name}_{aggregate}")
-        total = quoted(f"{field.name}_{Aggregate.SUM}")
-        count = quoted(f"{field.name}_{Aggregate.COUNT}")
+        total = quoted(f"{field.name}_{Suffix.SUM}")
+        count = quoted(f"{field.name}_{Suffix.COUNT}")
         if stored:
-            return f"{total} / nullif({count}, 0)" if aggregate is Aggregate.SUM else column
+            return f"{total} / nullif({count}, 0)" if aggregate is Aggregate.AVG else column
         count = f"sum({count})::double precision"
     match aggregate:
-        case Aggregate.SUM:
+        case Aggregate.AVG:
             return f"sum({total}::double precision) / nullif({count}, 0)"
         case Aggregate.LAST:
             newest = f"array_agg({column} ORDER BY {TIME} DESC) FILTER (WHERE {column} IS NOT NULL)"

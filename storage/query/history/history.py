@@ -126,15 +126,16 @@ class Histories:
         async with self._database.query() as connection:
             kept = await self._tiers.of(connection, schema) if query.request != RAW else ()
             resolution = resolve(*span, query.request, kept, self._finest(span[0]))
+            is_plain = await self._tiers.is_packed(connection, schema)
             if resolution.step_ns is None:
                 names = [field.name for field in query.fields]
                 rows = query.limits.rows_of(1 + len(names))
-                samples = SampleQuery(schema, names, query.key_filter)
+                samples = SampleQuery(schema, names, query.key_filter, packed=is_plain)
                 found, next_start_ns = await samples.run(connection, *span, rows)
                 columns = {key: dict(zip(names, lists[1:], strict=True)) for key, lists in found.items()}
             else:
                 rows = query.limits.rows_of(1 + columns_in(query.fields))
-                buckets = BucketQuery(schema, query.fields, query.key_filter, resolution)
+                buckets = BucketQuery(schema, query.fields, query.key_filter, resolution, plain=is_plain)
                 found, next_start_ns = await buckets.run(connection, *span, rows)
                 columns = {key: {**buckets.named(lists[1:])} for key, lists in found.items()}
         key_names = key_columns(schema)

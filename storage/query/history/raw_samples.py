@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from decahertz.clock import to_datetime
 from decahertz.sample import SampleSchema
 from storage.schema.samples import TIME, key_columns, quoted, storable, table_of
+from storage.tiers.plain.packed import packed_table
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -32,21 +33,34 @@ class SampleQuery:
     """A query for some fields and series of one sample type."""
 
     def __init__(
-        self, schema: SampleSchema, fields: Sequence[str], key_filter: Mapping[str, Sequence[str]]
+        self,
+        schema: SampleSchema,
+        fields: Sequence[str],
+        key_filter: Mapping[str, Sequence[str]],
+        *,
+        packed: bool = False,
     ) -> None:
-        """The names must be those of the schema; they are not checked here."""
+        """The names must be those of the schema; they are not checked here.
+
+        ``packed``: the samples are packed, as far as they are old enough.
+        """
         self._keys = key_columns(schema)
         self._width = len(fields)
         narrowed, self._values = key_conditions(key_filter, first=4)
         conditions = [f"{TIME} >= $1", f"{TIME} < $2", *narrowed]
+        source, order = quoted(table_of(schema)), TIME
+        if packed:
+            wanted = [TIME, *self._keys, *dict.fromkeys(fields)]
+            minutes = packed_table(schema).by_minute("$1::timestamptz", "$2::timestamptz", wanted)
+            source, order = f"({minutes}) AS samples", f"_minute, {TIME}"
         keys = [quoted(name) for name in self._keys]
         columns = [quoted(name) for name in fields]
         arrays = [f"array_agg({column}) AS f{n}" for n, column in enumerate(columns)]
         # The names are those of the declaration, quoted; all values are parameters.
         self._statement = f"""
             WITH page AS MATERIALIZED (
-                SELECT {", ".join((TIME, *keys, *columns))} FROM {quoted(table_of(schema))}
-                WHERE {" AND ".join(conditions)} ORDER BY {TIME} LIMIT $3
+                SELECT {", ".join((TIME, *keys, *columns))} FROM {source}
+                WHERE {" AND ".join(conditions)} ORDER BY {order} LIMIT $3
             ), last AS (
                 SELECT CASE WHEN count(*) = $3 THEN max({TIME}) END AS cut FROM page
             ), series AS (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
 from storage.tiers.names import ROLLED, Tier, relation_of
+from storage.tiers.plain.packed import is_packed
 from storage.tiers.schema import tier_schema_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class TierCatalogue:
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[Tier, ...]] = {}
+        self._packed: dict[str, bool] = {}
 
     async def of(self, connection: AnyConnection, schema: SampleSchema) -> Sequence[Tier]:
         """The tiers, apart from the raw one, that have every column that the schema declares."""
@@ -39,6 +41,17 @@ class TierCatalogue:
         self._found[schema.collector] = found
         return found
 
+    async def is_packed(self, connection: AnyConnection, schema: SampleSchema) -> bool:
+        """Whether the raw samples are packed, as far as they are old enough."""
+        found = self._packed.get(schema.collector)
+        if found is None:
+            found = await is_packed(connection, schema)
+            # Before the tables are prepared nothing is packed yet.
+            if found or len(self._found.get(schema.collector, ())) == len(ROLLED):
+                self._packed[schema.collector] = found
+        return found
+
     def forget(self, schema: SampleSchema) -> None:
         """Look again next time, because a relation has changed."""
         self._found.pop(schema.collector, None)
+        self._packed.pop(schema.collector, None)

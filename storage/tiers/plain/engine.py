@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from decahertz.clock import NS_PER_SECOND, Clock
+from decahertz.clock import NS_PER_SECOND, Clock, to_datetime
 from decahertz.sample import SampleSchema
+from storage.schema.events import PACKED_EVENTS
 from storage.settings import RetentionSettings, TiersSettings
+from storage.tiers.expiry import Expiry
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days
-from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
-from storage.tiers.plain.retention import drop_old_events, drop_old_rows
+from storage.tiers.plain.packed import CYCLES
+from storage.tiers.plain.packed_events import PackedEvents, prepare_packed_events
+from storage.tiers.plain.packer import EventPacker, Packer
+from storage.tiers.plain.partitions import (
+    DAY,
+    Partitioned,
+    create_partitions,
+    ensure_default,
+    ensure_partition,
+    partitions_of,
+)
+from storage.tiers.plain.retention import (
+    drop_cycles,
+    drop_events,
+    drop_old_cycles,
+    drop_old_events,
+    drop_old_rows,
+    drop_rows,
+    start_of_recording,
+)
 from storage.tiers.plain.roll_up import deduplicate, roll_up, with_dirty_buckets
 from storage.tiers.plain.table import PlainTable, prepare_table
 
@@ -32,20 +54,70 @@ class PlainEngine:
     partitioned = True
     roll_up_seconds = 0.0
 
-    def __init__(self, tiers: TiersSettings, retention: RetentionSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        tiers: TiersSettings,
+        retention: RetentionSettings,
+        clock: Clock,
+        *,
+        archived_only: bool = False,
+        is_limited: bool = False,
+    ) -> None:
+        """``archived_only``: raw samples and events are dropped once they are archived.
+
+        ``is_limited``: the database has a limit of bytes. Partitions are narrow then, as it drops whole ones.
+        """
+        self._archived_only = archived_only
+        self._is_limited = is_limited
         self._tiers = tiers
         self._retention = retention
         self._clock = clock
         self._tables: list[PlainTable] = []
-        self._events = {Partitioned(table, 1): days for table, days in event_days(retention).items()}
+        self._packed_events = [PackedEvents(event_type) for event_type in PACKED_EVENTS]
+        stored = {events.table: events.stored for events in self._packed_events}
+        self._events = {
+            table: (stored.get(table, (Partitioned(table),)), days)
+            for table, days in event_days(retention).items()
+        }
+        """By name of an event table: the tables that have its rows, the one that is written into first, and
+        the days that rows are kept."""
         self._limits: dict[tuple[str, Tier], int] = {}
+        self._packer = Packer(tiers.pack_after_hours, retention.raw_days, clock)
+        self._event_packer = EventPacker(tiers.pack_after_hours, clock)
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Create partitions, dirty buckets, the tables of the tiers and the views over them."""
-        for events in self._events:
-            await ensure_default(connection, events)
-            await create_partitions(connection, events, now_ns)
-        self._tables = [await prepare_table(connection, schema, now_ns) for schema in schemas]
+        """Create dirty buckets, the tables of the tiers and the views over them, and the partitions of now.
+
+        All other partitions are created by :meth:`maintain`: whatever is stored, a start does not wait.
+        """
+        for events in self._packed_events:
+            await prepare_packed_events(connection, events)
+        for (written, *_), _ in self._events.values():
+            await ensure_default(connection, written)
+        self._tables = [await prepare_table(connection, schema) for schema in schemas]
+        for partitioned, days in self._kept().items():
+            with _unless_busy(partitioned, []):
+                await ensure_partition(connection, partitioned, to_datetime(now_ns), now_ns, days)
+
+    def _kept(self) -> dict[Partitioned, int]:
+        """The tables that new rows are written into, and the days that rows stay there; 0: forever."""
+        kept = retention_days(self._retention)
+        if self._tiers.pack_after_hours:
+            kept[Tier.RAW] = math.ceil(self._tiers.pack_after_hours / 24)  # then they move
+        rows = {table.partitioned(tier): days for table in self._tables for tier, days in kept.items()}
+        for (written, *packed), days in self._events.values():
+            moves = bool(packed and self._tiers.pack_after_hours)
+            rows[written] = math.ceil(self._tiers.pack_after_hours / 24) if moves else days
+        return dict.fromkeys(rows, DAY) if self._is_limited else rows
+
+    def _packed(self) -> dict[Partitioned, int]:
+        """The tables of packed rows, and the days that these are kept; 0: forever."""
+        if not self._tiers.pack_after_hours:
+            return {}
+        samples = (CYCLES, *(table.raw.packed for table in self._tables)) if self._tables else ()
+        kept = dict.fromkeys(samples, self._retention.raw_days)
+        kept |= {table: days for tables, days in self._events.values() for table in tables[1:]}
+        return dict.fromkeys(kept, DAY) if self._is_limited else kept
 
     async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
         """Roll up the dirty buckets that have ended, the finest first; returns their number."""
@@ -76,22 +148,80 @@ class PlainEngine:
             self._limits[key] = min(_LARGEST_LIMIT, 2 * limit)
         return made
 
+    async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
+        """Pack samples and events that are old enough; returns their number."""
+        packed = await self._packer.run(connection, self._tables, now_ns, everything=everything)
+        kept = self._packed()
+        events = [(events, kept.get(events.packed, DAY)) for events in self._packed_events]
+        return packed + await self._event_packer.run(connection, events, now_ns, everything=everything)
+
     async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
         """Create partitions and drop those that are too old; returns the problems, in words."""
         problems: list[str] = []
+        days_of = retention_days(self._retention)
+        # First: events that come too late need no partition any more.
+        for name, (tables, days) in self._events.items():
+            with _unless_busy(tables[0], problems):
+                problems += await drop_old_events(
+                    connection, name, tables, days, now_ns, archived_only=self._archived_only
+                )
+        for partitioned, days in (self._kept() | self._packed()).items():
+            with _unless_busy(partitioned, problems):
+                await create_partitions(connection, partitioned, now_ns, days)
+        emptied = [one.recent for one in self._packed_events] + [table.raw.recent for table in self._tables]
+        for recent in emptied:
+            with _unless_busy(recent, problems):
+                await self._packer.drop_emptied(connection, recent, now_ns)
         for table in self._tables:
-            for tier, days in retention_days(self._retention).items():
+            for tier, days in days_of.items():
                 partitioned = table.partitioned(tier)
                 with _unless_busy(partitioned, problems):
-                    await create_partitions(connection, partitioned, now_ns)
-                with _unless_busy(partitioned, problems):
-                    problems += await drop_old_rows(connection, table, tier, days, now_ns)
-        for events, days in self._events.items():
-            with _unless_busy(events, problems):
-                await create_partitions(connection, events, now_ns)
-            with _unless_busy(events, problems):
-                await drop_old_events(connection, events, days, now_ns)
+                    problems += await drop_old_rows(
+                        connection, table, tier, days, now_ns, archived_only=self._archived_only
+                    )
+        if self._tables:
+            with _unless_busy(CYCLES, problems):
+                await drop_old_cycles(connection, self._tables, days_of[Tier.RAW], now_ns)
         return problems
+
+    async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
+        """Drop the oldest partitions of a tier, with raw samples those of quotes and ticks."""
+        horizon = await self._oldest_end(connection, tier, now_ns)
+        if horizon is None:
+            return None
+        expiry = Expiry(tier, horizon)
+        for table in self._tables:
+            with _unless_busy(table.partitioned(tier), expiry.problems):
+                expiry.problems += await drop_rows(
+                    connection, table, tier, horizon, expiry, archived_only=self._archived_only
+                )
+        if tier is Tier.RAW:
+            with _unless_busy(CYCLES, expiry.problems):
+                await drop_cycles(connection, self._tables, horizon)
+            for events in self._packed_events:
+                with _unless_busy(events.recent, expiry.problems):
+                    expiry.problems += await drop_events(
+                        connection,
+                        events.table,
+                        events.stored,
+                        horizon,
+                        expiry,
+                        archived_only=self._archived_only,
+                    )
+        return expiry
+
+    async def _oldest_end(self, connection: AnyConnection, tier: Tier, now_ns: int) -> datetime | None:
+        """End of the oldest partition of a tier that nobody writes into any more; ``None``: there is none."""
+        ends: list[datetime] = []
+        for table in self._tables:
+            for one in [table.partitioned(tier), *([table.raw.packed] if tier is Tier.RAW else [])]:
+                ends += [partition.high for partition in await partitions_of(connection, one)]
+        for events in self._packed_events if tier is Tier.RAW else ():
+            first = await start_of_recording(connection)
+            for stored in events.stored:
+                ends += [one.high for one in await partitions_of(connection, stored) if one.low >= first]
+        now = to_datetime(now_ns)
+        return min((end for end in ends if end <= now), default=None)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import Tier, width_ns
-from storage.tiers.schema import listed
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -34,7 +33,7 @@ async def roll_up(
     # Names are quoted, values are parameters.
     async with connection.transaction(isolation="repeatable_read"):
         buckets = await connection.fetchval(
-            f"SELECT array_agg({TIME}) FROM (SELECT DISTINCT {TIME} FROM {dirty_buckets}"  # noqa: S608 - see above
+            f"SELECT array_agg({TIME} ORDER BY {TIME}) FROM (SELECT DISTINCT {TIME} FROM {dirty_buckets}"  # noqa: S608 - see above
             f" WHERE width_seconds = $1 AND {TIME} <= $2 ORDER BY {TIME} LIMIT $3) AS oldest",
             width_seconds,
             last,
@@ -43,11 +42,8 @@ async def roll_up(
         if not buckets:
             return 0
         await connection.execute(f"DELETE FROM {rolled} WHERE {TIME} = ANY($1)", buckets)  # noqa: S608
-        await connection.execute(
-            f"INSERT INTO {rolled} ({listed(table.columns(tier))})"
-            + table.aggregation(tier, f"unnest($1::timestamptz[]) AS dirty ({TIME})"),
-            buckets,
-        )
+        end = buckets[-1] + timedelta(seconds=width_seconds)
+        await connection.execute(table.roll_up(tier), buckets, buckets[0], end)
         await connection.execute(
             f"DELETE FROM {dirty_buckets} WHERE width_seconds = $1 AND {TIME} = ANY($2)",  # noqa: S608
             width_seconds,

@@ -14,9 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from decahertz.sample import SampleSchema
-from storage.schema.samples import RECORDER, TIME, literal, quoted, table_of
-from storage.tiers.names import ROLLED, Tier, finer, relation_of, width_ns
-from storage.tiers.plain.partitions import Partitioned, create_partitions, ensure_default
+from storage.schema.samples import RECORDER, TIME, literal, quoted, recent_of, shortened, table_of
+from storage.tiers.names import ROLLED, Suffix, Tier, finer, relation_of, width_ns
+from storage.tiers.plain.packed import PACKING, PackedTable, prepare_packed
+from storage.tiers.plain.partitions import DAY, MONTH, YEAR, Partitioned, ensure_default
+from storage.tiers.plain.sparse import UNKNOWN, complete, stored
 from storage.tiers.schema import (
     TierSchema,
     aggregates,
@@ -25,16 +27,16 @@ from storage.tiers.schema import (
     comment_tier,
     interval,
     listed,
-    shortened,
     tier_schema_of,
 )
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
-PARTITION_DAYS = {Tier.RAW: 1, Tier.S1: 1, Tier.M1: 30, Tier.H1: 360}
+PARTITION_DAYS = {Tier.S1: DAY, Tier.M1: MONTH, Tier.H1: YEAR}
 
 _LAST = "(array_agg({value} ORDER BY time DESC) FILTER (WHERE {value} IS NOT NULL))[1]"
+_WITHIN = ("$2::timestamptz", "$3::timestamptz")
 _TRIGGERS = (
     ("dirty_insert", "INSERT", "NEW"),
     ("dirty_delete", "DELETE", "OLD"),
@@ -46,52 +48,103 @@ _TRIGGERS = (
 class PlainTable:
     """Names and statements of one sample table and its tiers."""
 
-    def __init__(self, schema: TierSchema, orders: dict[Tier, list[str]] | None = None) -> None:
-        """``orders``: the columns of the rolled-up tables in their stored order, if that is known."""
+    def __init__(
+        self,
+        schema: TierSchema,
+        orders: dict[Tier, list[str]] | None = None,
+        raw: PackedTable | None = None,
+    ) -> None:
+        """``orders``: the columns of the rolled-up tables in their stored order, if that is known.
+
+        ``raw``: the raw samples as they are stored, if that is known.
+        """
         self.schema = schema
         self.dirty_buckets = dirty_buckets_of(schema.table)
-        self.raw = Partitioned(schema.table, PARTITION_DAYS[Tier.RAW])
+        metrics = {metric.name: metric.sql_type for metric in schema.metrics}
+        self.raw = raw or PackedTable(schema.table, schema.key, metrics)
         self._orders = orders or {}
+        self._roll_ups: dict[Tier, str] = {}
 
     def rolled(self, tier: Tier) -> Partitioned:
         """The table that a tier is rolled up into."""
         return Partitioned(shortened(self.schema.relation(tier), "_rolled"), PARTITION_DAYS[tier])
 
     def partitioned(self, tier: Tier) -> Partitioned:
-        """The table that stores a tier."""
-        return self.raw if tier is Tier.RAW else self.rolled(tier)
+        """The table that rows of a tier are written into."""
+        return self.raw.recent if tier is Tier.RAW else self.rolled(tier)
 
     def columns(self, tier: Tier) -> list[str]:
         """The columns of a tier, in the order of its table."""
         return self._orders.get(tier) or list(self.schema.columns())
 
-    def aggregation(self, tier: Tier, buckets: str) -> str:
-        """A query that makes buckets from the finer tier. ``buckets``: a relation ``dirty`` with ``time``."""
-        source = self.schema.relation(finer(tier))
+    def roll_up(self, tier: Tier) -> str:
+        """The statement that rolls buckets up; parameters: their starts, the first start, the last end."""
+        if tier not in self._roll_ups:
+            made = self._aggregation(tier, f"unnest($1::timestamptz[]) AS dirty ({TIME})", _WITHIN)
+            columns, values = self.columns(tier), stored(self.schema)
+            selected = ", ".join(values.get(name, quoted(name)) for name in columns)
+            self._roll_ups[tier] = (
+                f"INSERT INTO {quoted(self.rolled(tier).name)} ({listed(columns)})"  # noqa: S608 - quoted
+                f" SELECT {selected} FROM ({made}) AS made"
+            )
+        return self._roll_ups[tier]
+
+    def _aggregation(self, tier: Tier, dirty: str, within: tuple[str, str] | None) -> str:
+        """A query that makes buckets from the finer tier. ``dirty``: a relation ``dirty`` with ``time``."""
         values = aggregates(self.schema, tier, _LAST)
         keys = {name: f"source.{quoted(name)}" for name in self.schema.key}
         inner = ", ".join(f"{value} AS {quoted(name)}" for name, value in (keys | values).items())
         outer = ", ".join(
             f"{'dirty' if name == TIME else 'made'}.{quoted(name)}" for name in self.columns(tier)
         )
+        bucket = f"dirty.{TIME}", f"dirty.{TIME} + {interval(tier)}"
+        if tier is Tier.S1:
+            names = [TIME, *self.schema.key, *(metric.name for metric in self.schema.metrics)]
+            source = f"({self.raw.between(*bucket, names, within)}) AS source"
+        else:
+            finer_tier = finer(tier)
+            relation = (
+                f"({self.rows(finer_tier, within)})" if within else quoted(self.schema.relation(finer_tier))
+            )
+            source = (
+                f"{relation} AS source WHERE source.{TIME} >= {bucket[0]} AND source.{TIME} < {bucket[1]}"
+            )
         # Names come from declarations and are quoted.
         return f"""
-            SELECT {outer} FROM {buckets} CROSS JOIN LATERAL (
-                SELECT {inner} FROM {quoted(source)} AS source
-                WHERE source.{TIME} >= dirty.{TIME} AND source.{TIME} < dirty.{TIME} + {interval(tier)}
-                GROUP BY {", ".join(keys.values())}
+            SELECT {outer} FROM {dirty} CROSS JOIN LATERAL (
+                SELECT {inner} FROM {source} GROUP BY {", ".join(keys.values())}
             ) AS made"""  # noqa: S608 - see above
 
-    def view(self, tier: Tier) -> str:
-        """The view that readers select from: rolled-up rows, and dirty buckets made from the finer tier."""
+    def rows(self, tier: Tier, within: tuple[str, str] | None = None) -> str:
+        """A query for the rows of a tier: rolled-up rows, and dirty buckets made from the finer tier.
+
+        ``within``: two SQL expressions, the start of the first bucket that is wanted and the end of the
+        last. The plan then has the partitions of that time alone, those of the finer tiers too.
+
+        The dirty buckets that hide rolled-up rows are an array, which PostgreSQL always expects to have a few
+        elements, and joins by hash. Statistics of the table are out of date whenever it matters, because its
+        rows come and go all the time: the planner would expect one row and compare every row with every one.
+        """
         width = width_ns(tier) // 10**9
-        dirty_buckets = quoted(self.dirty_buckets)
-        dirty = f"SELECT {TIME} FROM {dirty_buckets} WHERE width_seconds = {width}"  # noqa: S608 - quoted
-        return f"""CREATE OR REPLACE VIEW {quoted(self.schema.relation(tier))} AS
-            SELECT {listed(self.columns(tier))} FROM {quoted(self.rolled(tier).name)} AS rolled
-            WHERE NOT EXISTS ({dirty} AND {dirty_buckets}.{TIME} = rolled.{TIME})
+        bounds = f" AND {{}} >= {within[0]} AND {{}} < {within[1]}" if within else ""
+        dirty = (
+            f"SELECT {TIME} FROM {quoted(self.dirty_buckets)} WHERE width_seconds = {width}"  # noqa: S608 - quoted
+            + bounds.format(TIME, TIME)
+        )
+        values = complete(self.schema)
+        rolled = ", ".join(
+            f"{values.get(name, quoted(name))} AS {quoted(name)}" for name in self.columns(tier)
+        )
+        return f"""
+            SELECT {rolled} FROM {quoted(self.rolled(tier).name)} AS rolled
+            WHERE NOT EXISTS (SELECT FROM unnest(ARRAY({dirty})) AS dirty (start) WHERE start = rolled.{TIME})
+                {bounds.format(*[f"rolled.{TIME}"] * 2)}
             UNION ALL
-            {self.aggregation(tier, f"({dirty} GROUP BY {TIME}) AS dirty")}"""  # noqa: S608 - quoted
+            {self._aggregation(tier, f"({dirty} GROUP BY {TIME}) AS dirty", within)}"""  # noqa: S608 - quoted
+
+    def view(self, tier: Tier) -> str:
+        """The statement that creates the view that readers select from."""
+        return f"CREATE OR REPLACE VIEW {quoted(self.schema.relation(tier))} AS {self.rows(tier)}"
 
 
 def dirty_buckets_of(table: str) -> str:
@@ -99,23 +152,21 @@ def dirty_buckets_of(table: str) -> str:
     return shortened(table, "_dirty_buckets")
 
 
-async def prepare_table(connection: AnyConnection, schema: SampleSchema, now_ns: int) -> PlainTable:
+async def prepare_table(connection: AnyConnection, schema: SampleSchema) -> PlainTable:
     """Create the tiers of a partitioned sample table, or add the columns of new metrics."""
-    raw = Partitioned(table_of(schema), PARTITION_DAYS[Tier.RAW])
+    raw = Partitioned(recent_of(table_of(schema)))
     async with connection.transaction():  # all or nothing: a row must not be stored without its dirty buckets
         await ensure_default(connection, raw)
         rolled = await columns_in(connection, shortened(relation_of(schema, Tier.S1), "_rolled"))
         table = PlainTable(tier_schema_of(schema, await columns_in(connection, raw.name), rolled))
+        packed = await prepare_packed(connection, schema)
         await _record_dirty_buckets(connection, table)
-        table = PlainTable(
-            table.schema, {tier: await _ensure_rolled(connection, table, tier) for tier in ROLLED}
-        )
+        orders = {tier: await _ensure_rolled(connection, table, tier) for tier in ROLLED}
+        table = PlainTable(table.schema, orders, packed)
         for tier in ROLLED:
             commented = await columns_in(connection, table.schema.relation(tier))
             await connection.execute(table.view(tier))
             await comment_tier(connection, table.schema, tier, commented)
-    for tier in Tier:
-        await create_partitions(connection, table.partitioned(tier), now_ns)
     return table
 
 
@@ -146,8 +197,10 @@ async def _record_dirty_buckets(connection: AnyConnection, table: PlainTable) ->
     await connection.execute(_trigger_function(table, schema, function))
     for trigger, event, rows in _TRIGGERS:
         await connection.execute(
-            f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.schema.table)}"
-            f" REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{function}()",
+            f"CREATE OR REPLACE TRIGGER {trigger} AFTER {event} ON {quoted(table.raw.recent.name)}"
+            f" REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT"
+            f" WHEN (current_setting('{PACKING}', true) IS DISTINCT FROM 'on')"
+            f" EXECUTE FUNCTION {schema}.{function}()",
         )
 
 
@@ -171,15 +224,20 @@ def _trigger_function(table: PlainTable, schema: str, function: str) -> str:
 async def _ensure_rolled(connection: AnyConnection, table: PlainTable, tier: Tier) -> list[str]:
     """Create the rolled-up table of a tier, or add missing columns; returns its columns in order."""
     rolled = table.rolled(tier)
-    stored = await columns_in(connection, rolled.name)
+    existing = await columns_in(connection, rolled.name)
     declared = table.schema.columns()
-    if stored:
-        missing = {name: sql_type for name, sql_type in declared.items() if name not in stored}
+    if existing:
+        missing = {name: sql_type for name, sql_type in declared.items() if name not in existing}
         for name, sql_type in missing.items():
+            alter = f"ALTER TABLE {quoted(rolled.name)}"
+            default = ""
+            if f"{name.rpartition('_')[0]}_{Suffix.LAST}" in existing:
+                default = f" DEFAULT {UNKNOWN[sql_type]}"
             await connection.execute(
-                f"ALTER TABLE {quoted(rolled.name)} ADD COLUMN {quoted(name)} {sql_type}"
+                f"{alter} ADD COLUMN {quoted(name)} {sql_type}{default};"
+                f" {alter} ALTER COLUMN {quoted(name)} DROP DEFAULT"
             )
-        return [*stored, *missing]
+        return [*existing, *missing]
     required = {TIME, *table.schema.key}
     definitions = ", ".join(
         f"{quoted(name)} {sql_type}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from decahertz.clock import to_datetime
-from storage.schema.samples import TIME, quoted
+from storage.schema.samples import TIME, quoted, shortened
 from storage.tiers.names import ROLLED, Tier, finer, width_ns
 from storage.tiers.schema import (
     TierSchema,
@@ -21,7 +21,6 @@ from storage.tiers.schema import (
     columns_in,
     comment_tier,
     interval,
-    shortened,
 )
 
 if TYPE_CHECKING:

@@ -9,32 +9,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.common.windows import CountWindow, Quantiles, RecentSet, TradeWindow, WeightedMean
+from collectors.common.windows import NEVER, Quantiles, RateWindow, RecentSet, TradeWindow, WeightedMean
 
-STEPS = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)), max_size=60)
+STEPS = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5), st.integers(0, 2)), max_size=60)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 10), STEPS)
-def test_a_count_window_counts_the_events_of_its_cycles(size: int, steps: list[tuple[int, int]]) -> None:
-    window = CountWindow(size, 100)
+def test_a_rate_window_counts_the_messages_of_its_cycles(
+    size: int, steps: list[tuple[int, int, int]]
+) -> None:
+    window = RateWindow(size)
     index = 100
-    seen: list[tuple[int, int]] = []
-    for step, count in steps:
+    seen: list[tuple[int, int, int]] = []
+    for step, quotes, ticks in steps:
         index += step
-        seen.append((index, count))
-        window.push(index, count)
-        assert window.total == sum(n for at, n in seen if at > index - size)
+        seen.append((index, quotes, ticks))
+        window.push(index, quotes, ticks)
+        inside = [(at, q, t) for at, q, t in seen if at > index - size]
+        assert window.quotes == sum(q for _, q, _ in inside)
+        assert window.ticks == sum(t for _, _, t in inside)
+        assert window.due == min((at + size for at, q, t in inside if q or t), default=NEVER)
 
 
-def test_after_a_step_back_of_the_clock_a_window_goes_on() -> None:
-    window = CountWindow(3, 1000)
-    window.push(1000, 5)
-    totals = []
+def test_after_a_step_of_the_clock_a_window_goes_on() -> None:
+    window, trades = RateWindow(3), TradeWindow(3)
+    window.push(1000, 5, 1)
+    trades.push(1000, 2.0, 20.0)
+    window.shift(399 - 1000)
+    trades.shift(399 - 1000)
+    seen = []
     for index in range(400, 404):
-        window.push(index, 0)
-        totals.append(window.total)
-    assert totals == [5, 5, 0, 0]
+        window.push(index, 0, 0)
+        trades.push(index, 0.0, 0.0)
+        seen.append((window.quotes, window.ticks, trades.quantity, trades.mean_price))
+    assert seen == [(5, 1, 2.0, 10.0), (5, 1, 2.0, 10.0), (0, 0, 0.0, None), (0, 0, 0.0, None)]
 
 
 @settings(deadline=None)
@@ -52,7 +61,7 @@ def test_after_a_step_back_of_the_clock_a_window_goes_on() -> None:
 def test_a_trade_window_loses_no_digits_to_what_left_it(
     size: int, steps: list[tuple[int, float, float]]
 ) -> None:
-    window = TradeWindow(size, 100)
+    window = TradeWindow(size)
     index = 100
     seen: list[tuple[int, float, float]] = []
     for step, quantity, price in steps:
@@ -67,7 +76,7 @@ def test_a_trade_window_loses_no_digits_to_what_left_it(
 
 
 def test_a_huge_trade_leaves_nothing_behind() -> None:
-    window = TradeWindow(3, 0)
+    window = TradeWindow(3)
     window.push(1, 1e16, 1e18)
     window.push(2, 0.1, 0.5)
     window.push(4, 0.0, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -27,6 +28,7 @@ from decahertz.event import (
     EventBatch,
     Fill,
     Heartbeat,
+    Origin,
     Position,
     Quote,
     Risk,
@@ -204,17 +206,17 @@ async def test_a_retired_strategy_gives_back_its_room_and_that_of_its_positions(
     desk.clock.advance(9 * DAY_NS)
     await desk.cycles()
     assert desk.samples("strategy") == ()
-    assert [len(budget) for budget in desk.strategy.budgets] == [0, 0, 0]
+    assert [len(budget) for budget in desk.strategy.budgets] == [0, 0, 0, 0]
     await desk.sampler.stop()
 
 
 def stored(events: Sequence[tuple[AnyEvent, int, str]]) -> History:
     async def history(
         event_types: Sequence[type[Event]], since_ns: int
-    ) -> AsyncGenerator[tuple[AnyEvent, int, str], None]:
-        for event, received_ns, emitter in events:
+    ) -> AsyncGenerator[tuple[AnyEvent, int, Origin], None]:
+        for number, (event, received_ns, emitter) in enumerate(events, 1):
             if type(event) in event_types and received_ns >= since_ns:
-                yield event, received_ns, emitter
+                yield event, received_ns, (emitter, 1, number)
 
     return history
 
@@ -236,17 +238,21 @@ async def test_a_restart_keeps_the_budgets() -> None:
     await desk.sampler.stop()
 
 
-async def test_strategies_of_long_ago_do_not_take_the_room_of_the_newest_in_a_restart() -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_strategies_of_long_ago_do_not_take_the_room_of_the_newest_in_a_restart(
+    *, is_late: bool
+) -> None:
+    """Also if a late sale closed the position: live, a cycle folds late fills; a restore has no cycles."""
     clock = ManualClock()
     now_ns = clock.time_ns()
     events: list[tuple[AnyEvent, int, str]] = []
     for n in range(50):
         at_ns = now_ns - (1000 - 10 * n) * DAY_NS
-        events.append((fill(clock, f"old-{n}"), at_ns, "bot"))
-        sold = Fill(
-            time_ns=at_ns, strategy=f"old-{n}", venue="sim", instrument="BTC-USD", order_id="x", fill_id="x",
-            side=Side.SELL, price=101.0, quantity=1.0,
-        )  # fmt: skip
+        bought = msgspec.structs.replace(fill(clock, f"old-{n}"), time_ns=at_ns)
+        events.append((bought, at_ns, "bot"))
+        sold = msgspec.structs.replace(
+            bought, time_ns=at_ns - 1 if is_late else at_ns + 1, fill_id="x", side=Side.SELL, price=101.0
+        )
         events.append((sold, at_ns, "bot"))
     events += [(fill(clock, f"new-{n}"), now_ns - DAY_NS // 2, "bot") for n in range(EMITTER_LIMIT)]
     desk = Desk(stored(events))

@@ -21,6 +21,7 @@ from collectors.host.plugins import (
     load_collectors,
     load_feeds,
 )
+from decahertz.accounting import AccountingSettings
 from decahertz.app.settings import Settings, load
 from decahertz.clock import SystemClock
 from decahertz.settings import PLUGIN_TABLES, SettingsError, Sources
@@ -108,6 +109,25 @@ def load_from(file: Path, table: str, points: list[EntryPoint]) -> Loaded[Loaded
 def test_a_collector_gets_its_options_from_its_own_table(depth: list[EntryPoint], tmp_path: Path) -> None:
     [plugin] = load_from(tmp_path / "decahertz.toml", "[collectors.depth]\nlevels = 9", depth).plugins
     assert plugin.collector.options.levels == 9  # type: ignore[attr-defined] # its own attribute
+
+
+@pytest.mark.usefixtures("depth")
+def test_a_collector_that_asks_for_it_gets_the_accounting_section(install: Install) -> None:
+    source = (
+        COLLECTOR.replace("depth", "desk")
+        + """
+    def __init__(self, clock, options, accounting):
+        super().__init__(clock, options)
+        self.accounting = accounting
+"""
+    )
+    asking = install("desk-plugin", "desk", source, collectors={"desk": "desk:DepthCollector"})
+    accounting = AccountingSettings(timezone="Asia/Tokyo")
+    names = ["depth", "desk"]
+    loaded = load_collectors(names, Sources(), SystemClock(), asking, accounting=accounting)
+    assert loaded.failures == ()
+    assert not hasattr(loaded.plugins[0].collector, "accounting")
+    assert loaded.plugins[1].collector.accounting is accounting  # type: ignore[attr-defined] # its own
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ async def test_a_grid_that_breaks_is_told_and_the_cycles_go_on() -> None:
     sampler = Sampler(LocalBus(), clock, Broken(), CollectorRegistry(), SamplerSettings(), [])
     with capture_logs():
         await sampler.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not sampler.cycles:  # noqa: ASYNC110 - nothing tells of a cycle
                 await asyncio.sleep(0.01)
     assert supervision.status().detail == "sampler failed: OSError: no clock"

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from decahertz.app import companions
 from decahertz.app.companions import Companion, running
 
 LIMIT_SECONDS = 20
@@ -53,7 +54,7 @@ async def test_a_program_runs_in_this_folder_with_its_environment_and_ends_with_
 
 async def test_a_program_that_ends_well_is_not_started_again_and_a_server_is(tmp_path: Path) -> None:
     program = script(tmp_path, f"echo it is over; echo x >>{tmp_path}/$1")
-    companions = [
+    both = [
         Companion(argv=[str(program), "job"], environment={}, log=tmp_path / "job.log"),
         Companion(argv=[str(program), "server"], environment={}, log=tmp_path / "server.log", is_server=True),
     ]
@@ -62,12 +63,37 @@ async def test_a_program_that_ends_well_is_not_started_again_and_a_server_is(tmp
         return (tmp_path / name).read_text().count("x")
 
     with capture_logs() as logs:
-        async with running(companions):
+        async with running(both):
             await until(lambda: (tmp_path / "server").exists() and starts("server") == 2)
     assert starts("job") == 1
     assert {entry["event"] for entry in logs if entry["program"].endswith("job")} == {"companion_ended"}
     [failed] = [entry for entry in logs if entry["event"] == "companion_failed"]
     assert (failed["program"], failed["exit_code"], failed["message"]) == ("program", 0, "it is over")
+
+
+async def test_an_error_while_a_program_runs_ends_it_before_it_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    program = script(tmp_path, f"echo $$ >>{pids}; exec sleep 60")
+
+    failures: list[int] = []
+
+    def fail(_: object) -> None:
+        """Fail once for each start, after the program has begun: on a busy machine that takes longer."""
+        begun = pids.read_text().count("\n") if pids.exists() else 0
+        if begun > len(failures):
+            failures.append(begun)
+            raise RuntimeError
+
+    monkeypatch.setattr(companions, "_CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(companions._Output, "maintain", fail)
+    companion = Companion(argv=[str(program)], environment={"PATH": os.defpath}, log=tmp_path / "log")
+    with capture_logs():
+        async with running([companion]):
+            await until(lambda: pids.exists() and pids.read_text().count("\n") >= 2)
+            first, *_ = map(int, pids.read_text().split())
+            assert not psutil.pid_exists(first)
 
 
 async def test_a_program_that_is_missing_is_reported(tmp_path: Path) -> None:

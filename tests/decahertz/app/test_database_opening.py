@@ -33,7 +33,7 @@ class Steps:
                 raise left.pop(0)
             self.taken.append(name)
 
-        return take
+        return Step(name, take)
 
 
 def opening(*steps: Step, wait: bool = False, seconds: float = 5.0) -> DatabaseOpening:
@@ -43,7 +43,7 @@ def opening(*steps: Step, wait: bool = False, seconds: float = 5.0) -> DatabaseO
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.01)
 
@@ -63,20 +63,40 @@ async def test_a_database_that_is_away_is_waited_for_and_the_reason_is_told() ->
     one = opening(steps.step("server"), steps.step("lease", AWAY, AWAY))
     assert not await one.start()
     status = one.status()
-    assert (status.health, "connection refused" in status.detail) == (Health.DEGRADED, True)
+    assert status.health is Health.DEGRADED
+    assert status.detail.endswith("recorded: lease: connection refused")
     await one.finish([steps.step("history", AWAY), steps.step("writer")])
     await until(lambda: one.status().health is Health.OK)
     assert steps.taken == ["server", "lease", "history", "writer"]
     await one.stop()
 
 
-async def test_a_slow_step_does_not_hold_the_start_up() -> None:
+async def test_a_last_step_that_fails_is_told_too() -> None:
+    steps = Steps()
+    one = opening(steps.step("server"))
+    assert await one.start()
+    assert one.status().health is Health.OK
     gate = asyncio.Event()
-    one = opening(gate.wait, seconds=0.05)
-    assert not await one.start()
+    finishing = asyncio.create_task(one.finish([steps.step("history", AWAY), Step("writer", gate.wait)]))
+    await until(lambda: "writer for 0 s" in one.status().detail)
     assert one.status().health is Health.DEGRADED
-    await one.finish([])
     gate.set()
+    await finishing
+    assert one.status().health is Health.OK
+    await one.stop()
+
+
+async def test_a_slow_step_does_not_hold_the_start_up() -> None:
+    gate, held = asyncio.Event(), asyncio.Event()
+    one = opening(Steps().step("connecting"), Step("migrating", gate.wait), seconds=0.05)
+    assert not await one.start()
+    status = one.status()
+    assert status.health is Health.DEGRADED
+    assert status.detail == "not open yet, the spool keeps what is recorded: migrating for 0 s"
+    await one.finish([Step("restoring", held.wait)])
+    gate.set()
+    await until(lambda: "restoring for 0 s" in one.status().detail)
+    held.set()
     await until(lambda: one.status().health is Health.OK)
     await one.stop()
 

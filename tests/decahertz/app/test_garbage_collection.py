@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from collectors.common.mark_prices import MarkPrice, MarkPrices
-from collectors.execution.order import Benchmark, Leg, OrderRecord
+from collectors.execution.order import FillRecord, Leg, OrderRecord
 from collectors.execution.signals import SignalRecord, Signals
 from collectors.execution.state import ExecutionState, Limits
 from decahertz.app.garbage_collection import INTERVAL_NS, LONG_NS, GarbageCollector, collecting
@@ -180,6 +180,7 @@ def test_the_most_numerous_objects_are_not_tracked() -> None:
             price=1.0,
         ),
         START_NS,
+        NS_PER_SECOND,
     )
     mark_prices.take(Quote(venue="v", instrument="i", time_ns=START_NS, bid=1.0, ask=2.0), START_NS)
     for state in (OrderState.SUBMITTED, OrderState.FILLED):
@@ -187,15 +188,15 @@ def test_the_most_numerous_objects_are_not_tracked() -> None:
             strategy="s", venue="v", instrument="i", order_id="1", side=Side.BUY, state=state,
             quantity=1.0, time_ns=START_NS, arrival_price=1.0,
         )  # fmt: skip
-        execution.take_order(order, START_NS, signals.get("s", "1"), 1.0)
+        execution.take_order(order, START_NS, signals.get("s", "1", 0), 1.0)
     fill = Fill(
         strategy="s", venue="v", instrument="i", order_id="1", fill_id="1", side=Side.BUY,
         price=1.0, quantity=1.0, time_ns=START_NS,
     )  # fmt: skip
     execution.take_fill(fill, START_NS)
     gc.collect()
-    wanted = {OrderRecord, Benchmark, SignalRecord, MarkPrice}
+    wanted = {OrderRecord, FillRecord, SignalRecord, MarkPrice}
     assert {type(found) for found in gc.get_objects() if type(found) in wanted} == set()
     assert execution.fills == 1
     assert mark_prices.get("v", "i") is not None
-    assert signals.get("s", "1") is not None
+    assert signals.get("s", "1", 0) is not None

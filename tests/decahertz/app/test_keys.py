@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import structlog
 
 from api.security.keys import matches, parse_key
 from decahertz.app.cli import main
@@ -20,17 +17,6 @@ from storage.database import Database
 from storage.query.audit import AuditFilter, newest_entries
 from storage.settings import StorageSettings
 from storage.write.api_keys import ApiKeyStore
-
-
-@pytest.fixture(autouse=True)
-def _logs() -> Iterator[None]:
-    """The command sets up the logs of its process, which other tests share."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 async def run(url: str, folder: Path, *tokens: str) -> int:

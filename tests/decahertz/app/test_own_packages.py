@@ -12,7 +12,7 @@ import pytest
 from decahertz import __version__
 
 SCRIPT = Path(sys.executable).with_name("decahertz")
-OF_OURS = ("api", "collectors", "exporter", "storage")
+OF_OURS = ("api", "collectors", "control", "exporter", "providers", "storage")
 
 
 @pytest.mark.parametrize(

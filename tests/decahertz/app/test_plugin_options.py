@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from decahertz.app import cli
-from decahertz.app.cli import keys_of_others, main
+from decahertz.app.cli import build_app, keys_of_others, main
 
 _PLUGIN = '''
 """A feed of somebody else."""
@@ -92,6 +92,7 @@ def test_settings_lists_options_of_plugins_with_their_values(
     assert any(line.startswith("feeds.replay.file = (not set) ") for line in lines)
     assert any(line.startswith("feeds.coinbase.products = ") for line in lines)
     assert any(line.startswith("api.port = ") for line in lines)
+    assert any(line.startswith("database_password_file =     # ") for line in lines)
 
 
 def test_a_plugin_that_nobody_names_is_not_imported() -> None:
@@ -106,6 +107,23 @@ def test_options_of_a_plugin_that_cannot_be_imported_name_the_plugin(
     written = capfd.readouterr()
     assert ended.value.code == 2
     assert written.err.startswith("decahertz: feeds.broken: nowhere_at_all:Feed cannot be imported")
+
+
+def test_only_options_that_are_named_are_declared_and_all_where_one_is_unknown(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def declared(*tokens: str) -> set[str]:
+        arguments = build_app(["check", *tokens])["check"].assemble_argument_collection()
+        return {name for argument in arguments for name in argument.names}
+
+    assert declared("--api-port=0", "--feeds-enabled", "") == {"--api-port", "--feeds-enabled", "--config"}
+    few = declared("--feeds-my-feed-most-rows", "8", "--config", "x")
+    assert few == {"--feeds-my-feed-most-rows", "--config"}
+    assert declared("--api-prt", "0") > {"--api-port", "--api-host", "--feeds-synthetic-seed"}
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--api-prt", "0"])
+    assert ended.value.code
+    assert "Did you mean --api-port?" in capfd.readouterr().err
 
 
 def test_help_shows_the_options_of_every_plugin(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -21,7 +20,19 @@ from decahertz.bus import LocalBus, Message, samples_topic
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from decahertz.collector import BaseCollector
 from decahertz.conditions import CONDITIONS
-from decahertz.event import AnyEvent, ConnectionState, Equity, Fill, Heartbeat, Position, Quote, Risk, Side
+from decahertz.event import (
+    AnyEvent,
+    Cash,
+    CashKind,
+    ConnectionState,
+    Equity,
+    Fill,
+    Heartbeat,
+    Position,
+    Quote,
+    Risk,
+    Side,
+)
 from decahertz.fakes import ManualClock
 from decahertz.health import Health
 from decahertz.latest import LatestAlerts
@@ -34,7 +45,6 @@ from decahertz.watchdog.watchdog import Watchdog
 from tests.alert_examples import watchdog_alert
 
 RECORDER = "desk-1"
-_schema_of = cache(schema_of)
 _ZERO: dict[type, Any] = {int: 0, float: 0.0, bool: False}
 _SYSTEM = schema_of(SystemSample)
 _QUIET_SYSTEM = msgspec.convert(
@@ -55,6 +65,7 @@ class Rig:
         self.lost_since_ns: int | None = None
         self.loop_lag = 0.0
         self.keys_over_budget: dict[str, int] = {}
+        self.behind: set[str] = set()
         self.heard: list[tuple[float, Alert]] = []
         self.bus.subscribe(TOPIC, self._hear)
         self.collectors: list[BaseCollector[Any]] = [
@@ -86,6 +97,7 @@ class Rig:
             unbalanced=self.ledger.unbalanced,
             database_lost_seconds=self._lost_seconds,
             keys_over_budget=lambda: self.keys_over_budget,
+            behind=lambda: self.behind,
         )
 
     @property
@@ -115,7 +127,7 @@ class Rig:
         await asyncio.sleep(0)
 
     def publish(self, sample_type: type[Sample], samples: tuple[Sample, ...]) -> None:
-        batch = SampleBatch(_schema_of(sample_type), self.clock.time_ns(), samples)
+        batch = SampleBatch(schema_of(sample_type), self.clock.time_ns(), samples)
         self.bus.publish(samples_topic(sample_type.collector), batch)
 
     def story(self) -> list[tuple[float, str, str]]:
@@ -229,6 +241,26 @@ async def test_a_loss_realised_today_counts_against_the_equity_before_it(rig: Ri
     assert rig.heard[0][1].value == pytest.approx(0.051)
 
 
+async def test_cash_that_nothing_explains_is_a_break_until_something_does(rig: Rig) -> None:
+    def report(cash: float) -> None:
+        rig.emit(Equity(time_ns=rig.clock.time_ns(), strategy="trend", equity=1000.0, cash=cash))
+
+    report(1000.0)
+    await rig.run(1)
+    report(985.0)
+    await rig.run(3)
+    now_ns = rig.clock.time_ns()
+    rig.emit(Cash(time_ns=now_ns, strategy="trend", cash_id="1", kind=CashKind.ADJUSTMENT, amount=-15.0))
+    rig.clock.advance(1)
+    report(985.0)
+    await rig.run(4)
+    assert [(name, state) for _, name, state in rig.story()] == [
+        ("CashBreak", "firing"),
+        ("CashBreak", "resolved"),
+    ]
+    assert rig.heard[0][1].summary == "trend reports 15 less cash than its fills and cash flows leave"
+
+
 def risk(rig: Rig, name: str, value: float, limit: float | None, *, breached: bool = False) -> Risk:
     return Risk(
         time_ns=rig.clock.time_ns(), name=name, value=value, limit=limit, strategy="trend", breached=breached
@@ -276,7 +308,62 @@ async def test_a_reported_position_that_differs_from_the_fills_is_a_break(rig: R
     report(10.0)
     await rig.run(3)
     assert rig.story() == [(2.1, "PositionBreak", "firing"), (5.1, "PositionBreak", "resolved")]
-    assert "differ from its fills in 1 instruments" in rig.heard[0][1].summary
+    assert "differ from its fills in 1 instrument" in rig.heard[0][1].summary
+
+
+async def test_a_strategy_whose_past_is_not_all_known_is_not_judged(rig: Rig) -> None:
+    """Neither what it lacks fires, nor is what fired resolved; nor is the last batch of before judged."""
+    others = rig.collectors
+    full = StrategyCollector(rig.clock, StrategyOptions())
+    partial = StrategyCollector(rig.clock, StrategyOptions())
+    position = Position(
+        time_ns=rig.clock.time_ns(), strategy="trend", venue="SIM", instrument="EUR/USD", quantity=10.0
+    )
+    full.on_event(fill(rig, Side.BUY, 10.0, 1), rig.clock.time_ns(), ("test", 1, 1))
+    full.on_event(position, rig.clock.time_ns(), ("test", 1, 2))
+    partial.on_event(position, rig.clock.time_ns(), ("test", 1, 2))  # the fill is in the database only
+    rig.collectors = [others[0], partial, others[2]]
+    rig.behind = {"strategy", "risk"}
+    await rig.run(20)
+    rig.behind = set()
+    await asyncio.sleep(0)
+    rig.watchdog.evaluate()  # of the newest batch, which was made before
+    rig.collectors = [others[0], full, others[2]]
+    await rig.run(2)
+    assert rig.story() == []
+
+    position = msgspec.structs.replace(position, time_ns=rig.clock.time_ns(), quantity=9.0)
+    full.on_event(position, rig.clock.time_ns(), ("test", 1, 3))
+    await rig.run(2)
+    assert [name for _, name, _ in rig.story()] == ["PositionBreak"]
+    rig.behind = {"strategy"}
+    rig.collectors = [others[0], StrategyCollector(rig.clock, StrategyOptions()), others[2]]
+    await rig.run(20)
+    assert len(rig.story()) == 1
+    rig.behind = set()
+    await rig.run(3)
+    assert [(name, state) for _, name, state in rig.story()[1:]] == [("PositionBreak", "resolved")]
+
+
+async def test_a_breach_that_is_reported_fires_and_none_ends_while_collectors_catch_up(rig: Rig) -> None:
+    def report(name: str, *, breached: bool) -> None:
+        now_ns = rig.clock.time_ns()
+        rig.emit(Risk(time_ns=now_ns, strategy="trend", name=name, value=1.0, breached=breached))
+
+    report("var", breached=True)
+    await rig.run(1)
+    rig.behind = {"strategy", "risk"}
+    rig.collectors[2] = RiskCollector(rig.clock, RiskOptions())
+    await rig.run(20)
+    report("delta", breached=True)
+    await rig.run(1)
+    assert [(alert.labels["risk"], alert.state.value) for _, alert in rig.heard] == [
+        ("var", "firing"),
+        ("delta", "firing"),
+    ]
+    rig.behind = set()
+    await rig.run(6)
+    assert [(alert.labels["risk"], alert.state.value) for _, alert in rig.heard[2:]] == [("var", "resolved")]
 
 
 async def test_a_blocked_loop_and_missed_cycles_are_seen(rig: Rig) -> None:
@@ -304,9 +391,7 @@ async def test_keys_without_room_are_seen(rig: Rig) -> None:
     rig.keys_over_budget = {}
     await rig.run(3)
     assert rig.story() == [(1.1, "KeysOverBudget", "firing"), (4.1, "KeysOverBudget", "resolved")]
-    assert (
-        rig.heard[0][1].summary == "9,500 keys of strategy have no room in its key budget and are not sampled"
-    )
+    assert rig.heard[0][1].summary == "9,500 keys of strategy without room in its key budget, not sampled"
 
 
 async def test_a_sampler_that_stands_still_is_seen_by_the_timer(rig: Rig) -> None:
@@ -327,7 +412,7 @@ async def test_rows_that_are_unaccounted_for_are_seen(rig: Rig) -> None:
     rig.ledger.apply(wrong)
     await rig.run(2)
     assert rig.story() == [(2.1, "LedgerUnbalanced", "firing")]
-    assert rig.heard[0][1].summary == "3 rows of samples:market are unaccounted for"
+    assert rig.heard[0][1].summary == "3 rows of samples:market unaccounted for"
 
 
 async def test_a_lost_database_is_seen_after_some_seconds(rig: Rig) -> None:
@@ -436,3 +521,17 @@ async def test_a_disabled_alert_is_not_evaluated() -> None:
     await rig.run(5)
     await rig.watchdog.stop()
     assert rig.story() == []
+
+
+def test_a_database_whose_answer_waits_unread_after_a_stall_is_not_lost(rig: Rig) -> None:
+    second = NS_PER_SECOND
+    readings = Readings(rig.figures, 0)
+    read = readings.by_alert["DatabaseLost"]
+    assert read(second // 10) == {}
+    rig.lost_since_ns = rig.clock.time_ns() - 5 * second  # the process was stopped for five seconds
+    assert read(second * 5) is None
+    rig.lost_since_ns = None
+    assert read(second * 5 + second // 2) is None
+    assert read(second * 6) == {}
+    rig.lost_since_ns = rig.clock.time_ns() - 5 * second
+    assert read(second * 6 + second // 10)

@@ -15,6 +15,7 @@ import psutil
 import psycopg
 import pytest
 
+from storage.postgres.cluster import ClusterPaths
 from storage.postgres.embedded import (
     EmbeddedPostgres,
     EmbeddedPostgresError,
@@ -22,6 +23,7 @@ from storage.postgres.embedded import (
     database_url,
     running_pid,
 )
+from storage.postgres.settings import server_options
 from tests.embedded_server import (
     LIMIT_S,
     as_root,
@@ -58,6 +60,7 @@ async def test_the_first_start_creates_a_durable_database_on_any_path_and_the_se
             "data_checksums": "on",
             "server_encoding": "UTF8",
             "TimeZone": "UTC",
+            "max_locks_per_transaction": "256",
         }
         found = {name: await connection.fetchval(f"SHOW {name}") for name in expected}
         assert found == expected
@@ -79,6 +82,20 @@ async def test_settings_of_the_caller_override_the_defaults(filled: Path, instal
     ):
         assert await connection.fetchval("SHOW work_mem") == "5MB"
         assert await connection.fetchval("SHOW shared_preload_libraries") == "pg_stat_statements"
+
+
+def test_the_locks_of_the_server_follow_its_tables(folder: Path) -> None:
+    paths = ClusterPaths.of(folder)
+    database = paths.cluster / "base" / "5"
+    database.mkdir(parents=True)
+    for number in range(6_000):
+        (database / str(number)).touch()
+        (database / f"{number}_fsm").touch()
+    options = server_options(paths, Installation(folder, "18.1"), {"max_connections": "20"})
+    assert "max_locks_per_transaction=600" in options
+    assert "max_locks_per_transaction=70" in server_options(
+        paths, Installation(folder, "18.1"), {"max_locks_per_transaction": "70"}
+    )
 
 
 def test_settings_that_keep_it_private_cannot_be_changed(folder: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_cache_that_others_can_write_to_is_refused(folder: Path, installation:
 
 
 def machines_own() -> Installation | None:
-    """What is found without the wheel, in an interpreter that does not see it."""
+    """The installation found without the wheel, in an interpreter that does not see it."""
     code = (
         "from storage.postgres.embedded import find_installation as f; i = f();"
         "print(i.prefix, i.version, sep='\\n')"

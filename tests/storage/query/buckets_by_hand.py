@@ -1,4 +1,4 @@
-"""What histories in buckets have to be, computed in plain Python."""
+"""Histories in buckets, computed in plain Python."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def store_books(database: Database, samples: dict[int, list[BookSample]]) 
 
 
 def naive(samples: dict[int, list[BookSample]], instrument: str, step_ns: int) -> dict[int, dict[str, Any]]:
-    """What each bucket has to hold."""
+    """The expected content of each bucket."""
     rows: dict[int, list[BookSample]] = {}
     for tick, of_tick in samples.items():
         time_ns = START_NS + tick * CYCLE_NS

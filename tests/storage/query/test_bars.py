@@ -13,9 +13,13 @@ import msgspec
 import pytest
 
 from collectors.feeds.recordings.captures import recorded_events
+from decahertz.accounting import AccountingSettings
+from decahertz.bar import Bar
+from decahertz.clock import format_time, parse_time
 from decahertz.event import Instrument, InstrumentKind, Tick
+from decahertz.trading_days import TradingDays
 from storage.database import Database
-from storage.query.bars import Bar, BarFilter
+from storage.query.bars import BarFilter
 from storage.query.pagination import CursorError
 from storage.query.queries import Queries
 from tests.storage_examples import START_NS, arrival, quote, store
@@ -214,3 +218,78 @@ async def test_a_cursor_of_other_bars_is_refused(database: Database) -> None:
             await queries.bars(other, limit=1, cursor=cursor)
     with pytest.raises(CursorError):
         await queries.bars(which, limit=1, cursor="AAAA")
+
+
+# Bars of days and weeks.
+
+
+def calendar_of(zone: str, day_start: str = "00:00", week_start: int = 0) -> TradingDays:
+    return TradingDays(AccountingSettings(timezone=zone, day_start=day_start, week_start=week_start))
+
+
+async def starts(
+    database: Database, days: int, calendar: TradingDays, limit: int = 2
+) -> list[tuple[str, int]]:
+    """Start and number of ticks of each bar, oldest first."""
+    which = BarFilter(instrument="EUR/USD", timeframe_ns=days * 24 * HOUR_NS, days=calendar)
+    bars = await all_bars(database, which, limit)
+    return [(format_time(bar.time_ns)[:16], bar.trades) for bar in reversed(bars)]
+
+
+async def test_bars_of_a_week_begin_on_monday(database: Database) -> None:
+    # Every day at noon UTC, for four weeks from Saturday, 2026-02-28.
+    noon_ns = parse_time("2026-02-28T12:00:00Z")
+    await store_ticks(database, [tick(noon_ns + day * 24 * HOUR_NS, 1.0) for day in range(28)])
+    utc = calendar_of("UTC")
+    weeks = [
+        "2026-02-23T00:00",
+        "2026-03-02T00:00",
+        "2026-03-09T00:00",
+        "2026-03-16T00:00",
+        "2026-03-23T00:00",
+    ]
+    assert await starts(database, 7, utc) == list(zip(weeks, [2, 7, 7, 7, 5], strict=True))
+    sunday = calendar_of("UTC", week_start=6)
+    assert [start for start, _ in await starts(database, 7, sunday)][:2] == [
+        "2026-02-22T00:00",
+        "2026-03-01T00:00",
+    ]
+    # The clocks of New York change on Sunday, 2026-03-08.
+    new_york = calendar_of("America/New_York", "17:00", week_start=6)
+    assert (await starts(database, 7, new_york))[:3] == [
+        ("2026-02-22T22:00", 2),
+        ("2026-03-01T22:00", 7),
+        ("2026-03-08T21:00", 7),
+    ]
+
+
+async def test_bars_of_a_day_have_23_or_25_hours_when_the_clocks_change(database: Database) -> None:
+    first_ns = parse_time("2026-03-06T00:30:00Z")
+    await store_ticks(database, [tick(first_ns + hour * HOUR_NS, 1.0) for hour in range(24 * 5)])
+    found = await starts(database, 1, calendar_of("America/New_York"))
+    assert found[1:4] == [("2026-03-06T05:00", 24), ("2026-03-07T05:00", 24), ("2026-03-08T05:00", 23)]
+    assert [count for _, count in await starts(database, 1, calendar_of("UTC"))] == [24] * 5
+    assert sum(count for _, count in await starts(database, 2, calendar_of("Asia/Kolkata"))) == 24 * 5
+
+
+async def test_a_range_of_days_has_whole_bars(database: Database) -> None:
+    first_ns = parse_time("2026-03-06T00:30:00Z")
+    await store_ticks(database, [tick(first_ns + hour * HOUR_NS, 1.0) for hour in range(24 * 5)])
+    which = BarFilter(
+        instrument="EUR/USD",
+        timeframe_ns=24 * HOUR_NS,
+        start_ns=parse_time("2026-03-07T12:00:00Z"),
+        end_ns=parse_time("2026-03-08T05:00:00Z"),
+        days=calendar_of("America/New_York"),
+    )
+    (bar,) = await all_bars(database, which, 9)
+    assert (format_time(bar.time_ns)[:16], bar.trades) == ("2026-03-07T05:00", 24)
+
+
+async def test_a_cursor_of_other_days_is_refused(database: Database) -> None:
+    await store_ticks(database, [tick(START_NS + day * 24 * HOUR_NS, 1.0) for day in range(3)])
+    which = BarFilter(instrument="EUR/USD", timeframe_ns=24 * HOUR_NS)
+    page = await Queries(database).bars(which, limit=1)
+    other = BarFilter(instrument="EUR/USD", timeframe_ns=24 * HOUR_NS, days=calendar_of("Asia/Tokyo"))
+    with pytest.raises(CursorError):
+        await Queries(database).bars(other, limit=1, cursor=page.next_cursor)

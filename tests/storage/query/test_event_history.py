@@ -109,7 +109,7 @@ async def test_what_waits_in_the_spool_alone_belongs_to_the_past_too(
         found = [pair async for pair in history((Quote,), 0)]
         later = [event async for event, _, _ in history((Quote, Fill), START_NS + 6001)]
         assert [pair async for pair in history((Fill,), 0)] == []
-        assert {emitter for _, _, emitter in found} == {quotes(1, 1).batch.source}
+        assert {origin[0] for _, _, origin in found} == {quotes(1, 1).batch.source}
         assert sum(one.spooled for one in spool.ledger()) == 5900  # it still waits
     assert [event.time_ns - START_NS for event, _, _ in found] == list(range(1, 6101))
     assert [received_ns for _, received_ns, _ in found] == sorted(received_ns for _, received_ns, _ in found)

@@ -34,7 +34,7 @@ async def tables_url(postgres_server: PostgresServer) -> AsyncIterator[str]:
 
 
 async def states(database: Database) -> list[str]:
-    """What the sessions of running exports do or wait for."""
+    """The states of the sessions of running exports, or the events that they wait for."""
     async with database.query() as connection:
         rows = await connection.fetch(
             "SELECT coalesce(wait_event, state) FROM pg_stat_activity"

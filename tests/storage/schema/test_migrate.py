@@ -80,6 +80,14 @@ async def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
     assert await migrate(empty, [FIRST, SECOND]) == [SECOND]
 
 
+async def test_a_table_that_is_not_ours_is_told_with_what_to_do(empty: Database) -> None:
+    connection = await empty.connect("test")
+    await connection.execute("CREATE TABLE first (something_else text)")
+    await empty.disconnect(connection)
+    with pytest.raises(MigrationError, match="already exists, and it is not Decahertz's: use"):
+        await migrate(empty, (FIRST,))
+
+
 async def test_a_changed_file_and_a_newer_database_are_noticed(empty: Database) -> None:
     await migrate(empty, [FIRST, SECOND])
     with pytest.raises(MigrationError, match="0001_first is not the one that was applied"):

@@ -30,7 +30,7 @@ class Opened:
         self.checkpoints = SpoolCheckpoints(self.spool, "desk")
 
     async def store_all(self) -> None:
-        """What a writer does, without a database."""
+        """Acknowledge every entry, as a writer does, without a database."""
         await self.spool.flush()
         entries: list[Entry] = []
         while not self.spool.queue.is_empty:
@@ -90,6 +90,25 @@ async def test_cycles_keep_their_place_among_the_events(tmp_path: Path) -> None:
         ((time_ns, position),) = saved.cycles
         assert time_ns == books(3).time_ns
         assert numbers[0] + 2 <= position <= numbers[1]
+
+
+async def test_a_cycle_in_two_transactions_is_replayed_once(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        one.checkpoints.save(1, {"a/1": b"state"})
+        for _ in range(2):  # one collector's samples, and another's
+            one.bus.publish(samples_topic("book"), books(3))
+            await one.spool.flush()
+        saved = await one.checkpoints.load()
+        assert saved is not None
+        assert [time_ns for time_ns, _ in saved.cycles] == [books(3).time_ns]
+        one.checkpoints.save(books(3).time_ns, {"a/1": b"state at that cycle"})
+        await one.spool.flush()
+        one.bus.publish(samples_topic("book"), books(3))
+        one.bus.publish(samples_topic("book"), books(4))
+        await one.spool.flush()
+        saved = await one.checkpoints.load()
+        assert saved is not None
+        assert [time_ns for time_ns, _ in saved.cycles] == [books(4).time_ns]
 
 
 async def test_a_damaged_state_is_missing_and_a_damaged_event_ends_the_replay(tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ DAY_NS = 24 * HOUR_NS
 
 
 def emitters(spool: OpenedFile) -> set[str]:
-    """Those that are known, in memory and in the file alike."""
+    """The known emitters; memory and file have to agree."""
     found = {source for source, _ in spool.file.state.sequences}
     assert found == {row[0] for row in spool.file.connection.execute("SELECT source FROM emitters")}
     assert spool.file.state.last_seen_ns.keys() == spool.file.state.sequences.keys()

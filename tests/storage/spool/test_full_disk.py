@@ -61,10 +61,34 @@ def test_a_disk_full_of_entries_has_room_to_delete_them(tmp_path: Path, events: 
             else:
                 waiting += entries
                 first += events
-        assert len(waiting) > 20
+        assert len(waiting) >= 20
         for start in range(0, len(waiting), 10):
             file.ack(Ack(entry) for entry in waiting[start : start + 10])
             file.write()
         assert file.write([quotes(first, first + events - 1)]).events[0][0].accepted == events
         assert spool.account("events:loop") == (first - 1 + events, first - 1, events, {})
+        file.close()
+
+
+def test_a_large_transaction_that_fills_the_disk_is_not_the_end(tmp_path: Path) -> None:
+    """Found by the chaos suite: the log had filled the disk, and could not be emptied into the file."""
+    folder = tmp_path / "disk"
+    with small_disk(folder):
+        spool = OpenedFile(folder)
+        file = spool.file
+        waiting: list[Entry] = []
+        first = 1
+        with suppress(SpoolUnwritableError):
+            while True:
+                ((_, entries),) = file.write([quotes(first, first + EVENTS - 1)]).events
+                waiting += entries
+                first += EVENTS
+        file.ack(Ack(entry) for entry in waiting)
+        file.write()  # the file is full of free pages, and a part of it is in the log only
+        with pytest.raises(SpoolUnwritableError):
+            file.write([quotes(first + n * EVENTS, first + (n + 1) * EVENTS - 1) for n in range(500)])
+        for _ in range(20):
+            assert file.write([quotes(first, first + EVENTS - 1)]).events[0][0].accepted == EVENTS
+            first += EVENTS
+        assert spool.account("events:loop") == (first - 1, first - 1 - 20 * EVENTS, 20 * EVENTS, {})
         file.close()

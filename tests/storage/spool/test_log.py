@@ -31,7 +31,7 @@ BATCHES = 60
 
 
 class Crashed:
-    """What a killed process leaves: 60 transactions of 10 events and a sample, all in the log."""
+    """The spool of a killed process: 60 transactions of 10 events and a sample, all in the log."""
 
     def __init__(self, folder: Path, before: Callable[[SpoolFile], None] = lambda _: None) -> None:
         alive, self.folder = folder / "alive", folder / "dead"

@@ -12,6 +12,7 @@ from decahertz.health import Health
 from storage.entry import Ack
 from storage.spool.errors import SpoolInUseError
 from storage.spool.recovery import FILE_NAME
+from tests.small_disk import small_disk
 from tests.storage.spool.test_spool import Opened, opened
 from tests.storage_examples import books, quotes, until
 
@@ -71,6 +72,22 @@ async def test_no_acknowledged_event_is_lost(tmp_path: Path, remove: Callable[[P
         assert sum(entry.rows for entry in await again.spool.read_backlog(1_000)) == 121
 
 
+async def test_without_room_for_both_what_is_stored_is_deleted_first(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    with small_disk(folder, "48m"):
+        async with opened(folder, queue_rows=1_000_000) as one:
+            last = 0
+            while shutil.disk_usage(folder).free > 21 * 1024 * 1024:
+                await one.spool.append(quotes(last + 1, last + 2_000), 10)
+                last += 2_000
+            stored = one.store_all()
+            all_files(folder)
+            await one.spool.append(quotes(last + 1, last + 10), 10)
+            assert sum(entry.rows for entry in stored) == last
+            assert one.account("events:loop") == (last + 10, last, 10, {})
+            assert one.spool.status().detail.endswith("they were written again with all 0 rows")
+
+
 async def test_it_is_noticed_while_nothing_is_written(tmp_path: Path) -> None:
     async with opened(tmp_path / "spool") as one:
         await one.spool.append(quotes(1, 10), 10)
@@ -80,3 +97,20 @@ async def test_it_is_noticed_while_nothing_is_written(tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "spool", tmp_path / "killed")
     async with opened(tmp_path / "killed") as again:
         assert again.account("events:loop") == (10, 0, 10, {})
+
+
+async def test_it_is_over_when_the_database_has_what_was_in_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.spool.worker._REMOVAL_SHOWN_NS", 0)
+    async with opened(tmp_path / "spool") as one:
+        await one.spool.append(quotes(1, 10), 10)
+        before = one.spool.queue.take()
+        all_files(tmp_path / "spool")
+        await until(lambda: one.spool.status().health is Health.DEGRADED)
+        await one.spool.append(quotes(11, 20), 10)
+        await one.spool.flush()
+        assert one.spool.status().detail.startswith("files of the spool were removed while in use: spool.")
+        one.spool.ack([Ack(entry) for entry in before])  # of what was written again, nothing is left
+        await until(lambda: one.spool.status().health is Health.OK)
+        assert one.account("events:loop") == (20, 10, 10, {})

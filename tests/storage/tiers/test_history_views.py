@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 
 import msgspec
+import pytest
 
+from decahertz.clock import to_datetime
 from decahertz.sample import SampleSchema
 from storage.settings import RetentionSettings
 from storage.tiers.names import Tier
-from tests.storage_examples import BOOK, MACHINE
+from tests.storage_examples import BOOK, MACHINE, START_NS
 from tests.tier_checks import row, store
 from tests.tiered_database import TieredDatabase
 
@@ -89,3 +91,31 @@ async def _columns(tiered: TieredDatabase) -> list[str]:
         "SELECT attname::text FROM pg_attribute WHERE attrelid = 'book_history'::regclass ORDER BY attnum"
     )
     return [name for (name,) in rows]
+
+
+async def test_dirty_buckets_are_joined_by_hash_whatever_is_known_of_them(
+    tiered_database: TieredDatabase,
+) -> None:
+    """Otherwise every row of a range is compared with every dirty bucket."""
+    if tiered_database.engine != "plain":
+        pytest.skip("TimescaleDB has no dirty buckets of ours")
+    start = to_datetime(START_NS)
+    await tiered_database.execute(
+        "INSERT INTO book_samples_1m_rolled (time, recorder, venue, instrument, samples, mid_last)"
+        " SELECT $1::timestamptz + n * interval '1 minute', 'r' || i, 'sim', 'EUR/USD', 1, 1"
+        " FROM generate_series(1, 1400) AS n, generate_series(1, 10) AS i",
+        start,
+    )
+    await tiered_database.execute("ANALYZE book_samples_1m_rolled")
+    await tiered_database.execute("VACUUM book_samples_dirty_buckets")  # as autovacuum does; it is empty
+    for dirty in (0, 3, 1500):
+        await tiered_database.execute(
+            "INSERT INTO book_samples_dirty_buckets (time, width_seconds)"
+            " SELECT $1::timestamptz + n * interval '1 minute', 60 FROM generate_series(1, $2::int) AS n",
+            start,
+            dirty,
+        )
+        plan = await tiered_database.rows("EXPLAIN SELECT sum(samples) FROM book_samples_1m")
+        text = "\n".join(line for (line,) in plan)
+        assert "Hash Anti Join" in text, (dirty, text)
+        assert "Nested Loop Anti Join" not in text, (dirty, text)

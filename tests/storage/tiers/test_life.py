@@ -208,10 +208,7 @@ async def test_a_connection_that_dies_in_the_middle_of_a_roll_up_leaves_nothing_
         await blocker.execute(f"LOCK TABLE {held} IN EXCLUSIVE MODE")
         rolling = asyncio.create_task(tiered.worker.run_once())
         await until(lambda: tiered.has_backend("wait_event_type = 'Lock'"))
-        await tiered.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
+        await tiered.end_waiting_backends()
         with pytest.raises(DatabaseError):
             await rolling
     if tiered.engine == "plain":

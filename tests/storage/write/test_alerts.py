@@ -158,7 +158,7 @@ async def test_an_alert_of_an_outage_is_stored_when_the_database_is_back(
             bus.publish(TOPIC, alert(0))  # of Prometheus: the webhook has stored it
             bus.publish(TOPIC, watchdog_alert(0))
             await _until(lambda: queue.status().health is Health.DEGRADED)
-            assert queue.status().detail.startswith("1 alerts are not stored yet: cannot use ")
+            assert queue.status().detail.startswith("1 alert not stored yet: cannot use ")
             ended = watchdog_alert(0, 5)
             bus.publish(TOPIC, ended)
             proxy.is_cut = False

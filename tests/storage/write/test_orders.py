@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from decahertz.event import FINAL_ORDER_STATES, Order, OrderState, Side
+from decahertz.event import AnyEvent, Fill, FillKind, Order, OrderState, Side
+from decahertz.order_states import rank
 from tests.storage_examples import START_NS, Bench, arrival
 
 _epochs = itertools.count(1)
@@ -101,9 +103,106 @@ async def test_every_order_of_arrival_ends_in_the_same_state(
         await bench.drained()
     found = await state_of(bench, changes[0].order_id)
     ranked = [
-        (change.state in FINAL_ORDER_STATES, change.time_ns, number) for number, change in enumerate(changes)
+        (rank(change.state, change.time_ns, change.quantity), number) for number, change in enumerate(changes)
     ]
-    newest = changes[max(ranked)[2]]
+    newest = changes[max(ranked)[1]]
     known = [change.arrival_price for change in changes if change.arrival_price is not None]
     expected = (newest.state, newest.time_ns - START_NS, newest.price, known[0] if known else None, None)
     assert found == expected
+
+
+def execution(number: int, quantity: float = 1.0, **more: object) -> Fill:
+    values: dict[str, object] = {
+        "time_ns": START_NS + number,
+        "strategy": "trend",
+        "venue": "sim",
+        "instrument": "EUR/USD",
+        "order_id": "o1",
+        "fill_id": f"f{number}",
+        "side": Side.BUY,
+        "price": 10.0,
+        "quantity": quantity,
+    }
+    return Fill(**values | more)  # type: ignore[arg-type]
+
+
+EXECUTED = (
+    "SELECT state, is_final, reported_state, fills, executed_quantity, average_price, contradictions"
+    " FROM orders"
+)
+
+
+async def test_a_late_fill_after_the_cancellation_fills_the_order(bench: Bench) -> None:
+    """C7: submitted, cancelled, fill, filled."""
+    await bench.append(arrival(1, [order(1, OrderState.SUBMITTED), order(2, OrderState.CANCELLED)]))
+    assert [tuple(row) for row in await bench.rows(EXECUTED)] == [
+        ("cancelled", True, "cancelled", 0, 0.0, None, 0)
+    ]
+    await bench.append(arrival(3, [execution(3, 2.0)]))
+    assert [tuple(row) for row in await bench.rows(EXECUTED)] == [
+        ("filled", True, "cancelled", 1, 2.0, 10.0, 1)
+    ]
+    await bench.append(arrival(4, [order(4, OrderState.FILLED), execution(3, 2.0)]))
+    assert [tuple(row) for row in await bench.rows(EXECUTED)] == [("filled", True, "filled", 1, 2.0, 10.0, 1)]
+
+
+async def test_equal_ids_in_two_instruments_and_accounts_are_orders_of_their_own(bench: Bench) -> None:
+    """C6, and fills that arrive before their order."""
+    await bench.append(
+        arrival(
+            1,
+            [
+                execution(1, instrument="A", order_id="17"),
+                order(2, OrderState.SUBMITTED, instrument="A", order_id="17"),
+                order(3, OrderState.SUBMITTED, instrument="B", order_id="17"),
+                order(4, OrderState.SUBMITTED, instrument="B", order_id="17", account="other"),
+                execution(5, 2.0, instrument="B", order_id="17", account="other"),
+            ],
+        )
+    )
+    rows = await bench.rows("SELECT instrument, account, state, executed_quantity FROM orders ORDER BY 1, 2")
+    assert [tuple(row) for row in rows] == [
+        ("A", "", "partially_filled", 1.0),
+        ("B", "", "submitted", 0.0),
+        ("B", "other", "filled", 2.0),
+    ]
+
+
+async def test_a_bust_and_a_correction_change_what_was_executed(bench: Bench) -> None:
+    await bench.append(arrival(1, [order(1, OrderState.ACCEPTED), execution(2), execution(3)]))
+    query = (
+        "SELECT state, executed_quantity, average_price, first_fill_ns - $1, last_fill_ns - $1 FROM orders"
+    )
+    assert [tuple(row) for row in await bench.rows(query, START_NS)] == [("filled", 2.0, 10.0, 2, 3)]
+    bust = execution(4, fill_id="f2", kind=FillKind.BUST)
+    await bench.append(
+        arrival(4, [bust, execution(5, 0.5, fill_id="f3", price=12.0, kind=FillKind.CORRECTION)])
+    )
+    assert [tuple(row) for row in await bench.rows(query, START_NS)] == [
+        ("partially_filled", 0.5, 12.0, 5, 5)
+    ]
+
+
+async def test_all_orders_of_arrival_of_reports_and_fills_make_one_row(bench: Bench) -> None:
+    """All permutations of the events of one order, one by one: the row is the same, but for its place."""
+    rows = set()
+    for number, events in enumerate(itertools.permutations(range(5))):
+        key: dict[str, Any] = {"order_id": f"p{number}"}
+        life: list[AnyEvent] = [
+            order(1, OrderState.SUBMITTED, **key),
+            order(2, OrderState.ACCEPTED, **key),
+            order(4, OrderState.CANCELLED, **key),
+            execution(3, **key),
+            execution(5, **key),
+        ]
+        for index in events:
+            await bench.spool.enqueue(arrival(next(_epochs), [life[index]], "loop", 1000 + number))
+    await bench.drained()
+    for row in await bench.rows(
+        "SELECT state, is_final, reported_state, reported_states, contradictions, submitted_ns, accepted_ns,"
+        " fills, executed_quantity, average_price, first_fill_ns, last_fill_ns, time_ns FROM orders"
+        " WHERE order_id LIKE 'p%'"
+    ):
+        rows.add(tuple(str(value) for value in row))
+    assert len(rows) == 1, rows
+    assert rows.pop()[:2] == ("filled", "True")

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from decahertz.bar import Bar
 from decahertz.clock import NS_PER_SECOND, SystemClock
 from decahertz.event import Tick
 from storage.database import Database
 from storage.entry import entry_of
-from storage.query.bars import Bar, BarFilter
+from storage.query.bars import BarFilter
 from storage.query.queries import Queries
 from storage.write.result import DUPLICATE
 from storage.write.stored_rows import range_groups

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collectors.feeds.binance.messages import BinanceDecoder
+from collectors.feeds.binance.markets import COINM, SPOT, US, USDM, BinanceMarket
+from collectors.feeds.binance.messages import BinanceDecoder, decoder_of
 from collectors.feeds.messages import MalformedMessageError
-from decahertz.event import Quote, Side, Tick
+from decahertz.event import Gap, Instrument, InstrumentKind, Quote, Side, Tick
 from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = 1_633_998_513_377_805_000
@@ -33,7 +35,7 @@ def a_trade(trade_id: int, **other: object) -> bytes:
 
 
 def test_a_book_ticker_is_a_quote_as_of_its_receipt() -> None:
-    (quote,) = BinanceDecoder().decode(a_ticker(499_869_768), NOW_NS)
+    _, quote = BinanceDecoder().decode(a_ticker(499_869_768), NOW_NS)
     assert quote == Quote(
         time_ns=NOW_NS,
         venue="binance",
@@ -47,7 +49,7 @@ def test_a_book_ticker_is_a_quote_as_of_its_receipt() -> None:
 
 
 def test_an_aggregate_trade_is_a_tick_with_the_aggressors_side() -> None:
-    (tick,) = BinanceDecoder().decode(a_trade(15_683_430), NOW_NS)
+    _, tick = BinanceDecoder().decode(a_trade(15_683_430), NOW_NS)
     assert tick == Tick(
         time_ns=1_633_998_523_963_000_000,
         venue="binance",
@@ -58,15 +60,92 @@ def test_an_aggregate_trade_is_a_tick_with_the_aggressors_side() -> None:
         side=Side.BUY,
         trade_id="15683430",
     )
-    sold = only(Tick, BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS))
+    sold = only(Tick, BinanceDecoder().decode(a_trade(15_683_430, m=True), NOW_NS)[1:])
     assert sold.side is Side.SELL
+
+
+BTC_SWAP = {"kind": InstrumentKind.PERPETUAL, "base_currency": "BTC", "quote_currency": "USDT"}
+
+
+@pytest.mark.parametrize(
+    ("market", "symbol", "fields"),
+    [
+        (SPOT, "BTCUSDT", {**BTC_SWAP, "kind": InstrumentKind.SPOT}),
+        (US, "BTCUSD", {**BTC_SWAP, "kind": InstrumentKind.SPOT, "quote_currency": "USD"}),
+        (SPOT, "ETHBTC", {"kind": InstrumentKind.SPOT, "base_currency": "ETH", "quote_currency": "BTC"}),
+        (USDM, "BTCUSDT", BTC_SWAP),
+        (USDM, "1000PEPEUSDT", {**BTC_SWAP, "base_currency": "1000PEPE"}),
+        (
+            USDM,
+            "BTCUSDT_260327",
+            {**BTC_SWAP, "kind": InstrumentKind.FUTURE, "expiry_ns": 1_774_598_400_000_000_000},
+        ),
+        (
+            COINM,
+            "BTCUSD_PERP",
+            {**BTC_SWAP, "quote_currency": "USD", "inverse": True, "multiplier": 100.0},
+        ),
+        (
+            COINM,
+            "ETHUSD_PERP",
+            {
+                **BTC_SWAP,
+                "base_currency": "ETH",
+                "quote_currency": "USD",
+                "inverse": True,
+                "multiplier": 10.0,
+            },
+        ),
+    ],
+)
+def test_a_symbol_and_its_market_tell_the_contract(
+    market: BinanceMarket, symbol: str, fields: dict[str, Any]
+) -> None:
+    expected = Instrument(time_ns=NOW_NS, venue=market.venue, instrument=symbol, **fields)
+    assert market.definition(symbol, NOW_NS) == expected
+
+
+def test_a_symbol_without_a_known_currency_has_no_definition() -> None:
+    assert SPOT.definition("NONSENSE", NOW_NS) is None
+    assert SPOT.definition("USDT", NOW_NS) is None
+
+
+def test_the_first_event_of_a_symbol_is_preceded_by_its_definition() -> None:
+    decoder = BinanceDecoder()
+    first = decoder.decode(a_ticker(1), NOW_NS)
+    assert [type(event) for event in first] == [Instrument, Quote]
+    assert [type(event) for event in decoder.decode(a_ticker(2), NOW_NS)] == [Quote]
+
+
+@pytest.mark.parametrize(
+    ("host", "venue"),
+    [
+        ("stream.binance.com", "binance"),
+        ("data-stream.binance.vision", "binance"),
+        ("stream.binance.us", "binance-us"),
+        ("fstream.binance.com", "binance-usdm"),
+        ("dstream.binance.com", "binance-coinm"),
+    ],
+)
+def test_each_market_is_a_venue_of_its_own(host: str, venue: str) -> None:
+    events = decoder_of(host).decode(a_trade(1), NOW_NS)
+    assert {event.venue for event in events if isinstance(event, Instrument | Tick)} == {venue}
+
+
+def test_a_quote_of_a_future_has_the_venues_time() -> None:
+    raw = a_ticker(1, e="bookTicker", E=1_633_998_513_300, T=1_633_998_513_298)
+    quote = only(Quote, decoder_of("fstream.binance.com").decode(raw, NOW_NS)[1:])
+    assert (quote.time_ns, quote.venue) == (1_633_998_513_298_000_000, "binance-usdm")
 
 
 def test_a_skipped_trade_is_missed_and_a_repeated_one_or_an_older_update_dropped() -> None:
     decoder = BinanceDecoder()
     decoder.decode(a_trade(10), NOW_NS)
-    tick = only(Tick, decoder.decode(a_trade(13), NOW_NS))
+    gap, tick = decoder.decode(a_trade(13), NOW_NS)
+    assert isinstance(tick, Tick)
     assert tick.missed == 2
+    assert isinstance(gap, Gap)
+    assert (gap.from_sequence, gap.to_sequence, gap.missing, gap.recovered) == (11, 12, 2, False)
     assert decoder.decode(a_trade(13), NOW_NS) == []
     assert decoder.counts["duplicates"] == 1
     decoder.decode(a_ticker(10), NOW_NS)

@@ -10,7 +10,7 @@ import pytest
 from collectors.feeds.coinbase.decoder import CoinbaseDecoder
 from collectors.feeds.messages import MalformedMessageError
 from decahertz.clock import parse_time
-from decahertz.event import AnyEvent, Instrument, InstrumentKind, Quote, Side, Tick
+from decahertz.event import AnyEvent, Gap, Instrument, InstrumentKind, Quote, Side, Tick
 from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = parse_time("2021-04-17T16:43:40Z")
@@ -85,12 +85,86 @@ def test_a_skipped_trade_is_missed_by_its_product() -> None:
     decode(decoder, **a_match(7, 1))
     decode(decoder, **a_match(7, 50, product_id="ETH-USD"))
     (other,) = decode(decoder, **a_match(8, 51, product_id="ETH-USD"))
-    tick = only(Tick, decode(decoder, **a_match(20, 4)))
+    gap, tick = decode(decoder, **a_match(20, 4, time="2021-04-17T16:43:41Z"))
+    assert isinstance(tick, Tick)
     assert isinstance(other, Tick)
     assert (tick.instrument, tick.missed) == ("BTC-USD", 2)
     assert other.missed == 0
     assert decoder.counts["gaps"] == 1
     assert decoder.counts["missed"] == 2
+    assert gap == Gap(
+        time_ns=tick.time_ns,
+        venue="coinbase",
+        instrument="BTC-USD",
+        numbering="ticks",
+        from_sequence=2,
+        to_sequence=3,
+        from_ns=parse_time("2021-04-17T16:43:39.5Z"),
+        to_ns=tick.time_ns,
+        missing=2,
+    )
+
+
+def test_a_gap_that_late_trades_close_is_reported_again() -> None:
+    decoder = CoinbaseDecoder()
+    for trade_id in (1, 4):
+        decode(decoder, **a_match(trade_id, trade_id))
+    only(Tick, decode(decoder, **a_match(3, 3)))
+    gap, tick = decode(decoder, **a_match(2, 2))
+    assert isinstance(gap, Gap)
+    assert (gap.from_sequence, gap.to_sequence, gap.missing, gap.recovered) == (2, 3, 0, True)
+    assert isinstance(tick, Tick)
+    assert decode(decoder, **a_match(2, 2)) == []
+
+
+def a_heartbeat(last_trade_id: int, product: str = "BTC-USD") -> dict[str, Any]:
+    return {
+        "type": "heartbeat",
+        "sequence": 1,
+        "last_trade_id": last_trade_id,
+        "product_id": product,
+        "time": "2021-04-17T16:43:45Z",
+    }
+
+
+def test_trades_that_two_heartbeats_name_and_that_did_not_come_are_a_gap() -> None:
+    decoder = CoinbaseDecoder()
+    assert decode(decoder, **a_heartbeat(9)) == []  # no trade is known: nothing is missing
+    decode(decoder, **a_match(7, 1))
+    assert decode(decoder, **a_heartbeat(1)) == []
+    assert decode(decoder, **a_heartbeat(3)) == []  # they may be on their way
+    assert decoder.take_damaged() == []
+    (gap,) = decode(decoder, **a_heartbeat(5))
+    assert isinstance(gap, Gap)
+    assert (gap.from_sequence, gap.to_sequence, gap.missing) == (2, 3, 2)
+    assert (gap.announced, gap.recovered) == (True, False)
+    assert decoder.take_damaged() == ["BTC-USD"]
+    assert decoder.take_damaged() == []
+    assert decoder.counts["missed"] == 2
+    only(Tick, decode(decoder, **a_match(8, 4)))  # the next one misses nothing more
+    assert decode(decoder, **a_heartbeat(5)) != []
+    assert decode(decoder, **a_heartbeat(5)) == []  # each number is missing once
+    assert decoder.counts["missed"] == 3
+
+
+def test_a_crossed_book_and_one_without_a_snapshot_need_a_new_subscription() -> None:
+    decoder = CoinbaseDecoder()
+    assert decode(decoder, **an_update(["buy", "100.5", "1"])) == []
+    assert decoder.take_damaged() == ["BTC-USD"]
+    decode(decoder, **a_snapshot())
+    decode(decoder, **an_update(["buy", "100.6", "1"]))  # locked
+    assert decoder.take_damaged() == []
+    decode(decoder, **an_update(["buy", "100.65", "1"]))
+    assert decoder.take_damaged() == ["BTC-USD"]
+    assert decoder.counts["crossed_books"] == 1
+
+
+def test_a_trade_that_overtakes_its_heartbeat_is_not_missing() -> None:
+    decoder = CoinbaseDecoder()
+    decode(decoder, **a_match(7, 1))
+    for trade_id in range(2, 9):
+        assert decode(decoder, **a_heartbeat(trade_id)) == []
+        only(Tick, decode(decoder, **a_match(trade_id, trade_id)))
 
 
 def test_a_repeated_match_and_a_repeated_ticker_are_dropped_and_counted() -> None:
@@ -116,7 +190,10 @@ def test_the_last_match_after_a_reconnect_tells_what_was_missed() -> None:
     decoder = CoinbaseDecoder()
     decode(decoder, **a_match(7, 1))
     decoder.reconnected()
-    tick = only(Tick, decode(decoder, **a_match(30, 6, type="last_match")))
+    gap, tick = decode(decoder, **a_match(30, 6, type="last_match"))
+    assert isinstance(tick, Tick)
+    assert isinstance(gap, Gap)
+    assert (gap.from_sequence, gap.to_sequence) == (2, 5)
     following = only(Tick, decode(decoder, **a_match(31, 7)))
     assert (tick.missed, following.missed) == (4, 0)
 

@@ -11,7 +11,7 @@ import pytest
 
 from collectors.feeds.kraken.messages import KrakenDecoder
 from collectors.feeds.messages import MalformedMessageError
-from decahertz.event import Quote, Side, Tick
+from decahertz.event import Instrument, InstrumentKind, Quote, Side, Tick
 from tests.collectors.feeds.parts import messages, only
 
 NOW_NS = 1_618_678_133_700_000_000
@@ -27,7 +27,15 @@ def a_change(*parts: dict[str, Any], pair: str = "XBT/USD", channel: str = "book
 
 
 def test_a_snapshot_is_a_quote_as_of_its_receipt() -> None:
-    (quote,) = KrakenDecoder().decode(a_snapshot(), NOW_NS)
+    definition, quote = KrakenDecoder().decode(a_snapshot(), NOW_NS)
+    assert definition == Instrument(
+        time_ns=NOW_NS,
+        venue="kraken",
+        instrument="XBT/USD",
+        kind=InstrumentKind.SPOT,
+        base_currency="BTC",
+        quote_currency="USD",
+    )
     assert quote == Quote(
         time_ns=NOW_NS,
         venue="kraken",
@@ -85,7 +93,7 @@ def some_trades(*trades: tuple[str, str]) -> bytes:
 def test_each_trade_is_a_tick_with_the_aggressors_side() -> None:
     raw = b"""[0, [["5541.20000", "0.15850568", "1534614057.321597", "s", "l", ""],
                    ["6060.00000", "0.02455000", "1534614057.324998", "b", "l", ""]], "trade", "XBT/USD"]"""
-    sold, bought = KrakenDecoder().decode(raw, NOW_NS)
+    _, sold, bought = KrakenDecoder().decode(raw, NOW_NS)
     assert sold == Tick(
         time_ns=1_534_614_057_321_597_000,
         venue="kraken",
@@ -100,7 +108,7 @@ def test_each_trade_is_a_tick_with_the_aggressors_side() -> None:
 
 def test_trades_of_the_same_time_are_all_ticks_but_those_repeated_after_a_reconnect() -> None:
     decoder = KrakenDecoder()
-    assert len(decoder.decode(some_trades(("1", "10.5"), ("2", "10.5")), NOW_NS)) == 2
+    assert len(decoder.decode(some_trades(("1", "10.5"), ("2", "10.5")), NOW_NS)) == 3, "their definition too"
     assert len(decoder.decode(some_trades(("3", "10.5"), ("4", "11.5")), NOW_NS)) == 2
     decoder.reconnected()
     tick = only(Tick, decoder.decode(some_trades(("3", "10.5"), ("4", "11.5"), ("5", "12.5")), NOW_NS))

@@ -121,7 +121,7 @@ def test_other_times_are_refused(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize("text", ["2024-10-27 02:30:00", "2024-03-31 02:30:00"])
 def test_a_local_time_that_exists_twice_or_never_is_refused(text: str) -> None:
-    with pytest.raises(RowError, match="does not exist, or twice"):
+    with pytest.raises(RowError, match="does not exist or occurs twice"):
         time_of(text, zone_of("Europe/Berlin"))
 
 
@@ -236,3 +236,38 @@ def test_rows_without_a_header_are_histdata(tmp_path: Path) -> None:
         bid=1.1212,
         ask=1.12172,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "venue", "instrument"),
+    [
+        ("BTCUSDT-trades-2021.csv", "trade_id,price,quantity,timestamp,buyer_maker", "binance", "BTCUSDT"),
+        ("BTCUSDT-trades.csv", "id,price,qty,quote_qty,time,is_buyer_maker", "binance-usdm", "BTCUSDT"),
+        (
+            "BTCUSDT-aggTrades.csv",
+            "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker",
+            "binance-usdm",
+            "BTCUSDT",
+        ),
+        (
+            "BTCUSD_PERP-trades.csv",
+            "id,price,qty,base_qty,time,is_buyer_maker",
+            "binance-coinm",
+            "BTCUSD_PERP",
+        ),
+        (
+            "BTCUSD_260327-aggTrades-2026-01.csv",
+            "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker",
+            "binance-coinm",
+            "BTCUSD_260327",
+        ),
+    ],
+)
+def test_the_market_of_a_binance_file_is_told_by_its_columns_and_name(
+    tmp_path: Path, name: str, header: str, venue: str, instrument: str
+) -> None:
+    values = {"price": "1", "qty": "1", "quantity": "1", "is_buyer_maker": "true", "buyer_maker": "true"}
+    times = dict.fromkeys(("timestamp", "time", "transact_time"), "1610064000000")
+    row = ",".join((values | times).get(column, "7") for column in header.split(","))
+    (tick,) = ticks(tmp_path, f"{header}\n{row}\n", name)
+    assert (tick.venue, tick.instrument) == (venue, instrument)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from collectors.feeds.guard import EventGuard
 from collectors.feeds.synthetic.market import Rates, SyntheticMarket
-from collectors.feeds.synthetic.names import listings
+from collectors.feeds.synthetic.names import definition, listings
+from decahertz.definitions import settlement_currency
 from decahertz.event import AnyEvent, MarketEvent, Quote, Tick
 
 START_NS = 1_700_000_000_000_000_000
@@ -134,6 +135,27 @@ def test_ticks_are_at_the_best_prices_of_their_side() -> None:
         assert isinstance(event, Tick)
         spread[event.instrument].add(event.price)
     assert all(len(prices) >= 2 for prices in spread.values())
+
+
+def test_the_contracts_are_defined_and_the_swap_has_the_price_of_its_underlying() -> None:
+    future, swap = (definition(entry, START_NS) for entry in listings(8, VENUES)[6:])
+    assert (future.instrument, future.multiplier, future.tick_size, future.lot_size) == (
+        "ES-FUT",
+        50,
+        0.25,
+        1,
+    )
+    assert (swap.instrument, swap.inverse, swap.tick_size, swap.lot_size) == ("BTC-PERP", True, 0.5, 1)
+    assert settlement_currency(swap) == "BTC"
+    newest: dict[str, Quote] = {}
+    for event in run(Rates(quotes_per_second=50.0, ticks_per_second=0.0), 600.0, count=8):
+        assert isinstance(event, Quote)
+        newest[event.instrument] = event
+    prices = {name: ((quote.bid or 0) + (quote.ask or 0)) / 2 for name, quote in newest.items()}
+    assert prices["BTC-PERP"] == pytest.approx(prices["BTC-USD"], abs=5)
+    assert prices["BTC-PERP"] != pytest.approx(64_000, abs=20)
+    sizes = [newest[name].bid_size for name in ("ES-FUT", "BTC-PERP")]
+    assert all(size and size == int(size) for size in sizes)
 
 
 def test_names_are_distinct_and_like_real_ones() -> None:

@@ -1,0 +1,1 @@
+"""The parts of the demo trading process, ``demo_trader.py``."""

@@ -1,0 +1,1 @@
+"""Analytics of stored ticks: days, opening ranges, volume profiles."""
