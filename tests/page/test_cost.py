@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_the_memory_of_the_page_does_not_grow(tmp_path: Path, browser: Browser) 
         expect(page.locator("#link")).to_contain_text("Hz")
         cost = page_cost(browser, page, MINUTES * 60, READINGS)
         expect(page.locator("#link")).to_contain_text("Hz")
+    sys.stdout.write(f"{cost.renderer:.3f} of a core, {cost.bytes_per_hour:.0f} bytes an hour: {cost}\n")
     middle, end = cost.readings[READINGS // 2], cost.readings[-1]
     assert end.heap_bytes - middle.heap_bytes < GROWTH_BYTES, cost
     assert end.nodes <= middle.nodes, cost
