@@ -200,9 +200,20 @@ class SpoolFile:
     def shed(self) -> None:
         """Delete what is acked and what only makes the next start quicker, also in files that were removed.
 
-        Raises as :meth:`write` does.
+        Free space goes back to the disk. Raises as :meth:`write` does.
         """
         self._write(sheds=True)
+        with suppress(sqlite3.Error):  # the disk may be too full for the log
+            while self.connection.execute("PRAGMA freelist_count").fetchone()[0]:
+                self.connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                if self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    break  # a reader is in the way
+
+    def content_bytes(self) -> int:
+        """The size of a copy of the file."""
+        pages: int = self.connection.execute("PRAGMA page_count").fetchone()[0]
+        free: int = self.connection.execute("PRAGMA freelist_count").fetchone()[0]
+        return (pages - free) * tables.PAGE_BYTES
 
     def _write(
         self,

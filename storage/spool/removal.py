@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,11 @@ def rewrite_file(
     """
     path, new = folder / FILE_NAME, folder / NEW_NAME
     make_private_folder(folder)
-    try:
-        _copy(before, new)
-    except SpoolUnwritableError:  # there is no room for both
+    if not _has_room(before, folder):
         before.shed()
-        _copy(before, new)
+        if not _has_room(before, folder):  # a copy that fails would fill the disk in the meantime
+            raise SpoolUnwritableError("there is no room on the disk to write the files of the spool again")
+    _copy(before, new)
     _sync(new)
     before.close()
     if before.files.is_exchanged(path):
@@ -42,6 +43,11 @@ def rewrite_file(
     file = SpoolFile(path, settings, clock, ledger, before)
     sync_folder(folder)
     return file
+
+
+def _has_room(before: SpoolFile, folder: Path) -> bool:
+    remove_file(folder / NEW_NAME)
+    return shutil.disk_usage(folder).free >= before.content_bytes()
 
 
 def _copy(before: SpoolFile, new: Path) -> None:

@@ -37,7 +37,7 @@ COLLECTORS = ("market", "strategy", "portfolio", "execution", "risk", "system")
 INSTRUMENTS = 5
 RATE = 200.0
 LIMIT_SECONDS = 180.0 if IS_LONG else 60.0
-"""A spool that was deleted holds its part of a small disk until it is drained; events are refused till then."""
+"""A deleted spool holds its part of a small disk until it is drained, and events are refused so long."""
 EVENT_TABLES = tuple(EVENT_BY_TABLE)
 _NUMBER = {  # where the emitter's own number of an event stands
     "quotes": "venue_sequence",

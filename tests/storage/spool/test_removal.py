@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from decahertz.health import Health
-from storage.entry import Ack
+from decahertz.ingest import NotDurableError
+from storage.entry import Ack, Entry
 from storage.spool.errors import SpoolInUseError
-from storage.spool.recovery import FILE_NAME
+from storage.spool.recovery import FILE_NAME, NEW_NAME
 from tests.small_disk import small_disk
 from tests.storage.spool.test_spool import Opened, opened
 from tests.storage_examples import books, quotes, until
@@ -86,6 +88,29 @@ async def test_without_room_for_both_what_is_stored_is_deleted_first(tmp_path: P
             assert sum(entry.rows for entry in stored) == last
             assert one.account("events:loop") == (last + 10, last, 10, {})
             assert one.spool.status().detail.endswith("they were written again with all 0 rows")
+
+
+async def test_what_is_stored_makes_room_for_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    with small_disk(folder, "48m"):
+        async with opened(folder, queue_rows=1_000_000) as one:
+            last = 0
+            with suppress(NotDurableError):  # the disk is full
+                while True:
+                    await one.spool.append(quotes(last + 1, last + 2_000), 10)
+                    last += 2_000
+            entries: list[Entry] = []
+            while not one.spool.queue.is_empty:
+                entries += one.spool.queue.take()
+            all_files(folder)
+            with pytest.raises(NotDurableError):
+                await one.spool.append(quotes(last + 1, last + 10), 10)
+            assert not (folder / NEW_NAME).exists()
+            stored = entries[: len(entries) // 3]
+            one.spool.ack([Ack(entry) for entry in stored])
+            await one.spool.append(quotes(last + 1, last + 10), 10)
+            rows = sum(entry.rows for entry in stored)
+            assert one.account("events:loop") == (last + 10, rows, last + 10 - rows, {})
 
 
 async def test_it_is_noticed_while_nothing_is_written(tmp_path: Path) -> None:
