@@ -440,7 +440,7 @@ class RequestQueue:
             raise UnknownRequestError(request_id)
         record, kind = changed
         if kind is not None:
-            # What the holder says is no news for it, unless it had no room for more.
+            # What the holder says is not news for it, unless it had no room for more.
             is_news = not by_holder or kind is ChangeType.REQUEUED
             self._changed(kind, record, actor, wakes=is_news or bool(self._full))
         return record

@@ -56,7 +56,7 @@ class Schedules:
         try:
             zone = self._zone(schedule)
         except (KeyError, ValueError, OSError):
-            problems.append(InvalidField("schedule.timezone", "is no time zone; Europe/Berlin is one"))
+            problems.append(InvalidField("schedule.timezone", "is not a time zone; Europe/Berlin is one"))
             zone = ZoneInfo("UTC")
         reason = _cron_problem(schedule.cron, zone)
         if reason:

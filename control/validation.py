@@ -96,7 +96,7 @@ def _expiries(legs: Sequence[OptionLeg], now_ns: int) -> Iterator[InvalidField]:
             # West of UTC the day of expiry is over up to twelve hours later.
             is_past = parse_time(f"{leg.expiry}T00:00:00-12:00") + _DAY_NS <= now_ns
         except ValueError:
-            yield InvalidField(field, f"{leg.expiry} is no date")
+            yield InvalidField(field, f"{leg.expiry} is not a date")
             continue
         if is_past:
             yield InvalidField(field, f"{leg.expiry} is past")

@@ -41,7 +41,7 @@ class Reason(StrEnum):
     VALUE = "value"
     """A value is NaN, infinite, out of range or not of the declared type."""
     KEY = "key"
-    """A part of the key is no valid name: empty, too long, or with a control character."""
+    """A part of the key is not a valid name: empty, too long, or with a control character."""
     OVER_BUDGET = "over_budget"
     """More samples than the collector's key budget."""
     DUPLICATE = "duplicate"
@@ -126,7 +126,7 @@ class SampleCheck:
         )
 
     def _valid_keys(self, samples: Sequence[Sample]) -> set[object] | None:
-        """The keys of samples with valid values; ``None`` if one of them is no valid name."""
+        """The keys of samples with valid values; ``None`` if one of them is not a valid name."""
         keys = {*map(self._key, samples)}
         return keys if all(map(_is_key, keys - self._known)) else None
 
@@ -171,7 +171,7 @@ class SampleCheck:
         for metric, get, types in self._states:
             if type(get(sample)) not in types:
                 return Reason.VALUE, f"{metric.name} is not a {metric.type.__name__}: {sample!r}"
-        return Reason.KEY, f"the key {self._key(sample)!r} is no valid name"
+        return Reason.KEY, f"the key {self._key(sample)!r} is not a valid name"
 
     def _with_name(self, message: str) -> str:
         """Replace the path ``$.rows[0][3]`` in a message by the name of the field."""

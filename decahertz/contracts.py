@@ -240,7 +240,7 @@ class Contracts:
         return replace(fill, rate=rate, fee_rate=fee_rate)
 
     def _order(self, order: Order) -> Order:
-        """The end of an order with its contract. A missing rate is no incident: no money has moved."""
+        """The end of an order with its contract. A missing rate is not an incident: no money has moved."""
         definition = self.definitions.get(order.venue, order.instrument)
         if definition is not None:
             order = _with_contract(order, definition)

@@ -26,6 +26,6 @@ def parse_duration(text: str) -> int:
     """Nanoseconds of ``100ms``, ``5s``, ``1m``, ``1h``, ``1d``, ``1w``. Raises ``ValueError``."""
     parts = _DURATION.fullmatch(text)
     if parts is None:
-        raise ValueError(f"{text[:32]!r} is no duration like 100ms, 5s, 1m, 1h, 1d or 1w")
+        raise ValueError(f"{text[:32]!r} is not a duration like 100ms, 5s, 1m, 1h, 1d or 1w")
     unit = parts[1] or ""
     return int(text.removesuffix(unit)) * UNITS[unit]

@@ -473,7 +473,7 @@ class Cash(Event, frozen=True, kw_only=True):
     cash_id: Identifier
     """Identifies the flow within its strategy and account: one that is reported again counts once."""
     kind: CashKind
-    """Its kind. A transfer is no result; all others are."""
+    """Its kind. A transfer is not a result; all others are."""
     amount: Number
     """Amount received; negative when paid."""
     currency: Name | None = None

@@ -1,8 +1,8 @@
-"""The names of this machine that may stand in the header Host, for every listener of the program.
+"""Names of this machine that the ``Host`` header may carry, for every listener of the program.
 
 A web page in a browser on this machine can send requests to loopback. By DNS rebinding (the page's own name
-resolves to 127.0.0.1) it could also read the responses; the header Host then has that name. An address is no
-name that somebody can point elsewhere, so every address is accepted.
+resolves to 127.0.0.1) it could also read the responses; the ``Host`` header then has that name. Nobody can
+point an address elsewhere, so every address is accepted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HostNames:
         self._accepted: set[str] = set()
 
     def accepts(self, header: str) -> bool:
-        """Whether the value of the header Host names this machine; an empty one does not."""
+        """Whether the value of the ``Host`` header names this machine; an empty one does not."""
         if header in self._accepted:
             return True
         name = _host_name(header)

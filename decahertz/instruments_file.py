@@ -104,5 +104,5 @@ def _time_ns(where: str, expiry: object) -> int:
     if isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     if not isinstance(moment, datetime):
-        raise InstrumentsFileError(f"{where}: expiry {expiry!r} is no time such as 2026-12-18T14:30:00Z")
+        raise InstrumentsFileError(f"{where}: expiry {expiry!r} is not a time such as 2026-12-18T14:30:00Z")
     return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

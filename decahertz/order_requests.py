@@ -20,7 +20,7 @@ them under a lease::
 
 Each take has a new fencing token, and every later call of the holder names it: a process that has lost its
 lease can change nothing. A ``taken`` request was not sent anywhere, so it goes back to the queue when its
-lease ends. A ``working`` one may be in the market, so it is never handed out again by itself.
+lease ends. A ``working`` one may be in the market, so it is never handed out again on its own.
 
 The functions here compute the next state and touch nothing else; ``storage.write.order_requests`` stores it.
 """

@@ -15,9 +15,9 @@ _CRON: Final = explained(
     r"^[0-9A-Za-z*/,#\- ]*$",
     "a cron expression has 5 fields of digits, names of days and months, and * / , - #",
 )
-_ZONE: Final = explained(r"^[A-Za-z0-9_+\-/]*$", "is no time zone; Europe/Berlin is one")
+_ZONE: Final = explained(r"^[A-Za-z0-9_+\-/]*$", "is not a time zone; Europe/Berlin is one")
 _CALENDAR: Final = explained(
-    r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,31}$", "is no calendar of exchange-calendars; XNYS is one"
+    r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,31}$", "is not a calendar of exchange-calendars; XNYS is one"
 )
 Cron: TypeAlias = Annotated[str, Meta(max_length=256, pattern=_CRON)]
 Zone: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=_ZONE)]
@@ -25,14 +25,14 @@ CalendarName: TypeAlias = Annotated[str, Meta(pattern=_CALENDAR)]
 
 
 class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a template is submitted by itself."""
+    """When a template is submitted automatically."""
 
     cron: Cron
     """Minute, hour, day of the month, month and day of the week, as in crontab: `55 15 * * 1-5`."""
     timezone: Zone | None = None
     """The zone of the times, such as `America/New_York`; null: `accounting.timezone`."""
     calendar: CalendarName | None = None
-    """A calendar of exchange-calendars, such as `XNYS`: times outside its sessions are left out."""
+    """A calendar of exchange-calendars, such as `XNYS`: times outside its sessions are skipped."""
     enabled: bool = True
 
 
@@ -55,7 +55,7 @@ class RunOutcome(StrEnum):
 
     SUBMITTED = "submitted"
     REFUSED = "refused"
-    """A check or a halt spoke against it; it is not tried again."""
+    """A check or a halt refused it; it is not tried again."""
     MISSED = "missed"
     """The recorder, or its database, was away for longer than `control.schedule_grace_seconds`."""
 
@@ -65,12 +65,12 @@ class ScheduledRun(Struct, frozen=True, kw_only=True):
 
     scheduled_ns: TimeNs
     time_ns: TimeNs
-    """When it was dealt with."""
+    """When it was handled."""
     outcome: RunOutcome
     request_id: str | None = None
-    """The request that it became."""
+    """The request that was submitted."""
     reason: str | None = None
-    """Why it became none."""
+    """Why no request was submitted."""
     missed: int = 0
     """Scheduled times before this one that were missed since the last run."""
 
@@ -94,7 +94,7 @@ class Template(Struct, frozen=True, kw_only=True):
     next_ns: int | None
     """When it is submitted next; null: by hand only."""
     last_run: ScheduledRun | None
-    """The newest scheduled time that is over."""
+    """The newest scheduled time that has passed."""
 
     @property
     def content(self) -> TemplateContent:
@@ -114,6 +114,6 @@ class TemplateVersion(Struct, frozen=True, kw_only=True):
     template_id: str
     version: int
     time_ns: TimeNs
-    """Since when it counts."""
+    """When it took effect."""
     actor: str
     content: TemplateContent

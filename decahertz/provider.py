@@ -133,7 +133,7 @@ class ProviderOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 0.0
     burst: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls at once after a pause.")] = 1
     fresh_seconds: Annotated[
-        float, Meta(ge=0, le=86_400, description="An answer is served from the cache for so long; 0: never.")
+        float, Meta(ge=0, le=86_400, description="Time for which the cache serves an answer; 0: not at all.")
     ] = 1.0
     call_cost: Annotated[
         float, Meta(ge=0, le=1e12, description="What a call costs, in the unit of the budget.")
@@ -209,15 +209,15 @@ class BaseProvider(ABC, Generic[OptionsT]):
 def decimal_text(value: Decimal | float) -> str:
     """The number as a text without an exponent: ``1E-8`` → ``0.00000001``.
 
-    A float gives its shortest text. Raises :class:`InvalidAnswerError` for what is no finite number, or has
-    too many digits.
+    A float gives its shortest text. Raises :class:`InvalidAnswerError` for a value that is not a finite
+    number or has too many digits.
     """
     try:
         number = value if isinstance(value, Decimal) else Decimal(repr(value))
     except InvalidOperation as error:
-        raise InvalidAnswerError(f"{value!r} is no number") from error
+        raise InvalidAnswerError(f"{value!r} is not a number") from error
     if not number.is_finite():
-        raise InvalidAnswerError(f"{number} is no finite number")
+        raise InvalidAnswerError(f"{number} is not a finite number")
     exponent = number.as_tuple().exponent
     if number.adjusted() >= _MOST_DIGITS or (isinstance(exponent, int) and exponent < -_MOST_DIGITS):
         raise InvalidAnswerError(f"{number} has more than {_MOST_DIGITS} digits")

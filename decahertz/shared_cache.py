@@ -116,7 +116,7 @@ class SharedCache:
         return marks, response if response is not None and response.marks == marks else None
 
     def put(self, target: str, response: SharedResponse, seconds: float) -> None:
-        """Stores a response in the background, for so long."""
+        """Stores a response in the background, for a number of seconds."""
         if self._is_up and len(self._tasks) < _MOST_PUTS:
             task = asyncio.create_task(self._put(target, response, seconds), name="shared-cache-put")
             self._tasks.add(task)

@@ -4,7 +4,7 @@ A generator is a class behind an entry point of the group ``decahertz.signals``.
 one request or schedule, with its parameters, the width of the bars and the trading days, and calls
 ``decide`` with the newest bars whose time is over, the oldest first. ``decide`` computes and does nothing
 else: the same bars give the same decision, and every start of the recorder agrees with the one before. Its
-decision is stored as a :class:`~decahertz.event.Signal`; it never becomes an order by itself.
+decision is stored as a :class:`~decahertz.event.Signal`; it never becomes an order on its own.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The suite is one call in a test:
         await check_collector(lambda clock: ImbalanceCollector(clock, NoOptions()))
 
 A violation of :mod:`decahertz.collector` raises an ``AssertionError`` that names it. :data:`CHECKS` holds the
-single checks by name, for suites with one test per check. No test framework is needed.
+individual checks by name, for suites with one test per check. No test framework is needed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Check = Callable[[CollectorFactory, Sequence[AnyEvent]], Awaitable[None]]
 
 
 async def check_collector(factory: CollectorFactory, events: Iterable[AnyEvent] = ()) -> None:
-    """Run every check on new collectors created by ``factory``. Raises ``AssertionError``.
+    """Runs every check on new collectors created by ``factory``. Raises ``AssertionError``.
 
     ``events`` are delivered in this order; by default :func:`example_events`.
     """
@@ -198,7 +198,7 @@ class _Run:
         await _within_limit("stop", self.collector.stop())
 
     def feed(self, events: Iterable[AnyEvent]) -> None:
-        """Deliver the events of declared types, received now."""
+        """Delivers the events of declared types, received now."""
         for event in events:
             if type(event) in self.collector.events:
                 self.clock.advance(1_000_000)
@@ -208,7 +208,7 @@ class _Run:
                     raise AssertionError(f"on_event raised {error!r} for {event}") from error
 
     def sample(self, *, advance: bool = True) -> dict[tuple[str, ...], Sample]:
-        """Sample the next cycle, or this one again; returns the samples by key."""
+        """Samples the next cycle, or this one again; returns the samples by key."""
         if advance:
             self.clock.advance(CYCLE_NS - self.clock.time_ns() % CYCLE_NS)
         try:

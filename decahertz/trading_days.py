@@ -37,7 +37,7 @@ class TradingDays:
         except (KeyError, ValueError, OSError) as error:
             raise SettingsError(
                 "accounting.timezone",
-                f"{settings.timezone[:64]!r} is no time zone of this machine; Europe/Berlin is one",
+                f"{settings.timezone[:64]!r} is not a time zone of this machine; Europe/Berlin is one",
             ) from error
         self._starts_at = time.fromisoformat(settings.day_start)
         # Weeks are counted from the first one of 1970.

@@ -40,7 +40,7 @@ class TradingState(Struct, frozen=True, kw_only=True):
     time_ns: TimeNs
     """Since when it is so: another state has another time."""
     can_trade: bool
-    """Whether nothing that the recorder knows speaks against trading. It is no permission."""
+    """Whether nothing that the recorder knows speaks against trading. It is not a permission."""
     objections: list[Objection]
     """Everything that speaks against trading. A strategy can trade unless one has its name, or has neither a
     strategy nor an instrument."""

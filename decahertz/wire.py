@@ -58,7 +58,7 @@ def encode(codec: Codec, value: object) -> bytes:
     return _ENCODERS[codec](value)
 
 
-def decoder(codec: Codec, type_: type[T] | Any) -> Decoder[T]:  # noqa: ANN401 - unions are no types
+def decoder(codec: Codec, type_: type[T] | Any) -> Decoder[T]:  # noqa: ANN401 - unions are not types
     """Create a reusable decoder of ``type_``."""
     if codec is Codec.JSON:
         return msgspec.json.Decoder(type_)

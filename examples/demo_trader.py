@@ -138,7 +138,7 @@ async def _until_stopped(stop: asyncio.Event, *, with_parent: bool) -> None:
 async def run(url: str, instruments: int, seed: int, *, with_parent: bool) -> None:
     """Trades until stopped; raises the error that ended the trading."""
     stop = _stop_on_signals()
-    recorder = Client(url, source=SOURCE)  # it finds the same key and certificate by itself
+    recorder = Client(url, source=SOURCE)  # it finds the same key and certificate on its own
     trader = Trader(recorder, instruments=instruments, seed=seed)
     _print(f"{len(trader.accounts)} strategies on up to {instruments} instruments of {url}")
     timeout = aiohttp.ClientTimeout(total=10.0)

@@ -76,12 +76,12 @@ def histogram_families(collector: str, histograms: Iterable[Histogram]) -> tuple
 
 
 def claimed_names(name: str, type_: str) -> frozenset[str]:
-    """Names that a family of this name and OpenMetrics type claims."""
+    """Returns the names that a family of this name and OpenMetrics type claims."""
     return frozenset((name, *(name + suffix for suffix in _SUFFIXES.get(type_, ()))))
 
 
 def colliding(families: Iterable[AnyFamily]) -> list[AnyFamily]:
-    """Families that use a name which an earlier family claims."""
+    """Returns the families that use a name claimed by an earlier family."""
     taken: set[str] = set()
     colliding_families = []
     for family in families:

@@ -183,7 +183,7 @@ class CachedProvider:
 
     async def _get(self, ask: Ask) -> Answer:
         if not self.provider.is_symbol(ask.symbol):
-            raise UnknownSymbolError(f"{ask.symbol!r} is no symbol of {self.name}")
+            raise UnknownSymbolError(f"{ask.symbol!r} is not a symbol of {self.name}")
         entry = self._entries.get(ask.symbol)
         if entry is not None:
             age_ns = self._clock.monotonic_ns() - entry.made_ns

@@ -40,7 +40,7 @@ _NS_PER_MILLISECOND: Final = 1_000_000
 _PAUSE_SECONDS: Final = 5.0
 """Pause after a refusal for too many calls: ccxt does not pass on how long to wait."""
 _MARKETS_SECONDS: Final = 3600.0
-"""After so long an unknown symbol may be a new one: the list of markets is loaded again."""
+"""After this time an unknown symbol may be a new one: the list of markets is loaded again."""
 _ORIGIN: Final = re.compile(r"^https?://[^/]+")
 
 
@@ -218,7 +218,7 @@ def _number(ticker: Mapping[str, object], field: str) -> Decimal | None:
     try:
         return Decimal(str(value))
     except InvalidOperation as error:
-        raise InvalidAnswerError(f"{field} is no number") from error
+        raise InvalidAnswerError(f"{field} is not a number") from error
 
 
 def _size(ticker: Mapping[str, object], field: str) -> str | None:

@@ -47,7 +47,7 @@ class KrakenOptions(RestOptions, frozen=True, kw_only=True, forbid_unknown_field
     ] = 1.0
     burst: Annotated[int, Meta(ge=1, le=1_000_000, description="Calls at once after a pause.")] = 5
     fresh_seconds: Annotated[
-        float, Meta(ge=0, le=86_400, description="An answer is served from the cache for so long; 0: never.")
+        float, Meta(ge=0, le=86_400, description="Time for which the cache serves an answer; 0: not at all.")
     ] = 5.0
 
 

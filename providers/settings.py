@@ -32,21 +32,21 @@ class ProvidersSettings(Struct, frozen=True, kw_only=True):
     ] = 10_000
     stale_seconds: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="After fresh_seconds, served for so long while it is renewed."),
+        Meta(ge=0, le=86_400, description="Time after fresh_seconds in which it is served while renewed."),
     ] = 30.0
     stale_if_error_seconds: Annotated[
         float,
-        Meta(ge=0, le=86_400, description="After that, served for so long where there is no new answer."),
+        Meta(ge=0, le=86_400, description="Time after that in which it is served if there is no new answer."),
     ] = 600.0
     unknown_seconds: Annotated[
-        float, Meta(ge=0, le=86_400, description="An unknown symbol is not asked for again for so long.")
+        float, Meta(ge=0, le=86_400, description="Time for which an unknown symbol is not asked for again.")
     ] = 60.0
     breaker_failures: Annotated[
         int, Meta(ge=1, le=1000, description="Failures in a row that open the circuit breaker.")
     ] = 5
     breaker_seconds: Annotated[
         Seconds,
-        Meta(description="The breaker is open for so long, twice as long each time that the trial fails."),
+        Meta(description="Time for which the breaker stays open; doubles each time the trial fails."),
     ] = 10.0
     warm_seconds: Annotated[Seconds, Meta(description="Interval of warming the caches.")] = 60.0
     warm_popular: Annotated[

@@ -57,6 +57,6 @@ class TokenBucket:
         return seconds
 
     def pause(self, seconds: float) -> None:
-        """Give no token for so long, as the source asks."""
+        """Gives no token for a time, as the source asks."""
         until_ns = self._clock.monotonic_ns() + round(seconds * NS_PER_SECOND)
         self._paused_until_ns = max(self._paused_until_ns, until_ns)

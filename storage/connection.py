@@ -48,7 +48,7 @@ class LimitedConnection(_Base):
 async def ends_when_lost(connection: asyncpg.Connection[asyncpg.Record]) -> AsyncIterator[None]:
     """Ends the work on a connection that is lost meanwhile, with an error that ``Database.errors`` knows.
 
-    A COPY of asyncpg does not end by itself then: it waits for room in the buffer of the lost connection.
+    A COPY of asyncpg does not end on its own then: it waits for room in the buffer of the lost connection.
     """
     limit = asyncio.timeout(None)
 

@@ -17,7 +17,7 @@ _MAX_TEXT = 300
 
 
 class SilenceError(Exception):
-    """Alertmanager made no silence; the message says why in one line."""
+    """Alertmanager did not create the silence; the message says why in one line."""
 
 
 class _Silence(msgspec.Struct, frozen=True):
@@ -27,14 +27,14 @@ class _Silence(msgspec.Struct, frozen=True):
 
 
 class Silences:
-    """Makes silences. ``url`` is the address of Alertmanager."""
+    """Creates silences. ``url`` is the address of Alertmanager."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = f"{url.rstrip('/')}/api/v2/silences"
         self._timeout_seconds = timeout_seconds
 
     async def silence(self, alert: Alert, acknowledgement: Acknowledgement) -> str:
-        """Silence an alert, and its twin of the other origin, as long as it is acknowledged; return the id.
+        """Silences an alert, and its twin of the other origin, while it is acknowledged; returns the id.
 
         The silence of an earlier acknowledgement is replaced. Raises :class:`SilenceError`.
         """
@@ -63,11 +63,11 @@ class Silences:
         except (aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError) as error:
             raise SilenceError(f"Alertmanager: {error}") from error
         if made is None:
-            raise SilenceError("Alertmanager has no silences at its address: check alerts.alertmanager_url")
+            raise SilenceError("this address is not an Alertmanager: check alerts.alertmanager_url")
         return made
 
     async def _post(self, session: aiohttp.ClientSession, body: dict[str, Any]) -> str | None:
-        """The id of the silence; ``None`` if Alertmanager does not find what ``body`` names."""
+        """Returns the id of the silence; ``None`` if Alertmanager answers 404."""
         async with session.post(self._url, json=body, allow_redirects=False) as response:
             data = await response.read()
             if response.status == _NOT_FOUND:

@@ -142,7 +142,7 @@ class Connection(TimedConnection):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Responds to bytes that are no request, without repeating them: a key may be among them."""
+        """Responds to bytes that are not a request, without repeating them: a key may be among them."""
         super().handle_error(request, status, exc, message)  # logs and counts it
         if status == web.HTTPBadRequest.status_code:
             detail = "the request is not valid HTTP/1.1"

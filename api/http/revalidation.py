@@ -1,4 +1,4 @@
-"""Entity tags: a client that has a response already asks whether it has changed (RFC 9110, section 13)."""
+"""Entity tags, with which a client asks whether a response has changed since it got it (RFC 9110, 13)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _DIGITS: Final = 20
 
 
 def entity_tag(data: bytes) -> str:
-    """The weak ``ETag`` of a body: the same data have the same tag, compressed or not, in every process."""
+    """The weak ``ETag`` of a body: equal data have equal tags, compressed or not, in every process."""
     return f'W/"{hashlib.sha256(data).hexdigest()[:_DIGITS]}"'
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:
-    """Whether a client has the response with this tag, by its header ``If-None-Match``."""
+    """Whether the ``If-None-Match`` header says that the client already has the response with this tag."""
     if if_none_match is None:
         return False
     opaque = tag.removeprefix("W/")

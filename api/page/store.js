@@ -59,7 +59,7 @@ export class Store {
     return found;
   }
 
-  /** Takes a state, from a snapshot or an update; returns its entry, or null if it is no sample. */
+  /** Takes a state, from a snapshot or an update; returns its entry, or null if it is not a sample. */
   take(message, live) {
     const entry = this.topics.get(message.topic) ?? this.#entry(message.topic);
     if (entry === null) return null;

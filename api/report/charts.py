@@ -63,7 +63,7 @@ class Frame:
             (at, day) for at, day in enumerate(self.days) if at and (day.month != self.days[at - 1].month)
         ]
         parts = []
-        if len(marks) < 2:  # noqa: PLR2004 - one label is no axis
+        if len(marks) < 2:  # noqa: PLR2004 - one label is not an axis
             step = max(len(self.days) // 6, 1)
             marks = [(at, self.days[at]) for at in range(0, len(self.days), step)]
             labels = [f"{day:%d %b}".lstrip("0") for _, day in marks]

@@ -353,6 +353,6 @@ def _foot() -> str:
     return (
         "<footer>Win rate: Wilson's interval. Means: Student's interval. Sharpe ratio: against zero, standard"
         " error of Lo (2002) for independent days. A round trip of less than half a minor unit is neither won"
-        " nor lost. Transfers are no results. Where a statistic has no value, its place says why.<br>Made by"
+        " nor lost. Transfers are not results. Where a statistic has no value, its place says why.<br>Made by"
         " Decahertz.</footer>"
     )

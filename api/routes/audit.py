@@ -34,8 +34,8 @@ class AuditQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 async def audit(request: Request[AuditQuery, None]) -> Page[AuditEntry]:
     """Returns who changed what through the API or with `decahertz keys`, newest first.
 
-    An entry and the change that it tells of are stored in one transaction. A call that was refused changes
-    nothing; its entry has the kind of the problem in `result`.
+    An entry is stored in the same transaction as its change. A refused call changes nothing; its entry has
+    the type of the problem in `result`.
     """
     query = request.query
     which = AuditFilter(

@@ -66,7 +66,7 @@ class DeskStatus(Struct, frozen=True, kw_only=True):
     time_ns: TimeNanoseconds
     state: DeskState
     can_trade: bool
-    """Whether nothing that the recorder knows speaks against trading. It is no permission."""
+    """Whether nothing that the recorder knows speaks against trading. It is not a permission."""
     objections: list[str]
     """Everything that speaks against trading; empty if `can_trade` is true."""
     regime: str | None

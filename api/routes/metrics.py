@@ -53,7 +53,7 @@ class CatalogueMetric(Struct, frozen=True, kw_only=True):
     """Name in responses and messages, and of the column."""
     help: str
     formula: str
-    """How it is computed from other fields; empty where the help says all."""
+    """How it is computed from other fields; empty where the help is enough."""
     source: str
     """The publication that defines it; empty for plain counts and readings."""
     kind: Kind
@@ -67,7 +67,7 @@ class CatalogueMetric(Struct, frozen=True, kw_only=True):
     aggregates: list[Aggregate]
     """Columns of a history in buckets; the tiers keep the same."""
     prometheus: str | None
-    """Prometheus family, without the suffixes that the formats add; null: Prometheus does not get it."""
+    """Prometheus family, without the suffixes that the formats add; null: not exported to Prometheus."""
 
 
 class CatalogueCollector(Struct, frozen=True, kw_only=True):

@@ -310,7 +310,7 @@ async def take_orders(request: Request[NoQuery, TakeOrders]) -> OrderNews:
 
 
 async def begin_order(request: Request[RequestQuery, BeginOrder]) -> StoredRequest:
-    """Notes that the holder sends the order now: from here on it is never handed out again by itself.
+    """Notes that the holder sends the order now: from here on it is never handed out again on its own.
 
     Refused with 409 if the lease has ended, the request was cancelled or its valid-until has passed: then the
     process must not send the order.

@@ -130,7 +130,7 @@ class RiskReport(ExposureFigures, frozen=True, kw_only=True):
     """Name of this recorder."""
     time_ns: TimeNanoseconds
     can_trade: bool
-    """Whether nothing that the recorder knows speaks against trading. It is no permission."""
+    """Whether nothing that the recorder knows speaks against trading. It is not a permission."""
     objections: list[str]
     """Everything that speaks against any trading; empty if `can_trade` is true."""
     limits: list[LimitStatus]

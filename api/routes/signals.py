@@ -100,7 +100,7 @@ async def generate_signal(request: Request[NoQuery, GenerateSignal]) -> StatusRe
     """Evaluates a signal generator at the end of the last bar, and stores the signal if there is one.
 
     The signal is a `signal` event of this recorder: it is in `signals` and on the topic `signals`, and never
-    becomes an order by itself. The same evaluation again makes no second signal.
+    becomes an order on its own. The same evaluation again makes no second signal.
     """
     body, service = request.body, _signals_of(request)[0]
     evaluation = Evaluation(

@@ -34,7 +34,7 @@ class CertificateFiles(Struct, frozen=True):
         try:
             context.load_cert_chain(self.certificate, self.key, password=_refuse_password)
         except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", str(error)) or "it is no private key in PEM"
+            reason = getattr(error, "reason", str(error)) or "it is not a private key in PEM"
             raise SettingsError(
                 _PRIVATE_KEY, f"{self.key} is not the key of {self.certificate}: {reason}"
             ) from error

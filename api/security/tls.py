@@ -1,4 +1,4 @@
-"""TLS of the API: the context of its listener, and the certificate that is reloaded when its files change."""
+"""TLS of the API: the context of its listener, and a certificate that is reloaded when its files change."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from decahertz.clock import Clock
 
 LOOK_SECONDS: Final = 1.0
-"""How often the files are looked at. They are loaded once they stay the same for this long."""
+"""Interval between checks of the files. They are loaded once they have not changed for this long."""
 _DAY_NS: Final = 24 * 3600 * NS_PER_SECOND
 WARN_NS: Final = 14 * _DAY_NS
-"""A certificate that expires sooner is logged, once a day."""
+"""A certificate that expires within this time is logged once a day."""
 
 
 class ServerTls:
@@ -67,13 +67,13 @@ class ServerTls:
     async def start(self) -> None:
         """Loads the certificate and keeps it current. Raises :class:`~decahertz.settings.SettingsError`."""
         signature = await asyncio.to_thread(self._files.signature)
-        # Even if it has expired: recording matters more than clients that have to be told to trust it.
+        # Even if it has expired: recording matters more than clients that must be told to trust it.
         self._expires_ns = await asyncio.to_thread(self._files.load, self.context)
         self._warn()
         self._task = supervise(partial(self._watch, signature), "certificate")
 
     async def stop(self) -> None:
-        """Stops to watch the files. Safe without ``start``, and twice."""
+        """Stops watching the files. Safe without ``start``, and twice."""
         task, self._task = self._task, None
         await end(task)
 

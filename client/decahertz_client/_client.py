@@ -440,7 +440,7 @@ class Client:
         """Emits a cash flow that is not part of a fill; a negative ``amount`` was paid.
 
         ``kind`` is ``funding``, ``interest``, ``dividend``, ``adjustment`` or ``transfer`` (a deposit or
-        withdrawal, which is no result).
+        withdrawal, which is not a result).
         """
         now = time.time_ns() if time_ns is None else time_ns
         return self._put(
@@ -586,8 +586,8 @@ class Client:
 
         Less than a microsecond: a background thread, which the first call starts, keeps the recorder's word,
         and a halt reaches it at once. While that word is missing or too old, it returns
-        ``can_trade_default``. A halted instrument counts where it is named. It is no permission: a limit of
-        your own process may still speak against the order. The key needs the scope ``read``.
+        ``can_trade_default``. A halted instrument counts where it is named. It is not a permission: a limit
+        of your own process may still speak against the order. The key needs the scope ``read``.
         """
         return self._watch.can_trade(strategy, venue, instrument)
 

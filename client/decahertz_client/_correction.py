@@ -73,7 +73,7 @@ def checked(event: dict[str, Any]) -> dict[str, Any]:
     known = EVENT_FIELDS.get(_type_of(event))
     if known is None:
         types = ", ".join(EVENT_FIELDS)
-        raise InvalidEventError(f"{_shown(event['type'])} is no event type; there are {types}")
+        raise InvalidEventError(f"{_shown(event['type'])} is not an event type; there are {types}")
     missing = [name for name, field in known.items() if field.required and event.get(name) is None]
     if missing:
         raise InvalidEventError(f"{event['type']}.{missing[0]} is missing")
@@ -95,7 +95,7 @@ def named_fields(
 def _checked_value(event_type: str, known: Mapping[str, Field], name: str, value: object) -> object:
     field = known.get(name)
     if field is None:
-        raise InvalidEventError(f"{event_type}.{name:.60} is no field; there are {', '.join(known)}")
+        raise InvalidEventError(f"{event_type}.{name:.60} is not a field; there are {', '.join(known)}")
     try:
         return field.converted(value)
     except Exception as error:
@@ -110,7 +110,7 @@ def _type_of(event: Mapping[str, Any]) -> str:
 def _timed_now(value: object) -> dict[str, Any]:
     """An execution is never lost for its time: it gets the time of sending, and says what it had.
 
-    0 stands for a time that is no integer of 64 bits.
+    0 stands for a time that is not an integer of 64 bits.
     """
     is_kept = isinstance(value, int) and abs(value) < _MAX_INT
     return {"time_ns": time.time_ns(), "stated_time_ns": value if is_kept else 0}

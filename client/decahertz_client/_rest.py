@@ -149,7 +149,7 @@ class Session:
         try:
             return msgpack.unpackb(data)
         except ValueError as error:
-            raise NoAnswerError(f"the answer is no MessagePack: {_text(error)}") from error
+            raise NoAnswerError(f"the answer is not MessagePack: {_text(error)}") from error
 
     def _sent(
         self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]

@@ -593,7 +593,7 @@ class HeldPosition(TypedDict):
     """The position of one strategy in one instrument.
 
     Negative quantities and values are short. Amounts are in the account currency, by the contract, at
-    the rate of now; realised ones at the rates of their fills.
+    the current rate; realised ones at the rates of their fills.
     """
 
     strategy: str
@@ -1317,7 +1317,7 @@ class RouteFigures(TypedDict):
 
 
 class Schedule(TypedDict):
-    """When a template is submitted by itself."""
+    """When a template is submitted automatically."""
 
     cron: str
     timezone: str | None

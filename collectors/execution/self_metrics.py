@@ -1,4 +1,4 @@
-"""Finished orders by reason, for Prometheus: the reasons are the words of venues, so they are no samples."""
+"""Finished orders by reason, for Prometheus: the reasons are the words of venues, so they are not samples."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MAX_ENDS = 50
 OTHER_REASONS = "__other__"
 _LONGEST_REASON = 100
 _EXECUTIONS = frozenset({FillKind.TRADE, FillKind.CORRECTION, FillKind.BUST})
-"""Other fills are no executions of an order on the market."""
+"""Other fills are not executions of an order on the market."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,16 @@ SOURCE = "recorder-gaps"
 """The emitter of these events."""
 _NUMBERED = (Quote, Tick)
 _MOST_WAITING = 10_000
-"""Gaps that wait for the storage queue; with more of them the newest are only counted by the collector."""
+"""Limit of gaps waiting for storage; beyond it the newest are counted by the collector and not stored."""
 _LARGEST_BATCH = 1_000
 
 
 class GapLedger:
     """Turns ``missed`` of quotes and ticks into :class:`Gap` events of the recorder.
 
-    An instrument whose gaps are in the same batch as its messages is left to its emitter, as the built-in
-    feeds do. A crash between the message and its gap loses the row in ``gaps``, but no count.
+    Instruments whose gaps arrive in the same batch as their messages are skipped: their emitter, such as a
+    built-in feed, reports them. A crash between a message and its gap loses the row in ``gaps``, but not the
+    count.
     """
 
     def __init__(self, bus: Bus, ingest: Ingest, clock: Clock) -> None:
@@ -39,13 +40,13 @@ class GapLedger:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begins to watch the arriving events."""
+        """Starts watching arriving events."""
         self._epoch = self._clock.time_ns()
         self._subscription = self._bus.subscribe(EVENTS, self._watch)
         self._task = supervise(self._run, "gap ledger")
 
     async def stop(self) -> None:
-        """Ends. Safe without ``start`` and twice."""
+        """Stops. Safe without ``start``, and twice."""
         if self._subscription is not None:
             self._subscription.cancel()
         task, self._task = self._task, None

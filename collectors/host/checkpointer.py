@@ -51,7 +51,7 @@ class Checkpointer:
         interval_seconds: float,
         others: Sequence[Checkpointed] = (),
     ) -> None:
-        """``others`` are the parts that are no collectors."""
+        """``others`` are the parts other than collectors."""
         self._store = store
         self._clock = clock
         self._grid = grid

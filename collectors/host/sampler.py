@@ -1,6 +1,6 @@
 """The sampler: runs the cycles of the grid and collects the samples of all collectors.
 
-It takes care of the schedule, the time budget, error counts and logging, so that collectors need not. In
+It handles the schedule, the time budget, error counts and logging, so that collectors need not. In
 each cycle it asks every due collector in turn, validates the samples and publishes them as one
 :class:`~decahertz.sample.SampleBatch` on ``samples:{collector}``. Cycles never overlap: one that takes too
 long delays the next one, and the timer counts the missed ones.
@@ -65,7 +65,7 @@ class Sampler:
     ) -> None:
         """``checkpoints`` and ``history`` restore the collectors; ``limit_seconds`` bounds a start or stop.
 
-        ``others`` are parts that are no collectors, whose state is in the checkpoints too.
+        ``others`` are parts other than collectors whose state is in the checkpoints too.
 
         If the history is not the whole one, :meth:`catch_up` is expected.
         """
@@ -78,7 +78,7 @@ class Sampler:
         self._history = history
         self._is_whole = is_whole
         self._behind: list[HostedCollector] = []
-        """Collectors that lack a part of their past."""
+        """Collectors that lack part of their past."""
         self._grid = Grid()
         self._checkpointer = Checkpointer(
             checkpoints or NoCheckpoints(), clock, self._grid, settings.checkpoint_seconds, others
@@ -133,7 +133,7 @@ class Sampler:
         self._checkpointer.take_part(behind)
 
     def outdate(self) -> None:
-        """Says that what the collectors have continued from lacks events: they have to catch up."""
+        """Marks the collectors as behind: the state from which they continued lacks events."""
         self._behind = [c for c in self._hosted if c.events_restored and c.state is RunState.RUNNING]
         self._checkpointer.take_part((), without=self._behind)
 
@@ -193,7 +193,7 @@ class Sampler:
         return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] / NS_PER_SECOND
 
     def keys_over_budget(self) -> dict[str, int]:
-        """Returns the keys without room by collector; only collectors that have such."""
+        """Returns the number of keys over budget of each collector that has any."""
         return {hosted.name: over for hosted in self._hosted if (over := hosted.keys_over_budget)}
 
     def collector(self, type_: type[CollectorT]) -> CollectorT | None:
@@ -202,7 +202,7 @@ class Sampler:
 
     @property
     def behind(self) -> list[str]:
-        """Names of the collectors that lack a part of their past: :meth:`catch_up` is due."""
+        """Names of the collectors that lack part of their past: :meth:`catch_up` is due."""
         return [hosted.name for hosted in self._behind]
 
     def collectors(self) -> list[CollectorStatus]:

@@ -19,7 +19,7 @@ from decahertz.sample import Sample
 
 
 class PortfolioCollector(BaseCollector[NoOptions]):
-    """Statistics by regime, once a second: round trips close seldom."""
+    """Statistics by regime, once a second: round trips seldom close."""
 
     sample_type: ClassVar[type[Sample]] = PortfolioSample
     options_type: ClassVar[type[msgspec.Struct]] = NoOptions
@@ -28,7 +28,7 @@ class PortfolioCollector(BaseCollector[NoOptions]):
     def __init__(self, clock: Clock, options: NoOptions) -> None:
         super().__init__(clock, options)
         self.strategies: Callable[[], StrategyCollector | None] = _no_strategies
-        """The strategy collector that runs; set by the part that makes both."""
+        """Returns the running strategy collector; set by the part that creates both."""
 
     def sample(self, now_ns: int) -> list[Sample]:  # noqa: ARG002 - nothing depends on the time
         """Returns a sample of all round trips and one of each regime; none before a strategy is known."""

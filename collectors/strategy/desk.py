@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DeskFigures(Struct, frozen=True):
-    """Figures of all strategies together that are no sums of theirs."""
+    """Figures of all strategies together that are not sums of theirs."""
 
     drawdown: float | None
     """Fall of the sum of their results from its highest value, in money; ``None`` while an equity is not

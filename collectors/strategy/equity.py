@@ -103,7 +103,7 @@ class EquityCurve(Struct):
     _earned: float = 0.0
     """Result before the first report."""
     _before: float = 0.0
-    """Results of accounts at their first reports, which are no results of the curve."""
+    """Results of accounts at their first reports, which are not results of the curve."""
     _unrealised: dict[int, float] = {}
     """Unrealised P&L at the end of each day that ended with an open position."""
     _is_stale: bool = True

@@ -73,7 +73,7 @@ class PortfolioStatistics(Struct):
         return NO_REGIME
 
     def _history(self, name: str) -> RegimeHistory:
-        """Returns a history, and forgets the one that was not used for the longest time if there are many."""
+        """Returns a history; evicts the least recently used one when there are too many."""
         history = self._histories.pop(name, None) or RegimeHistory()
         self._histories[name] = history
         if len(self._histories) > _HISTORIES_KEPT:

@@ -55,7 +55,7 @@ class ReportedPosition(Struct, frozen=True, kw_only=True):
 class HeldPosition(Struct, frozen=True, kw_only=True):
     """The position of one strategy in one instrument. Negative quantities and values are short.
 
-    Amounts are in the account currency, by the contract, at the rate of now; realised ones at the rates of
+    Amounts are in the account currency, by the contract, at the current rate; realised ones at the rates of
     their fills.
     """
 
@@ -128,8 +128,8 @@ def position_of(
 ) -> HeldPosition:
     """Describes a holding at a mark price, and at a rate to the account currency.
 
-    ``no_mark`` is the reason if there is no price. ``definition`` is that of the instrument now: a position
-    that is known by reports only has no other.
+    ``no_mark`` is the reason if there is no price. ``definition`` is the current one of the instrument: a
+    position known only from reports has no other.
     """
     price = mark.price
     no_price = no_mark if price is None else rate.reason if isinstance(rate, NoRate) else TOO_LARGE
@@ -143,7 +143,7 @@ def position_of(
     else:
         basis = Basis.REPORTS
         quantity, average = _reported(holding.reports)
-        figures.add("average_price", average, "not every report names it" if quantity else FLAT)
+        figures.add("average_price", average, "not every report has it" if quantity else FLAT)
         for name in ("realised_pnl", "fees", "opened_ns", "risk", "current_r", "mae", "mfe"):
             figures.add(name, None, "no fill is known, only a reported position")
         value = None if price is None else converted(_value(quantity, price, definition), rate)
@@ -183,7 +183,7 @@ def position_of(
 def _add_round_trip(
     figures: Figures, holding: Holding, price: float | None, rate: Rate | NoRate, no_price: str
 ) -> None:
-    """Adds the figures that only fills tell."""
+    """Adds the figures that only fills provide."""
     trip = holding.trip
     is_converted = not holding.unconverted
     not_converted = TOO_LARGE if is_converted else f"{holding.unconverted} fills have no rate"

@@ -134,7 +134,7 @@ class StrategySample(Sample, frozen=True, kw_only=True):
         ),
     ]
     transfers: Annotated[
-        float, Metric("Deposits minus withdrawals; they are no result.", unit=Unit.MONEY, aggregates=NEWEST)
+        float, Metric("Deposits minus withdrawals; not a result.", unit=Unit.MONEY, aggregates=NEWEST)
     ]
     unconverted_cash: Annotated[
         int,

@@ -41,15 +41,16 @@ class _Kept(Struct, array_like=True, gc=False):
 
 
 class RoundTripStatistics(Struct):
-    """Statistics of round trips, whatever the order in which they become known.
+    """Statistics of round trips, independent of the order in which they become known.
 
     A scratch, smaller than half a minor unit of the account currency, is neither a win nor a loss. Counts and
-    sums follow each round trip; :meth:`update` computes the figures, once for all that came since.
+    sums follow each round trip; :meth:`update` recomputes the figures, once for all round trips since the
+    last call.
     """
 
     minor_unit: float = 0.01
     window: int = 50
-    """Newest round trips of which there are statistics of their own, at most 500."""
+    """Newest round trips that have statistics of their own, at most 500."""
     recent: RecentFigures = RecentFigures()
     sums: RoundTripSums = field(default_factory=RoundTripSums)
     streak: int = 0
@@ -68,7 +69,7 @@ class RoundTripStatistics(Struct):
     _streak_before: int = 0
     """The streak before these."""
     _is_stale: bool = False
-    """Whether the figures are to be computed again."""
+    """Whether the figures must be recomputed."""
 
     @property
     def trades(self) -> int:

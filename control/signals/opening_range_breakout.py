@@ -62,7 +62,7 @@ class OpeningRangeBreakout(SignalGenerator[OpeningRangeBreakoutParameters]):
         if self._range_ns >= self._length_ns:
             raise ValueError("range: not shorter than session_length")
         if self._range_ns % timeframe_ns:
-            raise ValueError(f"range: {parameters.range} is no multiple of the timeframe")
+            raise ValueError(f"range: {parameters.range} is not a multiple of the timeframe")
         if self._length_ns // timeframe_ns > MOST_BARS:
             raise ValueError(f"session_length: more than {MOST_BARS} bars of this timeframe")
 

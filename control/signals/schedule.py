@@ -211,7 +211,8 @@ def check_schedule(name: str, settings: ScheduleSettings, generators: Generators
         try:
             CronSim(settings.cron, to_datetime(0))
         except CronSimError as error:
-            raise SettingsError(f"{key}.cron", f"{settings.cron!r} is no cron expression: {error}") from error
+            reason = f"{settings.cron!r} is not a cron expression: {error}"
+            raise SettingsError(f"{key}.cron", reason) from error
 
 
 def check_schedules(

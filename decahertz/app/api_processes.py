@@ -59,7 +59,7 @@ _STABLE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
 """Limit until all processes listen."""
 _SILENT_SECONDS: Final = 30.0
-"""A process that reports nothing for so long is ended."""
+"""A process that reports nothing for this long is terminated."""
 _LOOK_SECONDS: Final = 1.0
 
 
@@ -131,9 +131,7 @@ class ApiProcesses:
         try:
             pickle.dumps(self._schemas)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            reason = (
-                f"has to be 0: a plugin has samples of a type that cannot be imported by its name: {error}"
-            )
+            reason = f"must be 0: the sample type of a plugin cannot be imported by its name: {error}"
             raise SettingsError("api.processes", reason) from error
         self._sockets = await asyncio.to_thread(listening_sockets, "api", api.host, api.port, LISTEN_BACKLOG)
         self.feed.start()
@@ -146,7 +144,7 @@ class ApiProcesses:
             raise OSError(f"an API process did not start within {_START_SECONDS:g} s; see its log") from error
 
     def expect_end(self) -> None:
-        """Restart no process from now on."""
+        """Stops restarting processes."""
         self._end_expected = True
 
     async def stop(self) -> None:
@@ -191,7 +189,7 @@ class ApiProcesses:
             began = now()
             try:
                 code = await self._run(slot)
-            except OSError as error:  # no process can be made
+            except OSError as error:  # the process could not be started
                 slot.incident.fail(0, error)
             else:
                 if self._end_expected:

@@ -34,7 +34,7 @@ _SHOWS_OPTIONS = frozenset({"settings", "--help", "-h"})
 _WITH_PLUGINS = ("up", "stack", "check", "settings")
 """Subcommands with the options of plugins."""
 _OWN_OPTIONS = frozenset({"--config", "--demo", "--run", "--until-finished"})
-"""Options of these subcommands that are no settings."""
+"""Options of these subcommands that are not settings."""
 _CONFIG = Annotated[
     Path | None,
     Parameter(

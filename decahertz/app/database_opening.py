@@ -186,7 +186,7 @@ class DatabaseOpening:
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether the database may be there again by itself."""
+    """Whether the database may be there again on its own."""
     if isinstance(error, EmbeddedPostgresError):
         return not isinstance(error, EmbeddedPostgresUnusableError)
     return isinstance(error, _AWAY)

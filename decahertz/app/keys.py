@@ -135,7 +135,7 @@ def _scopes(texts: Sequence[str]) -> list[Scope]:
     allowed = {scope.value: scope for scope in GRANTABLE}
     unknown = sorted(set(names) - allowed.keys())
     if unknown or not names:
-        wrong = f"{unknown[0]!r} is no scope. " if unknown else ""
+        wrong = f"{unknown[0]!r} is not a scope. " if unknown else ""
         raise StartError(f"{wrong}Give the key at least one scope: --scope {' | '.join(allowed)}.")
     return [allowed[name] for name in names]
 

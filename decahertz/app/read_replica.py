@@ -32,7 +32,7 @@ _FAR_BEHIND_SECONDS = 10.0
 
 
 async def opens(database: Database, schemas: Sequence[SampleSchema]) -> bool:
-    """Open the database if it has the tables; returns whether it is open. ``closed_reason`` says why not."""
+    """Opens the database if it has the tables; returns whether it is open. ``closed_reason`` says why not."""
     tables = [quoted(table_of(schema)) for schema in schemas]
     try:
         async with database.session("api") as connection:
@@ -48,7 +48,7 @@ async def opens(database: Database, schemas: Sequence[SampleSchema]) -> bool:
 
 
 async def keep_opening(database: Database, schemas: Sequence[SampleSchema]) -> None:
-    """Open the database as soon as it has the tables; until then queries are told why not."""
+    """Opens the database as soon as it has the tables; until then queries fail with the reason."""
     attempt = 0
     while not await opens(database, schemas):
         await asyncio.sleep(_RETRY.seconds(attempt, random))
@@ -56,7 +56,7 @@ async def keep_opening(database: Database, schemas: Sequence[SampleSchema]) -> N
 
 
 class ReadReplica:
-    """The replica of ``storage.read_url``: opens it, and watches how far it is behind."""
+    """Opens the replica of ``storage.read_url``, and watches how far it is behind."""
 
     def __init__(
         self, database: Database, schemas: Sequence[SampleSchema], clock: Clock, registry: CollectorRegistry
@@ -71,11 +71,11 @@ class ReadReplica:
         self._lag = lag_metric(registry)
 
     async def start(self) -> None:
-        """Start to open it, in the background: the recorder does not wait for it."""
+        """Starts opening it in the background: the recorder does not wait for it."""
         self._task = supervise(self._run, "read-replica")
 
     async def stop(self) -> None:
-        """Stop and close it. Safe without :meth:`start`, and twice."""
+        """Stops watching and closes it. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         await end(task, _STOP_SECONDS)
         await self._database.close()
@@ -94,7 +94,7 @@ class ReadReplica:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def _look(self) -> str:
-        """The problem of the replica, in words; empty: none."""
+        """Returns the problem of the replica, in words; empty: none."""
         try:
             ((seconds,),) = await self._database.fetch(_LAG)
         except DatabaseError as error:
@@ -116,6 +116,6 @@ def lag_metric(registry: CollectorRegistry) -> Gauge:
     """The family ``decahertz_read_replica_lag_seconds``."""
     return Gauge(
         "decahertz_read_replica_lag_seconds",
-        "How far the database of storage.read_url is behind; 0 if that is no replica.",
+        "How far the database of storage.read_url is behind; 0 if that is not a replica.",
         registry=registry,
     )

@@ -140,7 +140,7 @@ def sharpe_ratio(values: Sequence[float], resolution: float = 0.0) -> float | No
 
 
 def sharpe_error(sharpe: float, days: int) -> float:
-    """Returns the standard error of an annualised Sharpe ratio of so many days.
+    """Returns the standard error of an annualised Sharpe ratio over that many days.
 
     sqrt((1 + s²/2) / n) of the daily ratio s, annualised like the ratio: A. W. Lo, "The Statistics of Sharpe
     Ratios", Financial Analysts Journal 58 (2002), for independent daily values. Dependent ones (a trend that
@@ -154,12 +154,12 @@ def sortino_ratio(values: Sequence[float], resolution: float = 0.0) -> float | N
     """Returns mean over downside deviation (target zero) of daily returns or changes, annualised.
 
     F. A. Sortino and L. N. Price, "Performance Measurement in a Downside Risk Framework", Journal of
-    Investing 3 (1994). A value that is not below ``-resolution`` is no loss. ``None`` for fewer than two
+    Investing 3 (1994). A value that is not below ``-resolution`` is not a loss. ``None`` for fewer than two
     values, or if none is a loss.
     """
     n = len(values)
     losses = [value for value in values if value < -resolution]
-    if n < 2 or not losses:  # noqa: PLR2004 - one day is no distribution
+    if n < 2 or not losses:  # noqa: PLR2004 - one day is not a distribution
         return None
     downside = math.hypot(*losses) / math.sqrt(n)
     if not downside:

@@ -1,4 +1,4 @@
-"""Daily changes from reported equities: transfers are no results."""
+"""Daily changes from reported equities: transfers are not results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def changes_of_equity(
     """Returns the changes between the last equities of consecutive days before ``today``, oldest first.
 
     ``closes`` has time and value by day. A day without a value changes nothing. Transfers between two
-    closes are no result; the deposits are part of the level that earned the change.
+    closes are not a result; the deposits are part of the level that earned the change.
     """
     days = sorted(day for day in closes if day < today)
     changes: list[DailyChange] = []

@@ -36,11 +36,11 @@ class Figures:
 
     cycles: Callable[[], CycleCounts]
     unbalanced: Callable[[], Mapping[str, int]]
-    """Rows that are unaccounted for, by stream; only streams that have such."""
+    """Rows that are unaccounted for, by stream; only streams that have any."""
     database_lost_seconds: Callable[[], float | None]
     """Time since the database was lost; ``None`` while it is reachable."""
     keys_over_budget: Callable[[], Mapping[str, int]]
-    """Keys without room by collector; only collectors that have such."""
+    """Number of keys over budget of each collector that has any."""
     behind: Callable[[], Collection[str]]
     """Names of the collectors that lack a part of their past."""
 

@@ -70,5 +70,5 @@ class WatchdogMetrics:
         self._errors.inc()
 
     def fired(self, alert: str) -> None:
-        """Count an alert that begins to fire."""
+        """Counts an alert that starts firing."""
         self._fired[alert].inc()

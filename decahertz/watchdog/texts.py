@@ -9,7 +9,7 @@ from decahertz.words import counted
 
 
 def summary_of(alert: str, key: Key, finding: Finding, recorder: str) -> str:
-    """The summary of an alert that begins to fire."""
+    """Returns the summary of an alert that starts firing."""
     return _TEXTS[alert](key, finding, recorder)
 
 

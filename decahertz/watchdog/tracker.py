@@ -1,4 +1,4 @@
-"""The state of one condition for each thing that it applies to."""
+"""The state of one condition for each thing to which it applies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key: TypeAlias = tuple[str, ...]
 
 
 class Finding(NamedTuple):
-    """The present value of a condition for one thing."""
+    """The current value of a condition for one thing."""
 
     value: float | None
     """``None``: not known now, or with ``is_forced`` unlimited."""
@@ -33,11 +33,11 @@ Findings: TypeAlias = Mapping[Key, Finding]
 
 
 class PartialFindings(dict[Key, Finding]):
-    """Findings made while a collector catches up: they may begin an alert, and end none."""
+    """Findings made while a collector catches up: they may start alerts, but not end them."""
 
 
 class Transition(NamedTuple):
-    """A thing that begins to fire, or (without a finding) is clear again."""
+    """A thing that starts firing, or (without a finding) is clear again."""
 
     key: Key
     finding: Finding | None
@@ -82,12 +82,12 @@ class Tracker:
         return self._firing
 
     def adopt(self, key: Key, now_ns: int, held_until_ns: int) -> None:
-        """Take over a thing that was firing when the previous process ended."""
+        """Adopts a thing that was firing when the previous process ended."""
         self._things[key] = _Thing(now_ns, is_firing=True, held_until_ns=held_until_ns)
         self._firing += 1
 
     def update(self, findings: Findings, now_ns: int) -> Iterator[Transition]:
-        """Yield what changes."""
+        """Yields the transitions."""
         self.suppressed = 0
         if findings:
             yield from self._begin(findings, now_ns)

@@ -69,7 +69,7 @@ class Momentum(Strategy):
 
 
 class ByRequest(Strategy):
-    """Trades what others ask for, and nothing by itself."""
+    """Trades what others ask for, and nothing on its own."""
 
     name = BY_REQUEST
 

@@ -33,7 +33,7 @@ class Cell:
     hidden: bool = False
 
     def colour_properties(self) -> list[model.DynamicConfigValue]:
-        """The override of the thresholds alone, for panels that are no tables."""
+        """The override of the thresholds alone, for panels that are not tables."""
         assert self.colours is not None  # noqa: S101 - the caller's mistake
         return [model.DynamicConfigValue(id_val="thresholds", value=self.colours.build())]
 

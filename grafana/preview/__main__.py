@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="VARIABLE=VALUE", help="value of a variable"
     )
-    parser.add_argument("--most", type=int, default=1, help="rows to draw of those that are repeated")
+    parser.add_argument("--most", type=int, default=1, help="maximum of repeated rows to draw")
     running = parser.add_argument_group("a running recorder", "Without these a demo runs for the minutes.")
     running.add_argument("--prometheus", metavar="URL", help="address of Prometheus")
     running.add_argument("--database", metavar="URL", help="address of PostgreSQL; its password is not read")
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _settings(arguments: argparse.Namespace, stack: ExitStack, console: Console) -> Mapping[str, str]:
-    """The environment of Grafana, for what runs or for a demo that is started here."""
+    """Returns the environment of Grafana, for the given recorder or for a demo that is started here."""
     given = (arguments.prometheus, arguments.database, arguments.password_file)
     if not any(given):
         return stack.enter_context(_demo(arguments.minutes, console))

@@ -61,7 +61,7 @@ def visiting(folder: Path, url: str) -> Iterator[None]:
 
 
 def _visit(url: str, key: str, ended: threading.Event) -> None:
-    chance = random.Random(1)  # noqa: S311 - which order comes next is no secret
+    chance = random.Random(1)  # noqa: S311 - which order comes next is not a secret
     with Client(url, source="visitor", key=key) as client:
         for number in itertools.count():
             if ended.wait(_STEP_SECONDS):

@@ -70,7 +70,7 @@ def parse_interval(text: str) -> int:
     """Milliseconds of ``15s`` or ``100ms``; a number without a unit is in seconds."""
     match = _DURATION.fullmatch(text.strip().removeprefix(">"))
     if match is None:
-        raise ValueError(f"{text!r} is no interval")
+        raise ValueError(f"{text!r} is not an interval")
     return round(float(match[1]) * _MS[match[2] or "s"])
 
 
@@ -97,6 +97,6 @@ def resolve(text: str, now_ms: int) -> int:
     """Milliseconds since the Unix epoch of ``now``, ``now-15m`` or ``now/d``."""
     match = re.fullmatch(r"now(?:-(\d+(?:ms|[Mwdhmsy])))?(?:/([dhm]))?", text)
     if match is None:
-        raise ValueError(f"{text!r} is no relative time")
+        raise ValueError(f"{text!r} is not a relative time")
     at = now_ms - (parse_interval(match[1]) if match[1] else 0)
     return at - at % _MS[match[2]] if match[2] else at

@@ -35,7 +35,7 @@ class PrometheusSource:
 
     def __init__(self, url: str, min_interval: str) -> None:
         if not url.startswith(("http://", "https://")):
-            raise QueryError(f"{url!r} is no address of a Prometheus")
+            raise QueryError(f"{url!r} is not an address of a Prometheus")
         self._url = url.rstrip("/")
         self._min_interval = min_interval
         self.elapsed_seconds = 0.0

@@ -1,4 +1,4 @@
-"""Calculations that make one value of a field, for figures and legends."""
+"""Calculations that reduce a field to one value, for figures and legends."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _KNOWN: Mapping[str, Callable[[list[Any]], Any]] = {
     "range": lambda known: max(known) - min(known),
 }
 TITLES = {"lastNotNull": "Last", "firstNotNull": "First", "last": "Last", "sum": "Total"}
-"""Headings of calculations whose name says it less well."""
+"""Headings that are clearer than the name of the calculation."""
 
 
 def reduce_values(values: Sequence[Any], how: str) -> Any:  # noqa: ANN401 - a value of the field
-    """The value by a calculation of Grafana's name; ``None`` without values. Raises :class:`QueryError`."""
+    """Reduces values by a Grafana calculation; ``None`` without values. Raises :class:`QueryError`."""
     if how not in _KNOWN:
-        raise QueryError(f"the calculation {how} is not known here")
+        raise QueryError(f"the calculation {how} is not supported")
     known = [value for value in values if value is not None]
     return _KNOWN[how](known) if known else None

@@ -1,4 +1,4 @@
-"""Restarts the embedded PostgreSQL when it ends by itself."""
+"""Restarts the embedded PostgreSQL when it ends on its own."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _CHOSEN: Final = (
     " AND ($4::text IS NULL OR strategy = $4)"
 )
 _FEES: Final = executions("fee, currency, fee_currency, fee_rate", "fills", _CHOSEN)
-# Settlements are no executions; their fees are paid all the same.
+# Settlements are not executions; their fees are paid all the same.
 _STATEMENT: Final = f"""
 WITH paid AS (
     SELECT strategy, account, fee, currency, fee_currency, fee_rate FROM ({_FEES}) AS executed

@@ -82,7 +82,7 @@ class KeysetPage:
     array_columns: Mapping[str, str] = field(default_factory=dict)
     """Filters by one element of an array: name of the filter, and the column."""
     derived: Mapping[str, str] = field(default_factory=dict)
-    """Fields and filters that are no column: name, and the expression in SQL."""
+    """Fields and filters that are not columns: name, and the expression in SQL."""
 
     def statement(
         self, which: Filter, limit: int, cursor: str | None, *, own_range: bool = False

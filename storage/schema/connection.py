@@ -33,7 +33,7 @@ class SchemaLockedError(DatabaseError):
 
 @contextmanager
 def schema_errors(database: Database) -> Iterator[None]:
-    """As :meth:`~storage.database.Database.errors`, but a missing right passes through: it is no outage."""
+    """As :meth:`~storage.database.Database.errors`, but a missing right passes: it is not an outage."""
     try:
         yield
     except asyncpg.InsufficientPrivilegeError:

@@ -60,15 +60,15 @@ PLACED_NS: Final = "coalesce(submitted_ns, created_ns)"
 _KEY: Final = ", ".join(ORDER_KEY)
 _SECOND_NS: Final = 1_000_000_000
 _MID_NS: Final = 10 * _SECOND_NS
-"""A sample older than this is none."""
+"""An older sample is ignored."""
 _QUOTE_NS: Final = 600 * _SECOND_NS
-"""A quote older than this is none."""
+"""An older quote is ignored."""
 _SIGNAL_NS: Final = 6 * 3600 * _SECOND_NS
-"""A signal so long before its order is another one with its id."""
+"""A signal that is this much older than its order is another one with the same id."""
 _LATE_NS: Final = {name: ns // 2 + 100_000_000 for name, ns in HORIZONS_NS.items()}
-"""How far behind its horizon the mid of a markout may be: no cycle ran meanwhile."""
+"""How far behind its horizon the mid of a markout may be, where no cycle ran in between."""
 _SETTLED_NS: Final = HORIZONS_NS["5m"] + _LATE_NS["5m"]
-"""After its newest fill or report, nothing about an order changes by itself any more."""
+"""An order whose newest fill or report is older than this no longer changes on its own."""
 _FILL_COLUMNS: Final = "side, fee, fee_currency, liquidity, multiplier, inverse, currency, rate, fee_rate"
 _ORDER_COLUMNS: Final = (
     *(*ORDER_KEY, "side", "state", "is_final", "quantity", "fills", "executed_quantity", "time_ns"),

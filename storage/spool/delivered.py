@@ -18,7 +18,7 @@ from storage.entry import EntryKind
 from storage.spool.codec import PayloadError, decode_events
 
 _STALE_NS = 300 * NS_PER_SECOND
-"""A checkpoint that is not replaced for so long is dropped: the events since then would fill the disk."""
+"""A checkpoint not replaced within this time is dropped: the events since then would fill the disk."""
 _FORGOTTEN_AT_ONCE = 2_000
 _REPLAYED_AT_ONCE = 500
 _KEEP = (

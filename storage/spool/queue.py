@@ -12,7 +12,7 @@ from storage.spool.jobs import Job
 _BATCH_ROWS = 20_000
 _IDLE_SECONDS = 1.0
 _QUIET_AFTER_NS = 10 * NS_PER_SECOND
-"""Without an event for so long nothing is recorded but the state of the machine."""
+"""After this time without an event, only the state of the machine is being recorded."""
 _QUIET_COMMIT_SECONDS = 1.0
 """How long jobs may wait then: a commit costs a processor as much as ten cycles of the sampler."""
 

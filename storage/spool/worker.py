@@ -1,7 +1,8 @@
 """Runs the thread that owns the spool file.
 
 Events that an emitter waits for are committed as soon as the thread is free, together with everything that
-arrived meanwhile: one ``fsync`` for all. Samples, which nobody waits for, first wait a little for others.
+arrived in the meantime: one ``fsync`` for all. Samples, which nobody waits for, are held back briefly so that
+more of them share a commit.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 10.0
 _REPLACE_INTERVAL_NS = 10 * NS_PER_SECOND
-_REMOVAL_SHOWN_NS = 10 * NS_PER_SECOND
-"""The health tells of removed files for at least this long."""
 """Minimum time between two replacements: each damaged file that is kept takes disk space."""
+_REMOVAL_SHOWN_NS = 10 * NS_PER_SECOND
+"""Minimum time for which the health reports removed files."""
 
 _Opened = dict[EmitterId, SequenceSet] | BaseException
 
@@ -111,7 +112,7 @@ class SpoolWorker:
         return self._file.oldest_ns if self._file is not None else None
 
     def open(self, known: Mapping[EmitterId, SequenceSet]) -> dict[EmitterId, SequenceSet]:
-        """Open the file and start the thread; returns the sequences of all durable events. Blocks.
+        """Opens the file and starts the thread; returns the sequences of all durable events. Blocks.
 
         Raises an error of :mod:`storage.spool.errors`, or ``OSError`` if the folder cannot be created.
         """
@@ -126,16 +127,16 @@ class SpoolWorker:
         return outcome
 
     def put(self, job: Job) -> None:
-        """Queue a job; returns at once. A job is refused if the thread ends before its turn."""
+        """Queues a job; returns at once. A job is refused if the thread ends before its turn."""
         self._queue.put(job)
 
     def close(self) -> None:
-        """Run the jobs that wait, close the file and end the thread. Blocks. Safe twice."""
+        """Runs the waiting jobs, closes the file and ends the thread. Blocks. Safe to call twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(CallJob(self._stop, lambda _: None))
             thread.join(_CLOSE_SECONDS)
-            if thread.is_alive():  # the disk hangs; rows that it has not taken by now are lost
+            if thread.is_alive():  # the disk hangs; rows that it has not accepted by now are lost
                 self._log.error("spool_close_timed_out", waited_seconds=_CLOSE_SECONDS)
 
     def _stop(self, _: SpoolFile) -> None:
@@ -176,7 +177,7 @@ class SpoolWorker:
         return file
 
     def _work(self, file: SpoolFile) -> SpoolFile:
-        """Run jobs until :meth:`close`; returns the file that is in use then."""
+        """Runs jobs until :meth:`close`; returns the file in use by then."""
         while not self._is_stopping:
             try:
                 file = self._run_jobs(file)
@@ -233,7 +234,7 @@ class SpoolWorker:
         return file
 
     def _attempt(self, file: SpoolFile, job: Job) -> tuple[SpoolFile, Exception | None]:
-        """Run a job, once more if the file is damaged; returns the file in use then, and the error."""
+        """Runs a job, again on a new file if this one is damaged; returns the file in use and the error."""
         try:
             try:
                 job.run(file)
@@ -248,7 +249,7 @@ class SpoolWorker:
         return file, None
 
     def _rewrite(self, file: SpoolFile, error: SpoolRemovedError) -> SpoolFile:
-        """Write the files again that were removed, with all that the open ones hold."""
+        """Writes the removed files again, with everything that the open ones hold."""
         try:
             file = rewrite_file(self._folder, self._settings, self._clock, self._ledger, file)
             self._renew_lock()
@@ -264,7 +265,7 @@ class SpoolWorker:
         return file
 
     def _settle_removal(self, file: SpoolFile) -> None:
-        """End the report of a removal when nothing depends on what was written again."""
+        """Ends the report of a removal once the database has every row that was written again."""
         wall_ns, monotonic_ns = self._removed_ns
         is_stored = file.oldest_ns is None or file.oldest_ns > wall_ns
         if is_stored and self._clock.monotonic_ns() - monotonic_ns >= _REMOVAL_SHOWN_NS:

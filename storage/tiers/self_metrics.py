@@ -26,7 +26,7 @@ class RollUpMetrics:
         )
         self.packed = Counter(
             "decahertz_packed_rows",
-            "Raw samples, quotes and ticks packed; none on TimescaleDB, which compresses by itself.",
+            "Raw samples, quotes and ticks packed; none on TimescaleDB, which compresses on its own.",
             registry=registry,
         )
         self.failures = Counter(

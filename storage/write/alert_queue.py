@@ -38,7 +38,7 @@ _STOP_SECONDS = 1.0
 _EXPIRE_SECONDS = 60.0
 """Interval between searches for alerts whose end was never reported."""
 _UNREPORTED_NS = 15 * 60 * NS_PER_SECOND
-"""Alertmanager is asked about alerts that it has not reported for so long."""
+"""Alertmanager is asked about alerts that it has not reported for this long."""
 
 FiringElsewhere: TypeAlias = Callable[[], Awaitable[Collection[str] | None]]
 """Returns the fingerprints of all alerts that fire in Alertmanager; ``None`` if it does not know them yet."""

@@ -139,8 +139,8 @@ def test_a_strict_client_raises_what_is_wrong(
 @pytest.mark.parametrize(
     ("kind", "fields", "reason"),
     [
-        ("trade", FILL, "'trade' is no event type"),
-        ("fill", {**FILL, "colour": 1}, r"fill\.colour is no field"),
+        ("trade", FILL, "'trade' is not an event type"),
+        ("fill", {**FILL, "colour": 1}, r"fill\.colour is not a field"),
         ("fill", {name: value for name, value in FILL.items() if name != "side"}, r"fill\.side is missing"),
         ("fill", {**FILL, "side": None}, r"fill\.side is missing"),
     ],

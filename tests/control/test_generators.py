@@ -173,10 +173,10 @@ def test_a_breakout_has_a_strength_and_figures_and_happens_once_a_session() -> N
     [
         ("moving_average_cross", {"fast": 30, "slow": 30}, "fast: 30 is not below slow, 30"),
         ("z_score_reversion", {"entry": 1, "exit": 1}, "exit: 1 is not below entry, 1"),
-        ("opening_range_breakout", {"range": "90s"}, "range: 90s is no multiple of the timeframe"),
+        ("opening_range_breakout", {"range": "90s"}, "range: 90s is not a multiple of the timeframe"),
         ("opening_range_breakout", {"range": "2h", "session_length": "1h"}, "range: not shorter"),
         ("opening_range_breakout", {"session_length": "25h"}, "session_length: longer than 24h"),
-        ("opening_range_breakout", {"timezone": "Mars"}, "timezone: 'Mars' is no time zone"),
+        ("opening_range_breakout", {"timezone": "Mars"}, "timezone: 'Mars' is not a time zone"),
     ],
 )
 def test_parameters_that_contradict_are_refused(

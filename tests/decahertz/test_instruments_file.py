@@ -98,7 +98,7 @@ ONE = '[[instrument]]\nvenue="v"\ninstrument="i"\n'
             ONE + 'kind="spot"\nmultiplier=0\n',
             "instrument 1 (i): Expected `float` > 0.0 (multiplier)",
         ),
-        (ONE + 'kind="spot"\nexpiry="soon"\n', "instrument 1 (i): expiry 'soon' is no time such as"),
+        (ONE + 'kind="spot"\nexpiry="soon"\n', "instrument 1 (i): expiry 'soon' is not a time such as"),
         (ONE + 'kind="spot"\ntime_ns=5\n', "instrument 1 (i): time_ns and type are not for this file"),
         (TOML + TOML, "ESZ6 at cme is defined twice"),
     ],

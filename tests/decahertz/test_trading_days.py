@@ -111,5 +111,5 @@ def test_bars_follow_each_other_without_gap_or_overlap(
 
 
 def test_an_unknown_zone_is_refused_by_the_name_of_the_setting() -> None:
-    with pytest.raises(SettingsError, match=r"accounting\.timezone.*'Mars/Olympus' is no time zone"):
+    with pytest.raises(SettingsError, match=r"accounting\.timezone.*'Mars/Olympus' is not a time zone"):
         days("Mars/Olympus")

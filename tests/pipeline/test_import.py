@@ -161,7 +161,7 @@ async def test_epoch_times_of_every_unit_are_understood_and_the_far_future_is_re
     report = await importer.run(TRADES + rows)
     assert "4 stored, 0 already there, 2 refused" in report
     assert "line 6: time 2100-01-01" in report
-    assert "line 7: time '12345' is no epoch time" in report
+    assert "line 7: time '12345' is not an epoch time" in report
     days = await importer.rows("SELECT DISTINCT time::date::text FROM ticks")
     assert days == [("2021-01-08",)]
 

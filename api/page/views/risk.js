@@ -113,7 +113,7 @@ export class RiskView {
     if (this.shown !== status.objections.join("\n")) {
       this.shown = status.objections.join("\n");
       const lines = status.objections.map((text) => h("li", {}, h("span", { class: `dot ${STATE_TONES[status.state]}` }), h("span", { class: "detail", title: text }, text)));
-      fill(this.objectionList, ...(lines.length ? lines : [h("li", { class: "empty" }, "Nothing that the recorder knows speaks against trading. It is no permission.")]));
+      fill(this.objectionList, ...(lines.length ? lines : [h("li", { class: "empty" }, "Nothing that the recorder knows speaks against trading. It is not a permission.")]));
     }
     this.strategies.render(status.strategies, now);
   }

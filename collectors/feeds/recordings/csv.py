@@ -171,7 +171,7 @@ class _Named:
             try:
                 known = self._known[text] = msgspec.convert(text, Name)
             except msgspec.ValidationError as error:
-                raise RowError(f"{self._column} {text[:64]!r} is no valid name: {error}") from error
+                raise RowError(f"{self._column} {text[:64]!r} is not a valid name: {error}") from error
         return known
 
 

@@ -76,7 +76,7 @@ def time_of(text: str, zone: tzinfo | None) -> int:
 def _from_epoch(text: str, whole: str, fraction: str) -> int:
     number = int(whole)
     if number < _EARLIEST:
-        raise RowError(f"time {text!r} is no epoch time: the unit of so small a number cannot be told")
+        raise RowError(f"time {text!r} is not an epoch time: the unit of so small a number cannot be told")
     for limit, unit_ns in _UNITS:
         if number < limit:
             digits = fraction.ljust(9, "0")

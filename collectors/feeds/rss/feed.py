@@ -53,7 +53,7 @@ class RssOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         2_000_000
     )
     max_age_hours: Annotated[
-        float, Meta(gt=0, le=8784, description="Older entries of a document are no news.")
+        float, Meta(gt=0, le=8784, description="Older entries of a document are not news.")
     ] = 48.0
     similarity: Annotated[
         float,
@@ -202,7 +202,7 @@ class RssFeed(BaseFeed[RssOptions]):
         source.etag, source.modified = headers["etag"], headers["last-modified"]
 
     def _news(self, entry: Entry, source: _Source, publisher: str, received_ns: int) -> News | None:
-        """The headline of an entry; ``None``: it is no news."""
+        """The headline of an entry; ``None``: it is not news."""
         if entry.entry_id in source.ids:
             return None
         source.ids[entry.entry_id] = None

@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 _SCHEME: Final = "s3://"
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _COPIED_BYTES: Final = 5 * 2**30
-"""The largest object that S3 copies by itself."""
+"""The largest object that S3 copies in one request."""
 _PIECE_BYTES: Final = 8 * 2**20
 _CONNECT_SECONDS, _REQUEST_SECONDS = 10.0, 60.0
 
@@ -162,7 +162,7 @@ class S3Store:
         self._file_type = fs.FileType.File
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._s3: Any = fs.S3FileSystem(
-            endpoint_override=endpoint,  # pyarrow reads all else from there by itself
+            endpoint_override=endpoint,  # pyarrow reads all else from there on its own
             connect_timeout=_CONNECT_SECONDS,
             request_timeout=_REQUEST_SECONDS,
         )

@@ -2,7 +2,7 @@
 
 Events of ``{table}_recent`` that are old enough move into ``{table}_packed``. A packed row has the events of
 one emitter, instrument and hour in order of time, at most :data:`MOST_ROWS` of them; TOAST compresses the
-arrays. The view ``{table}`` has both. PostgreSQL finds the packed rows of a key by itself, but those of a
+arrays. The view ``{table}`` has both. PostgreSQL finds the packed rows of a key on its own, but those of a
 time only where it is told: ``{table}_between``, ``{table}_received`` and ``{table}_numbered`` do that. They
 are plain SQL, so the planner sees through them, and exist on TimescaleDB too.
 

@@ -91,8 +91,8 @@ async def test_a_key_is_created_listed_and_revoked_and_each_change_is_audited(
     ("tokens", "reason"),
     [
         (("create", "x"), "at least one scope"),
-        (("create", "x", "--scope", "write"), "'write' is no scope"),
-        (("create", "x", "--scope", "public"), "'public' is no scope"),
+        (("create", "x", "--scope", "write"), "'write' is not a scope"),
+        (("create", "x", "--scope", "public"), "'public' is not a scope"),
         (("create", " x", "--scope", "read"), "name of a key"),
         (("create", "x", "--scope", "read", "--expires", "soon"), "neither like 90d"),
         (("create", "x", "--scope", "read", "--expires", "2020-01-01T00:00:00Z"), "not in the future"),

@@ -150,7 +150,7 @@ def test_without_days_everything_is_null_with_a_reason() -> None:
         assert one.reason, name
 
 
-# Transfers are no results.
+# Transfers are not results.
 
 
 def test_a_transfer_is_no_result() -> None:
