@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, Union
 
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
+from decahertz_client._backoff import delay_seconds
 from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
 from decahertz_client._rest import Session
 from decahertz_client._tls import tls_failure
@@ -147,9 +147,8 @@ class _Protocol:
         text = tls_failure(error) or str(error) or type(error).__name__
         if self._position is None and not self._gap and response is None:
             raise NoAnswerError(f"no connection to {self.url}: {text}") from error
-        delay: float = min(_FIRST_DELAY_SECONDS * 2**self._failures, _LONGEST_DELAY_SECONDS)
         self._failures += 1
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads readers that were cut off together
+        return delay_seconds(self._failures - 1, _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS)
 
 
 def _problem(response: Any) -> ProblemError:  # noqa: ANN401 - a response of websockets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Callable
 
+from decahertz_client._backoff import delay_seconds
 from decahertz_client._errors import NoAnswerError, ProblemError, ReaderError
 from decahertz_client._rest import Session, quoted
 
@@ -292,9 +292,8 @@ class OrderRequests:
                     return
                 if failures == 0:
                     _LOG.warning("no order requests from decahertz: %s", error)
-                delay = min(_FIRST_DELAY_SECONDS * 2**failures, _LONGEST_DELAY_SECONDS)
+                self._closing.wait(delay_seconds(failures, _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS))
                 failures += 1
-                self._closing.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads processes
             else:
                 if failures:
                     _LOG.warning("order requests from decahertz again, after %d failures", failures)

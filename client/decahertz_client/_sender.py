@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import random
 import threading
 import time
 from collections import Counter, deque
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
+from decahertz_client._backoff import delay_seconds
 from decahertz_client._http import Connection, NoResponseError, Response, UnreachableError
 from decahertz_client._packer import Batch, Item, Outbox, Packer
 
@@ -392,9 +392,7 @@ class Sender:
     def _back_off(self, cause: str, text: str, min_seconds: float = 0.0) -> float:
         """Schedules the next attempt after a failure; logs each cause once until the server recovers."""
         self._failures += 1
-        growing = min(_FIRST_BACKOFF * 2.0 ** min(self._failures - 1, 10), _MAX_BACKOFF)
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads clients out, guards no secret
-        pause = min_seconds + growing * jitter
+        pause = min_seconds + delay_seconds(self._failures - 1, _FIRST_BACKOFF, _MAX_BACKOFF)
         self._next_attempt = time.monotonic() + pause
         self._last_error = text
         self._warn_once(cause, text)

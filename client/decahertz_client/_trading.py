@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Callable, NamedTuple
 
+from decahertz_client._backoff import delay_seconds
 from decahertz_client._errors import ReaderError
 from decahertz_client._rest import Session
 
@@ -128,9 +128,8 @@ class TradingWatch:
                 self._problem = str(error)
                 if failures == 0:
                     _LOG.warning("decahertz does not say whether trading may go on: %s", error)
-                delay = min(_FIRST_DELAY_SECONDS * 2 ** min(failures, 10), _LONGEST_DELAY_SECONDS)
+                self._closing.wait(delay_seconds(failures, _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS))
                 failures += 1
-                self._closing.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads processes
                 continue
             if failures:
                 _LOG.warning("decahertz says again whether trading may go on, after %d failures", failures)
