@@ -154,7 +154,7 @@ async def test_by_default_a_profile_is_of_the_day_so_far(stored: Stack, stored_c
 @pytest.mark.parametrize(
     ("path", "parameter", "reason"),
     [
-        ("daily/A?timezone=Mars", "timezone", "no time zone"),
+        ("daily/A?timezone=Mars", "timezone", "not a time zone"),
         ("daily/A?day_start=25:00", "day_start", "written 09:30"),
         ("daily/A?start=2026-01-02T00:00:00Z&end=2026-01-01T00:00:00Z", "start", "later than end"),
         ("daily/A?limit=0", "limit", "1 or more"),

@@ -168,7 +168,7 @@ def test_files_that_no_server_can_use_are_refused_by_name(files: CertificateFile
         (CertificateFiles(text, files.key), "api.tls_certificate", "is not a PEM file"),
         (CertificateFiles(files.key, files.key), "api.tls_certificate", "has no certificate in PEM"),
         (CertificateFiles(certificate, missing), "api.tls_key", "cannot be read: No such file"),
-        (CertificateFiles(certificate, certificate), "api.tls_key", "no private key in PEM"),
+        (CertificateFiles(certificate, certificate), "api.tls_key", "not a private key in PEM"),
         (CertificateFiles(certificate, other.key), "api.tls_key", "is not the key of"),
         (CertificateFiles(certificate, locked), "api.tls_key", "password"),
     ):

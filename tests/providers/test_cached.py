@@ -106,7 +106,7 @@ async def test_an_unknown_symbol_is_remembered_and_an_impossible_one_makes_no_ca
         with pytest.raises(UnknownSymbolError, match="answers 404"):
             await ask(gateway)
     for symbol in ("../orders", "btc-usd", "BTC-USD?x=1", ""):
-        with pytest.raises(UnknownSymbolError, match="no symbol of coinbase"):
+        with pytest.raises(UnknownSymbolError, match="not a symbol of coinbase"):
             await ask(gateway, symbol)
     assert len(world.venue.calls) == 1
     world.pass_seconds(60)
@@ -119,7 +119,7 @@ async def test_an_unknown_symbol_is_remembered_and_an_impossible_one_makes_no_ca
         ({"price": "-1"}, "not above zero"),
         ({"volume": "-3"}, "a size is negative"),
         ({"price": "1e40"}, "more than 30 digits"),
-        ({"price": "NaN"}, "no finite number"),
+        ({"price": "NaN"}, "not a finite number"),
         ({"price": "many"}, "price"),
         ({"price": None}, "price"),
         ({"time": "yesterday"}, "RFC 3339"),
