@@ -67,8 +67,9 @@ class SystemOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SystemCollector(BaseCollector[SystemOptions]):
-    """Reads the machine in threads and measures the event loop in which it is started.
+    """Reads the machine in threads and measures the event loop in which it is sampled.
 
+    The loop is measured from the second cycle on: what blocks it before is the start of the recorder.
     ``sample`` combines the last readings; it makes two system calls and opens no file.
     """
 
@@ -81,11 +82,9 @@ class SystemCollector(BaseCollector[SystemOptions]):
         self._sampled: tuple[int, tuple[SystemSample, ...]] = (0, ())
 
     async def start(self) -> None:
-        """Starts the threads and the loop monitor."""
+        """Starts the threads that read the machine."""
         running = await asyncio.to_thread(_Running, self.clock, self.options)  # psutil opens files
         self._running = running
-        running.monitor.start()
-        running.watchdog.start()
         for poll in running.polls:
             poll.start()
 
@@ -104,6 +103,8 @@ class SystemCollector(BaseCollector[SystemOptions]):
         if self._running is None:
             return ()
         if self._sampled[0] != now_ns:
+            if self._sampled[0]:  # the first cycle does what has waited through the start
+                self._running.watch_loop()
             self._sampled = (now_ns, (self._running.sample(),))
         return self._sampled[1]
 
@@ -122,6 +123,7 @@ class _Running:
             clock, late_seconds=options.late_seconds, block_seconds=options.block_seconds
         )
         self.watchdog = Watchdog(clock, self.monitor, block_seconds=options.block_seconds)
+        self._watches_loop = False
         self._cpu = Reading("cpu", cpu_reader(clock), fast, clock)
         self._own_cpu = Reading("process cpu", own_cpu_reader(clock), fast, clock)
         self._memory = Reading("memory", read_memory, fast, clock)
@@ -145,6 +147,13 @@ class _Running:
             Poll("disk", (self._space,), disk),
             Poll("clock", (self._clock_error,), disk),
         )
+
+    def watch_loop(self) -> None:
+        """Starts the loop monitor, once."""
+        if not self._watches_loop:
+            self._watches_loop = True
+            self.monitor.start()
+            self.watchdog.start()
 
     def sample(self) -> SystemSample:
         memory = self._memory.fresh or MachineMemory()

@@ -167,6 +167,23 @@ async def test_a_blocked_event_loop_is_measured_and_its_stack_names_the_function
     await eventually(collector, lambda sample: sample.loop_lag_max_seconds < 0.5)  # after a second
 
 
+async def test_the_work_of_a_start_is_no_block_of_the_event_loop() -> None:
+    collector = SystemCollector(SystemClock(), QUICK)
+    with capture_logs() as logs:
+        await collector.start()
+        try:
+            time.sleep(0.4)  # the host restores the state of other collectors
+            collector.sample(1)
+            time.sleep(0.4)  # the first cycle does what has waited
+            await asyncio.sleep(0.2)  # the watchdog would have its turn
+            samples = [one for cycle in (2, 3) for one in collector.sample(cycle)]
+        finally:
+            await collector.stop()
+
+    assert logs == []
+    assert [(one.loop_late, one.loop_blocks) for one in samples] == [(0, 0)] * 2
+
+
 def watched(clock: ManualClock) -> tuple[LoopMonitor, Watchdog]:
     """A started monitor of this loop, and its watchdog, to be called by hand."""
     monitor = LoopMonitor(clock, late_seconds=0.05, block_seconds=0.1)
