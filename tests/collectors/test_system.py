@@ -168,13 +168,16 @@ async def test_a_blocked_event_loop_is_measured_and_its_stack_names_the_function
 
 
 async def test_the_work_of_a_start_is_no_block_of_the_event_loop() -> None:
+    def block() -> None:
+        time.sleep(0.4)
+
     collector = SystemCollector(SystemClock(), QUICK)
     with capture_logs() as logs:
         await collector.start()
         try:
-            time.sleep(0.4)  # the host restores the state of other collectors
+            block()  # the host restores the state of other collectors
             collector.sample(1)
-            time.sleep(0.4)  # the first cycle does what has waited
+            block()  # the first cycle does what has waited
             await asyncio.sleep(0.2)  # the watchdog would have its turn
             samples = [one for cycle in (2, 3) for one in collector.sample(cycle)]
         finally:
