@@ -47,6 +47,7 @@ from storage.settings import StorageSettings
 from storage.write.order_requests import KeyReusedError, Poll, RequestStore
 from tests.control.requests import request
 from tests.postgres_server import PostgresServer, create_tables
+from tests.properties import examples
 
 ResultT = TypeVar("ResultT")
 PERSON = Actor(name="ada")
@@ -379,7 +380,7 @@ def test_the_queue_does_what_the_model_says(postgres_server: PostgresServer) -> 
             run_state_machine_as_test(
                 Desk,
                 settings=settings(
-                    max_examples=60,
+                    max_examples=examples(60),
                     stateful_step_count=40,
                     deadline=None,
                     database=None,

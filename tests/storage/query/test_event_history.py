@@ -25,6 +25,7 @@ from storage.database import Database
 from storage.query.event_history import EventHistory, newest_sample_ns
 from storage.schema.emitters import recently_stored_events
 from tests.event_examples import events
+from tests.properties import examples
 from tests.storage_examples import (
     BOOK,
     MACHINE,
@@ -53,7 +54,9 @@ async def collected(
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(given_events=st.lists(events, min_size=1, max_size=12))
 async def test_every_event_comes_back_as_it_was_and_in_order(
     database: Database, given_events: list[AnyEvent]

@@ -22,6 +22,7 @@ from storage.settings import SpoolSettings
 from storage.spool.errors import SpoolUnwritableError
 from storage.spool.file import SpoolFile
 from storage.spool.recovery import FILE_NAME
+from tests.properties import examples
 from tests.storage_examples import arrival, book, books, quote
 
 
@@ -235,5 +236,5 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpool = SpoolMachine.TestCase
-TestSpool.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestSpool.settings = settings(max_examples=examples(100), stateful_step_count=30, deadline=None)
 TestSpool = pytest.mark.timeout(120)(TestSpool)

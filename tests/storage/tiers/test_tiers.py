@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.tiers.names import ROLLED
+from tests.properties import examples
 from tests.storage_examples import CYCLE_NS, START_NS
 from tests.tier_checks import Row, assert_tiers, row, store
 from tests.tiered_database import TieredDatabase
@@ -113,7 +114,9 @@ _ROWS = st.lists(
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(parcels=st.lists(st.tuples(_ROWS, st.booleans()), max_size=5))
 async def test_any_rows_in_any_order_give_what_the_raw_rows_say(
     tiered_database: TieredDatabase, parcels: list[tuple[list[Row], bool]]

@@ -21,6 +21,7 @@ from storage.schema.executions import ORDER_KEY
 from storage.schema.order_quality import NEVER_NS, QUALITY_COLUMNS
 from storage.write.order_quality import OrderQualityWorker
 from tests.docs.commands import ROOT
+from tests.properties import examples
 from tests.storage_examples import RECORDER, START_NS, Bench, arrival
 
 MARKET = """
@@ -248,7 +249,9 @@ def lives(draw: st.DrawFn) -> list[Order | Fill]:
     return draw(st.permutations(events))[draw(st.integers(0, 1)) :]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(life=lives())
 async def test_a_query_says_the_same_before_and_after_the_figures_are_stored(
     desk: Desk, life: list[Order | Fill]
@@ -316,7 +319,9 @@ async def test_a_round_trip_costs_what_its_orders_cost(desk: Desk) -> None:
     assert first["slippage_arrival_bps"] == pytest.approx(150 / 20_000 * 1e4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     sizes=st.lists(st.integers(-4, 4).filter(bool), min_size=1, max_size=8),
     same_time=st.booleans(),

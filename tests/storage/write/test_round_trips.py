@@ -24,6 +24,7 @@ from storage.query.queries import FillFilter, Queries, RoundTripFilter
 from storage.write import round_trips
 from storage.write.round_trip_worker import RoundTripWorker
 from storage.write.round_trips import fold_due
+from tests.properties import examples
 from tests.storage_examples import RECORDER, START_NS, Bench, arrival, fill, store, writing
 
 _epochs = itertools.count(1)
@@ -193,7 +194,9 @@ def deliveries(draw: st.DrawFn) -> list[list[Sent]]:
     return [shuffled[a:b] for a, b in itertools.pairwise([0, *cuts, count]) if a < b]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     batches=deliveries(),
     restart=st.booleans(),
