@@ -6,9 +6,6 @@ import math
 import statistics
 from itertools import pairwise
 
-import empyrical
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -72,6 +69,9 @@ def test_steady_interest_is_no_dispersion() -> None:
 
 
 def test_small_changes_of_a_large_account_are_a_dispersion() -> None:
+    import empyrical  # noqa: PLC0415 - slow, and each process of a test run imports this module
+    import numpy as np  # noqa: PLC0415
+
     equity = [1e8]
     for day in range(50):
         equity.append(equity[-1] + (80 if day % 3 else -60))
@@ -201,6 +201,9 @@ EQUITY = st.lists(st.floats(-0.2, 0.25), min_size=2, max_size=200)
 
 @given(EQUITY)
 def test_ratios_and_drawdowns_are_those_of_empyrical(returns: list[float]) -> None:
+    import empyrical  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
     equity = [10_000.0]
     for value in returns:
         equity.append(equity[-1] * (1 + value))

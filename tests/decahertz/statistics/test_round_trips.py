@@ -6,11 +6,8 @@ import math
 import statistics
 
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.proportion import proportion_confint
-from statsmodels.stats.weightstats import DescrStatsW
 
 from decahertz.statistics.round_trips import (
     RoundTripSums,
@@ -62,6 +59,9 @@ def test_wilson_bounds_are_those_published_by_newcombe_in_1998(
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6))
 def test_wilson_bounds_are_those_of_statsmodels(wins: int, trades: int) -> None:
+    # Slow, and each process of a test run imports this module.
+    from statsmodels.stats.proportion import proportion_confint  # noqa: PLC0415
+
     wins = min(wins, trades)
     found = wilson(wins, trades)
     assert found is not None
@@ -72,6 +72,8 @@ def test_wilson_bounds_are_those_of_statsmodels(wins: int, trades: int) -> None:
 
 @pytest.mark.parametrize("degrees", [*range(1, 30), 50, 100, 1000, 10**6])
 def test_the_quantile_of_student_is_that_of_scipy(degrees: int) -> None:
+    import scipy.stats  # noqa: PLC0415
+
     assert student_t_95(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=1e-3)
 
 
@@ -93,6 +95,8 @@ def test_a_hand_worked_case() -> None:
 
 @given(st.lists(st.floats(-1000, 1000), min_size=2, max_size=50).filter(lambda values: len(set(values)) > 1))
 def test_the_interval_of_the_expectancy_is_that_of_statsmodels(pnls: list[float]) -> None:
+    from statsmodels.stats.weightstats import DescrStatsW  # noqa: PLC0415
+
     expectancy = figures_of_round_trips(sums_of(pnls)).expectancy
     assert expectancy.interval is not None
     expected = DescrStatsW(pnls).tconfint_mean()
