@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from prometheus_client import CollectorRegistry
 
 from api.alertmanager.silences import Silences
 from api.live.limits import HubLimits
 from api.settings import ApiSettings
-from decahertz.bus import LocalBus
-from decahertz.clock import SystemClock
-from storage.settings import SpoolSettings
-from storage.spool import Spool
-from storage.write.lease import RecorderLease
-from storage.write.writer import Writer
 from tests.api.checked import Caller
-from tests.api.helpers import DESK, PROBE, Stack, StoringSink, create_api_tables, open_database
+from tests.api.helpers import Stack, storing
 from tests.postgres_server import PostgresServer
-from tests.storage_examples import HOLDER, RECORDER
 
 
 @pytest.fixture
@@ -58,33 +50,10 @@ async def stored(
     api_settings: ApiSettings,
 ) -> AsyncIterator[Stack]:
     """The same with a database, and the writer that fills it."""
-    bus, registry = LocalBus(), CollectorRegistry()
-    clock, schemas = SystemClock(), (PROBE, DESK)
-    async with postgres_server.database(create_api_tables) as url, open_database(url) as database:
-        spool = Spool(tmp_path / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
-        await spool.start()
-        lease = RecorderLease(database, RECORDER, HOLDER)
-        await lease.take()
-        writer = Writer(database, spool, lease, clock, registry, schemas)
-        await writer.start()
-        sink = StoringSink(spool, writer)
-        try:
-            stack = Stack(
-                bus=bus,
-                registry=registry,
-                sink=sink,
-                database=database,
-                silences=silences,
-                limits=limits,
-                settings=api_settings,
-            )
-            writer.on_stored = stack.api.cache.changed
-            async with stack.running() as running:
-                yield running
-        finally:
-            await writer.stop()
-            await spool.stop()
-            await lease.stop()
+    async with storing(
+        postgres_server, tmp_path, silences=silences, limits=limits, settings=api_settings
+    ) as running:
+        yield running
 
 
 @pytest_asyncio.fixture

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -67,16 +68,18 @@ from providers.settings import ProvidersSettings
 from storage.database import Database, DatabaseUnavailableError
 from storage.query.event_log import EventLog, Numbered
 from storage.query.queries import Queries
-from storage.settings import StorageSettings
+from storage.settings import SpoolSettings, StorageSettings
 from storage.spool import Spool
 from storage.write.alerts import AlertStore
 from storage.write.api_keys import ApiKeyStore
 from storage.write.halts import HaltStore
+from storage.write.lease import RecorderLease
 from storage.write.order_requests import RequestStore
 from storage.write.order_templates import TemplateStore
 from storage.write.writer import Writer
 from tests.client_server import Sink
-from tests.postgres_server import create_tables
+from tests.postgres_server import PostgresServer, create_tables
+from tests.storage_examples import HOLDER
 from tests.storage_examples import RECORDER as STORED_BY
 from tests.tables import ensure_tables
 
@@ -411,6 +414,45 @@ class Stack:
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
+
+
+@contextlib.asynccontextmanager
+async def storing(
+    server: PostgresServer,
+    folder: Path,
+    *,
+    settings: ApiSettings,
+    silences: Silences | None = None,
+    limits: HubLimits | None = None,
+) -> AsyncIterator[Stack]:
+    """Real parts with a database of their own, and the writer that fills it."""
+    bus, registry = LocalBus(), CollectorRegistry()
+    clock, schemas = SystemClock(), (PROBE, DESK)
+    async with server.database(create_api_tables) as url, open_database(url) as database:
+        spool = Spool(folder / "spool", bus, clock, registry, SpoolSettings(commit_seconds=0.01), schemas)
+        await spool.start()
+        lease = RecorderLease(database, STORED_BY, HOLDER)
+        await lease.take()
+        writer = Writer(database, spool, lease, clock, registry, schemas)
+        await writer.start()
+        sink = StoringSink(spool, writer)
+        try:
+            stack = Stack(
+                bus=bus,
+                registry=registry,
+                sink=sink,
+                database=database,
+                silences=silences,
+                limits=limits or HubLimits(),
+                settings=settings,
+            )
+            writer.on_stored = stack.api.cache.changed
+            async with stack.running() as running:
+                yield running
+        finally:
+            await writer.stop()
+            await spool.stop()
+            await lease.stop()
 
 
 def quote(instrument: str = "A", bid: float = 1.0) -> Quote:

@@ -8,52 +8,23 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+import pytest_asyncio
 from openapi_spec_validator import validate
-from schemathesis import Case, GenerationMode
-from schemathesis.checks import CheckContext, not_a_server_error
-from schemathesis.core.transport import Response
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-    unsupported_method,
-)
 
 from api.http.access import Scope
 from api.http.presentation import is_time_name
-from api.http.query import NoQuery
 from api.http.route import AnyRoute
 from api.routes.table import ROUTES
+from api.settings import ApiSettings
 from collectors.market.collector import MarketCollector, MarketOptions
 from tests.api.checked import DOCUMENT, Caller
-from tests.api.helpers import Stack, quote
+from tests.api.helpers import Stack, quote, storing
 from tests.pipeline.running import IS_LONG
-
-
-def rejected(context: CheckContext, response: Response, case: Case[Any]) -> bool | None:
-    """Returns whether the API rejected data outside the schema; a body that is too large (413) counts."""
-    return None if response.status_code == 413 else negative_data_rejection(context, response, case)
-
-
-# Not among them: that every input which fits the schema is accepted. A cursor is a string that we handed out,
-# a key is one of the collector's; a schema cannot say so.
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    rejected,
-    unsupported_method,
-]
+from tests.postgres_server import PostgresServer
 
 
 def test_the_document_is_valid_openapi() -> None:
@@ -132,35 +103,27 @@ async def test_the_document_is_served(caller: Caller) -> None:
     }
 
 
-def check_operation(operation: Any, mode: GenerationMode, base_url: str) -> None:  # noqa: ANN401 - theirs
-    """Let schemathesis ask one operation in many ways, by its schema or against it."""
-
-    @settings(
-        max_examples=100 if IS_LONG else 3,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def ask(case: Case[Any]) -> None:
-        case.call_and_validate(base_url=base_url, checks=CHECKS, timeout=10)
-
-    ask()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def probed(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """An API with a database, which all routes share: whatever its state, it may answer only as announced."""
+    folder = tmp_path_factory.mktemp("openapi")
+    async with storing(postgres_server, folder, settings=ApiSettings(port=0)) as stack:
+        stack.market = MarketCollector(stack.clock, MarketOptions())
+        stack.publish_cycle(1)
+        await stack.emit(quote())
+        await stack.key(Scope.TRADE)  # without one, orders are off
+        await stack.keys.refresh()
+        yield stack
 
 
 @pytest.mark.timeout(600 if IS_LONG else 60)
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_schemathesis_finds_no_answer_that_the_document_does_not_announce(
-    stored: Stack, route: AnyRoute
+    probed: Stack, route: AnyRoute
 ) -> None:
-    stored.market = MarketCollector(stored.clock, MarketOptions())
-    stored.publish_cycle(1)
-    await stored.emit(quote())
-    await stored.key(Scope.TRADE)  # without one, orders are off
-    await stored.keys.refresh()
-    schema = schemathesis.openapi.from_dict(DOCUMENT)
-    operation = schema[route.path][route.method]
-    has_negatives = route.query is not NoQuery or route.body is not None
-    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: 1 + has_negatives]:
-        await asyncio.to_thread(check_operation, operation, mode, stored.api.url)
+    from tests.api.probing import probe  # noqa: PLC0415 - schemathesis takes a second to import
+
+    await asyncio.to_thread(probe, route, probed.api.url)
