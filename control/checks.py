@@ -17,7 +17,7 @@ from decahertz.order_requests import (
 from decahertz.risk.measures import open_orders_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from decahertz.clock import Clock
     from decahertz.contracts import Contracts
@@ -111,8 +111,8 @@ class PreTradeChecks:
                 yield Violation("max-quantity", reason)
         if settings.max_notional is not None:
             yield from self._notional(body, trades, markets, settings.max_notional)
-        if settings.price_collar_bps is not None and isinstance(body, EquityRequest):
-            yield from _collar(body, markets.get((body.venue, body.instrument)), settings.price_collar_bps)
+        if settings.price_collar_bps is not None:
+            yield from _collar(body, markets, settings.price_collar_bps)
         if settings.max_open_orders is not None:
             yield from self._open_orders(body.strategy, open_requests, settings.max_open_orders)
 
@@ -198,16 +198,39 @@ def _trades(body: AnyOrderRequest) -> Iterator[Trade]:
         yield Trade(body.instrument, float(body.quantity))
 
 
-def _collar(body: EquityRequest, sample: MarketSample | None, most: float) -> Iterator[Violation]:
-    """A limit that is worse than the mid by more than the collar; a better one only waits."""
-    if body.limit_price is None:
+def inapplicable_rules(body: AnyOrderRequest) -> set[str]:
+    """Returns the rules that say nothing about a request: options have no prices here, market orders no limit."""
+    is_option = isinstance(body, OptionStrategyRequest)
+    found = {"max-notional"} if is_option else set()
+    return found | {"price-collar"} if is_option or body.limit_price is None else found
+
+
+def _collar(
+    body: AnyOrderRequest, markets: Mapping[tuple[str, str], MarketSample], most: float
+) -> Iterator[Violation]:
+    """A limit that is worse than the mid by more than the collar; a better one only waits.
+
+    Several legs are bought as one unit at their net price: its distance from the net mid is measured in basis
+    points of the mids of all legs, bought or sold, for the net may be near zero.
+    """
+    limit = body.limit_price
+    if limit is None or isinstance(body, OptionStrategyRequest):
         return
-    if sample is None or sample.mid is None or sample.mid <= 0:
-        yield Violation("price-collar", f"there is no mid of {body.instrument} at {body.venue}")
-        return
-    sign = 1 if body.side is Side.BUY else -1
-    distance = sign * (body.limit_price - sample.mid) / sample.mid * _BASIS_POINTS
+    if isinstance(body, EquityRequest):
+        what, legs = "mid", [(body.instrument, body.side, 1)]
+        limit = limit if body.side is Side.BUY else -limit
+    else:
+        what, legs = "net mid", [(leg.instrument, leg.side, leg.ratio) for leg in body.legs]
+    net = gross = 0.0
+    for instrument, side, ratio in legs:
+        sample = markets.get((body.venue, instrument))
+        if sample is None or sample.mid is None or sample.mid <= 0:
+            yield Violation("price-collar", f"there is no mid of {instrument} at {body.venue}")
+            return
+        net += ratio * sample.mid * (1 if side is Side.BUY else -1)
+        gross += ratio * sample.mid
+    distance = (limit - net) / gross * _BASIS_POINTS
     if distance > most:
-        mid = f"{distance:.1f} bps worse than the mid {sample.mid:g}"
-        reason = f"{body.limit_price:g} is {mid}, most are {most:g} bps"
-        yield Violation("price-collar", reason)
+        shown = gross if isinstance(body, EquityRequest) else net
+        worse = f"{distance:.1f} bps worse than the {what} {shown:g}"
+        yield Violation("price-collar", f"{body.limit_price:g} is {worse}, most are {most:g} bps")

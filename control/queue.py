@@ -11,9 +11,11 @@ import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
@@ -21,7 +23,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from control.actor import RECORDER, Actor
-from control.checks import HALTED, RULES, RequestViolationError, Violation, instruments_of
+from control.checks import (
+    HALTED,
+    RULES,
+    RequestViolationError,
+    Violation,
+    inapplicable_rules,
+    instruments_of,
+)
 from control.validation import InvalidRequestError, validated
 from decahertz import order_requests as life
 from decahertz.audit import AuditEntry
@@ -81,6 +90,8 @@ class CheckOutcome(StrEnum):
     VIOLATED = "violated"
     OFF = "off"
     """The settings do not ask for it."""
+    NOT_APPLICABLE = "not_applicable"
+    """The rule says nothing about such a request: a collar about one without a limit price, for example."""
     NOT_REACHED = "not_reached"
     """A halt speaks against the request already."""
 
@@ -147,6 +158,8 @@ class RequestQueue:
         """Name of the recorder that keeps the requests."""
         self._waiting: dict[str, asyncio.Event] = {}
         """By session: set when there may be news for it, and when another poll of it takes over."""
+        self._submissions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By strategy, where open requests are limited: the check of the next one counts this one."""
         self._full: set[str] = set()
         """Sessions that wait without room for another request, and those that are being looked at."""
         self._is_open = True
@@ -202,32 +215,39 @@ class RequestQueue:
         """
         given = body if identity is None else identity
         hashed = hashlib.sha256(msgspec.json.encode(given, order="deterministic")).digest()
-        now_ns = self._clock.time_ns()
-        try:
-            valid_until_ns = validated(body, now_ns)
-            await self._check(body)
-        except (InvalidRequestError, RequestViolationError) as error:
-            if idempotency_key is not None:  # its first submission was in order, and is answered as then
-                known = await self._stored(self._store.repeated(actor.name, idempotency_key, hashed))
-                if known is not None:
-                    return known, False
-            if isinstance(error, RequestViolationError):
-                self.refusals.update(rule for rule, _ in error.violations)
-            raise
-        new = NewRequest(
-            request_id=f"r-{uuid.uuid4().hex}",
-            created_ns=now_ns,
-            body=body,
-            valid_until_ns=valid_until_ns,
-            submitted_by=actor.name,
-            idempotency_key=idempotency_key,
-            body_hash=hashed,
-            template=template,
-        )
-        record, is_new = await self._stored(self._store.submit(new, self._audit("order.submit", actor)))
+        async with self._turn(body.strategy):
+            now_ns = self._clock.time_ns()
+            try:
+                valid_until_ns = validated(body, now_ns)
+                await self._check(body)
+            except (InvalidRequestError, RequestViolationError) as error:
+                if idempotency_key is not None:  # its first submission was in order, and is answered as then
+                    known = await self._stored(self._store.repeated(actor.name, idempotency_key, hashed))
+                    if known is not None:
+                        return known, False
+                if isinstance(error, RequestViolationError):
+                    self.refusals.update(rule for rule, _ in error.violations)
+                raise
+            new = NewRequest(
+                request_id=f"r-{uuid.uuid4().hex}",
+                created_ns=now_ns,
+                body=body,
+                valid_until_ns=valid_until_ns,
+                submitted_by=actor.name,
+                idempotency_key=idempotency_key,
+                body_hash=hashed,
+                template=template,
+            )
+            record, is_new = await self._stored(self._store.submit(new, self._audit("order.submit", actor)))
         if is_new:
             self._changed(ChangeType.SUBMITTED, record, actor)
         return record, is_new
+
+    def _turn(self, strategy: str) -> AbstractAsyncContextManager[object]:
+        """Lets one submission of a strategy after the other pass, where its open requests are limited."""
+        if self._checks is None or not self._checks.counts_requests:
+            return nullcontext()
+        return self._submissions.setdefault(strategy, asyncio.Lock())
 
     async def repeated(self, submitted_by: str, idempotency_key: str) -> RequestRecord | None:
         """The request that was submitted under a key, if any."""
@@ -240,14 +260,17 @@ class RequestQueue:
         """
         valid_until_ns = validated(body, self._clock.time_ns())
         violations = dict(await self._violations(body))
-        active = {HALTED} if self._checks is None else {HALTED, *self._checks.rules}
+        asked = {HALTED} if self._checks is None else {HALTED, *self._checks.rules}
+        inapplicable = asked & inapplicable_rules(body)
         return DryRun(
             order=body,
             valid_until_ns=valid_until_ns,
             passes=not violations,
             checks=[
                 CheckResult(
-                    rule=rule, outcome=_outcome(rule, violations, active), reason=violations.get(rule)
+                    rule=rule,
+                    outcome=_outcome(rule, violations, asked, inapplicable),
+                    reason=violations.get(rule),
                 )
                 for rule in RULES
             ],
@@ -531,11 +554,15 @@ class RequestQueue:
         )
 
 
-def _outcome(rule: str, violations: Collection[str], active: Collection[str]) -> CheckOutcome:
+def _outcome(
+    rule: str, violations: Collection[str], asked: Collection[str], inapplicable: Collection[str]
+) -> CheckOutcome:
     if rule in violations:
         return CheckOutcome.VIOLATED
-    if rule not in active:
+    if rule not in asked:
         return CheckOutcome.OFF
+    if rule in inapplicable:
+        return CheckOutcome.NOT_APPLICABLE
     return CheckOutcome.NOT_REACHED if HALTED in violations else CheckOutcome.PASSED
 
 

@@ -123,6 +123,10 @@ WHERE recorder = $1 AND state IN ('taken', 'working')
 _OPEN: Final = """
 SELECT count(*) AS requests FROM order_requests
 WHERE recorder = $1 AND strategy = $2 AND state IN ('queued', 'taken', 'working', 'unresolved')
+    AND NOT EXISTS (
+        SELECT FROM orders
+        WHERE orders.request_id = order_requests.request_id AND orders.recorder = $1 AND NOT orders.is_final
+    )
 """
 _COUNTS: Final = """
 SELECT state, count(*) AS requests, min(created_ns) AS oldest_ns FROM order_requests
@@ -354,7 +358,7 @@ class RequestStore:
             await connection.execute(_EXTEND, self._recorder, now_ns)
 
     async def open_requests(self, strategy: str) -> int:
-        """Requests of a strategy that are not over, unresolved ones included."""
+        """Requests of a strategy that are not over, unresolved ones included, and have no open order."""
         (row,) = await self._database.fetch(_OPEN, [self._recorder, strategy], reserved=True)
         return int(row["requests"])
 

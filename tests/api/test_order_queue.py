@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from msgspec.structs import replace
 
 from api.http.access import Scope
 from api.settings import ApiSettings
 from control.actor import Actor
+from control.checks import PreTradeChecks
 from control.settings import ControlSettings
 from decahertz import order_requests as life
+from decahertz.accounting import AccountingSettings
 from decahertz.clock import NS_PER_SECOND
+from decahertz.contracts import Contracts
 from decahertz.event import Order, OrderState, Side
+from decahertz.risk_limits import OrderLimits
 from storage.write.order_requests import Poll
 from tests.api.checked import Caller, Reply
 from tests.api.helpers import Stack, reader, wait_for
@@ -543,6 +548,40 @@ async def test_an_order_of_no_request_cannot_be_cancelled_here(desk: Caller, sto
     await stored.all_stored()
     refused = await desk.ask("DELETE", "orders/18")
     assert "only its own process" in refused.problem("request-conflict")["detail"]
+
+
+async def test_submissions_at_the_same_time_stay_within_the_limit_of_open_orders(
+    desk: Caller, stored: Stack
+) -> None:
+    contracts = Contracts(AccountingSettings(), stored.clock)
+    limits = OrderLimits(max_open_orders=3, require_live_feed=False)
+    stored.queue._checks = PreTradeChecks(limits, stored.latest, stored.clock, contracts)
+    submitted = await asyncio.gather(*(submit(desk, f"key-{number}") for number in range(12)))
+    assert sorted(reply.status for reply in submitted) == [201] * 3 + [422] * 9
+    assert len((await desk.get("orders/requests")).body["items"]) == 3
+
+
+async def test_a_request_and_its_order_are_one_open_order(desk: Caller, stored: Stack) -> None:
+    request_id = (await submit(desk)).body["request_id"]
+    strategy = EQUITY["strategy"]
+    assert await stored.queue._store.open_requests(strategy) == 1
+    order = Order(
+        time_ns=stored.clock.time_ns(),
+        strategy=strategy,
+        venue="synthetic",
+        instrument="BTC-USD",
+        order_id="17",
+        state=OrderState.ACCEPTED,
+        side=Side.BUY,
+        quantity=0.5,
+        request_id=request_id,
+    )
+    await stored.emit(order)
+    await stored.all_stored()
+    assert await stored.queue._store.open_requests(strategy) == 0  # the samples of its order count it
+    await stored.emit(replace(order, state=OrderState.FILLED, time_ns=stored.clock.time_ns()))
+    await stored.all_stored()
+    assert await stored.queue._store.open_requests(strategy) == 1  # its process may send another order for it
 
 
 async def test_requests_are_listed_newest_first_page_by_page(desk: Caller) -> None:

@@ -103,6 +103,10 @@ def test_the_market_has_to_be_there(fields: dict[str, object], rules: list[str])
         ({"price_collar_bps": 50}, BUY | {"limit_price": 50.0}, []),
         ({"price_collar_bps": 50}, BUY | {"side": "sell", "limit_price": 99.5}, []),
         ({"price_collar_bps": 50}, BUY | {"side": "sell", "limit_price": 99.4}, ["price-collar"]),
+        # Two units of 100 are bought and one of 100 is sold: the net mid is 100, of legs worth 300.
+        ({"price_collar_bps": 50}, LEGS | {"order_type": "limit", "limit_price": 101.5}, []),
+        ({"price_collar_bps": 50}, LEGS | {"order_type": "limit", "limit_price": 101.6}, ["price-collar"]),
+        ({"price_collar_bps": 50}, LEGS | {"order_type": "limit", "limit_price": -500.0}, []),
         ({"max_open_orders": 3}, BUY, []),
         ({"max_open_orders": 2}, BUY, ["open-orders"]),
         (
@@ -122,6 +126,8 @@ def test_what_is_not_known_speaks_against_a_request() -> None:
     assert violated(limits, BUY) == ["price-collar"]  # the limit tells its value
     assert violated(limits, BUY | {"order_type": "market", "limit_price": None}) == ["max-notional"]
     assert violated(limits, LEGS, market()) == ["max-notional"]
+    net = LEGS | {"order_type": "limit", "limit_price": 100.0}
+    assert violated(limits, net, market()) == ["max-notional", "price-collar"]
 
 
 def test_options_are_limited_by_their_quantity() -> None:

@@ -9,8 +9,8 @@ import { Table } from "../table.js";
 const POLL_SECONDS = 2;
 const MOST_VERSIONS = 5;
 const RUNS = { submitted: "good", refused: "bad", missed: "bad" };
-const CHECKS = { passed: "good", violated: "bad", off: "calm", not_reached: "calm" };
-const SAID = { passed: "passes", off: "off: the settings do not ask for it", not_reached: "not reached: a halt speaks against it already" };
+const CHECKS = { passed: "good", violated: "bad", off: "calm", not_applicable: "calm", not_reached: "calm" };
+const SAID = { passed: "passes", off: "off: the settings do not ask for it", not_applicable: "says nothing about such a request", not_reached: "not reached: a halt speaks against it already" };
 
 export class Templates {
   /** `confirmation` asks before something is submitted; `submitted()` is called afterwards. */
