@@ -199,7 +199,7 @@ def _trades(body: AnyOrderRequest) -> Iterator[Trade]:
 
 
 def inapplicable_rules(body: AnyOrderRequest) -> set[str]:
-    """Returns the rules that say nothing about a request: options have no prices here, market orders no limit."""
+    """Returns the rules that say nothing about a request: options have no prices, market orders no limit."""
     is_option = isinstance(body, OptionStrategyRequest)
     found = {"max-notional"} if is_option else set()
     return found | {"price-collar"} if is_option or body.limit_price is None else found
