@@ -92,7 +92,7 @@ async def test_what_alertmanager_refuses_or_does_not_have_is_named(port: int, tm
     async with alertmanager(tmp_path, CONFIGURATION, port) as url:
         with pytest.raises(SilenceError, match=r"^Alertmanager answered 400: "):
             await Silences(url, 5.0).silence(alert(0), past)
-        with pytest.raises(SilenceError, match=r"address: check alerts\.alertmanager_url$"):
+        with pytest.raises(SilenceError, match=r"not an Alertmanager: check alerts\.alertmanager_url$"):
             await Silences(f"{url}/elsewhere", 5.0).silence(alert(0), later)
         assert await Silences(url, 5.0).silence(unknown, later)
 
