@@ -40,7 +40,11 @@ ANSWER_LIMIT_SECONDS = 40.0
 _PR_SET_PDEATHSIG = 1
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    [__name__, *(module.name for module in pkgutil.iter_modules(decahertz.app.__path__, "decahertz.app."))]
+    [
+        __name__,
+        *(module.name for module in pkgutil.iter_modules(decahertz.app.__path__, "decahertz.app.")),
+        "tests.pipeline.warmed",
+    ]
 )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +17,7 @@ import pytest
 from decahertz.clock import to_datetime
 from storage.postgres.embedded import EmbeddedPostgres
 from tests.embedded_server import connected
-from tests.pipeline.running import RunningDecahertz, command, environment, run, running, wait_until
+from tests.pipeline.running import Forked, RunningDecahertz, environment, run, running, wait_until
 
 pytestmark = pytest.mark.timeout(150)
 SECOND_NS = 10**9
@@ -225,16 +224,10 @@ async def test_a_restore_that_is_killed_leaves_the_old_database_or_the_new_one(
     expected = (await all_rows(recorded[0]))["schema_migrations"]
     await add_precious(data_dir)
     for _ in range(4):
-        process = await asyncio.create_subprocess_exec(
-            *command("restore", str(recorded[1]), "--force"),
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        await asyncio.sleep(random.uniform(0.5, 1.3))  # the fault: at any moment
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        process = Forked(["restore", str(recorded[1]), "--force"], env, data_dir / "restore.log")
+        await asyncio.sleep(random.uniform(0.1, 0.9))  # the fault: at any moment
+        process.kill()
+        process.communicate()
         async with opened(data_dir) as connection:
             is_old = await connection.fetchval("SELECT to_regclass('precious')") is not None
             if not is_old:

@@ -6,6 +6,7 @@ second, ``[5m]`` 20 seconds. Nothing else is changed but the addresses.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -85,7 +86,8 @@ def fast_stack(folder: Path, decahertz: RunningDecahertz) -> Iterator[FastStack]
         ):
             log = running.enter_context((folder / f"{Path(name).name}.log").open("w"))
             command = [name, *options, f"--web.listen-address={url.removeprefix('http://')}"]
-            process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            env = {**os.environ, "GOGC": "400"}  # they collect garbage less often
+            process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
             running.callback(process.wait)
             running.callback(process.kill)
             wait_until(f"{name} to be ready", _START_SECONDS, lambda url=url: _is_ready(url))  # type: ignore[misc]
