@@ -98,6 +98,7 @@ class ExecutionSample(Sample, frozen=True, kw_only=True):
             "Age of the oldest order that the venue has neither accepted, filled nor refused.",
             unit=Unit.SECONDS,
             formula="max(now - receipt of the submission) of open orders without an answer",
+            extremes=True,
             aggregates=HIGHEST,
         ),
     ]

@@ -113,6 +113,7 @@ class StrategySample(Sample, frozen=True, kw_only=True):
         Metric(
             "Time since the receipt of the newest event of the strategy.",
             unit=Unit.SECONDS,
+            extremes=True,
             aggregates=HIGHEST,
         ),
     ]

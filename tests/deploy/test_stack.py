@@ -134,6 +134,10 @@ def test_a_stack_works_as_shipped_goes_on_after_a_crash_and_ends_with_its_parent
         prometheus = Prometheus(decahertz)
         wait_until("samples of the first run", 20, lambda: prometheus.knows("decahertz_build_info", crashed))
         check_grafana_is_configured(decahertz, folder)
+        assert own.read_text() == OWN_RULES
+        wait_until(
+            "the user's rule after the second start", 30, lambda: prometheus.knows("of_the_user", time.time())
+        )
         started = psutil.Process(decahertz.process.pid).children(recursive=True)
         took, output = decahertz.stop()
         assert "stopped" in output

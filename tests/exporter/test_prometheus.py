@@ -19,6 +19,7 @@ from decahertz.sample import schema_of
 from decahertz.testing import ManualClock
 from exporter.exposition import Exposition, Source
 from exporter.negotiation import Format
+from exporter.settings import ExporterSettings
 from tests.exporter.conftest import Rig
 from tests.exporter.samples import LIMITS, BookSample, Verdict, batch_of, book
 from tests.servers import require
@@ -77,6 +78,12 @@ async def test_the_scrape_configuration_that_is_shipped_is_valid() -> None:
     code, output = await checked(promtool, "check", "config", str(ROOT / "prometheus.yml"))
 
     assert code == 0, output
+
+
+def test_the_window_of_extremes_covers_two_of_the_scrapes_that_are_shipped() -> None:
+    shipped = yaml.safe_load((ROOT / "prometheus.yml").read_text(encoding="utf-8"))
+    interval = float(shipped["global"]["scrape_interval"].removesuffix("s"))
+    assert ExporterSettings().window_seconds >= 2 * interval
 
 
 @pytest.fixture

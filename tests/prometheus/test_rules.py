@@ -21,6 +21,8 @@ FILES = sorted((ROOT / "prometheus/alerts").glob("*.rules.yml"))
 TEST_FILES = sorted((ROOT / "prometheus/tests").glob("*.yml"))
 RECORDING = ROOT / "prometheus/recording.rules.yml"
 EVALUATION_SECONDS = 15.0
+NO_FIGURE = ("DeadMansSwitch", "RecorderDown", "ComponentUnhealthy")
+"""Alerts whose value is a state, which the summary says in words."""
 
 
 def content_of(file: Path) -> Any:  # noqa: ANN401 - of YAML
@@ -89,6 +91,11 @@ def test_a_test_fires_the_alert_with_its_labels_and_another_leaves_it_quiet(cond
     [alert] = case["exp_alerts"]
     assert case["alertname"] == condition.alert
     assert alert["exp_labels"].keys() == {"recorder", "severity", *condition.labels}
+    summary = alert["exp_annotations"]["summary"]
+    assert all(str(alert["exp_labels"][label]) in summary for label in condition.labels), "names the thing"
+    if condition.alert not in NO_FIGURE:
+        names = "|".join(re.escape(str(value)) for value in alert["exp_labels"].values())
+        assert re.search(r"\d", re.sub(names, "", summary)), "names the figure"
     _, quiet = TESTS[f"{condition.alert} is quiet just below"]
     assert [case["exp_alerts"] for case in quiet["alert_rule_test"]] == [[]]
 
