@@ -15,8 +15,9 @@ from api.http.access import Scope
 from api.http.csv_format import CSV_MEDIA_TYPE
 from api.http.presentation import is_time_name
 from api.http.problems import KINDS, MEDIA_TYPE, Problem
-from api.http.query import RELATIVE_TIME_PATTERN, is_list, is_time
+from api.http.query import is_list, is_time
 from api.http.route import AnyRoute
+from decahertz.duration import RELATIVE_TIME_PATTERN
 from decahertz.wire import MEDIA_TYPES, Codec
 
 Json: TypeAlias = dict[str, Any]

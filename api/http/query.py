@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from api.http.presentation import AS_REQUESTED, AnyPresentation, Presentation
 from api.http.problems import FieldProblem, ProblemError, field_problem
 from decahertz.clock import Clock, TimeFormatError, TimeUnitError, parse_time
-from decahertz.duration import parse_duration
+from decahertz.duration import is_relative_time, parse_relative_time
 
 QueryT = TypeVar("QueryT", bound=Struct)
 StructT = TypeVar("StructT", bound=Struct)
@@ -39,7 +39,6 @@ Time: TypeAlias = Annotated[
     ),
 ]
 """A time parameter."""
-RELATIVE_TIME_PATTERN: Final = r"^-[1-9][0-9]{0,9}(ms|s|m|h|d|w)$(?!\n)"
 
 _MAX_PARAMETERS = 300
 _MAX_CHARACTERS = 8192
@@ -47,7 +46,6 @@ _MAX_ECHO_CHARACTERS = 80
 _CACHE_ENTRIES = 256
 _MAX_CACHED_CHARACTERS = 256
 _WITHOUT_UNIT: Final = re.compile(r"-[1-9][0-9]{0,9}")
-_RELATIVE_TIME: Final = re.compile(RELATIVE_TIME_PATTERN)
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,8 +67,8 @@ def parse_moment(text: str, clock: Clock) -> int:
 
     Raises :class:`~decahertz.clock.TimeFormatError`.
     """
-    if _RELATIVE_TIME.fullmatch(text):
-        return max(0, clock.time_ns() - parse_duration(text[1:]))
+    if is_relative_time(text):
+        return parse_relative_time(text, clock.time_ns())
     if _WITHOUT_UNIT.fullmatch(text):
         raise TimeFormatError(
             f"{text!r} has no unit: {text}s for seconds before now, {text}m for minutes, {text}h"
@@ -150,7 +148,7 @@ class QueryParser(Generic[QueryT]):
         presentation: AnyPresentation = AS_REQUESTED
         if presented and self._presentation is not None:
             presentation = _converted(presented, self._presentation)
-        is_relative = any(name in given and _RELATIVE_TIME.fullmatch(given[name][0]) for name in self._times)
+        is_relative = any(name in given and is_relative_time(given[name][0]) for name in self._times)
         return ParsedQuery(_converted(values, self._type), extra, presentation, is_relative)
 
     def _value(self, name: str, texts: list[str]) -> Any:  # noqa: ANN401 - msgspec converts it

@@ -18,7 +18,8 @@ Names: TypeAlias = Annotated[
 KEYS: Final = "Filters by key field; values repeated or separated by commas."
 DURATION: Final = explained(
     DURATION_PATTERN,
-    "a duration is a whole number with ms, s, m, h, d or w, or of nanoseconds: 250ms, 5s, 1h",
+    "a duration is a whole number with ms, s, m, h, d or w, or of nanoseconds, and of some years at most:"
+    " 250ms, 5s, 1h",
 )
 
 

@@ -71,7 +71,7 @@ def is_sampled(decahertz: RunningDecahertz, since_ns: int) -> bool:
     newest: dict[str, int] = {}
     for item in decahertz.get("/api/v1/metrics/current")["items"]:
         newest[item["collector"]] = max(item["time_ns"], newest.get(item["collector"], 0))
-    return min(newest.values()) > since_ns and "portfolio" in newest
+    return "portfolio" in newest and min(newest.values()) > since_ns
 
 
 class Comparison:

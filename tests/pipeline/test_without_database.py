@@ -137,9 +137,7 @@ async def test_a_recorder_starts_and_stops_without_its_database_and_loses_nothin
             await until("the position", lambda: bool(strategy(decahertz)))
 
         async with started(here, log) as decahertz:
-            found = await asyncio.to_thread(strategy, decahertz)
-            assert found is not None
-            assert found["open_positions"] == 1
+            await until("the position", lambda: (strategy(decahertz) or {}).get("open_positions") == 1)
             await asyncio.to_thread(send, decahertz, 2, "sell", 130.0)
             await until("the round trip", lambda: (strategy(decahertz) or {}).get("trades") == 1)
             proxy.is_cut = False
