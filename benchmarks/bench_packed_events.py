@@ -75,7 +75,7 @@ def batches() -> Iterator[Arrival]:
 
 
 async def fill(database: Database, connection: AnyConnection, clock: ManualClock) -> None:
-    """Store the events as a recorder does."""
+    """Stores the events as a recorder does."""
     writer = EntryWriter(database, "bench", clock)
     for arrival in batches():
         await writer.write(connection, [entry_of(arrival)])
@@ -85,7 +85,7 @@ async def fill(database: Database, connection: AnyConnection, clock: ManualClock
 async def figures(
     connection: AnyConnection, queries: Queries, tables: Callable[[str], str], rows: dict[str, int]
 ) -> Figures:
-    """Measure; ``tables`` names the table that has the rows of an event table."""
+    """Measures; ``tables`` names the table that has the rows of an event table."""
     names = listings(INSTRUMENTS, ("sim",))[7]
     middle_ns = START_NS + HOUR_NS // 2
     which: dict[str, Any] = {"venue": [names.venue], "instrument": names.instrument, "recorder": None}

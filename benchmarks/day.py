@@ -77,7 +77,7 @@ class Day:
 
 
 async def write_day(database: Database, settings: Settings, day: Day, progress: Progress) -> None:
-    """Create the tables and tiers and fill them; takes minutes."""
+    """Creates the tables and tiers and fills them; takes minutes."""
     schemas = [schema_of(one.sample_type) for one in builtin_classes("collectors").values()]
     clock = ManualClock(int(day.start.timestamp()) * NS_PER_SECOND)
     worker = RollUpWorker(database, clock, CollectorRegistry(), settings.tiers, settings.retention, schemas)

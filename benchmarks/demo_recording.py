@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 @contextmanager
 def demo(folder: Path, **settings: str) -> Iterator[str]:
-    """Record the demo into ``folder`` until the block ends; yields the URL of the database."""
+    """Records the demo into ``folder`` until the block ends; yields the URL of the database."""
     api, exporter = free_port(), free_port()
     env = environment(
         DECAHERTZ_DATA_DIR=str(folder),
@@ -76,7 +76,7 @@ def demo(folder: Path, **settings: str) -> Iterator[str]:
 
 
 def state(folder: Path, url: str) -> State:
-    """Count every row; the server is that of ``folder``."""
+    """Counts every row; the server is that of ``folder``."""
     return asyncio.run(_state(folder, url))
 
 

@@ -55,7 +55,7 @@ class _Collector(NamedTuple):
 
 
 def main() -> None:
-    """Measure, and write the file."""
+    """Measures, and writes the file."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     with tempfile.TemporaryDirectory(prefix="decahertz-bench-") as name:
         folder = Path(name)
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 async def _packed(folder: Path, before: State, after: State) -> RowCosts:
-    """Pack everything, and put the figures together."""
+    """Packs everything, and puts the figures together."""
     grown = {name: table.since(before.tables.get(name)) for name, table in after.tables.items()}
     clock = SystemClock()
     loaded = load_collectors(CollectorsSettings().enabled, Sources(), clock).plugins

@@ -76,7 +76,7 @@ class Halts:
         """Whether limits and alerts may halt: only where somebody can resume."""
 
     async def start(self) -> None:
-        """Read the halts that last."""
+        """Reads the halts that last."""
         self._subscription = self._bus.subscribe(ALERTS, self._alerted)
         try:
             await self._read()
@@ -85,7 +85,7 @@ class Halts:
         self._task = supervise(self._run, "halts")
 
     async def stop(self) -> None:
-        """Stop."""
+        """Stops."""
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
@@ -138,7 +138,7 @@ class Halts:
         return ""
 
     async def halt(self, made: Halt, actor: Actor) -> tuple[Halt, bool]:
-        """Halt, at once; returns the halt and whether it is new.
+        """Halts, at once; returns the halt and whether it is new.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` if it is not stored: it counts, and is
         stored when the database is there.
@@ -158,14 +158,14 @@ class Halts:
         return found, found is made
 
     def trip(self, origin: HaltOrigin, scope: HaltScope, reason: str, strategy: str | None = None) -> None:
-        """Halt because a limit is exceeded or an alert fires."""
+        """Halts because a limit is exceeded or an alert fires."""
         made = self.new(scope, origin, RECORDER.name, reason, strategy=strategy)
         if self.may_halt() and self._same(made) is None:
             self._begin(made, self._entry("halt", RECORDER, None, made))
             self._has_work.set()
 
     def exceeded(self, strategy: str, reason: str) -> None:
-        """Halt a strategy, or the desk, because a hard limit is exceeded."""
+        """Halts a strategy, or the desk, because a hard limit is exceeded."""
         if strategy == DESK:
             self.trip(HaltOrigin.LIMIT, HaltScope.DESK, reason)
         else:
@@ -182,7 +182,7 @@ class Halts:
         venue: str | None = None,
         instrument: str | None = None,
     ) -> Halt:
-        """Make a halt that begins now."""
+        """Makes a halt that begins now."""
         return Halt(
             halt_id=f"h-{uuid.uuid4().hex}",
             recorder=self._recorder,
@@ -197,7 +197,7 @@ class Halts:
         )
 
     async def resume(self, halt_id: str, reason: str, actor: Actor) -> Halt:
-        """End a halt, once that is stored. Raises :class:`UnknownHaltError`, and if it is not stored."""
+        """Ends a halt, once that is stored. Raises :class:`UnknownHaltError`, and if it is not stored."""
         halt = self._active.get(halt_id)
         if halt is None:
             raise UnknownHaltError(halt_id)

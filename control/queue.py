@@ -178,11 +178,11 @@ class RequestQueue:
         """Called with the tables in which rows were changed."""
 
     async def start(self) -> None:
-        """Begin to end leases; a holder has its whole lease from now on."""
+        """Begins to end leases; a holder has its whole lease from now on."""
         self._task = supervise(self._run, "order-queue")
 
     async def stop(self) -> None:
-        """Stop; processes that wait for work get an empty answer."""
+        """Stops; processes that wait for work get an empty answer."""
         self._is_stopped = True
         self._wake()
         task, self._task = self._task, None
@@ -254,7 +254,7 @@ class RequestQueue:
         return await self._stored(self._store.repeated(submitted_by, idempotency_key, None))
 
     async def dry_run(self, body: AnyOrderRequest) -> DryRun:
-        """Tell the outcome of :meth:`submit` and queue nothing.
+        """Tells the outcome of :meth:`submit` and queue nothing.
 
         Raises :class:`~control.validation.InvalidRequestError`.
         """
@@ -300,14 +300,14 @@ class RequestQueue:
         return self._halts.refusal(body.strategy, body.venue, instruments_of(body))
 
     async def cancel(self, request_id: str, reason: str, actor: Actor) -> RequestRecord:
-        """Cancel a request, or ask its holder to cancel the order."""
+        """Cancels a request, or asks its holder to cancel the order."""
         now_ns = self._clock.time_ns()
         return await self._change(
             request_id, "order.cancel", actor, lambda record: life.cancel(record, reason, now_ns)
         )
 
     async def begin(self, request_id: str, token: int, actor: Actor) -> RequestRecord:
-        """Note, durably, that the holder may send the order from now on.
+        """Notes, durably, that the holder may send the order from now on.
 
         While a halt speaks against it, the request returns to the queue.
         """
@@ -327,7 +327,7 @@ class RequestQueue:
         return record
 
     async def ack(self, request_id: str, token: int, order_id: str | None, actor: Actor) -> RequestRecord:
-        """Note that the holder has dealt with it."""
+        """Notes that the holder has dealt with it."""
         now_ns = self._clock.time_ns()
         return await self._change(
             request_id,
@@ -340,7 +340,7 @@ class RequestQueue:
     async def nack(
         self, request_id: str, token: int, outcome: NackOutcome, reason: str, actor: Actor
     ) -> RequestRecord:
-        """Note that the holder has given it back."""
+        """Notes that the holder has given it back."""
         now_ns, most = self._clock.time_ns(), self._max_attempts
         return await self._change(
             request_id,
@@ -353,7 +353,7 @@ class RequestQueue:
     async def resolve(
         self, request_id: str, resolution: Resolution, reason: str, actor: Actor
     ) -> RequestRecord:
-        """Note what a person says about an unresolved request."""
+        """Notes what a person says about an unresolved request."""
         now_ns = self._clock.time_ns()
         return await self._change(
             request_id,
@@ -377,7 +377,7 @@ class RequestQueue:
         actor: Actor,
         is_gone: Callable[[], bool] = lambda: False,
     ) -> News:
-        """Renew the leases of a session and take requests, waiting for some up to a third of a lease.
+        """Renews the leases of a session and takes requests, waiting for some up to a third of a lease.
 
         ``known`` are the requests that the process knows that it holds. Another poll of the same session ends
         this one with an empty answer. One whose process ``is_gone`` takes nothing.

@@ -131,7 +131,7 @@ class SignalMetrics:
     """The families ``decahertz_signal_…``."""
 
     def __init__(self, registry: CollectorRegistry, generators: Iterable[str]) -> None:
-        """Register the families. The counters of ``generators`` begin at zero."""
+        """Registers the families. The counters of ``generators`` begin at zero."""
         self._evaluations = prometheus_client.Counter(
             "decahertz_signal_evaluations",
             "Evaluations of signal generators: signal, known before, none, failed.",
@@ -151,10 +151,10 @@ class SignalMetrics:
                 self._evaluations.labels(generator, outcome.value)
 
     def count(self, generator: str, outcome: EvaluationOutcome) -> None:
-        """Count an evaluation."""
+        """Counts an evaluation."""
         self._evaluations.labels(generator, outcome.value).inc()
 
     def stored(self, generator: str, seconds: float) -> None:
-        """Count a new signal that became durable ``seconds`` after the end of its bar."""
+        """Counts a new signal that became durable ``seconds`` after the end of its bar."""
         self.count(generator, EvaluationOutcome.SIGNAL)
         self._lateness.labels(generator).observe(seconds)

@@ -89,11 +89,11 @@ class Templates:
         self._incident = Incident("schedules", self._log)
 
     async def start(self) -> None:
-        """Begin to submit what is scheduled."""
+        """Begins to submit what is scheduled."""
         self._task = supervise(self._run, "schedules")
 
     async def stop(self) -> None:
-        """Stop."""
+        """Stops."""
         task, self._task = self._task, None
         await end(task)
 
@@ -123,7 +123,7 @@ class Templates:
         return found
 
     async def create(self, content: TemplateContent, actor: Actor) -> Template:
-        """Store a template.
+        """Stores a template.
 
         Raises :class:`~control.validation.InvalidRequestError`, :class:`TooManyTemplatesError` and
         :class:`~storage.write.order_templates.NameTakenError`.
@@ -150,7 +150,7 @@ class Templates:
     async def update(
         self, template_id: str, version: int | None, content: TemplateContent, actor: Actor
     ) -> Template:
-        """Store the next version of a template; returns it.
+        """Stores the next version of a template; returns it.
 
         Raises as :meth:`create`, and :class:`UnknownTemplateError` and
         :class:`~storage.write.order_templates.VersionConflictError`.
@@ -177,7 +177,7 @@ class Templates:
         return found
 
     async def delete(self, template_id: str, version: int | None, actor: Actor) -> Template:
-        """Delete a template; its versions are kept. Raises as :meth:`update`."""
+        """Deletes a template; its versions are kept. Raises as :meth:`update`."""
         audit = self._audit("template.delete", actor)
         found = await self._store.change(template_id, version, lambda _: None, self._clock.time_ns(), audit)
         if found is None:
@@ -207,7 +207,7 @@ class Templates:
         )
 
     async def dry_run(self, template_id: str, version: int | None, overrides: Mapping[str, Any]) -> DryRun:
-        """Tell the outcome of :meth:`submit` and queue nothing."""
+        """Tells the outcome of :meth:`submit` and queue nothing."""
         template = await self._current(template_id, version)
         return await self._queue.dry_run(self._body(template, overrides))
 

@@ -24,7 +24,7 @@ class _OwnPackages:
 
 
 def main() -> None:
-    """Run the command ``decahertz``; ends the process."""
+    """Runs the command ``decahertz``; ends the process."""
     # Nothing needs cleaning up yet. An exception would print a traceback, or crash an extension module during
     # its initialisation.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _import_structlog() -> None:
-    """Import structlog without rich, which it would load for tracebacks that this program never prints.
+    """Imports structlog without rich, which it would load for tracebacks that this program never prints.
 
     Rich takes 5 MB and a tenth of a second. Commands that show progress import it later.
     """

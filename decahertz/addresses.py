@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 def check_port(section: str, host: str, port: int, *, name: str = "port") -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` unless the address is free.
+    """Raises :class:`~decahertz.settings.SettingsError` unless the address is free.
 
     ``section`` is ``api`` or ``exporter``, and ``name`` the setting of the port in it.
     """

@@ -46,7 +46,7 @@ class Subscription(Protocol):
     """Returned by :meth:`Bus.subscribe`."""
 
     def cancel(self) -> None:
-        """Stop delivery. Safe to call twice."""
+        """Stops delivery. Safe to call twice."""
         ...
 
 
@@ -54,11 +54,11 @@ class Bus(Protocol):
     """The interface of a bus."""
 
     def publish(self, topic: str, message: Message) -> None:
-        """Deliver the message to every handler whose pattern matches the topic."""
+        """Delivers the message to every handler whose pattern matches the topic."""
         ...
 
     def subscribe(self, pattern: str, handler: Handler) -> Subscription:
-        """Deliver matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
+        """Delivers matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
         ...
 
 
@@ -71,7 +71,7 @@ class LocalBus:
         self._log = structlog.get_logger(part="bus")
 
     def publish(self, topic: str, message: Message) -> None:
-        """Deliver the message to every handler whose pattern matches the topic, in order."""
+        """Delivers the message to every handler whose pattern matches the topic, in order."""
         route = self._routes.get(topic)
         if route is None:
             route = tuple(entry for entry in self._handlers if entry.pattern.matches(topic))
@@ -88,7 +88,7 @@ class LocalBus:
                     entry.recover(topic)
 
     def subscribe(self, pattern: str, handler: Handler) -> Subscription:
-        """Deliver matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
+        """Delivers matching messages to ``handler``. Raises ``TopicError`` for an invalid pattern."""
         entry = _Subscribed(Pattern(pattern), handler, self._forget)
         self._handlers.append(entry)
         self._routes.clear()

@@ -80,11 +80,11 @@ class CheckpointStore(Protocol):
         ...
 
     async def load(self) -> SavedCheckpoint | None:
-        """Return the newest checkpoint. Raises ``OSError`` if it cannot be read."""
+        """Returns the newest checkpoint. Raises ``OSError`` if it cannot be read."""
         ...
 
     def replay(self, position: int) -> AsyncGenerator[Arrival, None]:
-        """Yield the events from a checkpoint's position on, in the order of their numbers.
+        """Yields the events from a checkpoint's position on, in the order of their numbers.
 
         Raises ``OSError`` if one cannot be read.
         """

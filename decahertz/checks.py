@@ -84,7 +84,7 @@ class SampleCheck:
         """The same by field, if each sample of that batch was valid; empty if not."""
 
     def __call__(self, samples: Iterable[Sample]) -> CheckResult:
-        """Validate the samples that ``sample`` returned; errors of iterating over them propagate."""
+        """Validates the samples that ``sample`` returned; errors of iterating over them propagate."""
         returned = tuple(samples)
         dropped: Counter[Reason] = Counter()
         problems: list[str] = []
@@ -161,7 +161,7 @@ class SampleCheck:
         return tuple(first.values()), duplicates
 
     def _describe(self, sample: Sample) -> tuple[Reason, str]:
-        """Describe the problem of an invalid sample."""
+        """Describes the problem of an invalid sample."""
         if type(sample) is not self._type:
             return Reason.TYPE, f"{type(sample).__name__} instead of {self._type.__name__}"
         try:
@@ -174,7 +174,7 @@ class SampleCheck:
         return Reason.KEY, f"the key {self._key(sample)!r} is not a valid name"
 
     def _with_name(self, message: str) -> str:
-        """Replace the path ``$.rows[0][3]`` in a message by the name of the field."""
+        """Replaces the path ``$.rows[0][3]`` in a message by the name of the field."""
         return re.sub(r"`\$\.rows\[0\]\[(\d+)\]`", lambda found: f"`{self._names[int(found[1])]}`", message)
 
 

@@ -69,15 +69,15 @@ class Grid:
             raise ValueError(f"a grid interval must divide a second: {self.interval_ns} ns does not")
 
     def floor(self, time_ns: int) -> int:
-        """Return the last cycle time at or before ``time_ns``."""
+        """Returns the last cycle time at or before ``time_ns``."""
         return time_ns - time_ns % self.interval_ns
 
     def after(self, time_ns: int) -> int:
-        """Return the first cycle time after ``time_ns``."""
+        """Returns the first cycle time after ``time_ns``."""
         return self.floor(time_ns) + self.interval_ns
 
     def index(self, time_ns: int) -> int:
-        """Return the number of the cycle since 1970; for intervals of several cycles."""
+        """Returns the number of the cycle since 1970; for intervals of several cycles."""
         return time_ns // self.interval_ns
 
 
@@ -99,7 +99,7 @@ class CycleTimer(Protocol):
     """Delivers the cycles of a grid in order, without overlap."""
 
     async def next(self) -> Cycle:
-        """Wait for the next cycle. Cycles in the past are skipped and counted in ``missed``."""
+        """Waits for the next cycle. Cycles in the past are skipped and counted in ``missed``."""
         ...
 
 
@@ -108,12 +108,12 @@ class TimeFormatError(ValueError):
 
 
 def to_datetime(time_ns: int) -> datetime:
-    """Convert to an aware datetime in UTC, rounded down to the microsecond."""
+    """Converts to an aware datetime in UTC, rounded down to the microsecond."""
     return _EPOCH + timedelta(microseconds=time_ns // 1000)
 
 
 def from_datetime(value: datetime) -> int:
-    """Convert an aware datetime to nanoseconds, exactly. Raises ``ValueError`` for a naive one."""
+    """Converts an aware datetime to nanoseconds, exactly. Raises ``ValueError`` for a naive one."""
     if value.tzinfo is None:
         raise ValueError("the datetime has no time zone")
     return (value - _EPOCH) // _ONE_MICROSECOND * 1000
@@ -136,7 +136,7 @@ def other_unit(value: int) -> tuple[str, int] | None:
 
 
 def parse_time(text: str) -> int:
-    """Parse integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``) to nanoseconds.
+    """Parses integer nanoseconds or RFC 3339 (``2026-01-02T03:04:05.678901234Z``) to nanoseconds.
 
     Keeps all nine digits of the fraction. The colon or the minutes of the zone may be missing. Raises only
     :class:`TimeFormatError`.
@@ -161,7 +161,7 @@ def parse_time(text: str) -> int:
 
 
 def parse_local_time(text: str, zone: tzinfo) -> int:
-    """Parse a time without a zone (``2026-01-02T03:04:05.678``), which is in ``zone``, to nanoseconds.
+    """Parses a time without a zone (``2026-01-02T03:04:05.678``), which is in ``zone``, to nanoseconds.
 
     Raises :class:`TimeFormatError`, also for a time that the change to or from daylight saving time skips or
     repeats.

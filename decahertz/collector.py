@@ -78,27 +78,27 @@ class Collector(Protocol):
     """Its key budgets; the first one limits its samples."""
 
     async def start(self) -> None:
-        """Open resources. Called once."""
+        """Opens resources. Called once."""
         ...
 
     async def stop(self) -> None:
-        """Release them. Safe without ``start`` and twice."""
+        """Releases them. Safe without ``start`` and twice."""
         ...
 
     def on_event(self, event: Event, received_ns: int) -> None:
-        """Handle one event; ``received_ns`` is the time of receipt by this machine's clock."""
+        """Handles one event; ``received_ns`` is the time of receipt by this machine's clock."""
         ...
 
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """Return the state at the cycle ``now_ns``: one sample per key."""
+        """Returns the state at the cycle ``now_ns``: one sample per key."""
         ...
 
     def checkpoint(self) -> msgspec.Struct:
-        """Return the state, of ``checkpoint_type``. The host encodes it at once: there is no need to copy."""
+        """Returns the state, of ``checkpoint_type``. The host encodes it at once: no need to copy."""
         ...
 
     def resume(self, checkpoint: Any) -> None:  # noqa: ANN401 - of checkpoint_type
-        """Continue from a state, which belongs to the collector from now on."""
+        """Continues from a state, which belongs to the collector from now on."""
         ...
 
 
@@ -154,4 +154,4 @@ class BaseCollector(ABC, Generic[OptionsT]):
 
     @abstractmethod
     def sample(self, now_ns: int) -> Iterable[Sample]:
-        """Return the state at the cycle ``now_ns``: one sample per key."""
+        """Returns the state at the cycle ``now_ns``: one sample per key."""

@@ -65,14 +65,14 @@ class ManualClock:
         return self._monotonic_ns
 
     def advance(self, duration_ns: int) -> None:
-        """Let time pass on both clocks."""
+        """Lets time pass on both clocks."""
         if duration_ns < 0:
             raise ValueError("time does not run backward; step() sets the wall clock")
         self._time_ns += duration_ns
         self._monotonic_ns += duration_ns
 
     def step(self, by_ns: int) -> None:
-        """Set the wall clock forward or backward, as NTP or a person would."""
+        """Sets the wall clock forward or backward, as NTP or a person would."""
         self._time_ns += by_ns
 
 
@@ -87,14 +87,14 @@ class ManualTimer:
         self._asked = asyncio.Event()
 
     async def next(self) -> Cycle:
-        """Wait for a cycle."""
+        """Waits for a cycle."""
         self._asked.set()
         return await self._cycles.get()
 
     async def cycle(
         self, count: int = 1, *, lateness_ns: int = 0, missed: int = 0, stepped_ns: int = 0
     ) -> int:
-        """Give ``count`` cycles and return the time of the last one, after the host has handled it.
+        """Gives ``count`` cycles and returns the time of the last one, after the host has handled it.
 
         ``missed`` cycles are skipped before each. Raises ``TimeoutError`` if no host asks for a cycle.
         """
@@ -118,7 +118,7 @@ class MessageLog:
     """Collects the messages published on a bus."""
 
     def __init__(self, bus: Bus, pattern: str = "**") -> None:
-        """Subscribe to the topics that match ``pattern``; by default to all."""
+        """Subscribes to the topics that match ``pattern``; by default to all."""
         self.messages: list[Message] = []
         self._subscription = bus.subscribe(pattern, self.messages.append)
 
@@ -131,7 +131,7 @@ class MessageLog:
         return [event for m in self.messages if isinstance(m, Arrival) for event in m.batch.events]
 
     def close(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribes."""
         self._subscription.cancel()
 
 

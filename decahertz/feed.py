@@ -29,7 +29,7 @@ class Emit(Protocol):
     """Publishes the events of a feed."""
 
     async def __call__(self, events: Sequence[AnyEvent], received_ns: int) -> None:
-        """Publish the events at once and queue them for storage.
+        """Publishes the events at once and queue them for storage.
 
         Waits only while the storage queue is full. That slows down a recording replayed at full speed and
         applies backpressure to a live socket.
@@ -51,7 +51,7 @@ class Feed(Protocol):
     name: ClassVar[str]
 
     async def run(self, emit: Emit) -> None:
-        """Emit events until cancelled or until the source ends."""
+        """Emits events until cancelled or until the source ends."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class BaseFeed(ABC, Generic[OptionsT]):
 
     @abstractmethod
     async def run(self, emit: Emit) -> None:
-        """Emit events until cancelled or until the source ends."""
+        """Emits events until cancelled or until the source ends."""
 
     @property
     def progress(self) -> Progress | None:
@@ -104,5 +104,5 @@ class BaseFeed(ABC, Generic[OptionsT]):
         return dict(self._counters)
 
     def count(self, what: str, by: int = 1) -> None:
-        """Add to a counter."""
+        """Adds to a counter."""
         self._counters[what] = self._counters.get(what, 0) + by

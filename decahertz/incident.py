@@ -38,7 +38,7 @@ class Outage:
         self._is_lost = False
 
     def fail(self, part: object, error: BaseException, **details: object) -> None:
-        """Note that a part cannot use the service, and log it if it is the first."""
+        """Notes that a part cannot use the service, and logs it if it is the first."""
         if part in self._late:
             self._late.remove(part)
             return
@@ -48,7 +48,7 @@ class Outage:
             self._log.warning(f"{self._event}_lost", error=str(error), **details)
 
     def recover(self, part: object, *, is_main: bool = False, **details: object) -> None:
-        """Note that a part can use it again; the main part, or the last one, ends the outage."""
+        """Notes that a part can use it again; the main part, or the last one, ends the outage."""
         self._failing.discard(part)
         self._late.discard(part)
         if self._is_lost and (is_main or not self._failing):
@@ -97,7 +97,7 @@ class Incident:
         return self._failures
 
     def fail(self, now_ns: int = 0, error: BaseException | None = None, **details: object) -> None:
-        """Count a failure, and log it if it is the first. ``now_ns`` matters to :meth:`look` only.
+        """Counts a failure, and logs it if it is the first. ``now_ns`` matters to :meth:`look` only.
 
         ``details`` are logged with it; a ``reason`` among them takes the place of the error's text.
         """
@@ -117,12 +117,12 @@ class Incident:
             self._log.error(f"{self._event}_failed", exc_info=cause, **details)
 
     def look(self, now_ns: int) -> None:
-        """End the incident if no failure came for ``quiet_ns``; to be called regularly."""
+        """Ends the incident if no failure came for ``quiet_ns``; to be called regularly."""
         if self._failures and now_ns - self._last_ns >= self._quiet_ns:
             self.recover()
 
     def recover(self, **details: object) -> None:
-        """End the incident at once, if there is one."""
+        """Ends the incident at once, if there is one."""
         if self._is_logged:
             self._log.info(f"{self._event}_recovered", failures=self._failures, **details)
         outage, self._outage = self._outage, None

@@ -65,7 +65,7 @@ class EventSink(Protocol):
     """The interface of storage for :class:`Ingest`."""
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        """Store the events that are not stored yet, and return when they are durable.
+        """Stores the events that are not stored yet, and returns when they are durable.
 
         Raises :class:`NotDurableError` when that takes longer than ``timeout_seconds``.
         """
@@ -187,7 +187,7 @@ class Ingest:
         seen.add(batch.first_sequence, batch.last_sequence)
 
     def _evict(self, now_ns: int) -> None:
-        """Evict silent emitters: each start of a client is another one."""
+        """Evicts silent emitters: each start of a client is another one."""
         self._evicted_ns = now_ns
         silent = [emitter for emitter, seen_ns in self._last_seen_ns.items() if now_ns - seen_ns >= FORGET_NS]
         for emitter in silent:
@@ -195,7 +195,7 @@ class Ingest:
 
 
 def part_of(batch: EventBatch, low: int, high: int) -> EventBatch:
-    """Return the events of a batch with sequences ``low`` to ``high``, as a batch."""
+    """Returns the events of a batch with sequences ``low`` to ``high``, as a batch."""
     start = low - batch.first_sequence
     events: tuple[AnyEvent, ...] = batch.events[start : start + high - low + 1]
     return EventBatch(

@@ -47,7 +47,7 @@ class LatestAlerts:
         bus.subscribe(TOPIC, self._store)
 
     def load(self, alerts: Iterable[Alert]) -> None:
-        """Add the alerts that fired before the start; what arrived since is newer."""
+        """Adds the alerts that fired before the start; what arrived since is newer."""
         before = {alert.id: alert for alert in alerts if alert.is_firing}
         self._firing = before | self._firing
 

@@ -47,7 +47,7 @@ class Account:
     dropped: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Account) -> None:
-        """Add another account."""
+        """Adds another account."""
         self.emitted += other.emitted
         self.stored += other.stored
         self.spooled += other.spooled
@@ -55,7 +55,7 @@ class Account:
             self.dropped[reason] = self.dropped.get(reason, 0) + rows
 
     def subtract(self, other: Account) -> None:
-        """Undo :meth:`add`."""
+        """Undoes :meth:`add`."""
         self.add(
             Account(
                 -other.emitted,
@@ -112,7 +112,7 @@ class Changes:
         return set(self.accounts.get(stream, Account()).dropped)
 
     def merge(self, other: Changes) -> None:
-        """Add other changes."""
+        """Adds other changes."""
         for stream, account in other:
             self._account(stream).add(account)
 
@@ -132,23 +132,23 @@ class Ledger:
         self._expired: dict[str, int] = {}
 
     def apply(self, changes: Changes) -> None:
-        """Apply the changes atomically."""
+        """Applies the changes atomically."""
         with self._lock:
             for stream, change in changes:
                 self._accounts.setdefault(stream, Account()).add(change)
 
     def announce(self, stream: str) -> None:
-        """Open the account of a stream, with zero counts."""
+        """Opens the account of a stream, with zero counts."""
         with self._lock:
             self._accounts.setdefault(stream, Account())
 
     def load(self, accounts: Mapping[str, Account]) -> None:
-        """Replace the accounts with saved ones; announced streams without one restart at zero."""
+        """Replaces the accounts with saved ones; announced streams without one restart at zero."""
         with self._lock:
             self._accounts = {stream: Account() for stream in self._accounts} | dict(accounts)
 
     def set_expired(self, rows: Mapping[str, int]) -> None:
-        """Replace the counts of stored rows that were dropped from the database, by stream."""
+        """Replaces the counts of stored rows that were dropped from the database, by stream."""
         with self._lock:
             self._expired = dict(rows)
 

@@ -22,7 +22,7 @@ class Preference:
 
 
 def preferences(header: str) -> Iterator[Preference]:
-    """Yield the items of a header in order."""
+    """Yields the items of a header in order."""
     for item in header.split(","):
         name, *rest = (part.strip() for part in item.split(";"))
         if name:
@@ -39,7 +39,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 
 def gzipped(chunks: Iterable[bytes], level: int) -> bytes:
-    """Compress to the gzip format (RFC 1952)."""
+    """Compresses to the gzip format (RFC 1952)."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, _GZIP_BITS)
     return b"".join([*map(compressor.compress, chunks), compressor.flush()])
 

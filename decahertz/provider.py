@@ -164,15 +164,15 @@ class Provider(Protocol):
         ...
 
     async def start(self) -> None:
-        """Open what ``fetch`` needs; without a call to the source."""
+        """Opens what ``fetch`` needs; without a call to the source."""
         ...
 
     async def fetch(self, symbol: str) -> MarketData:
-        """Fetch the newest prices. Raises :class:`ProviderError`; the gateway limits the time."""
+        """Fetches the newest prices. Raises :class:`ProviderError`; the gateway limits the time."""
         ...
 
     async def stop(self) -> None:
-        """Close; safe without ``start``, and twice."""
+        """Closes; safe without ``start``, and twice."""
         ...
 
 
@@ -196,14 +196,14 @@ class BaseProvider(ABC, Generic[OptionsT]):
         return re.fullmatch(self.symbol_pattern, symbol) is not None
 
     async def start(self) -> None:
-        """Open nothing."""
+        """Opens nothing."""
 
     @abstractmethod
     async def fetch(self, symbol: str) -> MarketData:
-        """Fetch the newest prices of a symbol."""
+        """Fetches the newest prices of a symbol."""
 
     async def stop(self) -> None:
-        """Close nothing."""
+        """Closes nothing."""
 
 
 def decimal_text(value: Decimal | float) -> str:
@@ -265,5 +265,5 @@ def encoded(data: MarketData) -> bytes:
 
 
 def decoded(data: bytes) -> MarketData:
-    """Validate and decode. Raises :class:`msgspec.MsgspecError`."""
+    """Validates and decodes. Raises :class:`msgspec.MsgspecError`."""
     return _DECODER.decode(data)

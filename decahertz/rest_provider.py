@@ -54,7 +54,7 @@ class RestProvider(BaseProvider[OptionsT]):
     _session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Make the session; connections follow with the first call."""
+        """Makes the session; connections follow with the first call."""
         self._session = aiohttp.ClientSession(
             # The gateway limits the time of the whole call.
             timeout=aiohttp.ClientTimeout(total=None),
@@ -63,7 +63,7 @@ class RestProvider(BaseProvider[OptionsT]):
         )
 
     async def stop(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()

@@ -143,7 +143,7 @@ class RiskSettings(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def check_limits(settings: RiskSettings) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for a soft limit that is not below its hard one."""
+    """Raises :class:`~decahertz.settings.SettingsError` for a soft limit that is not below its hard one."""
     tables: list[tuple[str, Limits]] = [("risk", settings), ("risk.desk", settings.desk)]
     tables += [(f"risk.strategies.{name}", limits) for name, limits in settings.strategies.items()]
     for prefix, limits in tables:

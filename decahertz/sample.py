@@ -102,7 +102,7 @@ class SampleBatch:
 
 
 def schema_of(sample_type: type[Sample]) -> SampleSchema:
-    """Read the declaration of a sample type.
+    """Reads the declaration of a sample type.
 
     Raises :class:`SampleDeclarationError`, which names the field and the problem.
     """

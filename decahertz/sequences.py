@@ -24,7 +24,7 @@ class SequenceSet:
             self.add(low, high)
 
     def add(self, low: int, high: int) -> None:
-        """Add all numbers from ``low`` to ``high``; an empty range adds nothing."""
+        """Adds all numbers from ``low`` to ``high``; an empty range adds nothing."""
         if high < low:
             return
         first = bisect_left(self._highs, low - 1)

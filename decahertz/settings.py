@@ -103,7 +103,7 @@ class Sources:
     sources: tuple[Source, ...] = ()
 
     def plugin_options(self, table: str, name: str, options_type: type[T]) -> T:
-        """Build the options of the plugin ``name``; ``table`` is ``collectors``, ``feeds`` or ``providers``.
+        """Builds the options of the plugin ``name``; ``table`` is ``collectors``, ``feeds`` or ``providers``.
 
         Raises :class:`SettingsError` for an invalid value, and for an unknown option in the file or on the
         command line.
@@ -126,7 +126,7 @@ class Sources:
         return key.default
 
     def plugin_names(self, table: str) -> Iterator[tuple[str, str]]:
-        """Yield each plugin that a file or the command line sets options of, and the source's name."""
+        """Yields each plugin that a file or the command line sets options of, and the source's name."""
         for source in self.sources:
             for key in () if source.is_environment else source.values:
                 head, _, rest = key.partition(".")
@@ -156,13 +156,13 @@ def environment_name(key: str) -> str:
 
 
 def keys_of(type_: type[Struct], prefix: str = "") -> list[Key]:
-    """List the settings of a struct in declaration order; nested ones by dotted key."""
+    """Lists the settings of a struct in declaration order; nested ones by dotted key."""
     return list(_walk(type_, prefix))
 
 
 @cache
 def _fields_of(type_: type[Struct]) -> list[tuple[FieldInfo, Any, Any]]:
-    """List the fields of a struct: each with its type as declared, and that type without annotations."""
+    """Lists the fields of a struct: each with its type as declared, and that type without annotations."""
     hints = get_type_hints(type_, include_extras=True)
     declared = [(field, hints[field.name]) for field in msgspec.structs.fields(type_)]
     return [(field, hint, _bare(hint)) for field, hint in declared]
@@ -178,7 +178,7 @@ def _named_type(bare: Any) -> type[Struct] | None:  # noqa: ANN401 - any type
 
 
 def _named_tables(type_: type[Struct], prefix: str = "") -> Iterator[tuple[str, type[Struct]]]:
-    """Yield the key of each mapping by name, with the struct of its tables."""
+    """Yields the key of each mapping by name, with the struct of its tables."""
     for field, _, bare in _fields_of(type_):
         key = f"{prefix}.{field.name}" if prefix else field.name
         named = _named_type(bare)
@@ -191,7 +191,7 @@ def _named_tables(type_: type[Struct], prefix: str = "") -> Iterator[tuple[str, 
 def _named_keys(
     source: Source, tables: Mapping[str, type[Struct]], declared: Mapping[str, Key]
 ) -> Iterator[Key]:
-    """Yield the keys of named tables that a source sets. The environment has none: it cannot tell names."""
+    """Yields the keys of named tables that a source sets. The environment has none: it cannot tell names."""
     for key in () if source.is_environment else source.values:
         found = next((table for table in tables if key not in declared and key.startswith(f"{table}.")), None)
         if found is not None:
@@ -238,7 +238,7 @@ def load_settings(
     defaults: Mapping[str, Any],
     following: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
 ) -> SettingsT:
-    """Load ``type_`` from all sources.
+    """Loads ``type_`` from all sources.
 
     ``file`` is the TOML file; ``None`` reads ``decahertz.toml`` in the working folder if it exists.
     ``arguments`` holds the values from the command line by dotted key, ``defaults`` those that depend on
@@ -273,7 +273,7 @@ def load_settings(
 
 
 def _refuse_unknown(variables: Mapping[str, str], declared: Mapping[str, Key]) -> None:
-    """Refuse a mistyped variable. Those of plugins are checked when the plugin is loaded."""
+    """Refuses a mistyped variable. Those of plugins are checked when the plugin is loaded."""
     known = {key.environment: key for key in declared.values()}
     for name in variables:
         if name not in known and not name.startswith(_OTHER_VARIABLES):

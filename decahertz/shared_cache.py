@@ -200,7 +200,7 @@ class SharedCache:
 
 
 def check_redis_url(url: str) -> None:
-    """Raise :class:`SettingsError` for a URL or an environment that :class:`SharedCache` cannot use."""
+    """Raises :class:`SettingsError` for a URL or an environment that :class:`SharedCache` cannot use."""
     _client(url)
 
 

@@ -47,7 +47,7 @@ class Supervision:
         self._log = structlog.get_logger(part="tasks")
 
     def failed(self, name: str, error: BaseException) -> None:
-        """Report the failure of a task or thread, from any thread."""
+        """Reports the failure of a task or thread, from any thread."""
         incident = self._incidents.get(name)
         if incident is None:
             incident = self._incidents.setdefault(name, Incident("task", self._log.bind(task=name)))
@@ -68,7 +68,7 @@ class Supervision:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Supervise what is started from now on; within the block report unhandled errors too."""
+        """Supervises what is started from now on; within the block report unhandled errors too."""
         SUPERVISION.set(self)
         loop = asyncio.get_running_loop()
         loop_handler, thread_hook = loop.get_exception_handler(), threading.excepthook
@@ -102,12 +102,12 @@ def current() -> Supervision:
 
 
 def supervise(work: Work, name: str) -> asyncio.Task[None]:
-    """Start a task that runs ``work`` until it returns, and again whenever it fails; cancel it to end it."""
+    """Starts a task that runs ``work`` until it returns, and again whenever it fails; cancel it to end it."""
     return asyncio.get_running_loop().create_task(_restarted(work, name, current()), name=name)
 
 
 async def end(task: asyncio.Task[None] | None, timeout_seconds: float | None = None) -> None:
-    """Cancel a task, if there is one, and wait until it has ended."""
+    """Cancels a task, if there is one, and waits until it has ended."""
     if task is not None:
         task.cancel()
         await asyncio.wait([task], timeout=timeout_seconds)

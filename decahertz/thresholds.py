@@ -72,7 +72,7 @@ class AlertsSettings(_Thresholds, Struct, frozen=True, kw_only=True, forbid_unkn
 
 
 def check_thresholds(settings: AlertsSettings, *, spool_age_seconds: float) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for settings that contradict each other.
+    """Raises :class:`~decahertz.settings.SettingsError` for settings that contradict each other.
 
     ``spool_age_seconds`` is the age at which the spool drops entries.
     """

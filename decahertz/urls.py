@@ -16,7 +16,7 @@ class UrlError(ValueError):
 
 
 def check_url(url: str, schemes: Collection[str], parameters: Collection[str] | None = None) -> None:
-    """Raise :class:`UrlError` unless every reader finds the same user, password, hosts and path in ``url``.
+    """Raises :class:`UrlError` unless every reader finds the same user, password, hosts and path in ``url``.
 
     ``parameters`` are the names that may follow the question mark; ``None`` allows any.
     """

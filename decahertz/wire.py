@@ -49,17 +49,17 @@ class Decoder(Protocol[T_co]):
     """Decodes bytes of one codec into one type."""
 
     def decode(self, data: bytes, /) -> T_co:
-        """Decode and validate; see the module docstring for the errors."""
+        """Decodes and validates; see the module docstring for the errors."""
         ...
 
 
 def encode(codec: Codec, value: object) -> bytes:
-    """Encode a value that msgspec can serialise."""
+    """Encodes a value that msgspec can serialise."""
     return _ENCODERS[codec](value)
 
 
 def decoder(codec: Codec, type_: type[T] | Any) -> Decoder[T]:  # noqa: ANN401 - unions are not types
-    """Create a reusable decoder of ``type_``."""
+    """Creates a reusable decoder of ``type_``."""
     if codec is Codec.JSON:
         return msgspec.json.Decoder(type_)
     return msgspec.msgpack.Decoder(type_)

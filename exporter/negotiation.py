@@ -27,7 +27,7 @@ _VERSIONS = {Format.TEXT: {"", "0.0.4", "1.0.0"}, Format.OPENMETRICS: {"", "0.0.
 
 
 def choose_format(accept: str) -> Format:
-    """Choose the format of the highest quality in an ``Accept`` header; text without a header.
+    """Chooses the format of the highest quality in an ``Accept`` header; text without a header.
 
     Between equals, a named format wins over one that only a wildcard matches, and OpenMetrics over text.
     """

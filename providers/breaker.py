@@ -70,7 +70,7 @@ class Breaker:
         return max(0, self._open_until_ns - self._clock.monotonic_ns()) / NS_PER_SECOND
 
     def admit(self) -> None:
-        """Let a call pass; tell its end with one of the other methods.
+        """Lets a call pass; tell its end with one of the other methods.
 
         Raises :class:`~providers.errors.CircuitOpenError`.
         """

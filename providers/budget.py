@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def day_ns(self) -> int:
-        """Begin of the day."""
+        """Start of the day."""
         now_ns = self._clock.time_ns()
         return now_ns - now_ns % _DAY_NS
 

@@ -167,7 +167,7 @@ class CachedProvider:
         return answer
 
     async def stop(self) -> None:
-        """End the flights."""
+        """Ends the flights."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()

@@ -83,7 +83,7 @@ class CcxtProvider(BaseProvider[CcxtOptions]):
     """Monotonic time when loading the list of markets began."""
 
     async def start(self) -> None:
-        """Import ccxt and make the exchange.
+        """Imports ccxt and makes the exchange.
 
         Raises :class:`~decahertz.settings.SettingsError` without the extra, for an unknown exchange, and for
         one that has no tickers.
@@ -114,7 +114,7 @@ class CcxtProvider(BaseProvider[CcxtOptions]):
         self._exchange = exchange
 
     async def stop(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         markets, self._markets = self._markets, None
         if markets is not None:
             markets.cancel()

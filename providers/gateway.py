@@ -77,7 +77,7 @@ class Gateway:
         registry.register(GatewayMetrics(lambda: list(self.providers.values()), clock.time_ns()))
 
     async def start(self) -> None:
-        """Start the providers, and warming on a schedule. One that cannot start is shown as failed."""
+        """Starts the providers, and warming on a schedule. One that cannot start is shown as failed."""
         for name, cached in list(self.providers.items()):
             try:
                 await cached.provider.start()
@@ -97,7 +97,7 @@ class Gateway:
         del self.providers[name]
 
     async def stop(self) -> None:
-        """Stop; requests that wait get an error."""
+        """Stops; requests that wait get an error."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -135,7 +135,7 @@ class Gateway:
         return await self.provider(provider).get(ask)
 
     def warm(self, provider: str, symbols: Sequence[str], key: str) -> Job:
-        """Fetch symbols in the background, so that they are in the cache; returns the job.
+        """Fetches symbols in the background, so that they are in the cache; returns the job.
 
         Raises :class:`UnknownProviderError`, and :class:`~providers.errors.GatewayError` while too many jobs
         run.
@@ -165,7 +165,7 @@ class Gateway:
             self.jobs.end(job, state)
 
     async def _warm(self, cached: CachedProvider, symbol: str, key: str) -> str:
-        """Fetch a symbol unless it is fresh; returns why it failed, or an empty text."""
+        """Fetches a symbol unless it is fresh; returns why it failed, or an empty text."""
         ask = Ask(
             symbol=symbol,
             priority=CallPriority.BACKGROUND,

@@ -55,11 +55,11 @@ class Job(Struct, kw_only=True):
     """The first hundred failures."""
 
     def succeed(self) -> None:
-        """Count an item that is done."""
+        """Counts an item that is done."""
         self.done += 1
 
     def fail(self, item: str, reason: str) -> None:
-        """Count an item that failed."""
+        """Counts an item that failed."""
         self.failed += 1
         if len(self.errors) < _MOST_ERRORS:
             self.errors.append(ItemError(item, reason))
@@ -78,7 +78,7 @@ class Jobs:
         return sum(job.state is JobState.RUNNING for job in self._jobs.values())
 
     def begin(self, kind: str, target: str, requested_by: str, items: int) -> Job:
-        """Make a job."""
+        """Makes a job."""
         job = Job(
             job_id=f"j-{uuid.uuid4().hex}",
             kind=kind,
@@ -95,7 +95,7 @@ class Jobs:
         return job
 
     def end(self, job: Job, state: JobState) -> None:
-        """Note that a job has ended."""
+        """Notes that a job has ended."""
         job.state, job.ended_ns = state, self._clock.time_ns()
 
     def find(self, job_id: str) -> Job | None:

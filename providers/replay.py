@@ -60,7 +60,7 @@ class ReplayProvider(BaseProvider[ReplayOptions]):
     _first_ns = 0
 
     async def start(self) -> None:
-        """Read the file; the recording begins to play. Raises :class:`~decahertz.provider.ProviderError`."""
+        """Reads the file; the recording begins to play. Raises :class:`~decahertz.provider.ProviderError`."""
         self._symbols = await asyncio.to_thread(_read, self.options.file)
         self._first_ns = min(answers[0].time_ns or 0 for answers in self._symbols.values())
         self._began_ns = self.clock.monotonic_ns()

@@ -61,7 +61,7 @@ class Scheduler:
         return len(self._queues[priority])
 
     async def acquire(self, ticket: Ticket) -> None:
-        """Wait for room; call :meth:`release` afterwards.
+        """Waits for room; call :meth:`release` afterwards.
 
         Raises :class:`~providers.errors.QueueFullError`.
         """
@@ -84,7 +84,7 @@ class Scheduler:
             self._queues[ticket.priority].pop(ticket, None)
 
     def promote(self, ticket: Ticket) -> None:
-        """Make a call interactive, because somebody waits for it now."""
+        """Makes a call interactive, because somebody waits for it now."""
         if ticket.priority is CallPriority.BACKGROUND:
             was_waiting = ticket in self._queues[CallPriority.BACKGROUND]
             self._queues[CallPriority.BACKGROUND].pop(ticket, None)
@@ -93,7 +93,7 @@ class Scheduler:
                 self._queues[CallPriority.INTERACTIVE][ticket] = None
 
     def release(self) -> None:
-        """Give the room to the next call."""
+        """Gives the room to the next call."""
         following = self._following()
         if following is None:
             self._free += 1

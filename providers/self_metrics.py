@@ -39,7 +39,7 @@ class GatewayMetrics(Collector):
         self._started_ns = started_ns
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families."""
+        """Returns the families."""
         answers = _counter("answers", "Answers of providers, by how they came about.", "found")
         failed = _counter("answers_failed", "Requests for data of a provider that got no answer.")
         calls = _counter(
@@ -81,7 +81,7 @@ class GatewayMetrics(Collector):
         ]
 
     def describe(self) -> Iterable[Metric]:
-        """Return the families without figures, which a registry checks names with."""
+        """Returns the families without figures, which a registry checks names with."""
         return GatewayMetrics(list, 0).collect()
 
 

@@ -47,7 +47,7 @@ class TokenBucket:
         return max(0, full_ns - self._burst_ns - now_ns, self._paused_until_ns - now_ns) / NS_PER_SECOND
 
     def take(self, most_seconds: float) -> float:
-        """Take a token; returns the seconds to wait until it is there.
+        """Takes a token; returns the seconds to wait until it is there.
 
         If they are more than ``most_seconds``, no token is taken.
         """

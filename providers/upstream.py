@@ -74,7 +74,7 @@ class Upstream:
         return self.breaker.reason
 
     async def call(self, symbol: str, ticket: Ticket, key: str) -> MarketData:
-        """Fetch the newest data of a symbol, charged to a key.
+        """Fetches the newest data of a symbol, charged to a key.
 
         Raises :class:`~decahertz.provider.ProviderError`, :class:`~providers.errors.GatewayError` and
         :class:`~storage.database.DatabaseUnavailableError`.

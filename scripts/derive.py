@@ -167,7 +167,7 @@ def missing_entry_points() -> list[str]:
 
 
 def main() -> int:
-    """Write or check."""
+    """Writes or checks."""
     parser = argparse.ArgumentParser(prog="scripts/derive.py")
     parser.add_argument("--check", action="store_true", help="change nothing; name what is stale")
     check = parser.parse_args().check

@@ -146,7 +146,7 @@ async def within(
 
 
 def _abandon(discard: Callable[[ResultT], object] | None, task: asyncio.Task[ResultT]) -> None:
-    """Mark the error of a query that nobody waits for as seen, and discard its result."""
+    """Marks the error of a query that nobody waits for as seen, and discards its result."""
     if not task.cancelled() and task.exception() is None and discard is not None:
         discard(task.result())
 
@@ -213,7 +213,7 @@ class Database:
         """Why there is no pool, for those who ask for a connection of it."""
 
     async def open(self) -> ServerInfo:
-        """Check the server and open the pool.
+        """Checks the server and opens the pool.
 
         Raises :class:`DatabaseUnavailableError`, :class:`DatabaseTooOldError` or
         :class:`DatabaseUnsuitableError`.
@@ -230,7 +230,7 @@ class Database:
         return info
 
     async def close(self) -> None:
-        """Close the pools; safe without :meth:`open`, and twice."""
+        """Closes the pools; safe without :meth:`open`, and twice."""
         pools, self._pool, self._reserved = (self._pool, self._reserved), None, None
         for pool in pools:
             if pool is not None:
@@ -238,7 +238,7 @@ class Database:
                     await pool.close(_CLOSE_SECONDS)
 
     async def check(self) -> ServerInfo:
-        """Check that the server is suitable, on a connection of its own. Raises as :meth:`open` does.
+        """Checks that the server is suitable, on a connection of its own. Raises as :meth:`open` does.
 
         Finds a pooler too: it names another server process than the one that answers.
         """
@@ -273,7 +273,7 @@ class Database:
     async def connect(
         self, purpose: str, *, unlimited: bool = False, seconds: float | None = None
     ) -> Connection:
-        """Open a connection outside the pool; close it with :meth:`disconnect`.
+        """Opens a connection outside the pool; close it with :meth:`disconnect`.
 
         ``purpose`` is shown in ``pg_stat_activity``. With ``unlimited``, statements have no time limit; with
         ``seconds``, another one than that of the settings. Raises :class:`DatabaseUnavailableError`.
@@ -289,7 +289,7 @@ class Database:
     async def _connected(
         self, purpose: str, server_seconds: float | None, client_seconds: float | None, *, pooled: bool
     ) -> Connection:
-        """Connect; the server cancels a statement after one time, the client gives it up after the other.
+        """Connects; the server cancels a statement after one time, the client gives it up after the other.
 
         With ``pooled``, nothing on the connection needs a session, with or without a pooler.
         """
@@ -319,7 +319,7 @@ class Database:
         return connection
 
     async def lift_statement_timeout(self, connection: Connection) -> None:
-        """Let the server take any time for a statement; the limits of the client stay."""
+        """Lets the server take any time for a statement; the limits of the client stay."""
         if is_pooled(connection):
             connection.settings += " SET LOCAL statement_timeout = 0;"
         else:
@@ -336,7 +336,7 @@ class Database:
             await self.disconnect(connection)
 
     async def disconnect(self, connection: Connection) -> None:
-        """Close a connection in any state."""
+        """Closes a connection in any state."""
         try:
             await connection.close(timeout=_CLOSE_SECONDS)
         except Exception:  # noqa: BLE001 - the connection is closed either way
@@ -416,7 +416,7 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Convert errors of the connection and the server to those of this module; others pass through."""
+        """Converts errors of the connection and the server to those of this module; others pass through."""
         try:
             yield
         except Exception as error:

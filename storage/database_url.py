@@ -55,7 +55,7 @@ _PARAMETERS = _LIBPQ_ONLY | {
 
 
 def check_database_url(url: str) -> None:
-    """Raise :class:`~decahertz.urls.UrlError` unless asyncpg and libpq read the same in ``url``."""
+    """Raises :class:`~decahertz.urls.UrlError` unless asyncpg and libpq read the same in ``url``."""
     check_url(url, _SCHEMES, _PARAMETERS)
 
 

@@ -12,7 +12,7 @@ _TRIES, _RETRY_S = 50, 0.02
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable. Blocks."""
+    """Makes new names in a folder durable. Blocks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,18 +21,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder, and its missing parents, that no other user can enter. One that exists stays."""
+    """Makes a folder, and its missing parents, that no other user can enter. One that exists stays."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file that no other user can read. One that exists stays as it is."""
+    """Makes an empty file that no other user can read. One that exists stays as it is."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
 
 def open_locked(path: Path) -> int:
-    """Open a file, or create it, and lock it; returns the descriptor, which has the lock until it is closed.
+    """Opens or creates a file and locks it; returns the descriptor, which has the lock until it is closed.
 
     The kernel releases the lock when the process ends. Raises ``BlockingIOError`` if the file is locked, also
     by this process: not a POSIX lock, which would let a second owner in this process in.

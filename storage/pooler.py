@@ -41,7 +41,7 @@ class PooledConnection(LimitedConnection):
         return self._holder
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109
-        """Execute a statement; a BEGIN, such as that of asyncpg, gets the settings of this connection too."""
+        """Executes a statement; a BEGIN, such as that of asyncpg, gets this connection's settings too."""
         if args and not self.is_in_transaction():
             async with self.transaction():
                 return await super().execute(query, *args, timeout=timeout)
@@ -50,23 +50,23 @@ class PooledConnection(LimitedConnection):
         return await super().execute(query, *args, timeout=timeout)
 
     async def fetch(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Fetch all rows."""
+        """Fetches all rows."""
         return await self._within_transaction(super().fetch, *args, **options)
 
     async def fetchrow(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Fetch the first row."""
+        """Fetches the first row."""
         return await self._within_transaction(super().fetchrow, *args, **options)
 
     async def fetchval(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Fetch a value of the first row."""
+        """Fetches a value of the first row."""
         return await self._within_transaction(super().fetchval, *args, **options)
 
     async def executemany(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Execute a statement once for each set of parameters."""
+        """Executes a statement once for each set of parameters."""
         return await self._within_transaction(super().executemany, *args, **options)
 
     async def copy_from_query(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Copy the rows of a query out."""
+        """Copies the rows of a query out."""
         return await self._within_transaction(super().copy_from_query, *args, **options)
 
     async def copy_to_table(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
@@ -74,7 +74,7 @@ class PooledConnection(LimitedConnection):
         return await self._within_transaction(super().copy_to_table, *args, **options)
 
     async def copy_records_to_table(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as asyncpg's
-        """Copy records in."""
+        """Copies records in."""
         return await self._within_transaction(super().copy_records_to_table, *args, **options)
 
     async def _within_transaction(self, method: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -90,7 +90,7 @@ def is_pooled(connection: asyncpg.Connection[asyncpg.Record]) -> TypeGuard[Poole
 
 
 async def lock(connection: asyncpg.Connection[asyncpg.Record], key: int, seconds: float) -> None:
-    """Wait for an advisory lock, which lasts as long as the connection.
+    """Waits for an advisory lock, which lasts as long as the connection.
 
     Through a pooler the wait ends after ``seconds``; otherwise the session has a limit.
     """
@@ -103,7 +103,7 @@ async def lock(connection: asyncpg.Connection[asyncpg.Record], key: int, seconds
 
 
 async def try_lock(connection: asyncpg.Connection[asyncpg.Record], key: int) -> bool:
-    """Take an advisory lock if it is free, which lasts as long as the connection; whether it was."""
+    """Takes an advisory lock if it is free, which lasts as long as the connection; whether it was."""
     if is_pooled(connection):
         holder = await connection.lock_holder()
         return bool(await holder.fetchval("SELECT pg_try_advisory_xact_lock($1)", key))

@@ -123,11 +123,11 @@ class Recorder:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen; the second time on the same port, remembering what was stored."""
+        """Listens; the second time on the same port, remembering what was stored."""
         self._wait(self._start())
 
     def kill(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stops listening and cuts every connection."""
         self._wait(self._kill())
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class Recorder:
         return await answer()
 
     async def take_only(self, request: web.Request, count: int) -> web.Response:
-        """Store the first few events of the batch and say so."""
+        """Stores the first few events of the batch and says so."""
         batch = _DECODER.decode(await request.read())
         part = part_of(batch, batch.first_sequence, batch.first_sequence + count - 1)
         return web.json_response(msgspec.to_builtins(await self._ingest.submit(part)))
@@ -237,7 +237,7 @@ class KillableRecorder:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen; the second time on the same port."""
+        """Listens; the second time on the same port."""
         command = [sys.executable, "-m", "tests.client_server", str(self._path), str(self.port)]
         root = Path(__file__).parent.parent
         self._process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)

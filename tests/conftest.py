@@ -56,7 +56,7 @@ class _Rotated(pytest.Dir):  # type: ignore[misc]  # final, until pytest lets fo
 
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Rotate the folder of all tests in the processes of pytest-xdist."""
+    """Rotates the folder of all tests in the processes of pytest-xdist."""
     if path == Path(__file__).parent and hasattr(parent.config, "workerinput"):
         collector: pytest.Collector = _Rotated.from_parent(parent, path=path)
         return collector
@@ -64,13 +64,13 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the folders with the longest tests first and short files last: the processes then end together."""
+    """Runs the folders with the longest tests first and short files last: the processes then end together."""
     items.sort(key=lambda item: item.path, reverse=True)  # the last are those of the API, which are short
     items.sort(key=lambda item: item.path.parent.name not in _LONGEST)
 
 
 def pytest_collection_finish() -> None:
-    """Leave the thousands of tests and their modules out of every garbage collection from now on."""
+    """Leaves the thousands of tests and their modules out of every garbage collection from now on."""
     gc.collect()
     gc.freeze()
 

@@ -75,7 +75,7 @@ def _cluster(installation: Installation, *, has_tables: bool) -> Path:
 
 
 async def _make_cluster(shared: Path, installation: Installation, *, has_tables: bool) -> Path:
-    """Make a data folder, the one with tables from the one without."""
+    """Makes a data folder, the one with tables from the one without."""
     folder = Path(tempfile.mkdtemp(dir=shared))
     if has_tables:
         _copy(_cluster(installation, has_tables=False), folder)
@@ -90,7 +90,7 @@ def _copy(cluster: Path, folder: Path) -> None:
 
 
 async def _create_tables(url: str) -> None:
-    """Create what the first start of a recorder with default settings creates."""
+    """Creates what the first start of a recorder with default settings creates."""
     clock = SystemClock()
     collectors = load_collectors(CollectorsSettings().enabled, Sources(), clock)
     schemas = [loaded.schema for loaded in collectors.plugins]
@@ -104,7 +104,7 @@ async def _create_tables(url: str) -> None:
 def create_data(
     data_dir: Path, installation: Installation | None = None, *, has_tables: bool = False
 ) -> Path:
-    """Create an empty database in ``data_dir`` by copying one: five times faster than initdb.
+    """Creates an empty database in ``data_dir`` by copying one: five times faster than initdb.
 
     With ``has_tables`` it is as the first start of a recorder leaves it. It is durable against the end of any
     process, not against a power cut.
@@ -153,7 +153,7 @@ def user_of(pid: int) -> str:
 
 
 async def gone(pid: int) -> None:
-    """Return when the process has ended, a zombie or not; fail after the limit."""
+    """Returns when the process has ended, a zombie or not; fails after the limit."""
     try:
         process = psutil.Process(pid)
     except psutil.NoSuchProcess:

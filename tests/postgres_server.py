@@ -20,7 +20,7 @@ Preparation: TypeAlias = Callable[[Database], Awaitable[object]]
 
 
 async def create_tables(database: Database) -> None:
-    """Apply all migrations, and create the tables of bulk events and of the samples of books and machine."""
+    """Applies all migrations; creates the tables of bulk events and of the samples of books and machine."""
     await migrate(database)
     await ensure_tables(database, [BOOK, MACHINE])
 
@@ -39,7 +39,7 @@ class PostgresServer:
         return f"{head.rpartition('/')[0]}/{database}?{tail}"
 
     async def execute(self, statement: str) -> None:
-        """Run a statement outside every test's database."""
+        """Runs a statement outside every test's database."""
         connection = await asyncpg.connect(self.url)
         try:
             await connection.execute(statement)

@@ -47,17 +47,17 @@ class Proxy(ABC):
             await self.stop()
 
     async def cut(self) -> None:
-        """Break all connections, and take no more."""
+        """Breaks all connections, and takes no more."""
         self.is_cut = True
         _abort(*self._writers)
 
     @abstractmethod
     async def _listen(self) -> asyncio.Server:
-        """Listen for clients."""
+        """Listens for clients."""
 
     @abstractmethod
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection to the server."""
+        """Opens a connection to the server."""
 
     def _loses_request(self, data: bytes, server: asyncio.StreamWriter, client: asyncio.StreamWriter) -> bool:  # noqa: ARG002 - for proxies that do
         return False

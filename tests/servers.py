@@ -145,7 +145,7 @@ def _configure_pgbouncer(folder: Path, databases: str, port: int, settings: Mapp
 
 @contextmanager
 def closing_descriptor(descriptor: int) -> Iterator[None]:
-    """Close an open file at the end of the block."""
+    """Closes an open file at the end of the block."""
     try:
         yield
     finally:

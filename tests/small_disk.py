@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str = "40m") -> Iterator[None]:
-    """Mount a filesystem of this size on the folder; skips the test where that is not possible."""
+    """Mounts a filesystem of this size on the folder; skips the test where that is not possible."""
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root under Linux can make a small filesystem")
@@ -33,7 +33,7 @@ def small_disk(folder: Path, size: str = "40m") -> Iterator[None]:
 
 
 def fill_up(file: Path) -> None:
-    """Fill the file's disk to the last byte."""
+    """Fills the file's disk to the last byte."""
     with file.open("ab", buffering=0) as stream:
         for size in (1 << 20, 4096, 1):
             while True:

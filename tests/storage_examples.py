@@ -267,7 +267,7 @@ async def store(database: Database, *contents: SampleBatch | Arrival) -> list[Ac
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until it is so."""
+    """Waits until it is so."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while True:
             answer = condition()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def ensure_tables(database: Database, schemas: Iterable[SampleSchema]) -> list[str]:
-    """Create or change the tables of these samples and of bulk events; returns the statements."""
+    """Creates or changes the tables of these samples and of bulk events; returns the statements."""
     session, declared = AdminSession(database, "tables"), list(schemas)
 
     async def update(connection: AnyConnection) -> list[str]:

@@ -20,7 +20,7 @@ COLUMNS = ("time", "recorder", "venue", "instrument", "mid", "gaps", "verdict", 
 
 
 async def store(tiered: TieredDatabase, rows: Iterable[Row]) -> None:
-    """Store rows by COPY, as any program may."""
+    """Stores rows by COPY, as any program may."""
     records = [(to_datetime(time_ns), RECORDER, "sim", *rest) for time_ns, *rest in rows]
     async with tiered.database.query() as connection:
         await connection.copy_records_to_table("book_samples", records=records, columns=COLUMNS)

@@ -75,13 +75,13 @@ class TieredDatabase:
         )
 
     async def prepare(self, schemas: Sequence[SampleSchema] = (BOOK, MACHINE)) -> None:
-        """Prepare tables and tiers, as a start does."""
+        """Prepares tables and tiers, as a start does."""
         await self.worker.stop()
         self.worker = self.new_worker(schemas)
         await self.worker.prepare()
 
     async def run_jobs(self, procedure: str) -> None:
-        """Run the jobs of TimescaleDB with that name, as its scheduler would; else the worker has no jobs."""
+        """Runs the jobs of TimescaleDB with that name, as its scheduler would; without, nothing."""
         if self.engine == "plain":
             return
         jobs = await self.rows(
@@ -117,7 +117,7 @@ class TieredDatabase:
         return bool(await self.value(question + condition))
 
     async def end_waiting_backends(self) -> None:
-        """End the backends of this database that wait for a lock."""
+        """Ends the backends of this database that wait for a lock."""
         await self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE wait_event_type = 'Lock' AND datname = current_database()"

@@ -43,7 +43,7 @@ class CatchUp:
         """By event type: who gets it, and the events of the spool that they have."""
 
     async def run(self, history: WholeHistory, now_ns: int, limit_seconds: float) -> None:
-        """Restore the successors from the history and let them take over. Raises if reading fails."""
+        """Restores the successors from the history and lets them take over. Raises if reading fails."""
         for _, new in self._pairs:
             await new.start(limit_seconds)
         started = [new for _, new in self._pairs if new.state is RunState.RUNNING]
@@ -85,7 +85,7 @@ class CatchUp:
             self._live.append(message)
 
     def _deliver(self, arrival: Arrival) -> None:
-        """Deliver an event to those who did not get it from the history."""
+        """Delivers an event to those who did not get it from the history."""
         batch = arrival.batch
         emitter = (batch.source, batch.epoch)
         for sequence, event in enumerate(batch.events, batch.first_sequence):

@@ -27,7 +27,7 @@ class NoCheckpoints:
     """The checkpoints of a process without storage."""
 
     def save(self, time_ns: int, states: Mapping[str, bytes]) -> None:
-        """Save nothing."""
+        """Saves nothing."""
 
     async def load(self) -> SavedCheckpoint | None:
         """There is none."""
@@ -64,7 +64,7 @@ class Checkpointer:
     async def resume(
         self, collectors: Sequence[HostedCollector]
     ) -> tuple[list[HostedCollector], list[HostedCollector]]:
-        """Continue from the last checkpoint.
+        """Continues from the last checkpoint.
 
         Returns the collectors that have none, and those whose events since then could not all be read.
         """
@@ -103,7 +103,7 @@ class Checkpointer:
         ]
 
     def after_cycle(self, time_ns: int, pending_events: int) -> None:
-        """Save a checkpoint if one is due. It would not include events that are not delivered yet."""
+        """Saves a checkpoint if one is due. It would not include events that are not delivered yet."""
         now_ns = self._clock.monotonic_ns()
         if now_ns >= self._due_ns and not pending_events:
             self.save(time_ns)
@@ -111,7 +111,7 @@ class Checkpointer:
             self._due_ns = now_ns + max(self._interval_ns, _SHARE * taken_ns)
 
     def save(self, time_ns: int) -> None:
-        """Save a checkpoint of the state after the cycle ``time_ns``; all events are delivered."""
+        """Saves a checkpoint of the state after the cycle ``time_ns``; all events are delivered."""
         states = {}
         for part in (*self._others, *self._collectors):
             state = part.checkpoint()
@@ -121,7 +121,7 @@ class Checkpointer:
             self._store.save(time_ns, states)
 
     async def _repeat(self, saved: SavedCheckpoint, collectors: Sequence[Checkpointed]) -> int:
-        """Repeat the events and cycles since a checkpoint, in their order; returns the number of events."""
+        """Repeats the events and cycles since a checkpoint, in their order; returns the number of events."""
         events = 0
         delivery = Delivery(collectors)
         cycles = deque(saved.cycles)

@@ -114,5 +114,5 @@ class Dispatcher:
                 budget.emitter = emitter
 
     def forget_emitter(self) -> None:
-        """Tell the emitter of the next event to all budgets: some of them are new."""
+        """Tells the emitter of the next event to all budgets: some of them are new."""
         self._emitter = ""

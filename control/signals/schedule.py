@@ -78,11 +78,11 @@ class SignalSchedules:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Evaluate from now on."""
+        """Evaluates from now on."""
         self._tasks = [supervise(one.run, f"signal schedule {one.name}") for one in self._schedules]
 
     async def stop(self) -> None:
-        """Stop."""
+        """Stops."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -130,7 +130,7 @@ class _Schedule:
         check_schedule(name, settings, service.generators)
 
     async def run(self) -> None:
-        """Evaluate until cancelled."""
+        """Evaluates until cancelled."""
         while True:
             next_ns = self._next_ns = self._after(self._clock.time_ns())
             if next_ns is None:  # the expression has no further time
@@ -199,7 +199,7 @@ def evaluation_of(name: str, settings: ScheduleSettings) -> Evaluation:
 
 
 def check_schedule(name: str, settings: ScheduleSettings, generators: Generators) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for a schedule that cannot run."""
+    """Raises :class:`~decahertz.settings.SettingsError` for a schedule that cannot run."""
     key = f"signals.schedules.{name}"
     try:
         generators.make(evaluation_of(name, settings))
@@ -218,7 +218,7 @@ def check_schedule(name: str, settings: ScheduleSettings, generators: Generators
 def check_schedules(
     settings: SignalsSettings, accounting: AccountingSettings, loaded: Loaded[LoadedGenerator]
 ) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for the first schedule that cannot run.
+    """Raises :class:`~decahertz.settings.SettingsError` for the first schedule that cannot run.
 
     One whose generator could not be loaded is none: that is reported, and does not stop the start.
     """

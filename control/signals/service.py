@@ -142,7 +142,7 @@ class SignalService:
         """Ids of the newest signals of this process, which may not be in the database yet."""
 
     async def generate(self, evaluation: Evaluation, at_ns: int | None = None) -> Outcome:
-        """Evaluate at the end of the last bar, and store the signal if there is one.
+        """Evaluates at the end of the last bar, and stores the signal if there is one.
 
         With ``at_ns`` as of that time in the past; nothing is stored. Raises
         :class:`InvalidEvaluationError`, :class:`BarsBehindError`,
@@ -191,7 +191,7 @@ class SignalService:
         return Outcome(end_ns=end_ns, bars=len(bars), decision=decision, signal=signal, is_new=is_new)
 
     async def _until_stored(self, time_ns: int) -> None:
-        """Wait until the database has all events that were received until then."""
+        """Waits until the database has all events that were received until then."""
         deadline_ns = self._clock.monotonic_ns() + self._wait_ns
         while True:
             behind = self._behind_seconds()
@@ -202,7 +202,7 @@ class SignalService:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _store(self, signal: Signal) -> bool:
-        """Store a signal; returns whether it was not stored before."""
+        """Stores a signal; returns whether it was not stored before."""
         async with self._order:
             if signal.signal_id in self._made or await self._is_stored(signal):
                 return False

@@ -131,7 +131,7 @@ class AlertmanagerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.slack_url_file != _NO_FILE
 
     def check(self) -> None:
-        """Raise :class:`~decahertz.settings.SettingsError` for receivers that lack a setting."""
+        """Raises :class:`~decahertz.settings.SettingsError` for receivers that lack a setting."""
         for key in ("email_from", "smtp_host"):
             if self.email_to and not getattr(self, key):
                 raise SettingsError(f"alertmanager.{key}", "is empty, and alertmanager.email_to needs it")
@@ -142,7 +142,7 @@ class AlertmanagerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def alertmanager_config(settings: AlertmanagerSettings, recorder_url: str) -> str:
-    """Return the configuration as YAML; ``recorder_url`` is the API's address if the settings name none.
+    """Returns the configuration as YAML; ``recorder_url`` is the API's address if the settings name none.
 
     Raises :class:`~decahertz.settings.SettingsError` for receivers that lack a setting.
     """

@@ -232,7 +232,7 @@ class ApiServer:
 
 
 async def _until_made(make: Callable[[], Awaitable[Path]]) -> None:
-    """Make a key as soon as the database is there."""
+    """Makes a key as soon as the database is there."""
     while True:
         with suppress(DatabaseUnavailableError, KeysUnreadError):
             await make()

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 async def run_archive(
     settings: Settings, destination: str, tables: Sequence[str], until: str, *, dry_run: bool
 ) -> int:
-    """Write the days that are due; return 1 if some cannot be written.
+    """Writes the days that are due; returns 1 if some cannot be written.
 
     Raises :class:`~decahertz.app.start_error.StartError`; days that are done by then stay done.
     """
@@ -72,7 +72,7 @@ async def run_archive(
 
 
 async def run_verify(destination: str, tables: Sequence[str]) -> int:
-    """Read all files of an archive again; return 1 if some are not as they were written.
+    """Reads all files of an archive again; returns 1 if some are not as they were written.
 
     Needs no database. Raises :class:`~decahertz.app.start_error.StartError`.
     """
@@ -85,7 +85,7 @@ async def run_verify(destination: str, tables: Sequence[str]) -> int:
 
 
 async def run_list(settings: Settings, *, as_json: bool) -> int:
-    """Print what the archives have. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Prints what the archives have. Raises :class:`~decahertz.app.start_error.StartError`."""
     refuse_without_database(settings)
     with start_errors():
         async with open_database(settings, share=True) as (database, _):

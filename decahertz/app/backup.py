@@ -31,7 +31,7 @@ _OWN_SERVER = (
 
 
 async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
-    """Write a backup and verify it by reading it back. ``decahertz up`` may be running.
+    """Writes a backup and verifies it by reading it back. ``decahertz up`` may be running.
 
     ``file`` is an absolute path. Raises :class:`~decahertz.app.start_error.StartError`; then no file has
     changed.
@@ -51,7 +51,7 @@ async def run_backup(settings: Settings, file: Path, *, force: bool) -> int:
 
 
 async def run_restore(settings: Settings, file: Path, *, force: bool) -> int:
-    """Replace the embedded database with a backup. No other process may use it meanwhile.
+    """Replaces the embedded database with a backup. No other process may use it meanwhile.
 
     Raises :class:`~decahertz.app.start_error.StartError`; then the database has not changed.
     """
@@ -89,7 +89,7 @@ def _errors() -> Iterator[None]:
 
 @asynccontextmanager
 async def embedded_server(settings: Settings, *, share: bool) -> AsyncIterator[None]:
-    """Run the embedded server within the context; with ``share``, use the one that runs already.
+    """Runs the embedded server within the context; with ``share``, uses the one that runs already.
 
     Does nothing when ``database_url`` is set. Raises :class:`~decahertz.app.start_error.StartError` if, with
     ``share``, there is no database yet.

@@ -49,7 +49,7 @@ _BLOCK = 4096
 
 
 async def run_check(settings: Settings) -> int:
-    """Print one line per check; return 0 if all pass, else 2.
+    """Prints one line per check; returns 0 if all pass, else 2.
 
     The settings themselves are checked when they are loaded. Raises
     :class:`~decahertz.settings.SettingsError` for invalid options of a plugin.
@@ -154,7 +154,7 @@ def _instruments(settings: Settings) -> Iterator[Line]:
 
 
 def _ports(settings: Settings, *, is_running: bool) -> Iterator[Line]:
-    """Check both ports; with ``is_running``, this recorder may have them already."""
+    """Checks both ports; with ``is_running``, this recorder may have them already."""
     for table, host, port, recorder_of in (
         ("api", settings.api.host, settings.api.port, recorder_of_api),
         ("exporter", settings.exporter.host, settings.exporter.port, recorder_of_exporter),
@@ -220,7 +220,7 @@ async def _database(
 
 
 async def _reads(settings: Settings) -> AsyncIterator[Line]:
-    """Check the replica, which need not have the tables yet."""
+    """Checks the replica, which need not have the tables yet."""
     if not settings.storage.read_url:
         return
     try:

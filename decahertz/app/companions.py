@@ -49,7 +49,7 @@ class Companion:
 
 @asynccontextmanager
 async def running(companions: Sequence[Companion]) -> AsyncIterator[None]:
-    """Run the programs until the end of the block."""
+    """Runs the programs until the end of the block."""
     tasks = [
         supervise(partial(_keep_running, companion), f"companion {companion.name}")
         for companion in companions
@@ -89,7 +89,7 @@ async def _keep_running(companion: Companion) -> None:
 
 
 async def _run(companion: Companion, program: str, incident: Incident) -> tuple[int, str]:
-    """Run the program once; returns its exit code and the end of its log. An error ends it, too."""
+    """Runs the program once; returns its exit code and the end of its log. An error ends it, too."""
     output = _Output(companion.log)
     try:
         process = await _start(companion, program, output)
@@ -111,7 +111,7 @@ class _Output:
         self.descriptor = None if self._log is None else self._log.open()
 
     def maintain(self) -> None:
-        """Limit the size of the file."""
+        """Limits the size of the file."""
         if self._log is not None:
             self._log.rotate()
 
@@ -120,7 +120,7 @@ class _Output:
         return "" if self._log is None else self._log.tail()
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         if self._log is not None:
             self._log.close()
 
@@ -155,7 +155,7 @@ async def _exit_code(process: asyncio.subprocess.Process, incident: Incident, ou
 
 
 async def terminate(process: asyncio.subprocess.Process) -> None:
-    """End a program and its children: politely first."""
+    """Ends a program and its children: politely first."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -80,7 +80,7 @@ def _url_with_password(settings: Settings, url: str) -> str:
 
 @contextmanager
 def start_errors() -> Iterator[None]:
-    """Convert the errors of a failed start to :class:`StartError`."""
+    """Converts the errors of a failed start to :class:`StartError`."""
     try:
         yield
     except (EmbeddedPostgresError, DatabaseError) as error:
@@ -91,7 +91,7 @@ def start_errors() -> Iterator[None]:
 
 
 def refuse_without_database(settings: Settings) -> None:
-    """Raise :class:`StartError` if the embedded database has not been created yet."""
+    """Raises :class:`StartError` if the embedded database has not been created yet."""
     folder = embedded_dir(settings)
     if not settings.database_url and not (folder / "cluster").exists():
         raise StartError(f"there is no database in {folder} yet: `decahertz up` creates it")
@@ -110,7 +110,7 @@ async def open_database(
     *,
     share: bool = False,
 ) -> AsyncIterator[tuple[Database, PostgresSupervisor | None]]:
-    """Open the database and migrate it; starts the embedded server, and yields its supervisor too.
+    """Opens the database and migrates it; starts the embedded server, and yields its supervisor too.
 
     With ``share``, uses an embedded server that another process runs; without, refuses to. Raises
     :class:`StartError`.

@@ -76,7 +76,7 @@ class DatabaseOpening:
         self._incident = Incident("database_opening", structlog.get_logger(part="database"))
 
     async def start(self) -> bool:
-        """Open the database; returns whether it is open. If not, the attempts go on.
+        """Opens the database; returns whether it is open. If not, the attempts go on.
 
         Raises an error of a database that cannot be used, and
         :class:`~storage.write.lease.LeaseTakenError`.
@@ -92,7 +92,7 @@ class DatabaseOpening:
         return self._opened.result()
 
     async def finish(self, steps: Sequence[Step]) -> None:
-        """Take the last steps too: at once if the database is open, else when it is."""
+        """Takes the last steps too: at once if the database is open, else when it is."""
         self._more.set_result(steps)
         if not self._is_late:
             self._is_late, self._is_open = True, False
@@ -100,12 +100,12 @@ class DatabaseOpening:
             await asyncio.wait((self._task,), timeout=self._limit_seconds)
 
     async def stop(self) -> None:
-        """Give up. Safe without :meth:`start`, and twice."""
+        """Gives up. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         await end(task)
 
     async def refused(self) -> None:
-        """Raise :class:`~storage.write.lease.LeaseTakenError` if another process holds the name."""
+        """Raises :class:`~storage.write.lease.LeaseTakenError` if another process holds the name."""
         await self._refusal
 
     @property

@@ -85,7 +85,7 @@ class DatabaseParts:
         self.opening = DatabaseOpening(database, clock, steps, wait=settings.standby)
 
     def add_to(self, running: RunningParts) -> None:
-        """Add the parts: their health is shown, and they are stopped at the end."""
+        """Adds the parts: their health is shown, and they are stopped at the end."""
         if self._supervisor is not None:
             running.add(self._supervisor)
         running.stack.push_async_callback(self.database.close)
@@ -97,7 +97,7 @@ class DatabaseParts:
         running.add(self.opening)
 
     async def lost(self) -> None:
-        """Raise the error of the lease once another process has taken the name over, or proves to hold it."""
+        """Raises the error of the lease once another process has taken the name over or proves to hold it."""
         waiting: list[asyncio.Task[LeaseLostError | None]] = [
             asyncio.create_task(self.lease.lost(), name="lease-lost"),
             asyncio.create_task(self.opening.refused(), name="lease-refused"),
@@ -112,12 +112,12 @@ class DatabaseParts:
                 task.cancel()
 
     def expect_server_end(self) -> None:
-        """Take the end of the embedded server for a part of the stop."""
+        """Takes the end of the embedded server for a part of the stop."""
         if self._supervisor is not None:
             self._supervisor.expect_end()
 
     def kill_server(self) -> None:
-        """Kill the embedded server. Its next start recovers."""
+        """Kills the embedded server. Its next start recovers."""
         if self._supervisor is not None:
             self._supervisor.kill()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def run_grant_read(settings: Settings, role: str, *, password_file: Path | None = None) -> int:
-    """Grant the role read access, and create it when there is a password.
+    """Grants the role read access, and creates it when there is a password.
 
     Starts the embedded database if it does not run. Raises :class:`~decahertz.app.start_error.StartError` and
     :class:`~decahertz.settings.SettingsError`.

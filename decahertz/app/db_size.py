@@ -19,7 +19,7 @@ _FULL_CORE = 0.7
 
 
 def run_size(settings: Settings, load: Load, days: float, *, as_json: bool) -> int:
-    """Print the prediction for the retention of the settings."""
+    """Prints the prediction for the retention of the settings."""
     found = predict(
         load, settings.retention, days, pack_after_hours=settings.tiers.pack_after_hours, costs=row_costs()
     )

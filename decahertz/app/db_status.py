@@ -46,7 +46,7 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 async def run_status(settings: Settings, *, as_json: bool) -> int:
-    """Print the status of the database and of the spool.
+    """Prints the status of the database and of the spool.
 
     Starts the embedded database if it does not run. Raises :class:`~decahertz.app.start_error.StartError` if
     there is none or it is unreachable.

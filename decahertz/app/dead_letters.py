@@ -28,7 +28,7 @@ _MAX_ID = 2**63
 
 
 async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool) -> int:
-    """Print the newest dead letters. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Prints the newest dead letters. Raises :class:`~decahertz.app.start_error.StartError`."""
     if not 1 <= limit <= _MAX_LIMIT:
         raise StartError(f"--limit must be between 1 and {_MAX_LIMIT:,}: {limit}")
     refuse_without_database(settings)
@@ -45,7 +45,7 @@ async def run_list(settings: Settings, *, stream: str, limit: int, as_json: bool
 
 
 async def run_replay(settings: Settings, ids: Sequence[int], *, stream: str) -> int:
-    """Store dead letters again; return 1 if some are refused again or do not exist.
+    """Stores dead letters again; returns 1 if some are refused again or do not exist.
 
     Raises :class:`~decahertz.app.start_error.StartError` or :class:`~decahertz.settings.SettingsError`.
     """

@@ -30,7 +30,7 @@ _COLUMNS = (
 async def run_definitions(
     options: CcxtOptions, symbols: Sequence[str], *, venue: str = "", output: Path | None = None
 ) -> int:
-    """Write the definitions of these symbols, or of all. Raises :class:`StartError`."""
+    """Writes the definitions of these symbols, or of all. Raises :class:`StartError`."""
     provider = CcxtProvider(SystemClock(), options)
     try:
         await provider.start()

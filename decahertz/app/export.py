@@ -56,7 +56,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 async def run_export(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
-    """Write the file under a temporary name, and rename it when it is complete.
+    """Writes the file under a temporary name, and renames it when it is complete.
 
     Raises :class:`~decahertz.app.start_error.StartError`.
     """
@@ -161,7 +161,7 @@ def _errors(what: str, file: Path) -> Iterator[None]:
 
 @contextmanager
 def _bar(name: str, bounds: tuple[int, int] | None) -> Iterator[Callable[[int], None]]:
-    """Show the time that the export has reached."""
+    """Shows the time that the export has reached."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

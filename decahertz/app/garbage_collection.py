@@ -63,7 +63,7 @@ class GarbageCollector:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Collect and freeze all objects (mostly modules); then collect every ten seconds."""
+        """Collects and freezes all objects (mostly modules); then collects every ten seconds."""
         self._collect()
         self._freeze()
         while True:
@@ -75,7 +75,7 @@ class GarbageCollector:
                 self._freeze()
 
     async def _pause(self) -> None:
-        """Wait until midway between two cycles; if that is a quarter late, until the next time."""
+        """Waits until midway between two cycles; if that is a quarter late, until the next time."""
         interval_ns = self._grid.interval_ns
         middle_ns = interval_ns // 2
         for _ in range(_MAX_POSTPONED):
@@ -89,7 +89,7 @@ class GarbageCollector:
 
 @asynccontextmanager
 async def collecting(clock: Clock) -> AsyncIterator[None]:
-    """Let a :class:`GarbageCollector` run the full collections within the context."""
+    """Lets a :class:`GarbageCollector` run the full collections within the context."""
     thresholds = gc.get_threshold()
     gc.set_threshold(YOUNG_OBJECTS, thresholds[1], _NEVER)
     task = supervise(GarbageCollector(clock).run, "garbage")

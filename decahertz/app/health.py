@@ -29,7 +29,7 @@ class _Report(Struct):
 
 
 def main() -> None:
-    """Run the command without options; ends the process. Container health checks run it every few seconds."""
+    """Runs the command without options; ends the process. Container health checks run it all the time."""
     try:
         sys.exit(run_health(load()))
     except SettingsError as error:
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def run_health(settings: Settings) -> int:
-    """Print one line per component; return 0 if none has failed, else 1.
+    """Prints one line per component; returns 0 if none has failed, else 1.
 
     A lost database is a limitation, not a failure: the recorder goes on and fills its spool.
     """

@@ -62,7 +62,7 @@ def timezone_option(text: str) -> tzinfo | None:
 
 
 async def run_import(settings: Settings, file: Path, options: ImportOptions) -> int:
-    """Store the events of a recording that the database does not have yet, from whatever source.
+    """Stores the events of a recording that the database does not have yet, from whatever source.
 
     Returns 1 if ``options.is_strict`` and a line was refused. Raises
     :class:`~decahertz.app.start_error.StartError` for an unreadable file or an unusable database.
@@ -139,7 +139,7 @@ class _Importer:
         self._sequence = 1
 
     async def run(self, file: Path, recording: Recording) -> None:
-        """Store the whole file."""
+        """Stores the whole file."""
         report = self._report
         if not self._is_dry_run:
             report.import_id = await self._begin(file, recording)
@@ -157,7 +157,7 @@ class _Importer:
             await self._update((), is_finished=True)
 
     async def note(self) -> None:
-        """Enter the counts of an import that has stopped, if the database takes them at once."""
+        """Enters the counts of an import that has stopped, if the database takes them at once."""
         if self._report.import_id:
             with suppress(DatabaseError, TimeoutError):
                 async with asyncio.timeout(_NOTE_SECONDS):
@@ -181,7 +181,7 @@ class _Importer:
             )
 
     def _parts(self, recording: Recording) -> Iterator[list[Record]]:
-        """Yield the records that have events, some thousands of events at a time."""
+        """Yields the records that have events, some thousands of events at a time."""
         latest_ns = self._clock.time_ns() + _LATEST_NS
         part: list[Record] = []
         events = 0
@@ -198,7 +198,7 @@ class _Importer:
             yield part
 
     async def _take(self, part: list[Record], known_events: KnownEvents) -> None:
-        """Store the events of a part that the database does not have."""
+        """Stores the events of a part that the database does not have."""
         events = [event for record in part for event in record.events if isinstance(event, FILE_EVENTS)]
 
         async def find() -> list[bool]:
@@ -240,7 +240,7 @@ class _Importer:
 def _batches(
     records: Sequence[tuple[Record, list[AnyEvent]]],
 ) -> Iterator[list[tuple[Record, list[AnyEvent]]]]:
-    """Group records: of one time of receipt, which is exact then, and of one event each if there are several.
+    """Groups records: of one time of receipt, exact then, and of one event each if there are several.
 
     So the counts of a batch tell what became of its lines.
     """

@@ -81,7 +81,7 @@ class ImportReport:
         return self.stored + self.already_there > 0
 
     def refuse(self, line: int, reason: str, content: bytes = b"") -> None:
-        """Count a line that is not stored, and keep the reason."""
+        """Counts a line that is not stored, and keeps the reason."""
         self.refused += 1
         if len(self._first) < _SHOWN:
             self._first.append(f"line {line:,}: {reason}")
@@ -90,19 +90,19 @@ class ImportReport:
                 self._writer.writerow((line, reason, content.decode("utf-8", "replace").rstrip("\r\n")))
 
     def count_lines(self, lines: int, without_events: Mapping[str, int]) -> None:
-        """Take over the counts of the reader."""
+        """Takes over the counts of the reader."""
         self.lines = lines
         self._without = Counter(without_events)
 
     def count_without_events(self, *, is_repeated: bool) -> None:
-        """Count a message without an event, or with one that the venue had sent before."""
+        """Counts a message without an event, or with one that the venue had sent before."""
         if is_repeated:
             self.already_there += 1
         else:
             self._silent += 1
 
     def count_stored(self, lines: Sequence[int], ack: Ack) -> None:
-        """Count the lines of a batch: several lines of one event each, or one line."""
+        """Counts the lines of a batch: several lines of one event each, or one line."""
         self.events += ack.stored
         refused = ack.dropped.get(DEAD_LETTER, 0)
         if len(lines) == 1:

@@ -20,7 +20,7 @@ _MAX_ID = 2**63
 
 
 async def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
-    """Print the newest imports. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Prints the newest imports. Raises :class:`~decahertz.app.start_error.StartError`."""
     if not 1 <= limit <= _MAX_LIMIT:
         raise StartError(f"--limit must be between 1 and {_MAX_LIMIT:,}: {limit}")
     refuse_without_database(settings)
@@ -36,7 +36,7 @@ async def run_list(settings: Settings, *, limit: int, as_json: bool) -> int:
 
 
 async def run_undo(settings: Settings, import_id: int) -> int:
-    """Delete what an import has stored. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Deletes what an import has stored. Raises :class:`~decahertz.app.start_error.StartError`."""
     if not 0 < import_id < _MAX_ID:
         raise StartError("the number is out of range: use one that `decahertz imports` shows")
     refuse_without_database(settings)

@@ -46,13 +46,13 @@ class InstrumentsFile:
         self._log = structlog.get_logger(part="instruments")
 
     async def start(self) -> None:
-        """Read the file, and look at it every second from now on."""
+        """Reads the file, and looks at it every second from now on."""
         if self._path != Path():
             await self._look()
             self._task = supervise(self._watch, "instruments-file")
 
     async def stop(self) -> None:
-        """Stop looking at it. Safe without :meth:`start`, and twice."""
+        """Stops looking at it. Safe without :meth:`start`, and twice."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -71,7 +71,7 @@ class InstrumentsFile:
             await self._look()
 
     async def _look(self) -> None:
-        """Read the file if it has changed."""
+        """Reads the file if it has changed."""
         state = await asyncio.to_thread(_state_of, self._path)
         if state == self._read and (state is not None or self._problem):
             return
@@ -87,7 +87,7 @@ class InstrumentsFile:
         await self._take(found, now_ns)
 
     async def _take(self, found: list[Instrument], now_ns: int) -> None:
-        """Emit the definitions that are new or have changed."""
+        """Emits the definitions that are new or have changed."""
         self._contracts.pin(found)
         new = tuple(one for one in found if not _is_same(one, self._known.get((one.venue, one.instrument))))
         self._known = {(one.venue, one.instrument): one for one in found}

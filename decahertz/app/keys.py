@@ -51,7 +51,7 @@ async def run_create(
     output: Path | None,
     given: Path | None = None,
 ) -> int:
-    """Create a key and print it, once; or that in the file ``given``, which is not printed.
+    """Creates a key and prints it, once; or that in the file ``given``, which is not printed.
 
     Raises :class:`~decahertz.app.start_error.StartError`.
     """
@@ -84,7 +84,7 @@ async def run_create(
 
 
 async def run_list(settings: Settings, *, as_json: bool) -> int:
-    """Print every key, the oldest first. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Prints every key, the oldest first. Raises :class:`~decahertz.app.start_error.StartError`."""
     refuse_without_database(settings)
     now_ns = SystemClock().time_ns()
     with start_errors():
@@ -103,7 +103,7 @@ async def run_list(settings: Settings, *, as_json: bool) -> int:
 
 
 async def run_revoke(settings: Settings, ids: Sequence[str]) -> int:
-    """Revoke keys; return 1 if one does not exist. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Revokes keys; returns 1 if one is unknown. Raises :class:`~decahertz.app.start_error.StartError`."""
     refuse_without_database(settings)
     if not ids:
         raise StartError("Name the keys to revoke by their ids, which `decahertz keys list` shows.")

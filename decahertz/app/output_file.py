@@ -9,7 +9,7 @@ from decahertz.app.start_error import StartError
 
 
 def target(file: Path, *, force: bool) -> Path:
-    """Return the path to write to: ``file``, with symbolic links resolved.
+    """Returns the path to write to: ``file``, with symbolic links resolved.
 
     Only a regular file may be replaced, and only with ``force``. Raises
     :class:`~decahertz.app.start_error.StartError`.

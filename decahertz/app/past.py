@@ -38,7 +38,7 @@ class Past:
 async def read_past(
     database: Database, alerts: AlertStore, schemas: Sequence[SampleSchema], recorder: str, clock: Clock
 ) -> Past:
-    """Read the past of a recorder. Raises ``DatabaseUnavailableError``."""
+    """Reads the past of a recorder. Raises ``DatabaseUnavailableError``."""
     return Past(
         firing=await alerts.firing(),
         events=await recently_stored_events(database),

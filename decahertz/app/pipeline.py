@@ -105,7 +105,7 @@ class Pipeline:
         return self._running.started
 
     async def start(self) -> None:
-        """Start all parts, from the database to the feeds.
+        """Starts all parts, from the database to the feeds.
 
         Raises :class:`~decahertz.app.start_error.StartError` or
         :class:`~decahertz.settings.SettingsError`; :meth:`stop` stops the parts started before the error.
@@ -185,7 +185,7 @@ class Pipeline:
         self._running.started = True
 
     async def _prepare(self, collectors: Loaded[LoadedCollector]) -> None:
-        """Lock the data folder, and make what opens the database and what most parts share."""
+        """Locks the data folder, and makes what opens the database and what most parts share."""
         settings, clock, registry, bus = self._settings, self._clock, CollectorRegistry(), LocalBus()
         self._scores = _scores(settings.news.scorer, clock)
         registry.register(NewsMetrics(bus, self._scores, clock))
@@ -223,7 +223,7 @@ class Pipeline:
         await self._round_trips.start()
 
     async def _catch_up(self) -> None:
-        """Restore the collectors that lack a part of their past."""
+        """Restores the collectors that lack a part of their past."""
         if self._stored.lease.was_elsewhere:  # what the other recorder had recorded is in the database only
             self._sampler.outdate()
         if self._sampler.behind:
@@ -231,7 +231,7 @@ class Pipeline:
             await self._sampler.catch_up(history)
 
     async def _adopt_past(self) -> None:
-        """Tell the parts that started without the database what it has."""
+        """Tells the parts that started without the database what it has."""
         self._common.alerts.load(self._stored.past.firing)
         self._watchdog.adopt()
         self._ingest.adopt(self._stored.past.events)
@@ -251,7 +251,7 @@ class Pipeline:
         )
 
     async def _run_spool(self, *, is_open: bool) -> None:
-        """Start the spool; make the writer, which empties it, and the ingest, which fills it."""
+        """Starts the spool; makes the writer, which empties it, and the ingest, which fills it."""
         common, settings = self._common, self._settings
         self._spool = await self._running.run(
             Spool(
@@ -442,12 +442,12 @@ class Pipeline:
         return service, SignalSchedules(service, common.clock, settings.signals, loaded.failures)
 
     def expect_end(self) -> None:
-        """Take the end of child processes for a part of the stop: a signal may go to all of them."""
+        """Takes the end of child processes for a part of the stop: a signal may go to all of them."""
         for expect_end in self._expect_child_ends:
             expect_end()
 
     async def stop(self) -> None:
-        """Stop the started parts in reverse order. Safe without :meth:`start`, and twice."""
+        """Stops the started parts in reverse order. Safe without :meth:`start`, and twice."""
         self._running.started = False
         self.expect_end()
         await self._running.stack.aclose()
@@ -457,11 +457,11 @@ class Pipeline:
         return await self._api.key_file(name, *scopes, exists=exists)
 
     def abandon(self) -> None:
-        """Kill the embedded database when a stop takes too long. Its next start recovers."""
+        """Kills the embedded database when a stop takes too long. Its next start recovers."""
         self._kill_server()
 
     async def feeds_finished(self) -> None:
-        """Wait until every feed has ended; forever if one has no end."""
+        """Waits until every feed has ended; forever if one has no end."""
         await self._feeds.wait_finished()
 
     async def lease_lost(self) -> None:

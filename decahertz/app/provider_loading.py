@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def enabled_providers(
     settings: Settings, clock: Clock, latest: LatestSamples, contracts: Contracts
 ) -> Loaded[Provider]:
-    """Load them.
+    """Loads them.
 
     Raises :class:`~decahertz.settings.SettingsError` for an unknown name or an invalid option.
     """

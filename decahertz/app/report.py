@@ -41,7 +41,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 async def run_report(settings: Settings, file: Path, wanted: Wanted, *, force: bool) -> int:
-    """Write the file. Raises :class:`~decahertz.app.start_error.StartError`."""
+    """Writes the file. Raises :class:`~decahertz.app.start_error.StartError`."""
     which = RoundTripSelection(
         strategy=wanted.strategy or None,
         recorder=wanted.recorder or None,
@@ -87,7 +87,7 @@ def _summary(report: Report) -> str:
 
 
 async def _refuse_empty(queries: Queries, wanted: Wanted) -> None:
-    """Raise if the strategy is unknown; an empty range of a known one makes an empty report."""
+    """Raises if the strategy is unknown; an empty range of a known one makes an empty report."""
     known = sorted((await queries.known_names()).strategies)
     if not known:
         raise StartError("no strategy has sent anything yet: there is nothing to report")

@@ -23,7 +23,7 @@ class Stoppable(Component, Protocol):
     """A part of the process with an end of its own."""
 
     async def stop(self) -> None:
-        """Stop; safe without a start, and twice."""
+        """Stops; safe without a start, and twice."""
         ...
 
 
@@ -31,7 +31,7 @@ class Part(Stoppable, Protocol):
     """A part of the process with a life of its own."""
 
     async def start(self) -> None:
-        """Start; called once."""
+        """Starts; called once."""
         ...
 
 
@@ -67,13 +67,13 @@ class RunningParts:
         """Whether all parts have started."""
 
     def add(self, part: StoppableT) -> StoppableT:
-        """Add a part that is started elsewhere, and stopped at the end; returns it."""
+        """Adds a part that is started elsewhere, and stopped at the end; returns it."""
         self.stack.push_async_callback(part.stop)
         self.components.append(part)
         return part
 
     async def run(self, part: PartT) -> PartT:
-        """Start a part that is stopped at the end; returns it."""
+        """Starts a part that is stopped at the end; returns it."""
         self.stack.push_async_callback(part.stop)
         await part.start()
         self.components.append(part)

@@ -104,7 +104,7 @@ class Settings(LoadedSettings, frozen=True, kw_only=True):
 
 
 def check_contradictions(settings: Settings) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
+    """Raises :class:`~decahertz.settings.SettingsError` for the first two settings that contradict."""
     lint(settings.spool, settings.tiers, settings.retention)
     check_limits(settings.risk)
     settings.api.certificate()
@@ -129,7 +129,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Load the settings of the program; see :func:`~decahertz.settings.load_settings`.
+    """Loads the settings of the program; see :func:`~decahertz.settings.load_settings`.
 
     Every command checks the URLs of databases here, before a driver reads them and quotes pieces of them.
     """

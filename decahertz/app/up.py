@@ -47,7 +47,7 @@ async def run_up(
     until_finished: bool = False,
     stack: Stack | None = None,
 ) -> int:
-    """Run until SIGINT or SIGTERM, or until all feeds have ended; return the exit code.
+    """Runs until SIGINT or SIGTERM, or until all feeds have ended; returns the exit code.
 
     ``commands`` are programs to run next to the recorder, and ``stack`` has servers.
     Raises :class:`~decahertz.app.start_error.StartError` if a part cannot start, and after another process
@@ -102,7 +102,7 @@ class _StopRequest:
         self.requested_at: float | None = None
 
     def request(self) -> None:
-        """Handle SIGINT or SIGTERM; the second one shortens the wait."""
+        """Handles SIGINT or SIGTERM; the second one shortens the wait."""
         if self.requested.is_set():
             self.repeated.set()
         else:
@@ -119,7 +119,7 @@ def _stop_on_signals() -> _StopRequest:
 
 
 async def _stop_pipeline(pipeline: Pipeline, stop: _StopRequest) -> bool:
-    """Stop the pipeline within five seconds of the first signal; return whether that worked.
+    """Stops the pipeline within five seconds of the first signal; returns whether that worked.
 
     The database is the usual cause of a slow stop. An embedded one is killed: committed data is safe, and
     its next start replays the write-ahead log.

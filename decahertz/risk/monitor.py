@@ -124,7 +124,7 @@ class RiskMonitor:
         self._log = structlog.get_logger(part="risk")
 
     async def start(self) -> None:
-        """Evaluate from now on."""
+        """Evaluates from now on."""
         self._subscriptions = [
             self._bus.subscribe("samples:strategy", self._take),
             self._bus.subscribe(HALTS, self._take),
@@ -133,7 +133,7 @@ class RiskMonitor:
         self._tasks = [supervise(self._send, "risk-events"), supervise(self._watch, "trading-state")]
 
     async def stop(self) -> None:
-        """Stop. Safe without ``start``, and twice."""
+        """Stops. Safe without ``start``, and twice."""
         for subscription in self._subscriptions:
             subscription.cancel()
         self._subscriptions.clear()
@@ -145,7 +145,7 @@ class RiskMonitor:
             await asyncio.wait(tasks)
 
     def release(self) -> None:
-        """Answer those who wait for another state, now and from now on at once."""
+        """Answers those who wait for another state, now and from now on at once."""
         self._is_released = True
         self._state_changed.set()
 
@@ -321,7 +321,7 @@ class RiskMonitor:
         return state
 
     def _look(self, now_ns: int) -> None:
-        """Report whether anything speaks against trading, if that has changed; nothing after five seconds."""
+        """Reports whether anything speaks against trading, if that has changed; not after five seconds."""
         if self.objections():
             self._objected_ns = self._evaluated_ns
         can_trade = self._evaluated_ns - self._objected_ns >= HOLD_NS

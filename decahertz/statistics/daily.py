@@ -298,7 +298,7 @@ def _annualised(deviation: float | None) -> float | None:
 def _calmar(
     annual: float | None, relative: Drawdown | None, money: Dispersion, deepest: Drawdown
 ) -> float | None:
-    """Return per year over the largest drawdown.
+    """Yearly return over the largest drawdown.
 
     T. W. Young, "Calmar Ratio: A Smoother Tool", Futures 20 (1991), but over the whole record instead of his
     36 months. Where no level is known: mean change times 365, over the largest drawdown in money.

@@ -78,7 +78,7 @@ class Readings:
         }
 
     def take(self, batch: SampleBatch, now_ns: int) -> None:
-        """Take a batch that a collector has published."""
+        """Takes a batch that a collector has published."""
         if batch.schema.type in _SAMPLE_TYPES:
             self._batches[batch.schema.type] = (batch, now_ns)
             if self._is_behind(batch.schema.type):

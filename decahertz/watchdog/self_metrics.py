@@ -19,7 +19,7 @@ _SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 
 
 def export_thresholds(registry: CollectorRegistry, settings: AlertsSettings) -> None:
-    """Export the threshold of each alert that has one, for the Prometheus rules to compare with."""
+    """Exports the threshold of each alert that has one, for the Prometheus rules to compare with."""
     gauge = Gauge(
         "decahertz_alert_threshold",
         "Threshold of the alert, as the section [alerts] of the settings says.",
@@ -62,11 +62,11 @@ class WatchdogMetrics:
             suppressed.labels(name).set_function(lambda tracker=tracker: tracker.suppressed)  # type: ignore[misc] # the same
 
     def evaluated(self, duration_ns: int) -> None:
-        """Record an evaluation."""
+        """Records an evaluation."""
         self._duration.observe(duration_ns / NS_PER_SECOND)
 
     def failed(self) -> None:
-        """Count a condition that could not be evaluated."""
+        """Counts a condition that could not be evaluated."""
         self._errors.inc()
 
     def fired(self, alert: str) -> None:

@@ -84,13 +84,13 @@ class Watchdog:
         self._metrics = WatchdogMetrics(registry, {n: t for n, (t, _) in self._trackers.items()})
 
     async def start(self) -> None:
-        """Take over what was firing, and evaluate from now on."""
+        """Takes over what was firing, and evaluates from now on."""
         self.adopt()
         self._subscription = self._bus.subscribe("samples:*", self._take)
         self._watch()
 
     async def stop(self) -> None:
-        """Stop; alerts that fire go on until the next process takes over. Safe without start, and twice."""
+        """Stops; alerts that fire go on until the next process takes over. Safe without start, and twice."""
         if self._subscription is not None:
             self._subscription.cancel()
             self._subscription = None
@@ -120,7 +120,7 @@ class Watchdog:
             asyncio.get_running_loop().call_soon(self.evaluate)
 
     def _watch(self) -> None:
-        """Evaluate when no samples came, and watch again. Each evaluation postpones it."""
+        """Evaluates when no samples came, and watches again. Each evaluation postpones it."""
         self._postpone()
         if self._clock.monotonic_ns() - self._evaluated_ns > _LATE_NS:
             self.evaluate()
@@ -131,7 +131,7 @@ class Watchdog:
         self._timer = asyncio.get_running_loop().call_later(_WATCH_SECONDS, self._watch)
 
     def evaluate(self) -> None:
-        """Evaluate all conditions once."""
+        """Evaluates all conditions once."""
         self._is_scheduled = False
         if self._subscription is None:
             return
@@ -199,7 +199,7 @@ class Watchdog:
         self._bus.publish(TOPIC, resolved)
 
     def adopt(self) -> None:
-        """Take over the alerts that were firing when the previous process ended; the newest of each thing.
+        """Takes over the alerts that were firing when the previous process ended; the newest of each thing.
 
         Again when the database opens after the start.
         """

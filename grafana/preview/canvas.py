@@ -181,7 +181,7 @@ class Canvas:
         return axes
 
     def save(self, path: Path) -> None:
-        """Write a PNG with few colours."""
+        """Writes a PNG with few colours."""
         self._canvas.draw()  # type: ignore[no-untyped-call] # of matplotlib
         pixels = self._canvas.buffer_rgba()  # type: ignore[no-untyped-call] # of matplotlib
         image = Image.frombuffer("RGBA", self._canvas.get_width_height(), pixels)

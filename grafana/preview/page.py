@@ -41,7 +41,7 @@ _PLAIN = {
 
 
 def draw(view: View, path: Path, most: int = 1) -> list[str]:
-    """Draw a dashboard into a file; returns the queries that failed and the panels that are empty.
+    """Draws a dashboard into a file; returns the queries that failed and the panels that are empty.
 
     Of the values that something is repeated for, the first ``most`` are drawn.
     """
@@ -86,7 +86,7 @@ def _box(place: GridPos) -> Box:
 
 
 def _panel(canvas: Canvas, one: Placed) -> str:
-    """Draw one panel; returns what is wrong with it."""
+    """Draws one panel; returns what is wrong with it."""
     box, panel = _box(one.place), one.panel
     title = one.view.text(panel.title)
     if panel.type == "row":

@@ -41,13 +41,13 @@ class PostgresSource:
             raise QueryError(f"{source.name} does not answer: {error}") from error
 
     def close(self) -> None:
-        """Close the connection."""
+        """Closes the connection."""
         self._connection.close()
 
     def query(
         self, target: SqlTarget, values: Mapping[str, Value], time_range: TimeRange, interval_ms: int
     ) -> list[Frame]:
-        """Run a panel's query. Raises :class:`QueryError`."""
+        """Runs a panel's query. Raises :class:`QueryError`."""
         sql = self.expand(target.raw_sql, values, time_range, interval_ms)
         frame = self.rows(sql, target.ref_id)
         if frame.rows == 0 or target.format == "table":
@@ -64,7 +64,7 @@ class PostgresSource:
         return expand_macros(sql, time_range, timescale=bool(self.source.json_data.get("timescaledb")))
 
     def rows(self, sql: str, ref_id: str = "") -> Frame:
-        """Run SQL as Grafana does, by the simple protocol; times are milliseconds."""
+        """Runs SQL as Grafana does, by the simple protocol; times are milliseconds."""
         start = time.perf_counter()
         try:
             with self._connection.cursor() as cursor:

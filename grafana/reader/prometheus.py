@@ -49,7 +49,7 @@ class PrometheusSource:
         interval_ms: int,
         points: int,
     ) -> list[Frame]:
-        """Run a panel's query. Raises :class:`QueryError`."""
+        """Runs a panel's query. Raises :class:`QueryError`."""
         step_ms = _step(target, time_range, interval_ms, points)
         expr = self.expand(target, values, time_range, interval_ms, step_ms)
         if target.instant:

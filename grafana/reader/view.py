@@ -61,7 +61,7 @@ class Sources:
         self._prometheus: dict[str, PrometheusSource] = {}
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         for source in self._postgres.values():
             source.close()
 

@@ -105,13 +105,13 @@ async def make(url: str, installation: Installation, file: Path, report: Report)
 
 
 async def _reserve(partial: Path) -> None:
-    """Create the file readable by its owner alone, because an archive holds all data."""
+    """Creates the file readable by its owner alone, because an archive holds all data."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     os.close(await in_thread(os.open, partial, flags, 0o600))
 
 
 def _publish(partial: Path, file: Path) -> int:
-    """Rename a finished archive durably; returns its size."""
+    """Renames a finished archive durably; returns its size."""
     size = partial.stat().st_size
     partial.replace(file)
     sync_folder(file.parent)
@@ -128,7 +128,7 @@ class _Progress:
         self._table = ""
 
     def line(self, text: str) -> None:
-        """Process a line of ``pg_dump``'s output."""
+        """Processes a line of ``pg_dump``'s output."""
         _, begins, rest = text.partition(_DUMPED)
         if begins:
             self._done += self._sizes.get(self._table, 0)
@@ -168,7 +168,7 @@ async def restore(
     *,
     replace: bool = False,
 ) -> Contents:
-    """Replace the content of the database ``name`` by that of the archive.
+    """Replaces the content of the database ``name`` by that of the archive.
 
     ``url_of`` returns the URL of a database of the server, for a role that may create databases and
     extensions; no other client may use the server meanwhile. The archive is verified first. ``replace``
@@ -246,7 +246,7 @@ async def _timescale_version(installation: Installation, file: Path) -> str | No
 
 
 async def _prepare_timescale(url: str, version: str | None) -> None:
-    """Take the steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` takes those after it."""
+    """Takes the steps that TimescaleDB requires before ``pg_restore``; :func:`_fill` takes those after it."""
     connection = await _connect(url)
     try:
         wanted = f" VERSION {quoted(version)}" if version else ""
@@ -262,7 +262,7 @@ async def _prepare_timescale(url: str, version: str | None) -> None:
 
 
 async def _swap(server: Connection, name: str, fresh: str, old: str) -> None:
-    """Swap the names in one transaction; background workers of extensions may require several attempts."""
+    """Swaps the names in one transaction; background workers of extensions may require several attempts."""
     for attempt in range(_ATTEMPTS):
         await server.execute(_END_OTHERS, [name, fresh])
         exists = await server.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name)

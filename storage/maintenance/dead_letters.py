@@ -82,7 +82,7 @@ class _RefusedError(Exception):
 async def count_letters(
     database: Database, *, stream: str | None = None, ids: Sequence[int] | None = None
 ) -> int:
-    """Count dead letters."""
+    """Counts dead letters."""
     async with database.query() as connection:
         count: int = await connection.fetchval(_COUNT, stream, ids)
         return count
@@ -126,7 +126,7 @@ async def replay_letters(
     report: Callable[[int], None],
     accounting: AccountingSettings | None = None,
 ) -> Replayed:
-    """Store dead letters again; those that are refused again stay. ``report`` gets the number processed.
+    """Stores dead letters again; those that are refused again stay. ``report`` gets the number processed.
 
     ``schemas`` are the samples declared now, ``accounting`` is how round trips are computed. Raises
     :class:`~storage.database.DatabaseUnavailableError`; dead letters stored by then stay stored.
@@ -173,7 +173,7 @@ class _Replay:
         self.refused: dict[int, str] = {}
 
     async def one(self, connection: Connection, id_: int) -> None:
-        """Store one, or record the reason of the refusal. Raises errors of the connection."""
+        """Stores one, or records the reason of the refusal. Raises errors of the connection."""
         outcome = WriteResult()
         try:
             with self._database.errors():
@@ -190,7 +190,7 @@ class _Replay:
             self.stored += row["rows"]
 
     async def finish(self, connection: Connection) -> None:
-        """Write deferred rows."""
+        """Writes deferred rows."""
         for inserter in self._inserters.values():
             await inserter.write_instruments(connection)
 

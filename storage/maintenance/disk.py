@@ -53,14 +53,14 @@ class DiskForecast(Struct, frozen=True, kw_only=True):
 
 
 async def remember_size(connection: AnyConnection, now_ns: int) -> None:
-    """Store the size of the database, at most every ten minutes."""
+    """Stores the size of the database, at most every ten minutes."""
     now = to_datetime(now_ns)
     await connection.execute(_REMEMBER, now, await connection.fetchval(_SIZE))
     await connection.execute(_FORGET, now)
 
 
 async def disk_forecast(connection: AnyConnection, max_bytes: int, now_ns: int) -> DiskForecast:
-    """Read the sizes and the free space of the disk."""
+    """Reads the sizes and the free space of the disk."""
     size: int = await connection.fetchval(_SIZE)
     slope: float | None = await connection.fetchval(_GROWTH, to_datetime(now_ns))
     free, missing = await _free_bytes(connection)
@@ -70,7 +70,7 @@ async def disk_forecast(connection: AnyConnection, max_bytes: int, now_ns: int) 
 def forecast(
     size: int, max_bytes: int, bytes_per_second: float | None, free_bytes: int | None, missing: str = ""
 ) -> DiskForecast:
-    """Compute when the disk is full; ``missing`` says why its free space is unknown."""
+    """Computes when the disk is full; ``missing`` says why its free space is unknown."""
     full = None
     if free_bytes is None:
         reason = missing

@@ -48,17 +48,17 @@ class DiskWatch:
         self._task = supervise(self._run, "disk-watch")
 
     async def stop(self) -> None:
-        """Stop. Safe without :meth:`start`, and twice."""
+        """Stops. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         await end(task, _STOP_SECONDS)
 
     def tell_expired(self, on_expired: Callable[[Mapping[str, int]], None]) -> None:
-        """Call a function with the expired rows by stream of the ledger, now and after each reading."""
+        """Calls a function with the expired rows by stream of the ledger, now and after each reading."""
         self._on_expired = on_expired
         on_expired(self._expired)
 
     async def read(self) -> DiskForecast:
-        """Read the sizes now. Raises :class:`~storage.database.DatabaseError`."""
+        """Reads the sizes now. Raises :class:`~storage.database.DatabaseError`."""
         now_ns = self._clock.time_ns()
         async with self._database.query() as connection:
             await remember_size(connection, now_ns)

@@ -29,7 +29,7 @@ class UnknownRoleError(DatabaseError):
 
 
 def grant_read(database: Database, role: str, password: str | None = None) -> bool:
-    """Let ``role`` read every table and view but keys and audit log, now and later; blocking. Safe to repeat.
+    """Lets ``role`` read every table and view but keys and audit log, now and later; blocking. Repeatable.
 
     With a password a missing role is created, read-only and with a statement time-out, and an existing one
     gets the password. Returns whether the role was created. Raises :class:`UnknownRoleError`,

@@ -108,7 +108,7 @@ def source_of(import_id: int) -> str:
 
 
 async def begin_import(connection: AnyConnection, recorder: str, epoch: int, file: str, reading: str) -> int:
-    """Enter an import that begins; returns its number. ``epoch`` is the epoch of its rows."""
+    """Enters an import that begins; returns its number. ``epoch`` is the epoch of its rows."""
     number: int = await connection.fetchval(_BEGIN, recorder, epoch, file, reading)
     return number
 
@@ -121,7 +121,7 @@ async def update_import(
     *,
     is_finished: bool = False,
 ) -> None:
-    """Enter the counts of lines so far, and the times of the events that are stored next.
+    """Enters the counts of lines so far, and the times of the events that are stored next.
 
     By these times the rows are found again. Raises :class:`ImportUndoneError`.
     """
@@ -132,7 +132,7 @@ async def update_import(
 
 
 async def hold_import(connection: AnyConnection, import_id: int) -> None:
-    """Keep an import from being taken back until the transaction ends.
+    """Keeps an import from being taken back until the transaction ends.
 
     Raises :class:`ImportUndoneError` if it was taken back before.
     """
@@ -146,7 +146,7 @@ async def list_imports(database: Database, limit: int) -> list[Import]:
 
 
 async def undo_import(database: Database, import_id: int) -> int:
-    """Delete what an import has stored, in one transaction; returns the number of rows.
+    """Deletes what an import has stored, in one transaction; returns the number of rows.
 
     Rows that were there before stay: they belong to another source. Raises :class:`UnknownImportError`.
     """
@@ -205,7 +205,7 @@ async def _seen(connection: AnyConnection, key: Key, function: str) -> int | Non
 
 
 async def _restore_instrument(connection: AnyConnection, key: Key) -> None:
-    """Set times and definition of an instrument to what is stored of it; forget it if that is nothing."""
+    """Sets times and definition of an instrument to what is stored of it; forgets it if that is nothing."""
     # The lock comes first: a writer that stores an earlier event meanwhile enters its time afterwards.
     await connection.execute(_LOCK_INSTRUMENT, *key)
     first, last = await _seen(connection, key, "min"), await _seen(connection, key, "max")

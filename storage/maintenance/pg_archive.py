@@ -72,7 +72,7 @@ async def run(
     archive: int | None = None,
     keep_output: bool = False,
 ) -> str:
-    """Run a client program to its end; returns its output if ``keep_output``.
+    """Runs a client program to its end; returns its output if ``keep_output``.
 
     ``on_line`` receives the lines of its standard error; ``archive`` is the descriptor that it reads.
     Cancellation ends the program. Raises :class:`BackupError` with the program's first error.
@@ -126,7 +126,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 async def read(installation: Installation, file: Path) -> Contents:
-    """Read the table of contents. Raises :class:`ArchiveError` for a file that is not a Decahertz backup."""
+    """Reads the table of contents. Raises :class:`ArchiveError` for a file that is not a Decahertz backup."""
     with opened(file) as descriptor:
         try:
             listing = await run(
@@ -141,7 +141,7 @@ async def read(installation: Installation, file: Path) -> Contents:
 
 
 async def seal(file: Path) -> None:
-    """Append the digest to a finished archive, and sync the file to disk."""
+    """Appends the digest to a finished archive, and syncs the file to disk."""
     await in_thread(_seal, file)
 
 
@@ -162,7 +162,7 @@ def _digest(stream: BinaryIO, size: int) -> bytes:
 
 
 async def verify(installation: Installation, file: Path, report: Report) -> Contents:
-    """Read the whole archive. Raises :class:`ArchiveError` if that fails.
+    """Reads the whole archive. Raises :class:`ArchiveError` if that fails.
 
     An archive that ``pg_dump`` wrote without this program has no digest, and is valid if it can be read.
     """
@@ -190,7 +190,7 @@ def _fits_seal(file: Path) -> bool:
 
 
 async def pass_through(argv: Sequence[str], file: Path, report: Report, step: str) -> None:
-    """Let ``pg_restore`` read the archive, and report its progress. Raises :class:`BackupError`."""
+    """Lets ``pg_restore`` read the archive, and reports its progress. Raises :class:`BackupError`."""
     with opened(file) as descriptor:
         size = max(1, os.fstat(descriptor).st_size)
         work = asyncio.ensure_future(run(argv, archive=descriptor))

@@ -146,7 +146,7 @@ class DatabaseStatus(Struct, frozen=True, kw_only=True):
 
 
 async def database_status(database: Database, now_ns: int) -> DatabaseStatus:
-    """Query the status. Raises :class:`~storage.database.DatabaseUnavailableError`."""
+    """Queries the status. Raises :class:`~storage.database.DatabaseUnavailableError`."""
     async with database.session("status") as connection, connection.transaction(readonly=True):
         server = await connection.fetchrow(_SERVER)
         assert server is not None  # noqa: S101 - the query always has one row

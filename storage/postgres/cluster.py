@@ -47,7 +47,7 @@ class ClusterPaths:
 
     @classmethod
     def of(cls, data_dir: Path) -> ClusterPaths:
-        """Return the paths of a data directory, which need not exist."""
+        """Returns the paths of a data directory, which need not exist."""
         return cls(data_dir.absolute())
 
     @property
@@ -74,11 +74,11 @@ class ClusterPaths:
         return str(self.alias or self.cluster)
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the URL of a database, for asyncpg and psycopg."""
+        """Returns the URL of a database, for asyncpg and psycopg."""
         return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(self.host, safe='')}&port=5432"
 
     def publish_alias(self) -> None:
-        """Create the short path if it is missing, in a folder that no other user can write to."""
+        """Creates the short path if it is missing, in a folder that no other user can write to."""
         if self.alias is None:
             return
         folder = self.alias.parent
@@ -95,7 +95,7 @@ class ClusterPaths:
             fresh.replace(self.alias)
 
     def withdraw_alias(self) -> None:
-        """Remove the short path."""
+        """Removes the short path."""
         if self.alias is not None:
             self.alias.unlink(missing_ok=True)
 
@@ -119,12 +119,12 @@ class ClusterPaths:
 
 
 def database_url(data_dir: Path, database: str = DATABASE) -> str:
-    """Return the URL of the embedded database of ``data_dir``, whether it runs or not."""
+    """Returns the URL of the embedded database of ``data_dir``, whether it runs or not."""
     return ClusterPaths.of(data_dir).url(database)
 
 
 def running_pid(data_dir: Path) -> int | None:
-    """Return the process id of the server that runs on ``data_dir``; ``None`` if there is none. Blocks."""
+    """Returns the process id of the server that runs on ``data_dir``; ``None`` if there is none. Blocks."""
     server = find_server(ClusterPaths.of(data_dir))
     return None if server is None else server.process.pid
 
@@ -139,7 +139,7 @@ class Server:
 
 
 def find_server(paths: ClusterPaths) -> Server | None:
-    """Return the server that the data directory's pid file names, if that process is a server."""
+    """Returns the server that the data directory's pid file names, if that process is a server."""
     try:
         first, *_ = (paths.cluster / "postmaster.pid").read_text(errors="replace").split("\n")
         process = psutil.Process(int(first))
@@ -163,7 +163,7 @@ class OwnerLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Acquire the lock. Raises :class:`EmbeddedPostgresError`, which names the process that holds it."""
+        """Acquires the lock. Raises :class:`EmbeddedPostgresError`, which names the process that holds it."""
         path = self._root / "owner.lock"
         try:
             self._descriptor = descriptor = open_locked(path)
@@ -174,7 +174,7 @@ class OwnerLock:
         os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Release the lock. Safe without :meth:`acquire`, and twice."""
+        """Releases the lock. Safe without :meth:`acquire`, and twice."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
@@ -190,7 +190,7 @@ class ServerUser:
 
 
 def server_user(paths: ClusterPaths) -> ServerUser | None:
-    """Choose the user that the server runs as; ``None`` is this process's own.
+    """Chooses the user that the server runs as; ``None`` is this process's own.
 
     As root it is the owner of the data, and for new data ``postgres`` if the machine has that user, else
     ``nobody``. Raises :class:`EmbeddedPostgresError` if there is none.
@@ -221,7 +221,7 @@ def server_user(paths: ClusterPaths) -> ServerUser | None:
 
 
 def own_name() -> str:
-    """Return the name of this process's user. Raises :class:`EmbeddedPostgresError` if it has none."""
+    """Returns the name of this process's user. Raises :class:`EmbeddedPostgresError` if it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

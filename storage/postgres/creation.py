@@ -19,7 +19,7 @@ _PREFIX = "initdb-"
 async def create_cluster(
     paths: ClusterPaths, runner: ProgramRunner, installation: Installation, log: ServerLog
 ) -> None:
-    """Create the data directory in a temporary folder and rename it into place.
+    """Creates the data directory in a temporary folder and renames it into place.
 
     Raises :class:`~storage.postgres.installation.EmbeddedPostgresError` with the message of ``initdb``.
     """
@@ -32,13 +32,13 @@ async def create_cluster(
 
 
 def remove_leftovers(paths: ClusterPaths) -> None:
-    """Remove the temporary folders of starts that were killed."""
+    """Removes the temporary folders of starts that were killed."""
     for leftover in paths.root.glob(f"{_PREFIX}*"):
         shutil.rmtree(leftover)
 
 
 def _options(installation: Installation) -> list[str]:
-    """Return the options of ``initdb``: UTF-8, sorted by code points, with page checksums."""
+    """Returns the options of ``initdb``: UTF-8, sorted by code points, with page checksums."""
     options = ["-U", ROLE, "-E", "UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
     options += ["--auth-local=peer", "--auth-host=reject"]
     if installation.major >= 17:  # noqa: PLR2004 - has a built-in locale provider

@@ -146,7 +146,7 @@ class EmbeddedPostgres:
         await self.stop()
 
     async def start(self) -> str:
-        """Start the server, create data directory and database if they are missing, and return the URL.
+        """Starts the server, creates data directory and database if they are missing, and returns the URL.
 
         Returns when the database accepts connections. Raises :class:`EmbeddedPostgresError`, and then leaves
         nothing running.
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
         return self.url
 
     async def stop(self) -> None:
-        """Stop the server in an orderly way. Safe without :meth:`start`, and twice."""
+        """Stops the server in an orderly way. Safe without :meth:`start`, and twice."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait({self._watcher})
@@ -185,13 +185,13 @@ class EmbeddedPostgres:
         await in_thread(self._release)
 
     def expect_end(self) -> None:
-        """Take the end of the server from now on for a part of the stop: the signal for this process may have
+        """Takes the end of the server from now on as part of the stop: the signal for this process may have
         gone to its whole group.
         """
         self._end_expected = True
 
     async def wait_ended(self) -> int:
-        """Wait until the server ends, for whatever reason; returns its exit code."""
+        """Waits until the server ends, for whatever reason; returns its exit code."""
         if self._runner is None:
             raise EmbeddedPostgresError("the embedded PostgreSQL has not been started")
         return await self._runner.wait()
@@ -219,7 +219,7 @@ class EmbeddedPostgres:
         self._watcher = supervise(partial(self._watch, runner), "embedded-postgres-watch")
 
     def _prepare(self) -> tuple[ProgramRunner, Server | None]:
-        """Lock the data directory, and look for a server that its last owner left behind."""
+        """Locks the data directory, and looks for a server that its last owner left behind."""
         make_private_folder(self._paths.root)
         self._lock.acquire()
         output = self._server_log.open()
@@ -235,7 +235,7 @@ class EmbeddedPostgres:
         self._lock.release()
 
     async def _is_ready(self, runner: ProgramRunner) -> bool:
-        """Wait until the server accepts connections; ``False`` if processes of a killed server prevent it.
+        """Waits until the server accepts connections; ``False`` if processes of a killed server prevent it.
 
         The children of a server that was killed go on until each of them notices.
         """

@@ -49,7 +49,7 @@ class Installation:
         return int(digits.group()) if digits else 0
 
     def program(self, name: str) -> str:
-        """Return the absolute path of a program."""
+        """Returns the absolute path of a program."""
         return str(self.prefix / "bin" / name)
 
     @property
@@ -60,7 +60,7 @@ class Installation:
 
 
 def find_installation(prefix: Path | None = None) -> Installation:
-    """Find the PostgreSQL to use: the one in ``prefix``, else the wheel's, else the newest on this machine.
+    """Finds the PostgreSQL to use: the one in ``prefix``, else the wheel's, else the newest on this machine.
 
     Runs ``postgres --version`` (at most 10 s for each candidate): call it in a thread. Raises
     :class:`EmbeddedPostgresError`, which names each candidate and why it was refused.
@@ -110,7 +110,7 @@ def _inspect(prefix: Path) -> Installation:
 
 
 def readable_copy(source: Installation, cache: Path) -> Installation:
-    """Return a copy of a self-contained installation that every user of this machine can read and run.
+    """Returns a copy of a self-contained installation that every user of this machine can read and run.
 
     Each build is copied once, into a temporary folder that is then renamed: no other process sees half a
     copy, and of two starts at once the first one wins. An existing copy is checked against its manifest, and
@@ -131,12 +131,12 @@ def readable_copy(source: Installation, cache: Path) -> Installation:
 
 
 def _base(source: Installation) -> Path:
-    """Return the folder that contains both the package and the wheel's private libraries."""
+    """Returns the folder that contains both the package and the wheel's private libraries."""
     return source.prefix.parent.parent
 
 
 def _files(source: Installation) -> Iterator[tuple[str, Path]]:
-    """Yield the files that a server needs, with relative paths: programs find their libraries by them."""
+    """Yields the files that a server needs, with relative paths: programs find their libraries by them."""
     base = _base(source)
     folders = [source.prefix / name for name in ("bin", "lib", "share")]
     libraries = base / _WHEEL_LIBRARIES
@@ -184,7 +184,7 @@ def _copy(files: dict[str, Path], destination: Path) -> None:
 
 
 def _make_public(folder: Path) -> None:
-    """Create missing folders, readable for every user regardless of the umask."""
+    """Creates missing folders, readable for every user regardless of the umask."""
     if folder.is_dir():
         return
     _make_public(folder.parent)
@@ -196,7 +196,7 @@ def _make_public(folder: Path) -> None:
 
 
 def _refuse_foreign(cache: Path) -> None:
-    """Refuse a cache that other users can write to: root runs its programs."""
+    """Refuses a cache that other users can write to: root runs its programs."""
     stat = cache.lstat()
     if stat.st_uid != os.geteuid() or stat.st_mode & 0o022:
         raise EmbeddedPostgresUnusableError(

@@ -72,19 +72,19 @@ class Launch(NamedTuple):
 
     @staticmethod
     def bare_environment() -> dict[str, str]:
-        """Return an environment without this process's secrets."""
+        """Returns an environment without this process's secrets."""
         environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
         if "LD_LIBRARY_PATH" in os.environ:  # some interpreters do not start without it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         return environment
 
     def command(self) -> list[str]:
-        """Return the command line that runs this launch in a new interpreter."""
+        """Returns the command line that runs this launch in a new interpreter."""
         return [sys.executable, "-I", "-S", __file__, json.dumps(self._asdict())]
 
 
 def main(specification: str) -> NoReturn:
-    """Execute the program, or exit with :data:`NOT_RUN` or :data:`NOT_THE_USER`."""
+    """Executes the program, or exit with :data:`NOT_RUN` or :data:`NOT_THE_USER`."""
     launch = Launch(**json.loads(specification))
     # No traceback for a stop this early. Python ignores the other two signals, and the program would
     # inherit that.
@@ -135,7 +135,7 @@ def _write(name: str, content: str) -> None:
 
 
 def _take_over_locks(socket: str) -> None:
-    """Clear the locks of a dead server.
+    """Clears the locks of a dead server.
 
     PostgreSQL considers its lock valid if *any* process of its user has the process id in it, which is likely
     after a restart of a container. This writes our own process id into the lock, which PostgreSQL knows to be

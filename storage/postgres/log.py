@@ -23,7 +23,7 @@ class ServerLog:
         self._begin = 0
 
     def open(self) -> int:
-        """Open the file and return the descriptor for the other process. :meth:`tail` starts here."""
+        """Opens the file and returns the descriptor for the other process. :meth:`tail` starts here."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         self._descriptor = os.open(self.path, flags, 0o600)
         self.rotate()
@@ -31,12 +31,12 @@ class ServerLog:
         return self._descriptor
 
     def mark(self) -> None:
-        """Let :meth:`tail` start at the current end of the file."""
+        """Lets :meth:`tail` start at the current end of the file."""
         if self._descriptor is not None:
             self._begin = os.fstat(self._descriptor).st_size
 
     def rotate(self) -> None:
-        """Rotate the file if it exceeds the limit.
+        """Rotates the file if it exceeds the limit.
 
         The writer keeps its descriptor, so the file is copied and emptied, not renamed. Lines that are
         written between the two steps are lost.
@@ -52,7 +52,7 @@ class ServerLog:
         self._begin = 0
 
     def tail(self, lines: int = 3) -> str:
-        """Return the last lines with an error since :meth:`open`, else the last lines, joined to one."""
+        """Returns the last lines with an error since :meth:`open`, else the last lines, joined to one."""
         if self._descriptor is None:
             return ""
         size = os.fstat(self._descriptor).st_size
@@ -63,11 +63,11 @@ class ServerLog:
         return " | ".join((errors or found)[-lines:])
 
     def failure(self, problem: str) -> EmbeddedPostgresError:
-        """Return an error with the problem and the program's own message."""
+        """Returns an error with the problem and the program's own message."""
         return EmbeddedPostgresError(f"{problem}: {self.tail() or 'no message'} (log: {self.path})")
 
     def close(self) -> None:
-        """Close the file. Safe twice, and without :meth:`open`."""
+        """Closes the file. Safe twice, and without :meth:`open`."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -48,11 +48,11 @@ class ProgramRunner:
         return self._process.pid if self._process is not None and running else None
 
     def seen(self, directory: Path) -> str:
-        """Return the path of a data directory as the programs see it."""
+        """Returns the path of a data directory as the programs see it."""
         return DATA_DIRECTORY if self.user is not None and sys.platform == "linux" else str(directory)
 
     async def run(self, program: str, *arguments: str, directory: Path | None = None) -> int:
-        """Run a program to its end; returns its exit code.
+        """Runs a program to its end; returns its exit code.
 
         Without a data ``directory`` its output is discarded.
         """
@@ -61,12 +61,12 @@ class ProgramRunner:
         return await self.wait()
 
     async def start_server(self, argv: list[str], *, directory: Path, files: Mapping[str, str]) -> None:
-        """Start the server. It makes a fast, orderly shutdown when the parent dies."""
+        """Starts the server. It makes a fast, orderly shutdown when the parent dies."""
         launch = self._launch_of(argv, signal.SIGINT, directory)
         await self._launch(launch._replace(files=dict(files), stale_socket=SOCKET_NAME), self._output)
 
     async def wait(self, limit_s: float | None = None) -> int:
-        """Wait for the program to end; returns its exit code. Raises ``TimeoutError`` after ``limit_s``."""
+        """Waits for the program to end; returns its exit code. Raises ``TimeoutError`` after ``limit_s``."""
         if self._ended is None:
             raise EmbeddedPostgresError("no program of the embedded PostgreSQL was started")
         finished, _ = await asyncio.wait({self._ended}, timeout=limit_s)
@@ -75,7 +75,7 @@ class ProgramRunner:
         return self._ended.result()
 
     async def halt(self, limit_s: float) -> None:
-        """Stop the program: orderly within ``limit_s`` seconds, then at once. Safe twice."""
+        """Stops the program: orderly within ``limit_s`` seconds, then at once. Safe twice."""
         if self._process is None:
             return
         steps = (
@@ -116,7 +116,7 @@ class ProgramRunner:
 
 
 async def runnable(runner: ProgramRunner, installation: Installation, cache: Path) -> Installation:
-    """Return the installation, or a copy of it in ``cache`` if the server's user cannot run it."""
+    """Returns the installation, or a copy of it in ``cache`` if the server's user cannot run it."""
     if runner.user is None or await _is_runnable(runner, installation):
         return installation
     refusal = f"{installation.prefix} cannot be run by user id {runner.user.uid}"
@@ -140,7 +140,7 @@ async def _is_runnable(runner: ProgramRunner, installation: Installation) -> boo
 
 
 async def retire(orphan: Server, limit_s: float) -> None:
-    """Stop a server whose owner died. Usually it is shutting down already."""
+    """Stops a server whose owner died. Usually it is shutting down already."""
     pid = orphan.process.pid
     if not orphan.ours:
         raise EmbeddedPostgresError(f"the data directory is already in use by another PostgreSQL, pid {pid}")
@@ -155,7 +155,7 @@ async def retire(orphan: Server, limit_s: float) -> None:
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking function in a thread, to its end even if the caller is cancelled."""
+    """Runs a blocking function in a thread, to its end even if the caller is cancelled."""
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(work)

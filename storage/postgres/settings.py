@@ -43,7 +43,7 @@ _LOCKS_FOR_EACH = 2
 
 
 def _fixed(paths: ClusterPaths) -> dict[str, str]:
-    """Return the settings that keep the server private and recognisable."""
+    """Returns the settings that keep the server private and recognisable."""
     return {
         "listen_addresses": "",
         "port": "5432",  # only part of the socket's name
@@ -56,7 +56,7 @@ def _fixed(paths: ClusterPaths) -> dict[str, str]:
 
 
 def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
-    """Raise :class:`EmbeddedPostgresUnusableError` if a caller changes a fixed setting."""
+    """Raises :class:`EmbeddedPostgresUnusableError` if a caller changes a fixed setting."""
     fixed = ", ".join(sorted(_fixed(paths).keys() & settings.keys()))
     if fixed:
         raise EmbeddedPostgresUnusableError(
@@ -65,7 +65,7 @@ def check_settings(paths: ClusterPaths, settings: Mapping[str, str]) -> None:
 
 
 def server_options(paths: ClusterPaths, installation: Installation, settings: Mapping[str, str]) -> list[str]:
-    """Return the server's command line options: defaults, overridden by the caller's, then the fixed ones.
+    """Returns the server's command line options: defaults, overridden by the caller's, then the fixed ones.
 
     Blocks.
     """
@@ -85,7 +85,7 @@ def _locks(paths: ClusterPaths, connections: int) -> str:
 
 
 def access_files(user: str) -> dict[str, str]:
-    """Return the access rules, for the socket: the operating system user ``user``, and roles with a password.
+    """Returns the access rules, for the socket: the system's user ``user``, and roles with a password.
 
     Other processes of the server's user are rejected: many programs run as ``nobody``. Roles with a password
     are created for readers such as Grafana.

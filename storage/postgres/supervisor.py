@@ -35,7 +35,7 @@ class PostgresSupervisor:
         self._random = Random().random  # noqa: S311 - jitter
 
     async def start(self) -> str:
-        """Start the first server; returns the URL. Again after an :class:`EmbeddedPostgresError`."""
+        """Starts the first server; returns the URL. Again after an :class:`EmbeddedPostgresError`."""
         self._server = self._make()
         try:
             url = await self._server.start()
@@ -47,13 +47,13 @@ class PostgresSupervisor:
         return url
 
     def expect_end(self) -> None:
-        """Stop supervising: from now on the server may end, by whomever it is stopped."""
+        """Stops supervising: from now on the server may end, by whomever it is stopped."""
         if self._task is not None:
             self._task.cancel()
         self._server.expect_end()
 
     async def stop(self) -> None:
-        """Stop supervising, and the server. Safe without :meth:`start`, and twice."""
+        """Stops supervising, and the server. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -62,7 +62,7 @@ class PostgresSupervisor:
         await self._server.stop()
 
     def kill(self) -> None:
-        """Kill the server. Committed data is kept."""
+        """Kills the server. Committed data is kept."""
         if self._server.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(self._server.pid, signal.SIGKILL)

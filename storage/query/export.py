@@ -228,7 +228,7 @@ class Exports:
         *,
         slice_ns: int = _LATEST_NS,
     ) -> int:
-        """Write all rows; returns their number. Cancelling it, or an error of ``write``, stops the query.
+        """Writes all rows; returns their number. Cancelling it, or an error of ``write``, stops the query.
 
         A Parquet file is read from one snapshot, in slices of ``slice_ns``.
 

@@ -45,7 +45,7 @@ class ParquetPieces:
         self._rows = 0
 
     async def add(self, records: Sequence[Any]) -> bytes:
-        """Add rows; returns the bytes that are ready, often none."""
+        """Adds rows; returns the bytes that are ready, often none."""
         return await asyncio.to_thread(self._add, records)
 
     async def finish(self) -> bytes:

@@ -44,7 +44,7 @@ def schema_errors(database: Database) -> Iterator[None]:
 
 
 async def connect(database: Database, purpose: str) -> Connection:
-    """Open a connection; close it with :meth:`~storage.database.Database.disconnect`.
+    """Opens a connection; close it with :meth:`~storage.database.Database.disconnect`.
 
     ``purpose`` is shown in ``pg_stat_activity``. Raises :class:`~storage.database.DatabaseUnavailableError`.
     """
@@ -88,7 +88,7 @@ async def schema_connection(database: Database, purpose: str) -> AsyncIterator[A
 
 
 async def lock_schema(connection: AnyConnection) -> None:
-    """Wait until no other process changes the schema; the lock ends with the connection.
+    """Waits until no other process changes the schema; the lock ends with the connection.
 
     Raises :class:`SchemaLockedError`.
     """

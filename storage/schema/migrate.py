@@ -85,7 +85,7 @@ def read_migrations(folder: Traversable) -> tuple[Migration, ...]:
 
 
 async def migrate(database: Database, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Apply pending migrations and return them. Processes that migrate at once wait for each other.
+    """Applies pending migrations and returns them. Processes that migrate at once wait for each other.
 
     Raises :class:`~storage.database.DatabaseUnavailableError`, :class:`SchemaTooNewError` or
     :class:`MigrationError` with the file and PostgreSQL's message.
@@ -107,7 +107,7 @@ async def migrate(database: Database, migrations: Sequence[Migration] | None = N
 async def apply(
     database: Database, connection: AnyConnection, migrations: Sequence[Migration]
 ) -> list[Migration]:
-    """Apply pending migrations and return them; ``connection`` holds the schema lock.
+    """Applies pending migrations and returns them; ``connection`` holds the schema lock.
 
     Raises as :func:`migrate`, and what asyncpg raises.
     """

@@ -39,7 +39,7 @@ ORDER BY c.relname
 
 
 async def rehearse(database: Database, schemas: Sequence[SampleSchema]) -> None:
-    """Raise :class:`~storage.database.DatabaseError` for the first problem that a start would meet."""
+    """Raises :class:`~storage.database.DatabaseError` for the first problem that a start would meet."""
     migrations = await asyncio.to_thread(shipped_migrations)
     try:
         async with schema_connection(database, "check") as connection:

@@ -62,7 +62,7 @@ class _StoredColumn:
 async def update_tables(
     connection: AnyConnection, schemas: Sequence[SampleSchema], *, partitioned: bool
 ) -> list[str]:
-    """Create the bulk event tables and these sample tables, or add their new columns.
+    """Creates the bulk event tables and these sample tables, or adds their new columns.
 
     ``connection`` holds the schema lock. Returns the statements that it ran, without
     the functions that read ranges of events. A ``partitioned`` table is
@@ -135,7 +135,7 @@ def _changes(schema: SampleSchema, table: str, stored: dict[str, _StoredColumn])
 
 
 def _check(schema: SampleSchema, columns: Sequence[Column], stored: dict[str, _StoredColumn]) -> None:
-    """Raise :class:`SchemaConflictError` where adding columns is not enough."""
+    """Raises :class:`SchemaConflictError` where adding columns is not enough."""
     table = table_of(schema)
     for column in columns:
         existing = stored.get(column.name)

@@ -26,7 +26,7 @@ class SpoolAccounts:
         self._memory_only = Changes()
 
     def load(self, accounts: dict[str, Account]) -> dict[str, int]:
-        """Set the ledger to the counts of a file; returns the lost rows by stream.
+        """Sets the ledger to the counts of a file; returns the lost rows by stream.
 
         Rows are lost if the file counts them and has no entry for them. They count as dropped, so that each
         account balances.
@@ -36,7 +36,7 @@ class SpoolAccounts:
         return lost
 
     def take_over(self, before: SpoolAccounts) -> None:
-        """Add the unsaved changes of the file that this one replaces."""
+        """Adds the unsaved changes of the file that this one replaces."""
         self.apply(before.unsaved)
         self._memory_only = before._memory_only
         self.ledger.apply(self._memory_only)
@@ -50,12 +50,12 @@ class SpoolAccounts:
         return accounts
 
     def apply(self, changes: Changes) -> None:
-        """Count changes that belong to no entry of the file."""
+        """Counts changes that belong to no entry of the file."""
         self.ledger.apply(changes)
         self.unsaved.merge(changes)
 
     def ack(self, ack: Ack) -> None:
-        """Count an entry as stored or dropped."""
+        """Counts an entry as stored or dropped."""
         entry = ack.entry
         changes = Changes()
         changes.store(entry.stream, ack.stored)
@@ -68,7 +68,7 @@ class SpoolAccounts:
         self.unsaved.merge(changes)
 
     def add_memory_only(self, entries: Iterable[Entry]) -> None:
-        """Count entries that could not be written as emitted."""
+        """Counts entries that could not be written as emitted."""
         changes = Changes()
         for entry in entries:
             changes.emit(entry.stream, entry.rows)
@@ -76,12 +76,12 @@ class SpoolAccounts:
         self._memory_only.merge(changes)
 
     def note_rescued(self, changes: Changes) -> None:
-        """Note that the file counts these rows as emitted now, which were in memory only before."""
+        """Notes that the file counts these rows as emitted now, which were in memory only before."""
         for stream, account in changes:
             self._memory_only.emit(stream, -account.emitted)
 
     def saved(self) -> None:
-        """Note that the unsaved changes were committed."""
+        """Notes that the unsaved changes were committed."""
         self.unsaved = Changes()
 
     def _balance(self, accounts: dict[str, Account]) -> dict[str, int]:

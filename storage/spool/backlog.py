@@ -38,7 +38,7 @@ class DamagedEntry:
     batch_id: uuid.UUID
 
     def ack(self) -> Ack:
-        """Return the ack that drops it."""
+        """Returns the ack that drops it."""
         entry = Entry(Unreadable(b"", DAMAGED), self.stream, self.rows, self.batch_id, self.id)
         return Ack(entry, {DAMAGED: self.rows})
 
@@ -46,7 +46,7 @@ class DamagedEntry:
 def read_backlog(
     connection: sqlite3.Connection, state: FileState, max_rows: int
 ) -> Iterator[Entry | DamagedEntry]:
-    """Yield entries of the backlog: events in their order, samples newest first.
+    """Yields entries of the backlog: events in their order, samples newest first.
 
     About half of the rows are events if there are both. Events come in order of time because deriving round
     trips is cheapest that way; of samples, a reader wants the newest first.
@@ -64,7 +64,7 @@ def read_backlog(
 def read_arrivals(
     connection: sqlite3.Connection, after_id: int, max_rows: int
 ) -> tuple[list[Arrival], int | None]:
-    """Read the events after an entry without taking them; returns where to continue, ``None`` at the end.
+    """Reads the events after an entry without taking them; returns where to continue, ``None`` at the end.
 
     Skips unreadable entries; :func:`read_backlog` counts them.
     """
@@ -111,7 +111,7 @@ def _ids(
 def read_entry(
     connection: sqlite3.Connection, entry_id: int, declared: Mapping[str, bytes] = MappingProxyType({})
 ) -> Entry | DamagedEntry:
-    """Read an entry; ``declared`` are layouts that the file need not have.
+    """Reads an entry; ``declared`` are layouts that the file need not have.
 
     Raises ``sqlite3.Error``, or :class:`~storage.spool.errors.SpoolDamagedError` for a row with an invalid
     value.
@@ -154,7 +154,7 @@ def trim(
     oldest_ns: int,
     rescued: Collection[int] = (),
 ) -> None:
-    """Drop entries from before ``oldest_ns``, and the oldest of those above ``max_bytes``.
+    """Drops entries from before ``oldest_ns``, and the oldest of those above ``max_bytes``.
 
     Samples go first and events last. Entries in flight stay, and those of these ids, which are in memory
     too: they are about to be stored.

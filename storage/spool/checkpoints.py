@@ -40,7 +40,7 @@ class SpoolCheckpoints:
         self._spool.put(CheckpointJob(Checkpoint(time_ns, named)))
 
     async def load(self) -> SavedCheckpoint | None:
-        """Return the newest checkpoint. Raises :class:`SpoolError`."""
+        """Returns the newest checkpoint. Raises :class:`SpoolError`."""
         saved = _unless_error(await self._spool.call(_load))
         if saved is None or self._is_outdated():
             return None
@@ -52,7 +52,7 @@ class SpoolCheckpoints:
         return replace(saved, states=own)
 
     async def replay(self, position: int) -> AsyncGenerator[Arrival, None]:
-        """Yield the events from a position on, in the order of their numbers. Raises :class:`SpoolError`."""
+        """Yields the events from a position on, in the order of their numbers. Raises :class:`SpoolError`."""
         continue_at: int | None = position
         while continue_at is not None:
             arrivals, continue_at = _unless_error(await self._spool.call(partial(_replay, continue_at)))

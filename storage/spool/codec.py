@@ -49,7 +49,7 @@ class SampleLayout(Struct, frozen=True, kw_only=True):
 
 
 def layout_of(schema: SampleSchema) -> SampleLayout:
-    """Return the layout of a declaration."""
+    """Returns the layout of a declaration."""
     return SampleLayout(
         collector=schema.collector,
         key=schema.key,
@@ -59,17 +59,17 @@ def layout_of(schema: SampleSchema) -> SampleLayout:
 
 
 def encode_layout(layout: SampleLayout) -> bytes:
-    """Encode a layout for the file."""
+    """Encodes a layout for the file."""
     return msgspec.json.encode(layout)
 
 
 def fingerprint(layout: bytes) -> str:
-    """Return the hash of an encoded layout."""
+    """Returns the hash of an encoded layout."""
     return hashlib.sha256(layout).hexdigest()[:32]
 
 
 def decode_layout(data: bytes) -> SampleLayout:
-    """Decode a layout. Raises :class:`PayloadError`."""
+    """Decodes a layout. Raises :class:`PayloadError`."""
     try:
         return msgspec.json.decode(data, type=SampleLayout)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -77,7 +77,7 @@ def decode_layout(data: bytes) -> SampleLayout:
 
 
 def encode_samples(samples: Sequence[Sample]) -> bytes:
-    """Encode samples. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
+    """Encodes samples. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
     return _ENCODER.encode([astuple(sample) for sample in samples])
 
 
@@ -107,7 +107,7 @@ class SampleReader:
         self._decoder = msgspec.msgpack.Decoder(tuple[type_, ...])  # type: ignore[valid-type]  # made above
 
     def decode(self, payload: bytes) -> tuple[Sample, ...]:
-        """Decode samples. Raises :class:`PayloadError`."""
+        """Decodes samples. Raises :class:`PayloadError`."""
         try:
             return self._decoder.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -120,17 +120,17 @@ def _kind(code: str) -> Kind:
 
 @lru_cache(_CACHED_LAYOUTS)
 def reader_of(layout: SampleLayout) -> SampleReader:
-    """Return the reader of a layout; it is cached, so that its schema stays the same object."""
+    """Returns the reader of a layout; it is cached, so that its schema stays the same object."""
     return SampleReader(layout)
 
 
 def encode_events(batch: EventBatch) -> bytes:
-    """Encode a batch. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
+    """Encodes a batch. Raises ``TypeError``, ``ValueError`` or ``OverflowError`` for an invalid value."""
     return _ENCODER.encode(batch)
 
 
 def decode_events(payload: bytes) -> EventBatch:
-    """Decode a batch. Raises :class:`PayloadError`."""
+    """Decodes a batch. Raises :class:`PayloadError`."""
     try:
         return _EVENTS.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -38,12 +38,12 @@ class CommitCounter:
         self._write()
 
     def count(self) -> None:
-        """Count one more committed transaction."""
+        """Counts one more committed transaction."""
         self.commits += 1
         self._write()
 
     def close(self) -> None:
-        """Close the counter. Safe twice."""
+        """Closes the counter. Safe twice."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
@@ -61,12 +61,12 @@ class CommitCounter:
 
 
 def counter_path(path: Path) -> Path:
-    """Return the path of a spool file's counter."""
+    """Returns the path of a spool file's counter."""
     return path.with_suffix(".commits")
 
 
 def missing_commits(path: Path) -> int:
-    """Return how many counted transactions the spool file no longer has; 0 if there is no valid counter.
+    """Returns how many counted transactions the spool file no longer has; 0 if there is no valid counter.
 
     Opens the file read-only: a connection that may write would checkpoint the log and delete it.
     """
@@ -86,5 +86,5 @@ def missing_commits(path: Path) -> int:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a database without changing it or its log. Raises ``sqlite3.Error``."""
+    """Opens a database without changing it or its log. Raises ``sqlite3.Error``."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)

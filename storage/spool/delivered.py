@@ -54,12 +54,12 @@ class Course:
     checkpoint: Checkpoint | None = None
 
     def add_cycle(self, time_ns: int, arrivals: int) -> None:
-        """Add a cycle, once for all collectors."""
+        """Adds a cycle, once for all collectors."""
         if not self.cycles or self.cycles[-1][0] != time_ns:
             self.cycles.append((time_ns, arrivals))
 
     def add_checkpoint(self, checkpoint: Checkpoint, arrivals: int) -> None:
-        """Add a checkpoint behind these arrivals and all cycles so far."""
+        """Adds a checkpoint behind these arrivals and all cycles so far."""
         self.checkpoint = replace(checkpoint, arrivals=arrivals, cycles=len(self.cycles))
 
 
@@ -81,7 +81,7 @@ class DeliveredEvents:
         self._new_cycle_ns: int | None = None
 
     def save(self, course: Course, positions: Sequence[int]) -> None:
-        """Save cycles and checkpoint; ``positions`` are the numbers behind each number of arrivals."""
+        """Saves cycles and checkpoint; ``positions`` are the numbers behind each number of arrivals."""
         cycles = [(time_ns, positions[arrivals]) for time_ns, arrivals in course.cycles]
         first = 0
         if cycles:
@@ -106,7 +106,7 @@ class DeliveredEvents:
         self._connection.executemany("INSERT INTO cycles (time_ns, position) VALUES (?, ?)", cycles[first:])
 
     def keep(self, ids: Iterable[int], monotonic_ns: int, *, has_room: bool) -> None:
-        """Keep those of these entries, which are deleted next, that the checkpoint does not include."""
+        """Keeps those of these entries, which are deleted next, that the checkpoint does not include."""
         if self._renewed_ns is None:
             self._renewed_ns = monotonic_ns
         if self._position is None:
@@ -124,7 +124,7 @@ class DeliveredEvents:
             self._has_old = deleted == _FORGOTTEN_AT_ONCE
 
     def committed(self) -> None:
-        """Take over the changes of the transaction."""
+        """Takes over the changes of the transaction."""
         if self._new is not None:
             self._position, self._time_ns = self._new
             self._renewed_ns, self._has_old, self._new = None, True, None
@@ -132,11 +132,11 @@ class DeliveredEvents:
             self._cycle_ns, self._new_cycle_ns = self._new_cycle_ns, None
 
     def rolled_back(self) -> None:
-        """Forget the changes of the transaction."""
+        """Forgets the changes of the transaction."""
         self._has_old, self._new, self._new_cycle_ns = True, None, None
 
     def load(self) -> SavedCheckpoint | None:
-        """Return the checkpoint; ``None`` without an intact one. Raises ``sqlite3.Error``."""
+        """Returns the checkpoint; ``None`` without an intact one. Raises ``sqlite3.Error``."""
         rows = self._connection.execute("SELECT collector, checksum, state FROM checkpoints").fetchall()
         states = {name: state for name, checksum, state in rows if zlib.crc32(state) == checksum}
         if self._position is None or self._time_ns is None or not states:
@@ -145,7 +145,7 @@ class DeliveredEvents:
         return SavedCheckpoint(time_ns=self._time_ns, position=self._position, states=states, cycles=cycles)
 
     def replay(self, position: int) -> tuple[list[Arrival], int | None]:
-        """Return events from a position on, and where to continue, if at all.
+        """Returns events from a position on, and where to continue, if at all.
 
         Raises ``sqlite3.Error``, or ``PayloadError`` for damaged events.
         """

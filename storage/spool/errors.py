@@ -53,7 +53,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT
 
 
 def translated(error: sqlite3.Error) -> SpoolError:
-    """Return the error of this module for an error of SQLite."""
+    """Returns the error of this module for an error of SQLite."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # without its extension
     if code in _DAMAGED:
         return SpoolDamagedError(f"the spool is damaged: {error}")

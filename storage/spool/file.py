@@ -92,7 +92,7 @@ class SpoolFile:
         ledger: Ledger,
         before: SpoolFile | None = None,
     ) -> None:
-        """Open the file, or create it. Raises an error of :mod:`storage.spool.errors`.
+        """Opens the file, or creates it. Raises an error of :mod:`storage.spool.errors`.
 
         ``before`` is the damaged file that this one replaces.
         """
@@ -130,7 +130,7 @@ class SpoolFile:
         """When the oldest entry was spooled; ``None`` without one. As of the last commit."""
 
     def close(self) -> None:
-        """Close the file. Safe twice. Acks that are not committed are repeated by the next process."""
+        """Closes the file. Safe twice. Acks that are not committed are repeated by the next process."""
         self._is_closed = True
         self.connection.close()
         self._counter.close()
@@ -146,12 +146,12 @@ class SpoolFile:
         return list(self._deleted)
 
     def declare(self, schemas: Iterable[SampleSchema]) -> None:
-        """Set the layouts of the program's own samples."""
+        """Sets the layouts of the program's own samples."""
         layouts = [encode_layout(layout_of(schema)) for schema in schemas]
         self.state.declared = {fingerprint(layout): layout for layout in layouts}
 
     def adopt(self, known: Mapping[EmitterId, SequenceSet]) -> None:
-        """Add the sequences that the database has."""
+        """Adds the sequences that the database has."""
         for emitter, stored in known.items():
             sequences = self.state.sequences.setdefault(emitter, SequenceSet())
             self.state.last_seen_ns.setdefault(emitter, self._clock.time_ns())
@@ -159,14 +159,14 @@ class SpoolFile:
                 sequences.add(low, high)
 
     def ack(self, acks: Iterable[Ack]) -> None:
-        """Acknowledge entries that are in the database, or dropped. The next :meth:`write` deletes them."""
+        """Acknowledges entries that are in the database, or dropped. The next :meth:`write` deletes them."""
         for ack in acks:
             self.accounts.ack(ack)
             if ack.entry.id:
                 self._acked[ack.entry.id] = ack.entry.batch_id
 
     def release(self, ids: Iterable[int]) -> None:
-        """Release entries in flight: they are part of the backlog again."""
+        """Releases entries in flight: they are part of the backlog again."""
         lost = Changes()
         for id_ in ids:
             missing = self.state.in_flight.remove(id_)
@@ -183,7 +183,7 @@ class SpoolFile:
         rescued: Sequence[Entry] = (),
         course: Course | None = None,
     ) -> CommitResult:
-        """Commit one transaction; returns when it is on disk.
+        """Commits one transaction; returns when it is on disk.
 
         ``rescued`` are entries that exist in memory only, see :meth:`number_events`; with the commit they
         get their ids. A checkpoint in ``course`` includes all events that are in the file already.
@@ -198,7 +198,7 @@ class SpoolFile:
         return self._write(arrivals, samples, rescued, course)
 
     def shed(self) -> None:
-        """Delete what is acked and what only makes the next start quicker, also in files that were removed.
+        """Deletes what is acked and what only makes the next start quicker, also in files that were removed.
 
         Free space goes back to the disk. Raises as :meth:`write` does.
         """
@@ -294,7 +294,7 @@ class SpoolFile:
                 state.next_id = max(state.next_id, entry.content.number + max(entry.rows, 1))
 
     def read_backlog(self, max_rows: int) -> list[Entry]:
-        """Read about ``max_rows`` rows of the backlog, whose entries are in flight from then on.
+        """Reads about ``max_rows`` rows of the backlog, whose entries are in flight from then on.
 
         Damaged entries are dropped and counted. Raises as :meth:`write` does.
         """
@@ -323,7 +323,7 @@ class SpoolFile:
             return read_arrivals(self.connection, after_id, max_rows)
 
     def tidy(self) -> list[uuid.UUID]:
-        """Return free space to the disk and checkpoint the log; for when there is nothing else to do.
+        """Returns free space to the disk and checkpoint the log; for when there is nothing else to do.
 
         Returns the batches that are forgettable now, see :class:`CommitResult`. Raises as :meth:`write` does.
         """
@@ -356,7 +356,7 @@ class SpoolFile:
             self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _limit_pages(self) -> int:
-        """Let the file grow by what the disk has room for beyond the reserve; free pages are always used.
+        """Lets the file grow by what the disk has room for beyond the reserve; free pages are always used.
 
         A new page takes room twice: in the log, then in the file too. Returns these pages.
         """
@@ -397,7 +397,7 @@ class SpoolFile:
             raise SpoolDamagedError("the damaged spool could not be replaced yet")
 
     def _evict_emitters(self, transaction: SpoolTransaction) -> int:
-        """Evict silent emitters once an hour; returns the monotonic time of the last eviction."""
+        """Evicts silent emitters once an hour; returns the monotonic time of the last eviction."""
         now_ns = self._clock.monotonic_ns()
         if self._evicted_ns is not None and now_ns - self._evicted_ns < _NS_PER_HOUR:
             return self._evicted_ns
@@ -410,7 +410,7 @@ class SpoolFile:
         trim(self.connection, self.state, transaction, self._settings.max_bytes, oldest_ns, rescued)
 
     def _take_over(self, before: SpoolFile, accounts: dict[str, Account]) -> None:
-        """Keep the entries in flight: none of them is lost, even if this file lacks it."""
+        """Keeps the entries in flight: none of them is lost, even if this file lacks it."""
         self.state.declared = before.state.declared
         in_flight = self.state.in_flight = before.state.in_flight
         in_flight.keep_in_file({row[0] for row in self.connection.execute("SELECT id FROM entries")})
@@ -423,7 +423,7 @@ class SpoolFile:
 
 @contextmanager
 def _translated_errors() -> Iterator[None]:
-    """Convert errors of reading the file to those of :mod:`storage.spool.errors`."""
+    """Converts errors of reading the file to those of :mod:`storage.spool.errors`."""
     try:
         yield
     except sqlite3.Error as error:

@@ -34,17 +34,17 @@ class SpoolHealth:
         return f"samples cannot be encoded: {self._encoding_error}" if self._encoding.active else ""
 
     def note_write_error(self, reason: str) -> None:
-        """Note that a write failed."""
+        """Notes that a write failed."""
         self._writing.fail(self._clock.monotonic_ns(), reason=reason)
         self.write_error = reason
 
     def note_written(self) -> None:
-        """Note that a write succeeded."""
+        """Notes that a write succeeded."""
         self._writing.recover()
         self.write_error = ""
 
     def note_dropped(self, rows: int, *, has_backlog: bool) -> None:
-        """Note rows dropped by a limit (0: none). The condition ends when the backlog is empty."""
+        """Notes rows dropped by a limit (0: none). The condition ends when the backlog is empty."""
         if rows:
             self._limits.fail(self._clock.monotonic_ns(), reason=_LIMITS)
             self._dropped_rows += rows
@@ -53,7 +53,7 @@ class SpoolHealth:
             self._dropped_rows = 0
 
     def note_encoding(self, error: str, *, has_samples: bool) -> None:
-        """Note why samples of a commit could not be encoded; empty if all could."""
+        """Notes why samples of a commit could not be encoded; empty if all could."""
         if error:
             self._encoding.fail(self._clock.monotonic_ns(), reason=error)
             self._encoding_error = error

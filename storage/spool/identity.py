@@ -23,7 +23,7 @@ class FileIdentities:
         return _identity(path) not in (None, self._known.get(path))
 
     def check(self) -> None:
-        """Raise :class:`~storage.spool.errors.SpoolRemovedError` if a file was removed or exchanged."""
+        """Raises :class:`~storage.spool.errors.SpoolRemovedError` if a file was removed or exchanged."""
         gone = [path.name for path, known in self._known.items() if _identity(path) != known]
         if gone:
             raise SpoolRemovedError(f"files of the spool were removed while in use: {', '.join(gone)}")

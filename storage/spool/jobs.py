@@ -43,15 +43,15 @@ class Job(ABC):
         return False
 
     def add_to(self, batch: JobBatch) -> None:
-        """Add the job to a batch: by default before the commit."""
+        """Adds the job to a batch: by default before the commit."""
         batch.before_commit.append(self)
 
     @abstractmethod
     def run(self, file: SpoolFile) -> None:
-        """Run the job in the spool's thread. Blocks."""
+        """Runs the job in the spool's thread. Blocks."""
 
     def refuse(self, error: SpoolError) -> None:  # noqa: B027 - most jobs have no caller
-        """Tell the caller that the job was not run. May be called in any thread."""
+        """Tells the caller that the job was not run. May be called in any thread."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ReleaseJob(Job):
     ids: Sequence[int]
 
     def run(self, file: SpoolFile) -> None:
-        """Return the entries to the backlog."""
+        """Returns the entries to the backlog."""
         file.release(self.ids)
 
 
@@ -94,11 +94,11 @@ class CheckpointJob(Job):
     checkpoint: Checkpoint
 
     def add_to(self, batch: JobBatch) -> None:
-        """Join the batch's transaction, behind the events that were queued before."""
+        """Joins the batch's transaction, behind the events that were queued before."""
         batch.write.course.add_checkpoint(self.checkpoint, len(batch.write.arrivals))
 
     def run(self, file: SpoolFile) -> None:
-        """Save the checkpoint in a transaction of its own."""
+        """Saves the checkpoint in a transaction of its own."""
         file.write(course=Course(checkpoint=self.checkpoint))
 
 
@@ -120,15 +120,15 @@ class CallJob(Job, Generic[T]):
         return True
 
     def add_to(self, batch: JobBatch) -> None:
-        """Run after the commit."""
+        """Runs after the commit."""
         batch.after_commit.append(self)
 
     def run(self, file: SpoolFile) -> None:
-        """Call the function and pass its result on."""
+        """Calls the function and passes its result on."""
         self.answer(self.call(file))
 
     def refuse(self, error: SpoolError) -> None:
-        """Pass the error on."""
+        """Passes the error on."""
         self.answer(error)
 
 
@@ -182,7 +182,7 @@ class WriteJob(Job):
         return bool(self.arrivals or self.rescued)
 
     def add_to(self, batch: JobBatch) -> None:
-        """Join the batch's transaction."""
+        """Joins the batch's transaction."""
         for samples in self.samples:
             batch.write.course.add_cycle(samples.time_ns, len(batch.write.arrivals))
         batch.write.arrivals += self.arrivals
@@ -191,7 +191,7 @@ class WriteJob(Job):
         batch.write.rescued += self.rescued
 
     def split(self) -> Iterator[WriteJob]:
-        """Yield a job of its own for each arrival, each batch of samples and each entry."""
+        """Yields a job of its own for each arrival, each batch of samples and each entry."""
         for arrival, answer in zip(self.arrivals, self.answers, strict=True):
             yield WriteJob(self.report, [arrival], [answer])
         for batch in self.samples:
@@ -200,7 +200,7 @@ class WriteJob(Job):
             yield WriteJob(self.report, rescued=[entry])
 
     def run(self, file: SpoolFile) -> None:
-        """Commit, and report the entries on disk."""
+        """Commits, and reports the entries on disk."""
         result = file.write(self.arrivals, self.samples, self.rescued, self.course)
         report = Report(self.rows, list(result.samples), self.rescued, result=result)
         for answer, (receipt, entries) in zip(self.answers, result.events, strict=True):
@@ -211,7 +211,7 @@ class WriteJob(Job):
         self.report(report)
 
     def continue_in_memory(self, file: SpoolFile, error: SpoolError) -> None:
-        """Refuse arrivals that a caller waits for, and report the rest as entries in memory only."""
+        """Refuses arrivals that a caller waits for, and reports the rest as entries in memory only."""
         report = Report(self.rows, rescued=self.rescued, error=error)
         for answer, entries in zip(self.answers, self._events_in_memory(error), strict=True):
             file.number_events(entries)
@@ -227,7 +227,7 @@ class WriteJob(Job):
         self.report(report)
 
     def refuse(self, error: SpoolError) -> None:
-        """Refuse all arrivals: the thread has ended."""
+        """Refuses all arrivals: the thread has ended."""
         receipts = [(answer, error) for answer in self.answers if answer is not None]
         self.report(Report(self.rows, rescued=self.rescued, receipts=list(receipts), error=error))
 
@@ -252,7 +252,7 @@ class WriteJob(Job):
 
 
 def answer_to(done: asyncio.Future[Receipt]) -> Answer:
-    """Return the answer that completes a future."""
+    """Returns the answer that completes a future."""
 
     def answer(outcome: Receipt | SpoolError) -> None:
         if done.done():
@@ -266,7 +266,7 @@ def answer_to(done: asyncio.Future[Receipt]) -> Answer:
 
 
 def result_of(done: asyncio.Future[T]) -> Callable[[T], None]:
-    """Return a function that completes a future from any thread."""
+    """Returns a function that completes a future from any thread."""
 
     def complete(outcome: T) -> None:
         if not done.done():

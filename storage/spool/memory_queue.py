@@ -49,7 +49,7 @@ class MemoryQueue:
         return not self._spooled and not self._unspooled
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Add new entries."""
+        """Adds new entries."""
         if self.is_empty:
             self._waiting_since = asyncio.get_running_loop().time()
         for entry in entries:
@@ -65,7 +65,7 @@ class MemoryQueue:
         return sum(entry.rows for _, entry in self._unspooled)
 
     def take_unspooled(self, max_rows: int) -> list[Entry]:
-        """Take the oldest entries that are in memory only, about ``max_rows`` rows."""
+        """Takes the oldest entries that are in memory only, about ``max_rows`` rows."""
         taken: list[Entry] = []
         limit = self.rows - max_rows
         while self._unspooled and self.rows > limit:
@@ -74,7 +74,7 @@ class MemoryQueue:
         return taken
 
     def release(self, entries: Sequence[Entry]) -> None:
-        """Take back entries that could not be stored. Those on disk join the backlog."""
+        """Takes back entries that could not be stored. Those on disk join the backlog."""
         spooled = [entry for entry in entries if entry.id]
         for entry in reversed([entry for entry in entries if not entry.id]):
             self._unspooled.appendleft((0, entry))
@@ -85,7 +85,7 @@ class MemoryQueue:
         self._notify()
 
     def take(self) -> list[Entry]:
-        """Take the newest entries, enough for a full transaction, in their order."""
+        """Takes the newest entries, enough for a full transaction, in their order."""
         taken: list[Entry] = []
         rows = 0
         while not self.is_empty and rows < self._full_rows:
@@ -100,7 +100,7 @@ class MemoryQueue:
         return taken
 
     async def wait_due(self, patience_seconds: float, limit_seconds: float) -> bool:
-        """Wait for an entry, and then up to ``patience_seconds`` for more to share a transaction with.
+        """Waits for an entry, and then up to ``patience_seconds`` for more to share a transaction with.
 
         Returns ``False`` if none was due within ``limit_seconds``.
         """
@@ -119,7 +119,7 @@ class MemoryQueue:
                     await awaited.wait()
 
     def close(self) -> None:
-        """End :meth:`wait_due` at once, now and from now on."""
+        """Ends :meth:`wait_due` at once, now and from now on."""
         self._is_closing = True
         self._notify()
 

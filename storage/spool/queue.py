@@ -31,7 +31,7 @@ class SpoolQueue:
         """When the last event was collected, or the start."""
 
     def put(self, job: Job) -> None:
-        """Add a job; returns at once."""
+        """Adds a job; returns at once."""
         with self._lock:
             if self._closed is None:
                 self._jobs.put(job)
@@ -39,14 +39,14 @@ class SpoolQueue:
         job.refuse(self._closed)
 
     def close(self, error: SpoolError) -> None:
-        """Refuse the jobs that wait, and every later one."""
+        """Refuses the jobs that wait, and every later one."""
         with self._lock:
             self._closed = error
         while not self._jobs.empty():
             self._jobs.get_nowait().refuse(error)
 
     def collect(self, *, has_unsaved: bool) -> list[Job]:
-        """Return the jobs of the next commit: until one is urgent, the commit is large, or time is up.
+        """Returns the jobs of the next commit: until one is urgent, the commit is large, or time is up.
 
         Time is up ``commit_seconds`` after the first job, or a second if no event arrived for ten. Returns an
         empty list after a second without a job, and after the same time with unsaved changes.

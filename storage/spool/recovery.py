@@ -64,7 +64,7 @@ class Recovery:
 
 
 def lock_spool(folder: Path) -> int:
-    """Keep others out of a folder until the descriptor is closed. Raises :class:`SpoolInUseError`."""
+    """Keeps others out of a folder until the descriptor is closed. Raises :class:`SpoolInUseError`."""
     try:
         return open_locked(folder / LOCK_NAME)
     except BlockingIOError as error:
@@ -74,7 +74,7 @@ def lock_spool(folder: Path) -> int:
 def open_spool(
     folder: Path, settings: SpoolSettings, clock: Clock, ledger: Ledger
 ) -> tuple[SpoolFile, Recovery | None]:
-    """Open the spool of a folder, and replace its file if it is damaged.
+    """Opens the spool of a folder, and replaces its file if it is damaged.
 
     The caller has locked the folder with :func:`lock_spool`. Raises an error of :mod:`storage.spool.errors`.
     """
@@ -103,7 +103,7 @@ def replace_file(
     before: SpoolFile | None = None,
     missing: int = 0,
 ) -> tuple[SpoolFile, Recovery]:
-    """Set the damaged file aside and fill a new one with its readable content.
+    """Sets the damaged file aside and fills a new one with its readable content.
 
     ``before`` is the damaged file if it was in use; the new one takes over its state. ``missing`` is
     the number of transactions that SQLite does not find in the write-ahead log. The damaged file stays in
@@ -145,7 +145,7 @@ def _fill_new_file(path: Path, new: Path, before: SpoolFile | None, now_ns: int)
 
 
 def finish_replacement(path: Path, clock: Clock) -> None:
-    """Rename a complete new file into the place of one that was set aside; remove an incomplete one."""
+    """Renames a complete new file into the place of one that was set aside; removes an incomplete one."""
     new = path.with_name(NEW_NAME)
     if path.exists() or not new.exists():
         remove_file(new)
@@ -156,13 +156,13 @@ def finish_replacement(path: Path, clock: Clock) -> None:
 
 
 def remove_file(file: Path) -> None:
-    """Remove a SQLite database with its log."""
+    """Removes a SQLite database with its log."""
     for suffix in FILE_SUFFIXES:
         Path(f"{file}{suffix}").unlink(missing_ok=True)
 
 
 def set_aside(path: Path, clock: Clock) -> Path:
-    """Rename a file and its log; returns its new path."""
+    """Renames a file and its log; returns its new path."""
     target = path.with_name(f"{path.name}.damaged-{clock.time_ns()}")
     while target.exists():
         target = target.with_name(target.name + "x")
@@ -173,7 +173,7 @@ def set_aside(path: Path, clock: Clock) -> Path:
 
 
 def _copy_readable(path: Path, to: sqlite3.Connection, now_ns: int) -> int:
-    """Copy everything readable; returns the rows of the copied entries."""
+    """Copies everything readable; returns the rows of the copied entries."""
     try:
         damaged = open_read_only(path)  # leaves its log as it is
         damaged.execute("PRAGMA writable_schema = ON")  # reads a truncated file too
@@ -212,7 +212,7 @@ def _copy_layouts(damaged: sqlite3.Connection, to: sqlite3.Connection) -> None:
 
 
 def _readable_entries(damaged: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-    """Yield every intact entry; skip ids behind an unreadable one until an entry can be read again."""
+    """Yields every intact entry; skips ids behind an unreadable one until an entry can be read again."""
     next_id, failures = 0, 0
     while next_id < _LARGEST_ID:
         try:

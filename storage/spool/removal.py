@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def rewrite_file(
     folder: Path, settings: SpoolSettings, clock: Clock, ledger: Ledger, before: SpoolFile
 ) -> SpoolFile:
-    """Write the content of a file that was removed to a new one in its place, which takes over its state.
+    """Writes the content of a file that was removed to a new one in its place, which takes over its state.
 
     Raises an error of :mod:`storage.spool.errors`, or ``OSError``; then the file can still be used.
     """

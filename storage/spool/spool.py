@@ -123,7 +123,7 @@ class Spool:
         """Called with batches that are in the database and no longer in the file."""
 
     async def start(self) -> None:
-        """Open the file and subscribe to samples. Raises an error of :mod:`storage.spool.errors`."""
+        """Opens the file and subscribes to samples. Raises an error of :mod:`storage.spool.errors`."""
         self._loop = asyncio.get_running_loop()
         self._known = await asyncio.to_thread(self._worker.open, self._stored)
         if self._worker.recovery is not None:
@@ -132,7 +132,7 @@ class Spool:
         self._subscription = self._bus.subscribe("samples:*", self._take_samples)
 
     async def stop(self) -> None:
-        """Commit everything that arrived, and close the file. Safe without :meth:`start`, and twice."""
+        """Commits everything that arrived, and closes the file. Safe without :meth:`start`, and twice."""
         self._stopped = True
         if self._subscription is not None:
             self._subscription.cancel()
@@ -147,7 +147,7 @@ class Spool:
             self._log.warning("rows_dropped", rows=rows, reason="in memory only at the stop")
 
     def known(self) -> dict[EmitterId, SequenceSet]:
-        """Return the sequences of all events that were durable at the start."""
+        """Returns the sequences of all events that were durable at the start."""
         return self._known
 
     async def adopt(self, stored: Mapping[EmitterId, SequenceSet]) -> None:
@@ -171,7 +171,7 @@ class Spool:
         return self._worker.first_new_id - 1
 
     def ledger(self) -> list[StreamLedger]:
-        """Return the loss ledger: all accounts at one moment."""
+        """Returns the loss ledger: all accounts at one moment."""
         return self._ledger.read()
 
     def set_expired(self, rows: Mapping[str, int]) -> None:
@@ -229,7 +229,7 @@ class Spool:
         return ComponentStatus(name="spool", health=health, detail=detail)
 
     async def append(self, arrival: Arrival, timeout_seconds: float) -> Receipt:
-        """Append the events that are not durable yet; returns when they are on disk.
+        """Appends the events that are not durable yet; returns when they are on disk.
 
         Raises :class:`~decahertz.ingest.NotDurableError` if that takes longer than ``timeout_seconds``, or if
         the disk does not take them.
@@ -253,12 +253,12 @@ class Spool:
         self._worker.put(WriteJob(self._report, [arrival], [None]))
 
     async def flush(self) -> None:
-        """Return when every earlier row is on disk, or could not be written."""
+        """Returns when every earlier row is on disk, or could not be written."""
         if not self._is_closed:
             await self.call(lambda _: None)
 
     async def read_backlog(self, max_rows: int) -> list[Entry]:
-        """Read entries of the backlog, about ``max_rows`` rows; each has to be acked or released."""
+        """Reads entries of the backlog, about ``max_rows`` rows; each has to be acked or released."""
         if self._is_closed:
             return []
         found = await self.call(lambda file: file.read_backlog(max_rows))
@@ -268,7 +268,7 @@ class Spool:
         return found
 
     async def waiting_events(self) -> AsyncGenerator[Arrival, None]:
-        """Yield the events in the file, in their order, and leave them there. Raises :class:`SpoolError`."""
+        """Yields the events in the file, in order, and leaves them there. Raises :class:`SpoolError`."""
         after_id: int | None = 0
         while after_id is not None and not self._is_closed:
             arrivals, after_id = await self.read_arrivals(after_id)
@@ -276,7 +276,7 @@ class Spool:
                 yield arrival
 
     async def read_arrivals(self, after_id: int) -> tuple[list[Arrival], int | None]:
-        """Read events of entries behind this one, and leave them there; returns where to continue, if at all.
+        """Reads events of entries behind this one, which stay; returns where to continue, if at all.
 
         Raises :class:`SpoolError`.
         """
@@ -286,7 +286,7 @@ class Spool:
         return outcome
 
     def ack(self, acks: Sequence[Ack]) -> None:
-        """Acknowledge stored or dropped entries; the next commit deletes them."""
+        """Acknowledges stored or dropped entries; the next commit deletes them."""
         self._worker.put(AckJob(acks))
 
     @property
@@ -298,7 +298,7 @@ class Spool:
         self._worker.put(job)
 
     async def call(self, function: Callable[[SpoolFile], T]) -> T | SpoolError:
-        """Call a function in the spool's thread."""
+        """Calls a function in the spool's thread."""
         done: asyncio.Future[T | SpoolError] = asyncio.get_running_loop().create_future()
         self._worker.put(CallJob(function, result_of(done)))
         return await done
@@ -307,7 +307,7 @@ class Spool:
         self._worker.put(ReleaseJob([entry.id for entry in entries]))
 
     def _rescue(self) -> None:
-        """Write entries that are in memory only, now that the disk takes rows."""
+        """Writes entries that are in memory only, now that the disk takes rows."""
         entries = self.queue.take_unspooled(FULL_ROWS)
         if entries and not self._is_closed:
             job = WriteJob(self._report, rescued=entries)
@@ -315,7 +315,7 @@ class Spool:
             self._worker.put(job)
 
     async def _rescue_last(self) -> list[Entry]:
-        """Write what is in memory only, for the last time; returns what the disk does not take."""
+        """Writes what is in memory only, for the last time; returns what the disk does not take."""
         if self._loop is None:
             return []
         await self.call(lambda _: None)  # what waits for the disk may be refused too
@@ -352,7 +352,7 @@ class Spool:
         self._worker.put(WriteJob(self._report, samples=[message]))
 
     def _report(self, report: Report) -> None:
-        """Pass a report of the spool's thread on to the loop."""
+        """Passes a report of the spool's thread on to the loop."""
         assert self._loop is not None  # noqa: S101 - start() sets it before it starts the worker
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._take_report, report)

@@ -39,12 +39,12 @@ class InFlight:
         return len(self._entries) - len(self._missing)
 
     def add(self, entry_id: int, stream: str, rows: int) -> None:
-        """Hand an entry to the event loop."""
+        """Hands an entry to the event loop."""
         self._entries[entry_id] = (stream, rows)
         self.rows += rows
 
     def remove(self, entry_id: int) -> tuple[str, int] | None:
-        """Take an entry back; returns stream and rows if the file does not have it."""
+        """Takes an entry back; returns stream and rows if the file does not have it."""
         stream, rows = self._entries.pop(entry_id, ("", 0))
         if entry_id in self._missing:
             self._missing.discard(entry_id)
@@ -61,7 +61,7 @@ class InFlight:
         return found
 
     def keep_in_file(self, present: set[int]) -> None:
-        """Mark the entries that a new file lacks as missing."""
+        """Marks the entries that a new file lacks as missing."""
         self._missing = set(self._entries) - present
         self.rows = sum(rows for id_, (_, rows) in self._entries.items() if id_ in present)
 
@@ -100,7 +100,7 @@ def eviction_limit_ns(connection: sqlite3.Connection, keep_ns: int, now_ns: int)
 def load_state(
     connection: sqlite3.Connection, keep_ns: int, now_ns: int
 ) -> tuple[FileState, dict[str, Account]]:
-    """Load the state of a file and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``.
+    """Loads the state of a file and its ledger. Raises ``sqlite3.Error`` or ``SpoolDamagedError``.
 
     Emitters that were silent for ``keep_ns`` are left out.
     """

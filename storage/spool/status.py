@@ -45,7 +45,7 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
 
 
 async def spool_status(folder: Path, now_ns: int) -> SpoolStatus | None:
-    """Return the status of the spool in a folder; ``None`` if there is none."""
+    """Returns the status of the spool in a folder; ``None`` if there is none."""
     return await asyncio.to_thread(_status, folder, now_ns)
 
 

@@ -92,7 +92,7 @@ DropId = tuple[str, int, str]
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a spool file, or create it. A committed transaction survives a power cut.
+    """Opens a spool file, or creates it. A committed transaction survives a power cut.
 
     Raises an error of :mod:`storage.spool.errors`.
     """
@@ -145,7 +145,7 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 
 def typed(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows; raises :class:`SpoolDamagedError` at one with a value of another type."""
+    """Yields the rows; raises :class:`SpoolDamagedError` at one with a value of another type."""
     for row in rows:
         if not all(map(isinstance, row, types)):
             raise SpoolDamagedError("the spool file holds a value of the wrong type")
@@ -153,7 +153,7 @@ def typed(rows: Iterable[tuple[Any, ...]], types: Sequence[type]) -> Iterator[tu
 
 
 def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
-    """Return the id of the file, and its number of transactions."""
+    """Returns the id of the file, and its number of transactions."""
     found: tuple[bytes, int] | None = connection.execute("SELECT file_id, number FROM commits").fetchone()
     if found is None:
         raise SpoolDamagedError("the spool file has no count of its transactions")
@@ -161,18 +161,18 @@ def load_commits(connection: sqlite3.Connection) -> tuple[bytes, int]:
 
 
 def load_next_id(connection: sqlite3.Connection) -> int:
-    """Return the lowest id that no entry has had yet."""
+    """Returns the lowest id that no entry has had yet."""
     (next_id,) = connection.execute("SELECT max(next_id) FROM commits").fetchone()
     return next_id if isinstance(next_id, int) else 1
 
 
 def count_commit(connection: sqlite3.Connection, next_id: int) -> None:
-    """Count the current transaction."""
+    """Counts the current transaction."""
     connection.execute("UPDATE commits SET number = number + 1, next_id = ?", (next_id,))
 
 
 def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet]:
-    """Return the durable sequences of all emitters."""
+    """Returns the durable sequences of all emitters."""
     rows = connection.execute("SELECT source, epoch, ranges FROM emitters")
     try:
         return {(source, epoch): SequenceSet(_RANGES.decode(ranges)) for source, epoch, ranges in rows}
@@ -181,20 +181,20 @@ def load_emitters(connection: sqlite3.Connection) -> dict[EmitterId, SequenceSet
 
 
 def load_last_seen(connection: sqlite3.Connection) -> dict[EmitterId, int]:
-    """Return when each emitter sent its last batch."""
+    """Returns when each emitter sent its last batch."""
     rows = connection.execute("SELECT source, epoch, last_seen_ns FROM emitters")
     return {(source, epoch): last_seen_ns for source, epoch, last_seen_ns in rows}
 
 
 def evict_emitters(connection: sqlite3.Connection, before_ns: int) -> None:
-    """Delete emitters that were last seen before this time."""
+    """Deletes emitters that were last seen before this time."""
     connection.execute("DELETE FROM emitters WHERE last_seen_ns < ?", (before_ns,))
 
 
 def save_emitters(
     connection: sqlite3.Connection, sequences: Mapping[EmitterId, SequenceSet], last_seen_ns: int
 ) -> None:
-    """Save the durable sequences of these emitters."""
+    """Saves the durable sequences of these emitters."""
     rows = [
         (*emitter, msgspec.msgpack.encode(list(ranges)), last_seen_ns)
         for emitter, ranges in sequences.items()
@@ -203,24 +203,24 @@ def save_emitters(
 
 
 def load_layouts(connection: sqlite3.Connection) -> dict[str, bytes]:
-    """Return the intact layouts, by fingerprint."""
+    """Returns the intact layouts, by fingerprint."""
     rows = connection.execute("SELECT fingerprint, layout FROM layouts")
     return {name: data for name, data in rows if isinstance(data, bytes) and fingerprint(data) == name}
 
 
 def load_drops(connection: sqlite3.Connection) -> dict[DropId, int]:
-    """Return the losses that emitters reported."""
+    """Returns the losses that emitters reported."""
     rows = connection.execute("SELECT source, epoch, reason, events FROM emitter_drops")
     return {(source, epoch, reason): events for source, epoch, reason, events in typed(rows, DROP_TYPES)}
 
 
 def save_drops(connection: sqlite3.Connection, drops: Mapping[DropId, int]) -> None:
-    """Save the losses that emitters reported."""
+    """Saves the losses that emitters reported."""
     connection.executemany(_SAVE_DROP, [(*key, events) for key, events in drops.items()])
 
 
 def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
-    """Return the saved counts; rows that wait are counted from the entries."""
+    """Returns the saved counts; rows that wait are counted from the entries."""
     accounts: dict[str, Account] = {}
     saved = connection.execute("SELECT stream, account, rows FROM ledger")
     for stream, name, rows in typed(saved, LEDGER_TYPES):
@@ -238,7 +238,7 @@ def load_ledger(connection: sqlite3.Connection) -> dict[str, Account]:
 
 
 def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
-    """Add changes to the saved counts. Rows that wait are not saved: the entries have them."""
+    """Adds changes to the saved counts. Rows that wait are not saved: the entries have them."""
     rows: list[tuple[str, str, int]] = []
     for stream, account in accounts.items():
         rows.append((stream, _EMITTED, account.emitted))
@@ -248,7 +248,7 @@ def add_to_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account
 
 
 def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Account]) -> None:
-    """Replace the saved counts."""
+    """Replaces the saved counts."""
     begin(connection)
     connection.execute("DELETE FROM ledger")
     add_to_ledger(connection, accounts)
@@ -256,19 +256,19 @@ def replace_ledger(connection: sqlite3.Connection, accounts: Mapping[str, Accoun
 
 
 def delete_entries(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
-    """Delete these entries if they exist."""
+    """Deletes these entries if they exist."""
     begin(connection)
     connection.executemany("DELETE FROM entries WHERE id = ?", [(id_,) for id_ in ids])
     connection.execute("COMMIT")
 
 
 def begin(connection: sqlite3.Connection) -> None:
-    """Begin a write transaction."""
+    """Begins a write transaction."""
     connection.execute("BEGIN IMMEDIATE")
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Undo the current transaction. Raises :class:`SpoolUnwritableError` if that fails too."""
+    """Undoes the current transaction. Raises :class:`SpoolUnwritableError` if that fails too."""
     try:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -35,7 +35,7 @@ class LayoutCache:
         self._known: dict[int, tuple[SampleSchema, str, bytes]] = {}
 
     def of(self, schema: SampleSchema) -> tuple[str, bytes]:
-        """Return fingerprint and encoded layout."""
+        """Returns fingerprint and encoded layout."""
         known = self._known.get(id(schema))
         if known is None or known[0] is not schema:
             layout = encode_layout(layout_of(schema))
@@ -87,7 +87,7 @@ class SpoolTransaction:
         return self._state.size + self._size
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Delete entries if they exist."""
+        """Deletes entries if they exist."""
         for id_ in ids:
             found = self._connection.execute("SELECT rows, size FROM entries WHERE id = ?", (id_,)).fetchone()
             if found is not None:
@@ -97,19 +97,19 @@ class SpoolTransaction:
                 self._size -= found[1]
 
     def drop(self, id_: int, stream: str, reason: str, rows: int) -> None:
-        """Delete an entry that exceeds a limit, and count its rows as dropped."""
+        """Deletes an entry that exceeds a limit, and counts its rows as dropped."""
         self.delete([id_])
         self.changes.drop(stream, reason, rows)
         self.dropped_rows += rows
 
     def evict_emitters(self, before_ns: int) -> None:
-        """Evict emitters that were last seen before this time."""
+        """Evicts emitters that were last seen before this time."""
         tables.evict_emitters(self._connection, before_ns)
         seen = self._state.last_seen_ns.items()
         self._evicted = [emitter for emitter, seen_ns in seen if seen_ns < before_ns]
 
     def append_events(self, arrival: Arrival) -> tuple[Receipt, list[Entry]]:
-        """Append the events of a batch that are not durable yet."""
+        """Appends the events of a batch that are not durable yet."""
         batch = arrival.batch
         emitter = (batch.source, batch.epoch)
         self._seen.add(emitter)
@@ -140,7 +140,7 @@ class SpoolTransaction:
         return receipt, entries
 
     def append_samples(self, batch: SampleBatch) -> Entry | None:
-        """Append the samples of a batch that can be encoded; ``None`` if there are none."""
+        """Appends the samples of a batch that can be encoded; ``None`` if there are none."""
         stream = samples_stream(batch.schema.collector)
         try:
             payload = encode_samples(batch.samples)
@@ -157,7 +157,7 @@ class SpoolTransaction:
         return entry
 
     def append_rescued(self, entries: Iterable[Entry]) -> None:
-        """Append entries that exist in memory only, as far as they can be encoded.
+        """Appends entries that exist in memory only, as far as they can be encoded.
 
         They keep their batch ids, under which an uncertain commit may have written them before, and their
         events keep their numbers.
@@ -184,7 +184,7 @@ class SpoolTransaction:
             self.rescued.emit(entry.stream, entry.rows)
 
     def save(self, unsaved: Changes) -> None:
-        """Save emitters and ledger; ``unsaved`` are earlier changes of the ledger."""
+        """Saves emitters and ledger; ``unsaved`` are earlier changes of the ledger."""
         tables.save_emitters(self._connection, self._sequences, self._now_ns)
         tables.save_drops(self._connection, self._drops)
         tables.add_to_ledger(self._connection, unsaved.accounts)
@@ -192,7 +192,7 @@ class SpoolTransaction:
         tables.add_to_ledger(self._connection, self.rescued.accounts)
 
     def apply(self) -> None:
-        """Update the state after the commit."""
+        """Updates the state after the commit."""
         state = self._state
         for emitter in self._evicted:
             del state.sequences[emitter], state.last_seen_ns[emitter]
@@ -234,7 +234,7 @@ class SpoolTransaction:
         return entry
 
     def _count_drops(self, arrival: Arrival, stream: str) -> bool:
-        """Count the losses that the emitter reports for the first time; returns whether there are any."""
+        """Counts the losses that the emitter reports for the first time; returns whether there are any."""
         batch, has_grown = arrival.batch, False
         for reason, events in batch.dropped.items():
             key = (batch.source, batch.epoch, reason)
@@ -276,7 +276,7 @@ class SpoolTransaction:
 
 
 def _encodable(samples: Sequence[Sample]) -> tuple[list[Sample], str]:
-    """Return the samples that can be encoded, and why the last of the others cannot."""
+    """Returns the samples that can be encoded, and why the last of the others cannot."""
     encodable: list[Sample] = []
     reason = ""
     for sample in samples:

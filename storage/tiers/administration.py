@@ -33,7 +33,7 @@ class AdminSession:
         self._connection: Connection | None = None
 
     async def run(self, work: Callable[[AnyConnection], Awaitable[_T]]) -> _T:
-        """Run ``work`` on the connection. A cancelled caller cancels its statement.
+        """Runs ``work`` on the connection. A cancelled caller cancels its statement.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` when the connection fails or a statement is
         cancelled, and :class:`~storage.database.DatabaseError` for other errors of PostgreSQL.
@@ -46,7 +46,7 @@ class AdminSession:
             raise
 
     async def close(self) -> None:
-        """Close the connection; safe when it is not open."""
+        """Closes the connection; safe when it is not open."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._database.disconnect(connection)
@@ -64,7 +64,7 @@ class AdminSession:
             raise DatabaseError(f"{self._database.name} refused a statement: {first_line(error)}") from error
 
     async def _cancel(self, task: asyncio.Future[_T]) -> None:
-        """Cancel the work; a server that does not answer loses the connection."""
+        """Cancels the work; a server that does not answer loses the connection."""
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_SECONDS)
         if not task.done() and self._connection is not None:

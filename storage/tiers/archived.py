@@ -119,7 +119,7 @@ async def limit_to_archived(
 async def note_dropped(
     connection: AnyConnection, table: str, relations: Sequence[str], start: datetime, horizon: datetime
 ) -> None:
-    """Enter which days before the horizon retention has just dropped, in its transaction.
+    """Enters which days before the horizon retention has just dropped, in its transaction.
 
     Rows of these days that come later are new, and the archive adds them.
     """
@@ -129,7 +129,7 @@ async def note_dropped(
 
 
 async def record_changes(connection: AnyConnection, table: str, written: str) -> None:
-    """Create the triggers that note changes of archived days of ``table``, unless they exist.
+    """Creates the triggers that note changes of archived days of ``table``, unless they exist.
 
     Rows are written into the relation ``written``, which is ``table`` itself or stores it. A hypertable has
     no trigger for deletions: TimescaleDB refuses one where rows are compressed.

@@ -145,7 +145,7 @@ COMMENT ON FUNCTION decahertz_bars IS
 
 
 async def prepare_dashboard_functions(connection: AnyConnection) -> None:
-    """Create the functions, or replace them by this version's."""
+    """Creates the functions, or replaces them by this version's."""
     async with connection.transaction():
         for statement in (_BUCKET, _LINE_TIER, _NEWEST, _POSITIONS, _BARS, _COMMENTS):
             await connection.execute(statement)

@@ -38,23 +38,23 @@ class Engine(Protocol):
     """Least time between two calls of :meth:`roll_up`."""
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Adjust partitions, tiers and policies to declarations and settings; a no-op where they fit."""
+        """Adjusts partitions, tiers and policies to declarations and settings; a no-op where they fit."""
         ...
 
     async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
-        """Roll up what has changed in buckets that have ended; returns the number of steps."""
+        """Rolls up what has changed in buckets that have ended; returns the number of steps."""
         ...
 
     async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
-        """Pack samples that are old enough: a little, or ``everything``; returns their number."""
+        """Packs samples that are old enough: a little, or ``everything``; returns their number."""
         ...
 
     async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
-        """Do the work that is due once a minute; returns the problems, in words."""
+        """Does the work that is due once a minute; returns the problems, in words."""
         ...
 
     async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
-        """Drop the oldest part of a tier, with raw samples that of quotes and ticks; ``None``: there is none.
+        """Drops the oldest part of a tier, with raw samples that of bulk events; ``None``: there is none.
 
         The part that is being written is kept.
         """
@@ -70,7 +70,7 @@ async def prepare_tiers(
     *,
     archived_only: bool = False,
 ) -> Engine:
-    """Choose the engine, create the tables of samples and bulk events, and prepare their tiers.
+    """Chooses the engine, creates the tables of samples and bulk events, and prepares their tiers.
 
     ``archived_only``: retention drops raw samples and events once they are archived.
 

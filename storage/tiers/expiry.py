@@ -72,7 +72,7 @@ class SizeLimit:
         return f"storage.max_bytes has dropped older rows: {kept}" if kept else ""
 
     async def keep(self, connection: AnyConnection, engine: Expires, now_ns: int) -> list[str]:
-        """Drop the oldest rows until the database is within its limit; returns the problems, in words."""
+        """Drops the oldest rows until the database is within its limit; returns the problems, in words."""
         if not self._max_bytes:
             return []
         size: int = await connection.fetchval(_SIZE)
@@ -102,7 +102,7 @@ class SizeLimit:
 
 
 async def record_expired(connection: AnyConnection, counts: Counts) -> int:
-    """Add to the counts of expired rows, in the transaction that drops them; returns the number of rows."""
+    """Adds to the counts of expired rows, in the transaction that drops them; returns the number of rows."""
     if counts:
         recorders, streams = zip(*counts, strict=True)
         await connection.execute(_RECORD, recorders, streams, list(counts.values()))

@@ -42,7 +42,7 @@ def view_of(schema: SampleSchema) -> str:
 async def prepare_history_views(
     connection: AnyConnection, schemas: Sequence[SampleSchema], retention: RetentionSettings
 ) -> None:
-    """Create or extend the views, and the function that chooses a tier by what the retention keeps."""
+    """Creates or extends the views, and the function that chooses a tier by what the retention keeps."""
     async with connection.transaction():
         await connection.execute(_tier_function(retention))
         for schema in schemas:
@@ -76,7 +76,7 @@ def _tier_function(retention: RetentionSettings) -> str:
 
 
 async def _create_view(connection: AnyConnection, schema: SampleSchema) -> None:
-    """Create the view; columns of metrics that are no longer declared stay and are null."""
+    """Creates the view; columns of metrics that are no longer declared stay and are null."""
     view = view_of(schema)
     existing = await columns_in(connection, view)
     # With the aggregates that the tiers of this database keep, even if they are no longer declared.

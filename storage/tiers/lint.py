@@ -12,7 +12,7 @@ _TIERS = ("raw_days", "one_second_days", "one_minute_days", "one_hour_days")
 
 
 def lint(spool: SpoolSettings, tiers: TiersSettings, retention: RetentionSettings) -> None:
-    """Raise :class:`~decahertz.settings.SettingsError` for the first contradiction."""
+    """Raises :class:`~decahertz.settings.SettingsError` for the first contradiction."""
     _check_chunks(tiers.chunk_hours)
     _check_order(retention)
     _check_late(tiers, retention)

@@ -13,7 +13,7 @@ class RollUpMetrics:
     """The families ``decahertz_roll_up_…`` and ``decahertz_packed_rows``."""
 
     def __init__(self, registry: CollectorRegistry, behind_seconds: Callable[[], float]) -> None:
-        """Register the families; each scrape calls ``behind_seconds``."""
+        """Registers the families; each scrape calls ``behind_seconds``."""
         Gauge(
             "decahertz_roll_up_behind_seconds",
             "Time since everything was rolled up; 0 while another recorder rolls up.",

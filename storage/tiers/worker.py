@@ -78,7 +78,7 @@ class RollUpWorker:
         self._metrics = RollUpMetrics(registry, self._behind_seconds)
 
     async def prepare(self) -> None:
-        """Create the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
+        """Creates the tables and their tiers. Raises as :func:`~storage.tiers.engine.prepare_tiers`."""
         self._engine = await prepare_tiers(
             self._database,
             self._schemas,
@@ -90,13 +90,13 @@ class RollUpWorker:
         self._log.info("tiers_prepared", engine=self._engine.name)
 
     async def start(self) -> None:
-        """Prepare, then work in the background. Raises as :meth:`prepare`."""
+        """Prepares, then works in the background. Raises as :meth:`prepare`."""
         await self.prepare()
         self._complete_ns = self._clock.monotonic_ns()
         self._task = supervise(self._run, "roll-up-worker")
 
     async def stop(self) -> None:
-        """Stop and roll back the statement in progress. Safe without :meth:`start`, and twice."""
+        """Stops and rolls back the statement in progress. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -127,7 +127,7 @@ class RollUpWorker:
         return ComponentStatus(name="tiers", health=health, detail=self._problem or self._limit.note)
 
     async def run_once(self) -> bool:
-        """Run one full round: roll up everything that has ended, create and drop partitions.
+        """Runs one full round: rolls up everything that has ended, creates and drops partitions.
 
         Returns whether this process holds the lock. Raises :class:`~storage.database.DatabaseError`.
         """
@@ -209,7 +209,7 @@ class RollUpWorker:
             await self._database.disconnect(connection)
 
     def _report(self, problem: str, error: Exception | None = None) -> None:
-        """Log a problem when it begins and when it ends."""
+        """Logs a problem when it begins and when it ends."""
         self._problem = problem
         if problem:
             known = error if isinstance(error, OutageError) else None

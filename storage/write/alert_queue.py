@@ -98,7 +98,7 @@ class AlertQueue:
         self._task = supervise(self._run, "alert-queue")
 
     async def stop(self) -> None:
-        """Store what waits, unless that takes long. Safe without :meth:`start`, and twice."""
+        """Stores what waits, unless that takes long. Safe without :meth:`start`, and twice."""
         self._subscription.cancel()
         task, self._task = self._task, None
         if task is None:
@@ -127,14 +127,14 @@ class AlertQueue:
         self._arrived.set()
 
     async def expire(self) -> None:
-        """Resolve alerts of Prometheus whose end was never reported. Raises ``DatabaseUnavailableError``."""
+        """Resolves alerts of Prometheus whose end was never reported. Raises ``DatabaseUnavailableError``."""
         now_ns = self._clock.time_ns()
         for alert in await self._store.expire(now_ns - self._expire_ns, now_ns):
             self._log.warning("alert_expired", alert=alert.name, id=alert.id, summary=alert.summary)
             self._bus.publish(TOPIC, alert)
 
     async def reconcile(self) -> None:
-        """Resolve alerts that have ended in Alertmanager without a report. Raises as :meth:`expire` does.
+        """Resolves alerts that have ended in Alertmanager without a report. Raises as :meth:`expire` does.
 
         Alertmanager reports no end of an alert that is silenced or inhibited at that time.
         """

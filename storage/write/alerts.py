@@ -71,7 +71,7 @@ class AlertStore:
         reported: Sequence[Alert],
         audit: Callable[[Sequence[Alert]], AuditEntry] | None = None,
     ) -> list[Alert]:
-        """Store these alerts as far as they tell anything new; return the alerts that changed.
+        """Stores these alerts as far as they tell anything new; returns the alerts that changed.
 
         ``audit`` makes the entry of the audit log from the alerts that changed, if any did.
         """
@@ -94,7 +94,7 @@ class AlertStore:
         return changed
 
     async def expire(self, before_ns: int, now_ns: int) -> list[Alert]:
-        """Resolve and return the alerts that Alertmanager last reported as firing before ``before_ns``."""
+        """Resolves and returns the alerts that Alertmanager last reported as firing before ``before_ns``."""
         async with self._database.query() as connection, connection.transaction():
             return await alerts_of(connection, await connection.fetch(_EXPIRE, before_ns, now_ns))
 
@@ -105,7 +105,7 @@ class AlertStore:
         return {row["id"]: row["fingerprint"] for row in rows}
 
     async def resolve_unreported(self, ids: Iterable[str], before_ns: int, now_ns: int) -> list[Alert]:
-        """Resolve and return those of these alerts that were not reported since ``before_ns``."""
+        """Resolves and returns those of these alerts that were not reported since ``before_ns``."""
         async with self._database.query() as connection, connection.transaction():
             rows = await connection.fetch(_RESOLVE_UNREPORTED, list(ids), before_ns, now_ns)
             return await alerts_of(connection, rows)
@@ -113,7 +113,7 @@ class AlertStore:
     async def acknowledge(
         self, alert_id: str, acknowledgement: Acknowledgement, audit: AuditEntry | None = None
     ) -> Alert | None:
-        """Store an acknowledgement, or its silence, and the entry of the audit log.
+        """Stores an acknowledgement, or its silence, and the entry of the audit log.
 
         Returns the alert, ``None`` if there is no such alert.
         """

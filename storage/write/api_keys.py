@@ -51,7 +51,7 @@ class ApiKeyStore:
         self._database = database
 
     async def add(self, key: ApiKey, audit: AuditEntry | None = None) -> None:
-        """Store a new key, and the entry of the audit log."""
+        """Stores a new key, and the entry of the audit log."""
         async with self._database.query() as connection, connection.transaction():
             await connection.execute(
                 _INSERT,
@@ -80,7 +80,7 @@ class ApiKeyStore:
         return sum(key.is_valid(now_ns) for key in await self.all())
 
     async def revoke(self, key_id: str, now_ns: int, audit: AuditEntry | None = None) -> bool:
-        """Revoke a key and add the entry of the audit log; returns whether it was not revoked before."""
+        """Revokes a key and adds the entry of the audit log; returns whether it was not revoked before."""
         async with self._database.query() as connection, connection.transaction():
             revoked = await connection.execute(_REVOKE, key_id, now_ns) == "UPDATE 1"
             if revoked and audit is not None:
@@ -88,6 +88,6 @@ class ApiKeyStore:
         return revoked
 
     async def mark_used(self, used: Mapping[str, int]) -> None:
-        """Store when keys were last used: nanoseconds by id."""
+        """Stores when keys were last used: nanoseconds by id."""
         async with self._database.query() as connection:
             await connection.executemany(_USED, list(used.items()))

@@ -36,7 +36,7 @@ _PAUSE_SECONDS = 0.5
 
 
 async def patiently(work: Callable[[], Awaitable[ResultT]], timeout_seconds: float) -> ResultT:
-    """Repeat ``work`` while the database is unavailable.
+    """Repeats ``work`` while the database is unavailable.
 
     Raises :class:`~storage.database.DatabaseUnavailableError` after ``timeout_seconds``.
     """
@@ -81,7 +81,7 @@ class DirectWriter:
         self._partitions = _ImportPartitions(clock)
 
     async def store(self, arrivals: Sequence[Arrival], timeout_seconds: float, stored: Stored) -> None:
-        """Store the events that are not stored yet; retry while the database is unavailable.
+        """Stores the events that are not stored yet; retries while the database is unavailable.
 
         ``stored`` is called with the place of each batch in ``arrivals`` and with what became of it, as soon
         as that is certain.
@@ -102,7 +102,7 @@ class DirectWriter:
         self._writer.forget(entry.batch_id for entry in entries)
 
     async def close(self) -> None:
-        """Write the rows that the writer has deferred."""
+        """Writes the rows that the writer has deferred."""
         async with import_connection(self._database) as connection:
             await self._writer.finish(connection)
 
@@ -155,7 +155,7 @@ async def _partitioned(connection: AnyConnection, table: str) -> Partitioned | N
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cut entries into batches of about :data:`FULL_ROWS` rows, one for each transaction."""
+    """Cuts entries into batches of about :data:`FULL_ROWS` rows, one for each transaction."""
     batch: list[Entry] = []
     rows = 0
     for entry in entries:

@@ -109,7 +109,7 @@ class PieceCache(dict[Any, bytes]):
         self._before = before
 
     def __missing__(self, values: Any) -> bytes:  # noqa: ANN401 - a value or a tuple of them
-        """Encode it, once."""
+        """Encodes it, once."""
         if len(self) >= _CACHED_PIECES:
             self.clear()
         row = values if len(self._encoders) != 1 else (values,)

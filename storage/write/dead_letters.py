@@ -71,7 +71,7 @@ def dead_letters_of(entry: Entry, indices: Sequence[int], reason: str) -> Iterat
 async def save_dead_letters(
     connection: AnyConnection, recorder: str, letters: Iterable[DeadLetterRow]
 ) -> None:
-    """Store dead letters, in the caller's transaction."""
+    """Stores dead letters, in the caller's transaction."""
     records = [(recorder, *(getattr(letter, name) for name in _COLUMNS)) for letter in letters]
     if records:
         await connection.copy_records_to_table(

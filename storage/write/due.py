@@ -56,7 +56,7 @@ class DueWorker(ABC):
         self._task = supervise(self._run, self.name.replace(" ", "-"))
 
     async def stop(self) -> None:
-        """Stop; a transaction in progress is rolled back. Safe without :meth:`start`, and twice."""
+        """Stops; a transaction in progress is rolled back. Safe without :meth:`start`, and twice."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -64,7 +64,7 @@ class DueWorker(ABC):
                 await asyncio.wait([task], timeout=_STOP_SECONDS)
 
     async def run_once(self) -> int:
-        """Compute everything that is due; returns the number of rows.
+        """Computes everything that is due; returns the number of rows.
 
         Raises :class:`~storage.database.DatabaseError`.
         """
@@ -76,7 +76,7 @@ class DueWorker(ABC):
 
     @abstractmethod
     async def compute(self, connection: AnyConnection, recorded_ns: int) -> int:
-        """Compute one batch in the open transaction; returns the number of rows, 0 if nothing is due.
+        """Computes one batch in the open transaction; returns the number of rows, 0 if nothing is due.
 
         The database has everything that happened before ``recorded_ns``.
         """

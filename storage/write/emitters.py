@@ -32,7 +32,7 @@ DO UPDATE SET events = excluded.events, time = now() WHERE excluded.events > emi
 async def lock_emitters(
     connection: AnyConnection, emitters: Iterable[EmitterId]
 ) -> dict[EmitterId, SequenceSet]:
-    """Lock these emitters until the transaction ends, and return their stored sequences."""
+    """Locks these emitters until the transaction ends, and returns their stored sequences."""
     wanted = sorted(set(emitters))  # sorted, so that two writers lock in the same order
     sources, epochs = [source for source, _ in wanted], [epoch for _, epoch in wanted]
     rows = await connection.fetch(_LOCK, sources, epochs)
@@ -40,7 +40,7 @@ async def lock_emitters(
 
 
 async def save_emitters(connection: AnyConnection, stored: Mapping[EmitterId, SequenceSet]) -> None:
-    """Record the sequences that are stored now."""
+    """Records the sequences that are stored now."""
     await connection.executemany(
         _SAVE,
         [
@@ -51,7 +51,7 @@ async def save_emitters(connection: AnyConnection, stored: Mapping[EmitterId, Se
 
 
 async def save_drops(connection: AnyConnection, batches: Iterable[EventBatch]) -> None:
-    """Keep the highest count that each emitter has reported for each reason."""
+    """Keeps the highest count that each emitter has reported for each reason."""
     drops: dict[tuple[str, int, str], int] = {}
     for batch in batches:
         for reason, count in batch.dropped.items():

@@ -81,7 +81,7 @@ class SampleRows:
         )
 
     def encode(self, samples: Sequence[Sample], time_ns: int) -> Encoded:
-        """Encode the rows of these samples, which share one time."""
+        """Encodes the rows of these samples, which share one time."""
         time = timestamp(time_ns)
         try:
             data, total = self._compiled(samples, time)

@@ -39,7 +39,7 @@ class HaltStore:
         self._recorder = recorder
 
     async def add(self, halt: Halt, audit: Callable[[Halt], AuditEntry]) -> bool:
-        """Store a halt; returns whether it is new: the same is not halted twice."""
+        """Stores a halt; returns whether it is new: the same is not halted twice."""
         values = [getattr(halt, name) for name in _COLUMNS]
         async with self._database.query() as connection, connection.transaction():
             row = await connection.fetchrow(_INSERT, to_datetime(halt.since_ns), *values)
@@ -50,7 +50,7 @@ class HaltStore:
     async def resume(
         self, halt: Halt, now_ns: int, actor: str, reason: str, audit: Callable[[Halt], AuditEntry]
     ) -> Halt | None:
-        """End a halt; returns it, ``None`` if it had ended before."""
+        """Ends a halt; returns it, ``None`` if it had ended before."""
         ended = replace(halt, resumed_ns=now_ns, resumed_by=actor, resume_reason=reason)
         async with self._database.query() as connection, connection.transaction():
             row = await connection.fetchrow(_RESUME, self._recorder, halt.halt_id, now_ns, actor, reason)

@@ -66,7 +66,7 @@ class _NewEvents:
     definitions: list[Instrument] = field(default_factory=list)
 
     def add(self, kind: type[Event], pieces: Iterable[bytes]) -> None:
-        """Add the row of an event."""
+        """Adds the row of an event."""
         self.rows.setdefault(kind, []).extend(pieces)
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
@@ -95,7 +95,7 @@ class Inserter:
         self._instruments = InstrumentTable(clock)
 
     async def fill(self, connection: AnyConnection, entries: Sequence[Entry], result: WriteResult) -> None:
-        """Insert the rows. Raises the errors of asyncpg."""
+        """Inserts the rows. Raises the errors of asyncpg."""
         events: list[tuple[Entry, Arrival]] = []
         samples: dict[int, list[tuple[Entry, SampleBatch]]] = {}
         for entry in entries:
@@ -112,11 +112,11 @@ class Inserter:
             await self._store_samples(connection, batches, result)
 
     def committed(self, result: WriteResult) -> None:
-        """Note that the rows of this transaction are committed."""
+        """Notes that the rows of this transaction are committed."""
         self._instruments.mark(result.instruments)
 
     async def write_instruments(self, connection: AnyConnection) -> None:
-        """Write what the list of instruments still lacks."""
+        """Writes what the list of instruments still lacks."""
         rows = self._instruments.due(everything=True)
         await save_instruments(connection, rows)
         self._instruments.mark(rows)
@@ -152,7 +152,7 @@ class Inserter:
         batches: Sequence[tuple[Entry, SampleBatch]],
         result: WriteResult,
     ) -> Sequence[tuple[Entry, SampleBatch]]:
-        """Leave out samples of an earlier process if the database has their keys and cycles already.
+        """Leaves out samples of an earlier process if the database has their keys and cycles already.
 
         Another process stored them, after this recorder's earlier process was cut off from the database.
         """
@@ -214,7 +214,7 @@ class Inserter:
         new: _NewEvents,
         result: WriteResult,
     ) -> None:
-        """Encode what is new in one batch, and mark it as stored."""
+        """Encodes what is new in one batch, and marks it as stored."""
         batch = arrival.batch
         sequences = stored[batch.source, batch.epoch]
         accepted = 0
@@ -252,7 +252,7 @@ class Inserter:
             self._derive(event, arrival, sequence, new)
 
     async def _add_prints(self, connection: AnyConnection, new: _NewEvents, result: WriteResult) -> None:
-        """Encode the prints that the database does not have; the others count as duplicates."""
+        """Encodes the prints that the database does not have; the others count as duplicates."""
         await lock_prints(connection, {one.tick.venue for one in new.prints})
         known = KnownIds()
         for start in range(0, len(new.prints), PRINTS_AT_ONCE):

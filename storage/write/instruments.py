@@ -66,7 +66,7 @@ class InstrumentTable:
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     def note(self, venue: str, instrument: str, time_ns: int) -> None:
-        """Record the time of a stored quote or tick."""
+        """Records the time of a stored quote or tick."""
         seen = self._seen.get((venue, instrument))
         if seen is None:
             self._seen[venue, instrument] = _Seen(time_ns, time_ns)
@@ -76,7 +76,7 @@ class InstrumentTable:
             seen.first_ns = time_ns
 
     def due(self, *, everything: bool = False) -> list[SeenRow]:
-        """Return the rows to write now, sorted; with ``everything`` also those that could wait."""
+        """Returns the rows to write now, sorted; with ``everything`` also those that could wait."""
         before = self._clock.monotonic_ns() - WRITE_EVERY_SECONDS * NS_PER_SECOND
         return sorted(
             (*key, seen.first_ns, seen.last_ns)
@@ -101,7 +101,7 @@ class InstrumentTable:
 async def save_instruments(
     connection: AnyConnection, seen: list[SeenRow], definitions: Iterable[Instrument] = ()
 ) -> None:
-    """Write the rows of :meth:`InstrumentTable.due`, and definitions unless the table has newer ones."""
+    """Writes the rows of :meth:`InstrumentTable.due`, and definitions unless the table has newer ones."""
     times: dict[Key, tuple[int, int]] = {(venue, name): (first, last) for venue, name, first, last in seen}
     newest: dict[Key, Instrument] = {}
     for one in definitions:

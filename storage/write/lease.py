@@ -94,7 +94,7 @@ class HolderFile:
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Release the lock."""
+        """Releases the lock."""
         os.close(self._file)
 
 
@@ -121,7 +121,7 @@ def holder_of(path: Path) -> tuple[uuid.UUID | None, bool]:
 
 
 async def check_lease(database: Database, recorder: str, holder: uuid.UUID | None) -> None:
-    """Raise :class:`LeaseTakenError` if a process on another data folder than ``holder`` has the lease."""
+    """Raises :class:`LeaseTakenError` if a process on another data folder than ``holder`` has the lease."""
     async with database.query() as connection:
         if await connection.fetchval("SELECT to_regclass('recorders') IS NULL"):
             return
@@ -164,7 +164,7 @@ class RecorderLease:
         self._incident = Incident("lease_renewal", self._log)
 
     async def start(self) -> None:
-        """Take the lease and keep renewing it.
+        """Takes the lease and keeps renewing it.
 
         Raises :class:`LeaseTakenError` when another process holds it, and
         :class:`~storage.database.DatabaseUnavailableError`.
@@ -189,7 +189,7 @@ class RecorderLease:
         self._task = supervise(self._renew_forever, "recorder-lease")
 
     async def stop(self) -> None:
-        """Release the lease, so that another process can take it at once. Safe twice."""
+        """Releases the lease, so that another process can take it at once. Safe twice."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -201,7 +201,7 @@ class RecorderLease:
         await self._disconnect()
 
     async def take(self) -> None:
-        """Take the lease if it is free, expired, or this holder's own. Raises as :meth:`start` does."""
+        """Takes the lease if it is free, expired, or this holder's own. Raises as :meth:`start` does."""
         try:
             connection = await self._connect()
             with self._database.errors():
@@ -233,7 +233,7 @@ class RecorderLease:
         await connection.execute(_TAKE, *values)
 
     async def _unblock(self, pid: int) -> None:
-        """Terminate the sessions that block the session ``pid``."""
+        """Terminates the sessions that block the session ``pid``."""
         while True:
             await asyncio.sleep(_UNBLOCK_SECONDS)
             try:
@@ -248,7 +248,7 @@ class RecorderLease:
                 self._log.warning("lease_unblock_failed", error=str(error))
 
     async def lost(self) -> LeaseLostError:
-        """Wait until another process has taken the lease over."""
+        """Waits until another process has taken the lease over."""
         await self._lost.wait()
         return self.loss()
 
@@ -292,7 +292,7 @@ class RecorderLease:
                 self._problem = ""
 
     async def _extend(self, seconds: float) -> bool:
-        """Set the lease to expire after ``seconds``; ``False`` when another process holds it."""
+        """Sets the lease to expire after ``seconds``; ``False`` when another process holds it."""
         try:
             connection = await self._connect()
             with self._database.errors():

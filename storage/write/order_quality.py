@@ -51,7 +51,7 @@ class OrderQualityWorker(DueWorker):
         self._statement = _compute(has_market=bool(await connection.fetchval(HAS_MARKET)))
 
     async def compute(self, connection: AnyConnection, recorded_ns: int) -> int:
-        """Compute the quality of some orders; returns their number."""
+        """Computes the quality of some orders; returns their number."""
         due = await connection.fetch(_DUE, self._recorder, recorded_ns)
         if due:
             keys = [[row[name] for row in due] for name in ORDER_KEY]

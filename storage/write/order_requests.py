@@ -266,7 +266,7 @@ class RequestStore:
     async def change(
         self, request_id: str, compute: Callable[[RequestRecord], RequestRecord], audit: Audit
     ) -> tuple[RequestRecord, ChangeType | None] | None:
-        """Store the next state of a request, as ``compute`` makes it from the present one.
+        """Stores the next state of a request, as ``compute`` makes it from the present one.
 
         Returns the record and the kind of its change, ``None`` for none; ``None`` if there is no such
         request. An error of ``compute`` leaves everything as it was.
@@ -298,7 +298,7 @@ class RequestStore:
         after: RequestRecord,
         audit: Audit,
     ) -> bool:
-        """Store a change and its entry in one statement; ``False`` if the row has another version by now."""
+        """Stores a change and its entry in one statement; ``False`` if the row has another version by now."""
         values = (getattr(after, name) for name in _CHANGED)
         entry = values_of(audit(before, after, change_type(before, after)))
         stored = await connection.fetchval(_UPDATE, after.request_id, version, *values, *entry)
@@ -308,7 +308,7 @@ class RequestStore:
         return True
 
     def _note(self, record: RequestRecord, version: int) -> None:
-        """Remember a request that a process holds: what it says of it needs no query then."""
+        """Remembers a request that a process holds: what it says of it needs no query then."""
         if record.state in (RequestState.TAKEN, RequestState.WORKING):
             if len(self._held) >= _MOST_HELD:
                 self._held.clear()
@@ -317,7 +317,7 @@ class RequestStore:
             self._held.pop(record.request_id, None)
 
     async def poll(self, poll: Poll, now_ns: int, blocked: Blocked, entry: AuditEntry) -> Held:
-        """Renew the leases of a session, and take as many requests as its capacity leaves room for.
+        """Renews the leases of a session, and takes as many requests as its capacity leaves room for.
 
         One statement does it all, and adds an ``entry`` to the audit log for each request that it takes: as
         :func:`~decahertz.order_requests.take` has it.
@@ -342,7 +342,7 @@ class RequestStore:
         return found
 
     async def lapse(self, now_ns: int, max_attempts: int, audit: Audit) -> list[Change]:
-        """End the leases and requests whose time has passed; returns the changes."""
+        """Ends the leases and requests whose time has passed; returns the changes."""
         changes: list[Change] = []
         async with self._database.query(reserved=True) as connection, connection.transaction():
             for row in await connection.fetch(_LAPSED, self._recorder, now_ns):
@@ -353,7 +353,7 @@ class RequestStore:
         return changes
 
     async def extend(self, now_ns: int) -> None:
-        """Give every holder a whole lease from now on: the queue could not hear it for some time."""
+        """Gives every holder a whole lease from now on: the queue could not hear it for some time."""
         async with self._database.query(reserved=True) as connection:
             await connection.execute(_EXTEND, self._recorder, now_ns)
 

@@ -95,7 +95,7 @@ class TemplateStore:
         ]
 
     async def add(self, made: Template, audit: Audit) -> None:
-        """Store a new template. Raises :class:`NameTakenError`."""
+        """Stores a new template. Raises :class:`NameTakenError`."""
         content = _encoded(made.content)
         try:
             async with self._database.query() as connection, connection.transaction():
@@ -125,7 +125,7 @@ class TemplateStore:
         now_ns: int,
         audit: Audit,
     ) -> Template | None:
-        """Store the next version, as ``compute`` makes it from the present one; ``None`` deletes it.
+        """Stores the next version, as ``compute`` makes it from the present one; ``None`` deletes it.
 
         Returns the present one; ``None``: there is none with this id. Raises :class:`VersionConflictError`
         if ``version`` is not the present one, and :class:`NameTakenError`.
@@ -162,7 +162,7 @@ class TemplateStore:
             raise NameTakenError(template_id) from error
 
     async def ran(self, template: Template, run: ScheduledRun, next_ns: int | None, audit: Audit) -> bool:
-        """Store what became of a scheduled time, and the next one.
+        """Stores what became of a scheduled time, and the next one.
 
         Returns whether it was stored: a template whose schedule was changed meanwhile is left alone.
         """
@@ -181,7 +181,7 @@ class TemplateStore:
         return True
 
     async def move(self, template: Template, next_ns: int | None) -> None:
-        """Store the next scheduled time, unless the schedule was changed meanwhile."""
+        """Stores the next scheduled time, unless the schedule was changed meanwhile."""
         async with self._database.query() as connection:
             await connection.execute(_MOVE, self._recorder, template.template_id, template.next_ns, next_ns)
 

@@ -86,7 +86,7 @@ async def refer_to_signals(connection: AnyConnection, recorder: str, signal_ids:
 async def update_orders(
     connection: AnyConnection, recorder: str, reports: Iterable[PlacedOrder], fills: Iterable[Fill]
 ) -> None:
-    """Update the current state of orders, in the transaction that has stored these reports and fills.
+    """Updates the current state of orders, in the transaction that has stored these reports and fills.
 
     The quality of those that have ended is due (:mod:`storage.schema.order_quality`).
     """

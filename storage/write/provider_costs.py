@@ -70,7 +70,7 @@ class ProviderCostStore:
     async def charge(
         self, provider: str, day_ns: int, key: str, cost: float, *, limit: float, key_limit: float
     ) -> float:
-        """Add the cost of one call; returns the costs of the day, of all keys together.
+        """Adds the cost of one call; returns the costs of the day, of all keys together.
 
         A limit of 0 is none. Raises :class:`OverBudgetError`. Processes that charge at the same time wait for
         each other, so that they never exceed a limit together.

@@ -41,7 +41,7 @@ class WriteResult:
         self.drop(entry, DEAD_LETTER, rows)
 
     def merge(self, part: WriteResult) -> None:
-        """Add the result of a part of an entry."""
+        """Adds the result of a part of an entry."""
         for ack in part.acks.values():
             for reason, rows in ack.dropped.items():
                 self.drop(ack.entry, reason, rows)

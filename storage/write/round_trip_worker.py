@@ -52,7 +52,7 @@ class RoundTripWorker(DueWorker):
         self._cost = cost
 
     async def compute(self, connection: AnyConnection, recorded_ns: int) -> int:
-        """Fold some fills again, or else compute some excursions; returns the number of either."""
+        """Folds some fills again, or else compute some excursions; returns the number of either."""
         folded = await fold_due(connection, self._recorder, self._cost)
         if folded:
             return folded

@@ -148,12 +148,12 @@ class Fold:
         return self.behind or self.changed_from is not None
 
     def change(self, first: Place) -> None:
-        """Note the first place that differs, unless it is not folded yet."""
+        """Notes the first place that differs, unless it is not folded yet."""
         if not self.behind or first <= self.last:
             self.changed_from = first if self.changed_from is None else min(self.changed_from, first)
 
     def add(self, place: Place, fill: Fill) -> None:
-        """Fold the next fill."""
+        """Folds the next fill."""
         finished = self.trip.add(fill, self.cost)
         self.last = place
         if finished is not None:
@@ -164,7 +164,7 @@ class Fold:
             self.checkpoints.append((place, msgspec.msgpack.encode(self.trip)))
 
     def rewind(self, checkpoint: Fold) -> None:
-        """Continue from an earlier state; every fill after it is to be folded again."""
+        """Continues from an earlier state; every fill after it is to be folded again."""
         self.trip, self.last, self.uncovered = checkpoint.trip, checkpoint.last, 0
         self.behind, self.changed_from = True, None
 
@@ -172,7 +172,7 @@ class Fold:
 async def fold_fills(
     connection: AnyConnection, recorder: str, fills: Iterable[PlacedFill], cost: CostMethod
 ) -> None:
-    """Update the round trips after these fills were stored, in the same transaction.
+    """Updates the round trips after these fills were stored, in the same transaction.
 
     A report that repeats an execution stored at an earlier place changes nothing. More fills than a
     transaction folds again are left to :func:`fold_due`.
@@ -200,7 +200,7 @@ async def fold_fills(
 
 
 async def fold_due(connection: AnyConnection, recorder: str, cost: CostMethod) -> int:
-    """Fold some of the fills that are due again, in the open transaction; returns the number of keys."""
+    """Folds some of the fills that are due again, in the open transaction; returns the number of keys."""
     folds = {_key_of(row): _continued(row, cost) for row in await connection.fetch(_DUE, recorder)}
     for key, fold in folds.items():
         await _refold(connection, key, fold, max(_REFOLDED_AT_ONCE // len(folds), 1))
@@ -307,7 +307,7 @@ def _place_in(row: Any, name: str) -> Place:  # noqa: ANN401 - a record
 
 
 async def _refold(connection: AnyConnection, key: Key, fold: Fold, most: int) -> int:
-    """Fold what is due again, at most ``most`` reports; returns how many it read."""
+    """Folds what is due again, at most ``most`` reports; returns how many it read."""
     ns, source, epoch, sequence = fold.last
     first = (ns, source, epoch, sequence + 1)
     if not fold.behind and fold.changed_from is not None:
@@ -324,7 +324,7 @@ async def _refold(connection: AnyConnection, key: Key, fold: Fold, most: int) ->
 
 
 async def _fold_next(connection: AnyConnection, key: Key, fold: Fold, most: int) -> int:
-    """Fold the fills after the newest one, at most ``most`` reports; returns how many it read."""
+    """Folds the fills after the newest one, at most ``most`` reports; returns how many it read."""
     read = 0
     while fold.behind and read < most:
         wanted = min(_FOLDED_AT_ONCE, most - read)
@@ -344,7 +344,7 @@ async def _fold_next(connection: AnyConnection, key: Key, fold: Fold, most: int)
 async def _fold_report(
     connection: AnyConnection, key: Key, fold: Fold, place: Place, fill: Fill, group: Sequence[Report]
 ) -> None:
-    """Fold a fill, if it counts, with the content that counts. ``group``: all reports with its ids."""
+    """Folds a fill, if it counts, with the content that counts. ``group``: all reports with its ids."""
     if len(group) == 1 and fill.kind is not FillKind.BUST:
         fold.add(place, fill)
         return

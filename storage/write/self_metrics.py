@@ -18,7 +18,7 @@ class WriterMetrics:
         rows_waiting: Callable[[], int],
         lost_seconds: Callable[[], float | None],
     ) -> None:
-        """Register the families; each scrape calls the functions.
+        """Registers the families; each scrape calls the functions.
 
         ``lost_seconds``: time since the database was lost; ``None`` while it is reachable.
         """
@@ -57,6 +57,6 @@ class WriterMetrics:
         lost.set_function(lambda: lost_seconds() or 0.0)
 
     def announce(self, tables: Iterable[str]) -> None:
-        """Create the counters at zero, so that Prometheus sees the first increase."""
+        """Creates the counters at zero, so that Prometheus sees the first increase."""
         for table in tables:
             self.rows.labels(table)

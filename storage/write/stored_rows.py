@@ -109,7 +109,7 @@ def _queries(
     recorder: str | None = None,
     more: str = "",
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield statements with their values, one for each group of ranges."""
+    """Yields statements with their values, one for each group of ranges."""
     statement = _ROWS.format(
         columns=", ".join(map(quoted, columns)) if columns else "*",
         rows=rows_between(event_type, "wanted.low", "wanted.high", "$7", "$8"),
@@ -123,7 +123,7 @@ def _queries(
 
 
 def range_groups(events: Sequence[MarketEvent | Instrument]) -> Iterator[list[_Range]]:
-    """Yield the ranges of time around events, in groups without long gaps.
+    """Yields the ranges of time around events, in groups without long gaps.
 
     PostgreSQL locks every partition between the bounds of a statement, and can lock some thousands.
     """

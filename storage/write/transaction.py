@@ -91,7 +91,7 @@ class EntryWriter:
     async def deliver(
         self, connection: AnyConnection, entries: Sequence[Entry]
     ) -> AsyncGenerator[WriteResult, None]:
-        """Store entries, in one transaction if the database accepts them all; yields each commit.
+        """Stores entries, in one transaction if the database accepts them all; yields each commit.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` and
         :class:`~storage.write.lease.LeaseLostError`. Entries that were not yielded by then may be stored or
@@ -128,7 +128,7 @@ class EntryWriter:
         return DatabaseUnavailableError(f"{self._database.name} refuses every row: {reason}")
 
     async def write(self, connection: AnyConnection, entries: Sequence[Entry]) -> WriteResult:
-        """Store entries in one transaction; returns when it is committed.
+        """Stores entries in one transaction; returns when it is committed.
 
         Raises :class:`~storage.database.DatabaseUnavailableError` when the commit is uncertain. After any
         other error nothing is stored.
@@ -138,7 +138,7 @@ class EntryWriter:
         return result
 
     async def write_apart(self, connection: AnyConnection, entry: Entry) -> WriteResult:
-        """Store the rows of an entry that the database accepts; the others become dead letters.
+        """Stores the rows of an entry that the database accepts; the others become dead letters.
 
         Raises as :meth:`write` does, but not for rows of the entry.
         """
@@ -148,7 +148,7 @@ class EntryWriter:
         return result
 
     async def finish(self, connection: AnyConnection) -> None:
-        """Write the rows that were deferred, and delete the ids of forgotten batches."""
+        """Writes the rows that were deferred, and deletes the ids of forgotten batches."""
         with self._database.errors():
             async with connection.transaction():
                 await self._check(connection)
@@ -181,7 +181,7 @@ class EntryWriter:
     async def _insert_batches(
         self, connection: AnyConnection, batch_ids: list[uuid.UUID], forgettable: list[uuid.UUID]
     ) -> set[uuid.UUID]:
-        """Record the batches; returns those that no transaction has stored before."""
+        """Records the batches; returns those that no transaction has stored before."""
         session = None if self._lease is None else self._lease.session
         row = await connection.fetchrow(_INSERT_BATCHES, batch_ids, forgettable, self._recorder, session)
         assert row is not None  # noqa: S101 - the statement always returns one row
@@ -211,7 +211,7 @@ class EntryWriter:
 
 
 async def _refuse(connection: AnyConnection, entry: Entry, error: Exception, result: WriteResult) -> None:
-    """Turn the rows into dead letters; their events count as stored, so that they are not stored twice."""
+    """Turns the rows into dead letters; their events count as stored, so that they are not stored twice."""
     reason = f"{type(error).__name__}: {first_line(error)}"
     result.refuse(entry, range(entry.rows), reason)
     if isinstance(entry.content, Arrival) and entry.rows:
@@ -222,7 +222,7 @@ async def _refuse(connection: AnyConnection, entry: Entry, error: Exception, res
 
 
 async def _recall(connection: AnyConnection, result: WriteResult, entries: Sequence[Entry]) -> None:
-    """Restore the outcome of entries that were stored before."""
+    """Restores the outcome of entries that were stored before."""
     by_id = {entry.batch_id: entry for entry in entries}
     for row in await connection.fetch(_RECALL, list(by_id)):
         batch_id, *counts = row

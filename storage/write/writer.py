@@ -106,12 +106,12 @@ class Writer:
         """Called after each transaction, with the names of the tables that have new rows."""
 
     def await_database(self) -> None:
-        """Count the database as lost until the first transaction after :meth:`start`."""
+        """Counts the database as lost until the first transaction after :meth:`start`."""
         self._lost_since_ns = self._clock.monotonic_ns()
         self._problem = "the database is not open yet"
 
     async def start(self) -> None:
-        """Start writing. Raises ``DatabaseUnavailableError``."""
+        """Starts writing. Raises ``DatabaseUnavailableError``."""
         connection = await self._connect()
         if not self._spool.has_backlog:  # a backlog may hold batches stored long ago
             with self._database.errors():
@@ -120,7 +120,7 @@ class Writer:
         self._task = supervise(self._run, "storage-writer")
 
     async def stop(self) -> None:
-        """Store the entries in memory, for a limited time; the rest stays in the spool. Safe twice."""
+        """Stores the entries in memory, for a limited time; the rest stays in the spool. Safe twice."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -215,7 +215,7 @@ class Writer:
         return self._stopping and self._spool.queue.is_empty
 
     async def _write_next(self) -> None:
-        """Write one batch of new entries, or else one of the backlog."""
+        """Writes one batch of new entries, or else one of the backlog."""
         queue = self._spool.queue
         backlog = self._spool.has_backlog and not self._stopping
         limit = self._rate_limiter.seconds_until_due() if backlog else _BACKLOG_POLL_SECONDS

@@ -72,13 +72,13 @@ class Caller:
         return pages
 
     async def send(self, batch: object, codec: str = "application/json", path: str = "events") -> Reply:
-        """Post a batch of events, or another body, in a codec."""
+        """Posts a batch of events, or another body, in a codec."""
         encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
         return await self.post(path, data=io.BytesIO(encode(batch)), headers={"Content-Type": codec})
 
 
 def check(method: str, path: str, response: ClientResponse, raw: bytes) -> object:
-    """Decode an answer after it was found to be one that the document announces."""
+    """Decodes an answer after it was found to be one that the document announces."""
     assert response.headers["X-Request-ID"]
     assert response.headers["Server-Timing"].startswith("total;dur=")
     media_type = response.headers.get("Content-Type", "")

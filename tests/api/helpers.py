@@ -170,7 +170,7 @@ class StoringSink:
 
 
 async def create_api_tables(database: Database) -> None:
-    """Apply the migrations and create the tables of all events and of the two samples."""
+    """Applies the migrations and creates the tables of all events and of the two samples."""
     await create_tables(database)
     await ensure_tables(database, (PROBE, DESK))
 
@@ -375,7 +375,7 @@ class Stack:
             await self.keys.stop()
 
     async def key(self, *scopes: Scope, expires_ns: int | None = None) -> str:
-        """Store a key with these scopes; returns it."""
+        """Stores a key with these scopes; returns it."""
         made = new_key("test", scopes, now_ns=self.clock.time_ns(), expires_ns=expires_ns)
         await ApiKeyStore(self.database).add(made[1])
         return made[0].reveal()
@@ -388,14 +388,14 @@ class Stack:
         self.components.append(ComponentStatus(name=name, health=health, detail="for a test"))
 
     def publish_cycle(self, number: int, instruments: Iterable[str] = ("A",), venue: str = "SIM") -> int:
-        """Publish a sample per instrument, for the cycle ``number``; returns its time."""
+        """Publishes a sample per instrument, for the cycle ``number``; returns its time."""
         time_ns = START_NS + number * CYCLE_NS
         samples = tuple(ProbeSample(venue=venue, instrument=i, mid=1.5, ticks=number) for i in instruments)
         self.bus.publish(samples_topic("probe"), SampleBatch(PROBE, time_ns, samples))
         return time_ns
 
     async def emit(self, *events: AnyEvent) -> None:
-        """Let events arrive, as from a feed."""
+        """Lets events arrive, as from a feed."""
         batch = EventBatch(source="test", epoch=1, first_sequence=self._sequence + 1, events=events)
         self._sequence += len(events)
         await self.ingest.take(batch, self.clock.time_ns())
@@ -478,7 +478,7 @@ class Reader:
         return message
 
     async def subscribe(self, *topics: str) -> list[dict[str, Any]]:
-        """Subscribe; the items of the whole snapshot."""
+        """Subscribes; the items of the whole snapshot."""
         await self.say(type="subscribe", topics=topics)
         items: list[dict[str, Any]] = []
         while True:
@@ -499,7 +499,7 @@ class Reader:
             heard.append(message)
 
     async def close_code(self) -> int | None:
-        """Read on until the server closes; the code."""
+        """Reads on until the server closes; the code."""
         with contextlib.suppress(websockets.ConnectionClosed):
             async with asyncio.timeout(LIMIT_SECONDS):
                 while True:
@@ -535,12 +535,12 @@ class SlowReader:
         self._writer = writer
 
     def say(self, **message: object) -> None:
-        """Send a masked text frame (the mask is zero, which is allowed)."""
+        """Sends a masked text frame (the mask is zero, which is allowed)."""
         payload = json.dumps(message).encode()
         self._writer.write(struct.pack(">BB4x", 0x81, 0x80 | len(payload)) + payload)
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Sends bytes as they are."""
         self._writer.write(data)
 
     async def hear(self) -> tuple[int, bytes]:
@@ -592,7 +592,7 @@ async def slow_reader(stack: Stack, topics: Sequence[str]) -> AsyncIterator[Slow
 
 
 async def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Let the event loop run until the condition holds; fail naming ``what`` after the limit."""
+    """Lets the event loop run until the condition holds; fails naming ``what`` after the limit."""
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             while not condition():  # noqa: ASYNC110 - conditions of all kinds

@@ -50,7 +50,7 @@ def document() -> Any:  # noqa: ANN401 - theirs
 
 
 def probe(route: AnyRoute, base_url: str) -> None:
-    """Ask a route in many ways, by its schema and, where it has one to break, against it."""
+    """Asks a route in many ways, by its schema and, where it has one to break, against it."""
     operation = document()[route.path][route.method]
     has_negatives = route.query is not NoQuery or route.body is not None
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: 1 + has_negatives]:

@@ -32,7 +32,7 @@ class Refused:
 
 
 async def ask(stack: Stack, *lines: str, body: bytes) -> Refused:
-    """Send a head and a body; read until the server closes, which it has to."""
+    """Sends a head and a body; reads until the server closes, which it has to."""
     incoming, outgoing = await asyncio.open_connection("127.0.0.1", stack.api.port)
     try:
         head = "\r\n".join((*lines, "Host: 127.0.0.1", "Content-Type: application/json", "", ""))

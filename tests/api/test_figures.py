@@ -116,7 +116,7 @@ def wilson(wins: int, n: int) -> float:
 
 
 def check(found: dict[str, Any], made: list[Trip]) -> None:
-    """Compare statistics with those of these round trips, in order of closing."""
+    """Compares statistics with those of these round trips, in order of closing."""
     pnl = [trip.pnl for trip in made]
     wins, losses = [p for p in pnl if p > 0], [p for p in pnl if p < 0]
     multiples = [trip.multiple for trip in made if trip.multiple is not None]
@@ -471,7 +471,7 @@ async def test_costs_and_markouts_of_stored_orders_are_those_worked_by_hand(
 
 
 def publish(stack: Stack, collector: BaseCollector[Any], events: list[AnyEvent], now_ns: int) -> None:
-    """Publish the samples of a collector after these events."""
+    """Publishes the samples of a collector after these events."""
     for event in events:
         collector.on_event(event, now_ns)
     schema = schema_of(collector.sample_type)

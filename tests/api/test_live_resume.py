@@ -29,7 +29,7 @@ def limits() -> HubLimits:
 
 
 async def resume(client: Reader, epoch: int, sequence: int, *topics: str) -> list[dict[str, Any]]:
-    """Resume; the events up to the snapshot, and the snapshot."""
+    """Resumes; the events up to the snapshot, and the snapshot."""
     await client.say(type="resume", topics=topics, epoch=epoch, sequence=sequence)
     heard = [await client.hear()]
     while heard[-1]["type"] == "event":

@@ -29,7 +29,7 @@ NAMES = [f"{number:03}-{'x' * 100}" for number in range(200)]
 
 
 async def fill_up(stack: Stack) -> int:
-    """Publish cycles until the reader counts as slow; the number of the last cycle."""
+    """Publishes cycles until the reader counts as slow; the number of the last cycle."""
     number = 0
     while not any(client.slow for client in stack.clients()):
         number += 1
@@ -41,7 +41,7 @@ async def fill_up(stack: Stack) -> int:
 
 
 async def last_states(slow: SlowReader, last_ns: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Read until every topic has come with the last cycle: states and skipped states by topic."""
+    """Reads until every topic has come with the last cycle: states and skipped states by topic."""
     sent: dict[str, int] = {}
     conflated: dict[str, int] = {}
     newest: dict[str, int] = {}

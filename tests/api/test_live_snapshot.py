@@ -14,7 +14,7 @@ CYCLES = 300
 
 
 async def follow(stack: Stack, pattern: str, seed: int) -> dict[str, list[int]]:
-    """Subscribe at some moment; the counters heard for each topic, until the last cycle."""
+    """Subscribes at some moment; the counters heard for each topic, until the last cycle."""
     generator = random.Random(seed)
     heard: dict[str, list[int]] = {}
     async with reader(stack, "decahertz.v1.msgpack" if seed % 2 else None) as client:

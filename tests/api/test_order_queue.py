@@ -73,7 +73,7 @@ def known(*taken: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def reached(stored: Stack, request_id: str, state: str) -> None:
-    """Wait until a request has this state."""
+    """Waits until a request has this state."""
     async with reader(stored) as live:
         await live.subscribe("orders")
         while (await stored.queue.find(request_id)).state != state:

@@ -46,7 +46,7 @@ async def taken(requests: OrderRequests) -> OrderRequest:
 
 
 async def reached(desk: Stack, request_id: str, *states: RequestState) -> RequestRecord:
-    """Wait until a request has one of these states."""
+    """Waits until a request has one of these states."""
     async with reader(desk) as live:
         await live.subscribe("orders")
         while (record := await desk.queue.find(request_id)).state not in states:

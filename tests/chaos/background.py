@@ -20,11 +20,11 @@ class Background:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T], limit_seconds: float = _LIMIT_SECONDS) -> T:
-        """Run it to its end; returns its result."""
+        """Runs it to its end; returns its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(limit_seconds)
 
     def close(self) -> None:
-        """End the thread."""
+        """Ends the thread."""
 
         async def rest() -> None:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}

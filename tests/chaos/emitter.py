@@ -47,7 +47,7 @@ def emit(client: Client, number: int) -> None:
 
 
 def main(url: str, source: str, file: Path, rate: float) -> None:
-    """Emit until SIGTERM."""
+    """Emits until SIGTERM."""
     stopped = False
 
     def stop(*_: object) -> None:

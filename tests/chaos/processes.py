@@ -46,14 +46,14 @@ class Postgres:
         self.url = database_url(create_data(folder, installation))
 
     def start(self) -> None:
-        """Start it on the data that are there; returns when it takes connections."""
+        """Starts it on the data that are there; returns when it takes connections."""
         self._server = EmbeddedPostgres(
             self._folder, installation=self._installation, settings=self._settings
         )
         self._background.call(self._server.start())
 
     def stop(self) -> None:
-        """Stop it in an orderly way. Safe twice."""
+        """Stops it in an orderly way. Safe twice."""
         server, self._server = self._server, None
         if server is not None:
             self._background.call(server.stop())
@@ -131,7 +131,7 @@ class Pipeline:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *arguments: str) -> None:
-        """Start it; returns when it is recording."""
+        """Starts it; returns when it is recording."""
         life = Life(time.time_ns())
         ports = ["--api-port", str(self.port), "--exporter-port", str(self._exporter_port)]
         command = () if self._program else ("up",)
@@ -151,7 +151,7 @@ class Pipeline:
             assert process.returncode == 0, self.log.read_text()[-3000:]
 
     def note_missed(self) -> None:
-        """Ask it, if it runs, which cycles it missed. Raises one error or another when it is dying."""
+        """Asks it, if it runs, which cycles it missed. Raises one error or another when it is dying."""
         running, life = self.running, self.lives[-1]
         if running is not None:
             asked_ns = time.time_ns()
@@ -168,7 +168,7 @@ class Pipeline:
         return self.log.read_text()[-3000:]
 
     def tell(self, line: str) -> None:
-        """Write a line to its standard input."""
+        """Writes a line to its standard input."""
         assert self.running is not None
         assert self.running.process.stdin is not None
         self.running.process.stdin.write(line + "\n")
@@ -215,7 +215,7 @@ class Emitter:
         process.communicate(timeout=STOP_SECONDS)
 
     def stop(self) -> None:
-        """Let it send what is left. Safe when it does not run."""
+        """Lets it send what is left. Safe when it does not run."""
         if self._process is not None:
             process, self._process = self._process, None
             process.terminate()

@@ -33,7 +33,7 @@ class SteppedClock(SystemClock):
 
 
 async def main(options: Sequence[str]) -> None:
-    """Run until SIGINT."""
+    """Runs until SIGINT."""
     keys = {key.option: key.key for key in all_keys()}
     pairs = zip(options[::2], options[1::2], strict=True)
     settings = load(arguments={keys[option]: value for option, value in pairs})

@@ -21,7 +21,7 @@ _LEASE_SECONDS = 2.0
 
 
 def work(requests: OrderRequests, broker: int) -> None:
-    """Execute requests until the process ends."""
+    """Executes requests until the process ends."""
     for request in requests:
         try:
             request.begin()
@@ -32,7 +32,7 @@ def work(requests: OrderRequests, broker: int) -> None:
 
 
 def main(url: str, name: str, file: Path) -> None:
-    """Execute requests in several threads."""
+    """Executes requests in several threads."""
     broker = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with (
         Client(url, source=name) as client,

@@ -125,7 +125,7 @@ def test_a_database_that_takes_no_connections_or_is_frozen(installation: Install
 
 
 def ask(chaos: World, url: str, statement: str) -> None:
-    """Run a statement on another database of the server."""
+    """Runs a statement on another database of the server."""
 
     async def run_it() -> None:
         connection = await asyncpg.connect(url)

@@ -92,7 +92,7 @@ def damage(file: Path, pages: int) -> None:
 
 
 def crash_with_backlog(chaos: World) -> None:
-    """Kill client and pipeline after 5,000 events that the database does not have."""
+    """Kills client and pipeline after 5,000 events that the database does not have."""
     chaos.start_client(rate=2000)
     chaos.wait_acknowledged()
     chaos.postgres.stop()

@@ -71,7 +71,7 @@ def can_tell(faults: Sequence[Fault]) -> bool:
 
 
 def inject(chaos: World, chance: random.Random, faults: Sequence[Fault]) -> None:
-    """Let these faults happen, last for some time, and end."""
+    """Lets these faults happen, last for some time, and end."""
     starvation = Starvation(chaos.pids)
     heals = [(fault, fault.inject(chaos, chance)) for fault in faults]
     if can_tell(faults):

@@ -100,7 +100,7 @@ class Desk:
         self.pipeline = pipeline
 
     def submit(self, number: int) -> str:
-        """Submit a request, as often as it takes to get an answer."""
+        """Submits a request, as often as it takes to get an answer."""
         with Client(self.pipeline.url, source="desk") as client:
             while True:
                 try:
@@ -201,7 +201,7 @@ def test_each_request_is_done_once_or_visibly_unresolved(installation: Installat
 
 
 def _kill(made: Desk, takers: Takers) -> None:
-    """Kill takers, and now and then the recorder, at random moments of their work."""
+    """Kills takers, and now and then the recorder, at random moments of their work."""
     for number in count(1):
         target = takers.executed().total() + random.randint(1, 2 * _ORDERS_PER_KILL)
         if target > _KILLED_SHARE * _REQUESTS:

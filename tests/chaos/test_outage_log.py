@@ -42,7 +42,7 @@ def is_healthy(chaos: World) -> bool:
 
 
 def check_outage(chaos: World, stop: Callable[[], None]) -> None:
-    """Stop the server, start it again some seconds later, and read what the recorder has logged meanwhile."""
+    """Stops the server, starts it again some seconds later, and reads what the recorder logged meanwhile."""
     wait_until("a healthy recorder", LIMIT_SECONDS, lambda: is_healthy(chaos))
     begin = len(chaos.pipeline.log.read_text())
     stop()

@@ -36,7 +36,7 @@ class Resuming:
         self._protocol = "decahertz.v1.json"
 
     def connect(self, url: str) -> None:
-        """Subscribe the first time, and resume from then on; another codec each time."""
+        """Subscribes the first time, and resumes from then on; another codec each time."""
         self._protocol = "decahertz.v1.msgpack" if "json" in self._protocol else "decahertz.v1.json"
         self.disconnect()
         protocols = [websockets.Subprotocol(self._protocol)]
@@ -51,7 +51,7 @@ class Resuming:
         self.epoch = hello["epoch"]
 
     def read(self, events: int) -> None:
-        """Read that many more events, across any number of other messages."""
+        """Reads that many more events, across any number of other messages."""
         goal = len(self.numbers) + events
         while len(self.numbers) < goal:
             message = self._hear()
@@ -65,7 +65,7 @@ class Resuming:
                 self.numbers.append(int(data[_NUMBERS[data["type"]]]))
 
     def read_to_the_end(self) -> None:
-        """Read until the service is gone."""
+        """Reads until the service is gone."""
         with pytest.raises(websockets.ConnectionClosed):
             self.read(10**9)
 

@@ -164,7 +164,7 @@ class World:
         self.emitter.start(self.client_url, rate)
 
     def ask(self, question: str, *values: object) -> list[asyncpg.Record]:
-        """Ask the database."""
+        """Asks the database."""
 
         async def asked() -> list[asyncpg.Record]:
             connection = await asyncpg.connect(self.postgres.url, timeout=10)
@@ -177,7 +177,7 @@ class World:
         return self.background.call(asked())
 
     def administer(self, *statements: str) -> None:
-        """Execute statements in another database of the same server, one after the other."""
+        """Executes statements in another database of the same server, one after the other."""
 
         async def done() -> None:
             connection = await asyncpg.connect(self.postgres.url, database="postgres", timeout=10)
@@ -193,12 +193,12 @@ class World:
         return sum(self.emitter.promised().values())
 
     def wait_acknowledged(self, more: int = 100) -> None:
-        """Wait until this many more events are acknowledged."""
+        """Waits until this many more events are acknowledged."""
         goal = self.acknowledged() + more
         wait_until(f"{more} more events that are safe", LIMIT_SECONDS, lambda: self.acknowledged() >= goal)
 
     def settle(self, limit_seconds: float = LIMIT_SECONDS) -> None:
-        """Let the client send the rest, stop the pipeline, and start it again without anything to record."""
+        """Lets the client send the rest, stops the pipeline, and starts it with nothing to record."""
         self.emitter.stop()
         self.fills_seen = self._strategy_later()["values"]["fills"]
         self.pipeline.stop()
@@ -225,7 +225,7 @@ class World:
         return Reading.of(self.pipeline.get("/api/v1/ledger"))
 
     def check(self, settled_in_seconds: float = LIMIT_SECONDS) -> None:
-        """Check all invariants, after the client has sent everything and the spool is empty."""
+        """Checks all invariants, after the client has sent everything and the spool is empty."""
         self.settle(settled_in_seconds)
         self.check_events()
         self.check_grid()
@@ -359,7 +359,7 @@ def _gaps(missing: Sequence[int]) -> str:
 
 
 def live_through(seconds: float) -> None:
-    """Let a fault last: the only wait for a time instead of a condition."""
+    """Lets a fault last: the only wait for a time instead of a condition."""
     time.sleep(seconds)
 
 
@@ -404,7 +404,7 @@ def world(
 
 
 def _tell(made: World, folder: Path) -> None:
-    """Print logs, promises, health and ledger after a failure; the folder is removed with the test."""
+    """Prints logs, promises, health and ledger after a failure; the folder is removed with the test."""
     for name in ("log", "client.log"):
         if (folder / name).exists():
             lines = (folder / name).read_text(errors="replace").splitlines()[-_LINES_TOLD:]
@@ -418,7 +418,7 @@ def _tell(made: World, folder: Path) -> None:
 
 
 def _end(made: World) -> None:
-    """End all processes, in any state."""
+    """Ends all processes, in any state."""
     made.watch.stop()
     if made.emitter._process is not None:
         made.emitter.kill()

@@ -772,7 +772,7 @@ def test_every_permutation_of_the_events_of_an_order_makes_the_same_sample() -> 
 
 
 def marked(desk: Desk, until: float, start: float) -> ExecutionSample:
-    """Run the cycles of some seconds."""
+    """Runs the cycles of some seconds."""
     for cycle in range(round((until - start) * 10) + 1):
         sample = desk.sample(at=start + cycle / 10)
     return sample

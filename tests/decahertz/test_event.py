@@ -34,7 +34,7 @@ NAN, INFINITY = math.nan, math.inf
 
 
 def decode(codec: Codec, batch: dict[str, Any]) -> EventBatch:
-    """Encode with the libraries that clients use, and decode."""
+    """Encodes with the libraries that clients use, and decodes."""
     data = msgspec.json.encode(batch) if codec is Codec.JSON else msgpack.packb(batch)
     return DECODERS[codec].decode(data)
 

@@ -41,7 +41,7 @@ def block_of(language: str, word: str) -> Block:
 
 
 def installed(root: Path) -> None:
-    """Carry out the page's ``sudo install`` below ``root``, and make what the other commands make."""
+    """Carries out the page's ``sudo install`` below ``root``, and makes what the other commands make."""
     (root / "etc/decahertz").mkdir(parents=True)  # ConfigurationDirectory=
     (root / "etc/nginx/conf.d").mkdir(parents=True)  # of the package nginx
     for command in commands("sudo install"):

@@ -35,7 +35,7 @@ class Rig:
         )
 
     def publish(self, *samples: Sample) -> None:
-        """Let a collector return these samples."""
+        """Lets a collector return these samples."""
         batch = batch_of(*samples)
         self.bus.publish(samples_topic(batch.schema.collector), batch)
 

@@ -36,7 +36,7 @@ class Watched:
         self.now_ns = 0
 
     def take(self, step: int, mids: dict[str, float | None]) -> None:
-        """Take one value of each key; a key that is missing is retired, and starts over when it is back."""
+        """Takes one value of each key; a key that is missing is retired, and starts over when it is back."""
         self.now_ns += step * CYCLE_NS
         keys = list(mids)
         if keys != self.keys:

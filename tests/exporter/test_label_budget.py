@@ -67,7 +67,7 @@ class Shown:
         self.now_ns = 0
 
     def take(self, gaps: dict[str, int]) -> Series:
-        """Take a cycle with these counters, and scrape."""
+        """Takes a cycle with these counters, and scrape."""
         self.now_ns += NS_PER_SECOND
         samples = tuple(book(name, mid=1.5, gaps=number) for name, number in gaps.items())
         self._exposition.take(SampleBatch(BOOK, START_NS, samples), self.now_ns)

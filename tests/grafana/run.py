@@ -42,7 +42,7 @@ class Run:
 
 @contextmanager
 def running_for_grafana(folder: Path) -> Iterator[Run]:
-    """Start everything and wait until there is something of everything."""
+    """Starts everything and waits until there is something of everything."""
     require("prometheus")
     env = pipeline.environment(
         folder,

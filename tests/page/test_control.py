@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 def confirm(page: Page, button: str, reason: str = "") -> None:
-    """Answer the dialog that asks before something is done."""
+    """Answers the dialog that asks before something is done."""
     dialog = page.get_by_role("dialog", name="Confirm")
     if reason:
         dialog.get_by_label("Reason").fill(reason)
@@ -24,7 +24,7 @@ def confirm(page: Page, button: str, reason: str = "") -> None:
 
 
 def write_request(page: Page, **fields: str) -> None:
-    """Fill in the form for a new request."""
+    """Fills in the form for a new request."""
     form = page.get_by_role("form", name="New request")
     for name, text in {"Strategy": "rebalance", "Venue": "synthetic", "Quantity": "0.5", **fields}.items():
         form.get_by_label(name, exact=True).fill(text)

@@ -109,7 +109,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self, *, timeout: float | None = None) -> tuple[str, None]:
-        """Wait for the end; the rest of its output."""
+        """Waits for the end; the rest of its output."""
         if self.stdin is not None:
             self.stdin.close()
             self.stdin = None
@@ -188,7 +188,7 @@ class RunningDecahertz:
         ]
 
     def stop(self, number: int = signal.SIGINT) -> tuple[float, str]:
-        """Send a signal and wait; how many seconds it took, and the rest of the output."""
+        """Sends a signal and waits; how many seconds it took, and the rest of the output."""
         began = time.monotonic()
         self.process.send_signal(number)
         output, _ = self.process.communicate(timeout=STOP_LIMIT_SECONDS)
@@ -238,7 +238,7 @@ def wait_until(
     condition: Callable[[], bool],
     starvation: Starvation | None = None,
 ) -> float:
-    """Poll until ``condition()`` is true; returns the seconds that it took.
+    """Polls until ``condition()`` is true; returns the seconds that it took.
 
     Four fifths of the time are pauses: what asks for a long list would else load the machine with asking.
     ``starvation`` prolongs the limit.
@@ -289,7 +289,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, env: Mapping[str, str], timeout: float = 50) -> subprocess.CompletedProcess[str]:
-    """Run a command of ``decahertz`` to its end, in a process that has its modules imported already."""
+    """Runs a command of ``decahertz`` to its end, in a process that has its modules imported already."""
     with tempfile.TemporaryDirectory(prefix="decahertz-run-") as folder:
         errors = Path(folder, "errors")
         process = Forked(arguments, env, errors)
@@ -330,7 +330,7 @@ def _become(
 
 
 def started(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[str]:
-    """Start a process in its data folder; its errors go to the log."""
+    """Starts a process in its data folder; its errors go to the log."""
     with log.open("a") as errors:
         return subprocess.Popen(
             arguments,

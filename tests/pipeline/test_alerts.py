@@ -112,7 +112,7 @@ async def started(env: dict[str, str], log: Path) -> AsyncIterator[RunningDecahe
 
 
 async def until_stored(decahertz: RunningDecahertz, alert: dict[str, Any]) -> None:
-    """Wait until the database has the alert as it is."""
+    """Waits until the database has the alert as it is."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while alert not in await asyncio.to_thread(listed, decahertz, alert["name"]):  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.1)

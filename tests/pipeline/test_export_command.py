@@ -25,7 +25,7 @@ def imported(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def export(env: dict[str, str], file: Path, what: str, *options: str) -> tuple[int, str]:
-    """Run the command; returns its exit code, and the error or the output."""
+    """Runs the command; returns its exit code, and the error or the output."""
     ended = run("export", str(file), what, *options, env=env)
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stderr.splitlines()[-1] if ended.returncode else ended.stdout

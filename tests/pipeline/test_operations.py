@@ -82,7 +82,7 @@ async def rows(
 
 
 async def add_precious(data_dir: Path) -> None:
-    """Store something that no command may destroy unasked."""
+    """Stores something that no command may destroy unasked."""
     async with opened(data_dir) as connection:
         await connection.execute("CREATE TABLE precious AS SELECT 7 AS value")
 

@@ -40,7 +40,7 @@ class Acme(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        """Logs nothing."""
 
 
 @contextmanager

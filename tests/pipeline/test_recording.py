@@ -43,7 +43,7 @@ def beginning(recording: Path, end: float, target: Path) -> Path:
 
 
 async def rows(url: str, query: str) -> list[asyncpg.Record]:
-    """Ask the database directly."""
+    """Asks the database directly."""
     async with connected(url) as connection:
         return await connection.fetch(query)
 

@@ -29,7 +29,7 @@ GROWTH_BYTES = 64 * 1024 * 1024
 
 
 def live_through(decahertz: RunningDecahertz, seconds: float) -> list[int]:
-    """Check for this long that the process is healthy; returns its resident bytes, once a second."""
+    """Checks for this long that the process is healthy; returns its resident bytes, once a second."""
     process = psutil.Process(decahertz.process.pid)
     sizes = []
     end = time.monotonic() + seconds

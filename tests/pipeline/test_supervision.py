@@ -56,7 +56,7 @@ def is_told(pipeline: Pipeline, text: str) -> bool:
 
 
 async def fail(task: asyncio.Task[Any], text: str) -> None:
-    """Let what the task waits for raise."""
+    """Lets what the task waits for raise."""
     while True:
         waiter: Any = task
         while isinstance(waiter, asyncio.Task):
@@ -68,7 +68,7 @@ async def fail(task: asyncio.Task[Any], text: str) -> None:
 
 
 async def fail_spool(pipeline: Pipeline, error: type[Exception]) -> None:
-    """Raise an error in the thread of the spool, between two jobs."""
+    """Raises an error in the thread of the spool, between two jobs."""
     worker: Any = pipeline._spool._worker
     run_jobs = worker._run_jobs
 
@@ -81,7 +81,7 @@ async def fail_spool(pipeline: Pipeline, error: type[Exception]) -> None:
 
 
 async def fail_thread(pipeline: Pipeline, thread: threading.Thread) -> None:
-    """Raise an error in the thread until the health tells: where it is handled as one of a reading, again."""
+    """Raises an error in the thread until health tells: where it is handled as one of a reading, again."""
     error = type(f"Injected_{thread.name.replace('-', '_')}", (Exception,), {})
     if thread.name == _SPOOL:  # a job that it has just taken, somebody waits for
         await fail_spool(pipeline, error)
@@ -169,7 +169,7 @@ async def test_each_task_and_thread_is_supervised_and_goes_on_after_an_error(fol
 
 
 async def hear(reader: aiohttp.ClientWebSocketResponse, kind: str) -> None:
-    """Return when the reader has got a message of this type that was sent from now on."""
+    """Returns when the reader has got a message of this type that was sent from now on."""
     message: dict[str, Any] = {}
     while message.get("type") != kind:
         message = json.loads((await reader.receive(timeout=10)).data)

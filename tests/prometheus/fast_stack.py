@@ -64,7 +64,7 @@ class FastStack:
 
 @contextmanager
 def fast_stack(folder: Path, decahertz: RunningDecahertz) -> Iterator[FastStack]:
-    """Run both servers next to a recorder, until the block ends."""
+    """Runs both servers next to a recorder, until the block ends."""
     stack = FastStack(*(f"http://127.0.0.1:{free_port()}" for _ in range(2)))
     _write(folder, decahertz, stack)
     with ExitStack() as running:

@@ -16,7 +16,7 @@ from tests.api.helpers import wait_for
 def waiting(
     scheduler: Scheduler, priorities: list[CallPriority], order: list[CallPriority]
 ) -> asyncio.Task[None]:
-    """Let calls of these priorities wait; ``order`` gets the priority of each that is let through."""
+    """Lets calls of these priorities wait; ``order`` gets the priority of each that is let through."""
 
     async def call(priority: CallPriority) -> None:
         await scheduler.acquire(Ticket(priority))

@@ -52,7 +52,7 @@ class Venue:
         return web.json_response(body | self.ticker)
 
     def fail(self, *statuses: int, **headers: str) -> None:
-        """Answer the next calls with these statuses."""
+        """Answers the next calls with these statuses."""
         for status in statuses:
             self.answers.append(answer(status, headers=headers))
 

@@ -41,6 +41,14 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _OPENING = re.compile(r"(?:^|[.:] +)(?:What|Whoever|So many)\b[^.?:]*[.:]", re.DOTALL)
 """A sentence with one of these at its start that is no question."""
 
+_IMPERATIVE = re.compile(
+    r"(?:Add|Apply|Ask|Begin|Build|Cancel|Collect|Compute|Connect|Convert|Create|Decode|Delete|Draw|Drop|Emit"
+    r"|Encode|Evaluate|Execute|Fill|Find|Forget|Give|Keep|Let|Load|Make|Move|Parse|Put|Raise|Read|Receive|Refuse"
+    r"|Register|Remove|Renew|Replace|Restore|Return|Save|Send|Store|Submit|Subscribe|Take|Tell|Update|Validate"
+    r"|Wait|Write|Yield)\b"
+)
+"""Verbs that are no nouns. A docstring says what a function does, and a command's help what to do."""
+
 
 @cache
 def refused() -> re.Pattern[str]:
@@ -101,6 +109,19 @@ def test_no_identifier_and_no_docstring_has_a_word_or_an_opening_that_is_refused
             found = [(line, name) for line, name in identifiers(tree) if refused().search(split(name))]
             found += [(line, words) for line, text in docstrings(tree) for words in wrong_in(text)]
             wrong += [f"{path.relative_to(ROOT)}:{line} {words}" for line, words in found]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", PRODUCT)
+def test_docstrings_of_functions_say_what_these_do(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {text[:40]}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / package) and path != ROOT / "decahertz" / "app" / "cli.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (text := ast.get_docstring(node)) and _IMPERATIVE.match(text)
+    ]
     assert wrong == []
 
 

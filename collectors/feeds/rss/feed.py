@@ -127,7 +127,7 @@ class RssFeed(BaseFeed[RssOptions]):
         return self._last_error
 
     async def run(self, emit: Emit) -> None:
-        """Poll all documents until cancelled. Returns at once without any."""
+        """Polls all documents until cancelled. Returns at once without any."""
         if not self.options.urls:
             return
         await asyncio.to_thread(self._load)

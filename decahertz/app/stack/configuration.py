@@ -32,7 +32,7 @@ _CHECK_SECONDS = 30.0
 
 
 def write_prometheus(folder: Path) -> Path:
-    """Write ``prometheus.yml`` with links to the rules; return its path."""
+    """Writes ``prometheus.yml`` with links to the rules; returns its path."""
     linked = folder / "prometheus"
     linked.mkdir(parents=True, exist_ok=True)
     for link in linked.iterdir():
@@ -48,7 +48,7 @@ def write_prometheus(folder: Path) -> Path:
 
 
 def check_prometheus(file: Path, program: Path) -> None:
-    """Check the configuration and all rules with the ``promtool`` of ``program``, if there is one.
+    """Checks the configuration and all rules with the ``promtool`` of ``program``, if there is one.
 
     Raises :class:`~decahertz.app.start_error.StartError` with its first finding.
     """
@@ -64,7 +64,7 @@ def check_prometheus(file: Path, program: Path) -> None:
 
 
 def write_targets(folder: Path, targets: dict[str, str]) -> None:
-    """Write the addresses that Prometheus uses, by name."""
+    """Writes the addresses that Prometheus uses, by name."""
     (folder / "prometheus" / "targets").mkdir(exist_ok=True)
     for name, address in targets.items():
         content = msgspec.json.encode([{"targets": [address]}])  # which is YAML too
@@ -72,14 +72,14 @@ def write_targets(folder: Path, targets: dict[str, str]) -> None:
 
 
 def write_alertmanager(folder: Path, settings: AlertmanagerSettings, api_url: str) -> Path:
-    """Write Alertmanager's configuration, which reports to the recorder's API; return its path."""
+    """Writes Alertmanager's configuration, which reports to the recorder's API; returns its path."""
     file = folder / "alertmanager.yml"
     _replace(file, alertmanager_config(settings, api_url).encode())
     return file
 
 
 def generated_password(file: Path) -> str:
-    """Return the password in ``file``, which only this user can read; generated if there is none."""
+    """Returns the password in ``file``, which only this user can read; generated if there is none."""
     if not file.exists():
         fresh = file.with_suffix(".new")
         fresh.touch(mode=0o600)
@@ -89,7 +89,7 @@ def generated_password(file: Path) -> str:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Replace a file in one step: Prometheus may read it at any time."""
+    """Replaces a file in one step: Prometheus may read it at any time."""
     fresh = file.with_suffix(".new")
     fresh.write_bytes(content)
     fresh.replace(file)

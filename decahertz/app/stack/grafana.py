@@ -42,7 +42,7 @@ class Grafana:
         return self._folder / "grafana-database-password"
 
     async def companion(self, prometheus_url: str, environment: Mapping[str, str]) -> Companion:
-        """Let Grafana read the database, and return the server to run."""
+        """Lets Grafana read the database, and returns the server to run."""
         await asyncio.to_thread(self._prepare)
         home = next(
             (p for p in (self._program.resolve().parents[1], _PACKAGE_HOME) if (p / "conf").is_dir()), None

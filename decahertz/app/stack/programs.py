@@ -27,7 +27,7 @@ class Programs:
 
 
 def find_programs(settings: StackSettings) -> Programs:
-    """Find all programs.
+    """Finds all programs.
 
     Raises :class:`~decahertz.app.start_error.StartError` if Prometheus or Alertmanager is missing, and
     :class:`~decahertz.settings.SettingsError` if the program of a setting cannot be executed.

@@ -37,7 +37,7 @@ class Stack:
     """Prometheus and Alertmanager, and Grafana if there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        """Find the programs, choose their ports, and check Prometheus's rules; blocking.
+        """Finds the programs, chooses their ports, and checks Prometheus's rules; blocking.
 
         Raises :class:`~decahertz.app.start_error.StartError` and :class:`~decahertz.settings.SettingsError`.
         """
@@ -62,7 +62,7 @@ class Stack:
         check_prometheus(self._configuration, self._programs.prometheus)
 
     async def companions(self, pipeline: Pipeline) -> list[Companion]:
-        """Write the configuration for a started recorder, and return the servers to run."""
+        """Writes the configuration for a started recorder, and returns the servers to run."""
         # Without settings of the recorder, which may hold a password.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DECAHERTZ_")}
         exporter = pipeline.exporter_url.removeprefix("http://")

@@ -104,7 +104,7 @@ async def next_parts(connection: AnyConnection, table: str) -> dict[date, int]:
 async def begin_days(
     connection: AnyConnection, table: ArchivedTable, destination: str, days: Sequence[tuple[date, int]]
 ) -> None:
-    """Enter that days, with their parts, are being written; changes from now on are noted.
+    """Enters that days, with their parts, are being written; changes from now on are noted.
 
     Waits for transactions that write into the table, so that what is read next has their rows. Raises
     ``asyncpg.LockNotAvailableError`` if that takes long.
@@ -122,7 +122,7 @@ async def begin_days(
 async def enter_verified(
     connection: AnyConnection, table: str, destination: str, archived: ArchivedDay
 ) -> None:
-    """Enter that a day is in the archive: its file was read back, or it has no rows."""
+    """Enters that a day is in the archive: its file was read back, or it has no rows."""
     values = archived.file, archived.rows, archived.bytes, archived.sha256
     await connection.execute(_VERIFIED, table, destination, archived.day, archived.part, *values)
 

@@ -102,7 +102,7 @@ async def write_day(
     now_ns: int,
     reached: Callable[[int], None],
 ) -> Manifest:
-    """Write the rows of a day under the temporary name of ``path``, and verify the file.
+    """Writes the rows of a day under the temporary name of ``path``, and verifies the file.
 
     Raises :class:`VerificationError`, :class:`~storage.maintenance.archive.store.StoreError` and as
     :meth:`~storage.query.export.Exports.run`; then there is no file.
@@ -143,7 +143,7 @@ async def write_day(
 
 
 def verify(store: Store, path: str, manifest: Manifest) -> None:
-    """Read a file back: its bytes, and every value of every row, whose time is of its day. Blocks.
+    """Reads a file back: its bytes, and every value of every row, whose time is of its day. Blocks.
 
     Raises :class:`VerificationError`.
     """
@@ -192,7 +192,7 @@ def read_manifest(store: Store, path: str) -> Manifest | None:
 
 
 def publish(store: Store, table: str, day: date, part: int, manifest: Manifest) -> None:
-    """Give a verified file its name, and write its manifest. Blocks; raises ``OSError``."""
+    """Gives a verified file its name, and writes its manifest. Blocks; raises ``OSError``."""
     store.rename(partial_of(manifest.file), manifest.file)
     path = manifest_of(table, day, part)
     stream = store.create(partial_of(path))

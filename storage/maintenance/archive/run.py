@@ -87,7 +87,7 @@ class Progress(Protocol):
     """Shows how far a run has come."""
 
     def planned(self, days: int) -> None:
-        """Add days to those that are due."""
+        """Adds days to those that are due."""
         ...
 
     def reached(self, table: str, time_ns: int) -> None:
@@ -95,7 +95,7 @@ class Progress(Protocol):
         ...
 
     def done(self) -> None:
-        """Count a day that is done."""
+        """Counts a day that is done."""
         ...
 
 
@@ -138,7 +138,7 @@ class ArchiveRun:
     async def run(
         self, names: Sequence[str], until: date, progress: Progress, *, dry_run: bool = False
     ) -> dict[str, TableResult]:
-        """Write the days up to and with ``until`` that are due; returns the result of each table.
+        """Writes the days up to and with ``until`` that are due; returns the result of each table.
 
         ``names`` are tables of :func:`archived_tables`; none: all. Whatever ends it, days that are done stay
         done. Raises :class:`ArchiveBusyError`, :class:`~storage.maintenance.archive.store.StoreError`,
@@ -165,7 +165,7 @@ class ArchiveRun:
     async def _write_all(
         self, connection: Connection, due: Sequence[DueDay], result: TableResult, progress: Progress
     ) -> None:
-        """Write the due days of a table."""
+        """Writes the due days of a table."""
         table = due[0].table
         await in_store(self._store, self._remove_partial, table.name)
         try:
@@ -245,13 +245,13 @@ class ArchiveRun:
         return self._store.sizes(files.table_folder(table)) | self._store.sizes(files.manifest_folder(table))
 
     def _remove_partial(self, table: str) -> None:
-        """Remove the unfinished files that interrupted runs have left."""
+        """Removes the unfinished files that interrupted runs have left."""
         for path in filter(files.is_partial, self._sizes(table)):
             self._store.remove(path)
 
 
 async def verify_archive(store: Store, tables: Sequence[str], progress: Progress) -> tuple[int, list[str]]:
-    """Read all files of an archive, or those of ``tables``, and compare them with their manifests.
+    """Reads all files of an archive, or those of ``tables``, and compares them with their manifests.
 
     Returns the number of files and the problems, in words. Raises
     :class:`~storage.maintenance.archive.store.StoreError`.

@@ -53,28 +53,28 @@ class Store(Protocol):
         ...
 
     def create(self, path: str) -> IO[bytes]:
-        """Open a file for writing."""
+        """Opens a file for writing."""
         ...
 
     def complete(self, stream: IO[bytes]) -> None:
-        """Close a file that was written; when this returns it survives a power cut."""
+        """Closes a file that was written; when this returns it survives a power cut."""
         ...
 
     def rename(self, path: str, new_path: str) -> None:
-        """Give a file another name; a file of that name is replaced, and never missing in between."""
+        """Gives a file another name; a file of that name is replaced, and never missing in between."""
         ...
 
     def open(self, path: str) -> IO[bytes]:
-        """Open a file for reading at any place."""
+        """Opens a file for reading at any place."""
         ...
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it exists."""
+        """Removes a file, if it exists."""
         ...
 
 
 async def in_store(store: Store, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run blocking work with a store in a thread. Raises :class:`StoreError` for its ``OSError``."""
+    """Runs blocking work with a store in a thread. Raises :class:`StoreError` for its ``OSError``."""
     try:
         return await asyncio.to_thread(work, *args, **kwargs)
     except OSError as error:  # not as it is: the database's errors are of this class, too

@@ -139,7 +139,7 @@ class _Collected:
         """The rows of the newest bucket, which may have more."""
 
     def add(self, records: Sequence[Any]) -> int | None:
-        """Add rows; returns the first bucket that did not fit, if any."""
+        """Adds rows; returns the first bucket that did not fit, if any."""
         for record in records:
             if self._pending and record[0] != self._pending[0][0]:
                 cut_us = self.flush()
@@ -149,7 +149,7 @@ class _Collected:
         return None
 
     def flush(self) -> int | None:
-        """Add the newest bucket, which is complete; returns it if it did not fit."""
+        """Adds the newest bucket, which is complete; returns it if it did not fit."""
         if not self._pending:
             return None
         if self._rows and self._rows + len(self._pending) > self._max_rows:

@@ -102,7 +102,7 @@ class SampleQuery:
     async def _page(
         self, connection: AnyConnection, start_ns: int, end_ns: int, limit: int | None, found: Columnar
     ) -> tuple[int, int | None]:
-        """Add rows to ``found``; returns their number, and the cycle that was cut off."""
+        """Adds rows to ``found``; returns their number, and the cycle that was cut off."""
         # Rounded up to the microsecond: a start between two of them begins with the later one.
         start, end = (to_datetime(time_ns + _MICROSECOND_NS - 1) for time_ns in (start_ns, end_ns))
         records = await connection.fetch(self._statement, start, end, limit, *self._values)

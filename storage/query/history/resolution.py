@@ -65,7 +65,7 @@ class ResolutionRequest:
     """Most points in a series; at least 2."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`ResolutionError` for an impossible request."""
+        """Raises :class:`ResolutionError` for an impossible request."""
         step = self.step_ns
         if step is not None:
             if not 0 < step <= LONGEST_STEP_NS or step % CYCLE_NS:
@@ -81,7 +81,7 @@ class ResolutionRequest:
 def resolve(
     start_ns: int, end_ns: int, request: ResolutionRequest, kept: Collection[Tier], finest: Tier = Tier.RAW
 ) -> Resolution:
-    """Choose tier and step for the range ``[start, end)``.
+    """Chooses tier and step for the range ``[start, end)``.
 
     ``kept`` are the tiers that exist; raw samples always do. ``finest`` is the finest tier that still reaches
     back to the start.

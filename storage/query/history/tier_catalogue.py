@@ -52,6 +52,6 @@ class TierCatalogue:
         return found
 
     def forget(self, schema: SampleSchema) -> None:
-        """Look again next time, because a relation has changed."""
+        """Looks again next time, because a relation has changed."""
         self._found.pop(schema.collector, None)
         self._packed.pop(schema.collector, None)

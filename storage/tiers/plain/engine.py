@@ -86,7 +86,7 @@ class PlainEngine:
         self._event_packer = EventPacker(tiers.pack_after_hours, clock)
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Create dirty buckets, the tables of the tiers and the views over them, and the partitions of now.
+        """Creates dirty buckets, the tables of the tiers and the views over them, and the partitions of now.
 
         All other partitions are created by :meth:`maintain`: whatever is stored, a start does not wait.
         """
@@ -120,7 +120,7 @@ class PlainEngine:
         return dict.fromkeys(kept, DAY) if self._is_limited else kept
 
     async def roll_up(self, connection: AnyConnection, session: AdminSession, now_ns: int) -> int:
-        """Roll up the dirty buckets that have ended, the finest first; returns their number."""
+        """Rolls up the dirty buckets that have ended, the finest first; returns their number."""
         del session  # rows are asyncpg's work
         before_ns = now_ns - int(self._tiers.lag_seconds * NS_PER_SECOND)
         buckets = 0
@@ -149,14 +149,14 @@ class PlainEngine:
         return made
 
     async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
-        """Pack samples and events that are old enough; returns their number."""
+        """Packs samples and events that are old enough; returns their number."""
         packed = await self._packer.run(connection, self._tables, now_ns, everything=everything)
         kept = self._packed()
         events = [(events, kept.get(events.packed, DAY)) for events in self._packed_events]
         return packed + await self._event_packer.run(connection, events, now_ns, everything=everything)
 
     async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
-        """Create partitions and drop those that are too old; returns the problems, in words."""
+        """Creates partitions and drops those that are too old; returns the problems, in words."""
         problems: list[str] = []
         days_of = retention_days(self._retention)
         # First: events that come too late need no partition any more.
@@ -185,7 +185,7 @@ class PlainEngine:
         return problems
 
     async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
-        """Drop the oldest partitions of a tier, with raw samples those of quotes and ticks."""
+        """Drops the oldest partitions of a tier, with raw samples those of quotes and ticks."""
         horizon = await self._oldest_end(connection, tier, now_ns)
         if horizon is None:
             return None
@@ -226,7 +226,7 @@ class PlainEngine:
 
 @contextmanager
 def _unless_busy(table: Partitioned, problems: list[str]) -> Iterator[None]:
-    """Turn the error that a table is in use into a problem."""
+    """Turns the error that a table is in use into a problem."""
     try:
         yield
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):

@@ -228,7 +228,7 @@ async def oldest_and_newest(connection: AnyConnection, table: str) -> tuple[date
 
 
 async def prepare_packed(connection: AnyConnection, schema: SampleSchema) -> PackedTable:
-    """Create the packed table and the view, or add the columns of new metrics, in a transaction."""
+    """Creates the packed table and the view, or adds the columns of new metrics, in a transaction."""
     table, keys = table_of(schema), key_columns(schema)
     stored = await columns_in(connection, recent_of(table))
     metrics = {name: sql_type for name, sql_type in stored.items() if name not in (TIME, *keys)}
@@ -270,7 +270,7 @@ async def prepare_packed(connection: AnyConnection, schema: SampleSchema) -> Pac
 
 
 async def take_inserts(connection: AnyConnection, view: str, recent: str) -> None:
-    """Let programs insert into the view: their rows become recent ones."""
+    """Lets programs insert into the view: their rows become recent ones."""
     schema = quoted(await connection.fetchval("SELECT current_schema()"))
     function = quoted(shortened(view, "_insert"))
     columns = [*(await columns_in(connection, view))]
@@ -288,7 +288,7 @@ async def take_inserts(connection: AnyConnection, view: str, recent: str) -> Non
 
 
 async def pack_minute(connection: AnyConnection, table: PackedTable, minute: datetime) -> int:
-    """Move the samples of a minute into the packed table, in one transaction; returns their number."""
+    """Moves the samples of a minute into the packed table, in one transaction; returns their number."""
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute(_SETTINGS)
         await connection.execute(_INSERT_CYCLES, minute)

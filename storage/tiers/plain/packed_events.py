@@ -189,7 +189,7 @@ class PackedEvents:
 
 
 async def prepare_packed_events(connection: AnyConnection, events: PackedEvents) -> None:
-    """Create the packed table, the view and the functions, or replace them by this version's."""
+    """Creates the packed table, the view and the functions, or replaces them by this version's."""
     async with connection.transaction():
         await ensure_default(connection, events.recent)
         if await connection.fetchval(_HAS_RANGES, quoted(f"{events.table}_number")):
@@ -217,7 +217,7 @@ async def prepare_packed_events(connection: AnyConnection, events: PackedEvents)
 async def pack_group(
     connection: AnyConnection, events: PackedEvents, start: datetime, end: datetime, group: Sequence[object]
 ) -> int:
-    """Move the events of a group of :meth:`PackedEvents.due` in one transaction; returns their number."""
+    """Moves the events of a group of :meth:`PackedEvents.due` in one transaction; returns their number."""
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute(_SETTINGS)
         moved: int = await connection.fetchval(events.pack(), start, end, *group)

@@ -58,7 +58,7 @@ class Packer:
     async def run(
         self, connection: AnyConnection, tables: Sequence[PlainTable], now_ns: int, *, everything: bool
     ) -> int:
-        """Pack for a fifth of a second, or ``everything`` that is due; returns the number of samples."""
+        """Packs for a fifth of a second, or ``everything`` that is due; returns the number of samples."""
         if not self._after_ns:
             return 0
         start_ns = self._clock.monotonic_ns()
@@ -78,7 +78,7 @@ class Packer:
     async def _next(
         self, connection: AnyConnection, table: PlainTable, horizon: datetime, now_ns: int
     ) -> int | None:
-        """Pack the oldest minute; returns the number of its samples, ``None`` if there is no such minute."""
+        """Packs the oldest minute; returns the number of its samples, ``None`` if there is no such minute."""
         name = table.schema.table
         time: datetime | None = await connection.fetchval(
             f"SELECT min({TIME}) FROM {quoted(table.raw.recent.name)} WHERE {TIME} >= $1 AND {TIME} < $2",  # noqa: S608 - quoted
@@ -109,7 +109,7 @@ class Packer:
         return found
 
     async def drop_emptied(self, connection: AnyConnection, recent: Partitioned, now_ns: int) -> None:
-        """Drop the partitions that packing has emptied; a late row gets another one."""
+        """Drops the partitions that packing has emptied; a late row gets another one."""
         if not self._after_ns:
             return
         horizon = day_of(now_ns - self._after_ns)
@@ -145,7 +145,7 @@ class EventPacker:
         *,
         everything: bool,
     ) -> int:
-        """Pack for a fifth of a second, or ``everything`` that is due; returns the number of events.
+        """Packs for a fifth of a second, or ``everything`` that is due; returns the number of events.
 
         ``tables`` come with the days that their rows are kept.
         """
@@ -177,7 +177,7 @@ class EventPacker:
         partitions: Sequence[Partition],
         horizon: datetime,
     ) -> bool:
-        """Find what is due in the next hour, or skip a partition; returns whether there was one."""
+        """Finds what is due in the next hour, or skips a partition; returns whether there was one."""
         first = self._from.get(events.table) or await start_of_recording(connection)
         part = next((one for one in partitions if one.high > first), None)
         if part is None or max(first, part.low) >= horizon:
@@ -210,7 +210,7 @@ class _PackedPartitions:
     async def ensure(
         self, connection: AnyConnection, table: Partitioned, time: datetime, now_ns: int, kept_days: int
     ) -> None:
-        """Create the partition of a time unless it exists."""
+        """Creates the partition of a time unless it exists."""
         day = (table.name, day_of(from_datetime(time)))
         if day not in self._days:
             await ensure_partition(connection, table, time, now_ns, kept_days)

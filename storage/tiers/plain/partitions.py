@@ -115,7 +115,7 @@ async def _with_rows(connection: AnyConnection, partitions: Sequence[Partition])
 
 
 async def ensure_default(connection: AnyConnection, table: Partitioned) -> None:
-    """Create the default partition unless it exists."""
+    """Creates the default partition unless it exists."""
     await connection.execute(
         f"CREATE TABLE IF NOT EXISTS {quoted(table.default)} PARTITION OF {quoted(table.name)} DEFAULT",
     )
@@ -124,7 +124,7 @@ async def ensure_default(connection: AnyConnection, table: Partitioned) -> None:
 async def create_partitions(
     connection: AnyConnection, table: Partitioned, now_ns: int, kept_days: int
 ) -> None:
-    """Create the partitions of now and soon, and those of the rows in the default partition.
+    """Creates the partitions of now and soon, and those of the rows in the default partition.
 
     ``kept_days``: how long rows are kept; 0: forever. Raises as :func:`ensure_partition`; partitions created
     by then remain.
@@ -213,7 +213,7 @@ async def _create_partition(connection: AnyConnection, table: Partitioned, made:
 
 
 async def leave_unanalyzed(connection: AnyConnection, relation: str, columns: Sequence[str]) -> None:
-    """Switch off the statistics of columns of a table, quoted, and of its partitions."""
+    """Switches off the statistics of columns of a table, quoted, and of its partitions."""
     if columns:
         actions = (f"ALTER COLUMN {quoted(name)} SET STATISTICS 0" for name in columns)
         await connection.execute(f"ALTER TABLE {relation} {', '.join(actions)}")
@@ -236,7 +236,7 @@ async def has_older(
 async def lock_before(
     connection: AnyConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
 ) -> list[str]:
-    """Keep others from storing rows that :func:`drop_before` would drop, in a transaction.
+    """Keeps others from storing rows that :func:`drop_before` would drop, in a transaction.
 
     Returns the partitions that these rows are in, quoted.
     """
@@ -249,7 +249,7 @@ async def lock_before(
 async def drop_before(
     connection: AnyConnection, table: Partitioned, horizon: datetime, start: datetime = BEGINNING
 ) -> None:
-    """Drop the partitions that begin at ``start`` or later and end before the horizon, in a transaction."""
+    """Drops the partitions that begin at ``start`` or later and end before the horizon, in a transaction."""
     names = await _older(connection, table, horizon, start)
     for name in names:
         await connection.execute(f"DROP TABLE {quoted(name)}")

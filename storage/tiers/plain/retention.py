@@ -48,7 +48,7 @@ async def drop_old_rows(
     *,
     archived_only: bool = False,
 ) -> list[str]:
-    """Drop the rows of a tier that are older than ``days`` (0 keeps them); returns the problems, in words.
+    """Drops the rows of a tier that are older than ``days`` (0 keeps them); returns the problems, in words.
 
     With ``archived_only``, raw samples are dropped up to the first day that is not archived.
     """
@@ -67,7 +67,7 @@ async def drop_rows(
     *,
     archived_only: bool = False,
 ) -> list[str]:
-    """Drop the rows of a tier before a start of its partitions; returns the problems, in words.
+    """Drops the rows of a tier before a start of its partitions; returns the problems, in words.
 
     With ``expiry``, raw samples are counted as expired, and added to it. ``archived_only`` as in
     :func:`drop_old_rows`.
@@ -121,13 +121,13 @@ async def _drop(
 async def drop_old_cycles(
     connection: AnyConnection, tables: Sequence[PlainTable], days: int, now_ns: int
 ) -> None:
-    """Drop cycles older than ``days`` (0 keeps them) once no packed samples are."""
+    """Drops cycles older than ``days`` (0 keeps them) once no packed samples are."""
     if days:
         await drop_cycles(connection, tables, day_of(now_ns - days * _DAY_NS))
 
 
 async def drop_cycles(connection: AnyConnection, tables: Sequence[PlainTable], horizon: datetime) -> None:
-    """Drop cycles before the horizon once no packed samples are."""
+    """Drops cycles before the horizon once no packed samples are."""
     if not await has_older(connection, CYCLES, horizon):
         return
     if any([await has_older(connection, table.raw.packed, horizon) for table in tables]):
@@ -146,7 +146,7 @@ async def drop_old_events(
     *,
     archived_only: bool = False,
 ) -> list[str]:
-    """Drop events older than ``days`` (0 keeps them), but none from before the database was created.
+    """Drops events older than ``days`` (0 keeps them), but none from before the database was created.
 
     Those were imported, and are kept until somebody takes the import back. With ``archived_only``, events are
     dropped up to the first day that is not archived. Returns the problems, in words.
@@ -166,7 +166,7 @@ async def drop_events(
     *,
     archived_only: bool = False,
 ) -> list[str]:
-    """Drop events before a start of their partitions, but none from before the database was created.
+    """Drops events before a start of their partitions, but none from before the database was created.
 
     ``tables`` have the rows of the event table ``name``; a second one has packed rows.
     With ``expiry``, they are counted as expired, and added to it. ``archived_only`` as in
@@ -201,7 +201,7 @@ async def _count_events(
     start: datetime,
     horizon: datetime,
 ) -> Counts:
-    """Count the events in these parts of each table, by recorder and stream."""
+    """Counts the events in these parts of each table, by recorder and stream."""
     counts: Counter[tuple[str, str]] = Counter()
     for place, (table, names) in enumerate(zip(tables, parts, strict=True)):
         question = _COUNT_EVENTS.format(
@@ -218,7 +218,7 @@ async def start_of_recording(connection: AnyConnection) -> datetime:
 
 
 async def _count_samples(connection: AnyConnection, table: PlainTable, horizon: datetime) -> Counts:
-    """Count the raw samples before the horizon, by recorder and stream, and let nobody change them.
+    """Counts the raw samples before the horizon, by recorder and stream, and lets nobody change them.
 
     It takes its time: others go on writing newer rows.
     """

@@ -64,7 +64,7 @@ async def with_dirty_buckets(connection: AnyConnection, tables: Sequence[PlainTa
 
 
 async def deduplicate(connection: AnyConnection, table: PlainTable) -> None:
-    """Delete duplicate dirty buckets, in one statement: no bucket is ever missing."""
+    """Deletes duplicate dirty buckets, in one statement: no bucket is ever missing."""
     dirty_buckets = quoted(table.dirty_buckets)
     too_many = await connection.fetchval(
         f"SELECT count(*) > $1 + 2 * count(DISTINCT (width_seconds, {TIME})) FROM {dirty_buckets}",  # noqa: S608

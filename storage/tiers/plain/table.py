@@ -153,7 +153,7 @@ def dirty_buckets_of(table: str) -> str:
 
 
 async def prepare_table(connection: AnyConnection, schema: SampleSchema) -> PlainTable:
-    """Create the tiers of a partitioned sample table, or add the columns of new metrics."""
+    """Creates the tiers of a partitioned sample table, or adds the columns of new metrics."""
     raw = Partitioned(recent_of(table_of(schema)))
     async with connection.transaction():  # all or nothing: a row must not be stored without its dirty buckets
         await ensure_default(connection, raw)
@@ -222,7 +222,7 @@ def _trigger_function(table: PlainTable, schema: str, function: str) -> str:
 
 
 async def _ensure_rolled(connection: AnyConnection, table: PlainTable, tier: Tier) -> list[str]:
-    """Create the rolled-up table of a tier, or add missing columns; returns its columns in order."""
+    """Creates the rolled-up table of a tier, or adds missing columns; returns its columns in order."""
     rolled = table.rolled(tier)
     existing = await columns_in(connection, rolled.name)
     declared = table.schema.columns()

@@ -60,7 +60,7 @@ _BUSY_SECONDS, _BUSY_ATTEMPTS = 0.5, 120
 
 
 async def unusable(database: Database) -> str | None:
-    """Create the extension TimescaleDB; returns the reason if that is impossible, else ``None``."""
+    """Creates the extension TimescaleDB; returns the reason if that is impossible, else ``None``."""
     try:
         async with schema_connection(database, "extension") as connection:
             version = await connection.fetchval(
@@ -100,7 +100,7 @@ class TimescaleEngine:
         self._schemas: Sequence[SampleSchema] = ()
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
-        """Create hypertables, generations, views and policies."""
+        """Creates hypertables, generations, views and policies."""
         for event in BULK_EVENTS:
             await self._ensure_hypertable(connection, event.table)
             segment, after = listed([*event.key, RECORDER]), self._tiers.compress_after_hours
@@ -115,12 +115,12 @@ class TimescaleEngine:
         return await session.run(lambda connection: self._refresh_all(connection, now_ns))
 
     async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
-        """Leave it to TimescaleDB, whose policies move old chunks into its columnstore."""
+        """Leaves it to TimescaleDB, whose policies move old chunks into its columnstore."""
         del connection, now_ns, everything
         return 0
 
     async def maintain(self, connection: AnyConnection, now_ns: int) -> list[str]:
-        """Drop events that are too old, and report the jobs that fail.
+        """Drops events that are too old, and reports the jobs that fail.
 
         A retention policy would drop events from before the database was created, too; those were imported.
         It knows no archive either: where rows have to be archived first, samples are dropped here, too.
@@ -139,7 +139,7 @@ class TimescaleEngine:
     async def _drop_chunks(
         self, connection: AnyConnection, table: str, days: int, start: datetime, now_ns: int
     ) -> list[str]:
-        """Drop the chunks from ``start`` on that are too old; returns the problems, in words."""
+        """Drops the chunks from ``start`` on that are too old; returns the problems, in words."""
         horizon = to_datetime(now_ns) - timedelta(days=days)
         problems: list[str] = []
         if not days:
@@ -166,7 +166,7 @@ class TimescaleEngine:
         return problems
 
     async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
-        """Drop the oldest chunks of a tier, with raw samples those of quotes and ticks."""
+        """Drops the oldest chunks of a tier, with raw samples those of quotes and ticks."""
         start = await created_at(connection) - timedelta(hours=self._tiers.chunk_hours)
         events = sorted(RAW_EVENTS) if tier is Tier.RAW else []
         relations = []
@@ -196,7 +196,7 @@ class TimescaleEngine:
         start: datetime,
         now_ns: int,
     ) -> None:
-        """Drop what ends by the horizon; ``start``: of the events that were not imported."""
+        """Drops what ends by the horizon; ``start``: of the events that were not imported."""
         horizon = expiry.horizon
         for schema in self._schemas:
             # Before anything is dropped: no refresh may make these buckets again, from nothing.
@@ -257,7 +257,7 @@ class TimescaleEngine:
         )
 
     async def _ensure_hypertable(self, connection: AnyConnection, table: str) -> None:
-        """Make a new table a hypertable, and set the chunk interval."""
+        """Makes a new table a hypertable, and sets the chunk interval."""
         interval = await connection.fetchval(
             "SELECT time_interval FROM timescaledb_information.dimensions"
             " WHERE hypertable_schema = current_schema() AND hypertable_name = $1 AND dimension_number = 1",

@@ -61,12 +61,12 @@ async def raw_from(connection: AnyConnection, table: str) -> datetime:
 
 
 async def set_raw_from(connection: AnyConnection, table: str, horizon: datetime) -> None:
-    """Set what :func:`raw_from` returns."""
+    """Sets what :func:`raw_from` returns."""
     await connection.execute(_RAW_FROM, table, horizon)
 
 
 async def expire_samples(connection: AnyConnection, table: str, stream: str, expiry: Expiry) -> None:
-    """Drop the raw samples of a hypertable before the horizon, counted, in a transaction."""
+    """Drops the raw samples of a hypertable before the horizon, counted, in a transaction."""
     count = f"SELECT recorder, count(*) FROM {quoted(table)} WHERE time < $1 GROUP BY recorder"  # noqa: S608 - quoted
     async with connection.transaction():
         await connection.execute(_LOCK_LIMIT)
@@ -80,7 +80,7 @@ async def expire_samples(connection: AnyConnection, table: str, stream: str, exp
 
 
 async def expire_events(connection: AnyConnection, table: str, start: datetime, expiry: Expiry) -> None:
-    """Drop the events of a hypertable from ``start`` to the horizon, counted, in a transaction."""
+    """Drops the events of a hypertable from ``start`` to the horizon, counted, in a transaction."""
     if start >= expiry.horizon:  # TimescaleDB refuses an empty range
         return
     async with connection.transaction():
@@ -107,7 +107,7 @@ async def expire_events(connection: AnyConnection, table: str, start: datetime, 
 
 
 async def _lock(connection: AnyConnection, table: str, horizon: datetime) -> None:
-    """Keep others from storing rows into the chunks before the horizon."""
+    """Keeps others from storing rows into the chunks before the horizon."""
     chunks = [name for (name,) in await connection.fetch(_CHUNKS, table, horizon)]
     if chunks:
         await connection.execute(f"LOCK TABLE {', '.join(chunks)} IN SHARE MODE")

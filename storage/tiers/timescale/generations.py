@@ -54,7 +54,7 @@ async def generations_of(connection: AnyConnection, table: str) -> list[Generati
 
 
 async def ensure_generation(connection: AnyConnection, schema: TierSchema, now_ns: int) -> list[Generation]:
-    """Create a generation unless the newest has all columns; returns all of them, oldest first."""
+    """Creates a generation unless the newest has all columns; returns all of them, oldest first."""
     existing = await generations_of(connection, schema.table)
     if (
         existing
@@ -73,7 +73,7 @@ async def ensure_generation(connection: AnyConnection, schema: TierSchema, now_n
 async def _create(
     connection: AnyConnection, schema: TierSchema, existing: list[Generation], now_ns: int
 ) -> Generation:
-    """Create the continuous aggregates, empty: until its first refresh each computes every answer."""
+    """Creates the continuous aggregates, empty: until its first refresh each computes every answer."""
     hour_ns = width_ns(Tier.H1)
     valid_from = to_datetime(now_ns // hour_ns * hour_ns) if existing else None
     created = Generation(schema.table, len(existing) + 1, valid_from)
@@ -102,7 +102,7 @@ async def _create(
 async def _create_view(
     connection: AnyConnection, schema: TierSchema, tier: Tier, generations: list[Generation]
 ) -> None:
-    """Create the view over all generations, each for its own time. New columns come last."""
+    """Creates the view over all generations, each for its own time. New columns come last."""
     name = schema.relation(tier)
     commented = await columns_in(connection, name)
     wanted = commented | schema.columns()

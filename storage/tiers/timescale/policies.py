@@ -68,7 +68,7 @@ class _Job:
 
 
 async def apply_policies(connection: AnyConnection, wanted: Policies) -> None:
-    """Adjust the jobs; queries and changes nothing where they fit."""
+    """Adjusts the jobs; queries and changes nothing where they fit."""
     jobs = {name: _Job(*values) for name, *values in await connection.fetch(_JOBS, wanted.name)}
     name, hours = quoted(wanted.name), wanted.compress_after_hours
     is_aggregate = wanted.chunk is not None

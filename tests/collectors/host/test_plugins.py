@@ -64,7 +64,7 @@ Install = Callable[..., list[EntryPoint]]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Write a distribution; returns the entry points of all that were written so far."""
+    """Writes a distribution; returns the entry points of all that were written so far."""
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
 

@@ -290,7 +290,7 @@ async def quote_alone(process: Process, sent: list[EventBatch], epoch: int, rand
 
 
 async def play(folder: Path, steps: list[Step], *, kills: bool) -> Recorded:  # noqa: C901 - a list of steps
-    """Record the script, with or without restarts."""
+    """Records the script, with or without restarts."""
     recorded: Recorded = {}
     process = Process(ManualClock(START_NS + 12_345_678), folder, recorded)
     await process.start()
@@ -340,7 +340,7 @@ async def play(folder: Path, steps: list[Step], *, kills: bool) -> Recorded:  # 
 
 
 def same(steps: list[Step]) -> Recorded:
-    """Check that restarts change no sample; returns the samples."""
+    """Checks that restarts change no sample; returns the samples."""
     with TemporaryDirectory() as folder:
         expected = asyncio.run(play(Path(folder) / "one", steps, kills=False))
         found = asyncio.run(play(Path(folder) / "other", steps, kills=True))

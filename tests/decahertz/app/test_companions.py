@@ -26,7 +26,7 @@ def script(folder: Path, text: str) -> Path:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for other processes."""
+    """Waits for other processes."""
     async with asyncio.timeout(LIMIT_SECONDS):
         while not condition():  # noqa: ASYNC110 - they cannot set an event
             await asyncio.sleep(0.02)
@@ -80,7 +80,7 @@ async def test_an_error_while_a_program_runs_ends_it_before_it_is_started_again(
     failures: list[int] = []
 
     def fail(_: object) -> None:
-        """Fail once for each start, after the program has begun: on a busy machine that takes longer."""
+        """Fails once for each start, after the program has begun: on a busy machine that takes longer."""
         begun = pids.read_text().count("\n") if pids.exists() else 0
         if begun > len(failures):
             failures.append(begun)

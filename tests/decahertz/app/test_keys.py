@@ -20,7 +20,7 @@ from storage.write.api_keys import ApiKeyStore
 
 
 async def run(url: str, folder: Path, *tokens: str) -> int:
-    """Run the command as a user does; its exit status."""
+    """Runs the command as a user does; its exit status."""
 
     def command() -> int:
         with pytest.raises(SystemExit) as ended:

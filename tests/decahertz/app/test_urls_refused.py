@@ -28,7 +28,7 @@ COMMANDS = (
 
 @pytest.fixture(autouse=True)
 def logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the log of this process as it is."""
+    """Keeps the log of this process as it is."""
     monkeypatch.setattr(cli, "configure_logs", lambda _: None)
 
 

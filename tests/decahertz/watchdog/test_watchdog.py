@@ -111,7 +111,7 @@ class Rig:
                 collector.on_event(event, self.clock.time_ns())
 
     async def run(self, seconds: float, every: Callable[[], None] = lambda: None) -> None:
-        """Run cycles; ``every`` is called before each."""
+        """Runs cycles; ``every`` is called before each."""
         for _ in range(round(seconds * 10)):
             self.clock.advance(CYCLE_NS)
             self.cycles += 1

@@ -62,7 +62,7 @@ async def test_a_start_waits_for_the_server_of_a_killed_owner(
 
 
 async def killed(server: EmbeddedPostgres) -> None:
-    """Return when the server has ended by a signal and that was noticed."""
+    """Returns when the server has ended by a signal and that was noticed."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert await asyncio.wait_for(server.wait_ended(), LIMIT_S) == -signal.SIGKILL

@@ -38,7 +38,7 @@ def some_books(seed: int, ticks: int, instruments: str) -> dict[int, list[BookSa
 
 
 async def store_books(database: Database, samples: dict[int, list[BookSample]]) -> None:
-    """Store samples by tick."""
+    """Stores samples by tick."""
     await store(database, *(books(tick, *of_tick) for tick, of_tick in samples.items() if of_tick))
 
 

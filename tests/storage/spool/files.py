@@ -31,7 +31,7 @@ class OpenedFile:
         self.file, self.recovery = open_spool(folder, self._settings, self.clock, self.ledger)
 
     def replace(self) -> Recovery:
-        """Replace the file, as the spool's thread does when it turns out to be damaged."""
+        """Replaces the file, as the spool's thread does when it turns out to be damaged."""
         self.file, self.recovery = replace_file(
             self._folder, self._settings, self.clock, self.ledger, "damaged", self.file
         )

@@ -30,7 +30,7 @@ class Opened:
         self.checkpoints = SpoolCheckpoints(self.spool, "desk")
 
     async def store_all(self) -> None:
-        """Acknowledge every entry, as a writer does, without a database."""
+        """Acknowledges every entry, as a writer does, without a database."""
         await self.spool.flush()
         entries: list[Entry] = []
         while not self.spool.queue.is_empty:

@@ -27,7 +27,7 @@ from tests.storage_examples import arrival, book, books, quote
 
 
 def rows_of(entry: Entry) -> list[tuple[str, int]]:
-    """Return the rows for the database: each event by its number, each sample by its cycle."""
+    """Returns the rows for the database: each event by its number, each sample by its cycle."""
     if isinstance(entry.content, Arrival):
         batch = entry.content.batch
         return [(batch.source, number) for number in range(batch.first_sequence, batch.last_sequence + 1)]
@@ -168,7 +168,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """Kill the process: the next one finds the files of this moment and nothing else."""
+        """Kills the process: the next one finds the files of this moment and nothing else."""
         self.generation += 1
         folder = self.folder / str(self.generation)
         shutil.copytree(self.file.path.parent, folder)

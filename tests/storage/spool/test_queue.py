@@ -20,7 +20,7 @@ def events() -> Job:
 
 
 def collected(queue: SpoolQueue, first: Job, later: Job) -> list[Job]:
-    """Return the jobs that join the first one when the later one comes well after the time of a commit."""
+    """Returns the jobs that join the first one when the later one comes well after the time of a commit."""
     queue.put(first)
     timer = threading.Timer(20 * COMMIT_SECONDS, queue.put, [later])
     timer.start()

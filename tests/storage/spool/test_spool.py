@@ -61,7 +61,7 @@ class Opened:
         return account_of(self.spool.ledger(), stream)
 
     def store_all(self) -> list[Entry]:
-        """Take and acknowledge entries as the writer does, without a database."""
+        """Takes and acknowledges entries as the writer does, without a database."""
         entries: list[Entry] = []
         while not self.spool.queue.is_empty:
             entries += self.spool.queue.take()
@@ -442,7 +442,7 @@ asyncio.run(main())
 
 
 def append_and_kill(folder: Path, seconds: float) -> dict[str, int]:
-    """Append in a process of its own until it is killed; what it was answered."""
+    """Appends in a process of its own until it is killed; what it was answered."""
     process = subprocess.Popen(
         [sys.executable, "-c", APPENDER, str(folder)],
         stdout=subprocess.PIPE,

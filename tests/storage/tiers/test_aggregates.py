@@ -55,7 +55,7 @@ async def summary_of_mid(tiered: TieredDatabase, schema: SampleSchema, seconds: 
 
 
 async def restart(tiered: TieredDatabase, schema: SampleSchema) -> None:
-    """Start another version, two hours later."""
+    """Starts another version, two hours later."""
     tiered.clock.advance(2 * 3600 * NS_PER_SECOND)
     await tiered.prepare([schema, MACHINE])
 

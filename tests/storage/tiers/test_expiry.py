@@ -33,7 +33,7 @@ def day_rows(day_ns: int) -> list[Row]:
 
 
 async def limited(tiered: TieredDatabase, max_bytes: int, text: str) -> Health:
-    """Restart the worker with a limit, and wait until its health says a text."""
+    """Restarts the worker with a limit, and waits until its health says a text."""
     tiered.database.settings = replace(tiered.database.settings, max_bytes=max_bytes)
     await tiered.prepare([BOOK])
     await tiered.worker.start()

@@ -62,7 +62,7 @@ def some_rows(seed: int, first: int, last: int, instruments: str = "ab") -> list
 
 
 async def settle(tiered: TieredDatabase) -> None:
-    """Let an hour or two pass, in which old samples are packed or compressed."""
+    """Lets an hour or two pass, in which old samples are packed or compressed."""
     tiered.clock.advance(2 * HOUR_NS)
     for _ in range(2):
         await tiered.worker.run_once()

@@ -87,7 +87,7 @@ def market(seed: int, count: int = COUNT, source: str = "feed") -> list[Arrival]
 
 
 async def settle(tiered: TieredDatabase) -> None:
-    """Let half a day pass, in which old events are packed or compressed."""
+    """Lets half a day pass, in which old events are packed or compressed."""
     tiered.clock.advance(12 * HOUR_NS)
     await tiered.worker.run_once()
     if tiered.engine == "timescaledb":

@@ -35,7 +35,7 @@ class Reading:
         self.rounds += sum(isinstance(event, Heartbeat) for event in events)
 
     async def polled(self, rounds: int = 1) -> list[News]:
-        """Wait for so many more rounds; returns the news since the last call."""
+        """Waits for so many more rounds; returns the news since the last call."""
         wanted = self.rounds + rounds
         await until(lambda: self.rounds >= wanted or self.task.done())
         assert not self.task.done(), self.task.exception()
