@@ -39,10 +39,11 @@ from api.security.audit import audited
 from api.security.quotas import Quotas
 from api.security.tls import ServerTls
 from api.settings import ApiSettings
-from decahertz.addresses import UnsafeAddressError, listen_error
+from decahertz.addresses import UnsafeAddressError, listening_sockets, unix_socket
 from decahertz.health import ComponentStatus, Health
-from decahertz.http_server import IDLE_SECONDS
+from decahertz.http_server import IDLE_SECONDS, Site
 from decahertz.negotiation import accepts_gzip, gzipped
+from decahertz.settings import SettingsError
 from decahertz.shared_cache import SharedCache
 
 __all__ = ["Api", "ApiParts", "Place"]
@@ -156,7 +157,6 @@ class Api:
         Raises :class:`~decahertz.settings.SettingsError`; also for an address that other machines can reach
         while there is no valid key.
         """
-        host, port = self._settings.host, self._settings.port
         await self._require_keys()
         # On the event loop, the routes would take more than a cycle.
         application = await asyncio.to_thread(self._application)
@@ -178,24 +178,22 @@ class Api:
         if self._place.has_clients:
             self.hub.start()
         try:
-            for site in self._sites(runner):
-                await site.start()
-        except OSError as error:
+            sockets = await self._listening()
+        except (OSError, SettingsError):
             await runner.cleanup()
-            raise listen_error("api", host, port, error) from error
+            raise
+        await Site(runner, sockets, None if self._tls is None else self._tls.context).start()
         if self._place.has_clients:
             self._port = runner.addresses[0][1]
         self._runner = runner
 
-    def _sites(self, runner: web.AppRunner) -> list[web.BaseSite]:
-        place, backlog = self._place, LISTEN_BACKLOG
+    async def _listening(self) -> Sequence[socket.socket]:
+        place, settings = self._place, self._settings
         if place.path is not None:
-            return [web.UnixSite(runner, place.path, backlog=backlog)]
-        tls = None if self._tls is None else self._tls.context
+            return [unix_socket(place.path, LISTEN_BACKLOG)]
         if place.sockets:
-            return [web.SockSite(runner, sock, backlog=backlog, ssl_context=tls) for sock in place.sockets]
-        host, port = self._settings.host, self._settings.port
-        return [web.TCPSite(runner, host, port, backlog=backlog, ssl_context=tls)]
+            return place.sockets
+        return await asyncio.to_thread(listening_sockets, "api", settings.host, settings.port, LISTEN_BACKLOG)
 
     async def _require_keys(self) -> None:
         self._access.required = await asyncio.to_thread(self._settings.requires_keys)

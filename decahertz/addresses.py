@@ -92,6 +92,18 @@ def listening_sockets(section: str, host: str, port: int, backlog: int) -> list[
     return found
 
 
+def unix_socket(path: str, backlog: int) -> socket.socket:
+    """A Unix socket that listens at a path. Raises ``OSError``."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.bind(path)
+        made.listen(backlog)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 def listen_error(section: str, host: str, port: int, error: OSError, *, name: str = "port") -> SettingsError:
     """The error to raise when the operating system refuses to listen on an address."""
     if error.errno == errno.EADDRINUSE:

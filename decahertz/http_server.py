@@ -7,10 +7,15 @@ idle between requests may be kept.
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from decahertz.listener import Listener
 
 HEAD_SECONDS: Final = 10.0
 """From the first byte of a head to its last one, and from the opening of a connection to its first head."""
@@ -24,6 +29,32 @@ class TimedRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         return TimedServer(made.request_handler, request_factory=made.request_factory, **made._kwargs)  # noqa: SLF001 - no public way
+
+
+class Site(web.BaseSite):
+    """Serves the clients of listening sockets, which it closes when it stops."""
+
+    __slots__ = ("_sockets",)
+
+    def __init__(
+        self, runner: web.AppRunner, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._sockets = sockets
+
+    @property
+    def name(self) -> str:
+        """The addresses."""
+        return ", ".join(str(sock.getsockname()) for sock in self._sockets)
+
+    async def start(self) -> None:
+        """Begins to accept connections."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner is set up, or there is no site
+        listener = Listener(self._sockets, server, self._ssl_context)
+        listener.start()
+        self._server = listener  # type: ignore[assignment] # has all of a server that aiohttp uses
 
 
 class TimedServer(web.Server):
@@ -52,7 +83,12 @@ class TimedConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Gives the bytes to aiohttp, and times a head that they begin and do not end."""
         count = self._request_count
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except BaseException:
+            # Out of memory, say. The bytes are lost, and the client would wait for a response to them.
+            self.force_close()
+            raise
         timer = self._head_timer
         if self._request_count != count:
             if timer is not None:

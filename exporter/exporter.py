@@ -15,15 +15,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from decahertz.addresses import listen_error
+from decahertz.addresses import listening_sockets
 from decahertz.bus import Bus, Message
 from decahertz.clock import NS_PER_SECOND, Clock, SystemClock
 from decahertz.health import ComponentStatus, Health
 from decahertz.host_names import HostNames
-from decahertz.http_server import IDLE_SECONDS, TimedRunner
+from decahertz.http_server import IDLE_SECONDS, Site, TimedRunner
 from decahertz.incident import Incident
 from decahertz.negotiation import accepts_gzip, gzipped
 from decahertz.sample import SampleBatch
+from decahertz.settings import SettingsError
 from decahertz.words import counted
 from exporter.exposition import Exposition, Limits, Source
 from exporter.negotiation import Format, choose_format
@@ -35,6 +36,7 @@ SLICE_NS = 1_000_000
 """After this long the scrape yields to the event loop."""
 
 _SHUTDOWN_SECONDS = 1.0
+_LISTEN_BACKLOG = 128
 _GZIP_LEVEL = 1  # a fifth of the size; higher levels take five times as long for little gain
 _END = b"# EOF\n"
 _SELF_METRICS = "self-metrics"
@@ -96,12 +98,13 @@ class Exporter:
             app, access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=_SHUTDOWN_SECONDS
         )
         await runner.setup()
+        host, port = self._settings.host, self._settings.port
         try:
-            await web.TCPSite(runner, self._settings.host, self._settings.port).start()
-        except OSError as error:
+            sockets = await asyncio.to_thread(listening_sockets, "exporter", host, port, _LISTEN_BACKLOG)
+        except (OSError, SettingsError):
             await runner.cleanup()
-            host, port = self._settings.host, self._settings.port
-            raise listen_error("exporter", host, port, error) from error
+            raise
+        await Site(runner, sockets).start()
         self._runner = runner
         self._log.info("exporter_started", host=self._settings.host, port=self.port)
 
