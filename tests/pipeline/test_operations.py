@@ -28,6 +28,8 @@ _CHANGING = frozenset(
         *("recorders", "tier_state", "tier_generations"),
     }
 )
+_LATER_FILLED = {"trades": "(to_jsonb(t) - '{mae,mfe,mids,excursion_reason,excursion_due_ns}'::text[])::text"}
+"""Rows without the columns that a worker fills in some seconds later."""
 _TABLES = """
 SELECT c.relname AS name, array_agg(a.attname::text) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -76,7 +78,8 @@ async def rows(
                 continue
             where = f" WHERE {column} < $1"
             values = [before_ns if column == "received_ns" else to_datetime(before_ns)]
-        records = await connection.fetch(f"SELECT t::text AS row FROM {name} AS t{where}", *values)  # noqa: S608 - names out of the catalogue
+        row = _LATER_FILLED.get(name, "t::text")
+        records = await connection.fetch(f"SELECT {row} AS row FROM {name} AS t{where}", *values)  # noqa: S608 - names out of the catalogue
         found[name] = Counter(record["row"] for record in records)
     return found
 
