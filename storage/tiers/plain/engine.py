@@ -16,7 +16,6 @@ from storage.schema.events import PACKED_EVENTS
 from storage.settings import RetentionSettings, TiersSettings
 from storage.tiers.expiry import Expiry
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days
-from storage.tiers.plain.packed import CYCLES
 from storage.tiers.plain.packed_events import PackedEvents, prepare_packed_events
 from storage.tiers.plain.packer import EventPacker, Packer
 from storage.tiers.plain.partitions import (
@@ -28,16 +27,17 @@ from storage.tiers.plain.partitions import (
     partitions_of,
 )
 from storage.tiers.plain.retention import (
-    drop_cycles,
+    catalogue_of,
     drop_events,
-    drop_old_cycles,
     drop_old_events,
     drop_old_rows,
+    drop_old_slots,
     drop_rows,
+    drop_slots,
     start_of_recording,
 )
 from storage.tiers.plain.roll_up import deduplicate, roll_up, with_dirty_buckets
-from storage.tiers.plain.table import PlainTable, prepare_table
+from storage.tiers.plain.table import PACKED_TIERS, PlainTable, prepare_table
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -82,7 +82,7 @@ class PlainEngine:
         """By name of an event table: the tables that have its rows, the one that is written into first, and
         the days that rows are kept."""
         self._limits: dict[tuple[str, Tier], int] = {}
-        self._packer = Packer(tiers.pack_after_hours, retention.raw_days, clock)
+        self._packer = Packer(tiers.pack_after_hours, clock)
         self._event_packer = EventPacker(tiers.pack_after_hours, clock)
 
     async def prepare(self, connection: AnyConnection, schemas: Sequence[SampleSchema], now_ns: int) -> None:
@@ -103,7 +103,8 @@ class PlainEngine:
         """The tables that new rows are written into, and the days that rows stay there; 0: forever."""
         kept = retention_days(self._retention)
         if self._tiers.pack_after_hours:
-            kept[Tier.RAW] = math.ceil(self._tiers.pack_after_hours / 24)  # then they move
+            for tier in PACKED_TIERS:
+                kept[tier] = math.ceil(self._tiers.pack_after_hours / 24)  # then they move
         rows = {table.partitioned(tier): days for table in self._tables for tier, days in kept.items()}
         for (written, *packed), days in self._events.values():
             moves = bool(packed and self._tiers.pack_after_hours)
@@ -114,8 +115,11 @@ class PlainEngine:
         """The tables of packed rows, and the days that these are kept; 0: forever."""
         if not self._tiers.pack_after_hours:
             return {}
-        samples = (CYCLES, *(table.raw.packed for table in self._tables)) if self._tables else ()
-        kept = dict.fromkeys(samples, self._retention.raw_days)
+        kept: dict[Partitioned, int] = {}
+        for table in self._tables:
+            for tier in PACKED_TIERS:
+                packed, days = table.packed(tier), retention_days(self._retention)[tier]
+                kept |= {packed.grid.catalogue: days, packed.packed: days}
         kept |= {table: days for tables, days in self._events.values() for table in tables[1:]}
         return dict.fromkeys(kept, DAY) if self._is_limited else kept
 
@@ -149,9 +153,9 @@ class PlainEngine:
         return made
 
     async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
-        """Packs samples and events that are old enough; returns their number."""
-        packed = await self._packer.run(connection, self._tables, now_ns, everything=everything)
+        """Pack samples, rows of the ``1s`` tier and events that are old enough; returns their number."""
         kept = self._packed()
+        packed = await self._packer.run(connection, self._tables, kept, now_ns, everything=everything)
         events = [(events, kept.get(events.packed, DAY)) for events in self._packed_events]
         return packed + await self._event_packer.run(connection, events, now_ns, everything=everything)
 
@@ -168,7 +172,8 @@ class PlainEngine:
         for partitioned, days in (self._kept() | self._packed()).items():
             with _unless_busy(partitioned, problems):
                 await create_partitions(connection, partitioned, now_ns, days)
-        emptied = [one.recent for one in self._packed_events] + [table.raw.recent for table in self._tables]
+        emptied = [one.recent for one in self._packed_events]
+        emptied += [table.partitioned(tier) for table in self._tables for tier in PACKED_TIERS]
         for recent in emptied:
             with _unless_busy(recent, problems):
                 await self._packer.drop_emptied(connection, recent, now_ns)
@@ -179,9 +184,9 @@ class PlainEngine:
                     problems += await drop_old_rows(
                         connection, table, tier, days, now_ns, archived_only=self._archived_only
                     )
-        if self._tables:
-            with _unless_busy(CYCLES, problems):
-                await drop_old_cycles(connection, self._tables, days_of[Tier.RAW], now_ns)
+        for tier in PACKED_TIERS if self._tables else ():
+            with _unless_busy(catalogue_of(tier), problems):
+                await drop_old_slots(connection, self._tables, tier, days_of[tier], now_ns)
         return problems
 
     async def expire_oldest(self, connection: AnyConnection, tier: Tier, now_ns: int) -> Expiry | None:
@@ -195,9 +200,10 @@ class PlainEngine:
                 expiry.problems += await drop_rows(
                     connection, table, tier, horizon, expiry, archived_only=self._archived_only
                 )
+        if tier in PACKED_TIERS and self._tables:
+            with _unless_busy(catalogue_of(tier), expiry.problems):
+                await drop_slots(connection, self._tables, tier, horizon)
         if tier is Tier.RAW:
-            with _unless_busy(CYCLES, expiry.problems):
-                await drop_cycles(connection, self._tables, horizon)
             for events in self._packed_events:
                 with _unless_busy(events.recent, expiry.problems):
                     expiry.problems += await drop_events(
@@ -214,7 +220,7 @@ class PlainEngine:
         """End of the oldest partition of a tier that nobody writes into any more; ``None``: there is none."""
         ends: list[datetime] = []
         for table in self._tables:
-            for one in [table.partitioned(tier), *([table.raw.packed] if tier is Tier.RAW else [])]:
+            for one in table.stored(tier):
                 ends += [partition.high for partition in await partitions_of(connection, one)]
         for events in self._packed_events if tier is Tier.RAW else ():
             first = await start_of_recording(connection)

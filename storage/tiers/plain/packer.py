@@ -1,13 +1,14 @@
-"""Packs samples and events that are old enough, a little in every round.
+"""Packs samples, the ``1s`` tier and events that are old enough, a little in every round.
 
-A transaction packs a minute of samples, or an hour of the events of one instrument, or less of many.
+A transaction packs a minute of samples, ten minutes of some series of the tier, or an hour of the events of
+one instrument, or less of many.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from decahertz.clock import NS_PER_SECOND, Clock, from_datetime, to_datetime
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import Tier, width_ns
-from storage.tiers.plain.packed import CYCLES, MINUTE_NS, pack_minute
+from storage.tiers.plain.packed import pack_span
 from storage.tiers.plain.packed_events import SPAN_NS, PackedEvents, pack_group
 from storage.tiers.plain.partitions import (
     BEGINNING,
@@ -27,6 +28,7 @@ from storage.tiers.plain.partitions import (
     partitions_of,
 )
 from storage.tiers.plain.retention import start_of_recording
+from storage.tiers.plain.table import PACKED_TIERS
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -37,74 +39,95 @@ _ROUND_NS = NS_PER_SECOND // 5
 _SPAN = timedelta(microseconds=SPAN_NS // 1000)
 _MOST_AT_ONCE = 20_000
 """Events of a transaction, about: half a second."""
+_MADE_FIRST = {Tier.RAW: (Tier.S1,), Tier.S1: (Tier.S1, Tier.M1)}
+"""By tier that is packed: the tiers whose buckets are made before."""
 _SMALL_BYTES = 4_000_000
 _LATE_NS = 600 * NS_PER_SECOND
 """How often to look for late rows of times that are packed already."""
 
 
 class Packer:
-    """Packs the samples of all tables, the oldest minute first."""
+    """Packs the samples and the ``1s`` tier of all tables, the oldest minutes of each first."""
 
-    def __init__(self, after_hours: float, kept_days: int, clock: Clock) -> None:
-        """Samples are packed when they are ``after_hours`` old (0: never), and kept for ``kept_days``."""
+    def __init__(self, after_hours: float, clock: Clock) -> None:
+        """Rows are packed when they are ``after_hours`` old; 0: never."""
         self._after_ns = int(after_hours * 3600 * NS_PER_SECOND)
         self._clock = clock
         self._from: dict[str, datetime] = {}
-        """By table: the first minute that is not packed yet, late samples apart."""
+        """By table: the first time that is not packed yet, late rows apart."""
         self._late_ns: int | None = None
-        self._kept_days = kept_days
         self._partitions = _PackedPartitions()
 
     async def run(
-        self, connection: AnyConnection, tables: Sequence[PlainTable], now_ns: int, *, everything: bool
+        self,
+        connection: AnyConnection,
+        tables: Sequence[PlainTable],
+        kept: Mapping[Partitioned, int],
+        now_ns: int,
+        *,
+        everything: bool,
     ) -> int:
-        """Packs for a fifth of a second, or ``everything`` that is due; returns the number of samples."""
+        """Pack for a fifth of a second, or ``everything`` that is due; returns the number of rows.
+
+        ``kept``: the days that packed rows are kept, by table.
+        """
         if not self._after_ns:
             return 0
         start_ns = self._clock.monotonic_ns()
         if everything or self._late_ns is None or start_ns - self._late_ns >= _LATE_NS:
             self._from.clear()
             self._late_ns = start_ns
-        horizon = to_datetime((now_ns - self._after_ns) // MINUTE_NS * MINUTE_NS)
         packed = 0
-        for table in tables:
-            while everything or self._clock.monotonic_ns() - start_ns < _ROUND_NS:
-                moved = await self._next(connection, table, horizon, now_ns)
-                if moved is None:
-                    break
-                packed += moved
+        for tier in PACKED_TIERS:
+            for table in tables:
+                while everything or self._clock.monotonic_ns() - start_ns < _ROUND_NS:
+                    moved = await self._next(connection, table, tier, kept, now_ns)
+                    if moved is None:
+                        break
+                    packed += moved
         return packed
 
     async def _next(
-        self, connection: AnyConnection, table: PlainTable, horizon: datetime, now_ns: int
+        self,
+        connection: AnyConnection,
+        table: PlainTable,
+        tier: Tier,
+        kept: Mapping[Partitioned, int],
+        now_ns: int,
     ) -> int | None:
-        """Packs the oldest minute; returns the number of its samples, ``None`` if there is no such minute."""
-        name = table.schema.table
+        """Pack some of the oldest span; returns the number of rows, ``None`` if there is no such span."""
+        packed = table.packed(tier)
+        if not packed.is_narrow:
+            return None
+        name, span_ns = packed.recent.name, packed.grid.span_ns
         time: datetime | None = await connection.fetchval(
-            f"SELECT min({TIME}) FROM {quoted(table.raw.recent.name)} WHERE {TIME} >= $1 AND {TIME} < $2",  # noqa: S608 - quoted
+            f"SELECT min({TIME}) FROM {quoted(name)} WHERE {TIME} >= $1 AND {TIME} < $2",  # noqa: S608 - quoted
             self._from.get(name, BEGINNING),
-            horizon,
+            to_datetime((now_ns - self._after_ns) // span_ns * span_ns),
         )
         if time is None:
             return None
-        minute_ns = from_datetime(time) // MINUTE_NS * MINUTE_NS
-        minute = to_datetime(minute_ns)
+        start_ns = from_datetime(time) // span_ns * span_ns
+        start, end = to_datetime(start_ns), to_datetime(start_ns + span_ns)
         moved = 0
-        if not await self._is_dirty(connection, table, minute_ns):
-            for partitioned in (CYCLES, table.raw.packed):
-                await self._partitions.ensure(connection, partitioned, minute, now_ns, self._kept_days)
-            moved = await pack_minute(connection, table.raw, minute)
-        self._from[name] = to_datetime(minute_ns + MINUTE_NS)
+        if not await self._is_dirty(connection, table, tier, start, end):
+            for partitioned in (packed.grid.catalogue, packed.packed):
+                await self._partitions.ensure(connection, partitioned, start, now_ns, kept[partitioned])
+            moved = await pack_span(connection, packed, start)
+        # Other series of the span may be left.
+        self._from[name] = start if moved and packed.grid.series else end
         return moved
 
-    async def _is_dirty(self, connection: AnyConnection, table: PlainTable, minute_ns: int) -> bool:
-        """Whether a second of the minute is not rolled up yet: that is quicker from recent samples."""
+    async def _is_dirty(
+        self, connection: AnyConnection, table: PlainTable, tier: Tier, start: datetime, end: datetime
+    ) -> bool:
+        """Whether a bucket still has to be made, of the tier or of the next: that is quicker from rows."""
         found: bool = await connection.fetchval(
             f"SELECT EXISTS (SELECT FROM {quoted(table.dirty_buckets)}"  # noqa: S608 - quoted
-            f" WHERE width_seconds = $1 AND {TIME} >= $2 AND {TIME} < $3)",
-            width_ns(Tier.S1) // NS_PER_SECOND,
-            to_datetime(minute_ns),
-            to_datetime(minute_ns + MINUTE_NS),
+            f" WHERE width_seconds = ANY($1) AND {TIME} >= $2 AND {TIME} < $3)",
+            [width_ns(one) // NS_PER_SECOND for one in _MADE_FIRST[tier]],
+            start,
+            end,
         )
         return found
 

@@ -14,7 +14,7 @@ from storage.tiers.administration import created_at
 from storage.tiers.archived import limit_to_archived, note_dropped
 from storage.tiers.expiry import Counts, Expiry, record_expired
 from storage.tiers.names import ROLLED, Tier, width_ns
-from storage.tiers.plain.packed import CYCLES, PRESENT, SLOTS
+from storage.tiers.plain.packed import CYCLES, PRESENT, SECONDS, SLOTS
 from storage.tiers.plain.packed_events import ROWS
 from storage.tiers.plain.partitions import (
     BEGINNING,
@@ -72,8 +72,8 @@ async def drop_rows(
     With ``expiry``, raw samples are counted as expired, and added to it. ``archived_only`` as in
     :func:`drop_old_rows`.
     """
-    partitioned, is_raw = table.partitioned(tier), tier is Tier.RAW
-    tables = [partitioned, table.raw.packed] if is_raw else [partitioned]
+    tables, is_raw = table.stored(tier), tier is Tier.RAW
+    partitioned = tables[0]
     name, relations = table.schema.table, [one.name for one in tables]
     archived_only &= is_raw
     problems: list[str] = []
@@ -104,8 +104,7 @@ async def _drop(
     expiry: Expiry | None,
     counts: Counts,
 ) -> None:
-    name, is_raw = table.schema.table, tier is Tier.RAW
-    tables = [table.partitioned(tier), *([table.raw.packed] if is_raw else [])]
+    name, is_raw, tables = table.schema.table, tier is Tier.RAW, table.stored(tier)
     if expiry is not None:
         expiry.rows += await record_expired(connection, counts)
     if expiry is not None or is_raw:
@@ -118,23 +117,31 @@ async def _drop(
         await note_dropped(connection, name, [one.name for one in tables], BEGINNING, horizon)
 
 
-async def drop_old_cycles(
-    connection: AnyConnection, tables: Sequence[PlainTable], days: int, now_ns: int
+def catalogue_of(tier: Tier) -> Partitioned:
+    """The table with the slots of the spans of a tier that are packed."""
+    return {Tier.RAW: CYCLES, Tier.S1: SECONDS}[tier]
+
+
+async def drop_old_slots(
+    connection: AnyConnection, tables: Sequence[PlainTable], tier: Tier, days: int, now_ns: int
 ) -> None:
-    """Drops cycles older than ``days`` (0 keeps them) once no packed samples are."""
+    """Drop slots older than ``days`` (0 keeps them) once no packed rows are."""
     if days:
-        await drop_cycles(connection, tables, day_of(now_ns - days * _DAY_NS))
+        await drop_slots(connection, tables, tier, day_of(now_ns - days * _DAY_NS))
 
 
-async def drop_cycles(connection: AnyConnection, tables: Sequence[PlainTable], horizon: datetime) -> None:
-    """Drops cycles before the horizon once no packed samples are."""
-    if not await has_older(connection, CYCLES, horizon):
+async def drop_slots(
+    connection: AnyConnection, tables: Sequence[PlainTable], tier: Tier, horizon: datetime
+) -> None:
+    """Drop slots before the horizon once no packed rows are."""
+    catalogue = catalogue_of(tier)
+    if not await has_older(connection, catalogue, horizon):
         return
-    if any([await has_older(connection, table.raw.packed, horizon) for table in tables]):
+    if any([await has_older(connection, table.packed(tier).packed, horizon) for table in tables]):
         return
     async with connection.transaction():
         await limit_locks(connection)
-        await drop_before(connection, CYCLES, horizon)
+        await drop_before(connection, catalogue, horizon)
 
 
 async def drop_old_events(

@@ -1,8 +1,8 @@
 """The incremental roll-up on plain PostgreSQL.
 
 Each step is one transaction with one snapshot: it picks dirty buckets, computes them from the finer tier,
-replaces their rolled-up rows, and deletes the dirty buckets that it saw. An interrupted step has no effect,
-and a repeated one gives the same result.
+replaces their rolled-up rows, packed ones too, and deletes the dirty buckets that it saw. An interrupted step
+has no effect, and a repeated one gives the same result.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from decahertz.clock import NS_PER_SECOND, to_datetime
 from storage.schema.samples import TIME, quoted
 from storage.tiers.names import Tier, width_ns
+from storage.tiers.plain.packed import clear
+from storage.tiers.plain.table import PACKED_TIERS
 
 if TYPE_CHECKING:
     from storage.database import AnyConnection
@@ -41,6 +43,8 @@ async def roll_up(
         )
         if not buckets:
             return 0
+        if tier in PACKED_TIERS:
+            await clear(connection, table.packed(tier), buckets)
         await connection.execute(f"DELETE FROM {rolled} WHERE {TIME} = ANY($1)", buckets)  # noqa: S608
         end = buckets[-1] + timedelta(seconds=width_seconds)
         await connection.execute(table.roll_up(tier), buckets, buckets[0], end)

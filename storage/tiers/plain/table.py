@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from decahertz.sample import SampleSchema
 from storage.schema.samples import RECORDER, TIME, literal, quoted, recent_of, shortened, table_of
 from storage.tiers.names import ROLLED, Suffix, Tier, finer, relation_of, width_ns
-from storage.tiers.plain.packed import PACKING, PackedTable, prepare_packed
+from storage.tiers.plain.packed import PACKING, SECOND_GRID, PackedTable, ensure_packed, prepare_packed
 from storage.tiers.plain.partitions import DAY, MONTH, YEAR, Partitioned, ensure_default
 from storage.tiers.plain.sparse import UNKNOWN, complete, stored
 from storage.tiers.schema import (
@@ -33,6 +33,8 @@ from storage.tiers.schema import (
 if TYPE_CHECKING:
     from storage.database import AnyConnection
 
+PACKED_TIERS = (Tier.RAW, Tier.S1)
+"""Tiers whose rows are packed when they are old."""
 PARTITION_DAYS = {Tier.S1: DAY, Tier.M1: MONTH, Tier.H1: YEAR}
 
 _LAST = "(array_agg({value} ORDER BY time DESC) FILTER (WHERE {value} IS NOT NULL))[1]"
@@ -63,6 +65,14 @@ class PlainTable:
         metrics = {metric.name: metric.sql_type for metric in schema.metrics}
         self.raw = raw or PackedTable(schema.table, schema.key, metrics)
         self._orders = orders or {}
+        columns = {name: self.schema.columns()[name] for name in self.columns(Tier.S1)}
+        self._seconds = PackedTable(
+            self.schema.relation(Tier.S1),
+            schema.key,
+            {name: kind for name, kind in columns.items() if name not in (TIME, *schema.key)},
+            grid=SECOND_GRID,
+            recent=self.rolled(Tier.S1),
+        )
         self._roll_ups: dict[Tier, str] = {}
 
     def rolled(self, tier: Tier) -> Partitioned:
@@ -72,6 +82,15 @@ class PlainTable:
     def partitioned(self, tier: Tier) -> Partitioned:
         """The table that rows of a tier are written into."""
         return self.raw.recent if tier is Tier.RAW else self.rolled(tier)
+
+    def packed(self, tier: Tier) -> PackedTable:
+        """The packed rows of one of :data:`PACKED_TIERS`, and those that are not packed yet."""
+        return self.raw if tier is Tier.RAW else self._seconds
+
+    def stored(self, tier: Tier) -> tuple[Partitioned, ...]:
+        """The tables that have the rows of a tier; they are written into the first."""
+        packed = (self.packed(tier).packed,) if tier in PACKED_TIERS else ()
+        return (self.partitioned(tier), *packed)
 
     def columns(self, tier: Tier) -> list[str]:
         """The columns of a tier, in the order of its table."""
@@ -103,9 +122,9 @@ class PlainTable:
             source = f"({self.raw.between(*bucket, names, within)}) AS source"
         else:
             finer_tier = finer(tier)
-            relation = (
-                f"({self.rows(finer_tier, within)})" if within else quoted(self.schema.relation(finer_tier))
-            )
+            relation = quoted(self.schema.relation(finer_tier))
+            if within or finer_tier is Tier.S1:
+                relation = f"({self.rows(finer_tier, within, bucket)})"
             source = (
                 f"{relation} AS source WHERE source.{TIME} >= {bucket[0]} AND source.{TIME} < {bucket[1]}"
             )
@@ -115,30 +134,43 @@ class PlainTable:
                 SELECT {inner} FROM {source} GROUP BY {", ".join(keys.values())}
             ) AS made"""  # noqa: S608 - see above
 
-    def rows(self, tier: Tier, within: tuple[str, str] | None = None) -> str:
+    def rows(
+        self,
+        tier: Tier,
+        within: tuple[str, str] | None = None,
+        bounds: tuple[str, str] | None = None,
+    ) -> str:
         """A query for the rows of a tier: rolled-up rows, and dirty buckets made from the finer tier.
 
         ``within``: two SQL expressions, the start of the first bucket that is wanted and the end of the
         last. The plan then has the partitions of that time alone, those of the finer tiers too.
+        ``bounds``: two that a plan does not know the values of. Packed rows of other times are not unpacked.
 
         The dirty buckets that hide rolled-up rows are an array, which PostgreSQL always expects to have a few
         elements, and joins by hash. Statistics of the table are out of date whenever it matters, because its
         rows come and go all the time: the planner would expect one row and compare every row with every one.
         """
         width = width_ns(tier) // 10**9
-        bounds = f" AND {{}} >= {within[0]} AND {{}} < {within[1]}" if within else ""
+        planned = f" AND {{}} >= {within[0]} AND {{}} < {within[1]}" if within else ""
         dirty = (
             f"SELECT {TIME} FROM {quoted(self.dirty_buckets)} WHERE width_seconds = {width}"  # noqa: S608 - quoted
-            + bounds.format(TIME, TIME)
+            + planned.format(TIME, TIME)
         )
         values = complete(self.schema)
         rolled = ", ".join(
             f"{values.get(name, quoted(name))} AS {quoted(name)}" for name in self.columns(tier)
         )
+        relation = quoted(self.rolled(tier).name)
+        if tier in PACKED_TIERS:
+            wanted, columns = bounds or within, self.columns(tier)
+            packed = (
+                self._seconds.between(*wanted, columns, within) if wanted else self._seconds.rows(columns)
+            )
+            relation = f"({packed})"
         return f"""
-            SELECT {rolled} FROM {quoted(self.rolled(tier).name)} AS rolled
+            SELECT {rolled} FROM {relation} AS rolled
             WHERE NOT EXISTS (SELECT FROM unnest(ARRAY({dirty})) AS dirty (start) WHERE start = rolled.{TIME})
-                {bounds.format(*[f"rolled.{TIME}"] * 2)}
+                {planned.format(*[f"rolled.{TIME}"] * 2)}
             UNION ALL
             {self._aggregation(tier, f"({dirty} GROUP BY {TIME}) AS dirty", within)}"""  # noqa: S608 - quoted
 
@@ -163,6 +195,7 @@ async def prepare_table(connection: AnyConnection, schema: SampleSchema) -> Plai
         await _record_dirty_buckets(connection, table)
         orders = {tier: await _ensure_rolled(connection, table, tier) for tier in ROLLED}
         table = PlainTable(table.schema, orders, packed)
+        await _ensure_packed_seconds(connection, table)
         for tier in ROLLED:
             commented = await columns_in(connection, table.schema.relation(tier))
             await connection.execute(table.view(tier))
@@ -259,3 +292,15 @@ async def _ensure_rolled(connection: AnyConnection, table: PlainTable, tier: Tie
         await connection.execute(f"CREATE INDEX ON {quoted(rolled.name)} ({TIME})")
     await ensure_default(connection, rolled)
     return list(declared)
+
+
+async def _ensure_packed_seconds(connection: AnyConnection, table: PlainTable) -> None:
+    """Create the table of the packed ``1s`` tier, or add missing columns."""
+    packed = table.packed(Tier.S1)
+    existing = await columns_in(connection, packed.packed.name)
+    unknown = {
+        name: UNKNOWN[kind]
+        for name, kind in packed.metrics.items()
+        if name not in existing and f"{name.rpartition('_')[0]}_{Suffix.LAST}" in existing
+    }
+    await ensure_packed(connection, packed, unknown)
