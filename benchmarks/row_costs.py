@@ -1,8 +1,9 @@
 """Measures what a row of each table takes, and writes ``storage/maintenance/row_costs.json``.
 
 ``python -m benchmarks.row_costs [MINUTES]``: records the demo for so many minutes (10) without packing it,
-then packs everything. Rows and bytes are those between the first minute
-and the end. :mod:`storage.maintenance.sizing` says what the figures mean.
+then packs everything. A packed row of the ``1s`` tier has ten minutes: of a shorter recording it takes more.
+Rows and bytes are those between the first minute and the end. :mod:`storage.maintenance.sizing` says what the
+figures mean.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class _Collector(NamedTuple):
     every: int
     tier_rows: dict[Tier, float]
     """Bytes of a row of a tier."""
+    seconds: int
+    """Packed rows of the tier."""
 
 
 def main() -> None:
@@ -87,6 +90,7 @@ async def _packed(folder: Path, before: State, after: State) -> RowCosts:
             database, later, CollectorRegistry(), TiersSettings(), RetentionSettings(), schemas
         )
         await worker.prepare()
+        tier_rows = {schema.collector: await _tier_rows(connection, schema) for schema in schemas}
         began = _processor_seconds(pid)
         await worker.run_once()
         packing = _processor_seconds(pid) - began
@@ -95,12 +99,13 @@ async def _packed(folder: Path, before: State, after: State) -> RowCosts:
             one.schema.collector: _Collector(
                 await _keys(connection, one.schema),
                 one.collector.every,
-                await _tier_rows(connection, one.schema),
+                tier_rows[one.schema.collector],
+                await connection.fetchval(f"SELECT count(*) FROM {table_of(one.schema)}_1s"),  # noqa: S608 - ours
             )
             for one in loaded
         }
         packed = {}
-        packed_tables = [packed_of(table_of(schema)) for schema in schemas]
+        packed_tables = [f"{table_of(schema)}{tier}_packed" for schema in schemas for tier in ("", "_1s")]
         packed_tables += [packed_of(event.table) for event in PACKED_EVENTS]
         for name in ("packed_cycles", *packed_tables):
             size = await connection.fetchval(
@@ -164,6 +169,7 @@ def _costs(
             recent_bytes=round(recent.bytes / recent.rows, 1),
             packed_bytes=round(packed[packed_of(table)].bytes / all_rows, 1),
             tier_bytes=_tier_bytes(tier.bytes / tier.rows, found.tier_rows),
+            packed_second_bytes=round(packed[f"{table}_1s_packed"].bytes / found.seconds, 1),
         )
     events = {
         event.table: EventCost(
@@ -175,7 +181,8 @@ def _costs(
         for recent in (grown[name],)
     }
     internal = ("_recent", "_rolled", "_packed", "_dirty_buckets")
-    others = {n: t for n, t in grown.items() if not n.endswith(internal) and n != "packed_cycles"}
+    slots = ("packed_cycles", "packed_seconds")
+    others = {n: t for n, t in grown.items() if not n.endswith(internal) and n not in slots}
     by_time = {name: table for name, table in others.items() if name in _BY_TIME}
     by_fill = {name: table for name, table in others.items() if name not in _BY_TIME}
     fills = grown["fills"].rows

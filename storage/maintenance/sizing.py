@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from decahertz.clock import CYCLE_NS, NS_PER_SECOND
 from storage.tiers.names import ROLLED, Tier, event_days, retention_days, width_ns
+from storage.tiers.plain.packed import SECOND_GRID
 from storage.tiers.plain.packed_events import SPAN_NS
 from storage.tiers.plain.partitions import DAY, new_width
 from storage.tiers.plain.table import PARTITION_DAYS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400
 YEAR_DAYS = 365
 _SPAN_HOURS = SPAN_NS / (3600 * NS_PER_SECOND)
+_TIER_SPAN_HOURS = SECOND_GRID.span_ns / (3600 * NS_PER_SECOND)
 _COSTS = Path(__file__).with_name("row_costs.json")
 _READ_SECONDS = 2.8e-6
 """Of a row of a tier: 24 h of one instrument, 1,440 rows of ``1m``, take 4 ms (``scripts/bench tiers``)."""
@@ -45,6 +47,8 @@ class SampleCost(Struct, frozen=True, kw_only=True):
     packed_bytes: float
     tier_bytes: dict[Tier, float]
     """Of a row of the tiers ``1s`` and ``1m``; one of ``1h`` counts as one of ``1m``."""
+    packed_second_bytes: float
+    """Of a row of ``1s`` once it is packed."""
 
 
 class EventCost(Struct, frozen=True, kw_only=True):
@@ -78,7 +82,7 @@ class RowCosts(Struct, frozen=True, kw_only=True):
     second: RowCost
     """All tables that grow with time: heartbeats, batches."""
     cycle_bytes: float
-    """Of a row of ``packed_cycles``."""
+    """Of a row of ``packed_cycles`` or ``packed_seconds``."""
     core_seconds: float
     """Processor time of PostgreSQL for a million stored rows: storing, rolling up and packing them."""
 
@@ -158,14 +162,21 @@ def predict(
         tables.append(_table(name, samples, per_row, kept[Tier.RAW], raw_width))
         if packs:
             waiting = min(pack_after_hours / 24, kept[Tier.RAW])
-            tables.append(_recent(name, samples, cost.recent_bytes, waiting))
+            tables.append(_waiting(f"{name}_recent", samples, cost.recent_bytes, waiting))
         for tier in ROLLED:
             rows = keys * DAY_SECONDS * NS_PER_SECOND / width_ns(tier)
             size = cost.tier_bytes.get(tier, cost.tier_bytes[Tier.M1])
             width = new_width(PARTITION_DAYS[tier], limits[tier])
-            tables.append(_table(f"{name}_{tier}", rows, size, kept[tier], width))
+            if packs and tier is Tier.S1:
+                waiting = min((pack_after_hours + _TIER_SPAN_HOURS / 2) / 24, kept[tier])
+                tables.append(_table(f"{name}_{tier}", rows, cost.packed_second_bytes, kept[tier], width))
+                tables.append(_waiting(f"{name}_{tier}_rolled", rows, size, waiting))
+            else:
+                tables.append(_table(f"{name}_{tier}", rows, size, kept[tier], width))
     if packs:
         tables.append(_table("packed_cycles", cycles, costs.cycle_bytes, kept[Tier.RAW], raw_width))
+        width = new_width(DAY, limits[Tier.S1])
+        tables.append(_table("packed_seconds", DAY_SECONDS, costs.cycle_bytes, kept[Tier.S1], width))
     rates = {"quotes": load.quotes_per_second, "ticks": load.ticks_per_second}
     for name, rate in rates.items():
         rows, limit = rate * DAY_SECONDS * load.instruments, event_days(retention)[name]
@@ -174,13 +185,14 @@ def predict(
         tables.append(_table(name, rows, size, stay, new_width(DAY, limit)))
         if packs:  # whole hours
             waiting = min((pack_after_hours + _SPAN_HOURS / 2) / 24, stay)
-            tables.append(_recent(name, rows, event.recent_bytes, waiting))
+            tables.append(_waiting(f"{name}_recent", rows, event.recent_bytes, waiting))
     fills = load.fills_per_day * load.strategies
     tables += [
         _table("orders, fills, …", fills * costs.fill.rows, costs.fill.bytes, days, 0),
         _table("batches, …", DAY_SECONDS * costs.second.rows, costs.second.bytes, min(days, 30), 0),
     ]
-    raw = [t for t in tables if not t.name.endswith(("_1s", "_1m", "_1h")) and t.name != "packed_cycles"]
+    made = ("_1s", "_1m", "_1h", "packed_cycles", "packed_seconds")
+    raw = [table for table in tables if not table.name.endswith(made)]
     per_second = sum(table.rows_per_day for table in raw) / DAY_SECONDS
     return Prediction(
         days=days,
@@ -197,9 +209,9 @@ def predict(
     )
 
 
-def _recent(name: str, rows: float, row_bytes: float, waiting_days: float) -> TableSize:
+def _waiting(name: str, rows: float, row_bytes: float, waiting_days: float) -> TableSize:
     """Rows that wait to be packed; they are counted as packed ones, too."""
-    recent = _table(f"{name}_recent", rows, row_bytes, waiting_days, 1)
+    recent = _table(name, rows, row_bytes, waiting_days, 1)
     return msgspec.structs.replace(recent, rows_per_day=0.0, bytes_per_day=0.0)
 
 

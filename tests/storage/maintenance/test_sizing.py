@@ -27,6 +27,7 @@ COSTS = RowCosts(
             recent_bytes=400,
             packed_bytes=40,
             tier_bytes={Tier.S1: 500, Tier.M1: 800},
+            packed_second_bytes=60,
         ),
         "strategy": SampleCost(
             per="strategy",
@@ -35,6 +36,7 @@ COSTS = RowCosts(
             recent_bytes=100,
             packed_bytes=10,
             tier_bytes={Tier.S1: 200, Tier.M1: 250},
+            packed_second_bytes=30,
         ),
     },
     events={
@@ -59,13 +61,15 @@ def predicted(days: float, pack_after_hours: float = 1.0) -> Prediction:
         ("market_samples", 10 * 864_000, 7, 7 * 10 * 864_000 * 40, 7),
         ("market_samples_recent", 0, 1 / 24, 10 * 36_000 * 400, 1),
         ("strategy_samples", 6 * 86_400, 7, 7 * 6 * 86_400 * 10, 7),
-        ("strategy_samples_1s", 6 * 86_400, 30, 30 * 6 * 86_400 * 200, 30),
-        ("market_samples_1s", 864_000, 30, 30 * 864_000 * 500, 30),
+        ("strategy_samples_1s", 6 * 86_400, 30, 30 * 6 * 86_400 * 30, 30),
+        ("market_samples_1s", 864_000, 30, 30 * 864_000 * 60, 30),
+        ("market_samples_1s_rolled", 0, 13 / 12 / 24, 10 * 3_900 * 500, 1),
         ("market_samples_1m", 10 * 1440, 730, 730 * 10 * 1440 * 800, 25),
         ("market_samples_1h", 240, 3650, 3650 * 240 * 800, 11),
         ("quotes", 10 * 4 * 86_400, 30, 30 * 10 * 4 * 86_400 * 40, 30),
         ("quotes_recent", 0, 1.5 / 24, 10 * 4 * 5400 * 250, 1),
         ("packed_cycles", 864_000, 7, 7 * 864_000 * 80, 7),
+        ("packed_seconds", 86_400, 30, 30 * 86_400 * 80, 30),
     ],
 )
 def test_a_table_has_the_rows_of_its_retention(
@@ -102,7 +106,8 @@ def test_rows_that_are_not_packed_take_what_they_take_when_they_come() -> None:
     tables = {one.name: one for one in predicted(3, pack_after_hours=0).tables}
     assert tables["market_samples"].bytes_per_day == 10 * 864_000 * 400
     assert tables["ticks"].bytes_per_day == 10 * 86_400 * 200
-    assert not any("recent" in one.name or one.name == "packed_cycles" for one in predicted(3, 0).tables)
+    assert tables["market_samples_1s"].bytes_per_day == 864_000 * 500
+    assert not any(word in name for name in tables for word in ("recent", "rolled", "packed"))
 
 
 def test_the_measured_table_has_the_built_in_collectors() -> None:
