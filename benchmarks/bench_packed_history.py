@@ -3,12 +3,15 @@
 The samples are those of the demo: the market collector over the synthetic market, twenty instruments at
 10 Hz. On plain PostgreSQL the reference of every figure is the same table before it is packed; on
 TimescaleDB, which is measured if ``DECAHERTZ_TEST_POSTGRES`` names a PostgreSQL that has it, the columnstore
-is in its place.
+is in its place. The rows of the ``1s`` tier of that hour are measured on plain PostgreSQL alone.
 
 ``packed-bytes``: bytes of a row with its share of indexes. ``packing``: seconds of one core for a million
-rows. ``packed-hour``: an hour of one instrument and three metrics as rows, through ``metrics/history``.
-``packed-buckets``: the same in 1,000 points, asked of the raw tier. ``packed-sql``: a minute of one metric
-of one instrument, by a statement of one's own on ``market_samples``.
+samples and the rows of the ``1s`` tier that are made from them. ``packed-hour``: an hour of one instrument
+and three metrics as rows, through ``metrics/history``. ``packed-buckets``: the same in 1,000 points, asked of
+the raw tier. ``packed-sql``: a minute of one metric of one instrument, by a statement of one's own on
+``market_samples``. ``packed-second-bytes``: bytes of a row of the ``1s`` tier. ``packed-second-history``: a
+quarter of an hour of one instrument and three metrics from that tier, through ``metrics/history``.
+``packed-second-sql``: the same as a dashboard selects it, from ``market_history``.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ from storage.database import Database
 from storage.query.history.history import History
 from storage.query.history.resolution import ResolutionRequest
 from storage.query.queries import Queries
-from storage.schema.samples import packed_of, quoted, recent_of, table_of
+from storage.schema.samples import literal, packed_of, quoted, recent_of, table_of
 from storage.tiers.names import Tier
-from storage.tiers.plain.packed import CYCLES
+from storage.tiers.plain.packed import CYCLES, SECONDS
 from storage.tiers.worker import RollUpWorker
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ INSTRUMENTS = 20
 HOUR_NS = 3600 * NS_PER_SECOND
 START_NS = 1_767_225_600 * NS_PER_SECOND
 ROWS = INSTRUMENTS * HOUR_NS // CYCLE_NS
+TIER_ROWS = INSTRUMENTS * HOUR_NS // NS_PER_SECOND
+SECONDS_ASKED = 900
 POINTS = 1000
 FIELDS = ["mid", "spread_bps", "quotes"]
 SCHEMA: SampleSchema = schema_of(MarketSample)
@@ -60,6 +65,20 @@ FROM unnest($1::text[]) AS name, pg_partition_tree(to_regclass(name)) WHERE isle
 _SQL = """
 SELECT avg(mid) FROM market_samples WHERE venue = $1 AND instrument = $2 AND time >= $3 AND time < $4
 """
+
+
+_DASHBOARD = """
+SELECT time, mid, spread_bps, quotes FROM market_history WHERE tier = '1s' AND venue = {} AND instrument = {}
+    AND time >= {} AND time < {} ORDER BY time
+"""
+
+
+class TierFigures(NamedTuple):
+    """Costs of the ``1s`` tier: bytes a row, and milliseconds of two questions."""
+
+    bytes: float
+    history: float
+    sql: float
 
 
 class Figures(NamedTuple):
@@ -119,6 +138,28 @@ async def figures(connection: AnyConnection, queries: Queries, size: int) -> Fig
     return Figures(size / ROWS, *[await median(work) for work in (hour, buckets, sql)])
 
 
+async def tier_figures(connection: AnyConnection, queries: Queries, tables: list[str]) -> TierFigures:
+    """Measures the ``1s`` tier in these tables."""
+    names = listings(INSTRUMENTS, ("sim",))[7]
+    key = {"venue": [names.venue], "instrument": [names.instrument]}
+    span = (START_NS + HOUR_NS // 4, START_NS + HOUR_NS // 2)
+    request = ResolutionRequest(step_ns=NS_PER_SECOND)
+    times = (literal(to_datetime(time_ns).isoformat()) for time_ns in span)
+    dashboard = _DASHBOARD.format(literal(names.venue), literal(names.instrument), *times)
+
+    async def history() -> None:
+        (series,) = (await queries.history(SCHEMA, FIELDS, key, *span, request=request)).series
+        if len(series.time_ns) != SECONDS_ASKED:
+            raise RuntimeError(f"{len(series.time_ns)} seconds of a quarter of an hour")
+
+    async def sql() -> None:
+        if len(await connection.fetch(dashboard)) != SECONDS_ASKED:
+            raise RuntimeError("a dashboard finds other seconds")
+
+    size: int = await connection.fetchval(_SIZE, tables)
+    return TierFigures(size / TIER_ROWS, *[await median(work) for work in (history, sql)])
+
+
 async def median(work: Callable[[], Awaitable[object]]) -> float:
     """Milliseconds of a call, once it is warm."""
     await work()
@@ -138,19 +179,37 @@ async def plain(database: Database, settings: Settings) -> list[Measure]:
         await worker.run_once()
         await connection.execute("VACUUM ANALYZE")
         before = await figures(connection, queries, await connection.fetchval(_SIZE, [recent]))
+        tier_before = await tier_figures(connection, queries, [f"{table}_1s_rolled"])
         clock.advance(2 * HOUR_NS)
         start = time.perf_counter()
         await worker.run_once()
         took = time.perf_counter() - start
-        await connection.execute(f"TRUNCATE {quoted(recent)}")  # empty, and in use as long as the day lasts
+        for name in (recent, f"{table}_1s_rolled"):  # empty, and in use as long as the day lasts
+            await connection.execute(f"TRUNCATE {quoted(name)}")
         await connection.execute("VACUUM ANALYZE")
         size: int = await connection.fetchval(_SIZE, [packed, CYCLES.name])
         after = await figures(connection, queries, size)
+        tier_after = await tier_figures(connection, queries, [f"{table}_1s_packed", SECONDS.name])
     finally:
         await database.disconnect(connection)
         await worker.stop()
+    goals = {
+        "bytes": ("bytes/row", "ratio >= 5"),
+        "history": ("ms", "ours <= 20"),
+        "sql": ("ms", "ours <= 100"),
+    }
+    tier = [
+        compared(
+            f"packed-second-{name}",
+            getattr(tier_after, name),
+            getattr(tier_before, name),
+            *goal,
+            is_cost=True,
+        )
+        for name, goal in goals.items()
+    ]
     core = Measure(name="packing", ours=took / ROWS * 1e6, unit="s/million rows", goal="ours <= 50")
-    return [*rows("plain", after, before), core]
+    return [*rows("plain", after, before), *tier, core]
 
 
 async def timescale(database: Database, settings: Settings) -> list[Measure]:
