@@ -110,7 +110,8 @@ class TiersSettings(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             ge=0,
             le=87_600,
-            description="Plain PostgreSQL: age at which raw samples, quotes and ticks are packed; 0: never.",
+            description="Plain PostgreSQL: age at which raw samples, the 1s tier, quotes and ticks are"
+            " packed; 0: never.",
         ),
     ] = 1.0
     late_hours: Annotated[

@@ -26,7 +26,8 @@ class RollUpMetrics:
         )
         self.packed = Counter(
             "decahertz_packed_rows",
-            "Raw samples, quotes and ticks packed; none on TimescaleDB, which compresses on its own.",
+            "Raw samples, rows of the 1s tier, quotes and ticks packed; none on TimescaleDB, which compresses"
+            " on its own.",
             registry=registry,
         )
         self.failures = Counter(
