@@ -104,6 +104,8 @@ async def test_the_oldest_raw_rows_go_first_and_are_counted(tiered_database: Tie
     assert last["ticks"] == [(9, 5), *[(0, 5)] * is_kept]
     assert [day for day, _ in last["book_samples_1s"]] == [0]
     assert last["book_samples_1h"] == before["book_samples_1h"]
+    packed = "SELECT count(*) FROM packed_seconds WHERE time < $1"
+    assert await tiered.value(packed, to_datetime(today_ns)) == 0
     await watch.read()
     days = 3 if is_kept else 4
     assert counted == {"samples:book": days * 39 + 1, "events:feed:a": 5, "events:bot": (days - 1) * 5}
