@@ -14,7 +14,7 @@ of the tier.
 A move is one transaction: a row is in one table or the other, whatever happens. A late sample moves into
 another packed row of its minute, and so does the second of two with the same key and cycle. Samples off the
 grid of cycles stay where they are. A bucket of the tier that changes leaves its packed row: the roll-up makes
-it anew, and it moves again, into another packed row of its span.
+it again, and it moves into another packed row of its span.
 """
 
 from __future__ import annotations
