@@ -153,7 +153,7 @@ class PlainEngine:
         return made
 
     async def pack(self, connection: AnyConnection, now_ns: int, *, everything: bool) -> int:
-        """Pack samples, rows of the ``1s`` tier and events that are old enough; returns their number."""
+        """Packs samples, rows of the ``1s`` tier and events that are old enough; returns their number."""
         kept = self._packed()
         packed = await self._packer.run(connection, self._tables, kept, now_ns, everything=everything)
         events = [(events, kept.get(events.packed, DAY)) for events in self._packed_events]

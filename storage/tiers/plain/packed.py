@@ -348,7 +348,7 @@ async def prepare_packed(connection: AnyConnection, schema: SampleSchema) -> Pac
 async def ensure_packed(
     connection: AnyConnection, packed: PackedTable, unknown: Mapping[str, str] | None = None
 ) -> None:
-    """Create the table of packed rows, or add the columns of new metrics, in a transaction.
+    """Creates the table of packed rows, or adds the columns of new metrics, in a transaction.
 
     ``unknown``: the value that packed rows have in a new column, as SQL, if that is not null.
     """
@@ -399,7 +399,7 @@ async def take_inserts(connection: AnyConnection, view: str, recent: str) -> Non
 
 
 async def pack_span(connection: AnyConnection, table: PackedTable, start: datetime) -> int:
-    """Move rows of a span into the packed table, in one transaction; returns their number."""
+    """Moves rows of a span into the packed table, in one transaction; returns their number."""
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute(_SETTINGS)
         await connection.execute(table.grid.insert(), start)
@@ -408,7 +408,7 @@ async def pack_span(connection: AnyConnection, table: PackedTable, start: dateti
 
 
 async def clear(connection: AnyConnection, table: PackedTable, times: Sequence[datetime]) -> None:
-    """Take the rows at these times, which are sorted, out of the packed rows, in a transaction."""
+    """Takes the rows at these times, which are sorted, out of the packed rows, in a transaction."""
     catalogue = quoted(table.grid.catalogue.name)
     spans = await connection.fetchval(
         f"SELECT array_agg(DISTINCT {table.grid.start}) FROM {catalogue}"  # noqa: S608 - quoted

@@ -67,7 +67,7 @@ class Packer:
         *,
         everything: bool,
     ) -> int:
-        """Pack for a fifth of a second, or ``everything`` that is due; returns the number of rows.
+        """Packs for a fifth of a second, or ``everything`` that is due; returns the number of rows.
 
         ``kept``: the days that packed rows are kept, by table.
         """
@@ -95,7 +95,7 @@ class Packer:
         kept: Mapping[Partitioned, int],
         now_ns: int,
     ) -> int | None:
-        """Pack some of the oldest span; returns the number of rows, ``None`` if there is no such span."""
+        """Packs some of the oldest span; returns the number of rows, ``None`` if there is no such span."""
         packed = table.packed(tier)
         if not packed.is_narrow:
             return None

@@ -125,7 +125,7 @@ def catalogue_of(tier: Tier) -> Partitioned:
 async def drop_old_slots(
     connection: AnyConnection, tables: Sequence[PlainTable], tier: Tier, days: int, now_ns: int
 ) -> None:
-    """Drop slots older than ``days`` (0 keeps them) once no packed rows are."""
+    """Drops slots older than ``days`` (0 keeps them) once no packed rows are."""
     if days:
         await drop_slots(connection, tables, tier, day_of(now_ns - days * _DAY_NS))
 
@@ -133,7 +133,7 @@ async def drop_old_slots(
 async def drop_slots(
     connection: AnyConnection, tables: Sequence[PlainTable], tier: Tier, horizon: datetime
 ) -> None:
-    """Drop slots before the horizon once no packed rows are."""
+    """Drops slots before the horizon once no packed rows are."""
     catalogue = catalogue_of(tier)
     if not await has_older(connection, catalogue, horizon):
         return

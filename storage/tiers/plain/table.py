@@ -295,7 +295,7 @@ async def _ensure_rolled(connection: AnyConnection, table: PlainTable, tier: Tie
 
 
 async def _ensure_packed_seconds(connection: AnyConnection, table: PlainTable) -> None:
-    """Create the table of the packed ``1s`` tier, or add missing columns."""
+    """Creates the table of the packed ``1s`` tier, or adds missing columns."""
     packed = table.packed(Tier.S1)
     existing = await columns_in(connection, packed.packed.name)
     unknown = {
