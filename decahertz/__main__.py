@@ -1,5 +1,7 @@
 """Entry point of the command. It imports little, so that Ctrl-C during the other imports ends quietly."""
 
+import os
+import select
 import signal
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -43,9 +45,27 @@ def main() -> None:
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        run()
+        try:
+            run()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        _end_without_reader()
+
+
+def _end_without_reader() -> None:
+    """Ends the process as SIGPIPE would, if nobody reads its output any more: ``decahertz settings | head``.
+
+    Raises the error that is being handled if it is another one.
+    """
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        raise  # noqa: PLE0704 - called by the handler of an error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _import_structlog() -> None:

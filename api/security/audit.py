@@ -183,6 +183,10 @@ def audited(
 
 
 def _violated(problem: ProblemError) -> dict[str, Any] | None:
-    """The rules that a refused request violated: they tell what the desk was kept from."""
+    """The rules that a refused request violated, and the fields that were wrong.
+
+    Without their values, which may be secrets in the wrong place.
+    """
     rules = {error.rule: error.reason for error in problem.errors if error.rule is not None}
-    return {"rules": rules} if rules else None
+    fields = [error.field for error in problem.errors if error.rule is None and error.field is not None]
+    return {name: found for name, found in (("rules", rules), ("fields", fields)) if found} or None

@@ -113,7 +113,8 @@ async def test_a_refused_call_is_recorded_and_changes_nothing(stored: Stack) -> 
         ("invalid-body", alert.id),
         ("insufficient-scope", alert.id),
     ]
-    assert all(entry["before"] is None and entry["after"] is None for entry in found)
+    assert all(entry["before"] is None for entry in found)
+    assert [entry["after"] for entry in found] == [None, {"fields": ["who"]}, None]
     assert (await stored.api._parts.queries.alert(alert.id)) == alert
     # One actor cannot fill the table with refusals.
     async with ClientSession(stored.api.url, headers=headers(read)) as session:
