@@ -490,6 +490,14 @@ CONDITIONS: tuple[Condition, ...] = (
         unit=Unit.SECONDS,
     ),
     Condition(
+        alert="OrderRequestsRefused",
+        severity=Severity.TICKET,
+        labels=("rule",),
+        help="Order requests that a rule refused within five minutes.",
+        key="order_requests_refused",
+        default=10.0,
+    ),
+    Condition(
         alert="ScheduleNotSubmitted",
         severity=Severity.TICKET,
         labels=("outcome",),
