@@ -182,7 +182,8 @@ class Api:
         except (OSError, SettingsError):
             await runner.cleanup()
             raise
-        await Site(runner, sockets, None if self._tls is None else self._tls.context).start()
+        tls = self._tls if self._place.path is None else None
+        await Site(runner, sockets, None if tls is None else tls.context).start()
         if self._place.has_clients:
             self._port = runner.addresses[0][1]
         self._runner = runner
